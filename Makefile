@@ -1,0 +1,80 @@
+# `make help` lists the commands. Each one sets up what it needs first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := UV_NO_PROGRESS=1 $(BIN)/uv
+COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
+	--generate-hashes --no-header --no-annotate --no-emit-index-url
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint types fmt backends lock generate clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) \
+		| awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: $(VENV)/run.stamp ## run the main job on real text, and show where the time went
+	@$(BIN)/spanrun demo $(ARGS)
+
+test: $(VENV)/dev.stamp ## lint, types, then all tests (ARGS="-k name" for pytest)
+	@$(MAKE) --no-print-directory check
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: lint types ## lint and types only
+
+lint: $(VENV)/dev.stamp ## ruff: rules and format
+	@echo "· ruff"
+	@$(BIN)/ruff check -q .
+	@$(BIN)/ruff format -q --check .
+
+types: $(VENV)/dev.stamp ## pyright strict and mypy strict
+	@echo "· mypy"
+	@$(BIN)/mypy --no-error-summary
+	@echo "· pyright"
+	@$(BIN)/pyright --level error > $(VENV)/pyright.log || { cat $(VENV)/pyright.log; exit 1; }
+
+fmt: $(VENV)/dev.stamp ## format, and fix what ruff can fix
+	@$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format -q .
+
+backends: ## provide Prometheus, Jaeger, Collector, toxiproxy and Solr (cached)
+	@$(PYTHON) instrumentation/backends/provide.py $(ARGS)
+
+generate: $(VENV)/dev.stamp ## write the generated files anew
+	@$(BIN)/python instrumentation/generate.py
+
+lock: $(VENV)/dev.stamp ## resolve the dependencies anew, with hashes
+	@$(COMPILE) requirements/bootstrap.in -o requirements/bootstrap.lock
+	@$(COMPILE) pyproject.toml --extra all --group build --group dev \
+		-o requirements/dev.lock
+	@$(COMPILE) pyproject.toml --extra all --group build \
+		-c requirements/dev.lock -o requirements/run.lock
+
+clean: ## remove what make made here (not the cached backends)
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis dist build
+
+# The environment: made once, then again when a lock or the project file changes.
+$(VENV)/bootstrap.stamp: requirements/bootstrap.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "spanrun needs Python 3.11 or later; $(PYTHON) is older. \
+	Name another: make PYTHON=python3.12 …"; exit 78; }
+	@echo "[1/3] making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check \
+		--require-hashes -r requirements/bootstrap.lock
+	@touch $@
+
+define install
+	@echo "[2/3] installing $$(grep -c == $(1)) locked packages ($(1))"
+	@$(UV) pip install -q --python $(BIN)/python --require-hashes -r $(1)
+	@echo "[3/3] installing spanrun"
+	@$(UV) pip install -q --python $(BIN)/python --no-deps \
+		--no-build-isolation -e .
+	@touch $@
+endef
+
+$(VENV)/run.stamp: requirements/run.lock pyproject.toml $(VENV)/bootstrap.stamp
+	$(call install,requirements/run.lock)
+
+$(VENV)/dev.stamp: requirements/dev.lock pyproject.toml $(VENV)/bootstrap.stamp
+	$(call install,requirements/dev.lock)

@@ -1,0 +1,125 @@
+"""What can go wrong, as one tree.
+
+::
+
+    SpanrunError
+    ├── ConfigurationError    also a ValueError: a setting or argument is wrong
+    ├── Rejected              the job was never started
+    │   ├── CircuitOpen       the breaker is open
+    │   ├── QueueFull         more jobs wait than are allowed to
+    │   └── ShuttingDown      the runner is closing or was never opened
+    ├── DeadlineExceeded      also a TimeoutError: an attempt's or a job's time is up
+    ├── JobCancelled          the job cancelled itself
+    ├── ServiceError          a service answered with an error, or with nonsense
+    │   ├── EmbeddingError    also a ValueError
+    │   └── StoreError        also a ValueError
+    ├── SandboxError          code in the sandbox failed
+    │   ├── UnsafeCode        also a RuntimeError: refused before it ran
+    │   └── SandboxLimit      it used more time, memory or output than allowed
+    ├── CheckpointError       a checkpoint can't be used for this run
+    └── RemoteJobError        a job failed in another process
+
+The exceptions of a user's own code are never wrapped: they come out as they
+were raised, with a note that says which job, attempt and wait they belong to.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+
+class SpanrunError(Exception):
+    """The root of every error that spanrun raises itself."""
+
+
+class ConfigurationError(SpanrunError, ValueError):
+    """A setting or an argument has a value that can't work."""
+
+
+class Rejected(SpanrunError):  # noqa: N818 -- a refusal, not a fault
+    """The job was refused before it started."""
+
+
+class CircuitOpen(Rejected):
+    """The circuit breaker is open: the service failed too often just now."""
+
+
+class QueueFull(Rejected):
+    """As many jobs wait as the runner was told to let wait."""
+
+
+class ShuttingDown(Rejected):
+    """The runner isn't open: it is closing, closed, or was never entered."""
+
+
+class DeadlineExceeded(SpanrunError, TimeoutError):  # noqa: N818 -- gRPC's word
+    """The time for an attempt or for the whole job was up.
+
+    Attributes:
+        scope: ``"attempt"`` or ``"total"``: whose time was up.
+        seconds: The time that was allowed.
+    """
+
+    def __init__(self, scope: Literal["attempt", "total"], seconds: float) -> None:
+        super().__init__(scope, seconds)
+        self.scope: Literal["attempt", "total"] = scope
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        whose = "one attempt" if self.scope == "attempt" else "the whole job"
+        return f"{self.seconds:g} s for {whose} were up: Timeout({self.scope}=…)"
+
+
+class JobCancelled(SpanrunError):  # noqa: N818 -- an outcome, not a fault
+    """The job cancelled itself, or something inside it did."""
+
+
+class ServiceError(SpanrunError):
+    """A service answered with an error, or with something unexpected.
+
+    Attributes:
+        status: The HTTP status, where there was one.
+        retry_after: Seconds the service asked to wait, where it did.
+        body: The first part of the answer's body.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        body: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+        self.body = body
+
+
+class EmbeddingError(ServiceError, ValueError):
+    """An embedding endpoint failed, or answered with unusable vectors."""
+
+
+class StoreError(ServiceError, ValueError):
+    """A document store failed, or answered with something unexpected."""
+
+
+class SandboxError(SpanrunError):
+    """Code in the sandbox failed."""
+
+
+class UnsafeCode(SandboxError, RuntimeError):  # noqa: N818 -- says what it is
+    """The code was refused before it ran."""
+
+
+class SandboxLimit(SandboxError):  # noqa: N818 -- says what it is
+    """The code used more time, memory or output than it was allowed."""
+
+
+class CheckpointError(SpanrunError):
+    """A checkpoint can't be used for this run."""
+
+
+class RemoteJobError(SpanrunError):
+    """A job failed in another process."""

@@ -1,0 +1,180 @@
+"""`read_documents`: files and folders in, documents and the reasons for none out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from spanrun.ingest._file import HTML, KNOWN, SkippedKind, UnusableFileError, read_text
+from spanrun.ingest._html import html_text
+from spanrun.stores.base import Chunk
+
+StrPath: TypeAlias = str | os.PathLike[str]
+
+MAX_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    r"""A text to ingest, and what the stages have found out about it.
+
+    Attributes:
+        id: The same from run to run. For a file: its absolute path with symbolic
+            links resolved, so that one file is one document however it was named
+            and from whichever folder. (A path relative to what the user named
+            would differ between ``ingest docs`` and ``ingest docs/a.md``, and
+            store the file twice.) The price: a moved file is a new document.
+        text: Lines end in ``\n``; there is at least one character to see.
+        source: Where a person finds it: the path as it was named.
+        content_hash: Of the text alone, see `content_hash`.
+        title: What it is called, where that is known.
+        summary: What it says, where that is known.
+        chunks: Its parts, in order, once it was split.
+    """
+
+    id: str
+    text: str
+    source: str
+    content_hash: str
+    title: str | None = None
+    summary: str | None = None
+    chunks: tuple[Chunk, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A path that gave no document.
+
+    Attributes:
+        source: The path.
+        reason: One line for a person: what is wrong, with the value.
+        kind: The same for a program. ``"missing"`` is the user's mistake: a path
+            that was named and isn't there. The others are what folders are full of.
+    """
+
+    source: str
+    reason: str
+    kind: SkippedKind
+
+
+def content_hash(text: str) -> str:
+    """32 hexadecimal digits (BLAKE2b) which differ when the text does."""
+    data = text.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def topics() -> list[Document]:
+    """The chapters of the language reference that every Python carries, by name."""
+    from pydoc_data.topics import topics as texts  # noqa: PLC0415 -- half a megabyte
+
+    return [
+        Document(
+            id=f"pydoc:{name}",
+            text=text,
+            source=f"pydoc_data.topics:{name}",
+            content_hash=content_hash(text),
+        )
+        for name, text in sorted(texts.items())
+    ]
+
+
+def read_documents(
+    paths: Iterable[StrPath] | StrPath, *, max_bytes: int = MAX_BYTES
+) -> Iterator[Document | Skipped]:
+    """Read files, and all files below folders: one result for each.
+
+    Named paths are taken in the given order, what is in a folder by name. Read
+    are ``.txt``, ``.md``, ``.rst``, ``.html`` and ``.htm``, in UTF-8, or in UTF-16
+    or UTF-32 with a byte order mark. Left out without a word: hidden files and
+    folders inside a folder, and a file that was read before under another name.
+    Symbolic links to files are followed; those to folders only when they were
+    named by the user, so there are no loops. Nothing but a regular file is opened.
+
+    A file that can't be read costs that file: nothing is raised. The work is
+    done while iterating, and it blocks: iterate in a thread.
+
+    Args:
+        paths: Files and folders.
+        max_bytes: Larger files are skipped.
+    """
+    if isinstance(paths, str | os.PathLike):
+        paths = [paths]
+    seen: set[str] = set()
+    for path in paths:
+        root = os.fspath(path)
+        barren = os.path.isdir(root)  # noqa: PTH112 -- Path("") is Path(".")
+        for result in _walk(root, max_bytes):
+            if isinstance(result, Skipped):
+                barren = barren and result.source != _printable(root)
+            else:
+                barren = False
+                if result.id in seen:
+                    continue
+                seen.add(result.id)
+            yield result
+        if barren:
+            yield _skipped(root, "no_documents", f"no documents in it: {KNOWN}")
+
+
+def _walk(root: str, max_bytes: int) -> Iterator[Document | Skipped]:
+    """Depth first, by name, without recursion: a tree may be deeper than the stack."""
+    pending = [root]
+    while pending:
+        path = pending.pop()
+        try:
+            if not stat.S_ISDIR(os.stat(path).st_mode):  # noqa: PTH116
+                yield _document(path, max_bytes)
+            elif path is not root and os.path.islink(path):  # noqa: PTH114
+                reason = "a symbolic link to a folder: name that folder to read it"
+                yield _skipped(path, "not_a_file", reason)
+            else:
+                pending += [
+                    os.path.join(path, name)  # noqa: PTH118
+                    for name in sorted(os.listdir(path), reverse=True)  # noqa: PTH208
+                    if not name.startswith(".")
+                ]
+        except UnusableFileError as error:
+            yield _skipped(path, error.kind, str(error))
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            yield _failed(path, error, named=path is root)
+
+
+def _document(path: str, max_bytes: int) -> Document:
+    suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122
+    text = read_text(path, suffix, max_bytes)
+    title = None
+    if suffix in HTML:
+        title, text = html_text(text)
+    if not text.strip():
+        raise UnusableFileError("empty", "there is no text in it")
+    return Document(
+        id=_printable(os.path.realpath(path)),
+        text=text,
+        source=_printable(path),
+        content_hash=content_hash(text),
+        title=title,
+    )
+
+
+def _failed(path: str, error: Exception, *, named: bool) -> Skipped:
+    if isinstance(error, FileNotFoundError | NotADirectoryError | ValueError):
+        if named:
+            return _skipped(path, "missing", "there is no such file or folder")
+        if os.path.islink(path):  # noqa: PTH114
+            return _skipped(path, "unreadable", "a symbolic link that leads nowhere")
+        return _skipped(path, "unreadable", "it vanished while the folder was read")
+    why = getattr(error, "strerror", None) or str(error)
+    return _skipped(path, "unreadable", f"can't be read: {why.lower()}")
+
+
+def _skipped(path: str, kind: SkippedKind, reason: str) -> Skipped:
+    return Skipped(_printable(path), reason, kind)
+
+
+def _printable(path: str) -> str:
+    r"""The path; a byte of it that is no UTF-8 as ``\udcff``, spelt out."""
+    return path.encode("utf-8", "backslashreplace").decode()

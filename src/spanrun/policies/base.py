@@ -1,0 +1,102 @@
+"""What a policy's layer is, and the one right order of the layers.
+
+A policy is a frozen value without a loop, lock or clock. A runner binds it,
+which makes a *layer*: a step of a job's way that calls the next step. The
+order is fixed here and can't be chosen, since most orders are wrong: a retry
+inside a slot holds the slot while it waits, an adaptive limit outside the
+retry never sees an error, a hedge outside the limit doubles the load.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, Protocol, TypeAlias
+
+from spanrun.clock import Clock
+from spanrun.errors import ConfigurationError
+from spanrun.outcome import Timings
+
+ORDER: Final = (
+    "deadline",  # the whole job's time, every wait included
+    "retry",  # another attempt; holds nothing while it waits
+    "attempt",  # the span of one attempt
+    "breaker",  # refuses before anything is waited for
+    "hedge",  # a second try takes a second slot
+    "slot",  # the concurrency limit
+    "token",  # the rate limit, and the pause that a service asked for
+    "timeout",  # one attempt's time, without the waits above
+)
+"""The layers' names, from the outermost to the call itself."""
+
+LayerName: TypeAlias = Literal[
+    "deadline", "retry", "attempt", "breaker", "hedge", "slot", "token", "timeout"
+]
+
+
+class Work(Protocol):
+    """What a layer sees of a job. Layers book their own waits in ``timings``."""
+
+    timings: Timings
+    attempts: int
+    priority: int
+
+    def backing_off(self, error: Exception, delay: float) -> None:
+        """Another attempt follows ``error`` after ``delay`` seconds."""
+        ...
+
+    def back(self) -> None:
+        """The wait that `backing_off` announced is over."""
+        ...
+
+
+Step: TypeAlias = Callable[[Any], Awaitable[Any]]
+"""One step of a job's way: takes the job, gives its value or raises."""
+
+
+class Layer(Protocol):
+    """One policy, bound to one runner."""
+
+    def wrap(self, inner: Step) -> Step:
+        """The step that applies this layer around ``inner``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What a policy is bound to: the runner's name, its time and its chance."""
+
+    runner: str
+    clock: Clock
+    random: random.Random = field(default_factory=random.Random)
+
+
+def compose(layers: Mapping[LayerName, Layer], call: Step) -> Step:
+    """Put ``layers`` around ``call``, in the one right order."""
+    step = call
+    for name in reversed(ORDER):
+        layer = layers.get(name)
+        if layer is not None:
+            step = layer.wrap(step)
+    return step
+
+
+def at_least(policy: str, name: str, value: float, least: float) -> None:
+    """Refuse ``value`` when it is below ``least`` or not a number.
+
+    Raises:
+        ConfigurationError: With the policy, the field and the value in its text.
+    """
+    if not value >= least:
+        raise ConfigurationError(f"{policy}({name}={value!r}): must be ≥ {least:g}")
+
+
+def above(policy: str, name: str, value: float, bound: float) -> None:
+    """Refuse ``value`` when it isn't above ``bound``.
+
+    Raises:
+        ConfigurationError: With the policy, the field and the value in its text.
+    """
+    if not value > bound:
+        raise ConfigurationError(f"{policy}({name}={value!r}): must be > {bound:g}")

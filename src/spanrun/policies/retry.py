@@ -1,0 +1,145 @@
+"""`Retry`: which errors are worth another attempt, how many, and when."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from spanrun.errors import ConfigurationError
+from spanrun.policies.base import Binding, Step, Work, above, at_least
+from spanrun.policies.rate import Gate
+
+RetryOn: TypeAlias = (
+    type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Try again when an attempt fails with an error that ``on`` names.
+
+    The wait before attempt *n* + 1 is drawn between 0 and
+    ``min(cap, base · 2ⁿ⁻¹)`` ("full jitter", M. Brooker, *Exponential Backoff
+    and Jitter*, AWS Architecture Blog, 2015). Where the error has a
+    ``retry_after``, the wait is at least that long, ``retry_after_cap`` at
+    most, and every other job of the runner holds its next call for as long.
+    A job that waits holds no slot.
+
+    A *budget* keeps retries from becoming a storm: each first attempt earns
+    ``budget`` of a retry, beside a ``reserve`` to start with; when it is spent,
+    an error stands. ``budget=None`` turns that off.
+
+    Args:
+        on: Exception types, or a predicate. There is no default, as retrying
+            what can't succeed, or can't be repeated, does harm.
+        attempts: How many attempts in all, the first included.
+        base: Seconds: the bound of the first wait.
+        cap: Seconds: no wait is drawn longer than this.
+        retry_after_cap: Seconds: the most that a service can ask for.
+        budget: Retries allowed per first attempt.
+        reserve: Retries allowed beyond that, once for each runner.
+
+    Example:
+        >>> Retry(on=ConnectionError, attempts=4).attempts
+        4
+    """
+
+    on: RetryOn
+    attempts: int = 3
+    base: float = 0.1
+    cap: float = 30.0
+    retry_after_cap: float = 60.0
+    budget: float | None = 0.1
+    reserve: int = 10
+
+    def __post_init__(self) -> None:
+        kinds = self.on if isinstance(self.on, tuple) else (self.on,)
+        for kind in kinds:
+            if isinstance(kind, type):
+                if not issubclass(kind, Exception):
+                    raise ConfigurationError(
+                        f"Retry(on={kind.__name__}): must be an Exception type; "
+                        "cancellation and exit are never retried"
+                    )
+            elif isinstance(self.on, tuple) or not callable(kind):
+                raise ConfigurationError(
+                    f"Retry(on={self.on!r}): must be exception types or a predicate"
+                )
+        at_least("Retry", "attempts", self.attempts, 1)
+        at_least("Retry", "base", self.base, 0)
+        at_least("Retry", "cap", self.cap, self.base)
+        at_least("Retry", "retry_after_cap", self.retry_after_cap, 0)
+        if self.budget is not None:
+            above("Retry", "budget", self.budget, 0)
+        at_least("Retry", "reserve", self.reserve, 0)
+
+    def wants(self, error: Exception) -> bool:
+        """Whether ``error`` is worth another attempt."""
+        if isinstance(self.on, type | tuple):
+            return isinstance(error, self.on)
+        return self.on(error)
+
+    def bind(self, binding: Binding, gate: Gate) -> Retrier:
+        """The layer of one runner, which shares ``gate`` with its calls."""
+        return Retrier(self, binding, gate)
+
+
+class Retrier:
+    """The layer of `Retry`."""
+
+    def __init__(self, policy: Retry, binding: Binding, gate: Gate) -> None:
+        self._policy = policy
+        self._now = binding.clock.now
+        self._uniform = binding.random.uniform
+        self._gate = gate
+        self._funds = float(policy.reserve)
+
+    def wrap(self, inner: Step) -> Step:
+        """Repeat ``inner`` until it succeeds, or its error stands."""
+        policy = self._policy
+
+        async def retry(job: Work) -> Any:
+            self._funds += policy.budget or 0.0
+            while True:
+                job.attempts += 1
+                try:
+                    return await inner(job)
+                except Exception as error:  # the user's own: `on` says which
+                    if job.attempts >= policy.attempts or not policy.wants(error):
+                        raise
+                    if not self._spend():
+                        error.add_note("no retry: the runner's retry budget is used up")
+                        raise
+                    delay = self._delay(job.attempts, error)
+                    job.backing_off(error, delay)
+                await self._back_off(job, delay)
+
+        return retry
+
+    async def _back_off(self, job: Work, delay: float) -> None:
+        since = self._now()
+        try:
+            await asyncio.sleep(delay)
+        finally:
+            job.timings.backoff += self._now() - since
+            job.back()
+
+    def _spend(self) -> bool:
+        if self._policy.budget is None:
+            return True
+        if self._funds < 1:
+            return False
+        self._funds -= 1
+        return True
+
+    def _delay(self, attempts: int, error: Exception) -> float:
+        policy = self._policy
+        drawn = self._uniform(0, min(policy.cap, policy.base * 2 ** (attempts - 1)))
+        asked = getattr(error, "retry_after", None)
+        if not isinstance(asked, int | float) or not asked > 0:
+            return drawn
+        pause = min(float(asked), policy.retry_after_cap)
+        self._gate.pause(pause)
+        return pause + drawn

@@ -1,0 +1,91 @@
+"""`Timeout`: how long one attempt, and the whole job, may take."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from spanrun.errors import DeadlineExceeded
+from spanrun.policies.base import Step, Work, above
+
+
+@dataclass(frozen=True, slots=True)
+class Timeout:
+    """Bound one ``attempt``, and the ``total`` of a job, in seconds.
+
+    ``attempt`` counts from the moment at which the attempt has its slot and
+    its token; an attempt that runs out may be tried again. ``total`` counts
+    every wait, every attempt and every back-off.
+
+    Raises:
+        DeadlineExceeded: As the job's error. It is a ``TimeoutError``.
+
+    Example:
+        >>> Timeout(attempt=5, total=30)
+        Timeout(attempt=5, total=30)
+    """
+
+    attempt: float | None = None
+    total: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("attempt", "total"):
+            value = getattr(self, name)
+            if value is not None:
+                above("Timeout", name, value, 0)
+
+    def deadline_layer(self) -> Bound | None:
+        """The outer layer, for ``total``."""
+        return None if self.total is None else Bound("total", self.total)
+
+    def attempt_layer(self) -> Bound | None:
+        """The inner layer, for ``attempt``."""
+        return None if self.attempt is None else Bound("attempt", self.attempt)
+
+
+class Bound:
+    """Cancels what runs in it when its time is up, and says so.
+
+    Like `asyncio.timeout`, with less work where nothing runs out: the timer
+    is one call to the loop, and a bound that isn't set is no layer at all.
+    """
+
+    def __init__(self, scope: Literal["attempt", "total"], seconds: float) -> None:
+        self._scope: Literal["attempt", "total"] = scope
+        self._seconds = seconds
+
+    def wrap(self, inner: Step) -> Step:
+        """Bound ``inner``'s time."""
+
+        async def bounded(job: Work) -> Any:
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101 -- a job always runs in a task
+            before = task.cancelling()
+            alarm = _Alarm(task)
+            handle = task.get_loop().call_later(self._seconds, alarm.ring)
+            cancelled = False
+            try:
+                return await inner(job)
+            except asyncio.CancelledError:
+                cancelled = True
+                raise
+            finally:
+                handle.cancel()
+                # Ours, unless somebody else asked for cancellation as well.
+                if alarm.rung and task.uncancel() <= before and cancelled:
+                    raise DeadlineExceeded(self._scope, self._seconds) from None
+
+        return bounded
+
+
+class _Alarm:
+    __slots__ = ("rung", "task")
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self.task = task
+        self.rung = False
+
+    def ring(self) -> None:
+        self.rung = True
+        self.task.cancel()

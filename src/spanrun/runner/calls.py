@@ -1,0 +1,62 @@
+"""`Calls`: the single jobs of a runner, each awaited by who called for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from typing import Any, Final
+
+from spanrun.errors import ShuttingDown
+from spanrun.outcome import Ok, Outcome
+from spanrun.runner.core import Core
+from spanrun.runner.job import Job
+from spanrun.runner.run import Call, Run
+
+
+class Calls(Run):
+    """All calls of an open runner. They have no run span: a job is a child of
+    the caller's own span.
+    """
+
+    def __init__(self, core: Core) -> None:
+        super().__init__(core, total=None, trace="child")
+        self._waiting: Final[dict[Job, asyncio.Future[Outcome[Any]]]] = {}
+        self._begun = False
+
+    async def call(self, call: Call) -> Any:
+        """Run one job and give its value, or raise what it raised."""
+        if self.closing:
+            raise ShuttingDown(f"Runner {self.core.name!r} is closing")
+        if not self._begun:
+            self._begun = True
+            self.open(span=False)
+        job = self.submit(None, call)
+        self.admit(job, contextvars.copy_context())
+        outcome: Outcome[Any] | None = None
+        cancelled: asyncio.CancelledError | None = None
+        while outcome is None:
+            done = self._waiting[job] = self.loop.create_future()
+            try:
+                outcome = await done
+            except asyncio.CancelledError as error:
+                if not done.cancelled():
+                    raise  # the job had ended already
+                cancelled = error
+                job.cancel("run")
+        if self.fatal is not None:
+            raise self.fatal
+        if isinstance(outcome, Ok):
+            return outcome.value
+        if cancelled is not None and outcome.outcome == "cancelled":
+            raise cancelled
+        raise outcome.error
+
+    def deliver(self, job: Job, outcome: Outcome[Any]) -> None:
+        """Hand the outcome to who waits for it."""
+        self._waiting.pop(job).set_result(outcome)
+
+    def end(self) -> None:
+        """The runner is closing."""
+        self.closing = True
+        if self._begun:
+            self.close()

@@ -1,0 +1,147 @@
+"""`Core`: a runner's policies and telemetry, bound and put together once."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from spanrun.clock import Clock, SystemClock
+from spanrun.outcome import CancelledBy, Outcome
+from spanrun.policies.base import Binding, Layer, LayerName, Step, compose
+from spanrun.policies.limit import Limit, Slots
+from spanrun.policies.rate import Gate
+from spanrun.policies.retry import Retry
+from spanrun.policies.timeout import Timeout
+from spanrun.runner.job import Job, call_step
+from spanrun.semconv import SPANRUN_ATTEMPT_NUMBER, SPANRUN_RUNNER_NAME
+from spanrun.telemetry import setup
+from spanrun.telemetry.metrics import Gauges, RunnerMetrics
+from spanrun.telemetry.observe import Observer
+from spanrun.telemetry.recorder import Observers, Recorder
+from spanrun.telemetry.unit import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """What a runner was given, validated."""
+
+    limit: Limit
+    retry: Retry | None = None
+    timeout: Timeout | None = None
+
+
+class Core:
+    """What every job of one open runner shares.
+
+    Attributes:
+        name: The runner's name.
+        now: Its clock's reading, in seconds.
+        slots: The concurrency limit.
+        chain: The whole way of a job, from the outermost layer to the call.
+        attempts: How many attempts a job has; None without a `Retry`.
+        recorder: Where spans and metrics go; None without telemetry.
+        metrics: The runner's metrics; None without telemetry.
+        observers: Who else hears of runs and outcomes.
+        backing_off: How many jobs wait for another attempt.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        policies: Policies,
+        observers: Sequence[Observer],
+        clock: Clock | None,
+    ) -> None:
+        self.name: Final = name
+        self.recorder: Final[Recorder | None] = setup.recorder()
+        self.clock: Final[Clock] = clock or (
+            self.recorder.clock if self.recorder else SystemClock()
+        )
+        self.now: Final = self.clock.now
+        self.observers: Final[Observers] = setup.observers(observers)
+        self.backing_off = 0
+        self.active = 0
+        binding = Binding(name, self.clock, random.Random())  # noqa: S311 -- jitter
+        self.slots: Final[Slots] = policies.limit.bind(binding)
+        self.attempts: Final = policies.retry.attempts if policies.retry else None
+        layers = _layers(policies, binding, self.slots)
+        if self.recorder is not None and policies.retry is not None:
+            layers["attempt"] = AttemptSpans(name, self.recorder)
+        self.chain: Final[Step] = compose(layers, call_step(self.now))
+        self.metrics: Final[RunnerMetrics | None] = (
+            self.recorder.runner(name, self.gauges) if self.recorder else None
+        )
+        self.job_name: Final = f"job {name}"
+        self.attributes: Final[Mapping[str, Any]] = {SPANRUN_RUNNER_NAME: name}
+
+    def gauges(self) -> Gauges:
+        """What the runner is doing at this moment."""
+        running = self.slots.used
+        return Gauges(
+            limit=self.slots.limit,
+            running=running,
+            queued=max(0, self.active - running - self.backing_off),
+            backing_off=self.backing_off,
+        )
+
+    def end(
+        self, job: Job, outcome: Outcome[Any], cancelled_by: CancelledBy | None
+    ) -> None:
+        """End the job's unit: span, metrics, and then the observers' turn."""
+        if job.unit is None:
+            return
+        error = getattr(outcome, "error", None)
+        ended = getattr(outcome, "outcome", "ok")
+        job.unit.end(job.timings, ended, outcome.attempts, error, cancelled_by)
+
+
+def _layers(
+    policies: Policies, binding: Binding, slots: Slots
+) -> dict[LayerName, Layer]:
+    layers: dict[LayerName, Layer] = {"slot": slots}
+    if policies.retry is not None:
+        gate = Gate(binding)
+        layers["retry"] = policies.retry.bind(binding, gate)
+        layers["token"] = gate
+    if policies.timeout is not None:
+        if outer := policies.timeout.deadline_layer():
+            layers["deadline"] = outer
+        if inner := policies.timeout.attempt_layer():
+            layers["timeout"] = inner
+    return layers
+
+
+class AttemptSpans:
+    """The span of each attempt, between the retry and what it repeats."""
+
+    def __init__(self, runner: str, recorder: Recorder) -> None:
+        self._name = f"attempt {runner}"
+        self._runner = runner
+        self._recorder = recorder
+
+    def wrap(self, inner: Step) -> Step:
+        """Open a unit around each attempt."""
+
+        async def attempt(job: Job) -> Any:
+            unit = Unit(
+                self._recorder,
+                self._name,
+                attributes={
+                    SPANRUN_RUNNER_NAME: self._runner,
+                    SPANRUN_ATTEMPT_NUMBER: job.attempts,
+                },
+            )
+            unit.enter()
+            error: BaseException | None = None
+            try:
+                return await inner(job)
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
+                unit.leave()
+                unit.finish(error, failed=isinstance(error, Exception))
+
+        return attempt

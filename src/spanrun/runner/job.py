@@ -1,0 +1,169 @@
+"""`run_job`: the one way of every job, from its task's first step to its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Generator
+from contextvars import ContextVar
+from typing import Any, Final, Protocol
+
+from spanrun.errors import DeadlineExceeded, JobCancelled
+from spanrun.outcome import CancelledBy, Err, Ok, Outcome, Timings
+from spanrun.runner.drive import drive
+from spanrun.semconv import SpanrunJobOutcome
+from spanrun.telemetry.unit import JobUnit
+
+current_job: Final[ContextVar[Job]] = ContextVar("spanrun_current_job")
+"""The job in which this code runs. Each job has its own copy of the context."""
+
+
+class Owner(Protocol):
+    """What a job tells the run that it belongs to."""
+
+    def backing_off(self, change: int) -> None:
+        """One job more, or less, waits for another attempt."""
+        ...
+
+
+class Job:
+    """One item on its way through a runner; the layers' view of it is `Work`.
+
+    Attributes:
+        run: The run that it belongs to.
+        index: Its place among the items of its run.
+        item: What its function is called with.
+        call: The user's function.
+        key: The user's name for it.
+        priority: The higher, the earlier it gets a slot.
+        timings: Where its time goes.
+        attempts: How many have begun.
+        cancelled_by: Who asked for its cancellation, when it was us.
+        task: The task it runs in, once it was admitted.
+        unit: Its span and metrics; None without telemetry.
+    """
+
+    __slots__ = (
+        "attempts",
+        "call",
+        "cancelled_by",
+        "index",
+        "item",
+        "key",
+        "priority",
+        "run",
+        "submitted",
+        "task",
+        "timings",
+        "unit",
+    )
+
+    def __init__(
+        self,
+        run: Owner,
+        index: int,
+        item: Any,
+        call: Callable[[Any], Awaitable[Any]],
+        submitted: float,
+    ) -> None:
+        self.run = run
+        self.index = index
+        self.item = item
+        self.call = call
+        self.submitted = submitted
+        self.key: Any = None
+        self.priority = 0
+        self.timings = Timings()
+        self.attempts = 0
+        self.cancelled_by: CancelledBy | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.unit: JobUnit | None = None
+
+    def backing_off(self, error: Exception, delay: float) -> None:
+        """Another attempt follows ``error`` after ``delay`` seconds."""
+        if self.unit is not None:
+            self.unit.retried(error, delay)
+        self.run.backing_off(1)
+
+    def back(self) -> None:
+        """The wait that `backing_off` announced is over."""
+        self.run.backing_off(-1)
+
+    def cancel(self, by: CancelledBy) -> None:
+        """Ask for the job's cancellation, in the name of ``by``."""
+        self.cancelled_by = by
+        if self.task is not None:
+            self.task.cancel()
+
+
+def call_step(now: Callable[[], float]) -> Callable[[Job], Awaitable[Any]]:
+    """The innermost step: call the user's function, and time it on the loop."""
+
+    def call(job: Job) -> Awaitable[Any]:
+        coroutine = job.call(job.item)
+        if not inspect.iscoroutine(coroutine):
+            coroutine = _await(coroutine, job.call)
+        return drive(coroutine, job.timings, now)
+
+    return call
+
+
+async def _await(awaitable: Any, call: Callable[..., Any]) -> Any:
+    if isinstance(awaitable, Generator) or not inspect.isawaitable(awaitable):
+        name = getattr(call, "__qualname__", repr(call))
+        raise TypeError(
+            f"{name} returned {type(awaitable).__name__}, which can't be awaited: "
+            "write it with `async def`, or call it through asyncio.to_thread"
+        )
+    return await awaitable
+
+
+def outcome_of(
+    job: Job, value: Any, error: BaseException | None
+) -> tuple[Outcome[Any], CancelledBy | None, BaseException | None]:
+    """Say how ``job`` ended, by whom if cancelled, and what must not be held back.
+
+    The last part is an exception that isn't an outcome but the program's end:
+    ``KeyboardInterrupt``, ``SystemExit`` and the like.
+    """
+    trace_id = 0 if job.unit is None else job.unit.trace_id
+    attempts = max(job.attempts, 1)
+    if error is None:
+        done = Ok(job.index, value, job.timings, attempts, job.key, trace_id)
+        return done, None, None
+    ended: SpanrunJobOutcome = "failed"
+    by: CancelledBy | None = None
+    fatal: BaseException | None = None
+    shown: Exception
+    if isinstance(error, asyncio.CancelledError):
+        ended, by = "cancelled", job.cancelled_by or "self"
+        who = "itself" if by == "self" else f"by its {by}"
+        shown = JobCancelled(f"the job was cancelled {who}")
+        shown.__cause__ = error
+    elif isinstance(error, Exception):
+        shown = error
+        if isinstance(error, DeadlineExceeded):
+            ended, by = "timed_out", "timeout"
+    else:
+        fatal = error
+        shown = JobCancelled(f"the job ended the program: {error!r}")
+    failed = Err(job.index, shown, job.timings, attempts, job.key, trace_id, ended)
+    return failed, by, fatal
+
+
+def note(job: Job, runner: str, attempts: int | None) -> str:
+    """What is added to an error's traceback: which job, attempt and waits."""
+    timings = job.timings
+    which = f"job {job.index}" if job.key is None else f"job {job.key!r}"
+    parts = [f"{which} of {runner!r}"]
+    if attempts is not None:
+        parts.append(f"attempt {job.attempts}/{attempts}")
+    waits = (
+        ("for a slot", timings.queue + timings.limit),
+        ("for the rate limit", timings.rate_limit),
+        ("backing off", timings.backoff),
+    )
+    parts += [
+        f"waited {seconds * 1e3:.0f} ms {why}" for why, seconds in waits if seconds > 0
+    ][:3]
+    return " · ".join(parts)

@@ -1,0 +1,66 @@
+"""`MapRun`: every outcome into one list, in the order of the items."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, TypeAlias
+
+from spanrun.outcome import Ok, Outcome
+from spanrun.runner.core import Core
+from spanrun.runner.feed import FedRun
+from spanrun.runner.job import Job
+from spanrun.runner.run import Call, Source
+
+Errors: TypeAlias = Literal["raise", "collect"]
+
+
+class MapRun(FedRun):
+    """Collects values, or with ``errors="collect"`` outcomes, in input order."""
+
+    def __init__(
+        self, core: Core, call: Call, source: Source, *, errors: Errors, **options: Any
+    ) -> None:
+        super().__init__(core, call, source, **options)
+        self._raises: Final = errors == "raise"
+        self._results: Final[list[Any]] = []
+        self._error: BaseException | None = None
+
+    def submit(self, item: Any, call: Call) -> Job:
+        """Make the next job, and the place for its result."""
+        self._results.append(None)
+        return super().submit(item, call)
+
+    def deliver(self, job: Job, outcome: Outcome[Any]) -> None:
+        """Put the outcome in its place; the first error ends a raising map."""
+        if not self._raises:
+            self._results[job.index] = outcome
+        elif isinstance(outcome, Ok):
+            self._results[job.index] = outcome.value
+        elif not self.closing:
+            self._error = outcome.error
+            self.stop("run")
+
+    def ended(self) -> None:
+        """The source has no more items, or has failed: then nothing else counts."""
+        if self.source_error is not None:
+            self.stop("run")
+
+    async def results(self) -> list[Any]:
+        """Run to the end.
+
+        Raises:
+            Exception: The first error of a job, bare, once its siblings have
+                been cancelled and awaited; or what the source raised.
+        """
+        error: BaseException | None = None
+        self.begin()
+        try:
+            await self.idle()
+            error = self.fatal or self.source_error or self._error
+            if error is not None:
+                raise error
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            self.close(error)
+        return self._results

@@ -1,0 +1,265 @@
+"""`Run`: items from a source become jobs, and jobs become outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import secrets
+import types
+from collections import Counter
+from collections.abc import (
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+)
+from typing import Any, Final, Literal, TypeAlias
+
+from opentelemetry import context as otel_context
+from opentelemetry.trace import SpanContext
+
+from spanrun import semconv
+from spanrun.outcome import CancelledBy, Err, Outcome
+from spanrun.runner.core import Core
+from spanrun.runner.job import Job, current_job, note, outcome_of
+from spanrun.semconv import SpanrunJobOutcome
+from spanrun.telemetry.observe import RunInfo
+from spanrun.telemetry.unit import JobUnit, Unit
+
+Call: TypeAlias = Callable[[Any], Awaitable[Any]]
+Source: TypeAlias = Iterable[Any] | AsyncIterable[Any]
+Trace: TypeAlias = Literal["auto", "child", "linked"]
+
+MAX_CHILDREN: Final = 1_000
+"""With ``trace="auto"``, more jobs than this get a trace each, linked to the run's."""
+
+
+_COUNT_KEYS: Final[dict[SpanrunJobOutcome, str]] = {
+    "ok": semconv.SPANRUN_RUN_JOBS_OK,
+    "failed": semconv.SPANRUN_RUN_JOBS_FAILED,
+    "timed_out": semconv.SPANRUN_RUN_JOBS_TIMED_OUT,
+    "cancelled": semconv.SPANRUN_RUN_JOBS_CANCELLED,
+    "skipped": semconv.SPANRUN_RUN_JOBS_SKIPPED,
+}
+
+
+@types.coroutine
+def first_step() -> Generator[None, None, None]:
+    """The step of a coroutine that `start` takes; the first thing in its ``try``."""
+    yield
+
+
+def start(
+    coroutine: Coroutine[Any, Any, None],
+    name: str,
+    context: contextvars.Context | None = None,
+) -> asyncio.Task[None]:
+    """Make a task of ``coroutine``, which begins by awaiting `first_step`.
+
+    That step is taken here, so that a task which is cancelled before it ever
+    ran is inside the coroutine's ``try`` nevertheless: none ends unseen.
+    """
+    coroutine.send(None)
+    return asyncio.get_running_loop().create_task(coroutine, name=name, context=context)
+
+
+class Run:
+    """The jobs of one `map` or `stream`, or all the single calls of a runner.
+
+    Subclasses say what becomes of an outcome, in `deliver`. One task is made
+    for each admitted job, in its own copy of the context that the run was
+    opened in.
+
+    Attributes:
+        active: The admitted jobs without an outcome yet.
+        counts: Outcomes so far.
+        closing: No more jobs are admitted.
+    """
+
+    def __init__(self, core: Core, *, total: int | None, trace: Trace) -> None:
+        self.core: Final = core
+        self.loop: Final = asyncio.get_running_loop()
+        self.active: Final[set[Job]] = set()
+        self.counts: Final[Counter[SpanrunJobOutcome]] = Counter()
+        self.closing = False
+        self.fatal: BaseException | None = None
+        self._submitted = 0
+        self._total: Final = total
+        self._idle: asyncio.Future[None] | None = None
+        self._outside: Final = contextvars.copy_context()
+        self._inside: Final = self._outside.copy()
+        self._unit: Unit | None = None
+        self._linked_to: SpanContext | None = None
+        self._trace: Final = trace
+        self._task_name: Final = f"spanrun {core.job_name}"
+        self.info: Final = RunInfo(secrets.token_hex(8), core.name, total, 0, 0)
+
+    def open(self, *, span: bool = True) -> None:
+        """Begin: open the run's unit, and tell the observers."""
+        core = self.core
+        if span and core.recorder is not None:
+            self._unit = self._open_unit()
+        self.info.started_ns = core.clock.wall_ns(core.now())
+        if core.observers:
+            core.observers.run_opened(self.info)
+
+    def _open_unit(self) -> Unit:
+        core, total = self.core, self._total
+        assert core.recorder is not None  # noqa: S101 -- asked for by `open`
+        linked = self._trace == "linked" or (
+            self._trace == "auto" and (total is None or total > MAX_CHILDREN)
+        )
+        attributes = {
+            **core.attributes,
+            semconv.SPANRUN_RUN_TRACE: "linked" if linked else "child",
+        }
+        if total is not None:
+            attributes[semconv.SPANRUN_RUN_TOTAL] = total
+        unit = Unit(core.recorder, f"run {core.name}", attributes=attributes)
+        self.info.trace_id = unit.trace_id
+        self._inside.run(otel_context.attach, unit.context)
+        self._linked_to = unit.span_context if linked else None
+        return unit
+
+    def admit(self, job: Job, context: contextvars.Context | None = None) -> None:
+        """Start ``job`` in a task of its own."""
+        self.active.add(job)
+        self.core.active += 1
+        job.task = start(
+            run_job(self, job),
+            self._task_name,
+            self._inside.copy() if context is None else context,
+        )
+
+    def submit(self, item: Any, call: Call) -> Job:
+        """Make the next job."""
+        job = Job(self, self._submitted, item, call, self.core.now())
+        self._submitted += 1
+        return job
+
+    def open_unit(self, job: Job) -> JobUnit:
+        """The span and metrics of ``job``, current in the job's own context."""
+        core = self.core
+        assert core.recorder is not None  # noqa: S101 -- checked by the caller
+        assert core.metrics is not None  # noqa: S101 -- comes with the recorder
+        attributes = {**core.attributes, semconv.SPANRUN_JOB_INDEX: job.index}
+        if job.key is not None:
+            attributes[semconv.SPANRUN_JOB_KEY] = str(job.key)
+        unit = JobUnit(
+            core.recorder,
+            core.metrics,
+            core.job_name,
+            job.submitted,
+            attributes,
+            self._linked_to,
+        )
+        unit.enter()
+        return unit
+
+    def done(self, job: Job, value: Any, error: BaseException | None) -> None:
+        """``job`` ended: its outcome is told to all, and the next one admitted."""
+        core = self.core
+        core.active -= 1
+        outcome, by, fatal = outcome_of(job, value, error)
+        ended: SpanrunJobOutcome = "ok"
+        if isinstance(outcome, Err):
+            ended = outcome.outcome
+            if isinstance(error, Exception):
+                self._annotate(job, error)
+        core.end(job, outcome, by)
+        self.counts[ended] += 1
+        if core.observers:
+            core.observers.job_ended(self.info, outcome)
+        if fatal is not None and self.fatal is None:
+            self.fatal = fatal
+            self.stop("run")
+        self.deliver(job, outcome)
+        self.active.discard(job)
+        self.refill()
+        self.settle()
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing of the run is left to wait for."""
+        return not self.active
+
+    def settle(self) -> None:
+        """Wake who waits for the end, if this is it."""
+        if self._idle is not None and self.over and not self._idle.done():
+            self._idle.set_result(None)
+
+    def deliver(self, job: Job, outcome: Outcome[Any]) -> None:
+        """What becomes of an outcome."""
+        raise NotImplementedError
+
+    def backing_off(self, change: int) -> None:
+        """One job more, or less, waits for another attempt."""
+        self.core.backing_off += change
+
+    def refill(self) -> None:
+        """Admit what there is room for now."""
+
+    def stop(self, by: CancelledBy) -> None:
+        """Admit no more jobs, and cancel those that run."""
+        self.closing = True
+        for job in tuple(self.active):
+            if job.cancelled_by is None:
+                job.cancel(by)
+
+    async def idle(self) -> None:
+        """Wait until the run is over. Cancelling this stops the jobs first.
+
+        A cancellation that arrives while the jobs end is not lost: it is raised
+        when they have ended, as nothing may outlive the run.
+        """
+        cancelled: asyncio.CancelledError | None = None
+        while not self.over:
+            self._idle = self.loop.create_future()
+            try:
+                await self._idle
+            except asyncio.CancelledError as error:
+                cancelled = error
+                self.stop("run")
+        if cancelled is not None:
+            raise cancelled
+
+    def close(self, error: BaseException | None = None) -> None:
+        """End: close the run's unit, and tell the observers."""
+        core = self.core
+        self.info.ended_ns = core.clock.wall_ns(core.now())
+        if self._unit is not None:
+            for outcome, count in self.counts.items():
+                self._unit.set(_COUNT_KEYS[outcome], count)
+            self._unit.finish(error, failed=isinstance(error, Exception))
+        if core.observers:
+            core.observers.run_closed(self.info)
+
+    def _annotate(self, job: Job, error: Exception) -> None:
+        ours = f" of {self.core.name!r}"
+        if not any(ours in text for text in getattr(error, "__notes__", ())):
+            error.add_note(note(job, self.core.name, self.core.attempts))
+
+
+async def run_job(run: Run, job: Job) -> None:
+    """Take ``job`` through the runner's layers, and hand its outcome to ``run``.
+
+    Every job passes here, in the task that is its own.
+    """
+    core = run.core
+    value: Any = None
+    error: BaseException | None = None
+    try:
+        await first_step()
+        job.timings.queue = core.now() - job.submitted
+        current_job.set(job)
+        if core.recorder is not None:
+            job.unit = run.open_unit(job)
+        value = await core.chain(job)
+    except BaseException as raised:  # noqa: BLE001 -- `done` says what becomes of it
+        error = raised
+    job.timings.duration = core.now() - job.submitted
+    run.done(job, value, error)
+    if isinstance(error, GeneratorExit):
+        raise error

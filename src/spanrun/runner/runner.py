@@ -1,0 +1,382 @@
+"""`Runner`: run many async jobs under one limit, and see every one of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import (
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Iterable,
+    Sequence,
+)
+from types import TracebackType
+from typing import Any, Final, Literal, ParamSpec, TypeVar, overload
+
+from spanrun.clock import Clock
+from spanrun.errors import ConfigurationError, ShuttingDown
+from spanrun.outcome import Ok, Outcome
+from spanrun.policies.limit import Limit
+from spanrun.policies.retry import Retry
+from spanrun.policies.timeout import Timeout
+from spanrun.runner.batches import BatchRun
+from spanrun.runner.calls import Calls
+from spanrun.runner.core import Core, Policies
+from spanrun.runner.feed import FedRun
+from spanrun.runner.map import Errors, MapRun
+from spanrun.runner.stream import Stream, StreamRun
+from spanrun.runner.run import Trace
+from spanrun.telemetry.observe import Observer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+R = TypeVar("R")
+
+DEFAULT_LIMIT: Final = 16
+
+
+class Runner:
+    """Runs async jobs, at most ``limit`` at once, each in one instrumented wrapper.
+
+    Args:
+        name: Names the spans (``job {name}``) and labels the metrics.
+        limit: How many jobs run at once: a number or a `Limit`.
+        retry: Which errors are worth another attempt.
+        timeout: Seconds for a whole job, or a `Timeout`.
+        observers: Told of every run and outcome.
+        clock: What the job's times are read from.
+
+    Leaving ``async with`` waits for the jobs that still run or, on an error,
+    cancels them; nothing is left behind.
+
+    Raises:
+        ConfigurationError: At once, for a value that can't work.
+
+    Example:
+        >>> async def double(number: int) -> int:
+        ...     return number * 2
+        >>> async def main() -> list[int]:
+        ...     async with Runner("double", limit=2) as runner:
+        ...         return await runner.map(double, [1, 2, 3])
+        >>> run(main())
+        [2, 4, 6]
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        limit: int | Limit = DEFAULT_LIMIT,
+        retry: Retry | None = None,
+        timeout: float | Timeout | None = None,
+        observers: Sequence[Observer] = (),
+        clock: Clock | None = None,
+    ) -> None:
+        if not name or not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"Runner(name={name!r}): must be a text")
+        if not isinstance(limit, Limit):
+            limit = Limit(limit)
+        if isinstance(timeout, int | float):
+            timeout = Timeout(total=timeout)
+        self._name: Final = name
+        self._policies: Final = Policies(limit, retry, timeout)
+        self._observers: Final = tuple(observers)
+        self._clock: Final = clock
+        self._core: Core | None = None
+        self._calls: Calls | None = None
+        self._runs: set[FedRun] = set()
+
+    @property
+    def name(self) -> str:
+        """The runner's name."""
+        return self._name
+
+    def __repr__(self) -> str:
+        state = "open" if self._core else "closed"
+        return f"<Runner {self._name!r} {state}, {self._policies.limit}>"
+
+    async def __aenter__(self) -> Runner:
+        if self._core is not None:
+            raise ConfigurationError(f"{self!r} is open already: make another Runner")
+        core = Core(self._name, self._policies, self._observers, self._clock)
+        if core.metrics is not None:
+            core.metrics.open()
+        self._core = core
+        self._calls = Calls(core)
+        return self
+
+    async def __aexit__(
+        self,
+        _: type[BaseException] | None,
+        error: BaseException | None,
+        __: TracebackType | None,
+    ) -> None:
+        core, calls = self._core, self._calls
+        assert core is not None and calls is not None  # noqa: S101, PT018 -- entered
+        self._core = None
+        try:
+            await _settle([calls, *self._runs], cancel=error is not None)
+        finally:
+            self._calls = None
+            calls.end()
+            if core.metrics is not None:
+                core.metrics.close()
+
+    async def call(
+        self,
+        function: Callable[P, Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run one job, and give its value.
+
+        Cancelling this cancels the job and waits for it; a job that swallows
+        the cancellation gives its value.
+
+        Raises:
+            Exception: What the job raised, unwrapped, with a note.
+            JobCancelled: The job cancelled itself.
+            DeadlineExceeded: Its time was up.
+            ShuttingDown: The runner isn't open.
+        """
+        self._open()
+        assert self._calls is not None  # noqa: S101 -- made when it was opened
+        return await self._calls.call(lambda _: function(*args, **kwargs))
+
+    @overload
+    async def map(
+        self,
+        function: Callable[[T], Awaitable[R]],
+        items: Iterable[T] | AsyncIterable[T],
+        *,
+        errors: Literal["raise"] = "raise",
+        total: int | None = None,
+        trace: Trace = "auto",
+        key: Callable[[T], Any] | None = None,
+        priority: Callable[[T], int] | None = None,
+    ) -> list[R]: ...
+
+    @overload
+    async def map(
+        self,
+        function: Callable[[T], Awaitable[R]],
+        items: Iterable[T] | AsyncIterable[T],
+        *,
+        errors: Literal["collect"],
+        total: int | None = None,
+        trace: Trace = "auto",
+        key: Callable[[T], Any] | None = None,
+        priority: Callable[[T], int] | None = None,
+    ) -> list[Outcome[R]]: ...
+
+    async def map(
+        self,
+        function: Callable[[Any], Awaitable[Any]],
+        items: Iterable[Any] | AsyncIterable[Any],
+        *,
+        errors: Errors = "raise",
+        total: int | None = None,
+        trace: Trace = "auto",
+        key: Callable[[Any], Any] | None = None,
+        priority: Callable[[Any], int] | None = None,
+    ) -> list[Any]:
+        """Run ``function`` on each item, and give the results in the items' order.
+
+        Args:
+            function: Called with one item; returns an awaitable.
+            items: Pulled only as fast as jobs are admitted.
+            errors: ``"raise"``: the first error cancels and awaits the other
+                jobs and is raised, unwrapped, with a note. ``"collect"``: the
+                list holds `Ok` and `Err`.
+            total: How many items there are, where their source doesn't tell.
+            trace: ``"child"``: the jobs' spans are children of the run's;
+                ``"linked"``: each job has its own trace, linked to the run;
+                ``"auto"``: children up to 1,000 known items.
+            key: Names an item, for outcomes and spans.
+            priority: The higher, the earlier a job gets a slot.
+
+        Raises:
+            ShuttingDown: The runner isn't open.
+        """
+        if errors not in ("raise", "collect"):
+            raise ConfigurationError(
+                f"map(errors={errors!r}): must be 'raise' or 'collect'"
+            )
+        run = MapRun(
+            self._open(),
+            function,
+            items,
+            errors=errors,
+            total=total,
+            trace=trace,
+            key=key,
+            priority=priority,
+        )
+        self._runs.add(run)
+        try:
+            return await run.results()
+        finally:
+            self._runs.discard(run)
+
+    def stream(
+        self,
+        function: Callable[[T], Awaitable[R]],
+        items: Iterable[T] | AsyncIterable[T],
+        *,
+        ordered: bool = True,
+        total: int | None = None,
+        trace: Trace = "auto",
+        key: Callable[[T], Any] | None = None,
+        priority: Callable[[T], int] | None = None,
+    ) -> Stream[R]:
+        """Run ``function`` on each item, and give the outcomes one by one.
+
+        To be used as ``async with runner.stream(…) as outcomes`` and then
+        ``async for outcome in outcomes``. The items may be infinite: no more
+        are pulled than there is room for, and outcomes that nobody takes stop
+        the pulling. Leaving early cancels and awaits the jobs that run.
+
+        Args:
+            function: Called with one item; returns an awaitable.
+            items: Pulled only when there is room.
+            ordered: In the order of the items, or as the jobs end.
+            total: How many items there are, where their source doesn't tell.
+            trace: As for `map`.
+            key: Names an item, for outcomes and spans.
+            priority: The higher, the earlier a job gets a slot.
+        """
+        return self._stream(
+            StreamRun(
+                self._open(),
+                function,
+                items,
+                ordered=ordered,
+                total=total,
+                trace=trace,
+                key=key,
+                priority=priority,
+            )
+        )
+
+    def stream_batches(
+        self,
+        function: Callable[[list[T]], Awaitable[Sequence[R]]],
+        items: Iterable[T] | AsyncIterable[T],
+        *,
+        size: int,
+        max_wait: float | None = None,
+        ordered: bool = True,
+        total: int | None = None,
+        trace: Trace = "auto",
+    ) -> Stream[R]:
+        """Run ``function`` on lists of items, and give each item's outcome.
+
+        A batch that fails by an error of its own items is halved until the
+        poisoned ones stand alone, so they cost only themselves.
+
+        Args:
+            function: Called with a list; returns as many values, in order.
+            items: Pulled only when there is room.
+            size: Items in a full batch.
+            max_wait: Seconds that a batch which isn't full waits for more
+                items of an async source.
+            ordered: In the order of the items, or as the jobs end.
+            total: How many batches there are, where that is known.
+            trace: As for `map`.
+        """
+        return self._stream(
+            BatchRun(
+                self._open(),
+                function,
+                items,
+                size=size,
+                max_wait=max_wait,
+                retry=self._policies.retry,
+                ordered=ordered,
+                total=total,
+                trace=trace,
+            )
+        )
+
+    @overload
+    async def map_batches(
+        self,
+        function: Callable[[list[T]], Awaitable[Sequence[R]]],
+        items: Iterable[T] | AsyncIterable[T],
+        *,
+        size: int,
+        max_wait: float | None = None,
+        errors: Literal["raise"] = "raise",
+        trace: Trace = "auto",
+    ) -> list[R]: ...
+
+    @overload
+    async def map_batches(
+        self,
+        function: Callable[[list[T]], Awaitable[Sequence[R]]],
+        items: Iterable[T] | AsyncIterable[T],
+        *,
+        size: int,
+        max_wait: float | None = None,
+        errors: Literal["collect"],
+        trace: Trace = "auto",
+    ) -> list[Outcome[R]]: ...
+
+    async def map_batches(
+        self,
+        function: Callable[[list[Any]], Awaitable[Sequence[Any]]],
+        items: Iterable[Any] | AsyncIterable[Any],
+        *,
+        size: int,
+        max_wait: float | None = None,
+        errors: Errors = "raise",
+        trace: Trace = "auto",
+    ) -> list[Any]:
+        """Run ``function`` on lists of items, and give one result for each item.
+
+        As `stream_batches`, collected in the items' order; ``errors`` as for
+        `map`.
+        """
+        total = -(-len(items) // size) if isinstance(items, Sequence) and size else None
+        results: list[Any] = []
+        async with self.stream_batches(
+            function, items, size=size, max_wait=max_wait, total=total, trace=trace
+        ) as outcomes:
+            async for outcome in outcomes:
+                if errors == "collect":
+                    results.append(outcome)
+                elif isinstance(outcome, Ok):
+                    results.append(outcome.value)
+                else:
+                    raise outcome.error
+        return results
+
+    def _open(self) -> Core:
+        if self._core is None:
+            raise ShuttingDown(
+                f"{self!r}: open it first, `async with Runner(…) as runner`"
+            )
+        return self._core
+
+    def _stream(self, run: StreamRun) -> Stream[Any]:
+        self._runs.add(run)
+        return Stream(run, self._runs.discard)
+
+
+async def _settle(runs: Sequence[Calls | FedRun], *, cancel: bool) -> None:
+    """Wait until each run is over; a cancellation stops them and comes out after."""
+    for run in runs:
+        # A stream that nobody reads any more would wait for its reader for ever.
+        if cancel or isinstance(run, FedRun):
+            run.stop("run")
+    cancelled: asyncio.CancelledError | None = None
+    for run in runs:
+        try:
+            await run.idle()
+        except asyncio.CancelledError as error:
+            cancelled = error
+            for other in runs:
+                other.stop("run")
+    if cancelled is not None:
+        raise cancelled

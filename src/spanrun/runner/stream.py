@@ -1,0 +1,121 @@
+"""`Stream`: outcomes one by one, as the consumer asks for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from types import TracebackType
+from typing import Any, Final, Generic, TypeVar
+
+from spanrun.errors import ConfigurationError
+from spanrun.outcome import Ok, Outcome
+from spanrun.runner.core import Core
+from spanrun.runner.feed import FedRun
+from spanrun.runner.job import Job
+from spanrun.runner.run import Call, Source
+
+T = TypeVar("T")
+
+
+class StreamRun(FedRun):
+    """Keeps the outcomes until the consumer takes them."""
+
+    def __init__(
+        self, core: Core, call: Call, source: Source, *, ordered: bool, **options: Any
+    ) -> None:
+        super().__init__(core, call, source, **options)
+        self._ordered: Final = ordered
+        self._next = 0
+        self._early: dict[int, Outcome[Any]] = {}
+        self.ready: deque[Outcome[Any]] = deque()
+        self.news: asyncio.Future[None] | None = None
+
+    def deliver(self, job: Job, outcome: Outcome[Any]) -> None:
+        """Queue the outcome."""
+        self._emit(outcome)
+
+    def _emit(self, outcome: Outcome[Any]) -> None:
+        """Queue it now or, in order, when those before it are here."""
+        self.unread += 1
+        if not self._ordered:
+            self.ready.append(outcome)
+        else:
+            self._early[outcome.index] = outcome
+            while self._next in self._early:
+                self.ready.append(self._early.pop(self._next))
+                self._next += 1
+        self.tell()
+
+    def ended(self) -> None:
+        """The source has no more items."""
+        self.tell()
+
+    def tell(self) -> None:
+        """Wake the consumer."""
+        if self.news is not None and not self.news.done():
+            self.news.set_result(None)
+
+
+class Stream(Generic[T]):
+    """Outcomes of a `Runner.stream`: an async context manager and iterator.
+
+    Leaving the ``async with`` early cancels and awaits what still runs.
+
+    Raises:
+        Exception: In ``async for``, what the source raised, after the outcomes
+            of the items that came before it.
+    """
+
+    def __init__(self, run: StreamRun, leave: Any) -> None:
+        self._run: Final = run
+        self._leave: Final = leave
+        self._open = False
+        self._closed = False
+
+    async def __aenter__(self) -> Stream[T]:
+        if self._open or self._closed:
+            raise ConfigurationError("a stream can be entered once: make another one")
+        self._open = True
+        self._run.begin()
+        return self
+
+    async def __aexit__(
+        self,
+        _: type[BaseException] | None,
+        error: BaseException | None,
+        __: TracebackType | None,
+    ) -> None:
+        self._open, self._closed = False, True
+        run = self._run
+        try:
+            run.stop("run")
+            await run.idle()
+        finally:
+            run.close(error or run.source_error)
+            self._leave(run)
+        if error is None and run.fatal is not None:
+            raise run.fatal
+
+    def __aiter__(self) -> Stream[T]:
+        return self
+
+    async def __anext__(self) -> Outcome[T]:
+        run = self._run
+        if not self._open:
+            raise ConfigurationError(
+                "the stream isn't open: write `async with runner.stream(…) as outcomes`"
+            )
+        while not run.ready:
+            if run.fatal is not None:
+                raise run.fatal
+            if run.over:
+                if run.source_error is not None:
+                    error, run.source_error = run.source_error, None
+                    raise error
+                raise StopAsyncIteration
+            run.news = run.loop.create_future()
+            await run.news
+        run.unread -= 1
+        outcome = run.ready.popleft()
+        run.refill()
+        return outcome

@@ -1,0 +1,215 @@
+"""Every setting, with one order of precedence, as one frozen value.
+
+Arguments of `configure` come first, then ``SPANRUN_*``, then ``OTEL_*``, then
+the ``spanrun.toml`` or the ``[tool.spanrun]`` table of the ``pyproject.toml``
+in the working directory.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias, cast
+
+from spanrun.errors import ConfigurationError
+
+Exporter: TypeAlias = Literal["otlp", "console", "none"]
+Protocol: TypeAlias = Literal["http/protobuf", "grpc"]
+Signal: TypeAlias = Literal["traces", "metrics"]
+
+STORE: Final = ".spanrun"
+_TRUE: Final = ("true", "1", "yes", "on")
+_FALSE: Final = ("false", "0", "no", "off", "")
+
+
+@dataclass(frozen=True, slots=True)
+class SignalSettings:
+    """Where one signal goes. Headers, certificates and the like stay in ``OTEL_*``.
+
+    Attributes:
+        exporter: What sends it.
+        protocol: How OTLP is spoken.
+        endpoint: Set when it was given as an argument or in a file; otherwise
+            the exporter reads ``OTEL_EXPORTER_OTLP_*`` by itself.
+    """
+
+    exporter: Exporter
+    protocol: Protocol
+    endpoint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `configure` works from. See `load`.
+
+    Attributes:
+        enabled: False under ``OTEL_SDK_DISABLED=true``.
+        service_name: ``service.name`` of the resource.
+        traces: Where spans go.
+        metrics: Where metrics go.
+        store: The folder of the local store; None for no local store.
+        metric_interval: Seconds between two exports of the metrics.
+        shutdown_timeout: Seconds that leaving may take.
+        origins: For each setting, where its value comes from.
+    """
+
+    enabled: bool
+    service_name: str
+    traces: SignalSettings
+    metrics: SignalSettings
+    store: Path | None
+    metric_interval: float
+    shutdown_timeout: float
+    origins: Mapping[str, str] = field(compare=False)
+
+
+class _Sources:
+    """Looks a setting up in the order of precedence, and notes where it was."""
+
+    def __init__(
+        self,
+        arguments: Mapping[str, Any],
+        environ: Mapping[str, str],
+        file: Mapping[str, Any],
+        file_name: str,
+    ) -> None:
+        self._arguments = arguments
+        self._environ = environ
+        self._file = file
+        self._file_name = file_name
+        self.origins: dict[str, str] = {}
+
+    def get(self, name: str, *variables: str, default: Any = None) -> Any:
+        """The value of ``name``; ``variables`` are its ``OTEL_*`` names."""
+        if self._arguments.get(name) is not None:
+            self.origins[name] = "argument"
+            return self._arguments[name]
+        for variable in (f"SPANRUN_{name.upper()}", *variables):
+            # An empty variable counts as unset: OTel specification, Configuration.
+            if value := self._environ.get(variable, "").strip():
+                self.origins[name] = variable
+                return value
+        if name in self._file:
+            self.origins[name] = self._file_name
+            return self._file[name]
+        self.origins[name] = "default"
+        return default
+
+    def bad(self, name: str, value: object, hint: str) -> ConfigurationError:
+        """The error for a value that can't be used."""
+        return ConfigurationError(
+            f"{name}={value!r} (from {self.origins[name]}): {hint}"
+        )
+
+    def boolean(self, name: str, *variables: str, default: bool) -> bool:
+        """A setting that is on or off."""
+        value = self.get(name, *variables, default=default)
+        text = str(value).lower()
+        if text in _TRUE or text in _FALSE:
+            return text in _TRUE
+        raise self.bad(name, value, "must be true or false")
+
+    def seconds(
+        self, name: str, *variables: str, default: float, unit: float = 1.0
+    ) -> float:
+        """A positive number; an ``OTEL_*`` variable holds it in ``unit`` seconds."""
+        value = self.get(name, *variables, default=default)
+        scale = unit if self.origins[name] in variables else 1.0
+        try:
+            seconds = float(value) * scale
+        except (TypeError, ValueError):
+            raise self.bad(name, value, "must be a number") from None
+        if not 0 < seconds < float("inf"):
+            raise self.bad(name, value, "must be above 0")
+        return seconds
+
+    def choice(self, name: str, *variables: str, allowed: tuple[str, ...]) -> Any:
+        """One of ``allowed``, or None when the setting isn't given."""
+        value = self.get(name, *variables)
+        if value is not None and value not in allowed:
+            raise self.bad(name, value, f"must be one of {', '.join(allowed)}")
+        return value
+
+
+def load(
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    environ: Mapping[str, str],
+    directory: Path | None = None,
+) -> Settings:
+    """Work the settings out; nothing is started and nothing is changed.
+
+    Without any endpoint, and without ``otlp`` asked for by name, telemetry goes
+    to the local store alone.
+
+    Raises:
+        ConfigurationError: With the setting, its value and where it comes from.
+    """
+    file, file_name = _read_file(directory)
+    sources = _Sources(arguments or {}, environ, file, file_name)
+    traces = _signal("traces", sources)
+    metrics = _signal("metrics", sources)
+    sends = "otlp" in (traces.exporter, metrics.exporter)
+    store = sources.get("store", default=None if sends else STORE)
+    service = sources.get("service_name", "OTEL_SERVICE_NAME", default="")
+    return Settings(
+        enabled=not sources.boolean("disabled", "OTEL_SDK_DISABLED", default=False),
+        service_name=str(service),
+        traces=traces,
+        metrics=metrics,
+        store=Path(store) if store and str(store) != "none" else None,
+        metric_interval=sources.seconds(
+            "metric_interval", "OTEL_METRIC_EXPORT_INTERVAL", default=15.0, unit=0.001
+        ),
+        shutdown_timeout=sources.seconds("shutdown_timeout", default=5.0),
+        origins=sources.origins,
+    )
+
+
+def _signal(signal: Signal, sources: _Sources) -> SignalSettings:
+    upper = signal.upper()
+    exporter = sources.choice(
+        f"{signal}_exporter",
+        f"OTEL_{upper}_EXPORTER",
+        allowed=("otlp", "console", "none"),
+    )
+    protocol = sources.choice(
+        "protocol",
+        f"OTEL_EXPORTER_OTLP_{upper}_PROTOCOL",
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+        allowed=("http/protobuf", "grpc"),
+    )
+    endpoint = sources.get(
+        "endpoint",
+        f"OTEL_EXPORTER_OTLP_{upper}_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+    )
+    if exporter is None:
+        exporter = "otlp" if endpoint else "none"
+    ours = not sources.origins["endpoint"].startswith("OTEL_")
+    return SignalSettings(
+        exporter=exporter,
+        protocol=protocol or "http/protobuf",
+        endpoint=str(endpoint) if endpoint and ours else None,
+    )
+
+
+def _read_file(directory: Path | None) -> tuple[Mapping[str, Any], str]:
+    if directory is None:
+        return {}, ""
+    for name, inside in (("spanrun.toml", ()), ("pyproject.toml", ("tool", "spanrun"))):
+        try:
+            table: Any = tomllib.loads((directory / name).read_text("utf-8"))
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            if name == "pyproject.toml":
+                continue  # somebody else's file, and their own tools tell them
+            raise ConfigurationError(f"{directory / name}: {error}") from error
+        for key in inside:
+            table = table.get(key, {})
+        if table:
+            return cast("Mapping[str, Any]", table), name
+    return {}, ""

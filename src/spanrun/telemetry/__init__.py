@@ -1,0 +1,1 @@
+"""Traces and metrics: from the one wrapper, by the one seam, to where they go."""

@@ -1,0 +1,58 @@
+"""What became of the telemetry itself: produced = delivered + dropped + waiting."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import Final
+
+from spanrun.semconv import SpanrunTelemetryReason, SpanrunTelemetrySignal
+
+
+class Account:
+    """Counts every item of telemetry, once. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._lock: Final = threading.Lock()
+        self.produced: Final[Counter[SpanrunTelemetrySignal]] = Counter()
+        self.delivered: Final[Counter[SpanrunTelemetrySignal]] = Counter()
+        self.dropped: Final[
+            Counter[tuple[SpanrunTelemetrySignal, SpanrunTelemetryReason]]
+        ] = Counter()
+
+    def produce(self, signal: SpanrunTelemetrySignal, items: int = 1) -> None:
+        """``items`` were made."""
+        with self._lock:
+            self.produced[signal] += items
+
+    def deliver(self, signal: SpanrunTelemetrySignal, items: int) -> None:
+        """``items`` were taken by the other side."""
+        with self._lock:
+            self.delivered[signal] += items
+
+    def drop(
+        self,
+        signal: SpanrunTelemetrySignal,
+        reason: SpanrunTelemetryReason,
+        items: int = 1,
+    ) -> None:
+        """``items`` are lost, and why."""
+        with self._lock:
+            self.dropped[signal, reason] += items
+
+    def results(
+        self,
+    ) -> list[tuple[SpanrunTelemetrySignal, str, SpanrunTelemetryReason, int]]:
+        """Rows of signal, result, reason and count, as the metric reports them."""
+        with self._lock:
+            rows: list[
+                tuple[SpanrunTelemetrySignal, str, SpanrunTelemetryReason, int]
+            ] = [
+                (signal, "delivered", "none", count)
+                for signal, count in self.delivered.items()
+            ]
+            rows += [
+                (signal, "dropped", reason, count)
+                for (signal, reason), count in self.dropped.items()
+            ]
+        return rows

@@ -1,0 +1,49 @@
+"""Who else wants to know how jobs end: progress, the local store, a live view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from spanrun.outcome import Outcome
+
+
+@dataclass(slots=True, eq=False)
+class RunInfo:
+    """One run of a runner: a `map`, a `stream`, or all its single calls.
+
+    Attributes:
+        id: Random hex digits that name the run.
+        runner: The runner's name.
+        total: How many jobs there will be, where that is known.
+        trace_id: The trace of the run's span; 0 without one.
+        started_ns: Since the Unix epoch.
+        ended_ns: Since the Unix epoch; 0 while the run is open.
+    """
+
+    id: str
+    runner: str
+    total: int | None
+    trace_id: int
+    started_ns: int
+    ended_ns: int = 0
+
+
+class Observer(Protocol):
+    """Hears of runs and of each job's outcome, on the event loop's thread.
+
+    What an observer raises is counted and goes no further: it can't change a
+    result. Slow work belongs in a thread of its own.
+    """
+
+    def run_opened(self, run: RunInfo) -> None:
+        """A run has begun."""
+        ...
+
+    def job_ended(self, run: RunInfo, outcome: Outcome[Any]) -> None:
+        """A job has its outcome."""
+        ...
+
+    def run_closed(self, run: RunInfo) -> None:
+        """A run is over; nothing more is heard of it."""
+        ...

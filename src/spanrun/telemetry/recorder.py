@@ -1,0 +1,158 @@
+"""`Recorder`: the one seam between the wrapper and what keeps spans and metrics."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from opentelemetry.context import Context
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import Link, Span, SpanKind, TracerProvider
+
+from spanrun.clock import Clock, SystemClock
+from spanrun.outcome import Outcome
+from spanrun.semconv import Metric
+from spanrun.telemetry.account import Account
+from spanrun.telemetry.metrics import ErrorTypes, Gauges, Instruments, RunnerMetrics
+from spanrun.telemetry.observe import Observer, RunInfo
+
+_log = logging.getLogger(__name__)
+
+SCOPE: Final = "spanrun"
+
+
+class Recorder(Protocol):
+    """Where units put their spans and metrics.
+
+    ``clock`` gives the times that go in; ``start`` and the end of a span are
+    its readings.
+    """
+
+    clock: Clock
+    errors: ErrorTypes
+
+    def span(
+        self,
+        name: str,
+        kind: SpanKind,
+        context: Context | None,
+        start: float,
+        attributes: Mapping[str, Any],
+        links: Sequence[Link] = (),
+    ) -> Span:
+        """Start a span below the one in ``context``; None means the current one."""
+        ...
+
+    def record(
+        self,
+        metric: Metric,
+        value: float,
+        attributes: Mapping[str, Any],
+        context: Context | None = None,
+    ) -> None:
+        """Add ``value`` to ``metric``, with the span in ``context`` as exemplar."""
+        ...
+
+    def runner(self, name: str, gauges: Callable[[], Gauges]) -> RunnerMetrics:
+        """The metrics of one runner, which tells its state through ``gauges``."""
+        ...
+
+
+class OtelRecorder:
+    """Records through the OpenTelemetry API, into whichever providers are given.
+
+    Args:
+        tracers: Makes the spans.
+        meters: Makes the instruments.
+        clock: Times everything.
+        account: Counts what becomes of the telemetry.
+        snapshot: Collects and queues the metrics as they are now. Where the
+            application owns the pipeline, it decides that, and this does nothing.
+    """
+
+    def __init__(
+        self,
+        tracers: TracerProvider,
+        meters: MeterProvider,
+        *,
+        clock: Clock | None = None,
+        account: Account | None = None,
+        snapshot: Callable[[], None] = lambda: None,
+    ) -> None:
+        from spanrun import __version__  # noqa: PLC0415 -- the package imports this
+
+        self.clock: Clock = clock or SystemClock()
+        self.errors = ErrorTypes()
+        self._tracer: Final = tracers.get_tracer(SCOPE, __version__)
+        self._instruments: Final = Instruments(
+            meters.get_meter(SCOPE, __version__), account or Account(), snapshot
+        )
+        self.record = self._instruments.record
+
+    def span(
+        self,
+        name: str,
+        kind: SpanKind,
+        context: Context | None,
+        start: float,
+        attributes: Mapping[str, Any],
+        links: Sequence[Link] = (),
+    ) -> Span:
+        """Start a span below the one in ``context``; None means the current one."""
+        return self._tracer.start_span(
+            name,
+            context,
+            kind,
+            attributes,
+            links,
+            self.clock.wall_ns(start),
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+
+    def runner(self, name: str, gauges: Callable[[], Gauges]) -> RunnerMetrics:
+        """The metrics of one runner, which tells its state through ``gauges``."""
+        return RunnerMetrics(name, self._instruments, gauges)
+
+
+class Observers:
+    """Tells many observers; what one of them raises is logged once and dropped."""
+
+    def __init__(self, observers: Sequence[Observer] = ()) -> None:
+        self._observers = tuple(observers)
+        self._complained = False
+
+    def __bool__(self) -> bool:
+        return bool(self._observers)
+
+    def __add__(self, more: Sequence[Observer]) -> Observers:
+        return Observers((*self._observers, *more)) if more else self
+
+    def run_opened(self, run: RunInfo) -> None:
+        """A run has begun."""
+        self._tell(lambda observer: observer.run_opened(run))
+
+    def job_ended(self, run: RunInfo, outcome: Outcome[Any]) -> None:
+        """A job has its outcome."""
+        for observer in self._observers:
+            try:
+                observer.job_ended(run, outcome)
+            except Exception as error:  # noqa: BLE001 -- an observer changes no result
+                self._complain(observer, error)
+
+    def run_closed(self, run: RunInfo) -> None:
+        """A run is over."""
+        self._tell(lambda observer: observer.run_closed(run))
+
+    def _tell(self, news: Callable[[Observer], None]) -> None:
+        for observer in self._observers:
+            try:
+                news(observer)
+            except Exception as error:  # noqa: BLE001 -- an observer changes no result
+                self._complain(observer, error)
+
+    def _complain(self, observer: Observer, error: Exception) -> None:
+        if not self._complained:
+            self._complained = True
+            _log.warning("observer %r failed and goes on: %r", observer, error)

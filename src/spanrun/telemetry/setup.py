@@ -1,0 +1,163 @@
+"""`configure` and `shutdown`: which recorder is in force, and its pipeline."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry import metrics as otel_metrics
+from opentelemetry import trace as otel_trace
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.trace import NoOpTracerProvider
+
+from spanrun.settings import Settings, load
+from spanrun.telemetry.account import Account
+from spanrun.telemetry.observe import Observer
+from spanrun.telemetry.outbox import remaining
+from spanrun.telemetry.recorder import Observers, OtelRecorder, Recorder
+
+if TYPE_CHECKING:
+    from spanrun.telemetry.export import Pipe
+
+
+class Telemetry:
+    """A pipeline that `configure` made: recorder, exporters and local store."""
+
+    def __init__(self, settings: Settings) -> None:
+        # The SDK is 60 ms of import: only who configures pays for it.
+        from spanrun.telemetry import pipeline  # noqa: PLC0415
+
+        self.settings: Final = settings
+        self.account: Final = Account()
+        built = pipeline.build(settings, self.account)
+        self.recorder: Final = built.recorder
+        self.store: Final = built.store
+        self._pipes: Final = built.pipes
+        self.observers: Final = Observers([built.store] if built.store else ())
+
+    def flush(self, timeout: float) -> bool:
+        """Send all that is queued; whether that took less than ``timeout``."""
+        return self._each(timeout, lambda pipe, share: pipe.flush(share))
+
+    def close(self, timeout: float) -> bool:
+        """Send what is left and stop; whether all was sent within ``timeout``."""
+        return self._each(timeout, lambda pipe, share: pipe.close(share))
+
+    def _each(self, timeout: float, act: Callable[[Pipe, float], bool]) -> bool:
+        """In order, each with its share: one dead end doesn't starve the others."""
+        deadline = time.monotonic() + timeout
+        return all(
+            [
+                act(pipe, remaining(deadline) / left)
+                for pipe, left in zip(
+                    self._pipes, range(len(self._pipes), 0, -1), strict=True
+                )
+            ]
+        )
+
+
+class _State:
+    telemetry: Telemetry | None = None
+    foreign: tuple[object, OtelRecorder] | None = None
+    off: OtelRecorder | None = None
+
+
+def configure(
+    *,
+    service_name: str | None = None,
+    endpoint: str | None = None,
+    protocol: str | None = None,
+    store: str | Path | None = None,
+) -> None:
+    """Switch telemetry on, for the process.
+
+    The standard ``OTEL_*`` variables are honoured. Without any endpoint, runs,
+    jobs and spans go to the local store, the folder ``.spanrun``. Where the
+    application has set OpenTelemetry providers of its own, those are used and
+    never replaced, and only ``store`` has an effect.
+
+    A second call replaces what the first one set up, which is shut down.
+
+    Args:
+        service_name: ``service.name``; else ``OTEL_SERVICE_NAME``, else the
+            name of the program.
+        endpoint: Where OTLP goes, as ``http://host:4318``.
+        protocol: ``"http/protobuf"`` or ``"grpc"``.
+        store: The folder of the local store; ``"none"`` for no store.
+
+    Raises:
+        ConfigurationError: With the setting, its value and where it comes from.
+
+    Example:
+        >>> configure(service_name="ingest")
+        >>> shutdown()
+        True
+    """
+    arguments: dict[str, Any] = {
+        "service_name": service_name,
+        "endpoint": endpoint,
+        "protocol": protocol,
+        "store": store,
+    }
+    settings = load(arguments, environ=os.environ, directory=Path.cwd())
+    shutdown()
+    if settings.enabled:
+        _State.telemetry = Telemetry(settings)
+        atexit.register(shutdown)
+
+
+def shutdown(timeout: float | None = None) -> bool:
+    """Send what is left and stop; at most 5 s, whatever the collector does.
+
+    Also done at exit. A second call does nothing.
+
+    Returns:
+        Whether everything was delivered.
+    """
+    telemetry, _State.telemetry = _State.telemetry, None
+    if telemetry is None:
+        return True
+    atexit.unregister(shutdown)
+    return telemetry.close(timeout or telemetry.settings.shutdown_timeout)
+
+
+def telemetry() -> Telemetry | None:
+    """What `configure` set up, if it did."""
+    return _State.telemetry
+
+
+def recorder() -> Recorder | None:
+    """The recorder in force; None when nobody asked for telemetry.
+
+    It is ours after `configure`, and else one into the providers that the
+    application has set.
+    """
+    if _State.telemetry is not None:
+        return _State.telemetry.recorder
+    tracers = otel_trace.get_tracer_provider()
+    if isinstance(tracers, otel_trace.ProxyTracerProvider | NoOpTracerProvider):
+        return None
+    if _State.foreign is None or _State.foreign[0] is not tracers:
+        made = OtelRecorder(tracers, otel_metrics.get_meter_provider())
+        _State.foreign = tracers, made
+    return _State.foreign[1]
+
+
+def recorder_or_off() -> Recorder:
+    """The recorder in force, or one that keeps nothing."""
+    active = recorder()
+    if active is not None:
+        return active
+    if _State.off is None:
+        _State.off = OtelRecorder(NoOpTracerProvider(), NoOpMeterProvider())
+    return _State.off
+
+
+def observers(more: Sequence[Observer] = ()) -> Observers:
+    """The observers of the whole process, and ``more``."""
+    active = _State.telemetry
+    return (active.observers if active else Observers()) + more

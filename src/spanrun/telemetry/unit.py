@@ -1,0 +1,290 @@
+"""The unit: the one wrapper in which every run, batch, job, attempt and call runs.
+
+``run ⊃ batch ⊃ job ⊃ attempt ⊃ call``. When a unit ends it (1) ends its span,
+(2) records the exact metrics of its kind and (3) tells the observers. What a
+user calls a unit (`spanrun.unit`, `spanrun.instrumented`) is one more kind.
+
+OpenTelemetry's own context is the only store of the current span, so that
+spans of other libraries nest below ours and ours below theirs.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Link,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    set_span_in_context,
+)
+
+from spanrun import semconv
+from spanrun.outcome import CancelledBy, Timings
+from spanrun.semconv import Metric, SpanrunJobOutcome
+from spanrun.telemetry.metrics import RunnerMetrics
+from spanrun.telemetry.recorder import Recorder
+from spanrun.telemetry.redact import redact
+
+_TIME_KEYS: Final = (
+    semconv.SPANRUN_JOB_TIME_QUEUE,
+    semconv.SPANRUN_JOB_TIME_LIMIT,
+    semconv.SPANRUN_JOB_TIME_RATE_LIMIT,
+    semconv.SPANRUN_JOB_TIME_BACKOFF,
+    semconv.SPANRUN_JOB_TIME_BUSY,
+    semconv.SPANRUN_JOB_TIME_LOOP_LAG,
+    semconv.SPANRUN_JOB_TIME_SERVICE,
+)
+_MAX_LINKS: Final = 128
+
+
+class Unit:
+    """One open unit.
+
+    Attributes:
+        span: Its span.
+        context: The OTel context in which the span is the current one.
+        started: When, on the recorder's clock.
+    """
+
+    __slots__ = ("_outside", "_recorder", "context", "span", "started")
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        name: str,
+        kind: SpanKind = SpanKind.INTERNAL,
+        *,
+        parent: Context | None = None,
+        started: float | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        links: Sequence[Link] = (),
+    ) -> None:
+        self._recorder = recorder
+        self.started = recorder.clock.now() if started is None else started
+        outside = otel_context.get_current() if parent is None else parent
+        self.span: Span = recorder.span(
+            name, kind, outside, self.started, attributes or {}, links
+        )
+        self.context: Context = set_span_in_context(self.span, outside)
+        self._outside: Context | None = None
+
+    @property
+    def span_context(self) -> SpanContext:
+        """The span's identity, to link to."""
+        return self.span.get_span_context()
+
+    @property
+    def trace_id(self) -> int:
+        """The trace that the span belongs to."""
+        return self.span.get_span_context().trace_id
+
+    def set(self, key: str, value: Any) -> None:
+        """Set an attribute of the span; a text is redacted and cut."""
+        self.span.set_attribute(key, redact(value) if isinstance(value, str) else value)
+
+    def event(self, name: str, **attributes: Any) -> None:
+        """Add an event to the span, at this moment."""
+        now = self._recorder.clock.wall_ns(self._recorder.clock.now())
+        clean = {
+            key: redact(value) if isinstance(value, str) else value
+            for key, value in attributes.items()
+        }
+        self.span.add_event(name, clean, now)
+
+    def enter(self) -> None:
+        """Make this the current span, here and in what is started from here."""
+        self._outside = otel_context.get_current()
+        otel_context.attach(self.context)
+
+    def leave(self) -> None:
+        """Make the span outside current again, unless we have left already.
+
+        There is no token to hand back: where a generator was closed in another
+        context than it ran in, that would fail. Here it changes nothing.
+        """
+        outside, self._outside = self._outside, None
+        if outside is not None and otel_context.get_current() is self.context:
+            otel_context.attach(outside)
+
+    def finish(self, error: BaseException | None = None, *, failed: bool = True) -> str:
+        """End the span.
+
+        Args:
+            error: What ended the unit. It is recorded, redacted and cut.
+            failed: False for a cancelled unit: that isn't an error.
+
+        Returns:
+            The value of ``error.type``; empty without an error.
+        """
+        recorder, span = self._recorder, self.span
+        error_type = ""
+        if error is not None:
+            error_type = recorder.errors.name(error)
+            span.set_attribute(semconv.ERROR_TYPE, error_type)
+            if failed:
+                text = redact(f"{error_type}: {error}")
+                span.set_status(Status(StatusCode.ERROR, text))
+                if span.is_recording():
+                    self._exception(error, error_type)
+        span.end(recorder.clock.wall_ns(recorder.clock.now()))
+        return error_type
+
+    def _exception(self, error: BaseException, error_type: str) -> None:
+        trace = "".join(traceback.format_exception(error, limit=-32))
+        self.event(
+            semconv.EVENT_EXCEPTION,
+            **{
+                semconv.EXCEPTION_TYPE: error_type,
+                semconv.EXCEPTION_MESSAGE: str(error),
+                semconv.EXCEPTION_STACKTRACE: trace,
+            },
+        )
+
+
+class JobUnit(Unit):
+    """A job's span and metrics."""
+
+    __slots__ = ("_metrics",)
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        metrics: RunnerMetrics,
+        name: str,
+        submitted: float,
+        attributes: Mapping[str, Any],
+        run: SpanContext | None,
+    ) -> None:
+        """Open it below the current span or, given ``run``, linked to that run."""
+        self._metrics = metrics
+        linked = run is not None and run.is_valid
+        super().__init__(
+            recorder,
+            name,
+            parent=set_span_in_context(INVALID_SPAN) if linked else None,
+            started=submitted,
+            attributes=attributes,
+            links=[Link(run)] if run is not None and linked else (),
+        )
+
+    def retried(self, error: Exception, delay: float) -> None:
+        """Another attempt follows ``error`` after ``delay`` seconds."""
+        self._metrics.retry(self._recorder.errors.name(error))
+        self.event(
+            semconv.EVENT_SPANRUN_JOB_RETRY,
+            **{
+                semconv.ERROR_TYPE: self._recorder.errors.name(error),
+                semconv.SPANRUN_JOB_RETRY_DELAY: delay,
+            },
+        )
+
+    def end(
+        self,
+        timings: Timings,
+        outcome: SpanrunJobOutcome,
+        attempts: int,
+        error: BaseException | None,
+        cancelled_by: CancelledBy | None,
+    ) -> None:
+        """The job has its outcome."""
+        attributes: dict[str, Any] = {
+            semconv.SPANRUN_JOB_OUTCOME: outcome,
+            semconv.SPANRUN_JOB_ATTEMPTS: attempts,
+        }
+        for key, (_, seconds) in zip(_TIME_KEYS, timings.phases(), strict=True):
+            attributes[key] = seconds
+        if cancelled_by is not None:
+            attributes[semconv.SPANRUN_JOB_CANCELLED_BY] = cancelled_by
+        self.span.set_attributes(attributes)
+        error_type = self.finish(error, failed=outcome != "cancelled")
+        self._metrics.job(timings, outcome, error_type or None, self.context)
+
+
+class BatchUnit(Unit):
+    """A batch's span and metrics."""
+
+    __slots__ = ("_items", "_metrics")
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        metrics: RunnerMetrics,
+        name: str,
+        attributes: Mapping[str, Any],
+        *,
+        items: int,
+        members: Sequence[SpanContext] = (),
+    ) -> None:
+        self._metrics = metrics
+        self._items = items
+        kept = members[:_MAX_LINKS]
+        super().__init__(
+            recorder, name, attributes=attributes, links=[Link(kept_) for kept_ in kept]
+        )
+        if dropped := len(members) - len(kept):
+            self.set(semconv.SPANRUN_BATCH_LINKS_DROPPED, dropped)
+
+    def end(self, error: BaseException | None, *, failed: bool) -> None:
+        """The batch is done."""
+        seconds = self._recorder.clock.now() - self.started
+        self.finish(error, failed=failed)
+        self._metrics.batch(self._items, seconds, self.context)
+
+
+class CallUnit(Unit):
+    """One call to a service, by OTel's client conventions.
+
+    A context manager: current inside, ended on leaving. ``metric`` is recorded
+    with the call's duration and those of its attributes that the registry
+    lists for it.
+    """
+
+    __slots__ = ("_attributes", "_metric")
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        name: str,
+        metric: Metric,
+        attributes: Mapping[str, Any],
+    ) -> None:
+        self._metric = metric
+        self._attributes = dict(attributes)
+        super().__init__(recorder, name, SpanKind.CLIENT, attributes=attributes)
+
+    def set(self, key: str, value: Any) -> None:
+        """Set an attribute of the span and, where it belongs there, the metric."""
+        self._attributes[key] = value
+        super().set(key, value)
+
+    def fail(self, error_type: str) -> None:
+        """The call has failed by what it answered, though nothing was raised."""
+        self.set(semconv.ERROR_TYPE, error_type)
+        self.span.set_status(Status(StatusCode.ERROR))
+
+    def record(self, metric: Metric, value: float, **more: Any) -> None:
+        """Record another metric of the call, with its attributes and ``more``."""
+        values = {**self._attributes, **more}
+        labels = {key: values[key] for key in metric.attributes if key in values}
+        self._recorder.record(metric, value, labels, self.context)
+
+    def __enter__(self) -> CallUnit:
+        self.enter()
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self.leave()
+        seconds = self._recorder.clock.now() - self.started
+        error_type = self.finish(error, failed=isinstance(error, Exception))
+        if error_type:
+            self._attributes[semconv.ERROR_TYPE] = error_type
+        self.record(self._metric, seconds)

@@ -1,0 +1,1 @@
+"""What tests and demonstrations need: servers that fail on purpose."""
