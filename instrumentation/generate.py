@@ -15,7 +15,7 @@ from pathlib import Path
 if not __package__:  # run as a script: import it all as part of the checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from instrumentation import conventions, semconv_module, telemetry_page
+from instrumentation import read_registry, semconv_module, telemetry_page
 from instrumentation.registry_file import RegistryError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description="Write the generated files.")
     parser.add_argument("--check", action="store_true", help="write nothing")
-    parser.add_argument("--registry", type=Path, default=conventions.REGISTRY)
+    parser.add_argument("--registry", type=Path, default=read_registry.REGISTRY)
     parser.add_argument("--root", type=Path, default=ROOT, help="where they belong")
     options = parser.parse_args(argv)
     try:
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _stale(registry: Path, root: Path) -> Iterator[tuple[Path, str]]:
     """Each file whose text isn't what the registry makes, with that text."""
-    known = conventions.load(registry)
+    known = read_registry.load(registry)
     module = f"# {_MARK}; do not edit\n{semconv_module.render(known)}"
     page = f"<!-- {_MARK}; do not edit -->\n\n{telemetry_page.render(known)}"
     wanted = {"src/spanrun/semconv.py": module, "docs/reference/telemetry.md": page}

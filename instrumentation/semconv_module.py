@@ -1,5 +1,6 @@
 """`src/spanrun/semconv.py`, written from the registry, as ruff formats it."""
 
+import json
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Final
@@ -79,7 +80,7 @@ def _metrics(metrics: Iterable[Metric]) -> Iterator[str]:
         yield f'    name="{metric.name}",'
         yield f'    instrument="{metric.instrument}",'
         yield f'    unit="{metric.unit}",'
-        yield f'    description="{metric.brief}",'
+        yield f"    description={json.dumps(metric.brief)},"
         yield _collection("attributes=", "()", keys, depth=1) + ","
         if metric.boundaries in known:
             yield f"    boundaries={known[metric.boundaries]}.boundaries,"
@@ -113,7 +114,7 @@ def _collection(
     start: str, brackets: str, items: Iterable[str], *, depth: int = 0
 ) -> str:
     """On one line when it fits, else one item a line."""
-    left, right = brackets
+    left, right = brackets[0], brackets[1]
     found = list(items)
     indent = "    " * depth
     only = "," if brackets == "()" and len(found) == 1 else ""

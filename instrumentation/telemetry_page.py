@@ -17,7 +17,7 @@ from instrumentation.conventions import (
 _HEAD: Final = """\
 # Telemetry
 
-Every name that spanrun emits. What is not here is not from spanrun.
+Every name that spanrun emits. Attributes that you set yourself keep your names.
 
 - **Units**: `s` is seconds, with a fraction; `By` is bytes; a word in braces, as in
   `{job}`, is what is counted. Attributes that hold a time are in seconds too.
@@ -27,7 +27,7 @@ Every name that spanrun emits. What is not here is not from spanrun.
 - **Metrics are exact**, whatever the sampling of traces. A metric's attributes have
   few values; what may have many (index, key, URL, text) is on spans only.
 - **Level**: *required* is always there; *recommended* is there when it is known;
-  *opt in* only when it was asked for; else the table says when.
+  else the table says when.
 - **Stability**: a *development* name may change with a release; a *stable* one is
   OpenTelemetry's and doesn't.
 - In code, use the constants of `spanrun.semconv`."""
@@ -93,6 +93,10 @@ def _metrics(metrics: Iterable[Metric]) -> Iterator[str]:
 def _spans(spans: Iterable[Span]) -> Iterator[str]:
     found = list(spans)
     yield "## Spans"
+    yield (
+        "They nest: run ⊃ batch ⊃ job ⊃ attempt ⊃ client call. The status is ERROR for "
+        "what failed or ran out of time, else UNSET: the library never sets OK."
+    )
     yield _table(
         ("span", "name", "kind", "meaning", "stability"),
         (
@@ -105,10 +109,6 @@ def _spans(spans: Iterable[Span]) -> Iterator[str]:
             )
             for span in found
         ),
-    )
-    yield (
-        "The status is ERROR for what failed or ran out of time, else UNSET: the "
-        "library never sets OK."
     )
     for span in found:
         yield f"### Attributes of `{span.name}`"
@@ -132,24 +132,28 @@ def _resource(entities: Iterable[Signal]) -> Iterator[str]:
 def _attributes(attributes: Iterable[Attribute]) -> Iterator[str]:
     found = list(attributes)
     yield "## All attributes"
+    yield "An attribute with values has one of them, and no other unless they end in …"
     yield _table(
         ("attribute", "type", "meaning", "stability"),
         ((_code(at.key), _type(at), _meaning(at), at.stability) for at in found),
     )
-    yield "## Allowed values"
-    yield "One of these and nothing else, unless the heading says *or another*."
-    for attribute in found:
-        if attribute.members:
-            more = " or another" if attribute.is_open else ""
-            yield f"### `{attribute.key}`{more}"
-            yield _table(
-                ("value", "meaning"),
-                ((_code(one.value), one.brief) for one in attribute.members),
-            )
+    yield "## Meaning of the values"
+    yield _table(
+        ("attribute", "value", "meaning"),
+        (
+            (_code(at.key), _code(member.value), member.brief)
+            for at in found
+            for member in at.members
+            if member.brief
+        ),
+    )
 
 
 def _type(attribute: Attribute) -> str:
-    return "one of [these](#allowed-values)" if attribute.members else attribute.type
+    if not attribute.members:
+        return attribute.type
+    values = [_code(member.value) for member in attribute.members]
+    return ", ".join([*values, "…"] if attribute.is_open else values)
 
 
 def _levels(refs: Iterable[Ref]) -> str:
@@ -159,10 +163,10 @@ def _levels(refs: Iterable[Ref]) -> str:
 
 
 def _level(ref: Ref) -> str:
-    level = ref.level.replace("_", " ")
     if ref.level == "conditionally_required":
-        return f"when: {ref.condition}"
-    return f"{level}, when: {ref.condition}" if ref.condition else level
+        return f"when {ref.condition}"
+    level = ref.level.replace("_", " ")
+    return f"{level} when {ref.condition}" if ref.condition else level
 
 
 def _meaning(thing: Attribute | Signal) -> str:

@@ -22,6 +22,22 @@ class Metric(NamedTuple):
 
 
 # Attributes
+SPANRUN_JOB_INDEX: Final = "spanrun.job.index"
+SPANRUN_JOB_KEY: Final = "spanrun.job.key"
+SPANRUN_JOB_OUTCOME: Final = "spanrun.job.outcome"
+SPANRUN_JOB_ATTEMPTS: Final = "spanrun.job.attempts"
+SPANRUN_JOB_RETRY_DELAY: Final = "spanrun.job.retry.delay"
+SPANRUN_JOB_CANCELLED_BY: Final = "spanrun.job.cancelled_by"
+SPANRUN_JOB_STATE: Final = "spanrun.job.state"
+SPANRUN_ATTEMPT_NUMBER: Final = "spanrun.attempt.number"
+SPANRUN_JOB_PHASE: Final = "spanrun.job.phase"
+SPANRUN_JOB_TIME_QUEUE: Final = "spanrun.job.time.queue"
+SPANRUN_JOB_TIME_LIMIT: Final = "spanrun.job.time.limit"
+SPANRUN_JOB_TIME_RATE_LIMIT: Final = "spanrun.job.time.rate_limit"
+SPANRUN_JOB_TIME_BACKOFF: Final = "spanrun.job.time.backoff"
+SPANRUN_JOB_TIME_BUSY: Final = "spanrun.job.time.busy"
+SPANRUN_JOB_TIME_LOOP_LAG: Final = "spanrun.job.time.loop_lag"
+SPANRUN_JOB_TIME_SERVICE: Final = "spanrun.job.time.service"
 SPANRUN_RUNNER_NAME: Final = "spanrun.runner.name"
 SPANRUN_RUN_TOTAL: Final = "spanrun.run.total"
 SPANRUN_RUN_TRACE: Final = "spanrun.run.trace"
@@ -34,22 +50,6 @@ SPANRUN_ENGINE: Final = "spanrun.engine"
 SPANRUN_BATCH_INDEX: Final = "spanrun.batch.index"
 SPANRUN_BATCH_ITEMS: Final = "spanrun.batch.items"
 SPANRUN_BATCH_LINKS_DROPPED: Final = "spanrun.batch.links.dropped"
-SPANRUN_JOB_INDEX: Final = "spanrun.job.index"
-SPANRUN_JOB_KEY: Final = "spanrun.job.key"
-SPANRUN_JOB_OUTCOME: Final = "spanrun.job.outcome"
-SPANRUN_JOB_ATTEMPTS: Final = "spanrun.job.attempts"
-SPANRUN_JOB_RETRY_DELAY: Final = "spanrun.job.retry.delay"
-SPANRUN_JOB_CANCELLED_BY: Final = "spanrun.job.cancelled_by"
-SPANRUN_JOB_PHASE: Final = "spanrun.job.phase"
-SPANRUN_JOB_STATE: Final = "spanrun.job.state"
-SPANRUN_JOB_TIME_QUEUE: Final = "spanrun.job.time.queue"
-SPANRUN_JOB_TIME_LIMIT: Final = "spanrun.job.time.limit"
-SPANRUN_JOB_TIME_RATE_LIMIT: Final = "spanrun.job.time.rate_limit"
-SPANRUN_JOB_TIME_BACKOFF: Final = "spanrun.job.time.backoff"
-SPANRUN_JOB_TIME_BUSY: Final = "spanrun.job.time.busy"
-SPANRUN_JOB_TIME_LOOP_LAG: Final = "spanrun.job.time.loop_lag"
-SPANRUN_JOB_TIME_SERVICE: Final = "spanrun.job.time.service"
-SPANRUN_ATTEMPT_NUMBER: Final = "spanrun.attempt.number"
 SPANRUN_UNIT_NAME: Final = "spanrun.unit.name"
 SPANRUN_UNIT_OUTCOME: Final = "spanrun.unit.outcome"
 SPANRUN_LOOP_BLOCKED_DURATION: Final = "spanrun.loop.blocked.duration"
@@ -90,8 +90,6 @@ DB_QUERY_TEXT: Final = "db.query.text"
 DB_RESPONSE_STATUS_CODE: Final = "db.response.status_code"
 
 # Allowed values
-SpanrunRunTrace: TypeAlias = Literal["child", "linked"]
-SPANRUN_RUN_TRACE_VALUES: Final = ("child", "linked")
 SpanrunJobOutcome: TypeAlias = Literal[
     "ok",
     "failed",
@@ -108,6 +106,8 @@ SPANRUN_JOB_OUTCOME_VALUES: Final = (
 )
 SpanrunJobCancelledBy: TypeAlias = Literal["self", "run", "timeout", "signal"]
 SPANRUN_JOB_CANCELLED_BY_VALUES: Final = ("self", "run", "timeout", "signal")
+SpanrunJobState: TypeAlias = Literal["queued", "running", "backing_off"]
+SPANRUN_JOB_STATE_VALUES: Final = ("queued", "running", "backing_off")
 SpanrunJobPhase: TypeAlias = Literal[
     "queue",
     "limit",
@@ -126,8 +126,8 @@ SPANRUN_JOB_PHASE_VALUES: Final = (
     "loop_lag",
     "service",
 )
-SpanrunJobState: TypeAlias = Literal["queued", "running", "backing_off"]
-SPANRUN_JOB_STATE_VALUES: Final = ("queued", "running", "backing_off")
+SpanrunRunTrace: TypeAlias = Literal["child", "linked"]
+SPANRUN_RUN_TRACE_VALUES: Final = ("child", "linked")
 SpanrunUnitOutcome: TypeAlias = Literal["ok", "failed", "cancelled"]
 SPANRUN_UNIT_OUTCOME_VALUES: Final = ("ok", "failed", "cancelled")
 SpanrunTelemetrySignal: TypeAlias = Literal["traces", "metrics"]
@@ -204,20 +204,19 @@ EVENT_SPANRUN_LOOP_BLOCKED: Final = "spanrun.loop.blocked"
 EVENT_EXCEPTION: Final = "exception"
 
 # Metrics
-METRIC_SPANRUN_BATCH_SIZE: Final = Metric(
-    name="spanrun.batch.size",
-    instrument="histogram",
-    unit="{item}",
-    description="Items in a batch.",
-    attributes=(SPANRUN_RUNNER_NAME,),
-    boundaries=(1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0),
+METRIC_SPANRUN_JOBS: Final = Metric(
+    name="spanrun.jobs",
+    instrument="counter",
+    unit="{job}",
+    description="Jobs that ended.",
+    attributes=(SPANRUN_RUNNER_NAME, SPANRUN_JOB_OUTCOME, ERROR_TYPE),
 )
-METRIC_SPANRUN_BATCH_DURATION: Final = Metric(
-    name="spanrun.batch.duration",
+METRIC_SPANRUN_JOB_DURATION: Final = Metric(
+    name="spanrun.job.duration",
     instrument="histogram",
     unit="s",
-    description="Time from a batch's first item being taken to its result.",
-    attributes=(SPANRUN_RUNNER_NAME,),
+    description="Time from submission to outcome.",
+    attributes=(SPANRUN_RUNNER_NAME, SPANRUN_JOB_OUTCOME),
     boundaries=(
         0.005,
         0.01,
@@ -239,42 +238,6 @@ METRIC_SPANRUN_BATCH_DURATION: Final = Metric(
         300.0,
     ),
 )
-METRIC_SPANRUN_RUNNER_LIMIT: Final = Metric(
-    name="spanrun.runner.limit",
-    instrument="gauge",
-    unit="{job}",
-    description="Jobs that the runner allows at once.",
-    attributes=(SPANRUN_RUNNER_NAME,),
-)
-METRIC_SPANRUN_RUNNER_IN_FLIGHT: Final = Metric(
-    name="spanrun.runner.in_flight",
-    instrument="gauge",
-    unit="{job}",
-    description="Jobs that hold a slot of the limit now.",
-    attributes=(SPANRUN_RUNNER_NAME,),
-)
-METRIC_SPANRUN_JOBS: Final = Metric(
-    name="spanrun.jobs",
-    instrument="counter",
-    unit="{job}",
-    description="Jobs that ended.",
-    attributes=(SPANRUN_RUNNER_NAME, SPANRUN_JOB_OUTCOME, ERROR_TYPE),
-)
-METRIC_SPANRUN_JOB_DURATION: Final = Metric(
-    name="spanrun.job.duration",
-    instrument="histogram",
-    unit="s",
-    description="Time from submission to outcome.",
-    attributes=(SPANRUN_RUNNER_NAME, SPANRUN_JOB_OUTCOME),
-    boundaries=METRIC_SPANRUN_BATCH_DURATION.boundaries,
-)
-METRIC_SPANRUN_JOB_PHASE_TIME: Final = Metric(
-    name="spanrun.job.phase.time",
-    instrument="counter",
-    unit="s",
-    description="Time of jobs by phase.",
-    attributes=(SPANRUN_RUNNER_NAME, SPANRUN_JOB_PHASE),
-)
 METRIC_SPANRUN_JOB_ACTIVE: Final = Metric(
     name="spanrun.job.active",
     instrument="updowncounter",
@@ -289,13 +252,50 @@ METRIC_SPANRUN_JOB_RETRIES: Final = Metric(
     description="Attempts after the first one.",
     attributes=(SPANRUN_RUNNER_NAME, ERROR_TYPE),
 )
+METRIC_SPANRUN_JOB_PHASE_TIME: Final = Metric(
+    name="spanrun.job.phase.time",
+    instrument="counter",
+    unit="s",
+    description="Time of jobs by phase.",
+    attributes=(SPANRUN_RUNNER_NAME, SPANRUN_JOB_PHASE),
+)
+METRIC_SPANRUN_BATCH_SIZE: Final = Metric(
+    name="spanrun.batch.size",
+    instrument="histogram",
+    unit="{item}",
+    description="Items in a batch.",
+    attributes=(SPANRUN_RUNNER_NAME,),
+    boundaries=(1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0),
+)
+METRIC_SPANRUN_BATCH_DURATION: Final = Metric(
+    name="spanrun.batch.duration",
+    instrument="histogram",
+    unit="s",
+    description="Time from a batch being put together to its result.",
+    attributes=(SPANRUN_RUNNER_NAME,),
+    boundaries=METRIC_SPANRUN_JOB_DURATION.boundaries,
+)
+METRIC_SPANRUN_RUNNER_LIMIT: Final = Metric(
+    name="spanrun.runner.limit",
+    instrument="gauge",
+    unit="{job}",
+    description="Jobs that the runner allows at once.",
+    attributes=(SPANRUN_RUNNER_NAME,),
+)
+METRIC_SPANRUN_RUNNER_IN_FLIGHT: Final = Metric(
+    name="spanrun.runner.in_flight",
+    instrument="gauge",
+    unit="{job}",
+    description="Jobs that hold a slot of the limit now.",
+    attributes=(SPANRUN_RUNNER_NAME,),
+)
 METRIC_SPANRUN_UNIT_DURATION: Final = Metric(
     name="spanrun.unit.duration",
     instrument="histogram",
     unit="s",
     description="Time in a unit.",
     attributes=(SPANRUN_UNIT_NAME, SPANRUN_UNIT_OUTCOME, ERROR_TYPE),
-    boundaries=METRIC_SPANRUN_BATCH_DURATION.boundaries,
+    boundaries=METRIC_SPANRUN_JOB_DURATION.boundaries,
 )
 METRIC_SPANRUN_LOOP_LAG: Final = Metric(
     name="spanrun.loop.lag",
@@ -303,7 +303,7 @@ METRIC_SPANRUN_LOOP_LAG: Final = Metric(
     unit="s",
     description="How late the event loop ran a timer.",
     attributes=(),
-    boundaries=METRIC_SPANRUN_BATCH_DURATION.boundaries,
+    boundaries=METRIC_SPANRUN_JOB_DURATION.boundaries,
 )
 METRIC_SPANRUN_LOOP_BLOCKED: Final = Metric(
     name="spanrun.loop.blocked",
@@ -336,7 +336,7 @@ METRIC_SPANRUN_TELEMETRY_EXPORT_DURATION: Final = Metric(
     unit="s",
     description="Time of one export request.",
     attributes=(),
-    boundaries=METRIC_SPANRUN_BATCH_DURATION.boundaries,
+    boundaries=METRIC_SPANRUN_JOB_DURATION.boundaries,
 )
 METRIC_HTTP_CLIENT_REQUEST_DURATION: Final = Metric(
     name="http.client.request.duration",
@@ -449,15 +449,15 @@ METRIC_DB_CLIENT_OPERATION_DURATION: Final = Metric(
 )
 
 METRICS: Final = (
+    METRIC_SPANRUN_JOBS,
+    METRIC_SPANRUN_JOB_DURATION,
+    METRIC_SPANRUN_JOB_ACTIVE,
+    METRIC_SPANRUN_JOB_RETRIES,
+    METRIC_SPANRUN_JOB_PHASE_TIME,
     METRIC_SPANRUN_BATCH_SIZE,
     METRIC_SPANRUN_BATCH_DURATION,
     METRIC_SPANRUN_RUNNER_LIMIT,
     METRIC_SPANRUN_RUNNER_IN_FLIGHT,
-    METRIC_SPANRUN_JOBS,
-    METRIC_SPANRUN_JOB_DURATION,
-    METRIC_SPANRUN_JOB_PHASE_TIME,
-    METRIC_SPANRUN_JOB_ACTIVE,
-    METRIC_SPANRUN_JOB_RETRIES,
     METRIC_SPANRUN_UNIT_DURATION,
     METRIC_SPANRUN_LOOP_LAG,
     METRIC_SPANRUN_LOOP_BLOCKED,
@@ -470,6 +470,22 @@ METRICS: Final = (
     METRIC_DB_CLIENT_OPERATION_DURATION,
 )
 ATTRIBUTES: Final[dict[str, str]] = {
+    SPANRUN_JOB_INDEX: "int",
+    SPANRUN_JOB_KEY: "string",
+    SPANRUN_JOB_OUTCOME: "string",
+    SPANRUN_JOB_ATTEMPTS: "int",
+    SPANRUN_JOB_RETRY_DELAY: "double",
+    SPANRUN_JOB_CANCELLED_BY: "string",
+    SPANRUN_JOB_STATE: "string",
+    SPANRUN_ATTEMPT_NUMBER: "int",
+    SPANRUN_JOB_PHASE: "string",
+    SPANRUN_JOB_TIME_QUEUE: "double",
+    SPANRUN_JOB_TIME_LIMIT: "double",
+    SPANRUN_JOB_TIME_RATE_LIMIT: "double",
+    SPANRUN_JOB_TIME_BACKOFF: "double",
+    SPANRUN_JOB_TIME_BUSY: "double",
+    SPANRUN_JOB_TIME_LOOP_LAG: "double",
+    SPANRUN_JOB_TIME_SERVICE: "double",
     SPANRUN_RUNNER_NAME: "string",
     SPANRUN_RUN_TOTAL: "int",
     SPANRUN_RUN_TRACE: "string",
@@ -482,22 +498,6 @@ ATTRIBUTES: Final[dict[str, str]] = {
     SPANRUN_BATCH_INDEX: "int",
     SPANRUN_BATCH_ITEMS: "int",
     SPANRUN_BATCH_LINKS_DROPPED: "int",
-    SPANRUN_JOB_INDEX: "int",
-    SPANRUN_JOB_KEY: "string",
-    SPANRUN_JOB_OUTCOME: "string",
-    SPANRUN_JOB_ATTEMPTS: "int",
-    SPANRUN_JOB_RETRY_DELAY: "double",
-    SPANRUN_JOB_CANCELLED_BY: "string",
-    SPANRUN_JOB_PHASE: "string",
-    SPANRUN_JOB_STATE: "string",
-    SPANRUN_JOB_TIME_QUEUE: "double",
-    SPANRUN_JOB_TIME_LIMIT: "double",
-    SPANRUN_JOB_TIME_RATE_LIMIT: "double",
-    SPANRUN_JOB_TIME_BACKOFF: "double",
-    SPANRUN_JOB_TIME_BUSY: "double",
-    SPANRUN_JOB_TIME_LOOP_LAG: "double",
-    SPANRUN_JOB_TIME_SERVICE: "double",
-    SPANRUN_ATTEMPT_NUMBER: "int",
     SPANRUN_UNIT_NAME: "string",
     SPANRUN_UNIT_OUTCOME: "string",
     SPANRUN_LOOP_BLOCKED_DURATION: "double",
@@ -538,11 +538,11 @@ ATTRIBUTES: Final[dict[str, str]] = {
     DB_RESPONSE_STATUS_CODE: "string",
 }
 VALUES: Final[dict[str, tuple[str, ...]]] = {
-    SPANRUN_RUN_TRACE: SPANRUN_RUN_TRACE_VALUES,
     SPANRUN_JOB_OUTCOME: SPANRUN_JOB_OUTCOME_VALUES,
     SPANRUN_JOB_CANCELLED_BY: SPANRUN_JOB_CANCELLED_BY_VALUES,
-    SPANRUN_JOB_PHASE: SPANRUN_JOB_PHASE_VALUES,
     SPANRUN_JOB_STATE: SPANRUN_JOB_STATE_VALUES,
+    SPANRUN_JOB_PHASE: SPANRUN_JOB_PHASE_VALUES,
+    SPANRUN_RUN_TRACE: SPANRUN_RUN_TRACE_VALUES,
     SPANRUN_UNIT_OUTCOME: SPANRUN_UNIT_OUTCOME_VALUES,
     SPANRUN_TELEMETRY_SIGNAL: SPANRUN_TELEMETRY_SIGNAL_VALUES,
     SPANRUN_TELEMETRY_RESULT: SPANRUN_TELEMETRY_RESULT_VALUES,
@@ -551,6 +551,23 @@ VALUES: Final[dict[str, tuple[str, ...]]] = {
     GEN_AI_TOKEN_TYPE: GEN_AI_TOKEN_TYPE_VALUES,
 }
 SPANS: Final[dict[str, tuple[str, ...]]] = {
+    "job": (
+        SPANRUN_RUNNER_NAME,
+        SPANRUN_JOB_INDEX,
+        SPANRUN_JOB_KEY,
+        SPANRUN_JOB_OUTCOME,
+        SPANRUN_JOB_ATTEMPTS,
+        SPANRUN_JOB_CANCELLED_BY,
+        SPANRUN_JOB_TIME_QUEUE,
+        SPANRUN_JOB_TIME_LIMIT,
+        SPANRUN_JOB_TIME_RATE_LIMIT,
+        SPANRUN_JOB_TIME_BACKOFF,
+        SPANRUN_JOB_TIME_BUSY,
+        SPANRUN_JOB_TIME_LOOP_LAG,
+        SPANRUN_JOB_TIME_SERVICE,
+        ERROR_TYPE,
+    ),
+    "attempt": (SPANRUN_RUNNER_NAME, SPANRUN_ATTEMPT_NUMBER, ERROR_TYPE),
     "run": (
         SPANRUN_RUNNER_NAME,
         SPANRUN_RUN_TRACE,
@@ -568,28 +585,6 @@ SPANS: Final[dict[str, tuple[str, ...]]] = {
         SPANRUN_BATCH_INDEX,
         SPANRUN_BATCH_ITEMS,
         SPANRUN_BATCH_LINKS_DROPPED,
-        ERROR_TYPE,
-    ),
-    "job": (
-        SPANRUN_RUNNER_NAME,
-        SPANRUN_JOB_INDEX,
-        SPANRUN_JOB_KEY,
-        SPANRUN_JOB_OUTCOME,
-        SPANRUN_JOB_ATTEMPTS,
-        SPANRUN_JOB_CANCELLED_BY,
-        SPANRUN_JOB_TIME_QUEUE,
-        SPANRUN_JOB_TIME_LIMIT,
-        SPANRUN_JOB_TIME_RATE_LIMIT,
-        SPANRUN_JOB_TIME_BACKOFF,
-        SPANRUN_JOB_TIME_BUSY,
-        SPANRUN_JOB_TIME_LOOP_LAG,
-        SPANRUN_JOB_TIME_SERVICE,
-        ERROR_TYPE,
-    ),
-    "attempt": (
-        SPANRUN_RUNNER_NAME,
-        SPANRUN_JOB_INDEX,
-        SPANRUN_ATTEMPT_NUMBER,
         ERROR_TYPE,
     ),
     "unit": (SPANRUN_UNIT_NAME, SPANRUN_UNIT_OUTCOME, ERROR_TYPE),

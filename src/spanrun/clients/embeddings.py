@@ -117,7 +117,8 @@ class Embeddings:
                 semconv.GEN_AI_OPERATION_NAME: "embeddings",
                 semconv.GEN_AI_PROVIDER_NAME: "openai",
                 semconv.GEN_AI_REQUEST_MODEL: self.model,
-                semconv.SERVER_ADDRESS: self._http.base_url.host,
+                semconv.GEN_AI_REQUEST_ENCODING_FORMATS: ("float",),
+                **self._http.server,
             },
         )
         with call:

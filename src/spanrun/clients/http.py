@@ -125,6 +125,15 @@ class HttpClient:
         if client is not None:
             await client.aclose()
 
+    @property
+    def server(self) -> dict[str, Any]:
+        """The attributes that name the server."""
+        default = 443 if self.base_url.scheme == "https" else 80
+        return {
+            semconv.SERVER_ADDRESS: self.base_url.host,
+            semconv.SERVER_PORT: self.base_url.port or default,
+        }
+
     def _open(self) -> httpx.AsyncClient:
         if self._client is None:
             # The runner's Timeout bounds each attempt as a whole; httpx's own
@@ -139,9 +148,7 @@ class HttpClient:
     def _unit(self, method: str, url: str, size: int) -> CallUnit:
         attributes: dict[str, Any] = {
             semconv.HTTP_REQUEST_METHOD: method,
-            semconv.SERVER_ADDRESS: self.base_url.host,
-            semconv.SERVER_PORT: self.base_url.port
-            or (443 if self.base_url.scheme == "https" else 80),
+            **self.server,
             semconv.URL_FULL: redact(url),
             semconv.HTTP_REQUEST_BODY_SIZE: size,
         }

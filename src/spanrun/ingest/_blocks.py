@@ -34,27 +34,13 @@ _INDENTED = re.compile(r" {3,}|\t")
 # Where a sentence ends: at a mark, with what closes after it and a space (Chinese
 # and Japanese marks need none), or before a line that begins a list's item.
 _END = re.compile(
-    r"(?<![.!?…])[.!?…]++[\"'”’)\]]*+\s+"
-    r"|[。！？]++[”’」』）]*+\s*"
+    r"(?<![.!?\u2026])[.!?\u2026]++[\"'\u201d\u2019)\]]*+\s+"
+    r"|[\u3002\uff01\uff1f]++[\u201d\u2019\u300d\u300f\uff09]*+\s*"
     r"|\n(?=[^\S\n]*+(?:[-*+•]|\d{1,3}[.)])\s)"
 )
-_ABBREVIATIONS = frozenset(
-    {
-        "cf",
-        "dr",
-        "e.g",
-        "etc",
-        "fig",
-        "i.e",
-        "mr",
-        "mrs",
-        "ms",
-        "no",
-        "prof",
-        "st",
-        "vs",
-    }
-)
+_OPENING_QUOTES = "([\"'\u201c\u2018"
+_SHORT_WORDS = "cf dr e.g etc fig i.e mr mrs ms no prof st vs"
+_ABBREVIATIONS = frozenset(_SHORT_WORDS.split())
 
 
 def blocks(text: str) -> Iterator[Block]:
@@ -111,7 +97,7 @@ def _kind(text: str, start: int, end: int) -> BlockKind:
     """Indented lines are code, unless they end like a sentence: a note, a list."""
     if not _INDENTED.match(text, start):
         return "prose"
-    return "prose" if text[start:end].rstrip().endswith((".", "。")) else "code"
+    return "prose" if text[start:end].rstrip().endswith((".", "\u3002")) else "code"
 
 
 def sentence_spans(text: str, block: Block) -> Iterator[tuple[int, int]]:
@@ -139,11 +125,11 @@ def _ends(text: str, start: int, mark: int, after: int, end: int) -> bool:
         return False
     if text[mark] != ".":
         return True
-    word = text[max(start, mark - 8) : mark].rsplit(None, 1)
-    last = word[-1].lower().lstrip("([\"'“‘") if word else ""
-    # A single capital is an initial, a number alone the "1." of a list.
+    words = text[max(start, mark - 8) : mark].split()
+    last = words[-1].lower().lstrip(_OPENING_QUOTES) if words else ""
     initial = len(last) == 1 and last.isalpha()
-    return not (initial or last in _ABBREVIATIONS or last.isdecimal() and not word[:-1])
+    list_item = len(words) == 1 and last.isdecimal()
+    return not (initial or list_item or last in _ABBREVIATIONS)
 
 
 def _rstrip(text: str, start: int, end: int) -> int:

@@ -23,7 +23,8 @@ _WORD = re.compile(r"\S+")
 def count_tokens(text: str) -> int:
     """How many tokens there are: words (long ones in pieces of 16) and marks.
 
-    For English prose it comes within a fifth of what language models count.
+    On the chunks of Python's language reference a language model's tokenizer
+    counts 8 % more in the mean, and up to twice as much where much is code.
     """
     return len(_TOKEN.findall(text))
 

@@ -56,7 +56,7 @@ class Instruments:
         self.snapshot: Final = snapshot
         self._meter: Final = meter
         self._account: Final = account
-        self._record: dict[Metric, Callable[..., None]] = {}
+        self._record: dict[str, Callable[..., None]] = {}
         self.runners: set[RunnerMetrics] = set()
         self._observed()
 
@@ -68,9 +68,9 @@ class Instruments:
         context: Context | None = None,
     ) -> None:
         """Add ``value`` to ``metric``; the span in ``context`` is its exemplar."""
-        record = self._record.get(metric)
+        record = self._record.get(metric.name)
         if record is None:
-            record = self._record[metric] = self._make(metric)
+            record = self._record[metric.name] = self._make(metric)
         record(value, attributes, context)
 
     def _make(self, metric: Metric) -> Callable[..., None]:

@@ -123,18 +123,18 @@ class Unit:
             failed: False for a cancelled unit: that isn't an error.
 
         Returns:
-            The value of ``error.type``; empty without an error.
+            The value of ``error.type``; empty when the unit didn't fail.
         """
         recorder, span = self._recorder, self.span
         error_type = ""
-        if error is not None:
+        if error is not None and failed:
             error_type = recorder.errors.name(error)
             span.set_attribute(semconv.ERROR_TYPE, error_type)
-            if failed:
-                text = redact(f"{error_type}: {error}")
-                span.set_status(Status(StatusCode.ERROR, text))
-                if span.is_recording():
-                    self._exception(error, error_type)
+            span.set_status(
+                Status(StatusCode.ERROR, redact(f"{error_type}: {error}"))
+            )
+            if span.is_recording():
+                self._exception(error, error_type)
         span.end(recorder.clock.wall_ns(recorder.clock.now()))
         return error_type
 

@@ -1,0 +1,42 @@
+"""The commands, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from spanrun import __version__
+from spanrun.cli.demo import demo
+from spanrun.cli.ingest import ingest
+from spanrun.cli.search import search
+
+app = typer.Typer(
+    name="spanrun",
+    help="Run async work where you can see every job.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"spanrun {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[  # noqa: FBT002 -- typer's form of an option
+        bool,
+        typer.Option("--version", callback=lambda value: _version(wanted=value)),
+    ] = False,
+) -> None:
+    """Run async work where you can see every job."""
+
+
+app.command()(demo)
+app.command()(ingest)
+app.command()(search)

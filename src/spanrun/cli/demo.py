@@ -1,0 +1,70 @@
+"""``spanrun demo``: the main job on real text, with a real and imperfect service."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from spanrun.cli import session, summary
+from spanrun.cli.ingest import open_store, pipeline
+from spanrun.cli.search import find, show
+from spanrun.cli.session import Exit
+from spanrun.clients.embeddings import Embeddings
+from spanrun.ingest.documents import topics
+from spanrun.ingest.pipeline import Report
+from spanrun.runner.bridge import run
+from spanrun.stores.base import Hit
+from spanrun.telemetry.observe import Observer
+from spanrun.testing.embedding_server import EmbeddingServer
+
+QUERIES = (
+    "how do I catch an exception and clean up",
+    "what makes an object awaitable",
+    "order of evaluation of operands",
+)
+
+
+def demo(
+    store: session.StoreFolder = None,
+    *,
+    as_json: session.AsJson = False,
+    no_progress: session.NoProgress = False,
+) -> None:
+    """Ingest Python's language reference, search it, and show where the time went.
+
+    The embeddings come over HTTP from a server on loopback that the demo starts
+    itself. It is slow, limits the rate and fails now and then, as real ones do.
+    """
+    with session.telemetry(session.folder(store)) as telemetry:
+        watching = session.observers(progress=not no_progress)
+        with (
+            EmbeddingServer(rate_limited=0.06, unavailable=0.04) as server,
+            tempfile.TemporaryDirectory(prefix="spanrun-demo-") as folder,
+        ):
+            report, hits = run(_demo(server, Path(folder), watching))
+        told = summary.tell(telemetry, report, (), as_json=as_json, hits=hits)
+        if not as_json:
+            for query, found in hits.items():
+                typer.echo(f"\n? {query}\n{show(found)}")
+            typer.echo("")
+        typer.echo(told)
+        raise typer.Exit(Exit.SOME_FAILED if report.failures else Exit.OK)
+
+
+async def _demo(
+    server: EmbeddingServer, folder: Path, watching: Sequence[Observer]
+) -> tuple[Report, dict[str, list[Hit]]]:
+    async with Embeddings(
+        f"{server.url}/v1", model=server.model, batch=16, observers=watching
+    ) as embeddings:
+        async with await open_store(embeddings, folder) as store:
+            report = await pipeline(embeddings, store).arun(
+                topics(), observers=watching
+            )
+            found = await find(embeddings, store, QUERIES, k=2)
+    return report, dict(zip(QUERIES, found, strict=True))
+
+

@@ -1,0 +1,84 @@
+"""`Embedder`: what the embedding stage needs, and the one that works in-process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+from spanrun.ingest.local_embeddings import LocalEmbeddings
+from spanrun.runner.runner import Runner
+from spanrun.telemetry.observe import Observer
+
+
+class Embedder(Protocol):
+    """Makes vectors of texts. Each request is a job of its ``runner``.
+
+    Attributes:
+        model: Names the vector space; a store holds one.
+        batch: Texts in one request.
+        runner: Open while the embedder is.
+    """
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def batch(self) -> int: ...
+
+    @property
+    def runner(self) -> Runner: ...
+
+    async def embed(self, texts: list[str]) -> list[list[float]]:
+        """One request: a vector for each text, in order."""
+        ...
+
+    async def aget_query_embedding(self, query: str) -> list[float]:
+        """The vector of a query."""
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None: ...
+
+
+class LocalEmbedder:
+    """Static embeddings computed in this process, in threads: no network, no key."""
+
+    batch: Final = 64
+
+    def __init__(self, *, limit: int = 2, observers: Sequence[Observer] = ()) -> None:
+        self._embeddings: Final = LocalEmbeddings()
+        self.runner: Final = Runner("embed", limit=limit, observers=observers)
+
+    @property
+    def model(self) -> str:
+        """The name of the model that the package carries."""
+        return self._embeddings.model
+
+    async def __aenter__(self) -> Self:
+        await self.runner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.runner.__aexit__(kind, error, trace)
+
+    async def embed(self, texts: list[str]) -> list[list[float]]:
+        """One request: a vector for each text, in order."""
+        return await asyncio.to_thread(self._embeddings.embed, texts)
+
+    async def aget_query_embedding(self, query: str) -> list[float]:
+        """The vector of a query."""
+        return (await self.runner.call(self.embed, [query]))[0]

@@ -1,0 +1,228 @@
+"""Opening a store's file: the extension, the settings, the schema, the errors."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeAlias, cast
+
+from spanrun.errors import ConfigurationError, StoreError
+
+Value: TypeAlias = str | bytes | int | float | None
+
+
+class Cursor(Protocol):
+    """What is used of apsw's cursor."""
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]: ...
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        """The next row, if there is one."""
+        ...
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """All rows."""
+        ...
+
+
+class Database(Protocol):
+    """What is used of apsw's connection, whose own types strict pyright refuses."""
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether one was begun and not ended."""
+        ...
+
+    def execute(self, sql: str, values: Sequence[Value] = (), /) -> Cursor:
+        """Run statements."""
+        ...
+
+    def executemany(self, sql: str, rows: Iterable[Sequence[Value]], /) -> Cursor:
+        """Run one statement for each row."""
+        ...
+
+    def last_insert_rowid(self) -> int:
+        """Of the newest row."""
+        ...
+
+    def close(self) -> None:
+        """Release the file."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+SCHEMA = 1
+APPLICATION = 0x7370616E  # "span": tells our files from other SQLite databases
+BUSY = 10.0  # seconds to wait for another process's transaction
+
+# The words' table keeps no copy of the text ("contentless").
+_TABLES = """
+create table meta(key text primary key, value) without rowid;
+create table documents(
+    rowid integer primary key,
+    id text not null unique,
+    content_hash text not null,
+    source text not null,
+    title text,
+    summary text
+);
+create table chunks(
+    rowid integer primary key,
+    document integer not null references documents(rowid),
+    position integer not null,
+    text text not null,
+    unique(document, position)
+);
+create virtual table vectors using vec0(
+    embedding float[{dimension}] distance_metric=cosine
+);
+create virtual table words using fts5(
+    title, text,
+    content='', contentless_delete=1, tokenize='porter unicode61 remove_diacritics 2'
+);
+"""
+
+
+def connect(path: Path, dimension: int, model: str) -> Database:
+    """Open the store, or create it where there is none.
+
+    Raises:
+        ConfigurationError: The path holds something else, a store of another
+            model or dimension or of a newer spanrun; or the extra isn't installed.
+        StoreError: The system doesn't let us.
+    """
+    apsw, sqlite_vec = _libraries()
+    with translated(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = apsw.Connection(str(path))
+        try:
+            connection.set_busy_timeout(int(BUSY * 1000))
+            connection.enable_load_extension(True)  # noqa: FBT003 -- apsw's signature
+            connection.load_extension(sqlite_vec.loadable_path())
+            connection.enable_load_extension(False)  # noqa: FBT003
+            database = cast("Database", connection)
+            _prepare(database, path, dimension, model)
+        except BaseException:
+            connection.close()
+            raise
+    return database
+
+
+def _libraries() -> tuple[Any, Any]:
+    try:
+        return importlib.import_module("apsw"), importlib.import_module("sqlite_vec")
+    except ImportError as error:
+        raise ConfigurationError(
+            f"SqliteStore needs {error.name}: pip install 'spanrun[ingest]'"
+        ) from error
+
+
+def _prepare(database: Database, path: Path, dimension: int, model: str) -> None:
+    _is_ours(database, path)  # before anything is changed in someone else's file
+    _use_wal(database)
+    database.execute("pragma synchronous = normal")
+    with transaction(database):
+        if not _is_ours(database, path):  # another process may have been faster
+            database.execute(_TABLES.format(dimension=dimension))
+            database.execute(f"pragma application_id = {APPLICATION}")
+            database.executemany(
+                "insert into meta values(?, ?)",
+                [("schema", SCHEMA), ("model", model), ("dimension", dimension)],
+            )
+    _check(database, path, dimension, model)
+
+
+def _is_ours(database: Database, path: Path) -> bool:
+    """Whether it is a store already; False for a new file."""
+    (application,) = database.execute("pragma application_id").fetchall()[0]
+    if application == APPLICATION:
+        return True
+    if application or database.execute("select 1 from sqlite_schema").fetchone():
+        raise ConfigurationError(
+            f"{path} is an SQLite database of another program: name another file"
+        )
+    return False
+
+
+def _use_wal(database: Database) -> None:
+    """Readers and one writer at a time, from any number of processes."""
+    apsw, _ = _libraries()
+    deadline = time.monotonic() + BUSY
+    while True:
+        try:  # SQLite doesn't use the busy timeout for this change
+            database.execute("pragma journal_mode = wal").fetchall()
+        except apsw.BusyError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _check(database: Database, path: Path, dimension: int, model: str) -> None:
+    meta = dict(database.execute("select key, value from meta").fetchall())
+    if meta["schema"] != SCHEMA:
+        raise ConfigurationError(
+            f"{path} has schema {meta['schema']}, this spanrun knows {SCHEMA}: "
+            "upgrade spanrun, or name another file"
+        )
+    if (meta["model"], meta["dimension"]) != (model, dimension):
+        raise ConfigurationError(
+            f"{path} holds vectors of {meta['model']!r} with {meta['dimension']} "
+            f"dimensions, not of {model!r} with {dimension}: use that model, or "
+            "name another file and ingest anew"
+        )
+
+
+@contextmanager
+def transaction(database: Database) -> Generator[None]:
+    """All of the block's changes, or none of them."""
+    database.execute("begin immediate")
+    try:
+        yield
+        database.execute("commit")
+    except BaseException:
+        if database.in_transaction:  # on a full disk SQLite may have done it
+            database.execute("rollback")
+        raise
+
+
+@contextmanager
+def translated(path: Path) -> Generator[None]:
+    """Raise what SQLite and the system report as ours, with what to do."""
+    apsw, _ = _libraries()
+    try:
+        yield
+    except apsw.NotADBError as error:
+        raise ConfigurationError(
+            f"{path} is no SQLite database: name another file"
+        ) from error
+    except apsw.ExtensionLoadingError as error:
+        raise ConfigurationError(
+            f"sqlite-vec can't be loaded ({error}): "
+            "pip install --force-reinstall sqlite-vec"
+        ) from error
+    except apsw.Error as error:
+        kind = type(error).__name__.removesuffix("Error")
+        advice = _ADVICE.get(kind, "nothing was changed")
+        raise StoreError(f"{path}: {error}: {advice}") from error
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise StoreError(f"{path}: {why}: {_ADVICE['CantOpen']}") from error
+
+
+_ADVICE = {
+    "Busy": f"another process has been writing for {BUSY:g} s: try again",
+    "CantOpen": "check that the folder exists and may be written to",
+    "Corrupt": "the file is damaged: delete it and ingest again",
+    "Full": "make room on the disk and run again; what was stored is intact",
+    "IO": "check the disk; what was stored is intact",
+    "Permissions": "check that the folder exists and may be written to",
+    "ReadOnly": "check that the file and its folder may be written to",
+}

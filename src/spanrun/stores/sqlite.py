@@ -1,0 +1,190 @@
+"""`SqliteStore`: documents in one file, found by vector and by words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from spanrun.errors import ConfigurationError, StoreError
+from spanrun.stores import _sqlite_rows as rows
+from spanrun.stores._sqlite_open import Database, connect, translated
+from spanrun.stores.base import Chunk, Hit
+
+if TYPE_CHECKING:
+    import os
+
+T = TypeVar("T")
+
+_MAX_DIMENSION = 8192  # sqlite-vec's own bound
+
+
+class SqliteStore:
+    """A `VectorStore` in an SQLite file: sqlite-vec beside full-text search.
+
+    Search is exact, not approximate: the query's vector is compared with each
+    chunk's (cosine). Words are matched by FTS5 (stemmed for English, without
+    accents, any of the query's words). The two rankings are fused by reciprocal
+    rank. Any number of processes may read and write one file; a writer waits up to
+    10 s for another one.
+
+    Nothing happens before the first call, which creates the file and its folder.
+    SQLite is used from one thread, which `aclose` or `close` ends.
+
+    Args:
+        path: The file. WAL is used: it doesn't belong on a network drive.
+        dimension: Of all vectors, 1 to 8,192.
+        model: The name of what makes the vectors. A store remembers both, and
+            refuses to be opened with others: the distances would mean nothing.
+
+    Raises:
+        ConfigurationError: An argument is wrong; from the first call: the path holds
+            something else, or the extra ``ingest`` isn't installed.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], dimension: int, model: str
+    ) -> None:
+        if not 1 <= dimension <= _MAX_DIMENSION:
+            raise ConfigurationError(
+                f"SqliteStore(dimension={dimension}): must be 1 to {_MAX_DIMENSION}"
+            )
+        if not model:
+            raise ConfigurationError("SqliteStore(model=''): must have a name")
+        # Absolute: SQLite gives names like ":memory:" and "" a meaning of their own.
+        self.path = Path(path).absolute()
+        self.dimension = dimension
+        self.model = model
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spanrun-sqlite")
+        self._connection: Database | None = None  # the thread's own
+        self._closing: Future[None] | None = None
+
+    async def content_hashes(self) -> dict[str, str]:
+        """The content hash of each stored document, by the document's id."""
+        return await self._call(rows.content_hashes)
+
+    async def count(self) -> tuple[int, int]:
+        """How many documents and how many chunks are stored."""
+        return await self._call(rows.count)
+
+    async def upsert(
+        self,
+        document_id: str,
+        *,
+        content_hash: str,
+        source: str,
+        title: str | None,
+        summary: str | None,
+        chunks: Sequence[Chunk],
+    ) -> None:
+        """Store a document with all its chunks, in place of what it had before.
+
+        See `VectorStore.upsert`. Lone surrogates in texts are stored as "?".
+        """
+        _check_id(document_id)
+        chunks = tuple(chunks)
+        for position, chunk in enumerate(chunks):
+            if (chunk.document_id, chunk.index) != (document_id, position):
+                raise StoreError(
+                    f"chunk {chunk.index} of {chunk.document_id!r} can't be chunk "
+                    f"{position} of {document_id!r}"
+                )
+        row = (document_id, content_hash, source, title, summary)
+        await self._call(lambda db: rows.upsert(db, row, chunks, self.dimension))
+
+    async def delete(self, document_ids: Iterable[str]) -> int:
+        """Remove documents, all or none. Returns how many there were."""
+        if isinstance(document_ids, str):
+            raise StoreError("delete(document_ids=…): wants several ids, got one text")
+        ids = list(document_ids)
+        for document_id in ids:
+            _check_id(document_id)
+        return await self._call(lambda db: rows.delete(db, ids))
+
+    async def search(
+        self, vector: Sequence[float], text: str, k: int = 10
+    ) -> list[Hit]:
+        """The ``k`` best chunks, the best first. See `VectorStore.search`."""
+        if k < 1:
+            raise ConfigurationError(f"search(k={k}): must be ≥ 1")
+        packed = None
+        if len(vector):
+            packed = rows.pack(vector, self.dimension, "the query's vector")
+        return await self._call(lambda db: rows.search(db, packed, text, k))
+
+    async def aclose(self) -> None:
+        """Finish what was begun, close the file and end the thread.
+
+        May be called again. When it is cancelled, all of this still happens.
+        """
+        closing = self._begin_closing()
+        await asyncio.shield(asyncio.wrap_future(closing))
+        self._thread.shutdown()
+
+    def close(self) -> None:
+        """`aclose`, but blocking: for use without an event loop."""
+        self._begin_closing().result()
+        self._thread.shutdown()
+
+    async def __aenter__(self) -> Self:
+        """Open the file now, so that what is wrong with it is known at once."""
+        try:
+            await self._call(lambda _: None)
+        except BaseException:
+            self._begin_closing()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return (
+            f"SqliteStore({str(self.path)!r}, dimension={self.dimension}, "
+            f"model={self.model!r})"
+        )
+
+    async def _call(self, work: Callable[[Database], T]) -> T:
+        if self._closing is not None:
+            raise StoreError(f"{self!r} is closed")
+        # Cancelled while it waits for the thread, the work is taken off the queue;
+        # once begun it runs to its end: a transaction is never cut.
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._run, work)
+
+    def _run(self, work: Callable[[Database], T]) -> T:
+        if self._connection is None:
+            self._connection = connect(self.path, self.dimension, self.model)
+        with translated(self.path):
+            return work(self._connection)
+
+    def _begin_closing(self) -> Future[None]:
+        if self._closing is None:
+            self._closing = self._thread.submit(self._close_connection)
+            self._thread.shutdown(wait=False)
+        return self._closing
+
+    def _close_connection(self) -> None:
+        if self._connection is not None:
+            with translated(self.path):
+                self._connection.close()
+            self._connection = None
+
+
+def _check_id(document_id: str) -> None:
+    if not document_id:
+        raise StoreError("a document's id must not be empty")
+    try:
+        document_id.encode()
+    except UnicodeEncodeError:
+        raise StoreError(
+            f"a document's id must be valid Unicode, not {document_id!r}"
+        ) from None

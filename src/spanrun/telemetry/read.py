@@ -1,0 +1,140 @@
+"""Read what the local store keeps: one session's runners, failures, slowest job."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES
+
+_PERCENTILES: Final = (0.50, 0.95, 0.99)
+_JOBS: Final = "jobs JOIN runs ON jobs.run = runs.id WHERE runs.session = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerStats:
+    """One runner's jobs.
+
+    Attributes:
+        name: The runner's name.
+        jobs: How many had an outcome.
+        ok: How many of them returned a value.
+        retries: Attempts beyond the first, of all jobs together.
+        percentiles: Of the jobs' durations: the 50th, 95th and 99th, in seconds.
+        phases: Where the jobs' time went, in seconds.
+    """
+
+    name: str
+    jobs: int
+    ok: int
+    retries: int
+    percentiles: tuple[float, float, float]
+    phases: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Failed jobs of a runner that have the same error."""
+
+    runner: str
+    error_type: str
+    error: str
+    count: int
+    trace_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SlowJob:
+    """A job, and where its time went."""
+
+    name: str
+    duration: float
+    trace_id: str | None
+    phases: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What one process did."""
+
+    runners: Sequence[RunnerStats]
+    failures: Sequence[Failures]
+    slowest: SlowJob | None
+
+
+def read_session(path: Path, session: str) -> Session:
+    """Read the session with this id. The store may be in use."""
+    with closing(sqlite3.connect(path, timeout=5.0)) as db:
+        db.row_factory = sqlite3.Row
+        names = db.execute(
+            "SELECT runner FROM runs WHERE session = ? GROUP BY runner "
+            "ORDER BY min(started_ns)",
+            (session,),
+        ).fetchall()
+        runners = [_runner(db, session, row["runner"]) for row in names]
+        return Session(
+            tuple(stats for stats in runners if stats.jobs),
+            _failures(db, session),
+            _slowest(db, session),
+        )
+
+
+def _runner(db: sqlite3.Connection, session: str, name: str) -> RunnerStats:
+    sums = ", ".join(f'sum("{phase}")' for phase in SPANRUN_JOB_PHASE_VALUES)
+    row = db.execute(
+        "SELECT count(*) AS jobs, sum(outcome = 'ok') AS ok, "
+        f"sum(attempts - 1) AS retries, {sums} FROM {_JOBS} AND runner = ?",
+        (session, name),
+    ).fetchone()
+    durations = db.execute(
+        f"SELECT duration FROM {_JOBS} AND runner = ? ORDER BY duration",
+        (session, name),
+    ).fetchall()
+    p50, p95, p99 = (_percentile(durations, share) for share in _PERCENTILES)
+    seconds = tuple(row)[3:]
+    return RunnerStats(
+        name,
+        row["jobs"],
+        row["ok"] or 0,
+        row["retries"] or 0,
+        (p50, p95, p99),
+        dict(zip(SPANRUN_JOB_PHASE_VALUES, (s or 0.0 for s in seconds), strict=True)),
+    )
+
+
+def _percentile(ordered: Sequence[Any], share: float) -> float:
+    """The nearest-rank percentile: a value that was really measured."""
+    if not ordered:
+        return 0.0
+    rank = max(0, -int(-share * len(ordered) // 1) - 1)
+    return float(ordered[rank][0])
+
+
+def _failures(db: sqlite3.Connection, session: str) -> Sequence[Failures]:
+    rows = db.execute(
+        "SELECT runner, coalesce(error_type, outcome) AS type, error, "
+        f"count(*) AS count, min(jobs.trace_id) AS trace_id FROM {_JOBS} "
+        "AND outcome != 'ok' GROUP BY runner, type, error "
+        "ORDER BY count DESC LIMIT 10",
+        (session,),
+    ).fetchall()
+    return tuple(
+        Failures(r["runner"], r["type"], r["error"] or "", r["count"], r["trace_id"])
+        for r in rows
+    )
+
+
+def _slowest(db: sqlite3.Connection, session: str) -> SlowJob | None:
+    row = db.execute(
+        f"SELECT runner, jobs.* FROM {_JOBS} ORDER BY duration DESC LIMIT 1", (session,)
+    ).fetchone()
+    if row is None:
+        return None
+    which = row["key"] if row["key"] is not None else f"#{row['index']}"
+    phases = {phase: row[phase] for phase in SPANRUN_JOB_PHASE_VALUES}
+    name = f"{row['runner']} {which}"
+    return SlowJob(name, row["duration"], row["trace_id"], phases)
