@@ -27,24 +27,14 @@ class Timings:
         duration: From submission to the outcome.
     """
 
-    __slots__ = (
-        "backoff",
-        "busy",
-        "duration",
-        "limit",
-        "loop_lag",
-        "queue",
-        "rate_limit",
-    )
-
-    def __init__(self) -> None:
-        self.queue = 0.0
-        self.limit = 0.0
-        self.rate_limit = 0.0
-        self.backoff = 0.0
-        self.busy = 0.0
-        self.loop_lag = 0.0
-        self.duration = 0.0
+    # The zeros stand on the class: most jobs never wait for most things.
+    queue = 0.0
+    limit = 0.0
+    rate_limit = 0.0
+    backoff = 0.0
+    busy = 0.0
+    loop_lag = 0.0
+    duration = 0.0
 
     @property
     def waited(self) -> float:

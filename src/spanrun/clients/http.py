@@ -13,10 +13,9 @@ import httpx
 
 from spanrun import semconv
 from spanrun.errors import ConfigurationError, ServiceError
-from spanrun.runner.job import current_job
 from spanrun.telemetry import setup
 from spanrun.telemetry.redact import redact
-from spanrun.telemetry.unit import CallUnit
+from spanrun.telemetry.unit import CallUnit, attempt_number
 
 MAX_BODY: Final = 64 * 1024 * 1024
 _BODY_HEAD: Final = 300
@@ -152,9 +151,8 @@ class HttpClient:
             semconv.URL_FULL: redact(url),
             semconv.HTTP_REQUEST_BODY_SIZE: size,
         }
-        job = current_job.get(None)
-        if job is not None and job.attempts > 1:
-            attributes[semconv.HTTP_REQUEST_RESEND_COUNT] = job.attempts - 1
+        if resends := attempt_number() - 1:
+            attributes[semconv.HTTP_REQUEST_RESEND_COUNT] = resends
         return CallUnit(
             setup.recorder_or_off(),
             method,

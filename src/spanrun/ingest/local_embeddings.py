@@ -40,6 +40,10 @@ class LocalEmbeddings:
     model = "wordllama-l2-256"
     dimension = 256
 
+    def load(self) -> None:
+        """Load the model now, not with the first use."""
+        _load()
+
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """One vector for each text, in order; ``[]`` for none.
 

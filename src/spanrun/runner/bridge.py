@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import inspect
+import re
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from types import CoroutineType
 from typing import Any, Final, TypeVar
 
 from spanrun.errors import ConfigurationError
+from spanrun.policies.base import at_least
+from spanrun.runner.signals import Program, Signals, listening
 
 T = TypeVar("T")
 
+GRACE: Final = 10.0
+_OTHER_LOOP: Final = re.compile(r"different (event )?loop")
 
-def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
+
+def run(
+    main: Coroutine[Any, Any, T], *, grace: float = GRACE, debug: bool | None = None
+) -> T:
     """Run ``main`` to its end and give its value, in a script or inside a loop.
 
     Without a running loop this is `asyncio.run`. Inside one, as in a notebook,
@@ -23,8 +34,20 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
     What belongs to the outer loop (a lock, a client, an open `Runner`) can't be
     used in ``main`` then; await it there instead.
 
+    In a script, SIGTERM is the wish to end in order: open runners admit no more
+    jobs, those that run have ``grace`` seconds, then everything is cancelled. A
+    second SIGTERM cancels at once, a third one ends the process. Ctrl-C cancels
+    at once. Handlers that the program has set itself stay in force.
+
+    Args:
+        main: What to run.
+        grace: Seconds that the running jobs have after SIGTERM.
+        debug: asyncio's debug mode; None leaves that to ``PYTHONASYNCIODEBUG``.
+
     Raises:
-        ConfigurationError: ``main`` is no coroutine.
+        ConfigurationError: ``main`` is no coroutine, or has begun already.
+        SystemExit: With 143, after SIGTERM.
+        KeyboardInterrupt: After Ctrl-C, when ``main`` has ended.
         BaseException: What ``main`` raised, as it was.
 
     Example:
@@ -33,18 +56,60 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
         >>> run(main())
         'done'
     """
-    if not asyncio.iscoroutine(main):
-        raise ConfigurationError(
-            f"run({type(main).__name__}): must be a coroutine, as in run(main())"
-        )
+    with contextlib.nullcontext() if _loop_runs() else Signals():
+        return enter("run", main, grace=grace, debug=debug)
+
+
+def enter(
+    name: str,
+    main: Coroutine[Any, Any, T],
+    *,
+    grace: float = GRACE,
+    debug: bool | None = None,
+) -> T:
+    """As `run`, without listening to signals; ``name`` is who calls."""
+    _check(name, main)
     context = contextvars.copy_context()
     try:
+        at_least(name, "grace", grace, 0)
         if _loop_runs():
-            return _Guest(main, context, debug).join()
-        with asyncio.Runner(debug=debug) as runner:
-            return runner.run(main, context=context)
+            return _Guest(main, context, grace, debug).join()
+        return _work(main, context, grace, debug)
     finally:
+        discard(main)
         _take_over(context)
+
+
+def begun(coroutine: object) -> bool:
+    """Whether ``coroutine`` is one that has run, or is running."""
+    return (
+        isinstance(coroutine, CoroutineType)
+        and inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED
+    )
+
+
+def discard(coroutine: object) -> None:
+    """Close ``coroutine`` if it never ran, so that nobody warns of it."""
+    if isinstance(coroutine, CoroutineType) and not begun(coroutine):
+        coroutine.close()
+
+
+def _check(name: str, main: object) -> None:
+    kind = type(main).__name__
+    if asyncio.isfuture(main):
+        raise ConfigurationError(
+            f"{name}({kind}): it belongs to a loop already, and can't be moved to "
+            "another one: await it there, or hand over the coroutine itself"
+        )
+    if not asyncio.iscoroutine(main):
+        raise ConfigurationError(
+            f"{name}({kind}): must be a coroutine, as in {name}(main())"
+        )
+    if begun(main):
+        raise ConfigurationError(
+            f"{name}({main.__qualname__}): this coroutine has begun already, and "
+            "none runs twice: make another one"
+        )
 
 
 def _loop_runs() -> bool:
@@ -55,55 +120,75 @@ def _loop_runs() -> bool:
     return True
 
 
+def _work(
+    main: Coroutine[Any, Any, T],
+    context: contextvars.Context,
+    grace: float,
+    debug: bool | None,  # noqa: FBT001 -- asyncio's own type
+    started: Callable[[Program], None] | None = None,
+) -> T:
+    # With a factory, asyncio leaves the thread's own idle loop in its place.
+    with asyncio.Runner(debug=debug, loop_factory=asyncio.new_event_loop) as runner:
+        program = Program(runner.get_loop(), grace)
+        if started is not None:
+            started(program)
+        with listening(program):
+            return runner.run(program.main(main), context=context)
+
+
 class _Guest:
     """A coroutine on a loop of its own, in a thread of its own."""
 
-    def __init__(
-        self,
-        main: Coroutine[Any, Any, Any],
-        context: contextvars.Context,
-        debug: bool | None,  # noqa: FBT001 -- asyncio's own type
-    ) -> None:
+    def __init__(self, main: Coroutine[Any, Any, Any], *options: Any) -> None:
         self._main: Final = main
-        self._context: Final = context
-        self._debug: Final = debug
+        self._options: Final = options
         self._value: Any = None
         self._error: BaseException | None = None
-        self._runner: asyncio.Runner | None = None
-        self._task: asyncio.Task[Any] | None = None
-        self._thread: Final = threading.Thread(target=self._work, name="spanrun-run")
+        self._program: Program | None = None
+        self._interrupted: KeyboardInterrupt | None = None
+        self._over: Final = threading.Event()
 
     def join(self) -> Any:
         """Wait for the end. Ctrl-C cancels the coroutine, and is raised after it."""
-        self._thread.start()
-        interrupted: KeyboardInterrupt | None = None
-        while self._thread.is_alive():
+        thread = threading.Thread(target=self._run, name="spanrun-run")
+        thread.start()
+        # Not `thread.join()`: before 3.13, one that a KeyboardInterrupt breaks
+        # off takes the thread for dead.
+        while not self._over.is_set():
             try:
-                self._thread.join()
+                self._over.wait()
             except KeyboardInterrupt as error:
-                interrupted = error
+                self._interrupted = error
                 self._cancel()
-        if interrupted is not None:
-            raise interrupted
+        thread.join()
+        if self._interrupted is not None:
+            raise self._interrupted
         if self._error is not None:
             raise self._error
         return self._value
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         try:
-            with asyncio.Runner(debug=self._debug) as runner:
-                self._runner = runner
-                self._value = runner.run(self._enter(), context=self._context)
+            self._value = _work(self._main, *self._options, self._begin)
         except BaseException as error:  # noqa: BLE001 -- raised again in `join`
             self._error = error
+            if isinstance(error, RuntimeError) and _OTHER_LOOP.search(str(error)):
+                error.add_note(
+                    "run() was called inside a running loop, so this ran on a loop "
+                    "of its own, where nothing of the other one can be used: await "
+                    "the coroutine there, instead of run(…)"
+                )
+        finally:
+            self._over.set()
 
-    async def _enter(self) -> Any:
-        self._task = asyncio.current_task()
-        return await self._main
+    def _begin(self, program: Program) -> None:
+        self._program = program
+        if self._interrupted is not None:
+            program.cancel()
 
     def _cancel(self) -> None:
-        if self._runner is not None and self._task is not None:
-            self._runner.get_loop().call_soon_threadsafe(self._task.cancel)
+        if self._program is not None:
+            self._program.cancel()
 
 
 def _take_over(context: contextvars.Context) -> None:

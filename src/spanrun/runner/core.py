@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Final
 
 from spanrun.clock import Clock, SystemClock
-from spanrun.outcome import CancelledBy, Outcome
 from spanrun.policies.base import Binding, Layer, LayerName, Step, compose
 from spanrun.policies.limit import Limit, Slots
 from spanrun.policies.rate import Gate
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
 from spanrun.runner.job import Job, call_step
-from spanrun.semconv import SPANRUN_ATTEMPT_NUMBER, SPANRUN_RUNNER_NAME
+from spanrun.semconv import SPANRUN_RUNNER_NAME
 from spanrun.telemetry import setup
 from spanrun.telemetry.metrics import Gauges, RunnerMetrics
 from spanrun.telemetry.observe import Observer
 from spanrun.telemetry.recorder import Observers, Recorder
-from spanrun.telemetry.unit import Unit
+from spanrun.telemetry.unit import AttemptUnit
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,8 @@ class Core:
         recorder: Where spans and metrics go; None without telemetry.
         metrics: The runner's metrics; None without telemetry.
         observers: Who else hears of runs and outcomes.
+        watched: Whether anybody sees the outcomes, but for who asked for them.
+        runs: The open runs.
         backing_off: How many jobs wait for another attempt.
     """
 
@@ -62,7 +63,8 @@ class Core:
         self.now: Final = self.clock.now
         self.observers: Final[Observers] = setup.observers(observers)
         self.backing_off = 0
-        self.active = 0
+        self.watched: Final = bool(self.recorder or self.observers)
+        self.runs: Final[set[Sized]] = set()
         binding = Binding(name, self.clock, random.Random())  # noqa: S311 -- jitter
         self.slots: Final[Slots] = policies.limit.bind(binding)
         self.attempts: Final = policies.retry.attempts if policies.retry else None
@@ -82,19 +84,9 @@ class Core:
         return Gauges(
             limit=self.slots.limit,
             running=running,
-            queued=max(0, self.active - running - self.backing_off),
+            queued=max(0, sum(map(len, self.runs)) - running - self.backing_off),
             backing_off=self.backing_off,
         )
-
-    def end(
-        self, job: Job, outcome: Outcome[Any], cancelled_by: CancelledBy | None
-    ) -> None:
-        """End the job's unit: span, metrics, and then the observers' turn."""
-        if job.unit is None:
-            return
-        error = getattr(outcome, "error", None)
-        ended = getattr(outcome, "outcome", "ok")
-        job.unit.end(job.timings, ended, outcome.attempts, error, cancelled_by)
 
 
 def _layers(
@@ -118,20 +110,15 @@ class AttemptSpans:
 
     def __init__(self, runner: str, recorder: Recorder) -> None:
         self._name = f"attempt {runner}"
-        self._runner = runner
+        self._attributes = {SPANRUN_RUNNER_NAME: runner}
         self._recorder = recorder
 
     def wrap(self, inner: Step) -> Step:
         """Open a unit around each attempt."""
 
         async def attempt(job: Job) -> Any:
-            unit = Unit(
-                self._recorder,
-                self._name,
-                attributes={
-                    SPANRUN_RUNNER_NAME: self._runner,
-                    SPANRUN_ATTEMPT_NUMBER: job.attempts,
-                },
+            unit = AttemptUnit(
+                self._recorder, self._name, job.attempts, self._attributes
             )
             unit.enter()
             error: BaseException | None = None

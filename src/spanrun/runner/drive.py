@@ -22,26 +22,24 @@ def drive(
     380), the current task and its context stay the same.
     """
     send = coroutine.send
-    since = now()
+    busy = -now()  # what runs is booked as the end less the beginning of each step
     try:
         waits_for = send(None)
         while True:
-            timings.busy += now() - since
-            since = None
+            busy += now()
             try:
                 value = yield waits_for
             except GeneratorExit:
-                since = now()
+                busy -= now()
                 coroutine.close()
                 raise
             except BaseException as error:  # noqa: BLE001 -- handed on, whatever it is
-                since = now()
+                busy -= now()
                 waits_for = coroutine.throw(error)
             else:
-                since = now()
+                busy -= now()
                 waits_for = send(value)
     except StopIteration as stop:
         return stop.value
     finally:
-        if since is not None:
-            timings.busy += now() - since
+        timings.busy += busy + now()

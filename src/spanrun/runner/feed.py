@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sized
+from functools import partial
 from typing import Any, Final, cast
 
 from spanrun.errors import ConfigurationError
 from spanrun.runner.core import Core
-from spanrun.runner.run import Call, Run, Source, Trace, first_step, start
+from spanrun.runner.job import Job
+from spanrun.runner.run import FIRST_STEP, Call, Run, Source, Trace, start
 
 _END: Final = object()
+_PLAIN: Final = (type(iter([])), type(iter(())), type(iter(range(0))))
 
 Key = Callable[[Any], Any]
 Priority = Callable[[Any], int]
@@ -41,7 +44,9 @@ class FedRun(Run):
         key: Key | None = None,
         priority: Priority | None = None,
     ) -> None:
-        known = len(source) if total is None and hasattr(source, "__len__") else total
+        known = total
+        if known is None and isinstance(source, Sized):
+            known = len(source)
         super().__init__(core, total=known, trace=trace)
         self._call: Final[Call] = call
         self._key: Final = key
@@ -52,19 +57,29 @@ class FedRun(Run):
         self.unread = 0
         self.weight = 1
         self.source_error: BaseException | None = None
-        self._items: Iterator[Any] | None = None
+        self._read: Callable[[], Any] | None = None
         self._async_items: AsyncIterator[Any] | None = None
         self._pump: asyncio.Task[None] | None = None
         self._room: asyncio.Event | None = None
         if hasattr(source, "__aiter__"):
             self._async_items = aiter(cast("Any", source))
         elif hasattr(source, "__iter__"):
-            self._items = iter(cast("Any", source))
+            self._read = self._reader(iter(cast("Any", source)))
         else:
             raise ConfigurationError(
                 f"items={type(source).__name__}: must be an iterable or an async "
                 "iterable of the jobs' items"
             )
+
+    def _reader(self, items: Iterator[Any]) -> Callable[[], Any]:
+        """How to get the next item: in the caller's context.
+
+        A source's own spans and variables must not mix with those of whichever
+        job has just ended. Python's own iterators have none.
+        """
+        if type(items) in _PLAIN:
+            return partial(next, items, _END)
+        return partial(self._outside.run, next, items, _END)
 
     def begin(self) -> None:
         """Open the run and admit the first jobs."""
@@ -72,7 +87,9 @@ class FedRun(Run):
         if self._async_items is not None:
             self._room = asyncio.Event()
             self._pump = start(
-                self._pull_async(self._async_items), f"spanrun feed {self.core.name}"
+                self.loop,
+                self._pull_async(self._async_items),
+                f"spanrun feed {self.core.name}",
             )
         self.refill()
 
@@ -80,28 +97,27 @@ class FedRun(Run):
     def over(self) -> bool:
         """Whether nothing of the run is left to wait for."""
         return not self.active and (
-            self._fed or (self.closing and self._items is not None)
+            self._fed or (self.closing and self._read is not None)
         )
 
     def refill(self) -> None:
         """Admit what there is room for now."""
-        if self._items is not None:
-            while self._has_room():
-                # In the caller's context: a source's own spans and variables
-                # must not mix with those of whichever job has just ended.
-                try:
-                    item = self._outside.run(next, self._items, _END)
-                except BaseException as error:  # noqa: BLE001 -- raised by the consumer
-                    self._fed = True
-                    self._source_failed(error)
-                    return
-                if item is _END:
-                    self._fed = True
-                    self._ended()
-                    return
-                self._admit(item)
-        elif self._room is not None and self._has_room():
-            self._room.set()
+        if self._read is None:
+            if self._room is not None and self._space() > 0:
+                self._room.set()
+            return
+        for _ in range(self._space()):
+            try:
+                item = self._read()
+            except BaseException as error:  # noqa: BLE001 -- raised by the consumer
+                self._fed = True
+                self._source_failed(error)
+                return
+            if item is _END:
+                self._fed = True
+                self._ended()
+                return
+            self._admit(item)
 
     def stop(self, by: Any) -> None:
         """Admit no more jobs, and cancel those that run."""
@@ -113,17 +129,22 @@ class FedRun(Run):
     def ended(self) -> None:
         """Called when the source has no more items, or has failed."""
 
-    def _has_room(self) -> bool:
+    def _space(self) -> int:
+        """How many jobs there is room for now; not above 0 when there is none."""
         if self.closing or self._exhausted:
-            return False
+            return 0
         limit = self.core.slots.limit
-        waiting = min(self._backing_off, limit)
         active = len(self.active)
-        kept = active + self.unread / self.weight
-        return active < limit + waiting and kept < 2 * limit + waiting
+        if not self._backing_off and not self.unread:
+            return limit - active
+        waiting = min(self._backing_off, limit)
+        kept = active + -(-self.unread // self.weight)
+        return min(limit + waiting - active, 2 * limit + waiting - kept)
 
     def _admit(self, item: Any) -> None:
-        job = self.submit(item, self._call)
+        index = self._submitted
+        self._submitted = index + 1
+        job = Job(self, index, item, self._call, self.now())
         if self._key is not None:
             job.key = self._key(item)
         if self._priority is not None:
@@ -148,9 +169,9 @@ class FedRun(Run):
         room = self._room
         assert room is not None  # noqa: S101 -- made beside this task
         try:
-            await first_step()
+            await FIRST_STEP
             while not self.closing:
-                if not self._has_room():
+                if self._space() < 1:
                     room.clear()
                     await room.wait()
                     continue

@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Generator
-from contextvars import ContextVar
-from typing import Any, Final, Protocol
+from types import CoroutineType
+from typing import Any, Protocol
 
 from spanrun.errors import DeadlineExceeded, JobCancelled
 from spanrun.outcome import CancelledBy, Err, Ok, Outcome, Timings
 from spanrun.runner.drive import drive
 from spanrun.semconv import SpanrunJobOutcome
 from spanrun.telemetry.unit import JobUnit
-
-current_job: Final[ContextVar[Job]] = ContextVar("spanrun_current_job")
-"""The job in which this code runs. Each job has its own copy of the context."""
-
 
 class Owner(Protocol):
     """What a job tells the run that it belongs to."""
@@ -101,7 +97,7 @@ def call_step(now: Callable[[], float]) -> Callable[[Job], Awaitable[Any]]:
 
     def call(job: Job) -> Awaitable[Any]:
         coroutine = job.call(job.item)
-        if not inspect.iscoroutine(coroutine):
+        if type(coroutine) is not CoroutineType:
             coroutine = _await(coroutine, job.call)
         return drive(coroutine, job.timings, now)
 

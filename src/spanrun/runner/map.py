@@ -24,20 +24,32 @@ class MapRun(FedRun):
         self._results: Final[list[Any]] = []
         self._error: BaseException | None = None
 
-    def submit(self, item: Any, call: Call) -> Job:
-        """Make the next job, and the place for its result."""
-        self._results.append(None)
-        return super().submit(item, call)
+    def take(self, job: Job, value: Any) -> None:
+        """Put the value in its place."""
+        if self._raises:
+            self._put(job.index, value)
+        else:
+            super().take(job, value)
 
     def deliver(self, job: Job, outcome: Outcome[Any]) -> None:
         """Put the outcome in its place; the first error ends a raising map."""
         if not self._raises:
-            self._results[job.index] = outcome
+            self._put(job.index, outcome)
         elif isinstance(outcome, Ok):
-            self._results[job.index] = outcome.value
+            self._put(job.index, outcome.value)
         elif not self.closing:
             self._error = outcome.error
             self.stop("run")
+
+    def _put(self, index: int, result: Any) -> None:
+        results = self._results
+        missing = index - len(results)
+        if missing < 0:
+            results[index] = result
+        else:
+            if missing:
+                results.extend([None] * missing)
+            results.append(result)
 
     def ended(self) -> None:
         """The source has no more items, or has failed: then nothing else counts."""

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import secrets
-import types
-from collections import Counter
 from collections.abc import (
     AsyncIterable,
     Awaitable,
     Callable,
     Coroutine,
-    Generator,
     Iterable,
+    Iterator,
 )
 from typing import Any, Final, Literal, TypeAlias
 
@@ -21,9 +19,9 @@ from opentelemetry import context as otel_context
 from opentelemetry.trace import SpanContext
 
 from spanrun import semconv
-from spanrun.outcome import CancelledBy, Err, Outcome
+from spanrun.outcome import CancelledBy, Err, Ok, Outcome
 from spanrun.runner.core import Core
-from spanrun.runner.job import Job, current_job, note, outcome_of
+from spanrun.runner.job import Job, note, outcome_of
 from spanrun.semconv import SpanrunJobOutcome
 from spanrun.telemetry.observe import RunInfo
 from spanrun.telemetry.unit import JobUnit, Unit
@@ -45,24 +43,30 @@ _COUNT_KEYS: Final[dict[SpanrunJobOutcome, str]] = {
 }
 
 
-@types.coroutine
-def first_step() -> Generator[None, None, None]:
-    """The step of a coroutine that `start` takes; the first thing in its ``try``."""
-    yield
+class _FirstStep:
+    """Awaiting it takes one step. (A tuple's iterator is the cheapest there is.)"""
+
+    def __await__(self) -> Iterator[None]:
+        return iter((None,))
+
+
+FIRST_STEP: Final = _FirstStep()
+"""The step of a coroutine that `start` takes; the first thing in its ``try``."""
 
 
 def start(
+    loop: asyncio.AbstractEventLoop,
     coroutine: Coroutine[Any, Any, None],
     name: str,
     context: contextvars.Context | None = None,
 ) -> asyncio.Task[None]:
-    """Make a task of ``coroutine``, which begins by awaiting `first_step`.
+    """Make a task of ``coroutine``, which begins by awaiting `FIRST_STEP`.
 
     That step is taken here, so that a task which is cancelled before it ever
     ran is inside the coroutine's ``try`` nevertheless: none ends unseen.
     """
     coroutine.send(None)
-    return asyncio.get_running_loop().create_task(coroutine, name=name, context=context)
+    return loop.create_task(coroutine, name=name, context=context)
 
 
 class Run:
@@ -80,9 +84,13 @@ class Run:
 
     def __init__(self, core: Core, *, total: int | None, trace: Trace) -> None:
         self.core: Final = core
+        self.now: Final = core.now
         self.loop: Final = asyncio.get_running_loop()
+        self._create_task: Final = self.loop.create_task
         self.active: Final[set[Job]] = set()
-        self.counts: Final[Counter[SpanrunJobOutcome]] = Counter()
+        self.counts: Final[dict[SpanrunJobOutcome, int]] = dict.fromkeys(
+            semconv.SPANRUN_JOB_OUTCOME_VALUES, 0
+        )
         self.closing = False
         self.fatal: BaseException | None = None
         self._submitted = 0
@@ -99,6 +107,7 @@ class Run:
     def open(self, *, span: bool = True) -> None:
         """Begin: open the run's unit, and tell the observers."""
         core = self.core
+        core.runs.add(self)
         if span and core.recorder is not None:
             self._unit = self._open_unit()
         self.info.started_ns = core.clock.wall_ns(core.now())
@@ -126,16 +135,17 @@ class Run:
     def admit(self, job: Job, context: contextvars.Context | None = None) -> None:
         """Start ``job`` in a task of its own."""
         self.active.add(job)
-        self.core.active += 1
-        job.task = start(
-            run_job(self, job),
-            self._task_name,
-            self._inside.copy() if context is None else context,
+        coroutine = run_job(self, job)
+        coroutine.send(None)  # see `start`
+        job.task = self._create_task(
+            coroutine,
+            name=self._task_name,
+            context=self._inside.copy() if context is None else context,
         )
 
     def submit(self, item: Any, call: Call) -> Job:
         """Make the next job."""
-        job = Job(self, self._submitted, item, call, self.core.now())
+        job = Job(self, self._submitted, item, call, self.now())
         self._submitted += 1
         return job
 
@@ -160,15 +170,27 @@ class Run:
 
     def done(self, job: Job, value: Any, error: BaseException | None) -> None:
         """``job`` ended: its outcome is told to all, and the next one admitted."""
+        if error is None and not self.core.watched:
+            self.counts["ok"] += 1
+            self.take(job, value)
+        else:
+            self._conclude(job, value, error)
+        self.active.discard(job)
+        self.refill()
+        if not self.active:
+            self.settle()
+
+    def _conclude(self, job: Job, value: Any, error: BaseException | None) -> None:
         core = self.core
-        core.active -= 1
         outcome, by, fatal = outcome_of(job, value, error)
         ended: SpanrunJobOutcome = "ok"
         if isinstance(outcome, Err):
             ended = outcome.outcome
             if isinstance(error, Exception):
                 self._annotate(job, error)
-        core.end(job, outcome, by)
+        if job.unit is not None:
+            shown = outcome.error if isinstance(outcome, Err) else None
+            job.unit.end(job.timings, ended, outcome.attempts, shown, by)
         self.counts[ended] += 1
         if core.observers:
             core.observers.job_ended(self.info, outcome)
@@ -176,9 +198,10 @@ class Run:
             self.fatal = fatal
             self.stop("run")
         self.deliver(job, outcome)
-        self.active.discard(job)
-        self.refill()
-        self.settle()
+
+    def __len__(self) -> int:
+        """How many jobs are active."""
+        return len(self.active)
 
     @property
     def over(self) -> bool:
@@ -189,6 +212,11 @@ class Run:
         """Wake who waits for the end, if this is it."""
         if self._idle is not None and self.over and not self._idle.done():
             self._idle.set_result(None)
+
+    def take(self, job: Job, value: Any) -> None:
+        """What becomes of a value, where nobody else wants to see the outcome."""
+        attempts = max(job.attempts, 1)
+        self.deliver(job, Ok(job.index, value, job.timings, attempts, job.key))
 
     def deliver(self, job: Job, outcome: Outcome[Any]) -> None:
         """What becomes of an outcome."""
@@ -228,10 +256,12 @@ class Run:
     def close(self, error: BaseException | None = None) -> None:
         """End: close the run's unit, and tell the observers."""
         core = self.core
+        core.runs.discard(self)
         self.info.ended_ns = core.clock.wall_ns(core.now())
         if self._unit is not None:
             for outcome, count in self.counts.items():
-                self._unit.set(_COUNT_KEYS[outcome], count)
+                if count:
+                    self._unit.set(_COUNT_KEYS[outcome], count)
             self._unit.finish(error, failed=isinstance(error, Exception))
         if core.observers:
             core.observers.run_closed(self.info)
@@ -248,18 +278,22 @@ async def run_job(run: Run, job: Job) -> None:
     Every job passes here, in the task that is its own.
     """
     core = run.core
+    now = run.now
+    timings = job.timings
     value: Any = None
     error: BaseException | None = None
     try:
-        await first_step()
-        job.timings.queue = core.now() - job.submitted
-        current_job.set(job)
+        await FIRST_STEP
+        timings.queue = now() - job.submitted
         if core.recorder is not None:
             job.unit = run.open_unit(job)
         value = await core.chain(job)
     except BaseException as raised:  # noqa: BLE001 -- `done` says what becomes of it
         error = raised
-    job.timings.duration = core.now() - job.submitted
-    run.done(job, value, error)
-    if isinstance(error, GeneratorExit):
-        raise error
+    timings.duration = now() - job.submitted
+    try:
+        run.done(job, value, error)
+        if isinstance(error, GeneratorExit):
+            raise error
+    finally:
+        error = None  # its traceback holds this frame: don't make a cycle of them

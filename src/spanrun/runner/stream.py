@@ -25,7 +25,7 @@ class StreamRun(FedRun):
     ) -> None:
         super().__init__(core, call, source, **options)
         self._ordered: Final = ordered
-        self._next = 0
+        self._due = 0
         self._early: dict[int, Outcome[Any]] = {}
         self.ready: deque[Outcome[Any]] = deque()
         self.news: asyncio.Future[None] | None = None
@@ -41,9 +41,9 @@ class StreamRun(FedRun):
             self.ready.append(outcome)
         else:
             self._early[outcome.index] = outcome
-            while self._next in self._early:
-                self.ready.append(self._early.pop(self._next))
-                self._next += 1
+            while self._due in self._early:
+                self.ready.append(self._early.pop(self._due))
+                self._due += 1
         self.tell()
 
     def ended(self) -> None:

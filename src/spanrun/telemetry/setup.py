@@ -5,7 +5,8 @@ from __future__ import annotations
 import atexit
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -62,6 +63,7 @@ class Telemetry:
 
 class _State:
     telemetry: Telemetry | None = None
+    used: tuple[Recorder, Observers] | None = None
     foreign: tuple[object, OtelRecorder] | None = None
     off: OtelRecorder | None = None
 
@@ -136,6 +138,8 @@ def recorder() -> Recorder | None:
     It is ours after `configure`, and else one into the providers that the
     application has set.
     """
+    if _State.used is not None:
+        return _State.used[0]
     if _State.telemetry is not None:
         return _State.telemetry.recorder
     tracers = otel_trace.get_tracer_provider()
@@ -159,5 +163,18 @@ def recorder_or_off() -> Recorder:
 
 def observers(more: Sequence[Observer] = ()) -> Observers:
     """The observers of the whole process, and ``more``."""
+    if _State.used is not None:
+        return _State.used[1] + more
     active = _State.telemetry
     return (active.observers if active else Observers()) + more
+
+
+@contextmanager
+def use(recorder: Recorder, observers: Observers | None = None) -> Iterator[None]:
+    """Put ``recorder`` in force meanwhile; what `configure` made stays as it is."""
+    before = _State.used
+    _State.used = recorder, observers or Observers()
+    try:
+        yield
+    finally:
+        _State.used = before

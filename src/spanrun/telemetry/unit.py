@@ -46,6 +46,15 @@ _TIME_KEYS: Final = (
 _MAX_LINKS: Final = 128
 
 
+_ATTEMPT: Final = otel_context.create_key("spanrun-attempt")
+
+
+def attempt_number() -> int:
+    """Which attempt of its job this code runs in; 1 outside of any."""
+    number = otel_context.get_value(_ATTEMPT)
+    return number if isinstance(number, int) else 1
+
+
 class Unit:
     """One open unit.
 
@@ -207,6 +216,22 @@ class JobUnit(Unit):
         self.span.set_attributes(attributes)
         error_type = self.finish(error, failed=outcome != "cancelled")
         self._metrics.job(timings, outcome, error_type or None, self.context)
+
+
+class AttemptUnit(Unit):
+    """The span of one attempt, which knows its number: see `attempt_number`."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, recorder: Recorder, name: str, number: int, attributes: Mapping[str, Any]
+    ) -> None:
+        super().__init__(
+            recorder,
+            name,
+            attributes={**attributes, semconv.SPANRUN_ATTEMPT_NUMBER: number},
+        )
+        self.context = otel_context.set_value(_ATTEMPT, number, self.context)
 
 
 class BatchUnit(Unit):

@@ -1,0 +1,229 @@
+"""SIGINT and SIGTERM during `run`: stop admitting, let jobs end, cancel, exit.
+
+======= ======================================= ================ ==============
+signal  the first                               the next         after that
+======= ======================================= ================ ==============
+SIGTERM drains: no more jobs are admitted, and  cancels at once  ends at once,
+        what runs has ``grace`` seconds; then                    by the
+        cancels. The exit status is 143.                         system's own
+SIGINT  cancels at once, `KeyboardInterrupt`    ends at once     handling
+======= ======================================= ================ ==============
+
+Only `run` in the main thread, without a loop that runs already, listens. A
+handler that the program has set itself stays in force.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import signal
+import threading
+import weakref
+from collections.abc import Collection, Coroutine, Iterator
+from types import FrameType, TracebackType
+from typing import Any, Final, Protocol, TypeVar, cast
+
+from spanrun.errors import JobCancelled, ShuttingDown
+from spanrun.outcome import CancelledBy
+
+T = TypeVar("T")
+
+SIGTERM_STATUS: Final = 128 + signal.SIGTERM
+_DRAIN, _CANCEL = 1, 2
+_TAKEN: Final = (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGTERM, signal.SIG_DFL),
+)
+
+
+class OpenRun(Protocol):
+    """A run, as a signal sees it."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def drain(self) -> bool:
+        """Admit no more jobs; whether there is something to wait for."""
+        ...
+
+    def stop(self, by: CancelledBy) -> None:
+        """Admit no more jobs, and cancel those that run."""
+        ...
+
+
+class OpenRunner(Protocol):
+    """An open runner, as a signal sees it."""
+
+    draining: bool
+
+    @property
+    def runs(self) -> Collection[OpenRun]:
+        """Its open runs."""
+        ...
+
+
+class _Here(threading.local):
+    """The open runners of this thread, and so of the loop that it runs."""
+
+    def __init__(self) -> None:
+        self.runners: weakref.WeakSet[OpenRunner] = weakref.WeakSet()
+
+    def runs(self, loop: asyncio.AbstractEventLoop) -> list[OpenRun]:
+        found = (run for runner in self.runners for run in runner.runs)
+        return [run for run in found if run.loop is loop]
+
+
+_here: Final = _Here()
+
+
+def register(runner: OpenRunner) -> None:
+    """``runner`` is open, for as long as anybody holds it."""
+    _here.runners.add(runner)
+
+
+class Program:
+    """A main coroutine on its loop, and what a signal asks of it.
+
+    Args:
+        loop: Where it runs.
+        grace: Seconds that its jobs have when it is drained.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, grace: float) -> None:
+        self._loop: Final = loop
+        self._grace: Final = grace
+        self._task: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._stage = 0
+        self.over = False
+
+    async def main(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run ``coroutine``, unless a signal was faster."""
+        self._task = asyncio.current_task()
+        try:
+            if self._stage:
+                raise asyncio.CancelledError
+            return await coroutine
+        finally:
+            self.over = True
+            coroutine.close()
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def cancel(self) -> None:
+        """Cancel the jobs and the main task, from any thread."""
+        self.ask(_CANCEL)
+
+    def ask(self, stage: int) -> None:
+        """Drain or cancel, from any thread, and from a signal handler."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: all is over
+            self._loop.call_soon_threadsafe(self._reach, stage)
+
+    def _reach(self, stage: int) -> None:
+        if self.over or stage <= self._stage:
+            return
+        self._stage = stage
+        if stage == _DRAIN and self._drain():
+            if math.isfinite(self._grace):
+                self._timer = self._loop.call_later(self._grace, self._reach, _CANCEL)
+            return
+        self._stage = _CANCEL
+        for run in _here.runs(self._loop):
+            run.stop("signal")
+        if self._task is not None:
+            self._task.cancel()
+
+    def _drain(self) -> bool:
+        for runner in tuple(_here.runners):
+            runner.draining = True
+        # No generator for `any`: each of them is to be drained.
+        return any([run.drain() for run in _here.runs(self._loop)])
+
+
+class _Active:
+    signals: Signals | None = None
+
+
+@contextlib.contextmanager
+def listening(program: Program) -> Iterator[None]:
+    """Let ``program`` hear of the signals, where the main thread's `run` listens."""
+    signals = _Active.signals
+    if signals is None:
+        yield
+        return
+    signals.programs.add(program)
+    try:
+        yield
+    finally:
+        signals.programs.discard(program)
+
+
+class Signals:
+    """Has SIGINT and SIGTERM for the time of one `run`, and puts them back after.
+
+    Python's own `signal.signal`, not the loop's ``add_signal_handler``: that
+    one waits for the loop, so a job that blocks it could not be ended.
+
+    Raises:
+        SystemExit: On leaving, after SIGTERM: 143.
+        KeyboardInterrupt: On leaving, when SIGINT cancelled the main task.
+    """
+
+    def __init__(self) -> None:
+        self.programs: Final[set[Program]] = set()
+        self._stage = 0
+        self._first: int | None = None
+        self._before: Final[dict[signal.Signals, Any]] = {}
+
+    def __enter__(self) -> None:
+        if (
+            threading.current_thread() is not threading.main_thread()
+            or _Active.signals is not None
+        ):
+            return
+        for number, default in _TAKEN:
+            # ValueError: an embedded interpreter without signals.
+            with contextlib.suppress(ValueError):
+                if signal.getsignal(number) == default:
+                    signal.signal(number, self._received)
+                    self._before[number] = default
+        _Active.signals = self
+
+    def __exit__(
+        self,
+        _: type[BaseException] | None,
+        error: BaseException | None,
+        __: TracebackType | None,
+    ) -> None:
+        if _Active.signals is self:
+            _Active.signals = None
+        for number, default in self._before.items():
+            if signal.getsignal(number) == self._received:
+                signal.signal(number, default)
+        if self._first == signal.SIGTERM and (error is None or _by_signal(error)):
+            raise SystemExit(SIGTERM_STATUS)
+        if self._first == signal.SIGINT and error is not None and _by_signal(error):
+            raise KeyboardInterrupt
+
+    def _received(self, number: int, frame: FrameType | None) -> None:
+        interrupt = number == signal.SIGINT
+        if self._first is None:
+            self._first = number
+        self._stage = max(self._stage + 1, _CANCEL if interrupt else _DRAIN)
+        live = [program for program in tuple(self.programs) if not program.over]
+        if self._stage > _CANCEL or (interrupt and not live):
+            if interrupt:
+                signal.default_int_handler(number, frame)
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        for program in live:
+            program.ask(self._stage)
+
+
+def _by_signal(error: BaseException) -> bool:
+    """Whether ``error`` is what a cancelled or drained program ends with."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return all(_by_signal(part) for part in group.exceptions)
+    return isinstance(error, asyncio.CancelledError | ShuttingDown | JobCancelled)

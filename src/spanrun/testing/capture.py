@@ -1,0 +1,200 @@
+"""`capture`: the spans and metrics that spanrun emits, in memory, for tests."""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from opentelemetry.context import Context
+from opentelemetry.metrics import MeterProvider as MeterProviderApi
+from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace import TracerProvider as TracerProviderApi
+
+from spanrun.clock import Clock
+from spanrun.telemetry import setup
+from spanrun.telemetry.recorder import OtelRecorder
+from spanrun.testing.captured import CapturedSpan, Point, span_of, points_of
+
+captures: Final[weakref.WeakSet[Captured]] = weakref.WeakSet()
+"""All that are alive, so that `no_leaks` can ask them for spans left open."""
+
+Attributes = Mapping[str, Any]
+
+
+class Captured:
+    """What `capture` has caught so far; it stays readable afterwards.
+
+    Attributes:
+        tracers: The provider that the spans came from, for spans of your own.
+        meters: The provider that the metrics came from.
+        snapshots: What the metrics were each time spanrun sent them at once, as
+            it does when a runner opens and when it closes.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        resource = Resource.get_empty()
+        self._processor: Final = _Keep()
+        self._reader: Final = InMemoryMetricReader()
+        tracers = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
+        tracers.add_span_processor(self._processor)
+        meters = MeterProvider(
+            [self._reader], resource, TraceBasedExemplarFilter(), shutdown_on_exit=False
+        )
+        self.tracers: Final[TracerProviderApi] = tracers
+        self.meters: Final[MeterProviderApi] = meters
+        self.snapshots: Final[list[dict[str, list[Point]]]] = []
+        self._close: Final = meters.shutdown
+        self._last: dict[str, list[Point]] | None = None
+        self.recorder: Final = OtelRecorder(
+            tracers, meters, clock=clock, snapshot=self._snapshot
+        )
+        captures.add(self)
+
+    @property
+    def spans(self) -> list[CapturedSpan]:
+        """The spans that have ended, in the order in which they began."""
+        spans = [span_of(span) for span in self._processor.ended]
+        return sorted(spans, key=lambda span: (span.started_ns, span.order))
+
+    @property
+    def unfinished(self) -> list[str]:
+        """The names of the spans that have not ended."""
+        return [span.name for span in self._processor.open.values()]
+
+    def find(
+        self, name: str | None = None, attributes: Attributes | None = None
+    ) -> list[CapturedSpan]:
+        """The spans of that name which have at least those attributes."""
+        return [span for span in self.spans if span.matches(name, attributes)]
+
+    def span(
+        self, name: str | None = None, attributes: Attributes | None = None
+    ) -> CapturedSpan:
+        """The one span of that name and with those attributes.
+
+        Raises:
+            AssertionError: There is none, or more than one.
+        """
+        found = self.find(name, attributes)
+        if len(found) != 1:
+            wanted = f"{name!r} {dict(attributes or {})}"
+            raise AssertionError(
+                f"{len(found)} spans match {wanted}, not one. All spans:\n{self.tree()}"
+            )
+        return found[0]
+
+    def children(self, parent: CapturedSpan) -> list[CapturedSpan]:
+        """The spans directly below ``parent``."""
+        return [span for span in self.spans if span.is_child_of(parent)]
+
+    def parent(self, child: CapturedSpan) -> CapturedSpan | None:
+        """The span directly above ``child``; None for a root."""
+        above = (span for span in self.spans if child.is_child_of(span))
+        return next(above, None)
+
+    def tree(self) -> str:
+        """All spans as text, each below its parent."""
+        spans = self.spans
+        known = {(span.trace_id, span.span_id) for span in spans}
+        roots = [
+            span for span in spans if (span.trace_id, span.parent_id) not in known
+        ]
+        return "\n".join(line for root in roots for line in _tree(root, spans, ""))
+
+    def points(self, metric: str, attributes: Attributes | None = None) -> list[Point]:
+        """The series of ``metric`` which have at least those attributes, as now."""
+        points = self._metrics().get(metric, [])
+        return [point for point in points if point.matches(attributes)]
+
+    def value(self, metric: str, attributes: Attributes | None = None) -> float:
+        """The sum of the series which have at least those attributes.
+
+        Of a histogram it is the sum of the values that were recorded.
+        """
+        return sum(point.value for point in self.points(metric, attributes))
+
+    def count(self, metric: str, attributes: Attributes | None = None) -> int:
+        """How many values a histogram was given, over those series."""
+        return sum(point.count for point in self.points(metric, attributes))
+
+    def totals(self, metric: str, by: str) -> dict[Any, float]:
+        """The values of ``metric``, added up by one attribute; zeros left out."""
+        totals: Counter[Any] = Counter()
+        for point in self.points(metric):
+            totals[point.attributes.get(by)] += point.value  # type: ignore[assignment]
+        return {key: value for key, value in totals.items() if value}
+
+    def close(self) -> None:
+        """Read the metrics a last time. Done on leaving `capture`."""
+        if self._last is None:
+            self._last = self._metrics()
+            self._close()
+
+    def _metrics(self) -> dict[str, list[Point]]:
+        if self._last is not None:
+            return self._last
+        return points_of(self._reader.get_metrics_data())
+
+    def _snapshot(self) -> None:
+        self.snapshots.append(self._metrics())
+
+
+@contextmanager
+def capture(clock: Clock | None = None) -> Iterator[Captured]:
+    """Catch what spanrun emits meanwhile, with every span and metric of it.
+
+    Telemetry that is configured stays as it is, and sees nothing of this.
+
+    Args:
+        clock: What spans are timed with, such as the `FakeClock` of the test.
+
+    Example:
+        >>> import asyncio, spanrun
+        >>> async def main() -> None:
+        ...     async with spanrun.Runner("nap") as runner:
+        ...         await runner.map(asyncio.sleep, [0, 0])
+        >>> with capture() as captured:
+        ...     spanrun.run(main())
+        >>> len(captured.find("job nap"))
+        2
+        >>> captured.value("spanrun.jobs")
+        2
+    """
+    captured = Captured(clock)
+    try:
+        with setup.use(captured.recorder):
+            yield captured
+    finally:
+        captured.close()
+
+
+class _Keep(SpanProcessor):
+    def __init__(self) -> None:
+        self.ended: Final[list[ReadableSpan]] = []
+        self.open: Final[dict[int, Span]] = {}
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        self.open[id(span)] = span
+
+    def on_end(self, span: ReadableSpan) -> None:
+        context = span.get_span_context()
+        for key, started in tuple(self.open.items()):
+            if started.get_span_context() is context:
+                del self.open[key]
+        self.ended.append(span)
+
+
+def _tree(
+    span: CapturedSpan, spans: Sequence[CapturedSpan], indent: str
+) -> Iterator[str]:
+    yield f"{indent}{span}"
+    for child in spans:
+        if child.is_child_of(span):
+            yield from _tree(child, spans, indent + "  ")
