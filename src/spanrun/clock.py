@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Final, Protocol
 
 
@@ -15,9 +16,9 @@ class Clock(Protocol):
     resumed laptop) can't give a span a negative duration.
     """
 
-    @staticmethod
-    def now() -> float:
-        """Seconds on the monotonic clock."""
+    @property
+    def now(self) -> Callable[[], float]:
+        """Called, it gives the seconds on the monotonic clock."""
         ...
 
     def wall_ns(self, now: float) -> int:
@@ -28,9 +29,8 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clock: `time.perf_counter`, anchored when it is made."""
 
-    now = staticmethod(time.perf_counter)
-
     def __init__(self) -> None:
+        self.now: Final = time.perf_counter
         self._wall: Final = time.time_ns()
         self._mono: Final = time.perf_counter()
 

@@ -66,5 +66,3 @@ async def _demo(
             )
             found = await find(embeddings, store, QUERIES, k=2)
     return report, dict(zip(QUERIES, found, strict=True))
-
-

@@ -15,15 +15,15 @@ from spanrun.telemetry.read import Failures, RunnerStats, Session, read_session
 from spanrun.telemetry.setup import Telemetry
 
 _FLUSH: Final = 5.0
-_BAR: Final = 30
+_BAR: Final = 28
 _FILL: Final = {
-    "queue": "q",
-    "limit": "l",
-    "rate_limit": "r",
-    "backoff": "b",
-    "busy": "#",
+    "queue": "·",
+    "limit": "░",
+    "rate_limit": "▒",
+    "backoff": "▓",
+    "busy": "█",
     "loop_lag": "!",
-    "service": "=",
+    "service": "─",
 }
 _ADVICE: Final = {
     "queue": "jobs wait to be admitted: more workers, or fewer at once before them",
@@ -84,43 +84,55 @@ def _lines(
             f"slowest job   {slow.name}: {_s(slow.duration)}, of which {_s(seconds)} "
             f"{where}" + (f" · trace {slow.trace_id}" if slow.trace_id else ""),
         ]
-    lines += [f"telemetry     {_delivered(telemetry)}", f"hint          {_hint(session)}"]
+    lines += [
+        f"telemetry     {_delivered(telemetry)}",
+        f"hint          {_hint(session)}",
+    ]
     return lines
 
 
+def _width(runners: Sequence[RunnerStats]) -> int:
+    return max(len("runner"), *(len(stats.name) for stats in runners)) + 1
+
+
 def _table(runners: Sequence[RunnerStats]) -> list[str]:
-    head = f"{'runner':<10}{'jobs':>7}{'ok':>7}{'failed':>8}{'retries':>9}"
+    width = _width(runners)
+    head = f"{'runner':<{width}}{'jobs':>8}{'ok':>8}{'failed':>8}{'retries':>9}"
     lines = [head + f"{'p50':>10}{'p95':>10}{'p99':>10}"]
     for stats in runners:
         p50, p95, p99 = (_s(value) for value in stats.percentiles)
         lines.append(
-            f"{stats.name:<10}{stats.jobs:>7}{stats.ok:>7}{stats.jobs - stats.ok:>8}"
-            f"{stats.retries:>9}{p50:>10}{p95:>10}{p99:>10}"
+            f"{stats.name:<{width}}{stats.jobs:>8}{stats.ok:>8}"
+            f"{stats.jobs - stats.ok:>8}{stats.retries:>9}{p50:>10}{p95:>10}{p99:>10}"
         )
     return lines
 
 
 def _times(runners: Sequence[RunnerStats]) -> list[str]:
+    width = _width(runners)
     lines = ["where the time went"]
+    used: set[str] = set()
     for stats in runners:
         total = sum(stats.phases.values())
         if not total:
             continue
-        shares = [
-            (phase, seconds / total)
+        shares = {
+            phase: seconds / total
             for phase, seconds in stats.phases.items()
-            if seconds / total >= 0.005  # noqa: PLR2004 -- what rounds to 1 %
-        ]
-        bar = "".join(_FILL[phase] * round(share * _BAR) for phase, share in shares)
-        told = " · ".join(
-            f"{phase} {share:.0%}" for phase, share in sorted(shares, key=_largest)
+            if round(seconds / total, 2)
+        }
+        used |= shares.keys()
+        bar = "".join(
+            _FILL[phase] * round(part * _BAR) for phase, part in shares.items()
         )
-        lines.append(f"{stats.name:<10}{_s(total):>9}  {bar:<{_BAR + 2}}{told}")
+        most = sorted(shares, key=lambda phase: -shares[phase])[:3]
+        told = " · ".join(f"{phase} {shares[phase]:.0%}" for phase in most)
+        lines.append(f"{stats.name:<{width}}{_s(total):>8}  {bar:<{_BAR + 1}} {told}")
+    lines.append(
+        " " * (width + 10)
+        + "  ".join(f"{fill} {phase}" for phase, fill in _FILL.items() if phase in used)
+    )
     return lines
-
-
-def _largest(item: tuple[str, float]) -> float:
-    return -item[1]
 
 
 def _failures(report: Report, failures: Sequence[Failures]) -> list[str]:
@@ -133,7 +145,9 @@ def _failures(report: Report, failures: Sequence[Failures]) -> list[str]:
     if report.failures:
         lost = ", ".join(failure.document_id for failure in report.failures[:3])
         more = len(report.failures) - 3
-        lines.append(f"  not stored: {lost}" + (f" and {more} more" if more > 0 else ""))
+        lines.append(
+            f"  not stored: {lost}" + (f" and {more} more" if more > 0 else "")
+        )
     return ["", "failures", *lines] if lines else []
 
 
@@ -198,7 +212,9 @@ def _object(
             "delivered": dict(account.delivered) if account else {},
             "dropped": sum(account.dropped.values()) if account else 0,
         },
-        "hits": {query: [asdict(hit) for hit in found] for query, found in hits.items()},
+        "hits": {
+            query: [asdict(hit) for hit in found] for query, found in hits.items()
+        },
     }
 
 

@@ -9,6 +9,7 @@ retry never sees an error, a hedge outside the limit doubles the load.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,12 +27,21 @@ ORDER: Final = (
     "hedge",  # a second try takes a second slot
     "slot",  # the concurrency limit
     "token",  # the rate limit, and the pause that a service asked for
+    "fuse",  # the breaker once more, for who waited while it opened
     "timeout",  # one attempt's time, without the waits above
 )
 """The layers' names, from the outermost to the call itself."""
 
 LayerName: TypeAlias = Literal[
-    "deadline", "retry", "attempt", "breaker", "hedge", "slot", "token", "timeout"
+    "deadline",
+    "retry",
+    "attempt",
+    "breaker",
+    "hedge",
+    "slot",
+    "token",
+    "fuse",
+    "timeout",
 ]
 
 
@@ -41,6 +51,7 @@ class Work(Protocol):
     timings: Timings
     attempts: int
     priority: int
+    task: asyncio.Task[None] | None
 
     def backing_off(self, error: Exception, delay: float) -> None:
         """Another attempt follows ``error`` after ``delay`` seconds."""
@@ -48,6 +59,10 @@ class Work(Protocol):
 
     def back(self) -> None:
         """The wait that `backing_off` announced is over."""
+        ...
+
+    def hedged(self, after: float) -> None:
+        """A second call was sent, ``after`` seconds of waiting for the first."""
         ...
 
 
@@ -100,3 +115,14 @@ def above(policy: str, name: str, value: float, bound: float) -> None:
     """
     if not value > bound:
         raise ConfigurationError(f"{policy}({name}={value!r}): must be > {bound:g}")
+
+
+def whole(policy: str, name: str, value: object, least: int) -> None:
+    """Refuse ``value`` when it isn't a whole number, or is below ``least``.
+
+    Raises:
+        ConfigurationError: With the policy, the field and the value in its text.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigurationError(f"{policy}({name}={value!r}): must be a whole number")
+    at_least(policy, name, value, least)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from spanrun.errors import ConfigurationError
-from spanrun.policies.base import Binding, Step, Work, at_least
+from spanrun.policies._line import Line
+from spanrun.policies.base import Binding, Step, Work, at_least, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +27,7 @@ class Limit:
     ageing: float = 1.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.concurrency, bool) or not isinstance(
-            self.concurrency,
-            int,  # pyright: ignore[reportUnnecessaryIsInstance]
-        ):
-            raise ConfigurationError(
-                f"Limit(concurrency={self.concurrency!r}): must be a whole number"
-            )
-        at_least("Limit", "concurrency", self.concurrency, 1)
+        whole("Limit", "concurrency", self.concurrency, 1)
         at_least("Limit", "ageing", self.ageing, 0)
 
     def bind(self, binding: Binding) -> Slots:
@@ -55,21 +46,20 @@ class Slots:
     def __init__(self, limit: int, ageing: float, binding: Binding) -> None:
         self.limit = limit
         self.used = 0
-        self._ageing = ageing
         self._now = binding.clock.now
-        self._order = itertools.count()
-        self._waiters: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._line: Final = Line(ageing)
 
     @property
     def waiting(self) -> int:
         """How many jobs wait for a slot."""
-        return sum(not waiter.done() for _, _, waiter in self._waiters)
+        return len(self._line)
 
     def wrap(self, inner: Step) -> Step:
         """Hold a slot around ``inner``."""
+        places = self._line.places
 
         async def slot(job: Work) -> Any:
-            if self.used < self.limit and not self._waiters:
+            if self.used < self.limit and not places:
                 self.used += 1
             else:
                 await self._wait(job)
@@ -83,7 +73,7 @@ class Slots:
     def release(self) -> None:
         """Give a slot back, or to the first that waits."""
         self.used -= 1
-        if self._waiters:
+        if self._line.places:
             self._wake()
 
     def resize(self, limit: int) -> None:
@@ -92,25 +82,22 @@ class Slots:
         self._wake()
 
     async def _wait(self, job: Work) -> None:
-        waiter = asyncio.get_running_loop().create_future()
         since = self._now()
-        rank = since - job.priority * self._ageing
-        heapq.heappush(self._waiters, (rank, next(self._order), waiter))
+        waiter = self._line.join(job.priority, since)
         try:
             await waiter
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
+            if not waiter.cancelled():
                 self.release()
             else:
-                self._wake()  # drops this waiter when it stands first
+                self._line.leave()
+                self._wake()  # who joined behind a cancelled one
             raise
         finally:
             job.timings.limit += self._now() - since
 
     def _wake(self) -> None:
-        waiters = self._waiters
-        while waiters and (waiters[0][2].done() or self.used < self.limit):
-            waiter = heapq.heappop(waiters)[2]
-            if not waiter.done():
-                self.used += 1
-                waiter.set_result(None)
+        line = self._line
+        while self.used < self.limit and line.first():
+            self.used += 1
+            line.serve()

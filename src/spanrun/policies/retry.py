@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from spanrun.errors import ConfigurationError
 from spanrun.policies.base import Binding, Step, Work, above, at_least
@@ -55,7 +55,8 @@ class Retry:
     reserve: int = 10
 
     def __post_init__(self) -> None:
-        kinds = self.on if isinstance(self.on, tuple) else (self.on,)
+        on: object = self.on
+        kinds = cast("tuple[object, ...]", on if isinstance(on, tuple) else (on,))
         for kind in kinds:
             if isinstance(kind, type):
                 if not issubclass(kind, Exception):
@@ -63,9 +64,9 @@ class Retry:
                         f"Retry(on={kind.__name__}): must be an Exception type; "
                         "cancellation and exit are never retried"
                     )
-            elif isinstance(self.on, tuple) or not callable(kind):
+            elif isinstance(on, tuple) or not callable(kind):
                 raise ConfigurationError(
-                    f"Retry(on={self.on!r}): must be exception types or a predicate"
+                    f"Retry(on={on!r}): must be exception types or a predicate"
                 )
         at_least("Retry", "attempts", self.attempts, 1)
         at_least("Retry", "base", self.base, 0)
@@ -77,9 +78,10 @@ class Retry:
 
     def wants(self, error: Exception) -> bool:
         """Whether ``error`` is worth another attempt."""
-        if isinstance(self.on, type | tuple):
-            return isinstance(error, self.on)
-        return self.on(error)
+        on = self.on
+        if isinstance(on, type | tuple):
+            return isinstance(error, on)
+        return on(error)
 
     def bind(self, binding: Binding, gate: Gate) -> Retrier:
         """The layer of one runner, which shares ``gate`` with its calls."""

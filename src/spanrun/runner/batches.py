@@ -183,14 +183,14 @@ class BatchRun(StreamRun):
         self.admit(job, part.batch.context.copy())
 
     async def _call_part(self, part: _Part) -> list[Any]:
-        values = await self._call(part.items)
+        values: Any = await self._call(part.items)
         if not hasattr(values, "__len__") or len(values) != len(part.items):
             found = len(values) if hasattr(values, "__len__") else type(values).__name__
             raise ValueError(
                 f"{self.core.name!r} gave {found} for {len(part.items)} items: a "
                 "batch's function returns one value for each item, in order"
             )
-        return values
+        return cast("list[Any]", values)
 
     def deliver(self, job: Job, outcome: Outcome[Any]) -> None:
         """Give each item its outcome, or try the halves of a failed part."""

@@ -9,8 +9,8 @@ import inspect
 import re
 import threading
 from collections.abc import Callable, Coroutine
-from types import CoroutineType
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any, Final, Generic, TypeVar
 
 from spanrun.errors import ConfigurationError
 from spanrun.policies.base import at_least
@@ -72,9 +72,8 @@ def enter(
     context = contextvars.copy_context()
     try:
         at_least(name, "grace", grace, 0)
-        if _loop_runs():
-            return _Guest(main, context, grace, debug).join()
-        return _work(main, context, grace, debug)
+        work = partial(_work, main, context, grace, debug)
+        return _Guest(work).join() if _loop_runs() else work(None)
     finally:
         discard(main)
         _take_over(context)
@@ -83,14 +82,14 @@ def enter(
 def begun(coroutine: object) -> bool:
     """Whether ``coroutine`` is one that has run, or is running."""
     return (
-        isinstance(coroutine, CoroutineType)
+        inspect.iscoroutine(coroutine)
         and inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED
     )
 
 
 def discard(coroutine: object) -> None:
     """Close ``coroutine`` if it never ran, so that nobody warns of it."""
-    if isinstance(coroutine, CoroutineType) and not begun(coroutine):
+    if inspect.iscoroutine(coroutine) and not begun(coroutine):
         coroutine.close()
 
 
@@ -106,8 +105,9 @@ def _check(name: str, main: object) -> None:
             f"{name}({kind}): must be a coroutine, as in {name}(main())"
         )
     if begun(main):
+        called = getattr(main, "__qualname__", kind)
         raise ConfigurationError(
-            f"{name}({main.__qualname__}): this coroutine has begun already, and "
+            f"{name}({called}): this coroutine has begun already, and "
             "none runs twice: make another one"
         )
 
@@ -125,7 +125,7 @@ def _work(
     context: contextvars.Context,
     grace: float,
     debug: bool | None,  # noqa: FBT001 -- asyncio's own type
-    started: Callable[[Program], None] | None = None,
+    started: Callable[[Program], None] | None,
 ) -> T:
     # With a factory, asyncio leaves the thread's own idle loop in its place.
     with asyncio.Runner(debug=debug, loop_factory=asyncio.new_event_loop) as runner:
@@ -136,19 +136,18 @@ def _work(
             return runner.run(program.main(main), context=context)
 
 
-class _Guest:
+class _Guest(Generic[T]):
     """A coroutine on a loop of its own, in a thread of its own."""
 
-    def __init__(self, main: Coroutine[Any, Any, Any], *options: Any) -> None:
-        self._main: Final = main
-        self._options: Final = options
-        self._value: Any = None
+    def __init__(self, work: Callable[[Callable[[Program], None]], T]) -> None:
+        self._work: Final = work
+        self._value: list[T] = []
         self._error: BaseException | None = None
         self._program: Program | None = None
         self._interrupted: KeyboardInterrupt | None = None
         self._over: Final = threading.Event()
 
-    def join(self) -> Any:
+    def join(self) -> T:
         """Wait for the end. Ctrl-C cancels the coroutine, and is raised after it."""
         thread = threading.Thread(target=self._run, name="spanrun-run")
         thread.start()
@@ -165,11 +164,11 @@ class _Guest:
             raise self._interrupted
         if self._error is not None:
             raise self._error
-        return self._value
+        return self._value[0]
 
     def _run(self) -> None:
         try:
-            self._value = _work(self._main, *self._options, self._begin)
+            self._value.append(self._work(self._begin))
         except BaseException as error:  # noqa: BLE001 -- raised again in `join`
             self._error = error
             if isinstance(error, RuntimeError) and _OTHER_LOOP.search(str(error)):

@@ -14,12 +14,14 @@ from spanrun.runner.run import Call, Run
 
 
 class Calls(Run):
-    """All calls of an open runner. They have no run span: a job is a child of
-    the caller's own span.
+    """All calls of an open runner.
+
+    They have no run span: each job is a child of its caller's own span.
     """
 
     def __init__(self, core: Core) -> None:
         super().__init__(core, total=None, trace="child")
+        self.info.calls = True
         self._waiting: Final[dict[Job, asyncio.Future[Outcome[Any]]]] = {}
         self._begun = False
 

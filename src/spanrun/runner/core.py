@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence, Sized
+import weakref
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from spanrun.policies.rate import Gate
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
 from spanrun.runner.job import Job, call_step
+from spanrun.runner.signals import OpenRun, register
 from spanrun.semconv import SPANRUN_RUNNER_NAME
 from spanrun.telemetry import setup
 from spanrun.telemetry.metrics import Gauges, RunnerMetrics
@@ -31,6 +33,10 @@ class Policies:
     timeout: Timeout | None = None
 
 
+cores: Final[weakref.WeakSet[Core]] = weakref.WeakSet()
+"""All that are alive. Tests look here for slots and jobs that are left."""
+
+
 class Core:
     """What every job of one open runner shares.
 
@@ -45,6 +51,7 @@ class Core:
         observers: Who else hears of runs and outcomes.
         watched: Whether anybody sees the outcomes, but for who asked for them.
         runs: The open runs.
+        draining: The program is to end: no more jobs are admitted.
         backing_off: How many jobs wait for another attempt.
     """
 
@@ -55,16 +62,19 @@ class Core:
         observers: Sequence[Observer],
         clock: Clock | None,
     ) -> None:
+        cores.add(self)
         self.name: Final = name
         self.recorder: Final[Recorder | None] = setup.recorder()
-        self.clock: Final[Clock] = clock or (
-            self.recorder.clock if self.recorder else SystemClock()
-        )
+        if clock is None:
+            clock = self.recorder.clock if self.recorder else SystemClock()
+        self.clock: Final = clock
         self.now: Final = self.clock.now
         self.observers: Final[Observers] = setup.observers(observers)
         self.backing_off = 0
         self.watched: Final = bool(self.recorder or self.observers)
-        self.runs: Final[set[Sized]] = set()
+        self.runs: Final[set[OpenRun]] = set()
+        self.draining = False
+        register(self)
         binding = Binding(name, self.clock, random.Random())  # noqa: S311 -- jitter
         self.slots: Final[Slots] = policies.limit.bind(binding)
         self.attempts: Final = policies.retry.attempts if policies.retry else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from spanrun.outcome import Timings
 
@@ -40,6 +40,6 @@ def drive(
                 busy -= now()
                 waits_for = send(value)
     except StopIteration as stop:
-        return stop.value
+        return cast("T", stop.value)
     finally:
         timings.busy += busy + now()

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sized
 from functools import partial
 from typing import Any, Final, cast
 
-from spanrun.errors import ConfigurationError
+from spanrun.errors import ConfigurationError, ShuttingDown
 from spanrun.runner.core import Core
 from spanrun.runner.job import Job
 from spanrun.runner.run import FIRST_STEP, Call, Run, Source, Trace, start
 
 _END: Final = object()
-_PLAIN: Final = (type(iter([])), type(iter(())), type(iter(range(0))))
+_PLAIN: Final[tuple[type, ...]] = (type(iter([])), type(iter(())), type(iter(range(0))))
 
 Key = Callable[[Any], Any]
 Priority = Callable[[Any], int]
@@ -53,6 +53,7 @@ class FedRun(Run):
         self._priority: Final = priority
         self._exhausted = False
         self._fed = False
+        self._lost = False
         self._backing_off = 0
         self.unread = 0
         self.weight = 1
@@ -122,6 +123,26 @@ class FedRun(Run):
     def stop(self, by: Any) -> None:
         """Admit no more jobs, and cancel those that run."""
         super().stop(by)
+        self._stop_feeding()
+
+    def drain(self) -> bool:
+        """Admit no more jobs, and let those that run end; its owner is told."""
+        super().drain()
+        self._stop_feeding()
+        self.ended()
+        self.settle()
+        return True
+
+    def cut_short(self) -> ShuttingDown | None:
+        """The error of a run that ended before its source did."""
+        if self._exhausted and not self._lost:
+            return None
+        return ShuttingDown(
+            f"Runner {self.core.name!r} stopped after {self._submitted} items, as it "
+            "is closing or the program is to end; the rest was not run"
+        )
+
+    def _stop_feeding(self) -> None:
         pump = self._pump
         if pump is not None and not self._fed and pump is not asyncio.current_task():
             pump.cancel()
@@ -187,7 +208,7 @@ class FedRun(Run):
             try:
                 await _aclose(items)
             finally:
-                self._exhausted = self._fed = True
+                self._fed = True
                 self.ended()
                 self.settle()
 

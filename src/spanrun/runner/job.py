@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from types import CoroutineType
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from spanrun.errors import DeadlineExceeded, JobCancelled
 from spanrun.outcome import CancelledBy, Err, Ok, Outcome, Timings
 from spanrun.runner.drive import drive
 from spanrun.semconv import SpanrunJobOutcome
 from spanrun.telemetry.unit import JobUnit
+
+
+_COROUTINE: Final[type] = CoroutineType
+
 
 class Owner(Protocol):
     """What a job tells the run that it belongs to."""
@@ -87,7 +90,8 @@ class Job:
 
     def cancel(self, by: CancelledBy) -> None:
         """Ask for the job's cancellation, in the name of ``by``."""
-        self.cancelled_by = by
+        if self.cancelled_by is None:
+            self.cancelled_by = by
         if self.task is not None:
             self.task.cancel()
 
@@ -96,8 +100,8 @@ def call_step(now: Callable[[], float]) -> Callable[[Job], Awaitable[Any]]:
     """The innermost step: call the user's function, and time it on the loop."""
 
     def call(job: Job) -> Awaitable[Any]:
-        coroutine = job.call(job.item)
-        if type(coroutine) is not CoroutineType:
+        coroutine: Any = job.call(job.item)
+        if type(coroutine) is not _COROUTINE:
             coroutine = _await(coroutine, job.call)
         return drive(coroutine, job.timings, now)
 
@@ -105,7 +109,8 @@ def call_step(now: Callable[[], float]) -> Callable[[Job], Awaitable[Any]]:
 
 
 async def _await(awaitable: Any, call: Callable[..., Any]) -> Any:
-    if isinstance(awaitable, Generator) or not inspect.isawaitable(awaitable):
+    # A generator is awaitable by its flags alone, and nobody means that here.
+    if not hasattr(awaitable, "__await__"):
         name = getattr(call, "__qualname__", repr(call))
         raise TypeError(
             f"{name} returned {type(awaitable).__name__}, which can't be awaited: "

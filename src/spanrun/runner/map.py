@@ -37,7 +37,9 @@ class MapRun(FedRun):
             self._put(job.index, outcome)
         elif isinstance(outcome, Ok):
             self._put(job.index, outcome.value)
-        elif not self.closing:
+        elif self.closing and outcome.outcome == "cancelled":
+            self._lost = True
+        elif self._error is None:
             self._error = outcome.error
             self.stop("run")
 
@@ -67,7 +69,7 @@ class MapRun(FedRun):
         self.begin()
         try:
             await self.idle()
-            error = self.fatal or self.source_error or self._error
+            error = self.fatal or self._error or self.source_error or self.cut_short()
             if error is not None:
                 raise error
         except BaseException as raised:

@@ -39,13 +39,17 @@ class Progress:
         self._stream: Final = stream or sys.stderr
         self._bars: Final = self._stream.isatty() if bars is None else bars
         self._shown: dict[str, _Bar | _Lines] = {}
+        self._ended: list[_Bar | _Lines] = []
+        self._opened = 0
         self._broken = False
 
     def run_opened(self, run: RunInfo) -> None:
         """A run has begun."""
-        with self._guard():
-            kind = _Bar if self._bars else _Lines
-            self._shown[run.id] = kind(run, self._stream)
+        if not run.calls:
+            with self._guard():
+                kind = _Bar if self._bars else _Lines
+                self._opened += 1
+                self._shown[run.id] = kind(run, self._stream, self._opened)
 
     def job_ended(self, run: RunInfo, outcome: Outcome[Any]) -> None:
         """A job has its outcome."""
@@ -58,8 +62,14 @@ class Progress:
         """A run is over."""
         shown = self._shown.pop(run.id, None)
         if shown is not None:
+            self._ended.append(shown)
             with self._guard():
-                shown.close()
+                shown.end()
+                if not self._shown:
+                    # All at once and from the top: one that closes moves those below.
+                    ended, self._ended = self._ended, []
+                    for each in sorted(ended, key=lambda one: one.number):
+                        each.close()
 
     @contextlib.contextmanager
     def _guard(self) -> Any:
@@ -73,13 +83,14 @@ class Progress:
 
 
 class _Bar:
-    def __init__(self, run: RunInfo, stream: TextIO) -> None:
+    def __init__(self, run: RunInfo, stream: TextIO, number: int) -> None:
+        self.number: Final = number
         self._errors = 0
         self._bar: Final[Any] = tqdm(
             total=run.total,
             desc=run.runner,
             file=stream,
-            unit="job",
+            unit=" jobs",
             dynamic_ncols=True,
             bar_format=_BAR if run.total else _OPEN_BAR,
         )
@@ -90,12 +101,16 @@ class _Bar:
             self._bar.set_postfix_str(f"{self._errors} failed", refresh=False)
         self._bar.update()
 
+    def end(self) -> None:
+        self._bar.refresh()
+
     def close(self) -> None:
         self._bar.close()
 
 
 class _Lines:
-    def __init__(self, run: RunInfo, stream: TextIO) -> None:
+    def __init__(self, run: RunInfo, stream: TextIO, number: int) -> None:
+        self.number: Final = number
         self._run: Final = run
         self._stream: Final = stream
         self._done = 0
@@ -111,8 +126,11 @@ class _Lines:
             self._said = now
             self._say(now)
 
-    def close(self) -> None:
+    def end(self) -> None:
         self._say(time.monotonic())
+
+    def close(self) -> None:
+        pass
 
     def _say(self, now: float) -> None:
         total = self._run.total

@@ -10,10 +10,10 @@ from collections.abc import (
     Awaitable,
     Callable,
     Coroutine,
+    Generator,
     Iterable,
-    Iterator,
 )
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from opentelemetry import context as otel_context
 from opentelemetry.trace import SpanContext
@@ -44,10 +44,10 @@ _COUNT_KEYS: Final[dict[SpanrunJobOutcome, str]] = {
 
 
 class _FirstStep:
-    """Awaiting it takes one step. (A tuple's iterator is the cheapest there is.)"""
+    """Takes one step when it is awaited: a tuple's iterator is the cheapest way."""
 
-    def __await__(self) -> Iterator[None]:
-        return iter((None,))
+    def __await__(self) -> Generator[None, None, None]:
+        return cast("Generator[None, None, None]", iter((None,)))
 
 
 FIRST_STEP: Final = _FirstStep()
@@ -95,7 +95,7 @@ class Run:
         self.fatal: BaseException | None = None
         self._submitted = 0
         self._total: Final = total
-        self._idle: asyncio.Future[None] | None = None
+        self._idle: Final[list[asyncio.Future[None]]] = []
         self._outside: Final = contextvars.copy_context()
         self._inside: Final = self._outside.copy()
         self._unit: Unit | None = None
@@ -210,8 +210,10 @@ class Run:
 
     def settle(self) -> None:
         """Wake who waits for the end, if this is it."""
-        if self._idle is not None and self.over and not self._idle.done():
-            self._idle.set_result(None)
+        if self._idle and self.over:
+            for waiter in self._idle:
+                if not waiter.done():
+                    waiter.set_result(None)
 
     def take(self, job: Job, value: Any) -> None:
         """What becomes of a value, where nobody else wants to see the outcome."""
@@ -229,6 +231,11 @@ class Run:
     def refill(self) -> None:
         """Admit what there is room for now."""
 
+    def drain(self) -> bool:
+        """Admit no more jobs; whether there is something to wait for."""
+        self.closing = True
+        return bool(self.active)
+
     def stop(self, by: CancelledBy) -> None:
         """Admit no more jobs, and cancel those that run."""
         self.closing = True
@@ -244,12 +251,15 @@ class Run:
         """
         cancelled: asyncio.CancelledError | None = None
         while not self.over:
-            self._idle = self.loop.create_future()
+            waiter = self.loop.create_future()
+            self._idle.append(waiter)
             try:
-                await self._idle
+                await waiter
             except asyncio.CancelledError as error:
                 cancelled = error
                 self.stop("run")
+            finally:
+                self._idle.remove(waiter)
         if cancelled is not None:
             raise cancelled
 

@@ -11,7 +11,7 @@ from collections.abc import (
     Sequence,
 )
 from types import TracebackType
-from typing import Any, Final, Literal, ParamSpec, TypeVar, overload
+from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, overload
 
 from spanrun.clock import Clock
 from spanrun.errors import ConfigurationError, ShuttingDown
@@ -24,8 +24,8 @@ from spanrun.runner.calls import Calls
 from spanrun.runner.core import Core, Policies
 from spanrun.runner.feed import FedRun
 from spanrun.runner.map import Errors, MapRun
-from spanrun.runner.stream import Stream, StreamRun
 from spanrun.runner.run import Trace
+from spanrun.runner.stream import Stream, StreamRun
 from spanrun.telemetry.observe import Observer
 
 P = ParamSpec("P")
@@ -95,7 +95,7 @@ class Runner:
         state = "open" if self._core else "closed"
         return f"<Runner {self._name!r} {state}, {self._policies.limit}>"
 
-    async def __aenter__(self) -> Runner:
+    async def __aenter__(self) -> Self:
         if self._core is not None:
             raise ConfigurationError(f"{self!r} is open already: make another Runner")
         core = Core(self._name, self._policies, self._observers, self._clock)
@@ -142,7 +142,8 @@ class Runner:
         """
         self._open()
         assert self._calls is not None  # noqa: S101 -- made when it was opened
-        return await self._calls.call(lambda _: function(*args, **kwargs))
+        value: T = await self._calls.call(lambda _: function(*args, **kwargs))
+        return value
 
     @overload
     async def map(
@@ -356,6 +357,10 @@ class Runner:
         if self._core is None:
             raise ShuttingDown(
                 f"{self!r}: open it first, `async with Runner(…) as runner`"
+            )
+        if self._core.draining:
+            raise ShuttingDown(
+                f"{self!r}: the program is to end, and no more jobs are admitted"
             )
         return self._core
 

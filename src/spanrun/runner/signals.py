@@ -21,7 +21,7 @@ import math
 import signal
 import threading
 import weakref
-from collections.abc import Collection, Coroutine, Iterator
+from collections.abc import Collection, Coroutine, Generator
 from types import FrameType, TracebackType
 from typing import Any, Final, Protocol, TypeVar, cast
 
@@ -41,7 +41,14 @@ _TAKEN: Final = (
 class OpenRun(Protocol):
     """A run, as a signal sees it."""
 
-    loop: asyncio.AbstractEventLoop
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Where its jobs run."""
+        ...
+
+    def __len__(self) -> int:
+        """How many jobs are active."""
+        ...
 
     def drain(self) -> bool:
         """Admit no more jobs; whether there is something to wait for."""
@@ -137,8 +144,8 @@ class Program:
     def _drain(self) -> bool:
         for runner in tuple(_here.runners):
             runner.draining = True
-        # No generator for `any`: each of them is to be drained.
-        return any([run.drain() for run in _here.runs(self._loop)])
+        waits = [run.drain() for run in _here.runs(self._loop)]
+        return any(waits)
 
 
 class _Active:
@@ -146,7 +153,7 @@ class _Active:
 
 
 @contextlib.contextmanager
-def listening(program: Program) -> Iterator[None]:
+def listening(program: Program) -> Generator[None]:
     """Let ``program`` hear of the signals, where the main thread's `run` listens."""
     signals = _Active.signals
     if signals is None:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Final, Generic, TypeVar
 
 from spanrun.errors import ConfigurationError
-from spanrun.outcome import Ok, Outcome
+from spanrun.outcome import Outcome
 from spanrun.runner.core import Core
 from spanrun.runner.feed import FedRun
 from spanrun.runner.job import Job
@@ -30,7 +30,7 @@ class StreamRun(FedRun):
         self.ready: deque[Outcome[Any]] = deque()
         self.news: asyncio.Future[None] | None = None
 
-    def deliver(self, job: Job, outcome: Outcome[Any]) -> None:
+    def deliver(self, job: Job, outcome: Outcome[Any]) -> None:  # noqa: ARG002
         """Queue the outcome."""
         self._emit(outcome)
 
@@ -112,7 +112,7 @@ class Stream(Generic[T]):
                 if run.source_error is not None:
                     error, run.source_error = run.source_error, None
                     raise error
-                raise StopAsyncIteration
+                raise run.cut_short() or StopAsyncIteration
             run.news = run.loop.create_future()
             await run.news
         run.unread -= 1

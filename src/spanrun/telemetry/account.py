@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from typing import Final
+from typing import Final, TypeAlias
 
-from spanrun.semconv import SpanrunTelemetryReason, SpanrunTelemetrySignal
+from spanrun.semconv import (
+    SpanrunTelemetryReason,
+    SpanrunTelemetryResult,
+    SpanrunTelemetrySignal,
+)
+
+
+Row: TypeAlias = tuple[
+    SpanrunTelemetrySignal, SpanrunTelemetryResult, SpanrunTelemetryReason, int
+]
 
 
 class Account:
@@ -40,19 +49,12 @@ class Account:
         with self._lock:
             self.dropped[signal, reason] += items
 
-    def results(
-        self,
-    ) -> list[tuple[SpanrunTelemetrySignal, str, SpanrunTelemetryReason, int]]:
+    def results(self) -> list[Row]:
         """Rows of signal, result, reason and count, as the metric reports them."""
         with self._lock:
-            rows: list[
-                tuple[SpanrunTelemetrySignal, str, SpanrunTelemetryReason, int]
-            ] = [
-                (signal, "delivered", "none", count)
-                for signal, count in self.delivered.items()
-            ]
-            rows += [
-                (signal, "dropped", reason, count)
-                for (signal, reason), count in self.dropped.items()
-            ]
+            rows: list[Row] = []
+            for signal, count in self.delivered.items():
+                rows.append((signal, "delivered", "none", count))
+            for (signal, reason), count in self.dropped.items():
+                rows.append((signal, "dropped", reason, count))
         return rows

@@ -28,7 +28,7 @@ from spanrun.telemetry.outbox import Outbox
 _MAX_SNAPSHOTS: Final = 256
 
 
-class Undelivered(SpanrunError):
+class UndeliveredError(SpanrunError):
     """The exporter gave up on a batch. It has logged why."""
 
 
@@ -68,7 +68,7 @@ class SpanPipe(SpanProcessor):
 
     def _send(self, spans: list[ReadableSpan]) -> None:
         if self._exporter.export(spans) is not SpanExportResult.SUCCESS:
-            raise Undelivered
+            raise UndeliveredError
         self._account.deliver("traces", len(spans))
 
     def _lost(self, spans: list[ReadableSpan], reason: SpanrunTelemetryReason) -> None:
@@ -89,10 +89,10 @@ class MetricPipe(MetricReader):
         super().__init__(
             # The exporter read its preferences from OTEL_*; the SDK's own
             # periodic reader takes them from there in the same way.
-            preferred_temporality=exporter._preferred_temporality,  # noqa: SLF001
-            preferred_aggregation=exporter._preferred_aggregation,  # noqa: SLF001
+            preferred_temporality=getattr(exporter, "_preferred_temporality", None),
+            preferred_aggregation=getattr(exporter, "_preferred_aggregation", None),
         )
-        self._exporter: Final = exporter
+        self._exporter: Final[Any] = exporter
         self._account: Final = account
         self._outbox: Final = Outbox[MetricsData](
             "metrics",
@@ -144,7 +144,7 @@ class MetricPipe(MetricReader):
     def _send(self, snapshots: list[MetricsData]) -> None:
         for snapshot in snapshots:
             if self._exporter.export(snapshot) is not MetricExportResult.SUCCESS:
-                raise Undelivered
+                raise UndeliveredError
             self._account.deliver("metrics", 1)
 
     def _lost(
@@ -153,9 +153,7 @@ class MetricPipe(MetricReader):
         self._account.drop("metrics", reason, len(snapshots))
 
 
-def _close(
-    outbox: Outbox[Any], exporter: SpanExporter | MetricExporter, timeout: float
-) -> bool:
+def _close(outbox: Outbox[Any], exporter: Any, timeout: float) -> bool:
     done = outbox.close(timeout)
     if done:
         exporter.shutdown()

@@ -8,7 +8,7 @@ import secrets
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS sessions (
     id TEXT PRIMARY KEY, started_ns INTEGER, pid INTEGER, command TEXT);
 CREATE TABLE IF NOT EXISTS runs (
     id TEXT PRIMARY KEY, session TEXT, runner TEXT, total INTEGER,
-    trace_id TEXT, started_ns INTEGER, ended_ns INTEGER);
+    trace_id TEXT, started_ns INTEGER, ended_ns INTEGER, calls INTEGER);
 CREATE TABLE IF NOT EXISTS jobs (
     run TEXT, "index" INTEGER, key TEXT, outcome TEXT, error_type TEXT, error TEXT,
     attempts INTEGER, trace_id TEXT, duration REAL, {_PHASES});
@@ -79,7 +79,7 @@ class LocalStore(SpanProcessor):
     def run_opened(self, run: RunInfo) -> None:
         """Note that a run has begun."""
         self._put(
-            "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             run.id,
             self.session,
             run.runner,
@@ -87,6 +87,7 @@ class LocalStore(SpanProcessor):
             _hex(run.trace_id),
             run.started_ns,
             None,
+            run.calls,
         )
 
     def job_ended(self, run: RunInfo, outcome: Outcome[Any]) -> None:
@@ -193,7 +194,7 @@ class LocalStore(SpanProcessor):
 
 
 @contextmanager
-def connect(path: Path) -> Iterator[sqlite3.Connection]:
+def connect(path: Path) -> Generator[sqlite3.Connection]:
     """A connection for one transaction: committed on leaving, else rolled back."""
     with closing(sqlite3.connect(path, timeout=5.0)) as db, db:
         db.execute("PRAGMA synchronous = NORMAL")

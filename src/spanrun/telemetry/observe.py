@@ -19,6 +19,7 @@ class RunInfo:
         trace_id: The trace of the run's span; 0 without one.
         started_ns: Since the Unix epoch.
         ended_ns: Since the Unix epoch; 0 while the run is open.
+        calls: These are single calls, and nobody can say how many are to come.
     """
 
     id: str
@@ -27,6 +28,7 @@ class RunInfo:
     trace_id: int
     started_ns: int
     ended_ns: int = 0
+    calls: bool = False
 
 
 class Observer(Protocol):

@@ -70,14 +70,16 @@ def read_session(path: Path, session: str) -> Session:
     """Read the session with this id. The store may be in use."""
     with closing(sqlite3.connect(path, timeout=5.0)) as db:
         db.row_factory = sqlite3.Row
+        # In the order in which their first jobs ended: that of a pipeline's stages.
+        # A single call beforehand, such as a probe, doesn't make a stage the first.
         names = db.execute(
-            "SELECT runner FROM runs WHERE session = ? GROUP BY runner "
-            "ORDER BY min(started_ns)",
+            f"SELECT runner FROM {_JOBS} GROUP BY runner "
+            "ORDER BY min(iif(calls, 1e18 + jobs.rowid, jobs.rowid))",
             (session,),
         ).fetchall()
         runners = [_runner(db, session, row["runner"]) for row in names]
         return Session(
-            tuple(stats for stats in runners if stats.jobs),
+            tuple(runners),
             _failures(db, session),
             _slowest(db, session),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -51,14 +51,11 @@ class Telemetry:
     def _each(self, timeout: float, act: Callable[[Pipe, float], bool]) -> bool:
         """In order, each with its share: one dead end doesn't starve the others."""
         deadline = time.monotonic() + timeout
-        return all(
-            [
-                act(pipe, remaining(deadline) / left)
-                for pipe, left in zip(
-                    self._pipes, range(len(self._pipes), 0, -1), strict=True
-                )
-            ]
-        )
+        done = True
+        for place, pipe in enumerate(self._pipes):
+            share = remaining(deadline) / (len(self._pipes) - place)
+            done = act(pipe, share) and done
+        return done
 
 
 class _State:
@@ -170,7 +167,7 @@ def observers(more: Sequence[Observer] = ()) -> Observers:
 
 
 @contextmanager
-def use(recorder: Recorder, observers: Observers | None = None) -> Iterator[None]:
+def use(recorder: Recorder, observers: Observers | None = None) -> Generator[None]:
     """Put ``recorder`` in force meanwhile; what `configure` made stays as it is."""
     before = _State.used
     _State.used = recorder, observers or Observers()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
@@ -139,9 +139,7 @@ class Unit:
         if error is not None and failed:
             error_type = recorder.errors.name(error)
             span.set_attribute(semconv.ERROR_TYPE, error_type)
-            span.set_status(
-                Status(StatusCode.ERROR, redact(f"{error_type}: {error}"))
-            )
+            span.set_status(Status(StatusCode.ERROR, redact(f"{error_type}: {error}")))
             if span.is_recording():
                 self._exception(error, error_type)
         span.end(recorder.clock.wall_ns(recorder.clock.now()))
@@ -302,7 +300,7 @@ class CallUnit(Unit):
         labels = {key: values[key] for key in metric.attributes if key in values}
         self._recorder.record(metric, value, labels, self.context)
 
-    def __enter__(self) -> CallUnit:
+    def __enter__(self) -> Self:
         self.enter()
         return self
 

@@ -91,7 +91,7 @@ class FakeClock:
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """A new event loop in this clock's time."""
-        return _Loop(self)
+        return _Loop(self, self._step)
 
     def run(
         self,
@@ -121,10 +121,10 @@ class FakeClock:
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    def __init__(self, clock: FakeClock) -> None:
+    def __init__(self, clock: FakeClock, step: Callable[[], bool]) -> None:
         self._fake: Final = clock
         self.in_threads = 0
-        super().__init__(_Selector(self, clock))
+        super().__init__(_Selector(self, clock, step))
 
     def time(self) -> float:
         return self._fake.now()
@@ -152,15 +152,16 @@ class _Loop(asyncio.SelectorEventLoop):
 class _Selector(selectors.BaseSelector):
     """Where the loop waits: here virtual time passes instead."""
 
-    def __init__(self, loop: _Loop, clock: FakeClock) -> None:
+    def __init__(self, loop: _Loop, clock: FakeClock, step: Callable[[], bool]) -> None:
         self._loop: Final = loop
         self._clock: Final = clock
+        self._step: Final = step
         self._real: Final = selectors.DefaultSelector()
 
     def select(
         self, timeout: float | None = None
     ) -> list[tuple[selectors.SelectorKey, int]]:
-        called = self._clock._step()  # noqa: SLF001 -- one thing in two classes
+        called = self._step()
         ready = self._real.select(0)
         if ready or called or (timeout is not None and timeout <= 0):
             return ready

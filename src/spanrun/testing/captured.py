@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import weakref
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -20,10 +19,8 @@ from opentelemetry.trace import TracerProvider as TracerProviderApi
 from spanrun.clock import Clock
 from spanrun.telemetry import setup
 from spanrun.telemetry.recorder import OtelRecorder
-from spanrun.testing.captured import CapturedSpan, Point, span_of, points_of
-
-captures: Final[weakref.WeakSet[Captured]] = weakref.WeakSet()
-"""All that are alive, so that `no_leaks` can ask them for spans left open."""
+from spanrun.testing.leaks import keepers
+from spanrun.testing.records import CapturedSpan, Point, points_of, span_of
 
 Attributes = Mapping[str, Any]
 
@@ -55,18 +52,17 @@ class Captured:
         self.recorder: Final = OtelRecorder(
             tracers, meters, clock=clock, snapshot=self._snapshot
         )
-        captures.add(self)
+        keepers.add(self)
 
     @property
     def spans(self) -> list[CapturedSpan]:
         """The spans that have ended, in the order in which they began."""
         spans = [span_of(span) for span in self._processor.ended]
-        return sorted(spans, key=lambda span: (span.started_ns, span.order))
+        return sorted(spans, key=lambda span: span.started_ns)
 
-    @property
-    def unfinished(self) -> list[str]:
-        """The names of the spans that have not ended."""
-        return [span.name for span in self._processor.open.values()]
+    def unfinished(self) -> dict[int, str]:
+        """The spans that have not ended: their ids and names."""
+        return {key: span.name for key, span in tuple(self._processor.open.items())}
 
     def find(
         self, name: str | None = None, attributes: Attributes | None = None
@@ -103,9 +99,7 @@ class Captured:
         """All spans as text, each below its parent."""
         spans = self.spans
         known = {(span.trace_id, span.span_id) for span in spans}
-        roots = [
-            span for span in spans if (span.trace_id, span.parent_id) not in known
-        ]
+        roots = [span for span in spans if (span.trace_id, span.parent_id) not in known]
         return "\n".join(line for root in roots for line in _tree(root, spans, ""))
 
     def points(self, metric: str, attributes: Attributes | None = None) -> list[Point]:
@@ -147,7 +141,7 @@ class Captured:
 
 
 @contextmanager
-def capture(clock: Clock | None = None) -> Iterator[Captured]:
+def capture(clock: Clock | None = None) -> Generator[Captured]:
     """Catch what spanrun emits meanwhile, with every span and metric of it.
 
     Telemetry that is configured stays as it is, and sees nothing of this.
@@ -180,14 +174,13 @@ class _Keep(SpanProcessor):
         self.ended: Final[list[ReadableSpan]] = []
         self.open: Final[dict[int, Span]] = {}
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        self.open[id(span)] = span
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 -- OpenTelemetry's signature
+        self.open[span.get_span_context().span_id] = span
 
     def on_end(self, span: ReadableSpan) -> None:
         context = span.get_span_context()
-        for key, started in tuple(self.open.items()):
-            if started.get_span_context() is context:
-                del self.open[key]
+        if context is not None:
+            self.open.pop(context.span_id, None)
         self.ended.append(span)
 
 

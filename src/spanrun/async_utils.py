@@ -1,0 +1,260 @@
+"""The names of ``llama_index.core.async_utils``, run by `Runner`.
+
+A swap is one import. Arguments, results and their order are the same; every
+job is one of a `Runner`, with its span and metrics. What is different:
+
+- The first job that fails cancels and awaits the others before its error comes
+  out, and coroutines that never ran are closed. A job that cancels itself is
+  a `JobCancelled`, not the caller's cancellation.
+- ``workers=0`` and its like are errors, not a standstill or an empty list.
+- Progress can't change a result, whatever happens to the terminal.
+- Inside a running loop the work has a loop and a thread of its own. Nothing is
+  patched, so it works on uvloop. As with `asyncio.run`, each call of
+  `asyncio_run` and `run_async_tasks` has a new loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+from collections.abc import (
+    Awaitable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from dataclasses import replace
+from itertools import repeat, zip_longest
+from typing import Any, Final, TypeVar
+
+from spanrun.errors import ConfigurationError
+from spanrun.runner.bridge import begun, discard, enter
+from spanrun.runner.progress import Progress
+from spanrun.runner.runner import Runner
+from spanrun.telemetry.observe import RunInfo
+
+__all__ = [
+    "DEFAULT_NUM_WORKERS",
+    "asyncio_run",
+    "batch_gather",
+    "chunks",
+    "get_asyncio_module",
+    "run_async_tasks",
+    "run_jobs",
+]
+
+T = TypeVar("T")
+
+DEFAULT_NUM_WORKERS: Final = 4
+
+
+def asyncio_run(coro: Coroutine[Any, Any, T]) -> T:
+    """Run ``coro`` from ordinary code, also where a loop runs already.
+
+    As `spanrun.run`, but it leaves SIGTERM alone.
+
+    Raises:
+        ConfigurationError: ``coro`` is no coroutine, belongs to another loop,
+            or has begun already.
+
+    Example:
+        >>> async def answer() -> int:
+        ...     return 42
+        >>> asyncio_run(answer())
+        42
+    """
+    return enter("asyncio_run", coro)
+
+
+def run_async_tasks(
+    tasks: Iterable[Awaitable[T]],
+    show_progress: bool = False,  # noqa: FBT001, FBT002 -- the signature that is given
+    progress_bar_desc: str = "Running async tasks",
+) -> list[T]:
+    """Run all ``tasks`` at once from ordinary code, and give their results in order.
+
+    Raises:
+        Exception: The first error of a task, as it was.
+        ConfigurationError: A task can't be awaited or belongs to another loop.
+
+    Example:
+        >>> async def double(number: int) -> int:
+        ...     return number * 2
+        >>> run_async_tasks([double(1), double(2)])
+        [2, 4]
+    """
+    with _owned(tasks) as jobs:
+        main = _run(
+            "run_async_tasks",
+            jobs,
+            workers=max(1, len(jobs)),
+            title=progress_bar_desc if show_progress else None,
+        )
+        return enter("run_async_tasks", main)
+
+
+async def run_jobs(
+    jobs: Iterable[Awaitable[T]],
+    show_progress: bool = False,  # noqa: FBT001, FBT002 -- the signature that is given
+    workers: int = DEFAULT_NUM_WORKERS,
+    desc: str | None = None,
+) -> list[T]:
+    """Run ``jobs``, at most ``workers`` at once, and give their results in order.
+
+    Raises:
+        Exception: The first error of a job, as it was.
+        ConfigurationError: ``workers`` is below 1, or a job can't be awaited.
+
+    Example:
+        >>> async def double(number: int) -> int:
+        ...     return number * 2
+        >>> asyncio_run(run_jobs([double(1), double(2)], workers=2))
+        [2, 4]
+    """
+    with _owned(jobs) as all_jobs:
+        _whole("run_jobs", "workers", workers)
+        title = (desc or "run_jobs") if show_progress else None
+        return await _run("run_jobs", all_jobs, workers=workers, title=title)
+
+
+async def batch_gather(
+    tasks: Iterable[Awaitable[T]],
+    batch_size: int = 10,
+    verbose: bool = False,  # noqa: FBT001, FBT002 -- the signature that is given
+) -> list[T]:
+    """Run ``tasks`` in groups, one group after the other; the results are in order.
+
+    Raises:
+        Exception: The first error of a task, as it was.
+        ConfigurationError: ``batch_size`` is below 1, or a task can't be awaited.
+
+    Example:
+        >>> async def double(number: int) -> int:
+        ...     return number * 2
+        >>> asyncio_run(batch_gather([double(1), double(2)], batch_size=1))
+        [2, 4]
+    """
+    with _owned(tasks) as jobs:
+        _whole("batch_gather", "batch_size", batch_size)
+        each = _each_once("batch_gather", jobs)
+        values: list[T] = []
+        async with Runner("batch_gather", limit=batch_size) as runner:
+            for first in range(0, len(each), batch_size):
+                group = each[first : first + batch_size]
+                values += await runner.map(_itself, group)
+                if verbose:
+                    with contextlib.suppress(OSError, ValueError):  # closed or full
+                        print(f"Completed {len(values)} out of {len(each)} tasks")  # noqa: T201 -- asked for
+        return _in_order(jobs, each, values)
+
+
+def chunks(iterable: Iterable[T], size: int) -> Iterator[tuple[T | None, ...]]:
+    """Group ``iterable`` into tuples of ``size``; the last is filled with None.
+
+    Raises:
+        ConfigurationError: ``size`` is below 1.
+
+    Example:
+        >>> list(chunks([1, 2, 3], 2))
+        [(1, 2), (3, None)]
+    """
+    _whole("chunks", "size", size)
+    return zip_longest(*repeat(iter(iterable), size))
+
+
+def get_asyncio_module(
+    show_progress: bool = False,  # noqa: FBT001, FBT002 -- the signature that is given
+) -> Any:
+    """What has ``gather``: tqdm's asyncio class with progress, else `asyncio`.
+
+    Example:
+        >>> get_asyncio_module().__name__
+        'asyncio'
+    """
+    if not show_progress:
+        return asyncio
+    from tqdm.asyncio import tqdm_asyncio  # noqa: PLC0415 -- only who asks needs it
+
+    return tqdm_asyncio
+
+
+async def _run(
+    name: str, jobs: Sequence[Awaitable[T]], *, workers: int, title: str | None
+) -> list[T]:
+    each = _each_once(name, jobs)
+    observers = () if title is None else (_Titled(title),)
+    async with Runner(name, limit=workers, observers=observers) as runner:
+        values = await runner.map(_itself, each)
+    return _in_order(jobs, each, values)
+
+
+def _itself(job: Awaitable[T]) -> Awaitable[T]:
+    return job
+
+
+@contextlib.contextmanager
+def _owned(jobs: Iterable[Awaitable[T]]) -> Generator[list[Awaitable[T]]]:
+    """The jobs as a list; those that never ran are closed in the end."""
+    owned = list(jobs)
+    try:
+        yield owned
+    finally:
+        for job in owned:
+            discard(job)
+
+
+def _each_once(name: str, jobs: Sequence[Awaitable[T]]) -> list[Awaitable[T]]:
+    """The jobs, each once: who stands there twice runs once, as in `gather`."""
+    loop = asyncio.get_running_loop()
+    for index, job in enumerate(jobs):
+        wrong = _wrong(job, loop)
+        if wrong:
+            raise ConfigurationError(f"{name}: item {index}, {wrong}")
+    return list({id(job): job for job in jobs}.values())
+
+
+def _wrong(job: object, loop: asyncio.AbstractEventLoop) -> str:
+    kind = type(job).__name__
+    if asyncio.isfuture(job):
+        if job.get_loop() is not loop:
+            return f"a {kind}, belongs to another loop: await it there"
+    elif begun(job):
+        called = getattr(job, "__qualname__", kind)
+        return (
+            f"the coroutine {called}, has begun already, and none runs twice: "
+            "make another one"
+        )
+    elif not inspect.isawaitable(job):
+        return f"a {kind}, can't be awaited: call the function, as in [work(1), …]"
+    return ""
+
+
+def _in_order(
+    jobs: Sequence[Awaitable[T]], each: Sequence[Awaitable[T]], values: list[T]
+) -> list[T]:
+    if len(each) == len(jobs):
+        return values
+    by_job = dict(zip(map(id, each), values, strict=True))
+    return [by_job[id(job)] for job in jobs]
+
+
+def _whole(name: str, argument: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigurationError(
+            f"{name}({argument}={value!r}): must be a whole number ≥ 1"
+        )
+
+
+class _Titled(Progress):
+    """Progress under the user's own words; a runner's name labels metrics."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        self._title = title
+
+    def run_opened(self, run: RunInfo) -> None:
+        """A run has begun."""
+        super().run_opened(replace(run, runner=self._title))

@@ -1,0 +1,94 @@
+"""`AdaptiveLimit`: as many jobs at once as the service can take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from spanrun.policies._gradient import Gradient
+from spanrun.policies.base import Binding, Step, Work, at_least, whole
+from spanrun.policies.limit import Slots
+from spanrun.policies.overload import On, check_on, matches, overloaded
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptiveLimit:
+    """Run ``min`` to ``max`` jobs at once: as many as the service can take.
+
+    While more jobs at once don't make the calls slower, the limit grows; where
+    they only queue at the service, it stops; when calls are refused, it falls.
+    It grows only while it is used in full. See `Gradient` for how.
+
+    It holds a slot for each attempt, so that it sees the ones that failed. An
+    error that ``on`` names counts as a refusal, any other one says nothing.
+
+    Args:
+        start: The limit to begin with.
+        min: It never falls below this.
+        max: It never grows beyond this.
+        ageing: As for `Limit`.
+        on: Which errors mean that the service has too much to do.
+
+    Example:
+        >>> AdaptiveLimit(start=8, max=64).min
+        1
+    """
+
+    start: int = 16
+    min: int = 1
+    max: int = 256
+    ageing: float = 1.0
+    on: On = overloaded
+
+    def __post_init__(self) -> None:
+        whole("AdaptiveLimit", "min", self.min, 1)
+        whole("AdaptiveLimit", "start", self.start, self.min)
+        whole("AdaptiveLimit", "max", self.max, self.start)
+        at_least("AdaptiveLimit", "ageing", self.ageing, 0)
+        check_on("AdaptiveLimit", self.on)
+
+    def bind(self, binding: Binding) -> AdaptiveSlots:
+        """The slot keeper of one runner."""
+        return AdaptiveSlots(self, binding)
+
+
+class AdaptiveSlots(Slots):
+    """Keeps the slots, and learns from each call: the layer of `AdaptiveLimit`."""
+
+    def __init__(self, policy: AdaptiveLimit, binding: Binding) -> None:
+        super().__init__(policy.start, policy.ageing, binding)
+        self._on = policy.on
+        self._gradient = Gradient(policy.start, policy.min, policy.max)
+        self._gradient.begin(self._now())
+
+    def wrap(self, inner: Step) -> Step:
+        """Hold a slot around ``inner``, and time it."""
+        now, places = self._now, self._line.places
+
+        async def slot(job: Work) -> Any:
+            if self.used < self.limit and not places:
+                self.used += 1
+            else:
+                await self._wait(job)
+            since, timings = now(), job.timings
+            paused = timings.rate_limit
+            try:
+                value = await inner(job)
+                # A wait for a token says nothing about the service.
+                self._learn(since, timings.rate_limit - paused)
+            except Exception as error:
+                if matches(self._on, error):
+                    self._learn(since, None)
+                raise
+            else:
+                return value
+            finally:
+                self.release()
+
+        return slot
+
+    def _learn(self, since: float, paused: float | None) -> None:
+        now = self._now()
+        seconds = None if paused is None else now - since - paused
+        if self._gradient.learn(since, now, seconds, self.used):
+            self.resize(self._gradient.limit)

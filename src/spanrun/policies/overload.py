@@ -1,0 +1,78 @@
+"""Which errors say that a service is down, or has more to do than it can."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+from spanrun.errors import ConfigurationError
+
+On: TypeAlias = (
+    type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
+)
+"""Which errors a policy is about: types, or a predicate."""
+
+STATUSES: Final = frozenset({429, 502, 503, 504, 529})
+"""Too many requests, unavailable or overloaded; and a gateway's word for that."""
+
+_HTTPX: Final = ("TimeoutException", "NetworkError", "RemoteProtocolError")
+
+
+def overloaded(error: Exception) -> bool:
+    """Whether ``error`` says that the service is down or overloaded.
+
+    It is a timeout, a lost connection, or an answer with a status of `STATUSES`
+    (looked for in ``status``, ``status_code`` and ``response.status_code``, so
+    that the errors of all the usual clients are understood). What a job's own
+    code got wrong is not.
+
+    Example:
+        >>> overloaded(TimeoutError()), overloaded(ValueError("no vector"))
+        (True, False)
+    """
+    if isinstance(error, TimeoutError | ConnectionError):
+        return True
+    if _status(error) in STATUSES:
+        return True
+    # httpx's errors are no built-in ones. It is imported if one was raised.
+    httpx: Any = sys.modules.get("httpx")
+    return httpx is not None and isinstance(
+        error, tuple(getattr(httpx, name) for name in _HTTPX)
+    )
+
+
+def _status(error: Exception) -> object:
+    for holder in (error, getattr(error, "response", None)):
+        for name in ("status", "status_code"):
+            status = getattr(holder, name, None)
+            if isinstance(status, int):
+                return status
+    return None
+
+
+def check_on(policy: str, on: object) -> None:
+    """Refuse what isn't an `On`.
+
+    Raises:
+        ConfigurationError: With the policy and the value in its text.
+    """
+    kinds: tuple[Any, ...] = on if isinstance(on, tuple) else (on,)
+    for kind in kinds:
+        if isinstance(kind, type):
+            if not issubclass(kind, Exception):
+                raise ConfigurationError(
+                    f"{policy}(on={kind.__name__}): must be an Exception type; "
+                    "cancellation and exit belong to the program"
+                )
+        elif isinstance(on, tuple) or not callable(kind):
+            raise ConfigurationError(
+                f"{policy}(on={on!r}): must be exception types or a predicate"
+            )
+
+
+def matches(on: On, error: Exception) -> bool:
+    """Whether ``error`` is one that ``on`` names."""
+    if isinstance(on, type | tuple):
+        return isinstance(error, on)
+    return on(error)

@@ -1,0 +1,277 @@
+"""`no_leaks`: nothing may be left behind, and what is left is named."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import os
+import socket
+import stat
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Final, Protocol
+
+from spanrun.runner.core import Core, cores
+from spanrun.telemetry import setup
+from spanrun.testing.clock import where
+from spanrun.testing.watch import Watch
+
+_HOUSE: Final = str(Path(__file__).parents[1])
+_ASYNCIO: Final = str(Path(asyncio.__file__).parent)
+_IGNORED: Final = ("decimal_context",)
+"""Context variables that Python sets by itself when they are first read."""
+
+
+class Keeper(Protocol):
+    """Knows which spans are open."""
+
+    def unfinished(self) -> dict[int, str]:
+        """The spans that have not ended: their ids and names."""
+        ...
+
+
+keepers: Final[weakref.WeakSet[Keeper]] = weakref.WeakSet()
+"""All that are alive."""
+
+
+class Leaked(AssertionError):  # noqa: N818 -- what it is
+    """Something outlived its owner. The text says what, and where it was made."""
+
+
+class no_leaks:  # noqa: N801 -- used like a function: `with no_leaks():`
+    """Fail when what happens inside leaves anything behind.
+
+    Looked for are tasks of the running loop, threads, sockets, slots and jobs
+    of runners, spans that have not ended, and a current span or another context
+    variable that was changed. Worker threads of the loop itself are the loop's.
+
+    Use it as ``with`` or as ``async with``; only inside a running loop can
+    tasks be found.
+
+    Raises:
+        Leaked: On leaving; where another error is on its way, that one gets
+            a note instead.
+
+    Example:
+        >>> with no_leaks():
+        ...     pass
+    """
+
+    def __init__(self) -> None:
+        self._before: _Alive | None = None
+        self._births: _Births | None = None
+        self._watch: AbstractContextManager[Any] = nullcontext()
+
+    def __enter__(self) -> None:
+        self._births = _Births()
+        self._before = _Alive.now()
+        recorder = setup.recorder()
+        if recorder is not None:
+            watch = Watch(recorder)
+            keepers.add(watch)
+            self._watch = setup.use(watch, setup.observers())
+        self._watch.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        before, births = self._before, self._births
+        assert before is not None and births is not None  # noqa: S101, PT018 -- entered
+        left = list(before.left(_Alive.now(), births))
+        self._watch.__exit__(kind, error, trace)
+        births.stop()
+        if not left:
+            return
+        text = "\n".join(["left behind:", *(f"  {line}" for line in left)])
+        if error is None:
+            raise Leaked(text)
+        error.add_note(text)
+
+    async def __aenter__(self) -> None:
+        self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+
+@dataclass(frozen=True, slots=True)
+class _Alive:
+    """All there is at one moment."""
+
+    tasks: frozenset[asyncio.Task[Any]]
+    threads: frozenset[threading.Thread]
+    sockets: frozenset[tuple[int, int]]
+    jobs: dict[Core, tuple[int, int]]
+    spans: dict[tuple[int, int], str]
+    context: dict[contextvars.ContextVar[Any], Any]
+
+    @classmethod
+    def now(cls) -> _Alive:
+        loop = _loop()
+        return cls(
+            frozenset(asyncio.all_tasks(loop) if loop else ()),
+            frozenset(thread for thread in threading.enumerate() if _ours(thread)),
+            frozenset(_sockets()),
+            {core: _jobs(core) for core in cores},
+            {
+                (id(keeper), key): name
+                for keeper in keepers
+                for key, name in keeper.unfinished().items()
+            },
+            dict(contextvars.copy_context()),
+        )
+
+    def left(self, after: _Alive, births: _Births) -> Iterator[str]:
+        """A line for each thing that is in ``after`` and was not here."""
+        for task in after.tasks - self.tasks:
+            yield f"task {where(task)}{births.of(task)}"
+        for thread in after.threads - self.threads:
+            yield f"thread {thread.name!r}{_running(thread)}"
+        for number, inode in after.sockets - self.sockets:
+            yield f"socket {_socket(number)} (file descriptor {number}, {inode})"
+        for core, (slots, jobs) in after.jobs.items():
+            had_slots, had_jobs = self.jobs.get(core, (0, 0))
+            if slots > had_slots:
+                yield f"{slots - had_slots} slots of runner {core.name!r}"
+            if jobs > had_jobs:
+                yield f"{jobs - had_jobs} jobs of runner {core.name!r}"
+        for key in after.spans.keys() - self.spans.keys():
+            yield f"span {after.spans[key]!r}, which has not ended"
+        yield from self._changed(after)
+
+    def _changed(self, after: _Alive) -> Iterator[str]:
+        for variable in self.context.keys() | after.context.keys():
+            if variable.name in _IGNORED:
+                continue
+            unset = _default(variable)
+            was = self.context.get(variable, unset)
+            now = after.context.get(variable, unset)
+            if was is not now:
+                yield f"context variable {variable.name!r}: {now!r}, was {was!r}"
+
+
+class _Births:
+    """Remembers where each task of the running loop was made."""
+
+    def __init__(self) -> None:
+        self._places: Final = weakref.WeakKeyDictionary[Any, str]()
+        self._loop: Final = _loop()
+        self._before: Final[Any] = self._loop and self._loop.get_task_factory()
+        if self._loop is not None:
+            self._loop.set_task_factory(self._make)
+
+    def of(self, task: asyncio.Task[Any]) -> str:
+        """Where ``task`` was made, as the end of a sentence."""
+        place = self._places.get(task)
+        return f", made at {place}" if place else ""
+
+    def stop(self) -> None:
+        if self._loop is not None and self._loop.get_task_factory() == self._make:
+            self._loop.set_task_factory(self._before)
+
+    def _make(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        coroutine: Any,
+        **options: Any,
+    ) -> asyncio.Task[Any]:
+        make: Callable[..., asyncio.Task[Any]]
+        if self._before is None:
+            task = asyncio.Task(coroutine, loop=loop, **options)
+        else:
+            make = self._before
+            task = make(loop, coroutine, **options)
+        self._places[task] = _place()
+        return task
+
+
+def _loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _place() -> str:
+    """The nearest line that is neither asyncio's nor spanrun's.
+
+    Where the event loop called spanrun itself, it is the nearest of spanrun's.
+    """
+    frame = inspect.currentframe()
+    nearest = ""
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if name.startswith(_ASYNCIO):
+            if frame.f_code.co_name == "_run":
+                break
+        elif name != __file__:
+            place = f"{name}:{frame.f_lineno}"
+            if not name.startswith(_HOUSE):
+                return place
+            nearest = nearest or place
+        frame = frame.f_back
+    return nearest
+
+
+def _ours(thread: threading.Thread) -> bool:
+    return not (_loop() and thread.name.startswith("asyncio_"))
+
+
+def _running(thread: threading.Thread) -> str:
+    frames: dict[int, FrameType] = sys._current_frames()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] -- no other way
+    frame = frames.get(thread.ident or 0)
+    if frame is None:
+        return ""
+    return f" at {frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _sockets() -> Iterator[tuple[int, int]]:
+    """The open sockets: descriptor and inode. Nothing where there is no /dev/fd."""
+    try:
+        names = os.listdir("/dev/fd")  # noqa: PTH208 -- pathlib is 4 times slower
+    except OSError:
+        return
+    for name in names:
+        with suppress(OSError):  # the listing's own descriptor is closed by now
+            about = os.fstat(int(name))
+            if stat.S_ISSOCK(about.st_mode):
+                yield int(name), about.st_ino
+
+
+def _socket(number: int) -> str:
+    try:
+        with socket.socket(fileno=os.dup(number)) as copy:
+            peer = ""
+            with suppress(OSError):
+                peer = f" to {copy.getpeername()}"
+            return f"{copy.getsockname()}{peer}"
+    except OSError as error:
+        return f"({error})"
+
+
+def _jobs(core: Core) -> tuple[int, int]:
+    now = core.gauges()
+    return now.running, now.running + now.queued + now.backing_off
+
+
+def _default(variable: contextvars.ContextVar[Any]) -> Any:
+    """What an untouched context has for ``variable``."""
+    try:
+        return contextvars.Context().run(variable.get)
+    except LookupError:
+        return None

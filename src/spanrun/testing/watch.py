@@ -1,0 +1,62 @@
+"""`Watch`: a recorder that passes all on, and knows which spans are open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanKind
+
+from spanrun.semconv import Metric
+from spanrun.telemetry.metrics import Gauges, RunnerMetrics
+from spanrun.telemetry.recorder import Recorder
+
+
+class Watch:
+    """Stands before ``recorder``; both do the same."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder: Final = recorder
+        self.clock = recorder.clock
+        self.errors = recorder.errors
+        self._open: dict[int, tuple[str, Span]] = {}
+        self._sweep_at = 1024
+
+    def unfinished(self) -> dict[int, str]:
+        """The spans that have not ended: their ids and names."""
+        return {
+            key: name for key, (name, span) in self._open.items() if span.is_recording()
+        }
+
+    def span(  # noqa: PLR0917 -- as the protocol has it
+        self,
+        name: str,
+        kind: SpanKind,
+        context: Context | None,
+        start: float,
+        attributes: Mapping[str, Any],
+        links: Sequence[Link] = (),
+    ) -> Span:
+        """Start a span, and remember it."""
+        span = self._recorder.span(name, kind, context, start, attributes, links)
+        self._open[span.get_span_context().span_id] = name, span
+        if len(self._open) > self._sweep_at:
+            left = self.unfinished()
+            self._open = {key: self._open[key] for key in left}
+            self._sweep_at = 1024 + 2 * len(left)
+        return span
+
+    def record(
+        self,
+        metric: Metric,
+        value: float,
+        attributes: Mapping[str, Any],
+        context: Context | None = None,
+    ) -> None:
+        """Record a metric."""
+        self._recorder.record(metric, value, attributes, context)
+
+    def runner(self, name: str, gauges: Callable[[], Gauges]) -> RunnerMetrics:
+        """The metrics of one runner."""
+        return self._recorder.runner(name, gauges)

@@ -1,0 +1,21 @@
+"""For all tests: the fixtures of spanrun's own pytest plugin."""
+
+import functools
+from collections.abc import Callable
+
+import pytest
+
+import spanrun as sr
+from spanrun.testing import FakeClock, plugin
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Installed, it is there by its entry point.
+    if not config.pluginmanager.is_registered(plugin):
+        config.pluginmanager.register(plugin, "spanrun")
+
+
+@pytest.fixture
+def make_runner(fake_clock: FakeClock) -> Callable[..., sr.Runner]:
+    """Make a runner that lives in the test's virtual time."""
+    return functools.partial(sr.Runner, "test", clock=fake_clock)
