@@ -8,7 +8,7 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types fmt backends lock generate clean
+.PHONY: help demo test check lint types fmt backends bench soak lock generate clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) \
@@ -39,6 +39,12 @@ fmt: $(VENV)/dev.stamp ## format, and fix what ruff can fix
 
 backends: ## provide Prometheus, Jaeger, Collector, toxiproxy and Solr (cached)
 	@$(PYTHON) instrumentation/backends/provide.py $(ARGS)
+
+bench: $(VENV)/dev.stamp ## what a job costs, beside its rivals (ARGS=--quick; 4 min)
+	@$(BIN)/python -m bench.runner $(ARGS)
+
+soak: $(VENV)/dev.stamp ## the stateful tests in full: 10,000 schedules
+	@SPANRUN_SOAK=10000 $(BIN)/python -m pytest tests/stateful $(ARGS)
 
 generate: $(VENV)/dev.stamp ## write the generated files anew
 	@$(BIN)/python instrumentation/generate.py

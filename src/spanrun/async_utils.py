@@ -13,11 +13,14 @@ job is one of a `Runner`, with its span and metrics. What is different:
   `asyncio_run` and `run_async_tasks` has a new loop.
 """
 
+# ruff: noqa: FBT001, FBT002 -- the signatures are given
+
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import inspect
+import sys
 from collections.abc import (
     Awaitable,
     Coroutine,
@@ -30,11 +33,13 @@ from dataclasses import replace
 from itertools import repeat, zip_longest
 from typing import Any, Final, TypeVar
 
+from tqdm.asyncio import tqdm_asyncio
+
 from spanrun.errors import ConfigurationError
 from spanrun.runner.bridge import begun, discard, enter
 from spanrun.runner.progress import Progress
 from spanrun.runner.runner import Runner
-from spanrun.telemetry.observe import RunInfo
+from spanrun.telemetry.observe import Observer, RunInfo
 
 __all__ = [
     "DEFAULT_NUM_WORKERS",
@@ -61,9 +66,7 @@ def asyncio_run(coro: Coroutine[Any, Any, T]) -> T:
             or has begun already.
 
     Example:
-        >>> async def answer() -> int:
-        ...     return 42
-        >>> asyncio_run(answer())
+        >>> asyncio_run(asyncio.sleep(0, 42))
         42
     """
     return enter("asyncio_run", coro)
@@ -71,7 +74,7 @@ def asyncio_run(coro: Coroutine[Any, Any, T]) -> T:
 
 def run_async_tasks(
     tasks: Iterable[Awaitable[T]],
-    show_progress: bool = False,  # noqa: FBT001, FBT002 -- the signature that is given
+    show_progress: bool = False,
     progress_bar_desc: str = "Running async tasks",
 ) -> list[T]:
     """Run all ``tasks`` at once from ordinary code, and give their results in order.
@@ -81,24 +84,18 @@ def run_async_tasks(
         ConfigurationError: A task can't be awaited or belongs to another loop.
 
     Example:
-        >>> async def double(number: int) -> int:
-        ...     return number * 2
-        >>> run_async_tasks([double(1), double(2)])
-        [2, 4]
+        >>> run_async_tasks([asyncio.sleep(0, "a"), asyncio.sleep(0, "b")])
+        ['a', 'b']
     """
     with _owned(tasks) as jobs:
-        main = _run(
-            "run_async_tasks",
-            jobs,
-            workers=max(1, len(jobs)),
-            title=progress_bar_desc if show_progress else None,
-        )
-        return enter("run_async_tasks", main)
+        name = "run_async_tasks"
+        seen = _progress(progress_bar_desc, show_progress)
+        return enter(name, _run(name, jobs, workers=max(1, len(jobs)), observers=seen))
 
 
 async def run_jobs(
     jobs: Iterable[Awaitable[T]],
-    show_progress: bool = False,  # noqa: FBT001, FBT002 -- the signature that is given
+    show_progress: bool = False,
     workers: int = DEFAULT_NUM_WORKERS,
     desc: str | None = None,
 ) -> list[T]:
@@ -109,21 +106,17 @@ async def run_jobs(
         ConfigurationError: ``workers`` is below 1, or a job can't be awaited.
 
     Example:
-        >>> async def double(number: int) -> int:
-        ...     return number * 2
-        >>> asyncio_run(run_jobs([double(1), double(2)], workers=2))
-        [2, 4]
+        >>> asyncio_run(run_jobs([asyncio.sleep(0, "a")], workers=2))
+        ['a']
     """
     with _owned(jobs) as all_jobs:
         _whole("run_jobs", "workers", workers)
-        title = (desc or "run_jobs") if show_progress else None
-        return await _run("run_jobs", all_jobs, workers=workers, title=title)
+        seen = _progress(desc or "run_jobs", show_progress)
+        return await _run("run_jobs", all_jobs, workers=workers, observers=seen)
 
 
 async def batch_gather(
-    tasks: Iterable[Awaitable[T]],
-    batch_size: int = 10,
-    verbose: bool = False,  # noqa: FBT001, FBT002 -- the signature that is given
+    tasks: Iterable[Awaitable[T]], batch_size: int = 10, verbose: bool = False
 ) -> list[T]:
     """Run ``tasks`` in groups, one group after the other; the results are in order.
 
@@ -132,10 +125,8 @@ async def batch_gather(
         ConfigurationError: ``batch_size`` is below 1, or a task can't be awaited.
 
     Example:
-        >>> async def double(number: int) -> int:
-        ...     return number * 2
-        >>> asyncio_run(batch_gather([double(1), double(2)], batch_size=1))
-        [2, 4]
+        >>> asyncio_run(batch_gather([asyncio.sleep(0, "a")], batch_size=2))
+        ['a']
     """
     with _owned(tasks) as jobs:
         _whole("batch_gather", "batch_size", batch_size)
@@ -165,27 +156,24 @@ def chunks(iterable: Iterable[T], size: int) -> Iterator[tuple[T | None, ...]]:
     return zip_longest(*repeat(iter(iterable), size))
 
 
-def get_asyncio_module(
-    show_progress: bool = False,  # noqa: FBT001, FBT002 -- the signature that is given
-) -> Any:
+def get_asyncio_module(show_progress: bool = False) -> Any:
     """What has ``gather``: tqdm's asyncio class with progress, else `asyncio`.
 
     Example:
         >>> get_asyncio_module().__name__
         'asyncio'
     """
-    if not show_progress:
-        return asyncio
-    from tqdm.asyncio import tqdm_asyncio  # noqa: PLC0415 -- only who asks needs it
-
-    return tqdm_asyncio
+    return tqdm_asyncio if show_progress else asyncio
 
 
 async def _run(
-    name: str, jobs: Sequence[Awaitable[T]], *, workers: int, title: str | None
+    name: str,
+    jobs: Sequence[Awaitable[T]],
+    *,
+    workers: int,
+    observers: Sequence[Observer],
 ) -> list[T]:
     each = _each_once(name, jobs)
-    observers = () if title is None else (_Titled(title),)
     async with Runner(name, limit=workers, observers=observers) as runner:
         values = await runner.map(_itself, each)
     return _in_order(jobs, each, values)
@@ -246,6 +234,11 @@ def _whole(name: str, argument: str, value: object) -> None:
         raise ConfigurationError(
             f"{name}({argument}={value!r}): must be a whole number ≥ 1"
         )
+
+
+def _progress(title: str, show: bool) -> Sequence[Observer]:
+    # Without a console, as under pythonw, there is no standard error at all.
+    return (_Titled(title),) if show and sys.stderr is not None else ()
 
 
 class _Titled(Progress):

@@ -43,9 +43,7 @@ def queue(bind):
     return Queue
 
 
-@pytest.mark.parametrize(
-    "concurrency", [0, -1, True, 1.5, "4", None], ids=repr
-)
+@pytest.mark.parametrize("concurrency", [0, -1, True, 1.5, "4", None], ids=repr)
 def test_nonsense_is_refused_with_field_and_value(concurrency):
     with pytest.raises(ConfigurationError, match="Limit") as caught:
         Limit(concurrency)

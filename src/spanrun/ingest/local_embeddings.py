@@ -139,7 +139,9 @@ def _pool(model: _Model, text: str) -> tuple[list[float], int]:
     norm = float(np.linalg.norm(total))
     if not norm:
         raise EmbeddingError(f"no token of this text has a meaning: {text[:40]!r}")
-    return cast("list[float]", (total / norm).tolist()), tokens
+    # Eight decimals are what float32 has, and half the JSON of its 17 digits.
+    unit = np.round(total.astype(np.float64) / norm, 8)
+    return cast("list[float]", unit.tolist()), tokens
 
 
 def _token_ids(model: _Model, text: str) -> Iterator[list[int]]:

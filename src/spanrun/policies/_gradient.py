@@ -12,35 +12,82 @@ import math
 from typing import Final
 
 TOLERANCE: Final = 1.1
-"""Calls may take this much longer than those that nothing stood in front of."""
+"""Calls may take this much longer than those that nothing stands in front of."""
 STEEPEST: Final = 0.5
 """Slowness never cuts the limit below this part of it in one window."""
-REFUSED: Final = 0.7
+REFUSED: Final = 0.8
 """Refusals never cut the limit below this part of it in one window."""
-RAMP: Final = 1.5
+RAMP: Final = 2.0
 """The limit grows by this factor until the first sign of queueing."""
-PAYS: Final = 0.75
+PAYS: Final = 0.8
 """A halved limit at which calls take no more than this part was far too high."""
 PROBE_EVERY: Final = 30
 """Windows from one probe to the next."""
-SURE=.1
-MOST=400
-FEWEST: Final = 20
-"""Calls in a window, at least; otherwise it is two for each slot."""
+
+
+class Window:
+    """The calls that began after the limit was last changed, and show its effect.
+
+    The first calls to end, one for each slot, are left out: they are the short
+    ones. Then it takes two for each slot, or more until their mean is known to
+    15 % (its standard error): 20 at least, 400 at most.
+    """
+
+    __slots__ = ("_left_out", "_limit", "answered", "peak", "refused", "since")
+    __slots__ += ("_squares", "_sum")
+
+    def __init__(self, since: float, limit: int) -> None:
+        self.since = since
+        self.answered = self.refused = self.peak = 0
+        self._limit = self._left_out = limit
+        self._sum = self._squares = 0.0
+
+    def add(self, seconds: float | None) -> bool:
+        """Take in a call; None is a refusal. Returns whether that is enough."""
+        enough = max(20, 2 * self._limit)
+        if seconds is None:
+            self.refused += 1
+            return self.refused >= enough
+        if self._left_out:
+            self._left_out -= 1
+            return False
+        self.answered += 1
+        self._sum += seconds
+        self._squares += seconds * seconds
+        if self.answered < enough:
+            return False
+        spread = self._squares - self._sum * self._sum / self.answered
+        return spread <= (0.15 * self._sum) ** 2 or self.answered >= max(400, enough)
+
+    @property
+    def full(self) -> bool:
+        """Whether every slot was in use at some moment."""
+        return self.peak >= self._limit
+
+    @property
+    def passed(self) -> float:
+        """The share of calls that weren't refused."""
+        answered = self.answered + self._limit - self._left_out
+        return answered / (answered + self.refused)
+
+    @property
+    def mean(self) -> float | None:
+        """Seconds of a call; None when too few were answered to say."""
+        few = self.answered < max(20, 2 * self._limit)
+        return None if few else self._sum / self.answered
 
 
 class Gradient:
     """The limit as a function of what calls have taken. It knows no clock or task.
 
-    Calls are taken in windows, of those which began after the last change and so
-    show its effect. At a window's end the limit becomes::
+    At the end of each `Window` the limit becomes::
 
-        L · min(1, TOLERANCE · baseline / median) · (1 - share refused) + √L / 2
+        L · min(1, TOLERANCE · baseline / mean) · (1 - share refused) + √L / 2
 
     The last term only if the limit was used in full. The limit grows by `RAMP`
     instead at the start, and after a fall until half of what it was before.
 
-    The baseline, the median of calls that nothing stood in front of, can't be
+    The baseline, the mean of calls that nothing stands in front of, can't be
     seen at a limit that is too high. So every `PROBE_EVERY` windows the limit
     is halved for one, and again as long as that makes calls faster.
 
@@ -49,20 +96,21 @@ class Gradient:
         baseline: Seconds of a call that nothing stands in front of.
     """
 
-    def __init__(self, start: int, least: int, most: int, now: float = 0.0) -> None:
+    def __init__(self, start: int, least: int, most: int) -> None:
         self.limit = start
         self.baseline = math.inf
         self._least: Final = least
         self._most: Final = most
         self._exact = float(start)
-        self._ramp_to = math.inf
-        self._falling = False
+        self._clear = 0  # windows in a row without a sign of queueing
+        self._ramp = True
         self._probe_in = 0  # the first window is followed by a probe
-        self._before_probe = 0.0
-        self._last_probe = 0.0
-        self._begin(now)
+        self._probed: list[float] = []  # the means so far, from the full limit down
+        self._window: Window | None = None
 
-    def learn(self, since: float, now: float, seconds: float | None, used: int) -> bool:
+    def learn(
+        self, since: float, now: float, seconds: float | None, used: int
+    ) -> bool:
         """Take in a call that began at ``since`` and ended ``now``.
 
         Args:
@@ -74,83 +122,56 @@ class Gradient:
         Returns:
             Whether `limit` has changed.
         """
-        if used > self._peak:
-            self._peak = used
-        if since < self._since:
+        window = self._window
+        if window is None:  # the calls that all began at once tell nothing
+            window = self._window = Window(now, self.limit)
+        window.peak = max(window.peak, used)
+        if since <= window.since or not window.add(seconds):
             return False
-        self._calls += 1
-        if seconds is not None:
-            self._answered += 1
-            self._sum += seconds
-            self._squares += seconds * seconds
         limit = self.limit
-        enough = max(FEWEST, 2 * limit)
-        if self._answered >= enough:
-            if not self._sure():
-                return False
-        elif self._calls - self._answered < enough:
-            return False
-        self._exact *= max(REFUSED, self._answered / self._calls)
-        if self._before_probe:
-            self._go_on_probing()
+        self._exact *= max(REFUSED, window.passed)
+        if self._probed:
+            self._probe(window)
         else:
-            self._update()
-        self._begin(now)
+            self._update(window)
+        self._window = Window(now, self.limit)
         return self.limit != limit
 
-    def _begin(self, now: float) -> None:
-        self._since = now
-        self._calls = self._answered = self._peak = 0
-        self._sum = self._squares = 0.0
-
-    def _sure(self) -> bool:
-        """Whether the mean is known well enough (its standard error)."""
-        if self._calls >= MOST:
-            return True
-        spread = self._squares - self._sum * self._sum / max(1, self._answered)
-        return spread <= (SURE * self._sum) ** 2
-
-    def _mean(self) -> float | None:
-        few = self._answered < max(FEWEST, 2 * self.limit)
-        return None if few else self._sum / self._answered
-
-    def _update(self) -> None:
-        mean = self._mean()
-        seconds = mean or self.baseline
-        if mean and self._peak * 2 < self.limit:  # so few that nothing can stand in front
-            self.baseline = seconds
-            self._probe_in = PROBE_EVERY
-        elif self._probe_in <= 0 and mean:
-            self._before_probe = self._last_probe = seconds
-            self._probe_at(self.limit)
+    def _update(self, window: Window) -> None:
+        mean, self._probe_in = window.mean, self._probe_in - 1
+        if mean is None:
+            mean = self.baseline
+        elif window.peak * 2 < self.limit:  # so few: nothing stood in front of them
+            self.baseline, self._probe_in = mean, PROBE_EVERY
+        elif self._probe_in < 0:
+            self._probed = [mean]
+            self._set(self.limit / 2)
             return
-        self._probe_in -= 1
-        self._apply(seconds, STEEPEST)
+        self._apply(mean, STEEPEST, grow=window.full and window.passed > REFUSED)
 
-    def _apply(self, seconds: float, steepest: float) -> None:
-        """Set the limit, at which calls took ``seconds``."""
-        fits = TOLERANCE * self.baseline / seconds if seconds < math.inf else 1.0
+    def _probe(self, window: Window) -> None:
+        mean = self._probed[-1] if window.mean is None else window.mean
+        if mean <= PAYS * self._probed[-1] and self.limit > self._least:
+            self._probed.append(mean)
+            self._set(self.limit / 2)
+            return
+        self.baseline, self._probe_in = mean, PROBE_EVERY
+        self._set(self._exact)
+        self._apply(self._probed[0], 0.0, grow=False)
+        self._probed = []
+
+    def _apply(self, mean: float, steepest: float, *, grow: bool) -> None:
+        """Set the limit, at which calls took ``mean`` seconds."""
+        fits = TOLERANCE * self.baseline / mean if mean < math.inf else 1.0
         limit = self._exact * max(steepest, min(1.0, fits))
-        falling = limit < self.limit
-        if falling and not self._falling:
-            self._ramp_to = self.limit / 2
-        self._falling = falling
-        if self._peak >= self.limit:
-            ramps = not falling and limit < self._ramp_to
-            limit = limit * RAMP if ramps else limit + math.sqrt(limit) / 2
+        if fits < 1 or not grow:
+            self._clear, self._ramp = 0, self._ramp and fits >= 1
+        if grow:
+            self._clear += 1
+            step = math.sqrt(limit) / 2 * self._clear
+            limit = limit * RAMP if self._ramp else limit + step
+        self._set(limit)
         self._exact = min(float(self._most), max(float(self._least), limit))
-        self.limit = round(self._exact)
 
-    def _probe_at(self, limit: int) -> None:
-        self.limit = max(self._least, limit // 2)
-
-    def _go_on_probing(self) -> None:
-        seconds = self._mean() or self._last_probe
-        if seconds <= PAYS * self._last_probe and self.limit > self._least:
-            self._last_probe = seconds
-            self._probe_at(self.limit)
-            return
-        self.baseline = seconds
-        self._probe_in = PROBE_EVERY
-        before, self._before_probe = self._before_probe, 0.0
-        self._apply(before, 0.0)
+    def _set(self, limit: float) -> None:
+        self.limit = min(self._most, max(self._least, round(limit)))

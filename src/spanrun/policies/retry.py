@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 from spanrun.errors import ConfigurationError
 from spanrun.policies.base import Binding, Step, Work, above, at_least
 from spanrun.policies.rate import Gate
+
+_MAX_DOUBLINGS: Final = 64
+"""Beyond this a float overflows sooner than any sensible cap is reached."""
 
 RetryOn: TypeAlias = (
     type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
@@ -111,6 +114,8 @@ class Retrier:
                 except Exception as error:  # the user's own: `on` says which
                     if job.attempts >= policy.attempts or not policy.wants(error):
                         raise
+                    if _cancelled():  # and the error came in place of that
+                        raise
                     if not self._spend():
                         error.add_note("no retry: the runner's retry budget is used up")
                         raise
@@ -138,10 +143,16 @@ class Retrier:
 
     def _delay(self, attempts: int, error: Exception) -> float:
         policy = self._policy
-        drawn = self._uniform(0, min(policy.cap, policy.base * 2 ** (attempts - 1)))
+        doubled = policy.base * 2.0 ** min(attempts - 1, _MAX_DOUBLINGS)
+        drawn = self._uniform(0, min(policy.cap, doubled))
         asked = getattr(error, "retry_after", None)
         if not isinstance(asked, int | float) or not asked > 0:
             return drawn
         pause = min(float(asked), policy.retry_after_cap)
         self._gate.pause(pause)
         return pause + drawn
+
+
+def _cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

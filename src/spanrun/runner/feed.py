@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sized
 from functools import partial
+from operator import length_hint
 from typing import Any, Final, cast
 
 from spanrun.errors import ConfigurationError, ShuttingDown
@@ -28,6 +29,7 @@ class FedRun(Run):
 
     Attributes:
         source_error: What the source raised. No more is pulled from it.
+        close_error: What it raised when it was closed.
         unread: Outcomes that the consumer has not taken yet; they fill the
             window too, up to the limit again: that is the back-pressure.
         weight: Outcomes that one job makes.
@@ -58,6 +60,8 @@ class FedRun(Run):
         self.unread = 0
         self.weight = 1
         self.source_error: BaseException | None = None
+        self.close_error: BaseException | None = None
+        self._items: Iterator[Any] | None = None
         self._read: Callable[[], Any] | None = None
         self._async_items: AsyncIterator[Any] | None = None
         self._pump: asyncio.Task[None] | None = None
@@ -65,7 +69,8 @@ class FedRun(Run):
         if hasattr(source, "__aiter__"):
             self._async_items = aiter(cast("Any", source))
         elif hasattr(source, "__iter__"):
-            self._read = self._reader(iter(cast("Any", source)))
+            self._items = iter(cast("Any", source))
+            self._read = self._reader(self._items)
         else:
             raise ConfigurationError(
                 f"items={type(source).__name__}: must be an iterable or an async "
@@ -110,15 +115,14 @@ class FedRun(Run):
         for _ in range(self._space()):
             try:
                 item = self._read()
+                if item is not _END:
+                    self._admit(item)
+                    continue
             except BaseException as error:  # noqa: BLE001 -- raised by the consumer
-                self._fed = True
-                self._source_failed(error)
-                return
-            if item is _END:
-                self._fed = True
-                self._ended()
-                return
-            self._admit(item)
+                self.source_error = error
+            self._fed = True
+            self._ended()
+            return
 
     def stop(self, by: Any) -> None:
         """Admit no more jobs, and cancel those that run."""
@@ -135,7 +139,8 @@ class FedRun(Run):
 
     def cut_short(self) -> ShuttingDown | None:
         """The error of a run that ended before its source did."""
-        if self._exhausted and not self._lost:
+        # A list's iterator knows its end without being asked for one more item.
+        if not self._lost and (self._exhausted or not length_hint(self._items, 1)):
             return None
         return ShuttingDown(
             f"Runner {self.core.name!r} stopped after {self._submitted} items, as it "
@@ -163,13 +168,13 @@ class FedRun(Run):
         return min(limit + waiting - active, 2 * limit + waiting - kept)
 
     def _admit(self, item: Any) -> None:
+        key = None if self._key is None else self._key(item)
+        priority = 0 if self._priority is None else self._priority(item)
         index = self._submitted
         self._submitted = index + 1
         job = Job(self, index, item, self._call, self.now())
-        if self._key is not None:
-            job.key = self._key(item)
-        if self._priority is not None:
-            job.priority = self._priority(item)
+        job.key = key
+        job.priority = priority
         self.admit(job)
 
     def backing_off(self, change: int) -> None:
@@ -196,17 +201,27 @@ class FedRun(Run):
                     room.clear()
                     await room.wait()
                     continue
-                self._admit(await anext(items))
+                item = await anext(items)
+                # Closing meanwhile: the source has swallowed its cancellation.
+                if not self.closing:
+                    self._admit(item)
         except StopAsyncIteration:
             self._ended()
         except asyncio.CancelledError as error:
             if not self.closing:
                 self._source_failed(error)
         except BaseException as error:  # noqa: BLE001 -- raised by the consumer
-            self._source_failed(error)
+            if self.closing:
+                self.close_error = error
+            else:
+                self._source_failed(error)
         finally:
             try:
                 await _aclose(items)
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001 -- raised by the consumer
+                self.close_error = error
             finally:
                 self._fed = True
                 self.ended()

@@ -26,10 +26,12 @@ class MapRun(FedRun):
 
     def take(self, job: Job, value: Any) -> None:
         """Put the value in its place."""
-        if self._raises:
-            self._put(job.index, value)
-        else:
+        if not self._raises:
             super().take(job, value)
+        elif job.index == len(self._results):
+            self._results.append(value)
+        else:
+            self._put(job.index, value)
 
     def deliver(self, job: Job, outcome: Outcome[Any]) -> None:
         """Put the outcome in its place; the first error ends a raising map."""
@@ -69,7 +71,13 @@ class MapRun(FedRun):
         self.begin()
         try:
             await self.idle()
-            error = self.fatal or self._error or self.source_error or self.cut_short()
+            error = (
+                self.fatal
+                or self._error
+                or self.source_error
+                or self.close_error
+                or self.cut_short()
+            )
             if error is not None:
                 raise error
         except BaseException as raised:

@@ -91,10 +91,11 @@ class Stream(Generic[T]):
             run.stop("run")
             await run.idle()
         finally:
-            run.close(error or run.source_error)
+            late = run.fatal or run.close_error
+            run.close(error or run.source_error or late)
             self._leave(run)
-        if error is None and run.fatal is not None:
-            raise run.fatal
+        if error is None and late is not None:
+            raise late
 
     def __aiter__(self) -> Stream[T]:
         return self

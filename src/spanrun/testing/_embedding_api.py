@@ -15,7 +15,7 @@ EmbedCounted: TypeAlias = Callable[[Sequence[str]], tuple[list[list[float]], int
 Fault: TypeAlias = Literal[
     "count",  # one vector too few
     "dimension",  # vectors one number short
-    "drip",  # the body byte by byte
+    "drip",  # the body bit by bit, in 5 s
     "hang",  # no answer at all
     "html",  # a proxy's page with status 200
     "huge",  # a body of 64 MiB

@@ -11,7 +11,7 @@ import stat
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,9 +48,10 @@ class Leaked(AssertionError):  # noqa: N818 -- what it is
 class no_leaks:  # noqa: N801 -- used like a function: `with no_leaks():`
     """Fail when what happens inside leaves anything behind.
 
-    Looked for are tasks of the running loop, threads, sockets, slots and jobs
-    of runners, spans that have not ended, and a current span or another context
-    variable that was changed. Worker threads of the loop itself are the loop's.
+    Looked for are tasks of the running loop, errors of which only the loop has
+    heard, threads, sockets, slots and jobs of runners, spans that have not ended,
+    and a current span or another context variable that was changed. Worker
+    threads of the loop itself are the loop's.
 
     Use it as ``with`` or as ``async with``; only inside a running loop can
     tasks be found.
@@ -66,11 +67,11 @@ class no_leaks:  # noqa: N801 -- used like a function: `with no_leaks():`
 
     def __init__(self) -> None:
         self._before: _Alive | None = None
-        self._births: _Births | None = None
+        self._listener: _Listener | None = None
         self._watch: AbstractContextManager[Any] = nullcontext()
 
     def __enter__(self) -> None:
-        self._births = _Births()
+        self._listener = _Listener()
         self._before = _Alive.now()
         recorder = setup.recorder()
         if recorder is not None:
@@ -85,11 +86,11 @@ class no_leaks:  # noqa: N801 -- used like a function: `with no_leaks():`
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        before, births = self._before, self._births
-        assert before is not None and births is not None  # noqa: S101, PT018 -- entered
-        left = list(before.left(_Alive.now(), births))
+        before, listener = self._before, self._listener
+        assert before is not None and listener is not None  # noqa: S101, PT018 -- entered
+        left = list(before.left(_Alive.now(), listener))
         self._watch.__exit__(kind, error, trace)
-        births.stop()
+        listener.stop()
         if not left:
             return
         text = "\n".join(["left behind:", *(f"  {line}" for line in left)])
@@ -136,10 +137,11 @@ class _Alive:
             dict(contextvars.copy_context()),
         )
 
-    def left(self, after: _Alive, births: _Births) -> Iterator[str]:
+    def left(self, after: _Alive, listener: _Listener) -> Iterator[str]:
         """A line for each thing that is in ``after`` and was not here."""
+        yield from listener.unseen
         for task in after.tasks - self.tasks:
-            yield f"task {where(task)}{births.of(task)}"
+            yield f"task {where(task)}{listener.of(task)}"
         for thread in after.threads - self.threads:
             yield f"thread {thread.name!r}{_running(thread)}"
         for number, inode in after.sockets - self.sockets:
@@ -165,15 +167,20 @@ class _Alive:
                 yield f"context variable {variable.name!r}: {now!r}, was {was!r}"
 
 
-class _Births:
-    """Remembers where each task of the running loop was made."""
+class _Listener:
+    """Notes where each task of the running loop was made, and what it complains of."""
 
     def __init__(self) -> None:
+        self.unseen: Final[list[str]] = []
         self._places: Final = weakref.WeakKeyDictionary[Any, str]()
-        self._loop: Final = _loop()
-        self._before: Final[Any] = self._loop and self._loop.get_task_factory()
-        if self._loop is not None:
-            self._loop.set_task_factory(self._make)
+        self._loop: Final = loop = _loop()
+        self._factory: Any = None
+        self._handler: Any = None
+        if loop is not None:
+            self._factory = loop.get_task_factory()
+            self._handler = loop.get_exception_handler()
+            loop.set_task_factory(self._make)
+            loop.set_exception_handler(self._hear)
 
     def of(self, task: asyncio.Task[Any]) -> str:
         """Where ``task`` was made, as the end of a sentence."""
@@ -181,8 +188,23 @@ class _Births:
         return f", made at {place}" if place else ""
 
     def stop(self) -> None:
-        if self._loop is not None and self._loop.get_task_factory() == self._make:
-            self._loop.set_task_factory(self._before)
+        loop = self._loop
+        if loop is None:
+            return
+        if loop.get_task_factory() == self._make:
+            loop.set_task_factory(self._factory)
+        if loop.get_exception_handler() == self._hear:
+            loop.set_exception_handler(self._handler)
+
+    def _hear(
+        self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]
+    ) -> None:
+        error = context.get("exception")
+        self.unseen.append(f"{context['message']}: {error!r}")
+        if self._handler is None:
+            loop.default_exception_handler(context)
+        else:
+            self._handler(loop, context)
 
     def _make(
         self,
@@ -190,12 +212,10 @@ class _Births:
         coroutine: Any,
         **options: Any,
     ) -> asyncio.Task[Any]:
-        make: Callable[..., asyncio.Task[Any]]
-        if self._before is None:
+        if self._factory is None:
             task = asyncio.Task(coroutine, loop=loop, **options)
         else:
-            make = self._before
-            task = make(loop, coroutine, **options)
+            task = self._factory(loop, coroutine, **options)
         self._places[task] = _place()
         return task
 
