@@ -411,8 +411,9 @@ def test_it_works_on_uvloop_inside_and_outside_a_loop():
         assert asyncio_run(run_jobs([job(1), job(2)])) == [1, 2]
         assert asyncio.run(inside()) == [1, 2]
         """
+    quiet = ["-W", "ignore:uvloop.install:DeprecationWarning"]
     subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(source)],
+        [sys.executable, "-W", "error", *quiet, "-c", textwrap.dedent(source)],
         check=True,
         timeout=30,
     )

@@ -23,7 +23,11 @@ from spanrun.errors import (
     SpanrunError,
 )
 from spanrun.outcome import Err, Ok, Outcome, Timings
+from spanrun.policies.adaptive import AdaptiveLimit
+from spanrun.policies.breaker import Breaker
+from spanrun.policies.hedge import Hedge
 from spanrun.policies.limit import Limit
+from spanrun.policies.rate import RateLimit
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
 from spanrun.runner.bridge import run
@@ -32,13 +36,17 @@ from spanrun.telemetry.instrument import instrumented, unit
 from spanrun.telemetry.setup import configure, shutdown
 
 __all__ = [
+    "AdaptiveLimit",
+    "Breaker",
     "ConfigurationError",
     "DeadlineExceeded",
     "Err",
+    "Hedge",
     "JobCancelled",
     "Limit",
     "Ok",
     "Outcome",
+    "RateLimit",
     "Retry",
     "Runner",
     "ServiceError",

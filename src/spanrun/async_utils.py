@@ -8,9 +8,8 @@ job is one of a `Runner`, with its span and metrics. What is different:
   a `JobCancelled`, not the caller's cancellation.
 - ``workers=0`` and its like are errors, not a standstill or an empty list.
 - Progress can't change a result, whatever happens to the terminal.
-- Inside a running loop the work has a loop and a thread of its own. Nothing is
-  patched, so it works on uvloop. As with `asyncio.run`, each call of
-  `asyncio_run` and `run_async_tasks` has a new loop.
+- Inside a running loop the work has a loop and a thread of its own; nothing is
+  patched, and uvloop works. Each call has a new loop, as with `asyncio.run`.
 """
 
 # ruff: noqa: FBT001, FBT002 -- the signatures are given
@@ -212,8 +211,7 @@ def _wrong(job: object, loop: asyncio.AbstractEventLoop) -> str:
     elif begun(job):
         called = getattr(job, "__qualname__", kind)
         return (
-            f"the coroutine {called}, has begun already, and none runs twice: "
-            "make another one"
+            f"the coroutine {called}, has begun already: make another, none runs twice"
         )
     elif not inspect.isawaitable(job):
         return f"a {kind}, can't be awaited: call the function, as in [work(1), …]"

@@ -41,7 +41,24 @@ class Rejected(SpanrunError):  # noqa: N818 -- a refusal, not a fault
 
 
 class CircuitOpen(Rejected):
-    """The circuit breaker is open: the service failed too often just now."""
+    """The circuit breaker is open: the service failed too often just now.
+
+    Attributes:
+        runner: Whose breaker it is.
+        retry_after: Seconds until it tries the service again; 0 while it does.
+    """
+
+    def __init__(self, runner: str, retry_after: float) -> None:
+        super().__init__(runner, retry_after)
+        self.runner = runner
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        then = f"in {self.retry_after:.3g} s" if self.retry_after else "just now"
+        return (
+            f"the circuit of {self.runner!r} is open, as its service failed too "
+            f"often; it is tried again {then}"
+        )
 
 
 class QueueFull(Rejected):

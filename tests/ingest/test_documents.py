@@ -106,7 +106,7 @@ def test_encodings_with_a_byte_order_mark_are_read(tmp_path, encoding):
         ("a.png", b"x", "format", "not a text format: .png"),
         ("README", b"x", "format", "no file name ending"),
         ("a.txt", b"", "empty", "it is empty"),
-        ("a.txt", b" \n\t\xef\xbb\xbf", "empty", "there is no text in it"),
+        ("a.txt", b" \n\t", "empty", "there is no text in it"),
         ("a.txt", b"\xef\xbb\xbf", "empty", "there is no text in it"),
         ("a.html", b"<script>x</script>", "empty", "there is no text in it"),
         ("a.txt", b"PK\x03\x04\x00\x00", "binary", "binary"),
@@ -118,8 +118,6 @@ def test_encodings_with_a_byte_order_mark_are_read(tmp_path, encoding):
 )
 def test_what_is_no_text_is_skipped_with_a_reason(tmp_path, name, data, kind, reason):
     path = write(tmp_path / name, data)
-    if data == b" \n\t\xef\xbb\xbf":
-        path.write_bytes(b" \n\t")
     skipped = only(path, max_bytes=100)
     assert (skipped.source, skipped.kind) == (str(path), kind)
     assert reason in skipped.reason
@@ -183,7 +181,7 @@ def test_pipes_sockets_and_devices_are_never_opened(tmp_path):
 @posix
 def test_a_pipe_that_takes_a_files_place_does_not_hang(tmp_path, monkeypatch):
     path = write(tmp_path / "a.txt", "x")
-    real = os.stat(path)
+    real = path.stat()
     path.unlink()
     os.mkfifo(path)
     monkeypatch.setattr(_file.os, "stat", lambda _: real)
@@ -221,7 +219,9 @@ def test_a_link_to_a_folder_is_followed_when_it_was_named(tmp_path):
     assert document.source == str(tmp_path / "link" / "a.txt")
 
 
-@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5)])
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied"), OSError(5)]
+)
 def test_a_file_that_the_system_refuses_is_unreadable(tmp_path, monkeypatch, error):
     path = write(tmp_path / "a.txt", "x")
 
@@ -252,7 +252,7 @@ def test_a_file_that_vanishes_meanwhile_is_unreadable(tmp_path):
     assert "vanished" in skipped.reason
 
 
-@pytest.mark.parametrize("change", ["shrink", "grow", "rewrite"])
+@pytest.mark.parametrize("change", ["less", "more than there was", "other text"])
 def test_a_file_that_changes_while_it_is_read_is_skipped(tmp_path, monkeypatch, change):
     path = write(tmp_path / "a.txt", "first text")
     real = os.fstat
@@ -261,7 +261,7 @@ def test_a_file_that_changes_while_it_is_read_is_skipped(tmp_path, monkeypatch, 
     def fstat(descriptor):
         status = real(descriptor)
         if not calls:
-            path.write_text({"shrink": "1", "grow": "x" * 50, "rewrite": "other"}[change])
+            path.write_text(change)
             os.utime(path, ns=(1, 1))
         calls.append(descriptor)
         return status
@@ -283,15 +283,21 @@ def test_a_name_that_is_no_utf8_gives_a_printable_id(tmp_path):
     assert document.id.encode()
 
 
-def test_a_tree_deeper_than_the_stack_is_read(tmp_path, monkeypatch):
+@pytest.mark.skipif(sys.platform != "linux", reason="paths this long")
+@pytest.mark.parametrize(("depth", "kind"), [(1200, None), (2100, "unreadable")])
+def test_a_tree_deeper_than_the_stack_is_read(tmp_path, monkeypatch, depth, kind):
     monkeypatch.chdir(tmp_path)
-    for _ in range(1200):  # longer than PATH_MAX, too: made step by step
+    for _ in range(depth):  # step by step: the whole may be longer than PATH_MAX
         os.mkdir("d")  # noqa: PTH102
         os.chdir("d")
-    results = list(read_documents([tmp_path]))
-    assert {r.kind for r in results} == {"unreadable", "no_documents"} or [
-        r.kind for r in results
-    ] == ["no_documents"]
+    Path("a.txt").write_text("deep")
+    first = next(iter(read_documents([tmp_path])))
+    Path("a.txt").unlink()
+    for _ in range(depth):
+        os.chdir("..")
+        os.rmdir("d")  # noqa: PTH106
+    assert getattr(first, "kind", None) == kind
+    assert getattr(first, "text", "deep") == "deep"
 
 
 def test_topics_are_the_language_reference():

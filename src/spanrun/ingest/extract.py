@@ -125,5 +125,5 @@ def _cut(text: str, characters: int) -> str:
     text = " ".join(text.split())
     if len(text) <= characters:
         return text
-    head = text[: characters - 1]
-    return (head.rsplit(" ", 1)[0] if " " in head else head).rstrip(",;:") + "…"
+    head, space, _ = text[:characters].rpartition(" ")
+    return (head.rstrip(",;:") if space else text[: characters - 1]) + "…"

@@ -84,7 +84,7 @@ def split_spans(
 
 @dataclass(frozen=True, slots=True)
 class _Atom:
-    """What is never cut again: a sentence, a line of code, a part of a long one."""
+    """What is never cut again: a sentence, a line of code; of a long one, a word."""
 
     start: int
     end: int
@@ -165,18 +165,12 @@ def _atoms(text: str, block: Block, size: int, count: Count) -> Iterator[_Atom]:
 def _by_words(
     text: str, start: int, end: int, size: int, count: Count
 ) -> Iterator[_Atom]:
-    first = last = start
-    filled = 0
+    begun = False
     for word in _WORD.finditer(text, start, end):
         for a, b in _pieces(text, word.start(), word.end(), size, count):
-            tokens = count(text[a:b])
-            if filled and filled + tokens > size:
-                yield _Atom(first, last, filled)
-                first, filled = a, 0
-            last = b
-            filled += tokens
-    if last > first:
-        yield _Atom(first, last, filled)
+            # The first one keeps the indentation.
+            yield _Atom(a if begun else start, b, count(text[a:b]))
+            begun = True
 
 
 def _pieces(text: str, start: int, end: int, size: int, count: Count) -> Iterator[Span]:

@@ -33,8 +33,16 @@ class Window:
     15 % (its standard error): 20 at least, 400 at most.
     """
 
-    __slots__ = ("_left_out", "_limit", "answered", "peak", "refused", "since")
-    __slots__ += ("_squares", "_sum")
+    __slots__ = (
+        "_left_out",
+        "_limit",
+        "_squares",
+        "_sum",
+        "answered",
+        "peak",
+        "refused",
+        "since",
+    )
 
     def __init__(self, since: float, limit: int) -> None:
         self.since = since
@@ -108,9 +116,7 @@ class Gradient:
         self._probed: list[float] = []  # the means so far, from the full limit down
         self._window: Window | None = None
 
-    def learn(
-        self, since: float, now: float, seconds: float | None, used: int
-    ) -> bool:
+    def learn(self, since: float, now: float, seconds: float | None, used: int) -> bool:
         """Take in a call that began at ``since`` and ended ``now``.
 
         Args:

@@ -59,7 +59,6 @@ class AdaptiveSlots(Slots):
         super().__init__(policy.start, policy.ageing, binding)
         self._on = policy.on
         self._gradient = Gradient(policy.start, policy.min, policy.max)
-        self._gradient.begin(self._now())
 
     def wrap(self, inner: Step) -> Step:
         """Hold a slot around ``inner``, and time it."""

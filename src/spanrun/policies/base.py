@@ -28,6 +28,7 @@ ORDER: Final = (
     "slot",  # the concurrency limit
     "token",  # the rate limit, and the pause that a service asked for
     "fuse",  # the breaker once more, for who waited while it opened
+    "start",  # the hedge's watch, set when nothing is left to wait for
     "timeout",  # one attempt's time, without the waits above
 )
 """The layers' names, from the outermost to the call itself."""
@@ -41,6 +42,7 @@ LayerName: TypeAlias = Literal[
     "slot",
     "token",
     "fuse",
+    "start",
     "timeout",
 ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from spanrun.errors import ConfigurationError
 
@@ -57,7 +57,7 @@ def check_on(policy: str, on: object) -> None:
     Raises:
         ConfigurationError: With the policy and the value in its text.
     """
-    kinds: tuple[Any, ...] = on if isinstance(on, tuple) else (on,)
+    kinds = cast("tuple[object, ...]", on) if isinstance(on, tuple) else (on,)
     for kind in kinds:
         if isinstance(kind, type):
             if not issubclass(kind, Exception):

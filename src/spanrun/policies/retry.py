@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final
 
-from spanrun.errors import ConfigurationError
 from spanrun.policies.base import Binding, Step, Work, above, at_least
+from spanrun.policies.overload import On, check_on, matches
 from spanrun.policies.rate import Gate
 
 _MAX_DOUBLINGS: Final = 64
 """Beyond this a float overflows sooner than any sensible cap is reached."""
 
-RetryOn: TypeAlias = (
-    type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
-)
+_SAVED: Final = 100
+"""Retries that a calm time can save up: a storm after it finds no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +29,9 @@ class Retry:
     A job that waits holds no slot.
 
     A *budget* keeps retries from becoming a storm: each first attempt earns
-    ``budget`` of a retry, beside a ``reserve`` to start with; when it is spent,
-    an error stands. ``budget=None`` turns that off.
+    ``budget`` of a retry, and ``reserve`` of them are lent to start with; when
+    it is spent, an error stands. At most 100 are saved up. ``budget=None`` turns
+    that off.
 
     Args:
         on: Exception types, or a predicate. There is no default, as retrying
@@ -42,14 +41,14 @@ class Retry:
         cap: Seconds: no wait is drawn longer than this.
         retry_after_cap: Seconds: the most that a service can ask for.
         budget: Retries allowed per first attempt.
-        reserve: Retries allowed beyond that, once for each runner.
+        reserve: Retries allowed before that many are earned.
 
     Example:
         >>> Retry(on=ConnectionError, attempts=4).attempts
         4
     """
 
-    on: RetryOn
+    on: On
     attempts: int = 3
     base: float = 0.1
     cap: float = 30.0
@@ -58,19 +57,7 @@ class Retry:
     reserve: int = 10
 
     def __post_init__(self) -> None:
-        on: object = self.on
-        kinds = cast("tuple[object, ...]", on if isinstance(on, tuple) else (on,))
-        for kind in kinds:
-            if isinstance(kind, type):
-                if not issubclass(kind, Exception):
-                    raise ConfigurationError(
-                        f"Retry(on={kind.__name__}): must be an Exception type; "
-                        "cancellation and exit are never retried"
-                    )
-            elif isinstance(on, tuple) or not callable(kind):
-                raise ConfigurationError(
-                    f"Retry(on={on!r}): must be exception types or a predicate"
-                )
+        check_on("Retry", self.on)
         at_least("Retry", "attempts", self.attempts, 1)
         at_least("Retry", "base", self.base, 0)
         at_least("Retry", "cap", self.cap, self.base)
@@ -81,10 +68,7 @@ class Retry:
 
     def wants(self, error: Exception) -> bool:
         """Whether ``error`` is worth another attempt."""
-        on = self.on
-        if isinstance(on, type | tuple):
-            return isinstance(error, on)
-        return on(error)
+        return matches(self.on, error)
 
     def bind(self, binding: Binding, gate: Gate) -> Retrier:
         """The layer of one runner, which shares ``gate`` with its calls."""
@@ -99,14 +83,15 @@ class Retrier:
         self._now = binding.clock.now
         self._uniform = binding.random.uniform
         self._gate = gate
-        self._funds = float(policy.reserve)
+        self._firsts = 0
+        self._spent = 0.0
 
     def wrap(self, inner: Step) -> Step:
         """Repeat ``inner`` until it succeeds, or its error stands."""
         policy = self._policy
 
         async def retry(job: Work) -> Any:
-            self._funds += policy.budget or 0.0
+            self._firsts += 1
             while True:
                 job.attempts += 1
                 try:
@@ -134,11 +119,14 @@ class Retrier:
             job.back()
 
     def _spend(self) -> bool:
-        if self._policy.budget is None:
+        policy = self._policy
+        if policy.budget is None:
             return True
-        if self._funds < 1:
+        earned = policy.budget * self._firsts
+        self._spent = max(self._spent, earned - _SAVED)
+        if self._spent + 1 > max(policy.reserve, earned):
             return False
-        self._funds -= 1
+        self._spent += 1
         return True
 
     def _delay(self, attempts: int, error: Exception) -> float:

@@ -41,8 +41,10 @@ class Calls(Run):
             try:
                 outcome = await done
             except asyncio.CancelledError as error:
-                if not done.cancelled():
-                    raise  # the job had ended already
+                if job not in self._waiting:  # it has ended in the same moment
+                    if self.fatal is not None:
+                        raise self.fatal from None
+                    raise
                 cancelled = error
                 job.cancel("run")
         if self.fatal is not None:
@@ -55,7 +57,9 @@ class Calls(Run):
 
     def deliver(self, job: Job, outcome: Outcome[Any]) -> None:
         """Hand the outcome to who waits for it."""
-        self._waiting.pop(job).set_result(outcome)
+        waiter = self._waiting.pop(job)
+        if not waiter.done():
+            waiter.set_result(outcome)
 
     def end(self) -> None:
         """The runner is closing."""

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from spanrun.clock import Clock, SystemClock
+from spanrun.policies.adaptive import AdaptiveLimit
 from spanrun.policies.base import Binding, Layer, LayerName, Step, compose
+from spanrun.policies.breaker import Breaker
+from spanrun.policies.hedge import Hedge, Hedger
 from spanrun.policies.limit import Limit, Slots
-from spanrun.policies.rate import Gate
+from spanrun.policies.rate import Gate, RateLimit
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
 from spanrun.runner.job import Job, call_step
@@ -28,9 +31,12 @@ from spanrun.telemetry.unit import AttemptUnit
 class Policies:
     """What a runner was given, validated."""
 
-    limit: Limit
+    limit: Limit | AdaptiveLimit
+    rate: RateLimit | None = None
     retry: Retry | None = None
     timeout: Timeout | None = None
+    hedge: Hedge | None = None
+    breaker: Breaker | None = None
 
 
 cores: Final[weakref.WeakSet[Core]] = weakref.WeakSet()
@@ -79,6 +85,7 @@ class Core:
         self.slots: Final[Slots] = policies.limit.bind(binding)
         self.attempts: Final = policies.retry.attempts if policies.retry else None
         layers = _layers(policies, binding, self.slots)
+        self._layers: Final = tuple(layers.values())
         if self.recorder is not None and policies.retry is not None:
             layers["attempt"] = AttemptSpans(name, self.recorder)
         self.chain: Final[Step] = compose(layers, call_step(self.now))
@@ -98,15 +105,30 @@ class Core:
             backing_off=self.backing_off,
         )
 
+    def close(self) -> None:
+        """The runner is closed: stop its timers, and the metrics of its state."""
+        for layer in self._layers:
+            if isinstance(layer, Gate | Hedger):
+                layer.close()
+        if self.metrics is not None:
+            self.metrics.close()
+
 
 def _layers(
     policies: Policies, binding: Binding, slots: Slots
 ) -> dict[LayerName, Layer]:
     layers: dict[LayerName, Layer] = {"slot": slots}
-    if policies.retry is not None:
-        gate = Gate(binding)
-        layers["retry"] = policies.retry.bind(binding, gate)
+    if policies.rate is not None or policies.retry is not None:
+        gate = policies.rate.bind(binding) if policies.rate else Gate(binding)
         layers["token"] = gate
+        if policies.retry is not None:
+            layers["retry"] = policies.retry.bind(binding, gate)
+    if policies.hedge is not None:
+        hedger = policies.hedge.bind(binding)
+        layers["hedge"], layers["start"] = hedger, hedger.start
+    if policies.breaker is not None:
+        circuit = policies.breaker.bind(binding)
+        layers["breaker"], layers["fuse"] = circuit, circuit.fuse
     if policies.timeout is not None:
         if outer := policies.timeout.deadline_layer():
             layers["deadline"] = outer

@@ -102,9 +102,7 @@ class FedRun(Run):
     @property
     def over(self) -> bool:
         """Whether nothing of the run is left to wait for."""
-        return not self.active and (
-            self._fed or (self.closing and self._read is not None)
-        )
+        return not self.active and (self._fed or (self.closing and self._pump is None))
 
     def refill(self) -> None:
         """Admit what there is room for now."""

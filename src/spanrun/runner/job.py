@@ -13,7 +13,6 @@ from spanrun.runner.drive import drive
 from spanrun.semconv import SpanrunJobOutcome
 from spanrun.telemetry.unit import JobUnit
 
-
 _COROUTINE: Final[type] = CoroutineType
 
 
@@ -87,6 +86,9 @@ class Job:
     def back(self) -> None:
         """The wait that `backing_off` announced is over."""
         self.run.backing_off(-1)
+
+    def hedged(self, after: float) -> None:
+        """A second call was sent, ``after`` seconds of waiting for the first."""
 
     def cancel(self, by: CancelledBy) -> None:
         """Ask for the job's cancellation, in the name of ``by``."""

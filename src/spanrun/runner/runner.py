@@ -10,13 +10,18 @@ from collections.abc import (
     Iterable,
     Sequence,
 )
+from operator import attrgetter
 from types import TracebackType
 from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, overload
 
 from spanrun.clock import Clock
 from spanrun.errors import ConfigurationError, ShuttingDown
-from spanrun.outcome import Ok, Outcome
+from spanrun.outcome import Err, Outcome
+from spanrun.policies.adaptive import AdaptiveLimit
+from spanrun.policies.breaker import Breaker
+from spanrun.policies.hedge import Hedge
 from spanrun.policies.limit import Limit
+from spanrun.policies.rate import RateLimit
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
 from spanrun.runner.batches import BatchRun
@@ -40,9 +45,13 @@ class Runner:
 
     Args:
         name: Names the spans (``job {name}``) and labels the metrics.
-        limit: How many jobs run at once: a number or a `Limit`.
+        limit: How many jobs run at once: a number, a `Limit` or an
+            `AdaptiveLimit`.
+        rate: How many calls begin in a time.
         retry: Which errors are worth another attempt.
         timeout: Seconds for a whole job, or a `Timeout`.
+        hedge: When a call that takes long is made a second time.
+        breaker: When a service that is down isn't called any more.
         observers: Told of every run and outcome.
         clock: What the job's times are read from.
 
@@ -66,20 +75,23 @@ class Runner:
         self,
         name: str,
         *,
-        limit: int | Limit = DEFAULT_LIMIT,
+        limit: int | Limit | AdaptiveLimit = DEFAULT_LIMIT,
+        rate: RateLimit | None = None,
         retry: Retry | None = None,
         timeout: float | Timeout | None = None,
+        hedge: Hedge | None = None,
+        breaker: Breaker | None = None,
         observers: Sequence[Observer] = (),
         clock: Clock | None = None,
     ) -> None:
         if not name or not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"Runner(name={name!r}): must be a text")
-        if not isinstance(limit, Limit):
+        if not isinstance(limit, Limit | AdaptiveLimit):
             limit = Limit(limit)
         if isinstance(timeout, int | float):
             timeout = Timeout(total=timeout)
         self._name: Final = name
-        self._policies: Final = Policies(limit, retry, timeout)
+        self._policies: Final = Policies(limit, rate, retry, timeout, hedge, breaker)
         self._observers: Final = tuple(observers)
         self._clock: Final = clock
         self._core: Core | None = None
@@ -119,8 +131,7 @@ class Runner:
         finally:
             self._calls = None
             calls.end()
-            if core.metrics is not None:
-                core.metrics.close()
+            core.close()
 
     async def call(
         self,
@@ -200,10 +211,7 @@ class Runner:
         Raises:
             ShuttingDown: The runner isn't open.
         """
-        if errors not in ("raise", "collect"):
-            raise ConfigurationError(
-                f"map(errors={errors!r}): must be 'raise' or 'collect'"
-            )
+        _check_errors("map", errors)
         run = MapRun(
             self._open(),
             function,
@@ -339,19 +347,26 @@ class Runner:
         As `stream_batches`, collected in the items' order; ``errors`` as for
         `map`.
         """
+        _check_errors("map_batches", errors)
         total = -(-len(items) // size) if isinstance(items, Sequence) and size else None
         results: list[Any] = []
         async with self.stream_batches(
-            function, items, size=size, max_wait=max_wait, total=total, trace=trace
+            function,
+            items,
+            size=size,
+            max_wait=max_wait,
+            ordered=errors == "collect",
+            total=total,
+            trace=trace,
         ) as outcomes:
             async for outcome in outcomes:
-                if errors == "collect":
-                    results.append(outcome)
-                elif isinstance(outcome, Ok):
-                    results.append(outcome.value)
-                else:
+                if errors == "raise" and isinstance(outcome, Err):
                     raise outcome.error
-        return results
+                results.append(outcome)
+        if errors == "collect":
+            return results
+        results.sort(key=attrgetter("index"))
+        return [outcome.value for outcome in results]
 
     def _open(self) -> Core:
         if self._core is None:
@@ -367,6 +382,13 @@ class Runner:
     def _stream(self, run: StreamRun) -> Stream[Any]:
         self._runs.add(run)
         return Stream(run, self._runs.discard)
+
+
+def _check_errors(method: str, errors: str) -> None:
+    if errors not in ("raise", "collect"):
+        raise ConfigurationError(
+            f"{method}(errors={errors!r}): must be 'raise' or 'collect'"
+        )
 
 
 async def _settle(runs: Sequence[Calls | FedRun], *, cancel: bool) -> None:

@@ -12,7 +12,6 @@ from spanrun.semconv import (
     SpanrunTelemetrySignal,
 )
 
-
 Row: TypeAlias = tuple[
     SpanrunTelemetrySignal, SpanrunTelemetryResult, SpanrunTelemetryReason, int
 ]

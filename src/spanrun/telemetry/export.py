@@ -23,6 +23,7 @@ from spanrun.errors import SpanrunError
 from spanrun.semconv import SpanrunTelemetryReason, SpanrunTelemetrySignal
 from spanrun.settings import SignalSettings
 from spanrun.telemetry.account import Account
+from spanrun.telemetry.aggregate import Aggregator
 from spanrun.telemetry.outbox import Outbox
 
 _MAX_SNAPSHOTS: Final = 256
@@ -84,7 +85,11 @@ class MetricPipe(MetricReader):
     """
 
     def __init__(
-        self, exporter: MetricExporter, account: Account, interval: float
+        self,
+        exporter: MetricExporter,
+        account: Account,
+        interval: float,
+        aggregator: Aggregator,
     ) -> None:
         super().__init__(
             # The exporter read its preferences from OTEL_*; the SDK's own
@@ -102,7 +107,9 @@ class MetricPipe(MetricReader):
             batch=1,
             delay=0.0,
         )
+        self._aggregator: Final = aggregator
         self._collecting: Final = threading.Lock()
+        self._collected: MetricsData | None = None
         self._closed: Final = threading.Event()
         self._ticker: Final = threading.Thread(
             target=self._tick, args=(interval,), name="spanrun-ticker", daemon=True
@@ -112,7 +119,12 @@ class MetricPipe(MetricReader):
     def snapshot(self) -> None:
         """Collect now, and queue what was collected."""
         with self._collecting:
+            self._collected = None
             self.collect()
+            data = self._aggregator.add_to(self._collected)
+        if data is not None:
+            self._account.produce("metrics")
+            self._outbox.put(data)
 
     def flush(self, timeout: float) -> bool:
         """Collect once more and send; whether that took less than ``timeout``."""
@@ -134,8 +146,7 @@ class MetricPipe(MetricReader):
         timeout_millis: float = 10_000,  # noqa: ARG002 -- the SDK's signature
         **_: Any,
     ) -> None:
-        self._account.produce("metrics")
-        self._outbox.put(metrics_data)
+        self._collected = metrics_data
 
     def _tick(self, interval: float) -> None:
         while not self._closed.wait(interval):

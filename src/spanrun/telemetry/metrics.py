@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -13,6 +14,11 @@ from spanrun import semconv
 from spanrun.outcome import Timings
 from spanrun.semconv import Metric, SpanrunJobOutcome
 from spanrun.telemetry.account import Account
+
+if TYPE_CHECKING:  # it needs the SDK, which only `configure` loads
+    from spanrun.telemetry.aggregate import Aggregator
+
+Add: TypeAlias = Callable[[float, Context | None], None]
 
 _MAX_ERROR_TYPES: Final = 64
 _OTHER: Final = "_OTHER"
@@ -48,30 +54,45 @@ class ErrorTypes:
 
 
 class Instruments:
-    """The OTel instruments, each made at its first use from its registry entry."""
+    """The OTel instruments, each made at its first use from its registry entry.
+
+    Attributes:
+        lock: To be held while adding to what `bind` gave.
+        runners: The open runners, whose gauges are read at each collection.
+        snapshot: Collects the metrics as they are now, and queues them.
+    """
 
     def __init__(
         self, meter: Meter, account: Account, snapshot: Callable[[], None]
     ) -> None:
+        self.lock: AbstractContextManager[Any] = nullcontext()
         self.snapshot: Final = snapshot
+        self.runners: Final[set[RunnerMetrics]] = set()
         self._meter: Final = meter
         self._account: Final = account
-        self._record: dict[str, Callable[..., None]] = {}
-        self.runners: set[RunnerMetrics] = set()
+        self._add: Final[dict[str, Callable[..., None]]] = {}
         self._observed()
 
     def record(
         self,
         metric: Metric,
         value: float,
-        attributes: Mapping[str, Any],
+        labels: Mapping[str, Any],
         context: Context | None = None,
     ) -> None:
         """Add ``value`` to ``metric``; the span in ``context`` is its exemplar."""
-        record = self._record.get(metric.name)
-        if record is None:
-            record = self._record[metric.name] = self._make(metric)
-        record(value, attributes, context)
+        add = self._add.get(metric.name)
+        if add is None:
+            add = self._add[metric.name] = self._make(metric)
+        add(value, labels, context)
+
+    def bind(self, metric: Metric, labels: Mapping[str, Any]) -> Add:
+        """What adds to one series: called with a value and a context."""
+
+        def add(value: float, context: Context | None = None) -> None:
+            self.record(metric, value, labels, context)
+
+        return add
 
     def _make(self, metric: Metric) -> Callable[..., None]:
         about = (metric.name, metric.unit, metric.description)
@@ -129,40 +150,75 @@ class Instruments:
             )
 
 
+class NativeInstruments(Instruments):
+    """Aggregates in place; only what is read at a collection goes through the SDK."""
+
+    def __init__(
+        self,
+        meter: Meter,
+        account: Account,
+        snapshot: Callable[[], None],
+        aggregator: Aggregator,
+    ) -> None:
+        super().__init__(meter, account, snapshot)
+        self.lock = aggregator.lock
+        self._aggregator: Final = aggregator
+
+    def record(
+        self,
+        metric: Metric,
+        value: float,
+        labels: Mapping[str, Any],
+        context: Context | None = None,
+    ) -> None:
+        """Add ``value`` to ``metric``; the span in ``context`` is its exemplar."""
+        self._aggregator.record(metric, value, labels, context)
+
+    def bind(self, metric: Metric, labels: Mapping[str, Any]) -> Add:
+        """What adds to one series: called with a value and a context."""
+        return self._aggregator.cell(metric, labels).add
+
+
 class RunnerMetrics:
-    """The metrics of one runner. Every job is counted, whatever the sampling."""
+    """The metrics of one runner. Every job is counted, whatever the sampling.
+
+    Each series starts at zero and is exported so: `rate` needs a point before
+    the first. That goes for one that an error begins in mid-run, too.
+    """
 
     def __init__(
         self, name: str, instruments: Instruments, gauges: Callable[[], Gauges]
     ) -> None:
         self.attributes: Final = {semconv.SPANRUN_RUNNER_NAME: name}
         self.gauges: Final = gauges
-        self._record: Final = instruments.record
-        self._snapshot: Final = instruments.snapshot
-        self._runners: Final = instruments.runners
-        self._counted: Final[dict[tuple[str, str], dict[str, str]]] = {}
-        self._by_outcome: Final = {
-            outcome: {**self.attributes, semconv.SPANRUN_JOB_OUTCOME: outcome}
-            for outcome in semconv.SPANRUN_JOB_OUTCOME_VALUES
-        }
-        self._by_phase: Final = [
-            {**self.attributes, semconv.SPANRUN_JOB_PHASE: phase}
-            for phase in semconv.SPANRUN_JOB_PHASE_VALUES
-        ]
+        self._instruments: Final = instruments
+        self._lock: Final = instruments.lock
+        self._jobs: Final[dict[tuple[str, str | None], Add]] = {}
+        self._durations: Final[dict[str, Add]] = {}
+        self._phases: Final[dict[str, Add]] = {}
+        self._retries: Final[dict[str, Add]] = {}
 
     def open(self) -> None:
-        """Make every series start at zero: `rate` needs a point before the first."""
-        self._runners.add(self)
-        for attributes in self._by_outcome.values():
-            self._record(semconv.METRIC_SPANRUN_JOBS, 0, attributes)
-        for attributes in self._by_phase:
-            self._record(semconv.METRIC_SPANRUN_JOB_PHASE_TIME, 0, attributes)
-        self._snapshot()
+        """Export the zero points."""
+        instruments = self._instruments
+        instruments.runners.add(self)
+        for outcome in semconv.SPANRUN_JOB_OUTCOME_VALUES:
+            labels = {**self.attributes, semconv.SPANRUN_JOB_OUTCOME: outcome}
+            self._jobs[outcome, None] = self._begin(semconv.METRIC_SPANRUN_JOBS, labels)
+            self._durations[outcome] = instruments.bind(
+                semconv.METRIC_SPANRUN_JOB_DURATION, labels
+            )
+        for phase in semconv.SPANRUN_JOB_PHASE_VALUES:
+            labels = {**self.attributes, semconv.SPANRUN_JOB_PHASE: phase}
+            self._phases[phase] = self._begin(
+                semconv.METRIC_SPANRUN_JOB_PHASE_TIME, labels
+            )
+        instruments.snapshot()
 
     def close(self) -> None:
-        """Send the last values, and stop reporting what the runner is doing."""
-        self._snapshot()
-        self._runners.discard(self)
+        """Export the last values, and stop reporting what the runner is doing."""
+        self._instruments.snapshot()
+        self._instruments.runners.discard(self)
 
     def job(
         self,
@@ -172,44 +228,48 @@ class RunnerMetrics:
         context: Context | None,
     ) -> None:
         """A job ended; the span in ``context`` becomes its exemplar."""
-        by_outcome = self._by_outcome[outcome]
-        counted = by_outcome
-        if error_type is not None:
-            counted = self._with_error(
-                semconv.METRIC_SPANRUN_JOBS, by_outcome, outcome, error_type
-            )
-        record = self._record
-        record(semconv.METRIC_SPANRUN_JOBS, 1, counted, context)
-        record(
-            semconv.METRIC_SPANRUN_JOB_DURATION, timings.duration, by_outcome, context
-        )
-        for attributes, (_, seconds) in zip(
-            self._by_phase, timings.phases(), strict=True
-        ):
-            if seconds:
-                record(semconv.METRIC_SPANRUN_JOB_PHASE_TIME, seconds, attributes)
+        count = self._jobs.get((outcome, error_type))
+        if count is None:
+            count = self._new_error(outcome, error_type)
+        phases = self._phases
+        with self._lock:
+            count(1, context)
+            self._durations[outcome](timings.duration, context)
+            for phase, seconds in timings.phases():
+                if seconds:
+                    phases[phase](seconds, None)
 
     def retry(self, error_type: str) -> None:
         """An attempt failed and another one follows."""
-        retries = semconv.METRIC_SPANRUN_JOB_RETRIES
-        attributes = self._with_error(retries, self.attributes, "retry", error_type)
-        self._record(retries, 1, attributes)
+        count = self._retries.get(error_type)
+        if count is None:
+            labels = {**self.attributes, semconv.ERROR_TYPE: error_type}
+            count = self._begin(semconv.METRIC_SPANRUN_JOB_RETRIES, labels)
+            self._retries[error_type] = count
+            self._instruments.snapshot()
+        with self._lock:
+            count(1, None)
 
     def batch(self, items: int, seconds: float, context: Context | None) -> None:
         """A batch ended."""
-        self._record(semconv.METRIC_SPANRUN_BATCH_SIZE, items, self.attributes, context)
-        self._record(
-            semconv.METRIC_SPANRUN_BATCH_DURATION, seconds, self.attributes, context
-        )
+        record = self._instruments.record
+        labels = self.attributes
+        record(semconv.METRIC_SPANRUN_BATCH_SIZE, items, labels, context)
+        record(semconv.METRIC_SPANRUN_BATCH_DURATION, seconds, labels, context)
 
-    def _with_error(
-        self, metric: Metric, base: Mapping[str, str], kind: str, error_type: str
-    ) -> dict[str, str]:
-        """The labels of a series that an error begins, started at zero as well."""
-        attributes = self._counted.get((kind, error_type))
-        if attributes is None:
-            attributes = {**base, semconv.ERROR_TYPE: error_type}
-            self._counted[kind, error_type] = attributes
-            self._record(metric, 0, attributes)
-            self._snapshot()
-        return attributes
+    def _new_error(self, outcome: SpanrunJobOutcome, error_type: str | None) -> Add:
+        labels = {
+            **self.attributes,
+            semconv.SPANRUN_JOB_OUTCOME: outcome,
+            semconv.ERROR_TYPE: error_type,
+        }
+        count = self._begin(semconv.METRIC_SPANRUN_JOBS, labels)
+        self._jobs[outcome, error_type] = count
+        self._instruments.snapshot()
+        return count
+
+    def _begin(self, metric: Metric, labels: Mapping[str, Any]) -> Add:
+        add = self._instruments.bind(metric, labels)
+        with self._lock:
+            add(0, None)
+        return add

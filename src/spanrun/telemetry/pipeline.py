@@ -6,16 +6,20 @@ import sys
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from opentelemetry import metrics as otel_metrics
 from opentelemetry import trace as otel_trace
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
+from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricExporter
+from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
 from spanrun import semconv
 from spanrun.settings import Settings
 from spanrun.telemetry.account import Account
+from spanrun.telemetry.aggregate import Aggregator
 from spanrun.telemetry.export import (
     MetricPipe,
     Pipe,
@@ -60,7 +64,11 @@ def build(settings: Settings, account: Account) -> Pipeline:
     readers: list[MetricPipe] = []
     if settings.metrics.exporter != "none":
         exporter = metric_exporter(settings.metrics)
-        readers.append(MetricPipe(exporter, account, settings.metric_interval))
+        aggregator = _aggregator(resource, exporter)
+        interval = settings.metric_interval
+        readers.append(MetricPipe(exporter, account, interval, aggregator))
+    else:
+        aggregator = Aggregator(resource)
     meters = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
     if isinstance(foreign, otel_trace.ProxyTracerProvider):
         otel_trace.set_tracer_provider(tracers)
@@ -70,13 +78,33 @@ def build(settings: Settings, account: Account) -> Pipeline:
         for reader in readers:
             reader.snapshot()
 
-    made = OtelRecorder(tracers, meters, account=account, snapshot=snapshot)
+    made = OtelRecorder(
+        tracers, meters, account=account, snapshot=snapshot, aggregator=aggregator
+    )
     # The metrics come last, as they count what became of the spans.
     return Pipeline(made, (*pipes, *readers), store)
 
 
 class OurTracerProvider(TracerProvider):
     """The SDK's, known as made here."""
+
+
+def _aggregator(resource: Resource, exporter: MetricExporter) -> Aggregator:
+    """As the exporter prefers it, which has read ``OTEL_EXPORTER_OTLP_METRICS_*``."""
+    preferred = cast("Any", exporter)
+    delta = AggregationTemporality.DELTA
+    kinds = {"counter": Counter, "histogram": Histogram}
+    temporality: dict[Any, Any] = preferred._preferred_temporality or {}  # noqa: SLF001
+    aggregation: dict[Any, Any] = preferred._preferred_aggregation or {}  # noqa: SLF001
+    return Aggregator(
+        resource,
+        delta=frozenset(
+            name for name, kind in kinds.items() if temporality.get(kind) is delta
+        ),
+        exponential=isinstance(
+            aggregation.get(Histogram), ExponentialBucketHistogramAggregation
+        ),
+    )
 
 
 def _resource(service_name: str) -> Resource:

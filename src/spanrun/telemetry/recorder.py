@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider
@@ -14,8 +14,17 @@ from spanrun.clock import Clock, SystemClock
 from spanrun.outcome import Outcome
 from spanrun.semconv import Metric
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.metrics import ErrorTypes, Gauges, Instruments, RunnerMetrics
+from spanrun.telemetry.metrics import (
+    ErrorTypes,
+    Gauges,
+    Instruments,
+    NativeInstruments,
+    RunnerMetrics,
+)
 from spanrun.telemetry.observe import Observer, RunInfo
+
+if TYPE_CHECKING:  # it needs the SDK, which only `configure` loads
+    from spanrun.telemetry.aggregate import Aggregator
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +78,7 @@ class OtelRecorder:
         account: Counts what becomes of the telemetry.
         snapshot: Collects and queues the metrics as they are now. Where the
             application owns the pipeline, it decides that, and this does nothing.
+        aggregator: Aggregates our own metrics in place; else the SDK does.
     """
 
     def __init__(
@@ -79,14 +89,19 @@ class OtelRecorder:
         clock: Clock | None = None,
         account: Account | None = None,
         snapshot: Callable[[], None] = lambda: None,
+        aggregator: Aggregator | None = None,
     ) -> None:
         from spanrun import __version__  # noqa: PLC0415 -- the package imports this
 
         self.clock: Clock = clock or SystemClock()
         self.errors = ErrorTypes()
         self._tracer: Final = tracers.get_tracer(SCOPE, __version__)
-        self._instruments: Final = Instruments(
-            meters.get_meter(SCOPE, __version__), account or Account(), snapshot
+        meter = meters.get_meter(SCOPE, __version__)
+        account = account or Account()
+        self._instruments: Final = (
+            Instruments(meter, account, snapshot)
+            if aggregator is None
+            else NativeInstruments(meter, account, snapshot, aggregator)
         )
         self.record = self._instruments.record
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import inspect
 import os
 import socket
 import stat
@@ -14,17 +13,15 @@ import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Final, Protocol
 
 from spanrun.runner.core import Core, cores
 from spanrun.telemetry import setup
+from spanrun.testing._listener import Listener, running_loop
 from spanrun.testing.clock import where
 from spanrun.testing.watch import Watch
 
-_HOUSE: Final = str(Path(__file__).parents[1])
-_ASYNCIO: Final = str(Path(asyncio.__file__).parent)
 _IGNORED: Final = ("decimal_context",)
 """Context variables that Python sets by itself when they are first read."""
 
@@ -67,11 +64,11 @@ class no_leaks:  # noqa: N801 -- used like a function: `with no_leaks():`
 
     def __init__(self) -> None:
         self._before: _Alive | None = None
-        self._listener: _Listener | None = None
+        self._listener: Listener | None = None
         self._watch: AbstractContextManager[Any] = nullcontext()
 
     def __enter__(self) -> None:
-        self._listener = _Listener()
+        self._listener = Listener()
         self._before = _Alive.now()
         recorder = setup.recorder()
         if recorder is not None:
@@ -123,7 +120,7 @@ class _Alive:
 
     @classmethod
     def now(cls) -> _Alive:
-        loop = _loop()
+        loop = running_loop()
         return cls(
             frozenset(asyncio.all_tasks(loop) if loop else ()),
             frozenset(thread for thread in threading.enumerate() if _ours(thread)),
@@ -137,11 +134,11 @@ class _Alive:
             dict(contextvars.copy_context()),
         )
 
-    def left(self, after: _Alive, listener: _Listener) -> Iterator[str]:
+    def left(self, after: _Alive, listener: Listener) -> Iterator[str]:
         """A line for each thing that is in ``after`` and was not here."""
         yield from listener.unseen
         for task in after.tasks - self.tasks:
-            yield f"task {where(task)}{listener.of(task)}"
+            yield f"task {where(task)}{listener.birth(task)}"
         for thread in after.threads - self.threads:
             yield f"thread {thread.name!r}{_running(thread)}"
         for number, inode in after.sockets - self.sockets:
@@ -167,89 +164,8 @@ class _Alive:
                 yield f"context variable {variable.name!r}: {now!r}, was {was!r}"
 
 
-class _Listener:
-    """Notes where each task of the running loop was made, and what it complains of."""
-
-    def __init__(self) -> None:
-        self.unseen: Final[list[str]] = []
-        self._places: Final = weakref.WeakKeyDictionary[Any, str]()
-        self._loop: Final = loop = _loop()
-        self._factory: Any = None
-        self._handler: Any = None
-        if loop is not None:
-            self._factory = loop.get_task_factory()
-            self._handler = loop.get_exception_handler()
-            loop.set_task_factory(self._make)
-            loop.set_exception_handler(self._hear)
-
-    def of(self, task: asyncio.Task[Any]) -> str:
-        """Where ``task`` was made, as the end of a sentence."""
-        place = self._places.get(task)
-        return f", made at {place}" if place else ""
-
-    def stop(self) -> None:
-        loop = self._loop
-        if loop is None:
-            return
-        if loop.get_task_factory() == self._make:
-            loop.set_task_factory(self._factory)
-        if loop.get_exception_handler() == self._hear:
-            loop.set_exception_handler(self._handler)
-
-    def _hear(
-        self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]
-    ) -> None:
-        error = context.get("exception")
-        self.unseen.append(f"{context['message']}: {error!r}")
-        if self._handler is None:
-            loop.default_exception_handler(context)
-        else:
-            self._handler(loop, context)
-
-    def _make(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        coroutine: Any,
-        **options: Any,
-    ) -> asyncio.Task[Any]:
-        if self._factory is None:
-            task = asyncio.Task(coroutine, loop=loop, **options)
-        else:
-            task = self._factory(loop, coroutine, **options)
-        self._places[task] = _place()
-        return task
-
-
-def _loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
-def _place() -> str:
-    """The nearest line that is neither asyncio's nor spanrun's.
-
-    Where the event loop called spanrun itself, it is the nearest of spanrun's.
-    """
-    frame = inspect.currentframe()
-    nearest = ""
-    while frame is not None:
-        name = frame.f_code.co_filename
-        if name.startswith(_ASYNCIO):
-            if frame.f_code.co_name == "_run":
-                break
-        elif name != __file__:
-            place = f"{name}:{frame.f_lineno}"
-            if not name.startswith(_HOUSE):
-                return place
-            nearest = nearest or place
-        frame = frame.f_back
-    return nearest
-
-
 def _ours(thread: threading.Thread) -> bool:
-    return not (_loop() and thread.name.startswith("asyncio_"))
+    return not (running_loop() and thread.name.startswith("asyncio_"))
 
 
 def _running(thread: threading.Thread) -> str:

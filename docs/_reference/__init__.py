@@ -1,0 +1,1 @@
+"""The parts of `docs/_generate.py`: one page a file."""

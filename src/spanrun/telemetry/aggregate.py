@@ -1,0 +1,375 @@
+"""Metrics aggregated in place: one cell a series, one lock for all of them.
+
+The SDK's instruments take 6 to 7 µs for a measurement; a cell takes 0.2. What
+the cells hold leaves as the SDK's own data points, by its exporters, with its
+temporality and cardinality limit.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol, TypeAlias
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.metrics import Exemplar
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    ExponentialHistogram,
+    ExponentialHistogramDataPoint,
+    Histogram,
+    HistogramDataPoint,
+    MetricsData,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
+    Sum,
+)
+from opentelemetry.sdk.metrics.export import Metric as SdkMetric
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import get_current_span
+
+from spanrun import __version__
+from spanrun.semconv import Metric
+
+_log = logging.getLogger(__name__)
+
+CARDINALITY_LIMIT: Final = 2_000
+_OVERFLOW: Final = {"otel.metric.overflow": True}
+_MAX_SCALE: Final = 20
+_MAX_BUCKETS: Final = 160
+
+Labels: TypeAlias = Mapping[str, Any]
+
+
+class Cell(Protocol):
+    """The state of one series. To be used with the aggregator's lock held."""
+
+    labels: Labels
+
+    def add(self, value: float, context: Context | None) -> None:
+        """Take a measurement, made in the span of ``context``."""
+        ...
+
+    def point(self, started: int, now: int) -> Any:
+        """What the cell holds, as a data point of the SDK."""
+        ...
+
+    def reset(self) -> None:
+        """Begin again from zero, as delta temporality wants it."""
+        ...
+
+
+class SumCell:
+    """A counter's, or an up-down-counter's, running total."""
+
+    __slots__ = ("labels", "value")
+
+    def __init__(self, labels: Labels) -> None:
+        self.labels: Labels = labels
+        self.value: float = 0
+
+    def add(self, value: float, context: Context | None) -> None:  # noqa: ARG002
+        """Take a measurement."""
+        self.value += value
+
+    def point(self, started: int, now: int) -> NumberDataPoint:
+        """The total so far."""
+        return NumberDataPoint(self.labels, started, now, self.value)
+
+    def reset(self) -> None:
+        """Begin again from zero."""
+        self.value = 0
+
+
+class _Exemplars:
+    """The newest measurement with a sampled span, for each bucket."""
+
+    __slots__ = ("_kept",)
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[float, Context, int]] = {}
+
+    def offer(self, bucket: int, value: float, context: Context) -> None:
+        self._kept[bucket] = value, context, time.time_ns()
+
+    def collect(self) -> list[Exemplar]:
+        exemplars: list[Exemplar] = []
+        for value, context, when in self._kept.values():
+            span = get_current_span(context).get_span_context()
+            if span.is_valid and span.trace_flags.sampled:
+                exemplars.append(Exemplar({}, value, when, span.span_id, span.trace_id))
+        self._kept.clear()
+        return exemplars
+
+
+class HistogramCell:
+    """Counts in buckets with explicit bounds."""
+
+    __slots__ = (
+        "_bounds",
+        "_counts",
+        "_exemplars",
+        "_greatest",
+        "_least",
+        "_sum",
+        "labels",
+    )
+    _counts: list[int]
+    _sum: float
+    _least: float
+    _greatest: float
+
+    def __init__(self, labels: Labels, bounds: Sequence[float]) -> None:
+        self.labels: Labels = labels
+        self._bounds = tuple(bounds)
+        self._exemplars = _Exemplars()
+        self.reset()
+
+    def add(self, value: float, context: Context | None) -> None:
+        """Take a measurement; bounds are inclusive upwards, as OTLP's are."""
+        bucket = bisect_left(self._bounds, value)
+        self._counts[bucket] += 1
+        self._sum += value
+        self._least = min(self._least, value)
+        self._greatest = max(self._greatest, value)
+        if context is not None:
+            self._exemplars.offer(bucket, value, context)
+
+    def point(self, started: int, now: int) -> HistogramDataPoint:
+        """The buckets so far. Also of an empty cell: that is a zero point."""
+        count = sum(self._counts)
+        return HistogramDataPoint(
+            self.labels,
+            started,
+            now,
+            count,
+            self._sum,
+            tuple(self._counts),
+            self._bounds,
+            self._least if count else 0.0,
+            self._greatest if count else 0.0,
+            self._exemplars.collect(),
+        )
+
+    def reset(self) -> None:
+        """Begin again from zero."""
+        self._counts = [0] * (len(self._bounds) + 1)
+        self._sum = 0.0
+        self._least = math.inf
+        self._greatest = -math.inf
+
+
+class ExponentialCell:
+    """Counts in buckets whose bounds are powers of ``2 ** 2 ** -scale``.
+
+    The scale shrinks when the values don't fit into 160 buckets (OpenTelemetry
+    specification, Metrics data model, ExponentialHistogram). Only for values
+    that aren't negative, which durations and sizes are not.
+    """
+
+    __slots__ = (
+        "_counts",
+        "_exemplars",
+        "_greatest",
+        "_least",
+        "_scale",
+        "_sum",
+        "_zeros",
+        "labels",
+    )
+    _counts: dict[int, int]
+    _scale: int
+    _zeros: int
+    _sum: float
+    _least: float
+    _greatest: float
+
+    def __init__(self, labels: Labels) -> None:
+        self.labels: Labels = labels
+        self._exemplars = _Exemplars()
+        self.reset()
+
+    def add(self, value: float, context: Context | None) -> None:
+        """Take a measurement."""
+        self._sum += value
+        self._least = min(self._least, value)
+        self._greatest = max(self._greatest, value)
+        if value <= 0:
+            self._zeros += 1
+            return
+        bucket = math.ceil(math.log2(value) * 2.0**self._scale) - 1
+        counts = self._counts
+        counts[bucket] = counts.get(bucket, 0) + 1
+        while max(counts) - min(counts) >= _MAX_BUCKETS:
+            self._scale -= 1
+            shrunk: dict[int, int] = {}
+            for index, count in counts.items():
+                shrunk[index >> 1] = shrunk.get(index >> 1, 0) + count
+            counts = self._counts = shrunk
+        if context is not None:
+            bucket = math.ceil(math.log2(value) * 2.0**self._scale) - 1
+            self._exemplars.offer(bucket, value, context)
+
+    def point(self, started: int, now: int) -> ExponentialHistogramDataPoint:
+        """The buckets so far."""
+        from opentelemetry.sdk.metrics.export import Buckets  # noqa: PLC0415
+
+        counts = self._counts
+        first = min(counts) if counts else 0
+        last = max(counts) if counts else -1
+        count = sum(counts.values()) + self._zeros
+        return ExponentialHistogramDataPoint(
+            self.labels,
+            started,
+            now,
+            count,
+            self._sum,
+            self._scale,
+            self._zeros,
+            Buckets(first, [counts.get(i, 0) for i in range(first, last + 1)]),
+            Buckets(0, []),
+            0,
+            self._least if count else 0.0,
+            self._greatest if count else 0.0,
+            self._exemplars.collect(),
+        )
+
+    def reset(self) -> None:
+        """Begin again from zero."""
+        self._counts = {}
+        self._scale = _MAX_SCALE
+        self._zeros = 0
+        self._sum = 0.0
+        self._least = math.inf
+        self._greatest = -math.inf
+
+
+class Series:
+    """All series of one metric."""
+
+    def __init__(
+        self, metric: Metric, temporality: AggregationTemporality, *, exponential: bool
+    ) -> None:
+        self.metric: Final = metric
+        self._temporality: Final = temporality
+        self._exponential: Final = exponential
+        self._cells: Final[dict[tuple[tuple[str, Any], ...], Cell]] = {}
+        self._started = time.time_ns()
+
+    def cell(self, labels: Labels) -> Cell:
+        """The cell of ``labels``; beyond 2,000 of them, the one that takes the rest."""
+        key = tuple(sorted(labels.items()))
+        cell = self._cells.get(key)
+        if cell is None:
+            if len(self._cells) >= CARDINALITY_LIMIT - 1:
+                labels, key = _OVERFLOW, tuple(_OVERFLOW.items())
+                if key in self._cells:
+                    return self._cells[key]
+                _log.warning(
+                    "%s has %d series: more go into one with otel.metric.overflow",
+                    self.metric.name,
+                    CARDINALITY_LIMIT,
+                )
+            cell = self._cells[key] = self._make(dict(labels))
+        return cell
+
+    def collect(self, now: int) -> SdkMetric:
+        """What the cells hold, as a metric of the SDK."""
+        points = [cell.point(self._started, now) for cell in self._cells.values()]
+        if self._temporality is AggregationTemporality.DELTA:
+            self._started = now
+            for cell in self._cells.values():
+                cell.reset()
+        metric = self.metric
+        data: Any
+        if metric.instrument != "histogram":
+            data = Sum(points, self._temporality, metric.instrument == "counter")
+        elif self._exponential:
+            data = ExponentialHistogram(points, self._temporality)
+        else:
+            data = Histogram(points, self._temporality)
+        return SdkMetric(metric.name, metric.description, metric.unit, data)
+
+    def _make(self, labels: Labels) -> Cell:
+        if self.metric.instrument != "histogram":
+            return SumCell(labels)
+        if self._exponential:
+            return ExponentialCell(labels)
+        return HistogramCell(labels, self.metric.boundaries)
+
+
+class Aggregator:
+    """All series, under one lock: a snapshot of them is consistent.
+
+    Args:
+        resource: Of whom the metrics are.
+        delta: The instruments (``"counter"``, ``"histogram"``) whose points
+            count from the last collection; the others count from the start.
+        exponential: Histograms have exponential buckets.
+    """
+
+    def __init__(
+        self,
+        resource: Resource,
+        *,
+        delta: frozenset[str] = frozenset(),
+        exponential: bool = False,
+    ) -> None:
+        self.lock: Final = threading.Lock()
+        self._resource: Final = resource
+        self._delta: Final = delta
+        self._exponential: Final = exponential
+        self._series: Final[dict[str, Series]] = {}
+
+    def cell(self, metric: Metric, labels: Labels) -> Cell:
+        """The cell of a metric's series. Add to it with `lock` held."""
+        with self.lock:
+            return self._of(metric).cell(labels)
+
+    def record(
+        self,
+        metric: Metric,
+        value: float,
+        labels: Labels,
+        context: Context | None = None,
+    ) -> None:
+        """Add ``value`` to the series of ``labels``."""
+        with self.lock:
+            self._of(metric).cell(labels).add(value, context)
+
+    def collect(self) -> list[SdkMetric]:
+        """Everything, at one moment."""
+        with self.lock:
+            now = time.time_ns()
+            return [series.collect(now) for series in self._series.values()]
+
+    def add_to(self, data: MetricsData | None) -> MetricsData | None:
+        """``data`` of the SDK with our own metrics beside it; None if there is none."""
+        metrics = self.collect()
+        if not metrics:
+            return data
+        ours = ResourceMetrics(
+            self._resource,
+            [ScopeMetrics(InstrumentationScope("spanrun", __version__), metrics, "")],
+            "",
+        )
+        return MetricsData([*(data.resource_metrics if data else ()), ours])
+
+    def _of(self, metric: Metric) -> Series:
+        series = self._series.get(metric.name)
+        if series is None:
+            delta = metric.instrument in self._delta
+            temporality = (
+                AggregationTemporality.DELTA
+                if delta
+                else AggregationTemporality.CUMULATIVE
+            )
+            series = Series(metric, temporality, exponential=self._exponential)
+            self._series[metric.name] = series
+        return series

@@ -1,0 +1,238 @@
+import asyncio
+import itertools
+
+import pytest
+
+import spanrun as sr
+from spanrun.errors import ConfigurationError, Rejected
+from spanrun.runner.batches import batches
+
+pytestmark = pytest.mark.usefixtures("fake_clock", "no_leaks")
+
+
+class Service:
+    """Doubles numbers, in batches; poisoned ones fail the whole batch."""
+
+    def __init__(self, *poison, error=ValueError):
+        self.poison = set(poison)
+        self.error = error
+        self.batches = []
+
+    async def __call__(self, batch):
+        self.batches.append(batch)
+        await asyncio.sleep(1)
+        if found := self.poison.intersection(batch):
+            raise self.error(f"poisoned by {min(found)}")
+        return [number * 2 for number in batch]
+
+
+async def numbers(until, pace=0.0):
+    for number in range(until):
+        await asyncio.sleep(pace)
+        yield number
+
+
+def test_groups_have_the_size_and_the_last_may_be_shorter():
+    assert list(batches(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert list(batches([], 3)) == []
+    assert list(batches("ab", 1)) == [["a"], ["b"]]
+
+
+def test_an_infinite_source_is_pulled_one_group_at_a_time():
+    source = itertools.count()
+    group = next(batches(source, 3))
+    assert group == [0, 1, 2]
+    assert next(source) == 3
+
+
+async def test_async_groups_are_the_same():
+    got = [group async for group in batches(numbers(7), 3)]
+    assert got == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+async def test_max_wait_gives_out_what_there_is(fake_clock):
+    groups = batches(numbers(6, pace=2), 4, max_wait=5)
+    got = [(group, fake_clock.now()) async for group in groups]
+    assert got == [([0, 1, 2], 7), ([3, 4, 5], 12)]
+
+
+async def test_max_wait_counts_from_the_first_item_of_a_group(fake_clock):
+    groups = batches(numbers(2, pace=100), 4, max_wait=5)
+    got = [(group, fake_clock.now()) async for group in groups]
+    assert got == [([0], 105), ([1], 200)]
+
+
+@pytest.mark.parametrize(("size", "max_wait"), [(0, None), (-1, None), (2, 0), (2, -1)])
+async def test_nonsense_is_refused(make_runner, size, max_wait):
+    with pytest.raises(ConfigurationError, match="batches"):
+        batches([1], size, max_wait)
+    async with make_runner() as runner:
+        with pytest.raises(ConfigurationError, match="batches"):
+            await runner.map_batches(Service(), [1], size=size, max_wait=max_wait)
+
+
+@pytest.mark.parametrize("errors", ["ignore", None])
+async def test_nonsense_for_errors_is_refused(make_runner, errors):
+    async with make_runner() as runner:
+        with pytest.raises(ConfigurationError, match="errors="):
+            await runner.map_batches(Service(), [1], size=2, errors=errors)
+
+
+@pytest.mark.parametrize("size", [1, 3, 10, 99])
+async def test_each_item_has_its_result_in_order(make_runner, size):
+    service = Service()
+    async with make_runner(limit=2) as runner:
+        got = await runner.map_batches(service, range(10), size=size)
+    assert got == [2 * number for number in range(10)]
+    assert sum(map(len, service.batches)) == 10
+
+
+async def test_no_items_make_no_batch(make_runner):
+    service = Service()
+    async with make_runner() as runner:
+        assert await runner.map_batches(service, [], size=3) == []
+        assert await runner.map_batches(service, numbers(0), size=3) == []
+    assert service.batches == []
+
+
+async def test_a_slow_source_makes_smaller_batches(make_runner):
+    service = Service()
+    async with make_runner() as runner:
+        got = await runner.map_batches(service, numbers(6, 2), size=4, max_wait=5)
+    assert got == [0, 2, 4, 6, 8, 10]
+    assert service.batches == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize("poison", [0, 3, 7])
+async def test_a_poisoned_item_costs_only_itself(make_runner, poison):
+    service = Service(poison)
+    async with make_runner() as runner:
+        got = await runner.map_batches(service, range(8), size=8, errors="collect")
+    assert [o.index for o in got] == list(range(8))
+    failed = [o.index for o in got if isinstance(o, sr.Err)]
+    assert failed == [poison]
+    assert [o.value for o in got if isinstance(o, sr.Ok)] == [
+        2 * number for number in range(8) if number != poison
+    ]
+    assert len(service.batches) == 7  # 8, 4 4, 2 2, 1 1
+
+
+async def test_every_item_poisoned_fails_each_by_itself(make_runner):
+    service = Service(*range(4))
+    async with make_runner() as runner:
+        got = await runner.map_batches(service, range(4), size=4, errors="collect")
+    assert [str(o.error) for o in got] == [f"poisoned by {n}" for n in range(4)]
+
+
+async def test_with_raise_the_poisoned_items_own_error_comes_out(make_runner):
+    service = Service(5)
+    async with make_runner() as runner:
+        with pytest.raises(ValueError, match="poisoned by 5"):
+            await runner.map_batches(service, range(8), size=8)
+
+
+async def test_with_raise_the_first_error_is_not_held_back_by_slow_batches(
+    make_runner, fake_clock
+):
+    async def job(batch):
+        if 0 in batch:
+            await asyncio.sleep(1_000)
+        raise LookupError
+
+    async with make_runner() as runner:
+        with pytest.raises(LookupError):
+            await runner.map_batches(job, range(4), size=1)
+    assert fake_clock.now() < 1_000
+
+
+@pytest.mark.parametrize("error", [ConnectionError, TimeoutError, Rejected])
+async def test_an_error_that_says_nothing_of_the_items_is_not_halved(
+    make_runner, error
+):
+    service = Service(1, error=error)
+    retry = sr.Retry(on=ConnectionError, attempts=2, base=0, cap=0)
+    async with make_runner(retry=retry) as runner:
+        got = await runner.map_batches(service, range(4), size=4, errors="collect")
+    assert all(isinstance(o, sr.Err) for o in got)
+    assert len(service.batches) == (2 if error is ConnectionError else 1)
+
+
+async def test_a_batch_that_runs_out_of_time_is_not_halved(make_runner):
+    calls = []
+
+    async def slow(batch):
+        calls.append(batch)
+        await asyncio.sleep(50)
+
+    async with make_runner(timeout=sr.Timeout(total=5)) as runner:
+        got = await runner.map_batches(slow, range(4), size=4, errors="collect")
+    assert [o.outcome for o in got] == ["timed_out"] * 4
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [([1, 2, 3], "3"), ([], "0"), (None, "NoneType"), (5, "int")],
+)
+async def test_a_wrong_count_is_an_error_that_says_so(make_runner, answer, found):
+    async with make_runner() as runner:
+        with pytest.raises(ValueError, match=rf"gave {found} for"):
+            await runner.map_batches(
+                lambda _: asyncio.sleep(0, answer), range(4), size=2
+            )
+
+
+async def test_an_error_of_the_source_comes_out(make_runner):
+    def source():
+        yield from range(5)
+        raise LookupError("the source's own")
+
+    async with make_runner() as runner:
+        with pytest.raises(LookupError, match="the source's own"):
+            await runner.map_batches(Service(), source(), size=2)
+
+
+async def test_outcomes_stream_as_the_batches_end(make_runner):
+    async with (
+        make_runner(limit=2) as runner,
+        runner.stream_batches(Service(), itertools.count(), size=3) as outcomes,
+    ):
+        got = [(await anext(outcomes)).value for _ in range(10)]
+    assert got == [2 * number for number in range(10)]
+
+
+async def test_memory_is_bounded_in_items_whatever_the_size(make_runner):
+    pulled = 0
+
+    def source():
+        nonlocal pulled
+        while True:
+            pulled += 1
+            yield pulled
+
+    async with (
+        make_runner(limit=2) as runner,
+        runner.stream_batches(Service(), source(), size=10) as outcomes,
+    ):
+        for taken in range(1, 50):
+            await anext(outcomes)
+            await asyncio.sleep(9)
+            assert pulled <= taken + 2 * 2 * 10 + 10
+
+
+async def test_an_async_source_is_closed_after_an_early_break(make_runner):
+    closed = []
+
+    async def source():
+        try:
+            for number in itertools.count():
+                yield number
+                await asyncio.sleep(1)
+        finally:
+            closed.append(True)
+
+    async with make_runner() as runner:
+        stream = runner.stream_batches(Service(), source(), size=2, max_wait=5)
+        async with stream as outcomes:
+            await anext(outcomes)
+        assert closed
