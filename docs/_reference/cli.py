@@ -6,8 +6,7 @@ from typing import Any, Final
 from typer.main import get_command
 
 from spanrun.cli.app import app
-from spanrun.cli.session import Exit
-from spanrun.runner.signals import SIGTERM_STATUS
+from spanrun.cli.exits import Exit
 
 _HEAD: Final = """\
 # Command line
@@ -20,19 +19,6 @@ Progress is drawn as bars on a terminal and written as lines elsewhere.
 Every command also obeys the [settings](settings.md).
 """
 
-_CODES: Final = {
-    Exit.OK: "all that was asked for is done",
-    Exit.SOME_FAILED: "a document failed, or a path that was named doesn't exist; "
-    "everything else is done",
-    Exit.USAGE: "an unknown command or option, or a missing argument",
-    Exit.INPUT: "there is nothing to work on: no readable document, nothing ingested",
-    Exit.UNREACHABLE: "the embedding endpoint couldn't be reached, or refused",
-    Exit.DISK: "the document store can't be read or written",
-    Exit.CONFIGURATION: "a setting has a value that can't work",
-    Exit.INTERRUPTED: "Ctrl-C; what was stored is whole",
-}
-_TERMINATED: Final = "SIGTERM: no more jobs were admitted, those that ran had 10 s"
-
 
 def render() -> str:
     """The page."""
@@ -41,10 +27,8 @@ def render() -> str:
     for name, command in group.commands.items():
         parts += [f"## `spanrun {name}`\n", *_command(name, command)]
     parts += ["## Exit codes\n", "| code | meaning |\n|---|---|"]
-    # By name: a member without a meaning must not be left out.
-    parts += [f"| {code.value} | {_CODES[code]} |" for code in Exit]
-    parts.append(f"| {SIGTERM_STATUS} | {_TERMINATED} |\n")
-    return "\n".join(parts)
+    parts += [f"| {code.value} | {code.meaning} |" for code in Exit]
+    return "\n".join([*parts, ""])
 
 
 def _command(name: str, command: Any) -> Iterator[str]:

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from docs import _generate
 from docs._reference import errors as errors_page
-from tests.docs.pages import DOCS, ROOT
+from tests.docs.pages import DOCS, ROOT, all_pages
 from typer.main import get_command
 
 import spanrun
 from spanrun import semconv, settings
 from spanrun.cli.app import app
-from spanrun.cli.session import Exit
+from spanrun.cli.exits import Exit
 
 REFERENCE = DOCS / "reference"
 SOURCE = ROOT / "src"
@@ -69,7 +69,7 @@ def test_command(command: str, shown: str) -> None:
 
 @pytest.mark.parametrize("code", [*Exit])
 def test_exit_code(code: Exit) -> None:
-    assert f"\n| {code.value} | " in text("cli.md")
+    assert f"\n| {code.value} | {code.meaning} |\n" in text("cli.md")
 
 
 METRICS = sorted(
@@ -80,6 +80,34 @@ METRICS = sorted(
 @pytest.mark.parametrize("metric", METRICS)
 def test_metric(metric: str) -> None:
     assert f"| `{metric}` | " in text("telemetry.md")
+
+
+_SERIES = re.compile(r"\b(?:spanrun|http|gen_ai|db)_\w+")
+
+
+def unknown_series(promql: str) -> set[str]:
+    """Metrics and labels of a query that nothing emits."""
+    page = text("telemetry.md")
+    rows = re.findall(r"^\| `.+` \| \w+ \| `.+` \| `(\w+)` \|", page, re.MULTILINE)
+    parts = ("", "_bucket", "_sum", "_count")
+    known = {metric + part for metric in rows for part in parts}
+    attributes = page.partition("\n## All attributes\n")[2]
+    known |= {name.replace(".", "_") for name in re.findall(r"`(\S+)`", attributes)}
+    return set(_SERIES.findall(promql)) - known
+
+
+def test_queries_ask_for_what_there_is() -> None:
+    queries = [block.code for page in all_pages() for block in page.of("promql")]
+    assert queries
+    for query in queries:
+        assert not unknown_series(query), query
+
+
+def test_a_wrong_query_is_found() -> None:
+    assert unknown_series('rate(spanrun_jobs{spanrun_runner="a"}[5m])') == {
+        "spanrun_jobs",
+        "spanrun_runner",
+    }
 
 
 class Asked(Mapping[str, str]):

@@ -63,8 +63,7 @@ def check_command(words: list[str]) -> None:
         name, command, rest = group.resolve_command(context, rest)
         command.make_context(name, rest, parent=context)
     except Exception as error:
-        shown = getattr(error, "format_message", lambda: repr(error))()
-        raise AssertionError(f"spanrun {shlex.join(words)}: {shown}") from error
+        raise AssertionError(f"spanrun {shlex.join(words)}: {error!r}") from error
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,9 @@ def test_subprocesses_work_in_main():
         return await process.wait()
 
     assert sr.run(main()) == 7
+    for thread in threading.enumerate():
+        if thread.name.startswith("asyncio-waitpid"):  # asyncio's own: lives a bit on
+            thread.join(5)
 
 
 @everywhere

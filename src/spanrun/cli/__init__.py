@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-import io
 import sys
+import traceback
+
+from spanrun.cli import console
+from spanrun.cli.exits import Exit, fail
 
 
 def main() -> None:
     """Run the command line; the console script ``spanrun``."""
+    console.prepare()
+    try:
+        _run()
+    except KeyboardInterrupt:  # before any command has begun
+        sys.exit(Exit.INTERRUPTED)
+    except Exception:  # noqa: BLE001 -- what nobody foresaw is shown whole
+        traceback.print_exc()
+        sys.exit(Exit.FAULT)
+    finally:
+        console.release()
+
+
+def _run() -> None:
     try:
         from spanrun.cli.app import app  # noqa: PLC0415 -- needs the `cli` extra
     except ModuleNotFoundError as error:
-        sys.exit(
-            f"the command line needs {error.name}, which isn't installed\n"
-            "  pip install 'spanrun[cli,ingest]'"
+        if (error.name or "spanrun").startswith("spanrun"):
+            raise
+        fail(
+            Exit.CONFIGURATION,
+            f"the command line needs {error.name}, which isn't installed",
+            "pip install 'spanrun[cli,ingest]'",
         )
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that isn't UTF-8
     app()

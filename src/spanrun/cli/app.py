@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from spanrun import __version__
 from spanrun.cli.demo import demo
+from spanrun.cli.exits import explained
 from spanrun.cli.ingest import ingest
 from spanrun.cli.search import search
 
+
+class Commands(TyperGroup):
+    """Every command's errors become two lines and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with explained():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
     name="spanrun",
+    cls=Commands,
     help="Run async work where you can see every job.",
     no_args_is_help=True,
     add_completion=False,

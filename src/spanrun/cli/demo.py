@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
-import typer
-
-from spanrun.cli import session, summary
+from spanrun.cli import console, session, summary
+from spanrun.cli.exits import Exit
 from spanrun.cli.ingest import open_store, pipeline
 from spanrun.cli.search import find, show
-from spanrun.cli.session import Exit
 from spanrun.clients.embeddings import Embeddings
 from spanrun.ingest.documents import topics
 from spanrun.ingest.pipeline import Report
@@ -20,7 +20,7 @@ from spanrun.stores.base import Hit
 from spanrun.telemetry.observe import Observer
 from spanrun.testing.embedding_server import EmbeddingServer
 
-QUERIES = (
+QUERIES: Final = (
     "how do I catch an exception and clean up",
     "what makes an object awaitable",
     "order of evaluation of operands",
@@ -38,20 +38,19 @@ def demo(
     The embeddings come over HTTP from a server on loopback that the demo starts
     itself. It is slow, limits the rate and fails now and then, as real ones do.
     """
-    with session.telemetry(session.folder(store)) as telemetry:
-        watching = session.observers(progress=not no_progress)
-        with (
-            EmbeddingServer(rate_limited=0.06, unavailable=0.04) as server,
-            tempfile.TemporaryDirectory(prefix="spanrun-demo-") as folder,
-        ):
-            report, hits = run(_demo(server, Path(folder), watching))
-        told = summary.tell(telemetry, report, (), as_json=as_json, hits=hits)
-        if not as_json:
-            for query, found in hits.items():
-                typer.echo(f"\n? {query}\n{show(found)}")
-            typer.echo("")
-        typer.echo(told)
-        raise typer.Exit(Exit.SOME_FAILED if report.failures else Exit.OK)
+    watching = session.observers(progress=not no_progress)
+    with (
+        session.telemetry(session.folder(store)) as telemetry,
+        EmbeddingServer(rate_limited=0.06, unavailable=0.04) as server,
+        tempfile.TemporaryDirectory(prefix="spanrun-demo-") as folder,
+    ):
+        report, hits = run(_demo(server, Path(folder), watching))
+    if not as_json:
+        for query, found in hits.items():
+            console.give(f"\n? {query}\n{show(found)}")
+        console.give("")
+    console.give(summary.tell(telemetry, report, (), as_json=as_json, hits=hits))
+    sys.exit(Exit.SOME_FAILED if report.failures else Exit.OK)
 
 
 async def _demo(
@@ -61,8 +60,7 @@ async def _demo(
         f"{server.url}/v1", model=server.model, batch=16, observers=watching
     ) as embeddings:
         async with await open_store(embeddings, folder) as store:
-            report = await pipeline(embeddings, store).arun(
-                topics(), observers=watching
-            )
+            stages = pipeline(embeddings, store)
+            report = await stages.arun(topics(), observers=watching)
             found = await find(embeddings, store, QUERIES, k=2)
     return report, dict(zip(QUERIES, found, strict=True))

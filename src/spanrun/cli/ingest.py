@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, NoReturn
 
-import httpx
 import typer
 
-from spanrun.cli import session, summary
-from spanrun.cli.session import Exit
+from spanrun.cli import console, session, summary
+from spanrun.cli.exits import AGAIN, Exit, explain, fail
 from spanrun.clients.embeddings import Embeddings
-from spanrun.errors import ConfigurationError
 from spanrun.ingest.documents import Document, Skipped, read_documents
 from spanrun.ingest.embedder import Embedder, LocalEmbedder
 from spanrun.ingest.pipeline import Pipeline, Report
 from spanrun.ingest.stages import Embed, Split, Store, Summary, Title, parallel
+from spanrun.policies.timeout import Timeout
 from spanrun.runner.bridge import run
-from spanrun.stores.sqlite import SqliteStore
+from spanrun.stores.sqlite import SqliteStore, stored_as
 from spanrun.telemetry.observe import Observer
 
-_SHOWN = 20
+_SHOWN: Final = 20
+_LOST: Final = ("binary", "encoding", "missing", "too_large", "unreadable")
+"""Kinds of `Skipped` that somebody will miss; the others are no texts."""
 
 
 def ingest(
@@ -30,59 +32,62 @@ def ingest(
     store: session.StoreFolder = None,
     embeddings_url: session.EmbeddingsUrl = None,
     model: session.Model = None,
+    timeout: session.Patience = session.TIMEOUT,
     *,
     as_json: session.AsJson = False,
     no_progress: session.NoProgress = False,
 ) -> None:
     """Split, describe, embed and store text files (txt, md, rst, html).
 
-    Unchanged files are not touched again. The same query model is used by
-    `spanrun search`.
+    Unchanged files are not touched again. What can't be read is named with the
+    reason, and costs itself alone. `spanrun search` needs the same model.
     """
     kept = session.folder(store)
+    watching = session.observers(progress=not no_progress)
+    embedder = choose_embedder(kept, embeddings_url, model, timeout, watching)
+    documents, skipped = _read(paths)
+    with session.telemetry(kept) as telemetry:
+        report = run(_ingest(documents, embedder, kept, watching))
+    console.give(summary.tell(telemetry, report, skipped, as_json=as_json))
+    _end(report, [item for item in skipped if item.kind in _LOST])
+
+
+def _read(paths: Sequence[Path]) -> tuple[list[Document], list[Skipped]]:
     found = list(read_documents(paths))
     documents = [item for item in found if isinstance(item, Document)]
     skipped = [item for item in found if isinstance(item, Skipped)]
     for item in skipped[:_SHOWN]:
-        typer.echo(f"skipped {item.source}: {item.reason}", err=True)
+        console.say(console.line(f"skipped {item.source}: {item.reason}"))
     if len(skipped) > _SHOWN:
-        typer.echo(f"… and {len(skipped) - _SHOWN} more", err=True)
+        console.say(f"… and {len(skipped) - _SHOWN} more; --json has them all")
     if not documents:
-        session.fail(
+        fail(
             Exit.INPUT,
             "there is nothing to ingest",
             "Name text files (txt, md, rst, html), or folders with some.",
         )
-    with session.telemetry(kept) as telemetry:
-        watching = session.observers(progress=not no_progress)
-        embedder = choose_embedder(embeddings_url, model, watching)
-        report = run(into_store(documents, embedder, kept, watching))
-        told = summary.tell(telemetry, report, skipped, as_json=as_json)
-        typer.echo(told)
-        raise typer.Exit(_code(report, skipped))
+    return documents, skipped
 
 
-async def into_store(
+async def _ingest(
     documents: Sequence[Document],
     embedder: Embedder,
     folder: Path,
     watching: Sequence[Observer],
 ) -> Report:
-    """The main job: documents through all stages, into ``folder``."""
-    async with (
-        embedder,
-        await open_store(embedder, folder) as store,
-    ):
+    async with embedder, await open_store(embedder, folder) as store:
         return await pipeline(embedder, store).arun(documents, observers=watching)
 
 
 async def open_store(embedder: Embedder, folder: Path) -> SqliteStore:
-    """The store of ``folder``, for the vectors of ``embedder``."""
-    probe = await embedder.aget_query_embedding("dimension")
-    folder.mkdir(parents=True, exist_ok=True)
-    return SqliteStore(
-        folder / session.DOCUMENTS, dimension=len(probe), model=embedder.model
-    )
+    """The store of ``folder``, for the vectors of ``embedder``.
+
+    Where nobody knows yet how long these are, one is made to see.
+    """
+    dimension = embedder.dimension
+    if dimension is None:
+        dimension = len(await embedder.aget_query_embedding("dimension"))
+    return SqliteStore(folder / session.DOCUMENTS, dimension, embedder.model)
 
 
 def pipeline(embedder: Embedder, store: SqliteStore) -> Pipeline:
@@ -93,27 +98,65 @@ def pipeline(embedder: Embedder, store: SqliteStore) -> Pipeline:
 
 
 def choose_embedder(
-    url: str | None, model: str | None, watching: Sequence[Observer]
+    folder: Path,
+    url: str | None,
+    model: str | None,
+    timeout: float,
+    watching: Sequence[Observer] = (),
 ) -> Embedder:
     """The endpoint at ``url``, or without one what works in this process.
 
-    Raises:
-        ConfigurationError: A model without an endpoint, or the reverse.
+    What is in ``folder`` already must have been made by the same model.
     """
-    if url is None:
-        if model is not None:
-            raise ConfigurationError(f"--model {model}: needs --embeddings-url as well")
-        return LocalEmbedder(observers=watching)
-    if model is None:
-        raise ConfigurationError(f"--embeddings-url {url}: needs --model as well")
-    return Embeddings(
-        url, model=model, api_key=os.environ.get("EMBEDDING_KEY"), observers=watching
-    )
+    if (url is None) != (model is None):
+        given, missing = ("--model", "--embeddings-url")[:: 1 if url is None else -1]
+        fail(Exit.USAGE, f"{given} {model or url}: not alone", f"Add {missing} as well.")
+    kept = stored_as(folder / session.DOCUMENTS)
+    if url is None or model is None:
+        embedder: Embedder = LocalEmbedder(observers=watching)
+    else:
+        embedder = Embeddings(
+            url,
+            model=model,
+            api_key=os.environ.get("EMBEDDING_KEY", "").strip() or None,
+            dimension=kept.dimension if kept else None,
+            timeout=Timeout(attempt=timeout, total=4 * timeout),
+            observers=watching,
+        )
+    if kept is not None and kept.model != embedder.model:
+        fail(
+            Exit.CONFIGURATION,
+            f"{folder} has vectors of {kept.model!r}, not of {embedder.model!r}",
+            "Use that model, by --embeddings-url and --model, or another --store.",
+        )
+    return embedder
 
 
-def _code(report: Report, skipped: Sequence[Skipped]) -> Exit:
-    errors = [failure.error for failure in report.failures]
-    if errors and all(isinstance(e, httpx.TransportError) for e in errors):
-        return Exit.UNREACHABLE
-    named = any(item.kind == "missing" for item in skipped)
-    return Exit.SOME_FAILED if errors or named else Exit.OK
+def _end(report: Report, lost: Sequence[Skipped]) -> NoReturn:
+    """Exit with what became of the documents."""
+    if report.failures:
+        _end_failed(report)
+    if lost:
+        fail(
+            Exit.SOME_FAILED,
+            f"{_count(len(lost), 'file')} could not be read, as {lost[0].source}: "
+            f"{lost[0].reason}",
+            "Put that right and run the same command again.",
+        )
+    sys.exit(Exit.OK)
+
+
+def _end_failed(report: Report) -> NoReturn:
+    what = f"{_count(len(report.failures), 'document')} could not be stored"
+    told = [explain(failure.error) for failure in report.failures]
+    first = told[0]
+    if first is None or len({each and each.code for each in told}) > 1:
+        fail(Exit.SOME_FAILED, what, AGAIN)
+    code = first.code
+    if code is Exit.CONFIGURATION and (report.stored or report.unchanged):
+        code = Exit.SOME_FAILED  # for others it can work
+    fail(code, f"{what}: {first.what}", first.to_do)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + "s" * (number != 1)

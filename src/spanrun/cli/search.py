@@ -6,20 +6,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from spanrun.cli import session
-from spanrun.cli.ingest import choose_embedder
-from spanrun.cli.session import Exit
+from spanrun.cli import console, session
+from spanrun.cli.exits import Exit, fail
+from spanrun.cli.ingest import choose_embedder, open_store
 from spanrun.ingest.embedder import Embedder
 from spanrun.runner.bridge import run
 from spanrun.runner.runner import Runner
 from spanrun.stores.base import Hit, VectorStore
-from spanrun.stores.sqlite import SqliteStore
 
-_WIDTH = 160
+_WIDTH: Final = 160
 
 
 def search(
@@ -28,34 +27,31 @@ def search(
     store: session.StoreFolder = None,
     embeddings_url: session.EmbeddingsUrl = None,
     model: session.Model = None,
+    timeout: session.Patience = session.TIMEOUT,
     *,
     as_json: session.AsJson = False,
 ) -> None:
     """Find the passages that answer a query best."""
+    if not query.strip():
+        fail(Exit.USAGE, f"{query!r}: an empty query", "Say what to look for.")
     kept = session.folder(store)
     if not (kept / session.DOCUMENTS).exists():
-        session.fail(
-            Exit.INPUT,
-            f"{kept} has no documents",
-            "First: spanrun ingest PATH…",
-        )
+        fail(Exit.INPUT, f"{kept} has no documents", "First: spanrun ingest PATH…")
+    embedder = choose_embedder(kept, embeddings_url, model, timeout)
     with session.telemetry(kept):
-        embedder = choose_embedder(embeddings_url, model, [])
         (hits,) = run(_search(embedder, kept, [query], k))
     if as_json:
-        typer.echo(json.dumps({"query": query, "hits": [asdict(hit) for hit in hits]}))
+        answer = {"query": query, "hits": [asdict(hit) for hit in hits]}
+        console.give(json.dumps(answer))
     else:
-        typer.echo(show(hits) if hits else "no hits")
+        console.give(show(hits) if hits else "no hits")
 
 
 async def _search(
     embedder: Embedder, folder: Path, queries: Sequence[str], k: int
 ) -> list[list[Hit]]:
-    async with embedder:
-        dimension = len(await embedder.aget_query_embedding("dimension"))
-        path = folder / session.DOCUMENTS
-        async with SqliteStore(path, dimension=dimension, model=embedder.model) as kept:
-            return await find(embedder, kept, queries, k)
+    async with embedder, await open_store(embedder, folder) as store:
+        return await find(embedder, store, queries, k)
 
 
 async def find(
@@ -75,7 +71,7 @@ def show(hits: Sequence[Hit]) -> str:
     """Hits as lines: rank, title and source, then the beginning of the passage."""
     lines: list[str] = []
     for rank, hit in enumerate(hits, 1):
-        text = " ".join(hit.text.split())
-        cut = text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
-        lines += [f"  {rank}. {hit.title or hit.source}  ({hit.source})", f"     {cut}"]
+        name = console.line(hit.title or hit.source)
+        lines.append(f"  {rank}. {name}  ({console.line(hit.source)})")
+        lines.append(f"     {console.line(hit.text, _WIDTH)}")
     return "\n".join(lines)

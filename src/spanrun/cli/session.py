@@ -1,18 +1,21 @@
-"""What every command shares: options, telemetry, progress, errors, exit codes."""
+"""What every command shares: its options, its folder, its telemetry."""
 
 from __future__ import annotations
 
-import enum
+import logging
 import os
+import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final, NoReturn, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import typer
 
-from spanrun.errors import ConfigurationError, ServiceError, StoreError
+from spanrun.cli import console
+from spanrun.cli.exits import Exit, fail
+from spanrun.errors import ConfigurationError
 from spanrun.runner.progress import Progress
 from spanrun.settings import STORE
 from spanrun.telemetry import setup
@@ -43,29 +46,19 @@ EmbeddingsUrl: TypeAlias = Annotated[
 Model: TypeAlias = Annotated[
     str | None, typer.Option(metavar="NAME", help="The endpoint's model.")
 ]
+Patience: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        help="For one answer of the endpoint; with retries four times that.",
+    ),
+]
 
 DOCUMENTS: Final = "documents.db"
-
-
-class Exit(enum.IntEnum):
-    """The exit codes, one table for all commands."""
-
-    OK = 0
-    SOME_FAILED = 1
-    USAGE = 2
-    INPUT = 65
-    UNREACHABLE = 69
-    DISK = 74
-    CONFIGURATION = 78
-    INTERRUPTED = 130
-
-
-def fail(code: Exit, what: str, to_do: str = "") -> NoReturn:
-    """Say what happened and, on its own line, what to do; then exit."""
-    typer.echo(f"spanrun: {what}", err=True)
-    if to_do:
-        typer.echo(f"  {to_do}", err=True)
-    raise typer.Exit(code)
+TIMEOUT: Final = 30.0
+# The promise is 5 s at most for a dead collector; ending the process is a part.
+_SHUTDOWN: Final = 4.5
 
 
 def folder(option: Path | None) -> Path:
@@ -80,22 +73,51 @@ def folder(option: Path | None) -> Path:
     return given
 
 
+class Exporters(logging.Handler):
+    """Keeps the last thing that the exporters of OpenTelemetry complained about.
+
+    They log each attempt, in long lines and in the midst of the progress bars;
+    the summary tells the end of it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it."""
+        self.last = console.line(record.getMessage())
+
+
 @contextmanager
 def telemetry(store: Path) -> Iterator[setup.Telemetry | None]:
-    """Telemetry for the length of a command; errors become lines and exit codes."""
+    """Telemetry for the length of a block; afterwards nothing more will be sent.
+
+    A local store that can't be used costs the telemetry, not the command.
+    """
+    exporters = Exporters()
+    logger = logging.getLogger("opentelemetry")
+    logger.addHandler(exporters)
+    logger.propagate = False
+    try:
+        _configure(store)
+        yield setup.telemetry()
+    finally:
+        setup.shutdown(_SHUTDOWN)
+        logger.propagate = True
+        logger.removeHandler(exporters)
+        if exporters.last:
+            console.say(f"telemetry: {console.line(exporters.last, 200)}")
+
+
+def _configure(store: Path) -> None:
     try:
         setup.configure(store=store)
-        yield setup.telemetry()
-    except KeyboardInterrupt:
-        fail(Exit.INTERRUPTED, "interrupted; what was stored is whole")
     except ConfigurationError as error:
-        fail(Exit.CONFIGURATION, str(error))
-    except StoreError as error:
-        fail(Exit.DISK, str(error))
-    except ServiceError as error:
-        fail(Exit.UNREACHABLE, str(error))
-    finally:
-        setup.shutdown()
+        if not isinstance(error.__cause__, OSError | sqlite3.Error):
+            raise
+        console.say(f"no telemetry is kept in {store}: {error.__cause__}")
+        setup.configure(store="none")
 
 
 def observers(*, progress: bool) -> Sequence[Observer]:

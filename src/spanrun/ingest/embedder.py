@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Protocol, Self
 
+from spanrun.errors import ConfigurationError
 from spanrun.ingest.local_embeddings import LocalEmbeddings
 from spanrun.runner.runner import Runner
 from spanrun.telemetry.observe import Observer
@@ -17,12 +19,16 @@ class Embedder(Protocol):
 
     Attributes:
         model: Names the vector space; a store holds one.
+        dimension: Of its vectors; None while nobody knows it.
         batch: Texts in one request.
         runner: Open while the embedder is.
     """
 
     @property
     def model(self) -> str: ...
+
+    @property
+    def dimension(self) -> int | None: ...
 
     @property
     def batch(self) -> int: ...
@@ -50,11 +56,19 @@ class Embedder(Protocol):
 
 
 class LocalEmbedder:
-    """Static embeddings computed in this process, in threads: no network, no key."""
+    """Static embeddings computed in this process, in threads: no network, no key.
+
+    Raises:
+        ConfigurationError: The extra ``ingest`` isn't installed.
+    """
 
     batch: Final = 64
 
     def __init__(self, *, limit: int = 2, observers: Sequence[Observer] = ()) -> None:
+        if importlib.util.find_spec("wordllama") is None:
+            raise ConfigurationError(
+                "local embeddings need wordllama: pip install 'spanrun[ingest]'"
+            )
         self._embeddings: Final = LocalEmbeddings()
         self.runner: Final = Runner("embed", limit=limit, observers=observers)
 
@@ -62,6 +76,11 @@ class LocalEmbedder:
     def model(self) -> str:
         """The name of the model that the package carries."""
         return self._embeddings.model
+
+    @property
+    def dimension(self) -> int:
+        """Of its vectors."""
+        return self._embeddings.dimension
 
     async def __aenter__(self) -> Self:
         await self.runner.__aenter__()

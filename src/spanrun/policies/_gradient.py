@@ -90,10 +90,11 @@ class Gradient:
 
     At the end of each `Window` the limit becomes::
 
-        L · min(1, TOLERANCE · baseline / mean) · (1 - share refused) + √L / 2
+        L · min(1, TOLERANCE · baseline / mean) · (1 - share refused) + n · √L / 2
 
-    The last term only if the limit was used in full. The limit grows by `RAMP`
-    instead at the start, and after a fall until half of what it was before.
+    The last term, by which it grows, only if the limit was used in full; ``n``
+    counts the windows in a row without a sign of queueing, 1 at least. Until
+    the first such sign it grows by `RAMP` instead.
 
     The baseline, the mean of calls that nothing stands in front of, can't be
     seen at a limit that is too high. So every `PROBE_EVERY` windows the limit
@@ -162,7 +163,6 @@ class Gradient:
             self._set(self.limit / 2)
             return
         self.baseline, self._probe_in = mean, PROBE_EVERY
-        self._set(self._exact)
         self._apply(self._probed[0], 0.0, grow=False)
         self._probed = []
 

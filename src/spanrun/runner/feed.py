@@ -190,19 +190,9 @@ class FedRun(Run):
         self._ended()
 
     async def _pull_async(self, items: AsyncIterator[Any]) -> None:
-        room = self._room
-        assert room is not None  # noqa: S101 -- made beside this task
         try:
             await FIRST_STEP
-            while not self.closing:
-                if self._space() < 1:
-                    room.clear()
-                    await room.wait()
-                    continue
-                item = await anext(items)
-                # Closing meanwhile: the source has swallowed its cancellation.
-                if not self.closing:
-                    self._admit(item)
+            await self._admit_all(items)
         except StopAsyncIteration:
             self._ended()
         except asyncio.CancelledError as error:
@@ -214,16 +204,32 @@ class FedRun(Run):
             else:
                 self._source_failed(error)
         finally:
-            try:
-                await _aclose(items)
-            except asyncio.CancelledError:
-                raise
-            except BaseException as error:  # noqa: BLE001 -- raised by the consumer
-                self.close_error = error
-            finally:
-                self._fed = True
-                self.ended()
-                self.settle()
+            await self._end_source(items)
+
+    async def _admit_all(self, items: AsyncIterator[Any]) -> None:
+        room = self._room
+        assert room is not None  # noqa: S101 -- made beside the pump
+        while not self.closing:
+            if self._space() < 1:
+                room.clear()
+                await room.wait()
+                continue
+            item = await anext(items)
+            # Closing meanwhile: the source has swallowed its cancellation.
+            if not self.closing:
+                self._admit(item)
+
+    async def _end_source(self, items: AsyncIterator[Any]) -> None:
+        try:
+            await _aclose(items)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 -- raised by the consumer
+            self.close_error = error
+        finally:
+            self._fed = True
+            self.ended()
+            self.settle()
 
 
 async def _aclose(items: AsyncIterator[Any]) -> None:

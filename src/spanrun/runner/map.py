@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, TypeAlias
 
+from spanrun.errors import ConfigurationError
 from spanrun.outcome import Ok, Outcome
 from spanrun.runner.core import Core
 from spanrun.runner.feed import FedRun
@@ -11,6 +12,18 @@ from spanrun.runner.job import Job
 from spanrun.runner.run import Call, Source
 
 Errors: TypeAlias = Literal["raise", "collect"]
+
+
+def check_errors(method: str, errors: str) -> None:
+    """Refuse what isn't one of `Errors`.
+
+    Raises:
+        ConfigurationError: With the method and the value in its text.
+    """
+    if errors not in ("raise", "collect"):
+        raise ConfigurationError(
+            f"{method}(errors={errors!r}): must be 'raise' or 'collect'"
+        )
 
 
 class MapRun(FedRun):
@@ -79,7 +92,7 @@ class MapRun(FedRun):
                 or self.cut_short()
             )
             if error is not None:
-                raise error
+                raise error  # noqa: TRY301 -- closed with it, below
         except BaseException as raised:
             error = raised
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import (
     AsyncIterable,
     Awaitable,
@@ -28,8 +27,9 @@ from spanrun.runner.batches import BatchRun
 from spanrun.runner.calls import Calls
 from spanrun.runner.core import Core, Policies
 from spanrun.runner.feed import FedRun
-from spanrun.runner.map import Errors, MapRun
+from spanrun.runner.map import Errors, MapRun, check_errors
 from spanrun.runner.run import Trace
+from spanrun.runner.settle import settle
 from spanrun.runner.stream import Stream, StreamRun
 from spanrun.telemetry.observe import Observer
 
@@ -127,7 +127,7 @@ class Runner:
         assert core is not None and calls is not None  # noqa: S101, PT018 -- entered
         self._core = None
         try:
-            await _settle([calls, *self._runs], cancel=error is not None)
+            await settle([calls, *self._runs], cancel=error is not None)
         finally:
             self._calls = None
             calls.end()
@@ -211,7 +211,7 @@ class Runner:
         Raises:
             ShuttingDown: The runner isn't open.
         """
-        _check_errors("map", errors)
+        check_errors("map", errors)
         run = MapRun(
             self._open(),
             function,
@@ -347,7 +347,7 @@ class Runner:
         As `stream_batches`, collected in the items' order; ``errors`` as for
         `map`.
         """
-        _check_errors("map_batches", errors)
+        check_errors("map_batches", errors)
         total = -(-len(items) // size) if isinstance(items, Sequence) and size else None
         results: list[Any] = []
         async with self.stream_batches(
@@ -382,28 +382,3 @@ class Runner:
     def _stream(self, run: StreamRun) -> Stream[Any]:
         self._runs.add(run)
         return Stream(run, self._runs.discard)
-
-
-def _check_errors(method: str, errors: str) -> None:
-    if errors not in ("raise", "collect"):
-        raise ConfigurationError(
-            f"{method}(errors={errors!r}): must be 'raise' or 'collect'"
-        )
-
-
-async def _settle(runs: Sequence[Calls | FedRun], *, cancel: bool) -> None:
-    """Wait until each run is over; a cancellation stops them and comes out after."""
-    for run in runs:
-        # A stream that nobody reads any more would wait for its reader for ever.
-        if cancel or isinstance(run, FedRun):
-            run.stop("run")
-    cancelled: asyncio.CancelledError | None = None
-    for run in runs:
-        try:
-            await run.idle()
-        except asyncio.CancelledError as error:
-            cancelled = error
-            for other in runs:
-                other.stop("run")
-    if cancelled is not None:
-        raise cancelled

@@ -7,7 +7,7 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeAlias, cast
+from typing import Any, NamedTuple, Protocol, Self, TypeAlias, cast
 
 from spanrun.errors import ConfigurationError, StoreError
 
@@ -114,6 +114,37 @@ def connect(path: Path, dimension: int, model: str) -> Database:
     return database
 
 
+class StoredAs(NamedTuple):
+    """What made the vectors of a store, and how many numbers each one has."""
+
+    model: str
+    dimension: int
+
+
+def stored_as(path: Path) -> StoredAs | None:
+    """What the store at ``path`` was made with; None where there is none yet.
+
+    Raises:
+        ConfigurationError: The path holds something else, or the extra ``ingest``
+            isn't installed.
+        StoreError: The system doesn't let us.
+    """
+    apsw, _ = _libraries()
+    with translated(path):
+        if not path.exists():
+            return None
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            connection.set_busy_timeout(int(BUSY * 1000))
+            database = cast("Database", connection)
+            if not _is_ours(database, path):
+                return None
+            meta = _meta(database)
+            return StoredAs(meta["model"], meta["dimension"])
+        finally:
+            connection.close()
+
+
 def _libraries() -> tuple[Any, Any]:
     try:
         return importlib.import_module("apsw"), importlib.import_module("sqlite_vec")
@@ -124,18 +155,21 @@ def _libraries() -> tuple[Any, Any]:
 
 
 def _prepare(database: Database, path: Path, dimension: int, model: str) -> None:
-    _is_ours(database, path)  # before anything is changed in someone else's file
+    is_new = not _is_ours(database, path)  # before anything is changed in the file
     _use_wal(database)
     database.execute("pragma synchronous = normal")
-    with transaction(database):
-        if not _is_ours(database, path):  # another process may have been faster
-            database.execute(_TABLES.format(dimension=dimension))
-            database.execute(f"pragma application_id = {APPLICATION}")
-            database.executemany(
-                "insert into meta values(?, ?)",
-                [("schema", SCHEMA), ("model", model), ("dimension", dimension)],
-            )
+    if is_new:
+        with transaction(database):
+            if not _is_ours(database, path):  # another process may have been faster
+                _create(database, dimension, model)
     _check(database, path, dimension, model)
+
+
+def _create(database: Database, dimension: int, model: str) -> None:
+    database.execute(_TABLES.format(dimension=dimension))
+    database.execute(f"pragma application_id = {APPLICATION}")
+    meta = [("schema", SCHEMA), ("model", model), ("dimension", dimension)]
+    database.executemany("insert into meta values(?, ?)", meta)
 
 
 def _is_ours(database: Database, path: Path) -> bool:
@@ -143,9 +177,9 @@ def _is_ours(database: Database, path: Path) -> bool:
     (application,) = database.execute("pragma application_id").fetchall()[0]
     if application == APPLICATION:
         return True
-    if application or database.execute("select 1 from sqlite_schema").fetchone():
+    if application or database.execute("pragma schema_version").fetchall()[0][0]:
         raise ConfigurationError(
-            f"{path} is an SQLite database of another program: name another file"
+            f"{path} is an SQLite database of another program: move it away, or name another one"
         )
     return False
 
@@ -166,7 +200,7 @@ def _use_wal(database: Database) -> None:
 
 
 def _check(database: Database, path: Path, dimension: int, model: str) -> None:
-    meta = dict(database.execute("select key, value from meta").fetchall())
+    meta = _meta(database)
     if meta["schema"] != SCHEMA:
         raise ConfigurationError(
             f"{path} has schema {meta['schema']}, this spanrun knows {SCHEMA}: "
@@ -178,6 +212,10 @@ def _check(database: Database, path: Path, dimension: int, model: str) -> None:
             f"dimensions, not of {model!r} with {dimension}: use that model, or "
             "name another file and ingest anew"
         )
+
+
+def _meta(database: Database) -> dict[str, Any]:
+    return dict(database.execute("select key, value from meta").fetchall())
 
 
 @contextmanager
@@ -201,7 +239,7 @@ def translated(path: Path) -> Generator[None]:
         yield
     except apsw.NotADBError as error:
         raise ConfigurationError(
-            f"{path} is no SQLite database: name another file"
+            f"{path} is no SQLite database: move it away, or name another one"
         ) from error
     except apsw.ExtensionLoadingError as error:
         raise ConfigurationError(

@@ -19,7 +19,8 @@ _RRF = 60
 _DEPTH = 100  # of each ranking, at least: what is deeper adds less than 1/160
 _VEC_LIMIT = 4096  # sqlite-vec's own bound
 _QUERY_WORDS = 64
-_WORD = re.compile(r"\w+")
+# What isn't ASCII is left to FTS5's tokenizer, which knows marks in all scripts.
+_WORD = re.compile(r"(?:\w|[^\x00-\x7f\s])+")
 
 _UPSERT = """
 insert into documents(id, content_hash, source, title, summary) values(?, ?, ?, ?, ?)
@@ -152,7 +153,7 @@ def _nearest(database: Database, vector: bytes, depth: int) -> list[int]:
 
 def _worded(database: Database, text: str, depth: int) -> list[int]:
     # Words in quotation marks: nothing of FTS5's query language gets through.
-    words = list(dict.fromkeys(_WORD.findall(text)))[:_QUERY_WORDS]
+    words = list(dict.fromkeys(_WORD.findall(_storable(text))))[:_QUERY_WORDS]
     if not words:
         return []
     rows = database.execute(

@@ -11,11 +11,19 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from spanrun.errors import ConfigurationError, StoreError
 from spanrun.stores import _sqlite_rows as rows
-from spanrun.stores._sqlite_open import Database, connect, translated
+from spanrun.stores._sqlite_open import (
+    Database,
+    StoredAs,
+    connect,
+    stored_as,
+    translated,
+)
 from spanrun.stores.base import Chunk, Hit
 
 if TYPE_CHECKING:
     import os
+
+__all__ = ["SqliteStore", "StoredAs", "stored_as"]
 
 T = TypeVar("T")
 
@@ -134,7 +142,7 @@ class SqliteStore:
         try:
             await self._call(lambda _: None)
         except BaseException:
-            self._begin_closing()
+            await self.aclose()
             raise
         return self
 

@@ -57,7 +57,7 @@ class Recorder(Protocol):
         self,
         metric: Metric,
         value: float,
-        attributes: Mapping[str, Any],
+        labels: Mapping[str, Any],
         context: Context | None = None,
     ) -> None:
         """Add ``value`` to ``metric``, with the span in ``context`` as exemplar."""

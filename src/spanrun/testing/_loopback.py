@@ -8,6 +8,7 @@ import struct
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import TypeAlias
 
 from spanrun.testing._http import Answer, BadRequestError, Request, read_request
@@ -16,6 +17,7 @@ Respond: TypeAlias = Callable[[Request], Awaitable[Answer]]
 Refuse: TypeAlias = Callable[[int, str], Answer]
 
 _DRIPS, _DRIP = 100, 0.05  # a body in so many parts, so many seconds apart: 5 s
+_PATIENCE = 1.0  # seconds for a refused request to end
 _BACKLOG = 1024  # connections that may knock at the same time
 
 
@@ -94,6 +96,7 @@ class LoopbackServer:
             while await self._exchange(reader, writer):
                 pass
             writer.close()
+            await writer.wait_closed()  # what was written is sent
         except ConnectionError:
             pass  # the client is gone: nobody is left to be told
         finally:
@@ -108,19 +111,22 @@ class LoopbackServer:
             request = await read_request(reader)
             if request is None:
                 return False
-            answer, keep_alive = await self._respond(request), request.keep_alive
+            answer = await self._respond(request)
         except BadRequestError as error:
-            answer, keep_alive = self._refuse(error.status, str(error)), False
-        head = answer.head(keep_alive=keep_alive)
+            answer = self._refuse(error.status, str(error))
+            writer.write(answer.head(keep_alive=False) + answer.body)
+            await _discard(reader)
+            return False
+        head = answer.head(keep_alive=request.keep_alive)
         half = len(answer.body) // 2
         match answer.delivery:
             case "whole":
                 writer.write(head + answer.body)
                 await writer.drain()
-                return keep_alive
+                return request.keep_alive
             case "drip":
                 await _drip(writer, head, answer.body)
-                return keep_alive
+                return request.keep_alive
             case "hang":
                 await reader.read(1)  # until the client gives up
             case "reset":
@@ -130,6 +136,14 @@ class LoopbackServer:
                 writer.write(head + answer.body[:half])
         await writer.drain()
         return False
+
+
+async def _discard(reader: asyncio.StreamReader) -> None:
+    """Read on for a moment: to close on unread data would reset the connection."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE):
+            while await reader.read(65536):
+                pass
 
 
 async def _drip(writer: asyncio.StreamWriter, head: bytes, body: bytes) -> None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider as MeterProviderApi
-from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
+from opentelemetry.sdk.metrics import (
+    Exemplar,
+    MeterProvider,
+    TraceBasedExemplarFilter,
+)
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
@@ -18,6 +23,7 @@ from opentelemetry.trace import TracerProvider as TracerProviderApi
 
 from spanrun.clock import Clock
 from spanrun.telemetry import setup
+from spanrun.telemetry.aggregate import Aggregator
 from spanrun.telemetry.recorder import OtelRecorder
 from spanrun.testing.leaks import keepers
 from spanrun.testing.records import CapturedSpan, Point, points_of, span_of
@@ -49,8 +55,14 @@ class Captured:
         self.snapshots: Final[list[dict[str, list[Point]]]] = []
         self._close: Final = meters.shutdown
         self._last: dict[str, list[Point]] | None = None
+        self._aggregator: Final = Aggregator(resource)
+        self._exemplars: Final[dict[tuple[Any, ...], tuple[Exemplar, ...]]] = {}
         self.recorder: Final = OtelRecorder(
-            tracers, meters, clock=clock, snapshot=self._snapshot
+            tracers,
+            meters,
+            clock=clock,
+            snapshot=self._snapshot,
+            aggregator=self._aggregator,
         )
         keepers.add(self)
 
@@ -134,7 +146,18 @@ class Captured:
     def _metrics(self) -> dict[str, list[Point]]:
         if self._last is not None:
             return self._last
-        return points_of(self._reader.get_metrics_data())
+        metrics = points_of(self._aggregator.add_to(self._reader.get_metrics_data()))
+        return {
+            name: [self._with_all_exemplars(name, point) for point in points]
+            for name, points in metrics.items()
+        }
+
+    def _with_all_exemplars(self, metric: str, point: Point) -> Point:
+        """Each collection gives only the newest ones: add those that it gave before."""
+        key = (metric, *sorted(point.attributes.items()))
+        all_of_them = self._exemplars.get(key, ()) + point.exemplars
+        self._exemplars[key] = all_of_them
+        return replace(point, exemplars=all_of_them)
 
     def _snapshot(self) -> None:
         self.snapshots.append(self._metrics())

@@ -29,7 +29,7 @@ class Watch:
             key: name for key, (name, span) in self._open.items() if span.is_recording()
         }
 
-    def span(  # noqa: PLR0917 -- as the protocol has it
+    def span(
         self,
         name: str,
         kind: SpanKind,
@@ -51,11 +51,11 @@ class Watch:
         self,
         metric: Metric,
         value: float,
-        attributes: Mapping[str, Any],
+        labels: Mapping[str, Any],
         context: Context | None = None,
     ) -> None:
         """Record a metric."""
-        self._recorder.record(metric, value, attributes, context)
+        self._recorder.record(metric, value, labels, context)
 
     def runner(self, name: str, gauges: Callable[[], Gauges]) -> RunnerMetrics:
         """The metrics of one runner."""

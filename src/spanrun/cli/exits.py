@@ -1,0 +1,148 @@
+"""How a command ends: the exit codes, and what a person is told with them."""
+
+from __future__ import annotations
+
+import enum
+import errno
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, NamedTuple, NoReturn
+
+import httpx
+
+from spanrun.cli import console
+from spanrun.errors import (
+    ConfigurationError,
+    DeadlineExceeded,
+    ServiceError,
+    StoreError,
+)
+from spanrun.runner.signals import SIGTERM_STATUS
+
+
+class Exit(enum.IntEnum):
+    """The exit codes, one table for all commands; from 64 on those of sysexits.h."""
+
+    meaning: str
+
+    OK = 0, "all that was asked for is done"
+    SOME_FAILED = 1, "some of it could not be done; everything else is"
+    USAGE = 2, "the command can't be understood: an option, an argument"
+    INPUT = 65, "there is nothing to work on: no readable document, nothing ingested"
+    UNREACHABLE = 69, "a service can't be reached, or doesn't answer as it should"
+    FAULT = 70, "a fault in spanrun itself, with its traceback"
+    DISK = 74, "something can't be read or written: rights, room, a damaged file"
+    CONFIGURATION = 78, "a setting can't work: a key, a URL, a model, a missing extra"
+    INTERRUPTED = 130, "Ctrl-C; what was stored is whole"
+    TERMINATED = SIGTERM_STATUS, "SIGTERM; what ran had 10 s, what was stored is whole"
+
+    def __new__(cls, code: int, meaning: str) -> Exit:
+        """A code that knows what it says."""
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
+
+class Told(NamedTuple):
+    """What happened, with which value, and what to do about it."""
+
+    code: Exit
+    what: str
+    to_do: str
+
+
+AGAIN: Final = "Run the same command again: it does only what is missing."
+_FIX_URL: Final = "Check --embeddings-url, as http://host/v1, and --model."
+_FIX_SERVICE: Final = (
+    "Check that it works and that --embeddings-url is right, then run this again."
+)
+_FIX_DISK: Final = "Check its rights and the disk's free room, or name another --store."
+_NO_ENTRY: Final = (401, 403)
+_ITS_OWN_FAULT: Final = (408, 425, 429)
+_OF_DISKS: Final = (
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EIO,
+    errno.ENOSPC,
+    errno.EPERM,
+    errno.EROFS,
+)
+_WIDTH: Final = 300
+
+
+def fail(code: Exit, what: str, to_do: str) -> NoReturn:
+    """Say what happened and, on its own line, what to do; then exit."""
+    console.say(f"spanrun: {console.line(what, _WIDTH)}\n  {to_do}")
+    sys.exit(code)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn what can be foreseen into two lines and an exit code."""
+    try:
+        yield
+    except SystemExit as error:
+        if error.code == Exit.TERMINATED:
+            fail(Exit.TERMINATED, "terminated; what was stored is whole", AGAIN)
+        raise
+    except (Exception, KeyboardInterrupt) as error:
+        told = explain(error)
+        if told is None:
+            raise
+        fail(*told)
+
+
+def explain(error: BaseException) -> Told | None:
+    """What to tell of ``error``; None where it can't be foreseen: that is a fault."""
+    match error:
+        case KeyboardInterrupt():
+            return Told(
+                Exit.INTERRUPTED, "interrupted; what was stored is whole", AGAIN
+            )
+        case StoreError():
+            return Told(Exit.DISK, *_halves(error))
+        case ServiceError():
+            return _service(error)
+        case ConfigurationError():
+            return Told(Exit.CONFIGURATION, *_halves(error))
+        case DeadlineExceeded():
+            what = f"the endpoint did not answer within {error.seconds:g} s"
+            return Told(Exit.UNREACHABLE, what, _FIX_SERVICE)
+        case httpx.TransportError():
+            why = str(error) or type(error).__name__
+            what = f"{_origin(error)} can't be reached: {why}"
+            return Told(Exit.UNREACHABLE, what, _FIX_SERVICE)
+        case OSError() if error.errno in _OF_DISKS:
+            name = f"{error.filename}: " if error.filename else ""
+            return Told(Exit.DISK, f"{name}{error.strerror}", _FIX_DISK)
+        case _:
+            return None
+
+
+def _service(error: ServiceError) -> Told:
+    status = error.status or 0
+    if status in _NO_ENTRY:
+        to_do = "Set EMBEDDING_KEY to a key that it accepts."
+        return Told(Exit.CONFIGURATION, str(error), to_do)
+    if 300 <= status < 500 and status not in _ITS_OWN_FAULT:  # noqa: PLR2004 -- 3xx, 4xx
+        return Told(Exit.CONFIGURATION, str(error), _FIX_URL)
+    if status >= 400:  # noqa: PLR2004 -- an error
+        to_do = f"It is overloaded, or broken. {AGAIN}"
+        return Told(Exit.UNREACHABLE, str(error), to_do)
+    return Told(Exit.UNREACHABLE, str(error), _FIX_URL)
+
+
+def _origin(error: httpx.TransportError) -> str:
+    try:
+        url = error.request.url
+    except RuntimeError:  # it was never given one
+        return "the endpoint"
+    return url.host if url.port is None else f"{url.host}:{url.port}"
+
+
+def _halves(error: Exception) -> tuple[str, str]:
+    """Our messages end with what to do, after the last colon."""
+    what, colon, to_do = str(error).rpartition(": ")
+    return (what, to_do) if colon else (to_do, _FIX_DISK)

@@ -1,0 +1,220 @@
+"""SIGTERM: drain, then cancel, then exit with 143."""
+
+import signal
+import sys
+import time
+
+import pytest
+from tests.runner.program import LOOPS, program
+
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="no POSIX signals on Windows"
+)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_sigterm_lets_running_jobs_end_and_starts_no_others(loop):
+    source = """
+    async def main():
+        async with runner() as jobs:
+            try:
+                await jobs.map(job, [0.5] * 100)
+            except BaseException as error:
+                say(type(error).__name__)
+                raise
+    sr.run(main())
+    """
+    with program(source, loop) as process:
+        process.send(signal.SIGTERM)
+        status, lines = process.end()
+
+    assert status == 143
+    assert lines == ["0 ok", "1 ok", "ShuttingDown"]
+
+
+def test_a_drained_stream_gives_the_outcomes_of_the_jobs_that_ended():
+    source = """
+    async def main():
+        async with runner() as jobs, jobs.stream(job, iter([0.5] * 100)) as outcomes:
+            async for outcome in outcomes:
+                await asyncio.sleep(0.05)
+                say("saved", outcome.index)
+    sr.run(main())
+    """
+    with program(source) as process:
+        process.send(signal.SIGTERM)
+        status, lines = process.end()
+
+    assert status == 143
+    assert [line for line in lines if "saved" in line] == ["saved 0", "saved 1"]
+
+
+def test_an_async_source_is_closed_when_the_program_drains():
+    source = """
+    async def items():
+        try:
+            yield 0.5
+            await asyncio.sleep(60)
+        finally:
+            say("closed")
+    async def main():
+        async with runner() as jobs:
+            await jobs.map(job, items())
+    sr.run(main())
+    """
+    with program(source) as process:
+        process.send(signal.SIGTERM)
+        status, lines = process.end()
+
+    assert status == 143
+    assert sorted(lines) == ["0 ok", "closed"]
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_jobs_that_outlast_the_grace_are_cancelled_by_the_signal(loop):
+    source = """
+    async def main():
+        async with runner() as jobs:
+            await jobs.map(job, [60] * 3)
+    sr.run(main(), grace=0.2)
+    """
+    with program(source, loop) as process:
+        began = time.monotonic()
+        process.send(signal.SIGTERM)
+        status, lines = process.end()
+        took = time.monotonic() - began
+
+    assert status == 143
+    assert took >= 0.2
+    assert len(lines) == 2
+    assert all("cancelled by" in line and "signal" in line for line in lines)
+
+
+def test_single_calls_drain_and_later_ones_are_refused():
+    source = """
+    async def main():
+        async with runner() as jobs:
+            await jobs.call(job, 0.5)
+            try:
+                await jobs.call(job, 0)
+            except sr.SpanrunError as error:
+                say(type(error).__name__)
+    sr.run(main())
+    """
+    with program(source) as process:
+        process.send(signal.SIGTERM)
+        status, lines = process.end()
+
+    assert status == 143
+    assert lines == ["0 ok", "ShuttingDown"]
+
+
+def test_a_program_without_running_jobs_is_cancelled_at_once():
+    source = """
+    async def main():
+        async with runner() as jobs:
+            await jobs.call(job, 0)
+            say("idle")
+            try:
+                await asyncio.sleep(60)
+            finally:
+                say("cleaned")
+    sr.run(main(), grace=60)
+    """
+    with program(source) as process:
+        process.wait_for("idle")
+        process.send(signal.SIGTERM)
+        status, lines = process.end()
+
+    assert status == 143
+    assert lines[1:] == ["idle", "cleaned"]
+
+
+def test_a_program_that_ends_within_the_grace_still_says_143():
+    source = """
+    async def main():
+        async with runner() as jobs:
+            say(await jobs.map(job, [0.3, 0.3]))
+            await asyncio.sleep(0)
+    sr.run(main())
+    say("never")
+    """
+    with program(source) as process:
+        process.send(signal.SIGTERM)
+        status, lines = process.end()
+
+    assert status == 143
+    assert lines[-1] == "[None, None]"
+
+
+def test_an_error_of_its_own_comes_out_of_a_draining_program():
+    source = """
+    async def bad(_):
+        say("started")
+        await asyncio.sleep(0.3)
+        raise KeyError("mine")
+    async def main():
+        async with runner() as jobs:
+            await jobs.map(bad, range(100))
+    sr.run(main())
+    """
+    with program(source) as process:
+        process.send(signal.SIGTERM)
+        status, lines = process.end()
+
+    assert status == 1
+    assert lines[-1].startswith("job ")
+    assert "KeyError: 'mine'" in lines
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_second_sigterm_cancels_at_once(loop):
+    source = """
+    async def main():
+        async with runner() as jobs:
+            await jobs.map(job, [60] * 3)
+    sr.run(main(), grace=60)
+    """
+    with program(source, loop) as process:
+        process.send(signal.SIGTERM)
+        process.send(signal.SIGTERM)
+        status, lines = process.end()
+
+    assert status == 143
+    assert sum("signal" in line for line in lines) == 2
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_third_sigterm_ends_a_program_whose_jobs_block_the_loop(loop):
+    source = """
+    async def stuck(_):
+        say("started")
+        while True:
+            time.sleep(0.01)
+    async def main():
+        async with runner() as jobs:
+            await jobs.map(stuck, range(1))
+    sr.run(main())
+    """
+    with program(source, loop) as process:
+        for _ in range(3):
+            process.send(signal.SIGTERM)
+        status, _ = process.end()
+
+    assert status == -signal.SIGTERM
+
+
+def test_what_was_recorded_before_sigterm_is_kept(tmp_path):
+    source = f"""
+    sr.configure(store={str(tmp_path)!r})
+    async def main():
+        async with runner() as jobs:
+            await jobs.map(job, [0.3] * 100)
+    sr.run(main())
+    """
+    with program(source) as process:
+        process.send(signal.SIGTERM)
+        status, _ = process.end()
+
+    assert status == 143
+    assert any(path.stat().st_size for path in tmp_path.iterdir())

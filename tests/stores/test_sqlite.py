@@ -1,0 +1,630 @@
+import asyncio
+import contextlib
+import math
+import random
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from spanrun.errors import ConfigurationError, StoreError
+from spanrun.stores import _sqlite_open as opening
+from spanrun.stores.base import Chunk, VectorStore
+from spanrun.stores.sqlite import SqliteStore
+
+DIMENSION = 8
+MODEL = "test-8"
+
+
+def at(angle):
+    """A vector by its direction in a plane, in degrees."""
+    angle = math.radians(angle)
+    return [math.cos(angle), math.sin(angle), *[0.0] * (DIMENSION - 2)]
+
+
+def make(path, dimension=DIMENSION, model=MODEL):
+    return SqliteStore(path, dimension, model)
+
+
+async def put(store, document_id, *texts, vector=None, **fields):
+    chunks = [
+        Chunk(document_id, index, text, vector or at(index))
+        for index, text in enumerate(texts)
+    ]
+    described = {"content_hash": "h", "source": "s", "title": None, "summary": None}
+    await store.upsert(document_id, **(described | fields), chunks=chunks)
+
+
+async def found(store, vector=(), text="", k=10):
+    return [(hit.document_id, hit.chunk) for hit in await store.search(vector, text, k)]
+
+
+async def run_sql(store, sql):
+    return await store._call(lambda database: database.execute(sql).fetchall())
+
+
+def whole(path):
+    """Check that the file holds whole documents only; how many."""
+    database = opening.connect(path, DIMENSION, MODEL)
+    with contextlib.closing(database):
+        assert database.execute("pragma integrity_check").fetchall() == [("ok",)]
+        (rows,) = database.execute(
+            "select (select count(*) from chunks), (select count(*) from vectors),"
+            " (select count(*) from words), (select count(*) from"
+            " chunks c join vectors v on v.rowid = c.rowid)"
+        )
+        assert len(set(rows)) == 1, rows
+        documents = database.execute(
+            "select rowid, content_hash, source from documents"
+        ).fetchall()
+        for rowid, content_hash, chunks in documents:
+            texts = database.execute(
+                "select text, position from chunks where document = ?"
+                " order by position",
+                (rowid,),
+            ).fetchall()
+            expected = [(f"generation {content_hash}", i) for i in range(int(chunks))]
+            assert texts == expected
+    return len(documents)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "new" / "folder" / "store.db"
+
+
+@pytest.fixture
+async def store(path):
+    async with make(path) as opened:
+        yield opened
+
+
+async def test_it_is_a_vector_store(store):
+    assert isinstance(store, VectorStore)
+
+
+async def test_what_was_stored_is_found_again_after_reopening(path):
+    async with make(path) as store:
+        await put(
+            store, "a", "one", "two", content_hash="1", source="/a.md", title="A title"
+        )
+        await put(store, "b", "three", content_hash="2")
+        assert await store.count() == (2, 3)
+    async with make(path) as store:
+        assert await store.content_hashes() == {"a": "1", "b": "2"}
+        (hit, *_) = await store.search(at(1), "two", 1)
+    assert (hit.document_id, hit.chunk, hit.text) == ("a", 1, "two")
+    assert (hit.title, hit.source) == ("A title", "/a.md")
+    assert hit.score == pytest.approx(2 / 61)
+
+
+async def test_an_empty_store_finds_nothing(store):
+    assert await store.count() == (0, 0)
+    assert await store.content_hashes() == {}
+    assert await store.search(at(0), "word") == []
+    assert await store.delete(["a"]) == 0
+
+
+@pytest.mark.parametrize("texts", [["x"], ["x", "y", "z"], ["x", "y", "z", "u"], []])
+async def test_a_document_takes_the_place_of_what_it_was(store, texts):
+    await put(store, "a", "old one", "old two", "old three", title="old")
+    await put(store, "b", "other")
+    await put(store, "a", *texts, vector=at(180), content_hash="new")
+    assert await store.count() == (2, len(texts) + 1)
+    assert (await store.content_hashes())["a"] == "new"
+    assert await found(store, text="old one two three") == []
+    assert sorted(await found(store, text="x y z u")) == [
+        ("a", i) for i in range(len(texts))
+    ]
+    assert {i for d, i in await found(store, at(180)) if d == "a"} == set(
+        range(len(texts))
+    )
+
+
+async def test_delete_removes_documents_and_tells_how_many_there_were(store):
+    for name in "abc":
+        await put(store, name, f"{name} word", "more")
+    assert await store.delete(["a", "gone", "c", "a"]) == 2
+    assert await store.count() == (1, 2)
+    assert {d for d, _ in await found(store, at(0), "word")} == {"b"}
+    assert await store.delete([]) == 0
+
+
+async def test_search_by_vector_gives_the_nearest_first(store):
+    for angle in (90, 10, 180, 45):
+        await put(store, str(angle), "x", vector=at(angle))
+    nearest = [document for document, _ in await found(store, at(0))]
+    assert nearest == ["10", "45", "90", "180"]
+
+
+async def test_the_length_of_a_vector_does_not_matter(store):
+    await put(store, "far", "x", vector=at(60))
+    await put(store, "near", "x", vector=[100 * number for number in at(20)])
+    assert (await found(store, at(0)))[0] == ("near", 0)
+
+
+async def test_search_by_words_ignores_endings_accents_and_case(store):
+    await put(store, "a", "The café's engines were running")
+    await put(store, "b", "Nothing of this kind", title="Quiet engine")
+    assert await found(store, text="CAFE run") == [("a", 0)]
+    assert {d for d, _ in await found(store, text="engine")} == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("un café noir", "cafe\u0301"),
+        ("un cafe\u0301 noir", "café"),
+        ("हिन्दी में लिखा", "लिखा"),
+        ("Straße nach Köln", "köln"),
+        ("он читает", "ЧИТАЕТ"),
+        ("call foo_bar() here", "foo_bar"),
+        ("the dunder __init__", "__init__"),
+    ],
+)
+async def test_words_of_many_scripts_are_found(store, text, query):
+    await put(store, "a", text)
+    await put(store, "b", "other")
+    assert await found(store, text=query) == [("a", 0)]
+
+
+async def test_the_two_rankings_are_fused_by_reciprocal_rank(store):
+    await put(store, "both", "needle", vector=at(20))
+    await put(store, "near", "hay", vector=at(10))
+    await put(store, "worded", "needle needle", vector=at(170))
+    hits = await store.search(at(0), "needle")
+    assert [hit.document_id for hit in hits] == ["worded", "both", "near"]
+    ranks = {"both": (2, 2), "near": (1,), "worded": (3, 1)}
+    for hit in hits:
+        expected = sum(1 / (60 + rank) for rank in ranks[hit.document_id])
+        assert hit.score == pytest.approx(expected)
+
+
+async def test_no_more_than_k_hits_are_given(store):
+    await put(store, "a", *["word"] * 150)
+    assert len(await store.search(at(0), "word", 3)) == 3
+    assert len(await store.search(at(0), "word", 140)) == 140
+    assert len(await store.search(at(0), "word", 10_000)) == 150
+
+
+PAYLOADS = [
+    '"', "'", '""', "needle*", "NEAR(needle hay)", "text:needle", "needle AND hay",
+    "NOT needle", "needle OR", "(", "^needle", "-needle", "+", "{a b}: needle", "\\",
+    "needle\0hay", "\0", "\ud800 needle", "'; drop table chunks; --", "_", "%", "{!x}",
+    "needle " * 5000, "x" * 100_000, "世界", "🎉", "“needle” — hay",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=range(len(PAYLOADS)))
+async def test_words_are_never_a_query_language(store, payload):
+    await put(store, "needle", "a needle here")
+    await put(store, "hay", "some hay there")
+    await put(store, "else", "nothing")
+    documents = {document for document, _ in await found(store, text=payload)}
+    assert documents == {word for word in ("needle", "hay") if word in payload}
+    assert await store.count() == (3, 3)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.text(max_size=40))
+def test_any_text_can_be_stored_and_searched(tmp_path, text):
+    async def check():
+        async with make(tmp_path / "any.db") as store:
+            await put(store, "a", text, source=text, title=text, summary=text)
+            assert await store.search((), text) is not None
+            (hit,) = await store.search(at(0), "", 1)
+            assert hit.text == hit.source == text.encode("utf-8", "replace").decode()
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize(
+    ("vector", "message"),
+    [
+        ([1.0] * 7, "7 numbers, the store has 8"),
+        ([0.0] * 8, "must be finite and not zero"),
+        ([math.nan] * 8, "must be finite and not zero"),
+        ([1e300] * 8, "must be finite and not zero"),
+    ],
+)
+async def test_bad_vectors_are_refused_and_nothing_is_changed(store, vector, message):
+    await put(store, "a", "old")
+    with pytest.raises(StoreError, match=f"chunk 0 of 'a': {message}"):
+        await put(store, "a", "new", vector=vector)
+    with pytest.raises(StoreError, match=f"query's vector: {message}"):
+        await store.search(vector, "x")
+    assert await found(store, text="old") == [("a", 0)]
+
+
+@pytest.mark.parametrize(
+    "chunk", [Chunk("b", 0, "x", at(0)), Chunk("a", 1, "x", at(0)), Chunk("a", 0, "x")]
+)
+async def test_chunks_that_do_not_fit_are_refused(store, chunk):
+    with pytest.raises(StoreError, match="chunk"):
+        await store.upsert(
+            "a", content_hash="h", source="s", title=None, summary=None, chunks=[chunk]
+        )
+    assert await store.count() == (0, 0)
+
+
+@pytest.mark.parametrize("document_id", ["", "\ud800"])
+async def test_an_id_that_cannot_be_kept_is_refused(store, document_id):
+    with pytest.raises(StoreError, match="document's id must"):
+        await put(store, document_id, "x")
+    with pytest.raises(StoreError, match="document's id must"):
+        await store.delete([document_id])
+
+
+async def test_bad_arguments_are_refused(store, path):
+    with pytest.raises(ConfigurationError, match=r"search\(k=0\)"):
+        await store.search(at(0), "x", 0)
+    with pytest.raises(StoreError, match="got one text"):
+        await store.delete("abc")
+    for options in ({"dimension": 0}, {"dimension": 9000}, {"model": ""}):
+        with pytest.raises(ConfigurationError, match="SqliteStore"):
+            make(path, **options)
+
+
+async def test_a_failure_in_the_middle_of_a_document_leaves_the_old_one(store):
+    await put(store, "a", "old one", "old two")
+    # The vectors' table refuses this: an error in the middle of the transaction.
+    await run_sql(store, "drop table words")
+    with pytest.raises(StoreError, match="no such table: words"):
+        await put(store, "a", "new one", "new two", "new three", content_hash="new")
+    assert await store.content_hashes() == {"a": "h"}
+    assert [row[0] for row in await run_sql(store, "select text from chunks")] == [
+        "old one",
+        "old two",
+    ]
+
+
+async def test_a_cancelled_upsert_has_happened_whole_or_not_at_all(path):
+    cancelled = 0
+    async with make(path) as store:
+        for trial in range(60):
+            name = f"d{trial}"
+            texts = [f"generation {trial}"] * 40
+            task = asyncio.create_task(
+                put(store, name, *texts, content_hash=str(trial), source="40")
+            )
+            await asyncio.sleep(0 if trial % 2 else 0.001 * (trial % 7))
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            cancelled += task.cancelled()
+        documents, chunks = await store.count()
+    assert chunks == 40 * documents
+    assert whole(path) == documents
+    assert cancelled
+
+
+async def test_a_cancelled_call_that_waits_for_its_turn_never_happens(store):
+    turn = threading.Event()
+    first = asyncio.create_task(store._call(lambda _: turn.wait(5)))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(put(store, "a", "x"))
+    await asyncio.sleep(0)
+    second.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    turn.set()
+    assert await first
+    assert await store.count() == (0, 0)
+
+
+async def test_the_event_loop_runs_on_while_sqlite_works(store):
+    turn = threading.Event()
+    busy = asyncio.create_task(store._call(lambda _: turn.wait(5)))
+    await asyncio.sleep(0.01)
+    assert not busy.done()
+    turn.set()
+    assert await busy
+
+
+async def test_concurrent_calls_all_succeed(store):
+    async with asyncio.TaskGroup() as group:
+        for i in range(50):
+            group.create_task(put(store, f"d{i}", "word", "more"))
+            group.create_task(store.search(at(0), "word"))
+    assert await store.count() == (50, 100)
+
+
+@pytest.mark.usefixtures("no_leaks")
+async def test_nothing_is_left_after_closing(path):
+    before = set(threading.enumerate())
+    async with make(path) as store:
+        await put(store, "a", "x")
+        assert len(set(threading.enumerate()) - before) == 1
+    assert set(threading.enumerate()) == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+async def test_closing_again_and_together_is_fine(path):
+    store = make(path)
+    await put(store, "a", "x")
+    await asyncio.gather(store.aclose(), store.aclose())
+    await store.aclose()
+    store.close()
+    with pytest.raises(StoreError, match="is closed"):
+        await store.count()
+
+
+async def test_closing_finishes_what_was_begun(path):
+    store = make(path)
+    writing = [asyncio.create_task(put(store, f"d{i}", "x")) for i in range(20)]
+    await asyncio.sleep(0)
+    await store.aclose()
+    await asyncio.gather(*writing)
+    async with make(path) as store:
+        assert await store.count() == (20, 20)
+
+
+async def test_a_cancelled_closing_still_closes(path):
+    store = make(path)
+    turn = threading.Event()
+    busy = asyncio.create_task(store._call(lambda _: turn.wait(5)))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(store.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    turn.set()
+    await store.aclose()
+    assert await busy
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_store_that_was_never_used_has_no_file_and_no_thread(path):
+    before = threading.active_count()
+    make(path).close()
+    assert threading.active_count() == before
+    assert not path.parent.exists()
+
+
+def test_a_store_may_be_used_from_one_event_loop_after_another(path):
+    store = make(path)
+    asyncio.run(put(store, "a", "x"))
+    assert asyncio.run(store.count()) == (1, 1)
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("dimension", "model"), [(4, MODEL), (DIMENSION, "other"), (4, "other")]
+)
+async def test_another_model_or_dimension_is_refused(path, dimension, model):
+    async with make(path) as store:
+        await put(store, "a", "x")
+    before = set(threading.enumerate())
+    with pytest.raises(ConfigurationError, match="holds vectors of 'test-8' with 8"):
+        async with make(path, dimension, model):
+            pass
+    assert set(threading.enumerate()) == before
+    async with make(path) as store:
+        assert await store.count() == (1, 1)
+
+
+async def test_a_newer_schema_is_refused(path):
+    async with make(path) as store:
+        await run_sql(store, "update meta set value = 2 where key = 'schema'")
+    with pytest.raises(ConfigurationError, match=r"schema 2.*upgrade spanrun"):
+        await make(path).count()
+
+
+async def test_what_is_no_database_is_refused_and_kept(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("My notes. " * 500)
+    with pytest.raises(ConfigurationError, match="is no SQLite database"):
+        await make(path).count()
+    assert path.read_text() == "My notes. " * 500
+
+
+async def test_another_programs_database_is_refused_and_kept(tmp_path):
+    path = tmp_path / "other.db"
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("create table meta(key, value)")
+    before = path.read_bytes()
+    with pytest.raises(ConfigurationError, match="database of another program"):
+        await make(path).count()
+    assert path.read_bytes() == before
+
+
+async def test_an_empty_file_becomes_a_store(tmp_path):
+    path = tmp_path / "empty.db"
+    path.touch()
+    async with make(path) as store:
+        assert await store.count() == (0, 0)
+
+
+async def test_names_that_sqlite_treats_specially_are_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in (":memory:", "file:x?mode=memory"):
+        async with make(name) as store:
+            await put(store, "a", "x")
+        assert (tmp_path / name).stat().st_size
+
+
+async def test_a_damaged_file_is_reported(path):
+    async with make(path) as store:
+        for i in range(50):
+            await put(store, f"d{i}", *["word " * 200] * 5)
+    data = bytearray(path.read_bytes())
+    for page in range(1, len(data) // 4096):
+        data[page * 4096 : page * 4096 + 64] = b"\xff" * 64
+    path.write_bytes(data)
+    with pytest.raises(StoreError, match="delete it and ingest again"):
+        async with make(path) as store:
+            await store.content_hashes()
+
+
+async def test_a_path_that_cannot_be_is_reported(tmp_path):
+    (tmp_path / "file").touch()
+    for bad in (tmp_path / "file" / "store.db", tmp_path):
+        with pytest.raises(StoreError, match=r"check that the folder .* written to"):
+            async with make(bad):
+                pass
+
+
+async def test_a_full_disk_is_reported_and_what_was_stored_is_intact(path):
+    async with make(path) as store:
+        await put(store, "a", "generation h", source="1")
+        ((pages,),) = await run_sql(store, "pragma page_count")
+        await run_sql(store, f"pragma max_page_count = {pages + 2}")
+        with pytest.raises(StoreError, match="make room on the disk"):
+            await put(store, "b", *["word " * 1000] * 20)
+        assert await store.content_hashes() == {"a": "h"}
+        await run_sql(store, "pragma max_page_count = 100000")
+        await put(store, "b", "generation h", source="1")
+    assert whole(path) == 2
+
+
+async def test_a_writer_that_never_ends_is_reported(path, monkeypatch):
+    monkeypatch.setattr(opening, "BUSY", 0.05)
+    async with make(path) as first, make(path) as second:
+        await run_sql(first, "begin immediate")
+        assert await second.count() == (0, 0)  # readers don't wait
+        with pytest.raises(StoreError, match="another process has been writing"):
+            await put(second, "a", "x")
+        await run_sql(first, "rollback")
+        await put(second, "a", "x")
+
+
+@pytest.mark.parametrize("missing", ["apsw", "sqlite_vec"])
+async def test_without_the_extra_the_error_says_what_to_install(
+    path, monkeypatch, missing
+):
+    monkeypatch.setitem(sys.modules, missing, None)
+    store = make(path)
+    with pytest.raises(ConfigurationError, match=r"pip install 'spanrun\[ingest\]'"):
+        await store.count()
+    assert not path.parent.exists()
+    await store.aclose()
+
+
+async def test_replacing_documents_again_and_again_does_not_make_the_file_grow(path):
+    # Deleting and inserting would: to the fivefold after 60 rounds.
+    async with make(path) as store:
+        for i in range(20):
+            await put(store, f"d{i}", *["some words"] * 30)
+        ((before,),) = await run_sql(store, "pragma page_count")
+        for _ in range(30):
+            for i in random.sample(range(20), 5):
+                await put(store, f"d{i}", *["other words"] * 30)
+        ((after,),) = await run_sql(store, "pragma page_count")
+    assert after <= 1.5 * before
+
+
+def script(body):
+    return [sys.executable, "-c", textwrap.dedent(body)]
+
+
+READ_ONLY = """
+    import asyncio, os, sys, apsw, sqlite_vec
+    from spanrun.errors import StoreError
+    from spanrun.stores.sqlite import SqliteStore
+    if os.geteuid() == 0:
+        os.setgid(65534); os.setuid(65534)
+    try:
+        asyncio.run(SqliteStore(sys.argv[1], 8, "test-8").count())
+    except StoreError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
+@pytest.mark.parametrize("file", ["new.db", "new/folder/new.db"])
+def test_a_folder_that_may_not_be_written_to_is_reported(file):
+    # Not in tmp_path, which other users may not enter: root must give up its rights.
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o555)
+        done = subprocess.run(
+            [*script(READ_ONLY), f"{folder}/{file}"],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        Path(folder).chmod(0o755)
+    assert "written to" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+
+
+WRITER = """
+    import asyncio, random, sys, time
+    from spanrun.stores.base import Chunk
+    from spanrun.stores.sqlite import SqliteStore
+    path, name, until = sys.argv[1], sys.argv[2], float(sys.argv[3])
+    async def main():
+        async with SqliteStore(path, 8, "test-8") as store:
+            print("open", flush=True)
+            generation = 0
+            while time.time() < until:
+                generation += 1
+                document = f"d{random.randrange(10)}"
+                mark, size = f"{name}.{generation}", random.randrange(1, 60)
+                if generation % 10 == 0:
+                    await store.delete([document])
+                    continue
+                await store.upsert(
+                    document, content_hash=mark, source=str(size), title=None,
+                    summary=None, chunks=[
+                        Chunk(document, i, f"generation {mark}", [1.0, i, *[0.0] * 6])
+                        for i in range(size)
+                    ],
+                )
+            print(generation)
+    asyncio.run(main())
+"""
+
+
+def start(path, name, seconds):
+    return subprocess.Popen(
+        [*script(WRITER), str(path), name, str(time.time() + seconds)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_a_kill_in_the_middle_of_writing_leaves_whole_documents(path):
+    for trial in range(8):
+        with start(path, f"k{trial}", 30) as writer:
+            assert writer.stdout.readline() == "open\n"
+            time.sleep(random.uniform(0.01, 0.2))
+            writer.kill()
+        assert whole(path) >= 0
+
+
+@pytest.mark.slow
+def test_two_processes_write_at_once_and_both_get_through(path):
+    # Both create it, too: neither waits for the other to begin.
+    with start(path, "one", 2) as one, start(path, "two", 2) as two:
+        said = [writer.communicate(timeout=30)[0].split() for writer in (one, two)]
+    assert [writer.returncode for writer in (one, two)] == [0, 0]
+    assert all(int(count) > 10 for _, count in said)
+    assert whole(path) > 0
+
+
+@pytest.mark.slow
+async def test_fifty_thousand_chunks(path):
+    # Measured on 2 cores with 256 dimensions: 13 s to store, 36 to 160 ms a search.
+    draw = random.Random(1)
+    async with make(path) as store:
+        for i in range(5_000):
+            vector = [draw.gauss(0, 1) for _ in range(DIMENSION)]
+            await put(store, f"d{i}", *[f"word{i} common text"] * 10, vector=vector)
+            if i == 777:
+                wanted = vector
+        assert await store.count() == (5_000, 50_000)
+        assert {d for d, _ in await found(store, wanted)} == {"d777"}
+        assert {d for d, _ in await found(store, text="word4321")} == {"d4321"}
+        assert len(await store.search(wanted, "common text", 5_000)) == 5_000
+        assert await store.delete([f"d{i}" for i in range(2_500)]) == 2_500
+        assert await store.count() == (2_500, 25_000)
