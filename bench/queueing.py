@@ -5,7 +5,9 @@ from __future__ import annotations
 import heapq
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 Seconds = Callable[[random.Random], float]
 
@@ -72,3 +74,77 @@ class Service:
         self.busy += 1
         end = self.now + self.seconds(self.chance)
         heapq.heappush(self._ends, (end, since, True))
+
+
+class Limiter(Protocol):
+    """An adaptive limit, apart from who keeps its slots."""
+
+    limit: int
+
+    def learn(
+        self, since: float, now: float, seconds: float | None, used: int
+    ) -> bool: ...
+
+
+@dataclass
+class History:
+    """The limit over time, as pairs of a moment and the limit from then on."""
+
+    limits: Sequence[tuple[float, int]]
+    end: float
+
+    def during(self, begin: float, end: float) -> list[tuple[float, int]]:
+        """Pairs of seconds and limit."""
+        moments = [moment for moment, _ in self.limits[1:]] + [self.end]
+        spans = [
+            (min(until, end) - max(since, begin), limit)
+            for (since, limit), until in zip(self.limits, moments, strict=True)
+        ]
+        return [(seconds, limit) for seconds, limit in spans if seconds > 0]
+
+    def mean(self, begin: float, end: float) -> float:
+        spans = self.during(begin, end)
+        return sum(s * limit for s, limit in spans) / sum(s for s, _ in spans)
+
+    def share(self, low: float, high: float, begin: float, end: float) -> float:
+        """The share of the time in which the limit was in these bounds."""
+        spans = self.during(begin, end)
+        inside = sum(s for s, limit in spans if low <= limit <= high)
+        return inside / sum(s for s, _ in spans)
+
+    def reached(self, low: float, high: float, begin: float = 0.0) -> float:
+        """Seconds from ``begin`` until the limit was in these bounds."""
+        for moment, limit in self.limits:
+            if moment >= begin and low <= limit <= high:
+                return moment - begin
+        return float("inf")
+
+
+def simulate(
+    service: Service,
+    limiter: Limiter,
+    seconds: float,
+    *,
+    demand: float = float("inf"),
+    changes: Sequence[tuple[float, int]] = (),
+) -> History:
+    """Call ``service`` as often at once as ``limiter`` allows, for ``seconds``.
+
+    ``demand`` bounds the calls at once as well; ``changes`` are moments and the
+    service's capacity from then on.
+    """
+    used = 0
+    limits = [(0.0, limiter.limit)]
+    left = list(changes)
+    while service.now < seconds:
+        while left and left[0][0] <= service.now:
+            service.capacity = left.pop(0)[1]
+        while used < min(limiter.limit, demand):
+            service.call()
+            used += 1
+        since, answered = service.next()
+        now = service.now
+        if limiter.learn(since, now, now - since if answered else None, used):
+            limits.append((now, limiter.limit))
+        used -= 1
+    return History(limits, service.now)

@@ -25,7 +25,9 @@ were raised, with a note that says which job, attempt and wait they belong to.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
+
+_OF_WHAT_WAS_SENT: Final = (None, 400, 413, 422)
 
 
 class SpanrunError(Exception):
@@ -112,6 +114,14 @@ class ServiceError(SpanrunError):
         self.status = status
         self.retry_after = retry_after
         self.body = body
+
+    @property
+    def blames_request(self) -> bool:
+        """Whether it lies in what was sent: the parts of it may fare better.
+
+        Not so where the service is down, busy, elsewhere, or refuses us.
+        """
+        return self.status in _OF_WHAT_WAS_SENT
 
 
 class EmbeddingError(ServiceError, ValueError):

@@ -79,7 +79,10 @@ METRICS = sorted(
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_metric(metric: str) -> None:
-    assert f"| `{metric}` | " in text("telemetry.md")
+    kinds = "counter|gauge|histogram|updowncounter"
+    assert re.search(
+        rf"\n\| `{re.escape(metric)}` \| ({kinds}) \|", text("telemetry.md")
+    )
 
 
 _SERIES = re.compile(r"\b(?:spanrun|http|gen_ai|db)_\w+")

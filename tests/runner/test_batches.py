@@ -5,7 +5,7 @@ import pytest
 
 import spanrun as sr
 from spanrun.errors import ConfigurationError, Rejected
-from spanrun.runner.batches import batches
+from spanrun.runner.groups import batches
 
 pytestmark = pytest.mark.usefixtures("fake_clock", "no_leaks")
 
@@ -32,36 +32,6 @@ async def numbers(until, pace=0.0):
         yield number
 
 
-def test_groups_have_the_size_and_the_last_may_be_shorter():
-    assert list(batches(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
-    assert list(batches([], 3)) == []
-    assert list(batches("ab", 1)) == [["a"], ["b"]]
-
-
-def test_an_infinite_source_is_pulled_one_group_at_a_time():
-    source = itertools.count()
-    group = next(batches(source, 3))
-    assert group == [0, 1, 2]
-    assert next(source) == 3
-
-
-async def test_async_groups_are_the_same():
-    got = [group async for group in batches(numbers(7), 3)]
-    assert got == [[0, 1, 2], [3, 4, 5], [6]]
-
-
-async def test_max_wait_gives_out_what_there_is(fake_clock):
-    groups = batches(numbers(6, pace=2), 4, max_wait=5)
-    got = [(group, fake_clock.now()) async for group in groups]
-    assert got == [([0, 1, 2], 7), ([3, 4, 5], 12)]
-
-
-async def test_max_wait_counts_from_the_first_item_of_a_group(fake_clock):
-    groups = batches(numbers(2, pace=100), 4, max_wait=5)
-    got = [(group, fake_clock.now()) async for group in groups]
-    assert got == [([0], 105), ([1], 200)]
-
-
 @pytest.mark.parametrize(("size", "max_wait"), [(0, None), (-1, None), (2, 0), (2, -1)])
 async def test_nonsense_is_refused(make_runner, size, max_wait):
     with pytest.raises(ConfigurationError, match="batches"):
@@ -85,6 +55,38 @@ async def test_each_item_has_its_result_in_order(make_runner, size):
         got = await runner.map_batches(service, range(10), size=size)
     assert got == [2 * number for number in range(10)]
     assert sum(map(len, service.batches)) == 10
+
+
+async def test_any_sequence_of_values_will_do(make_runner):
+    async def job(batch):
+        return tuple(batch)
+
+    async with make_runner() as runner:
+        assert await runner.map_batches(job, range(3), size=2) == [0, 1, 2]
+
+
+async def test_a_sequence_that_lies_about_its_length_is_an_error(make_runner):
+    class Liar:
+        def __len__(self):
+            return 2
+
+        def __iter__(self):
+            return iter([])
+
+    async with make_runner() as runner:
+        with pytest.raises(ValueError, match="gave 0 for"):
+            await runner.map_batches(
+                lambda _: asyncio.sleep(1, Liar()), range(2), size=2
+            )
+
+
+async def test_an_error_in_the_retrys_predicate_is_the_batchs_error(make_runner):
+    def predicate(_):
+        raise LookupError("in the predicate")
+
+    async with make_runner(retry=sr.Retry(on=predicate)) as runner:
+        with pytest.raises(LookupError, match="in the predicate"):
+            await runner.map_batches(Service(1), range(4), size=4)
 
 
 async def test_no_items_make_no_batch(make_runner):
@@ -182,14 +184,55 @@ async def test_a_wrong_count_is_an_error_that_says_so(make_runner, answer, found
             )
 
 
-async def test_an_error_of_the_source_comes_out(make_runner):
-    def source():
-        yield from range(5)
-        raise LookupError("the source's own")
+def failing_source():
+    yield from range(5)
+    raise LookupError("the source's own")
 
+
+async def failing_async_source():
+    for number in failing_source():
+        await asyncio.sleep(0.1)
+        yield number
+
+
+sources = pytest.mark.parametrize(
+    ("source", "max_wait"),
+    [(failing_source, None), (failing_async_source, None), (failing_async_source, 5)],
+)
+
+
+@sources
+async def test_an_error_of_the_source_comes_out(make_runner, source, max_wait):
     async with make_runner() as runner:
         with pytest.raises(LookupError, match="the source's own"):
-            await runner.map_batches(Service(), source(), size=2)
+            await runner.map_batches(Service(), source(), size=2, max_wait=max_wait)
+
+
+@sources
+async def test_the_outcomes_of_all_items_before_it_come_first(
+    make_runner, source, max_wait
+):
+    async with (
+        make_runner() as runner,
+        runner.stream_batches(
+            Service(), source(), size=2, max_wait=max_wait
+        ) as outcomes,
+    ):
+        assert [(await anext(outcomes)).value for _ in range(5)] == [0, 2, 4, 6, 8]
+        with pytest.raises(LookupError, match="the source's own"):
+            await anext(outcomes)
+
+
+async def test_a_source_that_times_out_itself_comes_out(make_runner):
+    async def source():
+        async with asyncio.timeout(3):
+            for number in itertools.count():
+                await asyncio.sleep(2)
+                yield number
+
+    async with make_runner() as runner:
+        with pytest.raises(TimeoutError):
+            await runner.map_batches(Service(), source(), size=4, max_wait=50)
 
 
 async def test_outcomes_stream_as_the_batches_end(make_runner):

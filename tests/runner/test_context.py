@@ -82,9 +82,15 @@ async def test_an_async_source_does_too(make_runner):
     async with make_runner(limit=2) as runner:
         await runner.map(see_and_set, source())
         assert seen == ["caller", *(f"source {n}" for n in range(8))]
-        seen.clear()
-        await runner.map_batches(lambda b: asyncio.sleep(1, b), source(), size=2)
-        assert seen == ["caller", *(f"source {n}" for n in range(8))]
+        for max_wait in (None, 5):
+            seen.clear()
+            await runner.map_batches(
+                lambda batch: asyncio.sleep(1, batch),
+                source(),
+                size=2,
+                max_wait=max_wait,
+            )
+            assert seen == ["caller", *(f"source {n}" for n in range(8))]
 
 
 async def test_the_current_span_in_a_source_is_the_callers(

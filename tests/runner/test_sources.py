@@ -212,6 +212,7 @@ async def test_an_error_in_closing_the_source_is_raised_on_leaving(make_runner):
             async with runner.stream(same, numbers()) as outcomes:
                 await anext(outcomes)
 
+
 async def test_an_async_iterator_without_aclose_will_do(make_runner):
     class Numbers:
         def __init__(self):

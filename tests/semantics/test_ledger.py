@@ -60,7 +60,7 @@ async def test_the_time_until_the_task_runs_is_queue(make_runner, fake_clock):
 
 
 async def test_the_pause_of_a_service_is_rate_limit(make_runner):
-    class Busy(ConnectionError):
+    class BusyError(ConnectionError):
         retry_after = 16
 
     failed = []
@@ -69,9 +69,9 @@ async def test_the_pause_of_a_service_is_rate_limit(make_runner):
         await asyncio.sleep(1)
         if not failed:
             failed.append(number)
-            raise Busy
+            raise BusyError
 
-    retry = sr.Retry(on=Busy, base=0, cap=0)
+    retry = sr.Retry(on=BusyError, base=0, cap=0)
     async with make_runner(limit=1, retry=retry) as runner:
         first, second = await runner.map(job, "ab", errors="collect")
     assert first.timings.backoff == 16

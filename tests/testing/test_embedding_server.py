@@ -20,6 +20,7 @@ from spanrun.testing.embedding_server import EmbeddingServer
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 QUIET = {"latency": 0, "jitter": 0, "rate_limited": 0, "unavailable": 0}
+TOKEN = "t"  # noqa: S105 -- of a server that lives for a moment
 
 
 def plain(texts):
@@ -123,11 +124,11 @@ def test_other_paths_have_their_status(method, path, status):
 
 
 def test_the_token_is_required_where_there_is_one():
-    with serving(token="secret") as (_, client):
+    with serving(token=TOKEN) as (_, client):
         assert post(client).status_code == 401
         client.headers["authorization"] = "Bearer wrong"
         assert post(client).json()["error"]["code"] == "invalid_api_key"
-        client.headers["authorization"] = "Bearer secret"
+        client.headers["authorization"] = f"Bearer {TOKEN}"
         assert post(client).status_code == 200
 
 
@@ -388,7 +389,7 @@ def test_it_stops_at_once_whatever_its_clients_do(fault):
     for client in clients:
         client.join(5)
     assert set(threading.enumerate()) == before
-    with pytest.raises(OSError):  # noqa: PT011 -- refused, in the system's own words
+    with pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", server._server.port), 1)
 
 

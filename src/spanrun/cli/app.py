@@ -34,7 +34,7 @@ app = typer.Typer(
 )
 
 
-def _version(*, wanted: bool) -> None:
+def _version(wanted: bool) -> None:  # noqa: FBT001 -- typer's form of a callback
     if wanted:
         typer.echo(f"spanrun {__version__}")
         raise typer.Exit
@@ -43,8 +43,7 @@ def _version(*, wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[  # noqa: FBT002 -- typer's form of an option
-        bool,
-        typer.Option("--version", callback=lambda value: _version(wanted=value)),
+        bool, typer.Option("--version", callback=_version)
     ] = False,
 ) -> None:
     """Run async work where you can see every job."""

@@ -29,7 +29,8 @@ def prepare() -> None:
 def say(text: str) -> None:
     """Write a line to standard error. No result depends on whether it arrives."""
     with contextlib.suppress(OSError, ValueError):
-        print(text, file=sys.stderr, flush=True)
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 def give(text: str) -> None:
@@ -41,7 +42,8 @@ def give(text: str) -> None:
         OSError: It can't be written: the device is full.
     """
     try:
-        print(text, flush=True)
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
     except BrokenPipeError:
         pass
     except OSError as error:

@@ -56,11 +56,12 @@ def demo(
 async def _demo(
     server: EmbeddingServer, folder: Path, watching: Sequence[Observer]
 ) -> tuple[Report, dict[str, list[Hit]]]:
-    async with Embeddings(
-        f"{server.url}/v1", model=server.model, batch=16, observers=watching
-    ) as embeddings:
-        async with await open_store(embeddings, folder) as store:
-            stages = pipeline(embeddings, store)
-            report = await stages.arun(topics(), observers=watching)
-            found = await find(embeddings, store, QUERIES, k=2)
+    url, model = f"{server.url}/v1", server.model
+    async with (
+        Embeddings(url, model=model, batch=16, observers=watching) as embeddings,
+        await open_store(embeddings, folder) as store,
+    ):
+        stages = pipeline(embeddings, store)
+        report = await stages.arun(topics(), observers=watching)
+        found = await find(embeddings, store, QUERIES, k=2)
     return report, dict(zip(QUERIES, found, strict=True))

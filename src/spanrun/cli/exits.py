@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import errno
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Final, NamedTuple, NoReturn
 
@@ -24,25 +24,35 @@ from spanrun.runner.signals import SIGTERM_STATUS
 class Exit(enum.IntEnum):
     """The exit codes, one table for all commands; from 64 on those of sysexits.h."""
 
-    meaning: str
+    OK = 0
+    SOME_FAILED = 1
+    USAGE = 2
+    INPUT = 65
+    UNREACHABLE = 69
+    FAULT = 70
+    DISK = 74
+    CONFIGURATION = 78
+    INTERRUPTED = 130
+    TERMINATED = SIGTERM_STATUS
 
-    OK = 0, "all that was asked for is done"
-    SOME_FAILED = 1, "some of it could not be done; everything else is"
-    USAGE = 2, "the command can't be understood: an option, an argument"
-    INPUT = 65, "there is nothing to work on: no readable document, nothing ingested"
-    UNREACHABLE = 69, "a service can't be reached, or doesn't answer as it should"
-    FAULT = 70, "a fault in spanrun itself, with its traceback"
-    DISK = 74, "something can't be read or written: rights, room, a damaged file"
-    CONFIGURATION = 78, "a setting can't work: a key, a URL, a model, a missing extra"
-    INTERRUPTED = 130, "Ctrl-C; what was stored is whole"
-    TERMINATED = SIGTERM_STATUS, "SIGTERM; what ran had 10 s, what was stored is whole"
+    @property
+    def meaning(self) -> str:
+        """What it says, in one line."""
+        return _MEANINGS[self]
 
-    def __new__(cls, code: int, meaning: str) -> Exit:
-        """A code that knows what it says."""
-        member = int.__new__(cls, code)
-        member._value_ = code
-        member.meaning = meaning
-        return member
+
+_MEANINGS: Final[Mapping[Exit, str]] = {
+    Exit.OK: "all that was asked for is done",
+    Exit.SOME_FAILED: "some of it could not be done; everything else is",
+    Exit.USAGE: "the command can't be understood: an option, an argument",
+    Exit.INPUT: "there is nothing to work on: no readable document, nothing ingested",
+    Exit.UNREACHABLE: "a service can't be reached, or doesn't answer as it should",
+    Exit.FAULT: "a fault in spanrun itself; its traceback is shown",
+    Exit.DISK: "something can't be read or written: rights, room, a damaged file",
+    Exit.CONFIGURATION: "a setting can't work: a URL, a key, a model, a missing extra",
+    Exit.INTERRUPTED: "Ctrl-C; what was stored is whole",
+    Exit.TERMINATED: "SIGTERM; what ran had 10 s, and what was stored is whole",
+}
 
 
 class Told(NamedTuple):
@@ -79,7 +89,7 @@ def fail(code: Exit, what: str, to_do: str) -> NoReturn:
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def explained() -> Generator[None]:
     """Turn what can be foreseen into two lines and an exit code."""
     try:
         yield
@@ -96,29 +106,31 @@ def explained() -> Iterator[None]:
 
 def explain(error: BaseException) -> Told | None:
     """What to tell of ``error``; None where it can't be foreseen: that is a fault."""
+    told: Told | None = None
     match error:
         case KeyboardInterrupt():
-            return Told(
+            told = Told(
                 Exit.INTERRUPTED, "interrupted; what was stored is whole", AGAIN
             )
         case StoreError():
-            return Told(Exit.DISK, *_halves(error))
+            told = Told(Exit.DISK, *_halves(error))
         case ServiceError():
-            return _service(error)
+            told = _service(error)
         case ConfigurationError():
-            return Told(Exit.CONFIGURATION, *_halves(error))
+            told = Told(Exit.CONFIGURATION, *_halves(error))
         case DeadlineExceeded():
             what = f"the endpoint did not answer within {error.seconds:g} s"
-            return Told(Exit.UNREACHABLE, what, _FIX_SERVICE)
+            told = Told(Exit.UNREACHABLE, what, _FIX_SERVICE)
         case httpx.TransportError():
             why = str(error) or type(error).__name__
             what = f"{_origin(error)} can't be reached: {why}"
-            return Told(Exit.UNREACHABLE, what, _FIX_SERVICE)
+            told = Told(Exit.UNREACHABLE, what, _FIX_SERVICE)
         case OSError() if error.errno in _OF_DISKS:
             name = f"{error.filename}: " if error.filename else ""
-            return Told(Exit.DISK, f"{name}{error.strerror}", _FIX_DISK)
+            told = Told(Exit.DISK, f"{name}{error.strerror}", _FIX_DISK)
         case _:
-            return None
+            pass
+    return told
 
 
 def _service(error: ServiceError) -> Told:

@@ -110,7 +110,9 @@ def choose_embedder(
     """
     if (url is None) != (model is None):
         given, missing = ("--model", "--embeddings-url")[:: 1 if url is None else -1]
-        fail(Exit.USAGE, f"{given} {model or url}: not alone", f"Add {missing} as well.")
+        fail(
+            Exit.USAGE, f"{given} {model or url}: not alone", f"Add {missing} as well."
+        )
     kept = stored_as(folder / session.DOCUMENTS)
     if url is None or model is None:
         embedder: Embedder = LocalEmbedder(observers=watching)
@@ -139,8 +141,8 @@ def _end(report: Report, lost: Sequence[Skipped]) -> NoReturn:
     if lost:
         fail(
             Exit.SOME_FAILED,
-            f"{_count(len(lost), 'file')} could not be read, as {lost[0].source}: "
-            f"{lost[0].reason}",
+            f"{_count(len(lost), 'file')} could not be read, among them "
+            f"{lost[0].source}: {lost[0].reason}",
             "Put that right and run the same command again.",
         )
     sys.exit(Exit.OK)

@@ -6,7 +6,7 @@ import logging
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
@@ -90,7 +90,7 @@ class Exporters(logging.Handler):
 
 
 @contextmanager
-def telemetry(store: Path) -> Iterator[setup.Telemetry | None]:
+def telemetry(store: Path) -> Generator[setup.Telemetry | None]:
     """Telemetry for the length of a block; afterwards nothing more will be sent.
 
     A local store that can't be used costs the telemetry, not the command.

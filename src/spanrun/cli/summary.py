@@ -1,30 +1,29 @@
-"""The end of a command: counts, percentiles, where the time went, one hint."""
+"""What a person is told at the end of a run, or a program as one JSON object."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+from spanrun.cli import tables
+from spanrun.cli.console import line
 from spanrun.ingest.documents import Skipped
 from spanrun.ingest.pipeline import Report
+from spanrun.semconv import SpanrunTelemetrySignal
 from spanrun.stores.base import Hit
-from spanrun.telemetry.read import Failures, RunnerStats, Session, read_session
+from spanrun.telemetry.read import Failures, Session, SlowJob, read_session
 from spanrun.telemetry.setup import Telemetry
 
-_FLUSH: Final = 5.0
-_BAR: Final = 28
-_FILL: Final = {
-    "queue": "·",
-    "limit": "░",
-    "rate_limit": "▒",
-    "backoff": "▓",
-    "busy": "█",
-    "loop_lag": "!",
-    "service": "─",
-}
+_ERROR: Final = 160
+_NAMED: Final = 3
+_NOUNS: Final[tuple[tuple[SpanrunTelemetrySignal, str], ...]] = (
+    ("traces", "spans"),
+    ("metrics", "metric snapshots"),
+)
 _ADVICE: Final = {
     "queue": "jobs wait to be admitted: more workers, or fewer at once before them",
     "limit": "jobs wait for a slot: a higher limit, if the service bears it",
@@ -44,18 +43,24 @@ def tell(
     as_json: bool,
     hits: Mapping[str, Sequence[Hit]] | None = None,
 ) -> str:
-    """The summary of this process's runs, for a person or as one JSON object.
+    """The summary of this process's runs. ``telemetry`` must have been closed.
 
     It is made from the local store, so that what is said is what was kept.
     """
-    if telemetry is None or telemetry.store is None:
-        session = Session((), (), None)
-    else:
-        telemetry.flush(_FLUSH)
-        session = read_session(telemetry.store.path, telemetry.store.session)
+    session = _session(telemetry)
     if as_json:
-        return json.dumps(_object(telemetry, report, skipped, session, hits or {}))
+        told = _object(telemetry, report, skipped, session, hits or {})
+        return json.dumps(told, allow_nan=False)
     return "\n".join(_lines(telemetry, report, skipped, session))
+
+
+def _session(telemetry: Telemetry | None) -> Session:
+    if telemetry is not None and telemetry.store is not None:
+        try:
+            return read_session(telemetry.store.path, telemetry.store.session)
+        except sqlite3.Error:
+            pass  # the disk is full, or broken: what was lost is counted
+    return Session((), (), None)
 
 
 def _lines(
@@ -63,124 +68,93 @@ def _lines(
     report: Report,
     skipped: Sequence[Skipped],
     session: Session,
-) -> list[str]:
+) -> Iterator[str]:
     rate = report.stored / report.seconds if report.seconds else 0.0
-    counts = [
-        f"{report.stored} documents stored ({report.chunks} chunks)",
-        f"{report.unchanged} unchanged",
-        f"{len(report.failures)} failed",
-        f"{len(skipped)} skipped",
-        f"{report.seconds:.2f} s, {rate:.0f}/s",
-    ]
-    lines = [" · ".join(counts)]
-    if session.runners:
-        lines += ["", *_table(session.runners), "", *_times(session.runners)]
-    lines += _failures(report, session.failures)
-    if session.slowest is not None:
-        slow = session.slowest
-        where, seconds = max(slow.phases.items(), key=lambda item: item[1])
-        lines += [
-            "",
-            f"slowest job   {slow.name}: {_s(slow.duration)}, of which {_s(seconds)} "
-            f"{where}" + (f" · trace {slow.trace_id}" if slow.trace_id else ""),
-        ]
-    lines += [
-        f"telemetry     {_delivered(telemetry)}",
-        f"hint          {_hint(session)}",
-    ]
-    return lines
-
-
-def _width(runners: Sequence[RunnerStats]) -> int:
-    return max(len("runner"), *(len(stats.name) for stats in runners)) + 1
-
-
-def _table(runners: Sequence[RunnerStats]) -> list[str]:
-    width = _width(runners)
-    head = f"{'runner':<{width}}{'jobs':>8}{'ok':>8}{'failed':>8}{'retries':>9}"
-    lines = [head + f"{'p50':>10}{'p95':>10}{'p99':>10}"]
-    for stats in runners:
-        p50, p95, p99 = (_s(value) for value in stats.percentiles)
-        lines.append(
-            f"{stats.name:<{width}}{stats.jobs:>8}{stats.ok:>8}"
-            f"{stats.jobs - stats.ok:>8}{stats.retries:>9}{p50:>10}{p95:>10}{p99:>10}"
-        )
-    return lines
-
-
-def _times(runners: Sequence[RunnerStats]) -> list[str]:
-    width = _width(runners)
-    lines = ["where the time went"]
-    used: set[str] = set()
-    for stats in runners:
-        total = sum(stats.phases.values())
-        if not total:
-            continue
-        shares = {
-            phase: seconds / total
-            for phase, seconds in stats.phases.items()
-            if round(seconds / total, 2)
-        }
-        used |= shares.keys()
-        bar = "".join(
-            _FILL[phase] * round(part * _BAR) for phase, part in shares.items()
-        )
-        most = sorted(shares, key=lambda phase: -shares[phase])[:3]
-        told = " · ".join(f"{phase} {shares[phase]:.0%}" for phase in most)
-        lines.append(f"{stats.name:<{width}}{_s(total):>8}  {bar:<{_BAR + 1}} {told}")
-    lines.append(
-        " " * (width + 10)
-        + "  ".join(f"{fill} {phase}" for phase, fill in _FILL.items() if phase in used)
+    yield (
+        f"{report.stored} documents stored ({report.chunks} chunks)"
+        f" · {report.unchanged} unchanged · {len(report.failures)} failed"
+        f" · {len(skipped)} skipped · {report.seconds:.2f} s, {rate:.0f}/s"
     )
-    return lines
+    yield ""
+    if session.runners:
+        yield from tables.durations(session.runners)
+        yield ""
+        yield from tables.times(session.runners)
+        yield ""
+    failures = session.failures or _of_documents(report)
+    if failures:
+        yield "failures"
+        yield from map(_failure, failures)
+        yield from _not_stored(report)
+        yield ""
+    if session.slowest is not None:
+        yield f"slowest job   {_slowest(session.slowest)}"
+    yield f"telemetry     {' · '.join(_delivered(telemetry))}"
+    yield f"hint          {_hint(report, session)}"
 
 
-def _failures(report: Report, failures: Sequence[Failures]) -> list[str]:
-    lines: list[str] = []
-    for group in failures:
-        trace = f" · e.g. trace {group.trace_id}" if group.trace_id else ""
-        lines.append(
-            f"  {group.count} × {group.runner}: {group.error_type}: {group.error}{trace}"
-        )
-    if report.failures:
-        lost = ", ".join(failure.document_id for failure in report.failures[:3])
-        more = len(report.failures) - 3
-        lines.append(
-            f"  not stored: {lost}" + (f" and {more} more" if more > 0 else "")
-        )
-    return ["", "failures", *lines] if lines else []
+def _of_documents(report: Report) -> Sequence[Failures]:
+    """The same without telemetry: by document, as nobody kept the jobs."""
+    groups = Counter(
+        (failure.stage, type(failure.error).__name__, str(failure.error))
+        for failure in report.failures
+    )
+    return [Failures(*group, count, None) for group, count in groups.most_common(10)]
 
 
-def _delivered(telemetry: Telemetry | None) -> str:
-    if telemetry is None:
-        return "off (OTEL_SDK_DISABLED)"
-    account = telemetry.account
-    parts: list[str] = []
-    for signal, noun in (("traces", "spans"), ("metrics", "metric snapshots")):
-        made = account.produced[signal]
-        if made:
-            parts.append(f"{account.delivered[signal]}/{made} {noun} delivered")
-    lost = sum(account.dropped.values())
+def _failure(group: Failures) -> str:
+    what = f"{group.count} × {group.runner}: {group.error_type}: "
+    trace = f" · e.g. trace {group.trace_id}" if group.trace_id else ""
+    return f"  {what}{line(group.error, _ERROR)}{trace}"
+
+
+def _not_stored(report: Report) -> Iterator[str]:
+    lost = [line(failure.document_id) for failure in report.failures]
     if lost:
+        more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
+        yield f"  not stored: {', '.join(lost[:_NAMED])}{more}"
+
+
+def _slowest(job: SlowJob) -> str:
+    phase, part = max(job.phases.items(), key=lambda item: item[1])
+    took = f"{tables.seconds(job.duration)}, of which {tables.seconds(part)} {phase}"
+    trace = f" · trace {job.trace_id}" if job.trace_id else ""
+    return f"{line(job.name)}: {took}{trace}"
+
+
+def _delivered(telemetry: Telemetry | None) -> Iterator[str]:
+    if telemetry is None:
+        yield "off (OTEL_SDK_DISABLED)"
+        return
+    account = telemetry.account
+    for signal, noun in _NOUNS:
+        if made := account.produced[signal]:
+            yield f"{account.delivered[signal]}/{made} {noun} delivered"
+    if account.dropped:
         reasons = sorted({reason for _, reason in account.dropped})
-        parts.append(f"{lost} dropped ({', '.join(reasons)})")
-    if telemetry.store is not None:
-        parts.append(f"kept in {telemetry.store.path}")
-    return " · ".join(parts)
+        yield f"{sum(account.dropped.values())} dropped ({', '.join(reasons)})"
+    if telemetry.store is None:
+        yield "not kept"
+        return
+    yield f"kept in {telemetry.store.path}"
+    if lost := sum(telemetry.store.account.dropped.values()):
+        yield f"but {lost} rows, which could not be written"
 
 
-def _hint(session: Session) -> str:
-    if session.failures:
+def _hint(report: Report, session: Session) -> str:
+    if session.failures or report.failures:
         return "failures come first: their traces tell at which attempt and why"
     totals = {
         (stats.name, phase): seconds
         for stats in session.runners
         for phase, seconds in stats.phases.items()
     }
-    if not totals:
-        return "nothing ran"
-    name, phase = max(totals, key=lambda key: totals[key])
-    return f"{name}: {_ADVICE[phase]}"
+    if totals:
+        name, phase = max(totals, key=lambda key: totals[key])
+        return f"{name}: {_ADVICE[phase]}"
+    if report.stored:
+        return "with telemetry, this would tell where the time went"
+    return "nothing has changed since the last run"
 
 
 def _object(
@@ -216,15 +190,3 @@ def _object(
             query: [asdict(hit) for hit in found] for query, found in hits.items()
         },
     }
-
-
-def _s(seconds: float) -> str:
-    """Seconds with three digits, in the unit that suits them."""
-    if not seconds:
-        return "0"
-    for unit, scale in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
-        value = seconds * scale
-        if value >= 1 or unit == "µs":
-            digits = max(0, 2 - int(math.log10(max(value, 1))))
-            return f"{value:.{digits}f} {unit}"
-    raise AssertionError

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Final, cast
+from typing import Any, Final, Self, TypeGuard, cast
 
 import httpx
 
 from spanrun import semconv
 from spanrun.clients.http import HttpClient, transient
 from spanrun.errors import ConfigurationError, EmbeddingError
+from spanrun.policies.base import whole
 from spanrun.policies.limit import Limit
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
@@ -33,6 +34,8 @@ class Embeddings:
         base_url: As OpenAI's clients take it, with ``/v1``.
         model: The model's name.
         api_key: Sent as a bearer token. Never in telemetry.
+        dimension: How many numbers a vector must have; without it, as many as the
+            first one.
         batch: Texts in one request.
         limit: Requests at once.
         retry: Which errors are worth another attempt.
@@ -50,6 +53,7 @@ class Embeddings:
         *,
         model: str,
         api_key: str | None = None,
+        dimension: int | None = None,
         batch: int = 64,
         limit: int | Limit = 8,
         retry: Retry | None = None,
@@ -59,9 +63,13 @@ class Embeddings:
     ) -> None:
         if not model:
             raise ConfigurationError("Embeddings(model=''): name the model")
+        whole("Embeddings", "batch", batch, 1)
+        if dimension is not None:
+            whole("Embeddings", "dimension", dimension, 1)
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self.model: Final = model
         self.batch: Final = batch
+        self._dimension = dimension
         self._http: Final = HttpClient(
             base_url, headers=headers, error=EmbeddingError, transport=transport
         )
@@ -73,7 +81,12 @@ class Embeddings:
             observers=observers,
         )
 
-    async def __aenter__(self) -> Embeddings:
+    @property
+    def dimension(self) -> int | None:
+        """How many numbers a vector has; None while nobody knows it."""
+        return self._dimension
+
+    async def __aenter__(self) -> Self:
         await self.runner.__aenter__()
         return self
 
@@ -92,10 +105,13 @@ class Embeddings:
         """A vector for each text, in order; ``[]`` gives ``[]``.
 
         Raises:
+            ConfigurationError: ``texts`` is one text.
             EmbeddingError: The endpoint refused, or gave unusable vectors.
             httpx.TransportError: It could not be reached.
             DeadlineExceeded: Its time was up.
         """
+        if isinstance(texts, str):
+            raise ConfigurationError(f"texts={texts[:20]!r}: must be a list of texts")
         return await self.runner.map_batches(self.embed, list(texts), size=self.batch)
 
     async def aget_query_embedding(self, query: str) -> Vector:
@@ -127,13 +143,22 @@ class Embeddings:
                 {"model": self.model, "input": texts, "encoding_format": "float"},
             )
             vectors = _vectors(answer, len(texts))
+            self._check_dimension(len(vectors[0]))
             self._usage(call, answer)
         return vectors
 
+    def _check_dimension(self, found: int) -> None:
+        if self._dimension is None:
+            self._dimension = found
+        if found != self._dimension:
+            raise EmbeddingError(
+                f"the vectors of {self.model!r} have {found} numbers, not "
+                f"{self._dimension} as those before: another model may answer there"
+            )
+
     @staticmethod
     def _usage(call: CallUnit, answer: dict[str, Any]) -> None:
-        usage = cast("Any", answer.get("usage"))
-        tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+        tokens = _get(answer.get("usage"), "prompt_tokens")
         if isinstance(tokens, int) and tokens >= 0:
             call.set(semconv.GEN_AI_USAGE_INPUT_TOKENS, tokens)
             call.record(
@@ -147,31 +172,45 @@ class Embeddings:
 
 def _vectors(answer: Any, count: int) -> list[Vector]:
     """The vectors of an answer, in the order of the texts, each one checked."""
-    rows = answer.get("data") if isinstance(answer, dict) else None
-    if not isinstance(rows, list):
+    rows = _get(answer, "data")
+    if not _is_list(rows):
         raise EmbeddingError("the answer has no list named 'data'")
-    rows = cast("list[Any]", rows)
     if len(rows) != count:
         raise EmbeddingError(f"the answer has {len(rows)} vectors for {count} texts")
     found: dict[int, Vector] = {}
     for place, row in enumerate(rows):
-        if not isinstance(row, dict):
-            raise EmbeddingError(f"data[{place}] of the answer is no object")
-        index = cast("dict[str, Any]", row).get("index", place)
-        if not isinstance(index, int) or not 0 <= index < count or index in found:
-            raise EmbeddingError(f"data[{place}].index={index!r}: not one of 0…{count}")
-        found[index] = _vector(cast("dict[str, Any]", row).get("embedding"), place)
+        index = _get(row, "index", place)
+        if type(index) is not int or not 0 <= index < count or index in found:
+            raise EmbeddingError(
+                f"data[{place}] of the answer has index {index!r:.40}: must be 0 to "
+                f"{count - 1}, each once"
+            )
+        found[index] = _vector(_get(row, "embedding"), place)
     lengths = {len(vector) for vector in found.values()}
     if len(lengths) > 1:
         raise EmbeddingError(f"the answer's vectors differ in length: {lengths}")
     return [found[index] for index in range(count)]
 
 
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
+def _get(value: Any, key: str, default: Any = None) -> Any:
+    fields = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    return fields.get(key, default)
+
+
 def _vector(value: Any, place: int) -> Vector:
-    if not isinstance(value, list) or not value:
+    """The numbers of one embedding. All zeros have no direction: near to nothing."""
+    if not _is_list(value) or not value:
         raise EmbeddingError(f"data[{place}].embedding is no list of numbers")
-    numbers = cast("list[Any]", value)
-    for number in numbers:
-        if type(number) not in (float, int) or not math.isfinite(number):
-            raise EmbeddingError(f"data[{place}].embedding has {number!r} in it")
-    return [float(number) for number in numbers]
+    try:
+        vector = [float(n) for n in value if type(n) in (float, int)]
+    except OverflowError:  # a whole number with hundreds of digits
+        vector = [math.inf]
+    if len(vector) != len(value) or not all(map(math.isfinite, vector)):
+        raise EmbeddingError(f"data[{place}].embedding: must be finite numbers")
+    if not any(vector):
+        raise EmbeddingError(f"data[{place}].embedding: must not be all zeros")
+    return vector

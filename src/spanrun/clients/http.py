@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import email.utils
+import ipaddress
 import json
 from collections.abc import Mapping
 from typing import Any, Final
@@ -14,11 +14,12 @@ import httpx
 from spanrun import semconv
 from spanrun.errors import ConfigurationError, ServiceError
 from spanrun.telemetry import setup
-from spanrun.telemetry.redact import redact
+from spanrun.telemetry.redact import HIDDEN, redact
 from spanrun.telemetry.unit import CallUnit, attempt_number
 
 MAX_BODY: Final = 64 * 1024 * 1024
-_BODY_HEAD: Final = 300
+_HEAD: Final = 300
+_SECRET: Final = 7  # characters: a shorter word of a header is no secret
 _TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -41,7 +42,7 @@ def retry_after(value: str | None) -> float | None:
     except ValueError:
         try:
             when = email.utils.parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         if when.tzinfo is None:
             when = when.replace(tzinfo=datetime.UTC)
@@ -54,15 +55,16 @@ class HttpClient:
 
     It has no retry, limit or timeout of its own: the runner that it is called
     in has. Redirects are not followed, so that credentials go nowhere else.
+    Loopback addresses are called directly, whatever ``HTTP_PROXY`` says.
 
     Args:
-        base_url: ``http`` or ``https``, with a host.
-        headers: Sent with each request; never on a span.
+        base_url: ``http`` or ``https``, with a host. Its query is kept.
+        headers: Sent with each request; never in telemetry or in an error.
         error: Raised for a bad answer.
         transport: For tests.
 
     Raises:
-        ConfigurationError: ``base_url`` can't be used.
+        ConfigurationError: ``base_url`` or a header can't be used.
     """
 
     def __init__(
@@ -73,19 +75,22 @@ class HttpClient:
         error: type[ServiceError] = ServiceError,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        try:
-            url = httpx.URL(base_url.rstrip("/"))
-        except (httpx.InvalidURL, AttributeError, TypeError) as why:
-            raise ConfigurationError(f"base_url={base_url!r}: {why}") from why
-        if url.scheme not in ("http", "https") or not url.host:
-            raise ConfigurationError(
-                f"base_url={redact(str(base_url))!r}: must be http://host… or "
-                "https://host…"
-            )
-        self.base_url: Final = url
+        self.base_url: Final = _url(base_url)
         self._headers: Final = dict(headers or {})
+        for name, value in self._headers.items():
+            # Not left to httpx, whose error would quote the value.
+            if not (value.isascii() and value.isprintable()):
+                raise ConfigurationError(
+                    f"the header {name}: must be printable ASCII, without a line break"
+                )
+        words = (word for value in self._headers.values() for word in value.split())
+        self._secrets: Final = [word for word in words if len(word) >= _SECRET]
         self._error: Final = error
         self._transport: Final = transport
+        # Here, not in the first request: it blocks for 50 to 500 ms. Plain HTTP has
+        # no use for it.
+        secure = self.base_url.scheme == "https" and transport is None
+        self._verify: Final = httpx.create_ssl_context() if secure else False
         self._client: httpx.AsyncClient | None = None
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
@@ -96,27 +101,35 @@ class HttpClient:
                 isn't 2xx, an answer that isn't JSON or is too large.
             httpx.TransportError: No answer came.
         """
-        url = f"{self.base_url}{path}"
-        content = json.dumps(body).encode()
-        with self._unit("POST", url, len(content)) as call:
-            request = self._open().build_request(
-                "POST",
-                url,
-                content=content,
-                headers={"Content-Type": "application/json", **self._headers},
-            )
-            response = await self._open().send(request, stream=True)
+        base = self.base_url
+        url = base.copy_with(path=base.path.rstrip("/") + path)
+        client = self._client_now()
+        request = client.build_request(
+            "POST",
+            url,
+            content=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", **self._headers},
+        )
+        with self._unit(request) as call:
+            response = await client.send(request, stream=True)
             try:
+                self._describe(call, response)
                 text = await self._read(response)
             finally:
-                await asyncio.shield(response.aclose())
-            self._describe(call, response, len(text))
+                await response.aclose()
+            call.set(semconv.HTTP_RESPONSE_BODY_SIZE, len(text))
             if not response.is_success:
-                raise self._refused(response, text)
-            try:
-                return json.loads(text)
-            except ValueError as why:
-                raise self._bad(response, text, f"is no JSON: {why}") from why
+                call.fail(str(response.status_code))
+        if not response.is_success:
+            raise self._refused(response, text)
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as why:
+            raise self._error(
+                f"the answer of {self._where} is no JSON: {why}: {self._head(text)}",
+                status=response.status_code,
+                body=self._head(text),
+            ) from None
 
     async def aclose(self) -> None:
         """Close the connections. A second call does nothing."""
@@ -133,67 +146,98 @@ class HttpClient:
             semconv.SERVER_PORT: self.base_url.port or default,
         }
 
-    def _open(self) -> httpx.AsyncClient:
+    @property
+    def _where(self) -> str:
+        return self.base_url.netloc.decode()
+
+    def _client_now(self) -> httpx.AsyncClient:
         if self._client is None:
             # The runner's Timeout bounds each attempt as a whole; httpx's own
             # never fire on a server that drips a byte now and then.
             self._client = httpx.AsyncClient(
                 timeout=None,  # noqa: S113 -- see above
                 transport=self._transport,
+                verify=self._verify,
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
+                trust_env=not _is_loopback(self.base_url.host),
             )
         return self._client
 
-    def _unit(self, method: str, url: str, size: int) -> CallUnit:
+    def _unit(self, request: httpx.Request) -> CallUnit:
+        bare = request.url.copy_with(userinfo=b"", query=None)  # keys may be in both
         attributes: dict[str, Any] = {
-            semconv.HTTP_REQUEST_METHOD: method,
+            semconv.HTTP_REQUEST_METHOD: request.method,
             **self.server,
-            semconv.URL_FULL: redact(url),
-            semconv.HTTP_REQUEST_BODY_SIZE: size,
+            semconv.URL_FULL: redact(str(bare)),
+            semconv.HTTP_REQUEST_BODY_SIZE: len(request.content),
         }
         if resends := attempt_number() - 1:
             attributes[semconv.HTTP_REQUEST_RESEND_COUNT] = resends
         return CallUnit(
             setup.recorder_or_off(),
-            method,
+            request.method,
             semconv.METRIC_HTTP_CLIENT_REQUEST_DURATION,
             attributes,
         )
 
     async def _read(self, response: httpx.Response) -> bytes:
         parts = bytearray()
-        async for part in response.aiter_bytes():
-            parts += part
-            if len(parts) > MAX_BODY:
-                raise self._bad(response, b"", f"is larger than {MAX_BODY} bytes")
+        try:
+            async for part in response.aiter_bytes():
+                parts += part
+                if len(parts) > MAX_BODY:
+                    raise self._error(
+                        f"the answer of {self._where} is larger than {MAX_BODY} bytes"
+                    )
+        except httpx.DecodingError as why:
+            raise self._error(
+                f"the answer of {self._where} can't be decompressed: {why}",
+                status=response.status_code,
+            ) from why
         return bytes(parts)
 
     @staticmethod
-    def _describe(call: CallUnit, response: httpx.Response, size: int) -> None:
+    def _describe(call: CallUnit, response: httpx.Response) -> None:
         call.set(semconv.HTTP_RESPONSE_STATUS_CODE, response.status_code)
-        call.set(
-            semconv.NETWORK_PROTOCOL_VERSION,
-            response.http_version.removeprefix("HTTP/").removesuffix(".0")
-            if response.http_version == "HTTP/2.0"
-            else response.http_version.removeprefix("HTTP/"),
-        )
-        call.set(semconv.HTTP_RESPONSE_BODY_SIZE, size)
+        version = response.http_version.removeprefix("HTTP/")
+        call.set(semconv.NETWORK_PROTOCOL_VERSION, "2" if version == "2.0" else version)
 
     def _refused(self, response: httpx.Response, text: bytes) -> ServiceError:
-        head = redact(text[:_BODY_HEAD].decode("utf-8", "replace"))
+        status, head = response.status_code, self._head(text)
+        what = f"{self._where} answered {status} {response.reason_phrase}".rstrip()
+        if location := response.headers.get("Location"):
+            what += f": moved to {self._head(location.encode())}, which isn't followed"
+        elif head:
+            what += f": {head}"
         return self._error(
-            f"{self.base_url.host} answered {response.status_code} "
-            f"{response.reason_phrase}".rstrip()
-            + (f": {head}" if head else ""),
-            status=response.status_code,
+            what,
+            status=status,
             retry_after=retry_after(response.headers.get("Retry-After")),
             body=head,
         )
 
-    def _bad(self, response: httpx.Response, text: bytes, why: str) -> ServiceError:
-        head = redact(text[:_BODY_HEAD].decode("utf-8", "replace"))
-        return self._error(
-            f"the answer of {self.base_url.host} {why}",
-            status=response.status_code,
-            body=head,
+    def _head(self, text: bytes) -> str:
+        """How the answer begins, without what we sent in confidence."""
+        head = text[: 4 * _HEAD].decode("utf-8", "replace")
+        for secret in self._secrets:
+            head = head.replace(secret, HIDDEN)
+        return redact(head)[:_HEAD]
+
+
+def _url(base_url: str) -> httpx.URL:
+    try:
+        url = httpx.URL(base_url)
+    except (httpx.InvalidURL, TypeError) as why:
+        raise ConfigurationError(f"base_url={redact(str(base_url))!r}: {why}") from why
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ConfigurationError(
+            f"base_url={redact(str(base_url))!r}: must be http://host… or https://host…"
         )
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -25,16 +25,16 @@ class Embedder(Protocol):
     """
 
     @property
-    def model(self) -> str: ...
+    def model(self) -> str: ...  # noqa: D102 -- see above
 
     @property
-    def dimension(self) -> int | None: ...
+    def dimension(self) -> int | None: ...  # noqa: D102 -- see above
 
     @property
-    def batch(self) -> int: ...
+    def batch(self) -> int: ...  # noqa: D102 -- see above
 
     @property
-    def runner(self) -> Runner: ...
+    def runner(self) -> Runner: ...  # noqa: D102 -- see above
 
     async def embed(self, texts: list[str]) -> list[list[float]]:
         """One request: a vector for each text, in order."""
@@ -62,7 +62,7 @@ class LocalEmbedder:
         ConfigurationError: The extra ``ingest`` isn't installed.
     """
 
-    batch: Final = 64
+    batch = 64
 
     def __init__(self, *, limit: int = 2, observers: Sequence[Observer] = ()) -> None:
         if importlib.util.find_spec("wordllama") is None:

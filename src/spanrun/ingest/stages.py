@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, TypeAlias
@@ -13,6 +13,7 @@ from spanrun.ingest.documents import Document
 from spanrun.ingest.embedder import Embedder
 from spanrun.ingest.split import split
 from spanrun.outcome import Err, Ok
+from spanrun.runner.groups import aclose
 from spanrun.runner.run import Trace
 from spanrun.runner.runner import Runner
 from spanrun.stores.base import Chunk, VectorStore
@@ -112,7 +113,10 @@ class Summary:
 
 
 class parallel:  # noqa: N801 -- reads as a word in a list of stages
-    """Runs transforms of one document at the same time, each in a unit."""
+    """Runs transforms of one document at the same time, each in a unit.
+
+    The first error cancels the others, and is the document's, as it was raised.
+    """
 
     def __init__(self, *transforms: Transform, name: str = "extract") -> None:
         self.name = name
@@ -120,11 +124,14 @@ class parallel:  # noqa: N801 -- reads as a word in a list of stages
 
     async def __call__(self, document: Document) -> Changes:
         """The changes of all of them."""
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(_in_unit(transform, document))
-                for transform in self._transforms
-            ]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(_in_unit(transform, document))
+                    for transform in self._transforms
+                ]
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
         changes: dict[str, Any] = {}
         for task in tasks:
             changes.update(task.result())
@@ -244,7 +251,7 @@ class Embed:
     ) -> AsyncIterator[Document]:
         """The documents whose chunks all have a vector, as they are ready."""
         assert self._setting  # noqa: S101 -- opened
-        waiting = _Waiting()
+        waiting = _Waiting(self._setting.failed)
         async with self._embedder.runner.stream_batches(
             self._embedder.embed,
             waiting.texts(documents),
@@ -254,11 +261,11 @@ class Embed:
             trace=self._setting.trace,
         ) as outcomes:
             async for outcome in outcomes:
-                document = waiting.take(outcome)
-                if isinstance(document, Document):
+                waiting.take(outcome)
+                for document in waiting.complete():
                     yield document
-                elif document is not None:
-                    self._setting.failed(document)
+        for document in waiting.complete():
+            yield document
 
 
 class _Partial:
@@ -274,21 +281,33 @@ class _Partial:
 class _Waiting:
     """The documents of which some chunks have no vector yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, failed: Callable[[Failure], None]) -> None:
+        self._failed: Final = failed
         self._places: dict[int, tuple[_Partial, int]] = {}
+        self._complete: list[Document] = []
         self._sent = 0
 
     async def texts(self, documents: AsyncIterator[Document]) -> AsyncIterator[str]:
         """The texts to embed; each is remembered under its place in the stream."""
-        async for document in documents:
-            partial = _Partial(document)
-            for index, chunk in enumerate(document.chunks):
-                self._places[self._sent] = partial, index
-                self._sent += 1
-                yield chunk.text
+        try:
+            async for document in documents:
+                if not document.chunks:
+                    self._complete.append(document)
+                partial = _Partial(document)
+                for index, chunk in enumerate(document.chunks):
+                    self._places[self._sent] = partial, index
+                    self._sent += 1
+                    yield chunk.text
+        finally:
+            await aclose(documents)  # `async for` doesn't, when we are closed
 
-    def take(self, outcome: Ok[Sequence[float]] | Err) -> Document | Failure | None:
-        """Note a chunk's vector. The document or its failure, once it is complete."""
+    def complete(self) -> Iterator[Document]:
+        """The documents that lack nothing any more, each once."""
+        complete, self._complete = self._complete, []
+        return iter(complete)
+
+    def take(self, outcome: Ok[list[float]] | Err) -> None:
+        """Note a chunk's vector. With its last chunk, a document is complete."""
         partial, index = self._places.pop(outcome.index)
         if isinstance(outcome, Ok):
             partial.vectors[index] = outcome.value
@@ -296,12 +315,13 @@ class _Waiting:
             partial.error = outcome.error
         partial.missing -= 1
         if partial.missing:
-            return None
+            return
         document = partial.document
         if partial.error is not None:
-            return Failure(document.id, Embed.name, partial.error)
+            self._failed(Failure(document.id, Embed.name, partial.error))
+            return
         chunks = tuple(
             replace(chunk, vector=vector)
             for chunk, vector in zip(document.chunks, partial.vectors, strict=True)
         )
-        return replace(document, chunks=chunks)
+        self._complete.append(replace(document, chunks=chunks))

@@ -26,11 +26,12 @@ PROBE_EVERY: Final = 30
 
 
 class Window:
-    """The calls that began after the limit was last changed, and show its effect.
+    """The calls that show the effect of the limit's last change.
 
-    The first calls to end, one for each slot, are left out: they are the short
-    ones. Then it takes two for each slot, or more until their mean is known to
-    15 % (its standard error): 20 at least, 400 at most.
+    It begins to count when as many calls have begun and ended since as there
+    are slots. From then on it counts all that end: only those that have begun
+    since would be too short ones. It takes two for each slot, or more until
+    their mean is known to 15 % (its standard error): 20 at least, 400 at most.
     """
 
     __slots__ = (
@@ -50,14 +51,14 @@ class Window:
         self._limit = self._left_out = limit
         self._sum = self._squares = 0.0
 
-    def add(self, seconds: float | None) -> bool:
+    def add(self, since: float, seconds: float | None) -> bool:
         """Take in a call; None is a refusal. Returns whether that is enough."""
         enough = max(20, 2 * self._limit)
         if seconds is None:
-            self.refused += 1
+            self.refused += since > self.since
             return self.refused >= enough
         if self._left_out:
-            self._left_out -= 1
+            self._left_out -= since > self.since
             return False
         self.answered += 1
         self._sum += seconds
@@ -121,7 +122,7 @@ class Gradient:
         """Take in a call that began at ``since`` and ended ``now``.
 
         Args:
-            since: When it began; a call older than the window is left out.
+            since: When it began.
             now: When it ended.
             seconds: How long it took; None when it was refused.
             used: How many calls there were at once, this one included.
@@ -133,7 +134,7 @@ class Gradient:
         if window is None:  # the calls that all began at once tell nothing
             window = self._window = Window(now, self.limit)
         window.peak = max(window.peak, used)
-        if since <= window.since or not window.add(seconds):
+        if not window.add(since, seconds):
             return False
         limit = self.limit
         self._exact *= max(REFUSED, window.passed)
@@ -154,6 +155,8 @@ class Gradient:
             self._probed = [mean]
             self._set(self.limit / 2)
             return
+        if window.refused:
+            self._clear, self._ramp = 0, False
         self._apply(mean, STEEPEST, grow=window.full and window.passed > REFUSED)
 
     def _probe(self, window: Window) -> None:
@@ -168,7 +171,7 @@ class Gradient:
 
     def _apply(self, mean: float, steepest: float, *, grow: bool) -> None:
         """Set the limit, at which calls took ``mean`` seconds."""
-        fits = TOLERANCE * self.baseline / mean if mean < math.inf else 1.0
+        fits = TOLERANCE * self.baseline / mean if 0 < mean < math.inf else 1.0
         limit = self._exact * max(steepest, min(1.0, fits))
         if fits < 1 or not grow:
             self._clear, self._ramp = 0, self._ramp and fits >= 1

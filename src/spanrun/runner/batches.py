@@ -1,105 +1,26 @@
-"""Batches: items grouped by size and time, and a poisoned item found by halving."""
+"""`BatchRun`: jobs that take a list each, and a poisoned item found by halving."""
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, cast
 
 from opentelemetry import context as otel_context
 
 from spanrun import semconv
-from spanrun.errors import Rejected
+from spanrun.errors import Rejected, ServiceError
 from spanrun.outcome import Err, Ok, Outcome
-from spanrun.policies.base import above, at_least
 from spanrun.policies.retry import Retry
 from spanrun.runner.core import Core
+from spanrun.runner.groups import batches
 from spanrun.runner.job import Job
 from spanrun.runner.run import Call, Source
 from spanrun.runner.stream import StreamRun
 from spanrun.telemetry.unit import BatchUnit
 
-T = TypeVar("T")
-
-
-def batches(
-    items: Iterable[T] | AsyncIterable[T], size: int, max_wait: float | None = None
-) -> Iterator[list[T]] | AsyncIterator[list[T]]:
-    """Group ``items`` into lists of ``size``; the last one may be shorter.
-
-    Args:
-        items: Gives an iterator for an iterable, an async one for an async one.
-        size: Items in a full group.
-        max_wait: Seconds after which a group that has begun is given out though
-            it isn't full. Only an async source can keep one waiting.
-
-    Raises:
-        ConfigurationError: For ``size`` below 1 or ``max_wait`` not above 0.
-    """
-    at_least("batches", "size", size, 1)
-    if max_wait is not None:
-        above("batches", "max_wait", max_wait, 0)
-    if isinstance(items, AsyncIterable):
-        return _batches_async(items, size, max_wait)
-    return _batches(items, size)
-
-
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    group: list[T] = []
-    for item in items:
-        group.append(item)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
-async def _batches_async(
-    items: AsyncIterable[T], size: int, max_wait: float | None
-) -> AsyncIterator[list[T]]:
-    iterator = aiter(items)
-    loop = asyncio.get_running_loop()
-    group: list[T] = []
-    until = 0.0
-    coming: asyncio.Future[T] | None = None
-    try:
-        while True:
-            if coming is None:
-                coming = asyncio.ensure_future(_next(iterator))
-            left = max(0.0, until - loop.time()) if group and max_wait else None
-            await asyncio.wait([coming], timeout=left)
-            if not coming.done():
-                yield group
-                group = []
-                continue
-            try:
-                item = coming.result()
-            except StopAsyncIteration:
-                break
-            finally:
-                coming = None
-            if not group and max_wait:
-                until = loop.time() + max_wait
-            group.append(item)
-            if len(group) == size:
-                yield group
-                group = []
-        if group:
-            yield group
-    finally:
-        if coming is not None:
-            coming.cancel()
-            await asyncio.wait([coming])
-        close = getattr(iterator, "aclose", None)
-        if close is not None:
-            await close()
-
-
-async def _next(iterator: AsyncIterator[T]) -> T:
-    return await anext(iterator)
+__all__ = ["BatchRun", "batches"]
 
 
 @dataclass(slots=True)
@@ -183,14 +104,17 @@ class BatchRun(StreamRun):
         self.admit(job, part.batch.context.copy())
 
     async def _call_part(self, part: _Part) -> list[Any]:
-        values: Any = await self._call(part.items)
-        if not hasattr(values, "__len__") or len(values) != len(part.items):
-            found = len(values) if hasattr(values, "__len__") else type(values).__name__
-            raise ValueError(
-                f"{self.core.name!r} gave {found} for {len(part.items)} items: a "
-                "batch's function returns one value for each item, in order"
-            )
-        return cast("list[Any]", values)
+        answer: Any = await self._call(part.items)
+        found: object = type(answer).__name__
+        if hasattr(answer, "__len__"):
+            values = list(answer)
+            found = len(values)
+            if found == len(part.items):
+                return values
+        raise ValueError(
+            f"{self.core.name!r} gave {found} for {len(part.items)} items: a "
+            "batch's function returns one value for each item, in order"
+        )
 
     def deliver(self, job: Job, outcome: Outcome[Any]) -> None:
         """Give each item its outcome, or try the halves of a failed part."""
@@ -233,7 +157,16 @@ class BatchRun(StreamRun):
 
     def _halves(self, outcome: Err) -> bool:
         error = outcome.error
-        transient = self._retry is not None and self._retry.wants(error)
+        if isinstance(error, ServiceError) and not error.blames_request:
+            return False
+        transient = self._retry is not None and _wants(self._retry, error)
         return outcome.outcome == "failed" and not (
             transient or isinstance(error, Rejected | TimeoutError)
         )
+
+
+def _wants(retry: Retry, error: Exception) -> bool:
+    try:
+        return retry.wants(error)
+    except Exception:  # noqa: BLE001 -- the user's predicate: `error` is its own
+        return True

@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 
 from spanrun.errors import ConfigurationError, ShuttingDown
 from spanrun.runner.core import Core
+from spanrun.runner.groups import aclose
 from spanrun.runner.job import Job
 from spanrun.runner.run import FIRST_STEP, Call, Run, Source, Trace, start
 
@@ -221,7 +222,7 @@ class FedRun(Run):
 
     async def _end_source(self, items: AsyncIterator[Any]) -> None:
         try:
-            await _aclose(items)
+            await aclose(items)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 -- raised by the consumer
@@ -230,10 +231,3 @@ class FedRun(Run):
             self._fed = True
             self.ended()
             self.settle()
-
-
-async def _aclose(items: AsyncIterator[Any]) -> None:
-    """Close an async generator: left to the garbage collector it would run on."""
-    close = getattr(items, "aclose", None)
-    if close is not None:
-        await close()

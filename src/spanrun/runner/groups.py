@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
 from spanrun.policies.base import above, at_least
 
 T = TypeVar("T")
 
 _END: Final[Any] = object()
+_LATE: Final[Any] = object()
 
 
 def batches(
@@ -55,9 +56,7 @@ def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield group
 
 
-async def _batches_async(
-    items: AsyncIterable[T], size: int
-) -> AsyncIterator[list[T]]:
+async def _batches_async(items: AsyncIterable[T], size: int) -> AsyncIterator[list[T]]:
     iterator = aiter(items)
     group: list[T] = []
     try:
@@ -80,41 +79,97 @@ async def _batches_async(
 async def _batches_in_time(
     items: AsyncIterable[T], size: int, max_wait: float
 ) -> AsyncIterator[list[T]]:
-    loop = asyncio.get_running_loop()
+    now = asyncio.get_running_loop().time
     reader = _Reader(aiter(items))
     group: list[T] = []
     until = 0.0
     try:
         while True:
-            left = max(0.0, until - loop.time()) if group else None
             try:
-                item = await reader.next(left)
-            except TimeoutError:
-                if reader.failed:  # it is the source's own
-                    raise
-                yield group
-                group = []
-                continue
+                item = await reader.next(until - now() if group else None)
+            except Exception:
+                if group:
+                    yield group
+                raise
             if item is _END:
                 break
-            if not group:
-                until = loop.time() + max_wait
-            group.append(item)
-            if len(group) == size:
-                yield group
-                group = []
+            if item is not _LATE:
+                if not group:
+                    until = now() + max_wait
+                group.append(item)
+                if len(group) < size:
+                    continue
+            yield group
+            group = []
         if group:
             yield group
     finally:
         await reader.close()
 
 
-class _Reader(Generic[T]):
-    """Reads an async source ahead by one item, in one task for all of them.
+class _Reader:
+    """Reads an async source, one item when it is asked, in one task for them all.
 
     A source may hold a timeout, a task group or context variables from item to
-    item: those belong to the task in which it runs.
+    item: those belong to the task that it runs in.
     """
 
-    def __init__(self, items: AsyncIterator[T]) -> None:
-        self.failed = False
+    def __init__(self, items: AsyncIterator[Any]) -> None:
+        self._items: Final = items
+        self._loop: Final = asyncio.get_running_loop()
+        self._asked: Final = asyncio.Event()
+        self._reading = False
+        self._coming: asyncio.Future[Any] = self._loop.create_future()
+        self._task: Final = self._loop.create_task(self._read())
+
+    async def next(self, within: float | None) -> Any:
+        """The next item, `_END`, or `_LATE` when ``within`` seconds are over."""
+        if not self._reading:
+            self._reading = True
+            self._asked.set()
+        timeout = None if within is None else max(0.0, within)
+        await asyncio.wait([self._coming], timeout=timeout)
+        if not self._coming.done():
+            return _LATE
+        self._reading = False
+        coming, self._coming = self._coming, self._loop.create_future()
+        return coming.result()
+
+    async def close(self) -> None:
+        """Cancel the source and close it, and raise what it raises then."""
+        cancelled: asyncio.CancelledError | None = None
+        while not self._task.done():
+            self._task.cancel()
+            try:
+                await asyncio.wait([self._task])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        for end in (self._coming, self._task):
+            if end.done() and not end.cancelled():
+                end.result()
+        if cancelled is not None:
+            raise cancelled
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                await self._asked.wait()
+                self._asked.clear()
+                item = await anext(self._items, _END)
+                self._coming.set_result(item)
+                if item is _END:
+                    break
+        except asyncio.CancelledError:
+            self._coming.cancel()
+            raise
+        except BaseException as error:  # noqa: BLE001 -- raised by who asked
+            self._coming.set_exception(error)
+        finally:
+            await aclose(self._items)
+
+
+async def aclose(items: AsyncIterator[Any]) -> None:
+    """Close an async generator: left to the garbage collector it would run on."""
+    close = getattr(items, "aclose", None)
+    if close is not None:
+        await close()

@@ -149,7 +149,7 @@ def outcome_of(
             ended, by = "timed_out", "timeout"
     else:
         fatal = error
-        shown = JobCancelled(f"the job ended the program: {error!r}")
+        shown = JobCancelled(f"the job ended the program: {type(error).__name__}")
     failed = Err(job.index, shown, job.timings, attempts, job.key, trace_id, ended)
     return failed, by, fatal
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import sys
+import threading
 import time
-from typing import Any, Final, TextIO
+from collections.abc import Callable
+from typing import Any, Final, Protocol, TextIO
 
 from tqdm import tqdm
 
@@ -15,9 +17,9 @@ from spanrun.telemetry.observe import RunInfo
 _EVERY: Final = 2.0
 _BAR: Final = (
     "{desc:<10} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt}"
-    " · {rate_fmt} · {elapsed}<{remaining}{postfix}"
+    " · {rate_noinv_fmt} · {elapsed}<{remaining}{postfix}"
 )
-_OPEN_BAR: Final = "{desc:<10} {n_fmt} · {rate_fmt} · {elapsed}{postfix}"
+_OPEN_BAR: Final = "{desc:<10} {n_fmt} · {rate_noinv_fmt} · {elapsed}{postfix}"
 
 
 class Progress:
@@ -30,63 +32,91 @@ class Progress:
 
     Args:
         stream: Where to write; standard error by default.
-        bars: Whether to draw bars; by default, if ``stream`` is a terminal.
+        bars: Whether to draw bars; by default, if ``stream`` is a terminal that
+            can move its cursor.
     """
 
     def __init__(
         self, stream: TextIO | None = None, *, bars: bool | None = None
     ) -> None:
-        self._stream: Final = stream or sys.stderr
-        self._bars: Final = self._stream.isatty() if bars is None else bars
-        self._shown: dict[str, _Bar | _Lines] = {}
-        self._ended: list[_Bar | _Lines] = []
-        self._opened = 0
-        self._broken = False
+        # None where the program was started with a closed standard error.
+        given: TextIO | None = stream or sys.stderr
+        self._stream: Final = given
+        self._bars: bool | None = bars
+        self._shown: dict[str, _Shown] = {}
+        self._ended: list[_Shown] = []
+        self._broken = given is None
 
     def run_opened(self, run: RunInfo) -> None:
         """A run has begun."""
-        if not run.calls:
-            with self._guard():
-                kind = _Bar if self._bars else _Lines
-                self._opened += 1
-                self._shown[run.id] = kind(run, self._stream, self._opened)
+        if not run.calls and run.total != 0:
+            self._attempt(lambda: self._show(run))
 
     def job_ended(self, run: RunInfo, outcome: Outcome[Any]) -> None:
         """A job has its outcome."""
         shown = self._shown.get(run.id)
         if shown is not None:
-            with self._guard():
-                shown.step(ok=isinstance(outcome, Ok))
+            self._attempt(lambda: shown.step(ok=isinstance(outcome, Ok)))
 
     def run_closed(self, run: RunInfo) -> None:
         """A run is over."""
         shown = self._shown.pop(run.id, None)
         if shown is not None:
             self._ended.append(shown)
-            with self._guard():
-                shown.end()
-                if not self._shown:
-                    # All at once and from the top: one that closes moves those below.
-                    ended, self._ended = self._ended, []
-                    for each in sorted(ended, key=lambda one: one.number):
-                        each.close()
+            self._attempt(shown.end)
+            if not self._shown:
+                self._attempt(self._close)
 
-    @contextlib.contextmanager
-    def _guard(self) -> Any:
+    def _show(self, run: RunInfo) -> None:
+        stream = self._stream
+        assert stream is not None  # noqa: S101 -- it isn't broken
+        if self._bars is None:
+            self._bars = stream.isatty() and os.environ.get("TERM") != "dumb"
+        kind = _Bar if self._bars else _Lines
+        self._shown[run.id] = kind(run, stream)
+
+    def _close(self) -> None:
+        # All at once and from the top: one that closes moves those below.
+        ended, self._ended = self._ended, []
+        for shown in sorted(ended, key=lambda each: each.began):
+            shown.close()
+
+    def _attempt(self, act: Callable[[], None]) -> None:
         if self._broken:
             return
         try:
-            yield
-        except (OSError, ValueError):  # closed, full or gone: ValueError when closed
+            act()
+        except (OSError, ValueError):  # full, gone or closed: ValueError when closed
             self._broken = True
             self._shown.clear()
 
 
+class _Shown(Protocol):
+    """One run on the screen."""
+
+    began: float
+
+    def step(self, *, ok: bool) -> None: ...
+
+    def end(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _Tqdm(tqdm):  # type: ignore[type-arg] # pyright: ignore[reportMissingTypeArgument]
+    """Without tqdm's watching thread, and without its lock between processes."""
+
+    monitor_interval = 0
+
+
+_Tqdm.set_lock(threading.RLock())  # pyright: ignore[reportUnknownMemberType]
+
+
 class _Bar:
-    def __init__(self, run: RunInfo, stream: TextIO, number: int) -> None:
-        self.number: Final = number
+    def __init__(self, run: RunInfo, stream: TextIO) -> None:
+        self.began = time.monotonic()
         self._errors = 0
-        self._bar: Final[Any] = tqdm(
+        self._bar: Final[Any] = _Tqdm(
             total=run.total,
             desc=run.runner,
             file=stream,
@@ -109,14 +139,13 @@ class _Bar:
 
 
 class _Lines:
-    def __init__(self, run: RunInfo, stream: TextIO, number: int) -> None:
-        self.number: Final = number
+    def __init__(self, run: RunInfo, stream: TextIO) -> None:
+        self.began = time.monotonic()
         self._run: Final = run
         self._stream: Final = stream
         self._done = 0
         self._errors = 0
-        self._began: Final = time.monotonic()
-        self._said = self._began
+        self._said = self.began
 
     def step(self, *, ok: bool) -> None:
         self._done += 1
@@ -127,14 +156,15 @@ class _Lines:
             self._say(now)
 
     def end(self) -> None:
-        self._say(time.monotonic())
+        if self._done:
+            self._say(time.monotonic())
 
     def close(self) -> None:
         pass
 
     def _say(self, now: float) -> None:
         total = self._run.total
-        rate = self._done / max(now - self._began, 1e-9)
+        rate = self._done / max(now - self.began, 1e-9)
         parts = [
             f"{self._run.runner}: {self._done}" + (f"/{total}" if total else ""),
             f"{rate:.1f} jobs/s",

@@ -24,6 +24,7 @@ from spanrun.runner.core import Core
 from spanrun.runner.job import Job, note, outcome_of
 from spanrun.semconv import SpanrunJobOutcome
 from spanrun.telemetry.observe import RunInfo
+from spanrun.telemetry.redact import redact, text_of
 from spanrun.telemetry.unit import JobUnit, Unit
 
 Call: TypeAlias = Callable[[Any], Awaitable[Any]]
@@ -156,7 +157,7 @@ class Run:
         assert core.metrics is not None  # noqa: S101 -- comes with the recorder
         attributes = {**core.attributes, semconv.SPANRUN_JOB_INDEX: job.index}
         if job.key is not None:
-            attributes[semconv.SPANRUN_JOB_KEY] = str(job.key)
+            attributes[semconv.SPANRUN_JOB_KEY] = redact(text_of(job.key))
         unit = JobUnit(
             core.recorder,
             core.metrics,
@@ -170,11 +171,14 @@ class Run:
 
     def done(self, job: Job, value: Any, error: BaseException | None) -> None:
         """``job`` ended: its outcome is told to all, and the next one admitted."""
-        if error is None and not self.core.watched:
-            self.counts["ok"] += 1
-            self.take(job, value)
-        else:
-            self._conclude(job, value, error)
+        try:
+            if error is None and not self.core.watched:
+                self.counts["ok"] += 1
+                self.take(job, value)
+            else:
+                self._conclude(job, value, error)
+        except BaseException as broken:  # noqa: BLE001 -- raised by who waits
+            self._fail(broken)
         self.active.discard(job)
         self.refill()
         if not self.active:
@@ -194,10 +198,15 @@ class Run:
         self.counts[ended] += 1
         if core.observers:
             core.observers.job_ended(self.info, outcome)
-        if fatal is not None and self.fatal is None:
+        if fatal is not None:
+            self._fail(fatal)
+        self.deliver(job, outcome)
+
+    def _fail(self, fatal: BaseException) -> None:
+        """End the run by what isn't an outcome: whoever waits for it raises that."""
+        if self.fatal is None:
             self.fatal = fatal
             self.stop("run")
-        self.deliver(job, outcome)
 
     def __len__(self) -> int:
         """How many jobs are active."""
@@ -278,8 +287,11 @@ class Run:
 
     def _annotate(self, job: Job, error: Exception) -> None:
         ours = f" of {self.core.name!r}"
-        if not any(ours in text for text in getattr(error, "__notes__", ())):
-            error.add_note(note(job, self.core.name, self.core.attempts))
+        try:
+            if not any(ours in text for text in getattr(error, "__notes__", ())):
+                error.add_note(note(job, self.core.name, self.core.attempts))
+        except Exception:  # noqa: BLE001 -- an odd class of error or key: no note then
+            return
 
 
 async def run_job(run: Run, job: Job) -> None:
@@ -293,10 +305,12 @@ async def run_job(run: Run, job: Job) -> None:
     value: Any = None
     error: BaseException | None = None
     try:
-        await FIRST_STEP
-        timings.queue = now() - job.submitted
-        if core.recorder is not None:
-            job.unit = run.open_unit(job)
+        try:
+            await FIRST_STEP
+        finally:  # also when it was cancelled before: every job is counted
+            timings.queue = now() - job.submitted
+            if core.recorder is not None:
+                job.unit = run.open_unit(job)
         value = await core.chain(job)
     except BaseException as raised:  # noqa: BLE001 -- `done` says what becomes of it
         error = raised

@@ -168,7 +168,11 @@ def _prepare(database: Database, path: Path, dimension: int, model: str) -> None
 def _create(database: Database, dimension: int, model: str) -> None:
     database.execute(_TABLES.format(dimension=dimension))
     database.execute(f"pragma application_id = {APPLICATION}")
-    meta = [("schema", SCHEMA), ("model", model), ("dimension", dimension)]
+    meta: list[tuple[str, Value]] = [
+        ("schema", SCHEMA),
+        ("model", model),
+        ("dimension", dimension),
+    ]
     database.executemany("insert into meta values(?, ?)", meta)
 
 
@@ -179,7 +183,8 @@ def _is_ours(database: Database, path: Path) -> bool:
         return True
     if application or database.execute("pragma schema_version").fetchall()[0][0]:
         raise ConfigurationError(
-            f"{path} is an SQLite database of another program: move it away, or name another one"
+            f"{path} is an SQLite database of another program: move it "
+            "away, or name another one"
         )
     return False
 

@@ -22,7 +22,7 @@ from spanrun.telemetry.account import Account
 from spanrun.telemetry.metrics import ErrorTypes
 from spanrun.telemetry.observe import RunInfo
 from spanrun.telemetry.outbox import Outbox
-from spanrun.telemetry.redact import redact
+from spanrun.telemetry.redact import redact, text_of
 
 FILE: Final = "telemetry.db"
 _VERSION: Final = 1
@@ -96,13 +96,13 @@ class LocalStore(SpanProcessor):
         if isinstance(outcome, Err):
             ended = outcome.outcome
             error_type = self._errors.name(outcome.error)
-            error = redact(str(outcome.error))
+            error = redact(text_of(outcome.error))
         timings = outcome.timings
         self._put(
             f"INSERT INTO jobs VALUES ({', '.join('?' * _JOB_COLUMNS)})",
             run.id,
             outcome.index,
-            None if outcome.key is None else str(outcome.key),
+            None if outcome.key is None else redact(text_of(outcome.key)),
             ended,
             error_type,
             error,

@@ -33,6 +33,14 @@ class Gauges:
     queued: int
     backing_off: int
 
+    def __add__(self, other: Gauges) -> Gauges:
+        return Gauges(
+            self.limit + other.limit,
+            self.running + other.running,
+            self.queued + other.queued,
+            self.backing_off + other.backing_off,
+        )
+
 
 class ErrorTypes:
     """Names of error classes, at most 64 of them, so that the label stays bounded."""
@@ -110,8 +118,8 @@ class Instruments:
         def gauge(metric: Metric, read: Callable[[Gauges], int]) -> None:
             def observe(_: CallbackOptions) -> Iterable[Observation]:
                 return [
-                    Observation(read(runner.gauges()), runner.attributes)
-                    for runner in tuple(self.runners)
+                    Observation(read(now), {semconv.SPANRUN_RUNNER_NAME: name})
+                    for name, now in self._now().items()
                 ]
 
             self._meter.create_observable_gauge(
@@ -129,14 +137,23 @@ class Instruments:
             items.name, [self._items], items.unit, items.description
         )
 
-    def _active(self, _: CallbackOptions) -> Iterable[Observation]:
+    def _now(self) -> dict[str, Gauges]:
+        """What the runners of each name do at this moment, added up."""
+        now: dict[str, Gauges] = {}
         for runner in tuple(self.runners):
-            now = runner.gauges()
+            known = now.get(runner.name)
+            gauges = runner.gauges()
+            now[runner.name] = gauges if known is None else known + gauges
+        return now
+
+    def _active(self, _: CallbackOptions) -> Iterable[Observation]:
+        for name, now in self._now().items():
             for state in semconv.SPANRUN_JOB_STATE_VALUES:
-                yield Observation(
-                    getattr(now, state),
-                    {**runner.attributes, semconv.SPANRUN_JOB_STATE: state},
-                )
+                labels = {
+                    semconv.SPANRUN_RUNNER_NAME: name,
+                    semconv.SPANRUN_JOB_STATE: state,
+                }
+                yield Observation(getattr(now, state), labels)
 
     def _items(self, _: CallbackOptions) -> Iterable[Observation]:
         for signal, result, reason, count in self._account.results():
@@ -189,6 +206,7 @@ class RunnerMetrics:
     def __init__(
         self, name: str, instruments: Instruments, gauges: Callable[[], Gauges]
     ) -> None:
+        self.name: Final = name
         self.attributes: Final = {semconv.SPANRUN_RUNNER_NAME: name}
         self.gauges: Final = gauges
         self._instruments: Final = instruments

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES
 
-_PERCENTILES: Final = (0.50, 0.95, 0.99)
+_PERCENTILES: Final = (50, 95, 99)
 _JOBS: Final = "jobs JOIN runs ON jobs.run = runs.id WHERE runs.session = ?"
 
 
@@ -67,7 +67,11 @@ class Session:
 
 
 def read_session(path: Path, session: str) -> Session:
-    """Read the session with this id. The store may be in use."""
+    """Read the session with this id. The store may be in use.
+
+    Raises:
+        sqlite3.Error: The store can't be read.
+    """
     with closing(sqlite3.connect(path, timeout=5.0)) as db:
         db.row_factory = sqlite3.Row
         # In the order in which their first jobs ended: that of a pipeline's stages.
@@ -86,34 +90,26 @@ def read_session(path: Path, session: str) -> Session:
 
 
 def _runner(db: sqlite3.Connection, session: str, name: str) -> RunnerStats:
-    sums = ", ".join(f'sum("{phase}")' for phase in SPANRUN_JOB_PHASE_VALUES)
-    row = db.execute(
-        "SELECT count(*) AS jobs, sum(outcome = 'ok') AS ok, "
-        f"sum(attempts - 1) AS retries, {sums} FROM {_JOBS} AND runner = ?",
+    sums = ", ".join(f'total("{phase}")' for phase in SPANRUN_JOB_PHASE_VALUES)
+    jobs, ok, retries, *seconds = db.execute(
+        "SELECT count(*), total(outcome = 'ok'), total(attempts - 1), "
+        f"{sums} FROM {_JOBS} AND runner = ?",
         (session, name),
     ).fetchone()
-    durations = db.execute(
-        f"SELECT duration FROM {_JOBS} AND runner = ? ORDER BY duration",
-        (session, name),
-    ).fetchall()
-    p50, p95, p99 = (_percentile(durations, share) for share in _PERCENTILES)
-    seconds = tuple(row)[3:]
-    return RunnerStats(
-        name,
-        row["jobs"],
-        row["ok"] or 0,
-        row["retries"] or 0,
-        (p50, p95, p99),
-        dict(zip(SPANRUN_JOB_PHASE_VALUES, (s or 0.0 for s in seconds), strict=True)),
-    )
 
+    def percentile(percent: int) -> float:
+        """By the nearest rank: a duration that was really measured."""
+        (duration,) = db.execute(
+            f"SELECT duration FROM {_JOBS} AND runner = ? "
+            "ORDER BY duration LIMIT 1 OFFSET ?",
+            (session, name, -(-percent * jobs // 100) - 1),
+        ).fetchone()
+        return float(duration)
 
-def _percentile(ordered: Sequence[Any], share: float) -> float:
-    """The nearest-rank percentile: a value that was really measured."""
-    if not ordered:
-        return 0.0
-    rank = max(0, -int(-share * len(ordered) // 1) - 1)
-    return float(ordered[rank][0])
+    p50, p95, p99 = map(percentile, _PERCENTILES)
+    phases: dict[str, float] = {}
+    phases.update(zip(SPANRUN_JOB_PHASE_VALUES, seconds, strict=True))
+    return RunnerStats(name, jobs, int(ok), int(retries), (p50, p95, p99), phases)
 
 
 def _failures(db: sqlite3.Connection, session: str) -> Sequence[Failures]:

@@ -8,11 +8,18 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import Link, Span, SpanKind, TracerProvider
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanKind,
+    TracerProvider,
+    get_current_span,
+)
 
 from spanrun.clock import Clock, SystemClock
 from spanrun.outcome import Outcome
-from spanrun.semconv import Metric
+from spanrun.semconv import Metric, SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.metrics import (
     ErrorTypes,
@@ -67,6 +74,10 @@ class Recorder(Protocol):
         """The metrics of one runner, which tells its state through ``gauges``."""
         ...
 
+    def failed(self, signal: SpanrunTelemetrySignal, error: Exception) -> None:
+        """A span or metric is lost by ``error``: count it, and go on."""
+        ...
+
 
 class OtelRecorder:
     """Records through the OpenTelemetry API, into whichever providers are given.
@@ -98,10 +109,19 @@ class OtelRecorder:
         self._tracer: Final = tracers.get_tracer(SCOPE, __version__)
         meter = meters.get_meter(SCOPE, __version__)
         account = account or Account()
+        self._account: Final = account
+        self._complained = False
+
+        def collect() -> None:
+            try:
+                snapshot()
+            except Exception as error:  # noqa: BLE001 -- counted: breaks no job
+                self.failed("metrics", error)
+
         self._instruments: Final = (
-            Instruments(meter, account, snapshot)
+            Instruments(meter, account, collect)
             if aggregator is None
-            else NativeInstruments(meter, account, snapshot, aggregator)
+            else NativeInstruments(meter, account, collect, aggregator)
         )
         self.record = self._instruments.record
 
@@ -115,20 +135,32 @@ class OtelRecorder:
         links: Sequence[Link] = (),
     ) -> Span:
         """Start a span below the one in ``context``; None means the current one."""
-        return self._tracer.start_span(
-            name,
-            context,
-            kind,
-            attributes,
-            links,
-            self.clock.wall_ns(start),
-            record_exception=False,
-            set_status_on_exception=False,
-        )
+        try:
+            return self._tracer.start_span(
+                name,
+                context,
+                kind,
+                attributes,
+                links,
+                self.clock.wall_ns(start),
+                record_exception=False,
+                set_status_on_exception=False,
+            )
+        except Exception as error:  # noqa: BLE001 -- counted: breaks no job
+            self.failed("traces", error)
+            return NonRecordingSpan(get_current_span(context).get_span_context())
 
     def runner(self, name: str, gauges: Callable[[], Gauges]) -> RunnerMetrics:
         """The metrics of one runner, which tells its state through ``gauges``."""
         return RunnerMetrics(name, self._instruments, gauges)
+
+    def failed(self, signal: SpanrunTelemetrySignal, error: Exception) -> None:
+        """A span or metric is lost by ``error``: count it, and go on."""
+        self._account.produce(signal)
+        self._account.drop(signal, "internal_error")
+        if not self._complained:
+            self._complained = True
+            _log.warning("%s could not be recorded: %r; the job goes on", signal, error)
 
 
 class Observers:

@@ -26,6 +26,14 @@ _RULES: Final = (
 )
 
 
+def text_of(value: object) -> str:
+    """``str(value)``, or the name of its type where that can't be had."""
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 -- whatever a user's class does there
+        return f"<{type(value).__name__} without a text>"
+
+
 def redact(text: str) -> str:
     """``text`` without credentials, at most `MAX_CHARACTERS` long, valid UTF-8."""
     if len(text) > MAX_CHARACTERS:

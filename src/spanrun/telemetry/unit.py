@@ -32,7 +32,7 @@ from spanrun.outcome import CancelledBy, Timings
 from spanrun.semconv import Metric, SpanrunJobOutcome
 from spanrun.telemetry.metrics import RunnerMetrics
 from spanrun.telemetry.recorder import Recorder
-from spanrun.telemetry.redact import redact
+from spanrun.telemetry.redact import redact, text_of
 
 _TIME_KEYS: Final = (
     semconv.SPANRUN_JOB_TIME_QUEUE,
@@ -136,22 +136,27 @@ class Unit:
         """
         recorder, span = self._recorder, self.span
         error_type = ""
-        if error is not None and failed:
-            error_type = recorder.errors.name(error)
-            span.set_attribute(semconv.ERROR_TYPE, error_type)
-            span.set_status(Status(StatusCode.ERROR, redact(f"{error_type}: {error}")))
-            if span.is_recording():
-                self._exception(error, error_type)
-        span.end(recorder.clock.wall_ns(recorder.clock.now()))
+        try:
+            if error is not None and failed:
+                error_type = recorder.errors.name(error)
+                self._fail(error, error_type)
+            span.end(recorder.clock.wall_ns(recorder.clock.now()))
+        except Exception as broken:  # noqa: BLE001 -- counted: breaks no job
+            recorder.failed("traces", broken)
         return error_type
 
-    def _exception(self, error: BaseException, error_type: str) -> None:
+    def _fail(self, error: BaseException, error_type: str) -> None:
+        span, text = self.span, text_of(error)
+        span.set_attribute(semconv.ERROR_TYPE, error_type)
+        span.set_status(Status(StatusCode.ERROR, redact(f"{error_type}: {text}")))
+        if not span.is_recording():
+            return
         trace = "".join(traceback.format_exception(error, limit=-32))
         self.event(
             semconv.EVENT_EXCEPTION,
             **{
                 semconv.EXCEPTION_TYPE: error_type,
-                semconv.EXCEPTION_MESSAGE: str(error),
+                semconv.EXCEPTION_MESSAGE: text,
                 semconv.EXCEPTION_STACKTRACE: trace,
             },
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, TypeAlias, cast
 
@@ -18,8 +18,10 @@ _INT64: Final = 1 << 63
 _MAX_DIGITS: Final = 4_000  # Python refuses to print integers longer than 4,300
 
 Plain: TypeAlias = (
-    "str | bool | int | float | bytes | None | tuple[Plain, ...] | dict[str, Plain]"
+    "str | bool | int | float | bytes | tuple[Plain, ...] | dict[str, Plain] | None"
 )
+
+_Container: TypeAlias = Sequence[Any] | Mapping[Any, Any]
 
 IMMUTABLE: Final = frozenset((str, bool, int, float, bytes, type(None)))
 """Values of exactly these types need no copy to stay what they are."""
@@ -59,7 +61,7 @@ def frozen(attributes: Mapping[str, Any] | None, length: int) -> dict[str, Any]:
 
 
 def cleaned(
-    attributes: Mapping[str, Any], length: int, limit: int | None = None
+    attributes: Mapping[str, Any], length: int = MAX_LENGTH, limit: int | None = None
 ) -> tuple[dict[str, Plain], int]:
     """All of ``attributes`` with plain keys and values, and how many were dropped.
 
@@ -90,7 +92,7 @@ def stable_items(attributes: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
 
 
 def utf8(text: str) -> bytes:
-    """``text`` in UTF-8; lone surrogates, which UTF-8 has not, as ``\\udcff``."""
+    """``text`` in UTF-8; a lone surrogate, which UTF-8 has not, as its escape."""
     try:
         return text.encode()
     except UnicodeEncodeError:
@@ -115,23 +117,28 @@ class _Cleaner:
     def plain(self, value: Any, depth: int) -> Plain:
         if value is None or isinstance(value, bool):
             return value
-        if isinstance(value, str):
-            return self._take(str.__getitem__(value, slice(self._length)))
-        if isinstance(value, int):
-            return self._integer(int(value))
+        if isinstance(value, str | bytes):
+            return self._text(value)
         if isinstance(value, float):
             return float(value)
-        if isinstance(value, bytes):
-            return self._take(bytes.__getitem__(value, slice(self._length)))
+        if isinstance(value, int):
+            return self._integer(int(value))
         if isinstance(value, Sequence | Mapping):
-            if depth >= _MAX_DEPTH:
-                return CUT
-            if isinstance(value, Sequence):
-                return self._sequence(cast("Iterable[Any]", value), depth + 1)
-            return self._mapping(cast("Mapping[Any, Any]", value), depth + 1)
-        return self._take(str(value)[: self._length]) if _has_text(value) else None
+            return self._container(cast("_Container", value), depth + 1)
+        return self._text(str(value)) if _has_text(value) else None
 
-    def _sequence(self, value: Iterable[Any], depth: int) -> Plain:
+    def _text(self, value: str | bytes) -> Plain:
+        base = str if isinstance(value, str) else bytes
+        return self._take(base.__getitem__(value, slice(self._length)))
+
+    def _container(self, value: _Container, depth: int) -> Plain:
+        if depth > _MAX_DEPTH:
+            return CUT
+        if isinstance(value, Sequence):
+            return self._sequence(value, depth)
+        return self._mapping(value, depth)
+
+    def _sequence(self, value: Sequence[Any], depth: int) -> Plain:
         elements: list[Plain] = []
         for element in value:
             if not self._room_for_one():
@@ -142,7 +149,7 @@ class _Cleaner:
 
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> Plain:
         plain: dict[str, Plain] = {}
-        for key, element in _pairs(value):
+        for key, element in value.items():
             name = _key(key, self._length)
             if name is None:
                 continue
@@ -165,23 +172,18 @@ class _Cleaner:
         if -_INT64 <= value < _INT64:
             return value
         if value.bit_length() < _MAX_DIGITS * 3:
-            return self._take(str(value)[: self._length])
-        return self._take(hex(value)[: self._length])
-
-
-def _pairs(value: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
-    yield from value.items()
+            return self._text(str(value))
+        return self._text(hex(value))
 
 
 def _key(key: Any, length: int) -> str | None:
     """``key`` as a text; None when it is empty or has no text."""
-    if not key:
-        return None
-    if type(key) is str:
-        return key if len(key) <= length else key[:length]
-    if isinstance(key, str):
-        return str.__getitem__(key, slice(length))
     try:
+        if not key:
+            return None
+        if isinstance(key, str):
+            short = type(key) is str and len(key) <= length
+            return key if short else str.__getitem__(key, slice(length))
         return str(key)[:length] if _has_text(key) else None
     except Exception:  # noqa: BLE001 -- users' classes may raise anything
         return None

@@ -142,6 +142,8 @@ class Captured:
         if self._last is None:
             self._last = self._metrics()
             self._close()
+            if not self.unfinished():
+                keepers.discard(self)
 
     def _metrics(self) -> dict[str, list[Point]]:
         if self._last is not None:

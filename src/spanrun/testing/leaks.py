@@ -11,7 +11,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, Final, Protocol
@@ -65,7 +65,7 @@ class no_leaks:  # noqa: N801 -- used like a function: `with no_leaks():`
     def __init__(self) -> None:
         self._before: _Alive | None = None
         self._listener: Listener | None = None
-        self._watch: AbstractContextManager[Any] = nullcontext()
+        self._undo: Final = ExitStack()
 
     def __enter__(self) -> None:
         self._listener = Listener()
@@ -74,8 +74,8 @@ class no_leaks:  # noqa: N801 -- used like a function: `with no_leaks():`
         if recorder is not None:
             watch = Watch(recorder)
             keepers.add(watch)
-            self._watch = setup.use(watch, setup.observers())
-        self._watch.__enter__()
+            self._undo.callback(keepers.discard, watch)
+            self._undo.enter_context(setup.use(watch, setup.observers()))
 
     def __exit__(
         self,
@@ -86,7 +86,7 @@ class no_leaks:  # noqa: N801 -- used like a function: `with no_leaks():`
         before, listener = self._before, self._listener
         assert before is not None and listener is not None  # noqa: S101, PT018 -- entered
         left = list(before.left(_Alive.now(), listener))
-        self._watch.__exit__(kind, error, trace)
+        self._undo.close()
         listener.stop()
         if not left:
             return
@@ -115,7 +115,7 @@ class _Alive:
     threads: frozenset[threading.Thread]
     sockets: frozenset[tuple[int, int]]
     jobs: dict[Core, tuple[int, int]]
-    spans: dict[tuple[int, int], str]
+    spans: dict[int, str]
     context: dict[contextvars.ContextVar[Any], Any]
 
     @classmethod
@@ -125,11 +125,11 @@ class _Alive:
             frozenset(asyncio.all_tasks(loop) if loop else ()),
             frozenset(thread for thread in threading.enumerate() if _ours(thread)),
             frozenset(_sockets()),
-            {core: _jobs(core) for core in cores},
+            {core: _jobs(core) for core in cores if _has_jobs(core)},
             {
-                (id(keeper), key): name
+                span_id: name
                 for keeper in keepers
-                for key, name in keeper.unfinished().items()
+                for span_id, name in keeper.unfinished().items()
             },
             dict(contextvars.copy_context()),
         )
@@ -149,8 +149,8 @@ class _Alive:
                 yield f"{slots - had_slots} slots of runner {core.name!r}"
             if jobs > had_jobs:
                 yield f"{jobs - had_jobs} jobs of runner {core.name!r}"
-        for key in after.spans.keys() - self.spans.keys():
-            yield f"span {after.spans[key]!r}, which has not ended"
+        for span_id in after.spans.keys() - self.spans.keys():
+            yield f"span {after.spans[span_id]!r}, which has not ended"
         yield from self._changed(after)
 
     def _changed(self, after: _Alive) -> Iterator[str]:
@@ -198,6 +198,10 @@ def _socket(number: int) -> str:
             return f"{copy.getsockname()}{peer}"
     except OSError as error:
         return f"({error})"
+
+
+def _has_jobs(core: Core) -> bool:
+    return bool(core.runs or core.slots.used or core.backing_off)
 
 
 def _jobs(core: Core) -> tuple[int, int]:

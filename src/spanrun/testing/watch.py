@@ -8,7 +8,7 @@ from typing import Any, Final
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind
 
-from spanrun.semconv import Metric
+from spanrun.semconv import Metric, SpanrunTelemetrySignal
 from spanrun.telemetry.metrics import Gauges, RunnerMetrics
 from spanrun.telemetry.recorder import Recorder
 
@@ -56,6 +56,10 @@ class Watch:
     ) -> None:
         """Record a metric."""
         self._recorder.record(metric, value, labels, context)
+
+    def failed(self, signal: SpanrunTelemetrySignal, error: Exception) -> None:
+        """Count a span or metric that is lost."""
+        self._recorder.failed(signal, error)
 
     def runner(self, name: str, gauges: Callable[[], Gauges]) -> RunnerMetrics:
         """The metrics of one runner."""

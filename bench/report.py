@@ -1,0 +1,128 @@
+"""The tables of `bench.runner`, and their place in the page on performance."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.runner import Results
+
+PAGE = Path(__file__).parent.parent / "docs" / "explanation" / "performance.md"
+BEGIN = "<!-- measured: begin (make bench ARGS=--write) -->"
+END = "<!-- measured: end -->"
+
+TITLES = {
+    "gather": "`gather` + `Semaphore`",
+    "aiometer": "aiometer",
+    "run_jobs": "`run_jobs` as in LlamaIndex, without its spans",
+    "window": "bare window: a task a job, nothing else",
+    "pool": "worker pool: jobs share variables",
+    "spanrun": "**spanrun**, no telemetry",
+    "spanrun-otlp": "**spanrun**, every span and metric delivered by OTLP",
+    "stream": "**spanrun** `stream`",
+}
+
+
+def machine() -> dict[str, str]:
+    """What the figures depend on."""
+    return {
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": str(os.cpu_count()),
+        "processor": _processor(),
+    }
+
+
+def text(results: Results, sizes: Sequence[int]) -> str:
+    """All tables, as Markdown."""
+    about = results.machine
+    place = f"{about['system']}, {about['cores']} cores, {about['processor']}"
+    parts = [
+        f"`{results.command}` · {about['python']} · {place}",
+        f"CPU time, {results.rounds} rounds, median (range).{_fewer(results)}",
+        _costs(results, sizes),
+        _memories(results),
+        _delivery(results),
+    ]
+    return "\n\n".join(parts)
+
+
+def write(tables: str) -> None:
+    """Put ``tables`` between the marks of the page."""
+    page = PAGE.read_text("utf-8")
+    before, rest = page.split(BEGIN)
+    _, after = rest.split(END)
+    PAGE.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}", "utf-8")
+
+
+def _costs(results: Results, sizes: Sequence[int]) -> str:
+    head = ["contestant"]
+    for jobs in sizes:
+        head += [f"µs a job, {jobs:,} jobs", "× `gather`"]
+    rows = [
+        [
+            TITLES[name],
+            *(
+                cell
+                for jobs in sizes
+                for cell in (
+                    _spread(by_size[jobs], 1),
+                    _spread(results.ratio[name][jobs], 2),
+                )
+            ),
+        ]
+        for name, by_size in results.cpu.items()
+    ]
+    return _table(head, rows)
+
+
+def _fewer(results: Results) -> str:
+    """Who had fewer of the rounds than the others, as its runs are long."""
+    found = [
+        f" {TITLES[name]}, {jobs:,} jobs: {len(samples)} of them."
+        for name, by_size in results.cpu.items()
+        for jobs, samples in by_size.items()
+        if len(samples) < results.rounds
+    ]
+    return "".join(found)
+
+
+def _memories(results: Results) -> str:
+    rows = [
+        [f"{TITLES[name]}, {jobs:,} items", f"{gained:,.1f}"]
+        for name, by_size in results.memory.items()
+        for jobs, gained in by_size.items()
+    ]
+    return _table(["memory gained, at most", "MiB"], rows)
+
+
+def _delivery(results: Results) -> str:
+    lines = [
+        f"- {jobs:,} jobs: {min(counts):,.0f} to {max(counts):,.0f} spans a run"
+        for jobs, counts in results.delivered.items()
+    ]
+    return "\n".join(["Spans that arrived, with those of the warm-up:", "", *lines])
+
+
+def _spread(samples: Sequence[float], digits: int) -> str:
+    low, high = min(samples), max(samples)
+    return f"{median(samples):.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    ruler = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ruler, *rows))
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or "processor unknown"

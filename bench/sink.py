@@ -1,0 +1,92 @@
+"""A loopback OTLP receiver in a process of its own: takes everything, counts spans.
+
+Bodies are kept as they came, and decoded when the count is asked for: so the
+sink takes as little as it can of the machine while a contestant is measured.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Generator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+GZIP = b"\x1f\x8b"
+
+
+class Sink(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Request)
+        self.bodies: list[bytes] = []
+
+    def spans(self) -> int:
+        """How many have come since this was asked last."""
+        from opentelemetry.proto.collector.trace.v1 import (  # noqa: PLC0415 -- when asked
+            trace_service_pb2,
+        )
+
+        bodies, self.bodies = self.bodies, []
+        plain = (gzip.decompress(each) if each[:2] == GZIP else each for each in bodies)
+        parse = trace_service_pb2.ExportTraceServiceRequest.FromString
+        return sum(
+            len(scope.spans)
+            for request in map(parse, plain)
+            for resource in request.resource_spans
+            for scope in resource.scope_spans
+        )
+
+
+class _Request(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Sink
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/v1/traces":
+            self.server.bodies.append(body)
+        self._answer(b"")
+
+    def do_GET(self) -> None:
+        self._answer(str(self.server.spans()).encode())
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-protobuf")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def running() -> Generator[str]:
+    """A sink in another process; gives its address."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.sink"], stdout=subprocess.PIPE, cwd=ROOT
+    )
+    try:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def spans(address: str) -> int:
+    with urllib.request.urlopen(f"{address}/spans", timeout=120) as answer:
+        return int(answer.read())
+
+
+if __name__ == "__main__":
+    with Sink() as sink:
+        print(sink.server_port, flush=True)
+        sink.serve_forever()

@@ -1,0 +1,379 @@
+"""`Recorded`: what a span holds, as it came, and how others may read it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits
+from opentelemetry.sdk.util import BoundedList
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import (
+    Link,
+    SpanContext,
+    SpanKind,
+    Status,
+    TraceFlags,
+    TraceState,
+)
+
+from spanrun.telemetry.columns import Columns
+from spanrun.telemetry.values import MAX_LENGTH, cleaned, stable_items
+
+Inherited: TypeAlias = tuple[TraceFlags, TraceState]
+
+SHORT: Final = 256
+"""A text up to this length is never cut, unless the user has set a lower limit."""
+
+UNSET: Final = Status()
+RECORD_EXCEPTION: Final = 1
+SET_STATUS: Final = 2
+
+
+class Limits(NamedTuple):
+    """`SpanLimits` as plain numbers. None means: as many as there are.
+
+    A length that nobody has set is `MAX_LENGTH`: ten attributes of 10 MB would
+    cost the whole request that they travel in.
+    """
+
+    attributes: int | None = None
+    length: int = MAX_LENGTH
+    events: int | None = None
+    event_attributes: int | None = None
+    links: int | None = None
+    link_attributes: int | None = None
+    inner_length: int = MAX_LENGTH
+
+    @classmethod
+    def of(cls, limits: SpanLimits) -> Limits:
+        """From the SDK's, which have read ``OTEL_*_LIMIT``."""
+        inner, outer = limits.max_attribute_length, limits.max_span_attribute_length
+        return cls(
+            attributes=limits.max_span_attributes,
+            length=MAX_LENGTH if outer is None else outer,
+            events=limits.max_events,
+            event_attributes=limits.max_event_attributes,
+            links=limits.max_links,
+            link_attributes=limits.max_link_attributes,
+            inner_length=MAX_LENGTH if inner is None else inner,
+        )
+
+
+class Origin:
+    """What all spans of one tracer share.
+
+    Attributes:
+        scope: The library that they come from.
+        resource: The process that they come from.
+        limits: How much they may hold.
+        now: Tells the time, in nanoseconds since the Unix epoch.
+        ended: Told of each span that has ended.
+        most: So many attributes need no look at the limits.
+    """
+
+    __slots__ = ("ended", "limits", "most", "now", "resource", "scope")
+
+    def __init__(
+        self,
+        scope: InstrumentationScope | None,
+        resource: Resource,
+        limits: Limits,
+        now: Callable[[], int],
+        ended: Callable[[Any], None],
+    ) -> None:
+        self.scope = scope
+        self.resource = resource
+        self.limits = limits
+        self.now = now
+        self.ended = ended
+        most = sys.maxsize if limits.attributes is None else limits.attributes
+        self.most = -1 if limits.length < SHORT else most
+
+
+class Happened(NamedTuple):
+    """An event of a span, as recorded."""
+
+    name: str
+    timestamp: int
+    attributes: Mapping[str, Any]
+    dropped: int = 0
+
+
+class Rare:
+    """What few spans have; a span has it from when it is first needed.
+
+    Attributes:
+        events: Oldest first.
+        dropped_events: How many older ones there were.
+        dropped_links: The same for the links.
+        dropped_attributes: The same for the attributes.
+        status: The last one that counted.
+        on_exception: Of `RECORD_EXCEPTION` and `SET_STATUS`, what is to be done.
+    """
+
+    __slots__ = (
+        "dropped_attributes",
+        "dropped_events",
+        "dropped_links",
+        "events",
+        "on_exception",
+        "status",
+    )
+
+    def __init__(self) -> None:
+        self.events: list[Happened] = []
+        self.dropped_events = 0
+        self.dropped_links = 0
+        self.dropped_attributes = 0
+        self.status = UNSET
+        self.on_exception = RECORD_EXCEPTION | SET_STATUS
+
+
+NOTHING_RARE: Final = Rare()
+
+
+class Recorded(ReadableSpan):
+    """The data of a span, in slots, with all that a `ReadableSpan` offers.
+
+    The slots hold what was recorded, as it came. The properties show it cleaned,
+    cut and counted, anew at each reading.
+
+    Attributes:
+        origin: What it shares with the other spans of its tracer.
+        trace_id: An integer of 128 bits.
+        span_id: An integer of 64 bits.
+        above: The parent: its span id, where that is a span of this process which
+            handed ``inherited`` down, else its context; None for a root.
+        inherited: Flags and tracestate, which its children inherit.
+        span_name: What its name is by now.
+        span_kind: Its kind.
+        start_ns: In nanoseconds since the Unix epoch.
+        end_ns: The same; None while it is open.
+        raw: Its attributes, but for those in ``row``. Who opened the span may
+            have kept this dict, and may write to it until the end.
+        row: Attributes of a known shape, whose keys ``raw`` should not have.
+        raw_links: Its links.
+        rare: What few spans have.
+    """
+
+    __slots__ = (
+        "_made",
+        "above",
+        "end_ns",
+        "inherited",
+        "origin",
+        "rare",
+        "raw",
+        "raw_links",
+        "row",
+        "span_id",
+        "span_kind",
+        "span_name",
+        "start_ns",
+        "trace_id",
+    )
+
+    _instrumentation_info = None  # for the SDK's deprecated property
+
+    def __init__(
+        self,
+        origin: Origin,
+        trace_id: int,
+        span_id: int,
+        above: int | SpanContext | None,
+        inherited: Inherited,
+        name: str,
+        kind: SpanKind,
+        start_ns: int,
+        raw: dict[str, Any],
+        links: Sequence[Link] = (),
+    ) -> None:
+        # Not super().__init__(): nothing of what that stores is used here.
+        self.origin = origin
+        self.trace_id = trace_id
+        self.span_id = span_id
+        self.above = above
+        self.inherited = inherited
+        self.span_name = name
+        self.span_kind = kind
+        self.start_ns = start_ns
+        self.end_ns: int | None = None
+        self.raw = raw
+        self.row: tuple[Columns, tuple[Any, ...]] | None = None
+        self.raw_links = links
+        self.rare: Rare | None = None
+        self._made: SpanContext | None = None
+
+    def get_span_context(self) -> SpanContext:
+        """Its identity, made when it is first asked for."""
+        made = self._made
+        if made is None:
+            flags, state = self.inherited
+            made = SpanContext(self.trace_id, self.span_id, False, flags, state)  # noqa: FBT003 -- OpenTelemetry's signature
+            self._made = made
+        return made
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.span_name
+
+    @property
+    def context(self) -> SpanContext:
+        """Its identity."""
+        return self.get_span_context()
+
+    @property
+    def kind(self) -> SpanKind:
+        """What it is in relation to its parent and children."""
+        return self.span_kind
+
+    @property
+    def parent(self) -> SpanContext | None:
+        """The identity of its parent; None for a root."""
+        above = self.above
+        if not isinstance(above, int):
+            return above
+        flags, state = self.inherited
+        return SpanContext(self.trace_id, above, False, flags, state)  # noqa: FBT003 -- OpenTelemetry's signature
+
+    @property
+    def start_time(self) -> int:
+        """When it began, in nanoseconds since the Unix epoch."""
+        return self.start_ns
+
+    @property
+    def end_time(self) -> int | None:
+        """When it ended, in nanoseconds since the Unix epoch."""
+        return self.end_ns
+
+    @property
+    def status(self) -> Status:
+        """Whether it went well, as far as anybody said."""
+        return (self.rare or NOTHING_RARE).status
+
+    @property
+    def resource(self) -> Resource:
+        """The process that it comes from."""
+        return self.origin.resource
+
+    @property
+    def instrumentation_scope(self) -> InstrumentationScope | None:
+        """The library that it comes from."""
+        return self.origin.scope
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """Its attributes, as they would be exported now."""
+        return MappingProxyType(self.cleaned()[0])
+
+    @property
+    def dropped_attributes(self) -> int:
+        """How many attributes were too many, or had no usable key."""
+        return self.cleaned()[1]
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """Its events, oldest first."""
+        rare, limits = self.rare or NOTHING_RARE, self.origin.limits
+        return tuple(
+            Event(
+                happened.name,
+                _bounded(*event_attributes(happened, limits)),
+                happened.timestamp,
+            )
+            for happened in tuple(rare.events)
+        )
+
+    @property
+    def dropped_events(self) -> int:
+        """How many events were too many."""
+        return (self.rare or NOTHING_RARE).dropped_events
+
+    @property
+    def links(self) -> Sequence[Link]:
+        """Its links."""
+        limits, links = self.origin.limits, self.raw_links
+        return tuple(
+            Link(link.context, _bounded(*link_attributes(link, limits)))
+            for link in links[over(links, limits.links) :]
+        )
+
+    @property
+    def dropped_links(self) -> int:
+        """How many links were too many."""
+        dropped = (self.rare or NOTHING_RARE).dropped_links
+        return dropped + over(self.raw_links, self.origin.limits.links)
+
+    def all_attributes(self) -> dict[str, Any]:
+        """Its attributes as they came, those of the row among them."""
+        if self.row is None:
+            return self.raw
+        columns, values = self.row
+        return {**columns.as_dict(values), **dict(stable_items(self.raw))}
+
+    def cleaned(self) -> tuple[dict[str, Any], int]:
+        """Its attributes as they would be exported now, and how many were dropped."""
+        limits = self.origin.limits
+        plain, dropped = cleaned(
+            self.all_attributes(), limits.length, limits.attributes
+        )
+        return plain, dropped + (self.rare or NOTHING_RARE).dropped_attributes
+
+    def to_json(self, indent: int | None = 4) -> str:
+        """The JSON text that the SDK makes of its spans."""
+        return self.snapshot().to_json(indent)
+
+    def snapshot(self) -> ReadableSpan:
+        """An instance of the SDK's own class, with all that is known by now."""
+        events, links = BoundedList(None), BoundedList(None)
+        events.extend(self.events)
+        links.extend(self.links)
+        events.dropped, links.dropped = self.dropped_events, self.dropped_links
+        return ReadableSpan(
+            name=self.name,
+            context=self.context,
+            parent=self.parent,
+            resource=self.resource,
+            attributes=_bounded(*self.cleaned()),
+            events=events,
+            links=links,
+            kind=self.kind,
+            status=self.status,
+            start_time=self.start_time,
+            end_time=self.end_time,
+            instrumentation_scope=self.instrumentation_scope,
+        )
+
+
+def event_attributes(happened: Happened, limits: Limits) -> tuple[dict[str, Any], int]:
+    """Plain attributes of an event, and how many were dropped."""
+    plain, dropped = cleaned(
+        happened.attributes, limits.inner_length, limits.event_attributes
+    )
+    return plain, dropped + happened.dropped
+
+
+def link_attributes(link: Link, limits: Limits) -> tuple[dict[str, Any], int]:
+    """Plain attributes of a link, and how many were dropped."""
+    plain, dropped = cleaned(
+        link.attributes or {}, limits.inner_length, limits.link_attributes
+    )
+    return plain, dropped + link.dropped_attributes
+
+
+def over(items: Sequence[Any], limit: int | None) -> int:
+    """How many ``items`` are too many: so many of the oldest are left out."""
+    return 0 if limit is None else max(0, len(items) - limit)
+
+
+def _bounded(attributes: dict[str, Any], dropped: int) -> BoundedAttributes:
+    """In the SDK's class, which is where its encoder looks for ``dropped``."""
+    bounded = BoundedAttributes(attributes=attributes)
+    bounded.dropped = dropped
+    return bounded

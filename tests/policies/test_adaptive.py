@@ -1,0 +1,416 @@
+import asyncio
+import math
+
+import pytest
+from bench.queueing import Service, constant, exponential, noisy, simulate
+from hypothesis import given
+from hypothesis import strategies as st
+
+import spanrun as sr
+from spanrun.errors import ConfigurationError
+from spanrun.outcome import Timings
+from spanrun.policies._gradient import PROBE_EVERY, Gradient
+from spanrun.policies.adaptive import AdaptiveLimit
+from spanrun.policies.base import Binding
+
+pytestmark = pytest.mark.usefixtures("fake_clock", "no_leaks")
+
+
+class Work:
+    def __init__(self):
+        self.timings = Timings()
+        self.attempts = 0
+        self.priority = 0
+        self.task = None
+
+
+@pytest.fixture
+def bind(fake_clock):
+    return lambda *args, **kwargs: AdaptiveLimit(*args, **kwargs).bind(
+        Binding("test", fake_clock)
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"min": 0}, "min=0"),
+        ({"start": 0}, "start=0"),
+        ({"start": 4, "min": 5}, "start=4"),
+        ({"start": 4, "max": 3}, "max=3"),
+        ({"start": 1.5}, "start=1.5"),
+        ({"ageing": -1}, "ageing=-1"),
+        ({"on": KeyboardInterrupt}, "on=KeyboardInterrupt"),
+        ({"on": "503"}, "on='503'"),
+    ],
+)
+def test_nonsense_is_refused_with_field_and_value(values, told):
+    with pytest.raises(ConfigurationError, match="AdaptiveLimit") as caught:
+        AdaptiveLimit(**values)
+    assert told in str(caught.value)
+
+
+# --- The algorithm, against a simulated service -------------------------------
+
+
+@pytest.mark.parametrize("seconds", [constant, noisy])
+@pytest.mark.parametrize("factor", [0.25, 4], ids=["below", "above"])
+@pytest.mark.parametrize("capacity", [4, 16, 64, 200])
+def test_limit_settles_where_the_service_is_busy_and_nothing_queues(
+    capacity, factor, seconds
+):
+    limiter = Gradient(round(capacity * factor), 1, 2_000)
+    history = simulate(Service(capacity, seconds), limiter, 300)
+    low, high = 0.7 * capacity, 1.5 * capacity
+    assert low <= history.mean(150, 300) <= high
+    assert history.share(low, high, 150, 300) > 0.8  # the rest: probes
+
+
+@pytest.mark.parametrize("capacity", [4, 16, 64])
+def test_limit_settles_below_the_number_at_which_calls_are_refused(capacity):
+    service = Service(capacity, noisy, refuses=0.01)
+    history = simulate(service, Gradient(16, 1, 1_000), 300)
+    assert 0.7 * capacity <= history.mean(150, 300) <= 1.1 * capacity
+    assert service.done / service.now / capacity > 0.75
+
+
+def test_limit_settles_though_calls_take_very_different_times():
+    history = simulate(Service(64, exponential), Gradient(16, 1, 1_000), 300)
+    assert 0.7 * 64 <= history.mean(150, 300) <= 1.5 * 64
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(64, 16), (16, 64), (20, 200), (200, 20)]
+)
+def test_limit_follows_a_change_of_the_capacity(before, after):
+    service = Service(before, noisy)
+    history = simulate(service, Gradient(16, 1, 1_000), 450, changes=[(200, after)])
+    assert history.reached(0.7 * after, 1.5 * after, 200) < 100
+    assert 0.7 * after <= history.mean(320, 450) <= 1.5 * after
+
+
+def test_limit_follows_when_all_calls_become_slower_without_a_queue():
+    seconds = [1.0]
+    service = Service(10_000, lambda _: seconds[0])
+    limiter = Gradient(16, 1, 64)
+    simulate(service, limiter, 100)
+    seconds[0] = 5.0
+    simulate(service, limiter, 2_000)
+    assert limiter.baseline == pytest.approx(5.0)
+    history = simulate(service, limiter, 3_000)
+    assert history.mean(2_000, 3_000) > 55
+
+
+@pytest.mark.parametrize("seconds", [constant, noisy])
+def test_limit_grows_to_its_maximum_where_nothing_queues_and_stays(seconds):
+    history = simulate(Service(10_000, seconds), Gradient(16, 1, 128), 600)
+    reached = history.reached(128, 128)
+    assert reached < 60
+    assert history.mean(reached, 600) > 0.95 * 128
+    assert history.share(64, 128, reached, 600) > 0.99
+
+
+@pytest.mark.parametrize("demand", [1, 5, 12, 15])
+def test_limit_does_not_grow_while_it_is_not_used(demand):
+    history = simulate(Service(10_000, noisy), Gradient(16, 1, 128), 300, demand=demand)
+    assert max(limit for _, limit in history.limits) == 16
+
+
+def test_no_probe_is_needed_while_less_than_half_is_used():
+    limiter = Gradient(16, 1, 128)
+    history = simulate(Service(10_000, constant), limiter, 600, demand=7)
+    assert history.limits == [(0.0, 16)]
+    assert limiter.baseline == pytest.approx(1.0)
+
+
+def test_start_far_too_high_is_corrected_by_the_first_probe():
+    limiter = Gradient(256, 1, 1_000)
+    service = Service(16, constant)
+    while math.isinf(limiter.baseline):
+        history = simulate(service, limiter, service.now + 1)
+    assert history.limits[-1][1] <= 1.5 * 16
+    assert limiter.baseline == pytest.approx(1.0)
+
+
+def feed(limiter, seconds, count, start):
+    """One call after the other; returns when the last one ended."""
+    for number in range(count):
+        limiter.learn(start + number, start + number + 0.5, seconds, limiter.limit)
+    return start + count
+
+
+def test_one_slow_window_halves_the_limit_at_most():
+    limiter = Gradient(64, 1, 64)
+    now = feed(limiter, 1.0, 1_000, 0.0)
+    assert limiter.limit == 64
+    feed(limiter, 1_000.0, 3 * 64, now)
+    assert 32 <= limiter.limit < 40
+
+
+def test_refusals_end_the_fast_growth_at_the_start():
+    limiter = Gradient(16, 1, 10_000)
+    now = feed(limiter, 1.0, 500, 0.0)
+    assert limiter.limit > 32
+    now = feed(limiter, None, 1, now)
+    now = feed(limiter, 1.0, 3 * limiter.limit, now)
+    limit = limiter.limit
+    feed(limiter, 1.0, 3 * limiter.limit, now)
+    assert limiter.limit < limit * 1.5
+
+
+def test_calls_that_take_no_time_at_all_are_no_error():
+    limiter = Gradient(16, 1, 64)
+    feed(limiter, 0.0, 2_000, 0.0)
+    assert limiter.limit == 64
+
+
+def test_refusals_of_older_calls_do_not_count_twice():
+    limiter = Gradient(16, 1, 64)
+    limiter.learn(0, 100, 1.0, 16)  # the window begins
+    for _ in range(100):
+        limiter.learn(99, 101, None, 16)
+    assert limiter.limit == 16
+
+
+def test_limit_stays_in_its_bounds():
+    history = simulate(Service(4, noisy), Gradient(32, 20, 40), 300)
+    assert {20, 40} >= {min(limit for _, limit in history.limits)}
+    assert all(20 <= limit <= 40 for _, limit in history.limits)
+
+
+def test_outage_takes_the_limit_down_and_it_comes_back():
+    service = Service(32, noisy, refuses=0.01)
+    limiter = Gradient(16, 1, 1_000)
+    history = simulate(service, limiter, 400, changes=[(200, 0), (210, 32)])
+    assert min(limit for moment, limit in history.limits if 200 < moment < 211) <= 2
+    assert 0.7 * 32 <= history.mean(330, 400) <= 1.2 * 32
+
+
+def test_a_few_refusals_are_not_an_overload():
+    limiter = Gradient(64, 1, 64)
+    for number in range(20_000):
+        seconds = None if number % 100 == 0 else 1.0
+        limiter.learn(number, number + 1, seconds, limiter.limit)
+        assert limiter.limit >= 31  # half, in a probe
+    assert limiter.limit in {64, 32}
+
+
+def test_probing_costs_little_throughput():
+    service = Service(64, constant)
+    simulate(service, Gradient(64, 1, 1_000), 1_000)
+    assert service.done / service.now / 64 > 0.97
+
+
+def test_baseline_is_measured_again_now_and_then():
+    limiter = Gradient(16, 1, 16)
+    probes = 0
+    for number in range(100 * 3 * 16):
+        before = limiter.limit
+        limiter.learn(number, number + 1, 1.0, limiter.limit)
+        probes += before == 16 and limiter.limit == 8
+    assert probes == pytest.approx(100 / PROBE_EVERY, abs=1)
+
+
+@given(
+    st.integers(1, 40),
+    st.lists(
+        st.tuples(
+            st.floats(0, 5),
+            st.one_of(st.none(), st.floats(0, 1e6), st.just(math.ulp(0.0))),
+            st.integers(0, 200),
+        ),
+        max_size=400,
+    ),
+)
+def test_any_calls_leave_the_limit_in_its_bounds(start, calls):
+    limiter = Gradient(start, 1, 50)
+    now = 0.0
+    for gap, seconds, used in calls:
+        now += gap
+        before = limiter.limit
+        changed = limiter.learn(now - (seconds or 0), now, seconds, used)
+        assert 1 <= limiter.limit <= 50
+        assert changed == (limiter.limit != before)
+
+
+# --- The slots around it ------------------------------------------------------
+
+
+async def test_runner_finds_the_capacity_of_its_service(make_runner):
+    service = asyncio.Semaphore(8)
+
+    async def job(_):
+        async with service:
+            await asyncio.sleep(1)
+
+    limits = []
+
+    class Watch:
+        def run_opened(self, run):
+            pass
+
+        def job_ended(self, run, outcome):
+            limits.append(runner._core.slots.limit)
+
+        def run_closed(self, run):
+            pass
+
+    limit = AdaptiveLimit(start=2, max=100)
+    async with make_runner(limit=limit, observers=[Watch()]) as runner:
+        await runner.map(job, range(1_500))
+    settled = limits[750:]
+    assert 0.7 * 8 <= sum(settled) / len(settled) <= 1.5 * 8
+
+
+async def test_never_more_than_the_limit_at_once(bind):
+    slots = bind(start=3, max=3)
+    running = most = 0
+
+    async def call(_):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(1)
+        running -= 1
+
+    step = slots.wrap(call)
+    await asyncio.gather(*(step(Work()) for _ in range(12)))
+    assert most == 3
+    assert slots.used == 0
+
+
+async def load(slots, call, rounds=40):
+    """Use all slots all the time."""
+    step = slots.wrap(call)
+
+    async def worker():
+        for _ in range(rounds):
+            await asyncio.gather(step(Work()), return_exceptions=True)
+
+    await asyncio.gather(*(worker() for _ in range(slots.limit)))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TimeoutError(),
+        ConnectionResetError(),
+        sr.DeadlineExceeded("attempt", 5),
+        sr.ServiceError("busy", status=429),
+        sr.ServiceError("down", status=503),
+    ],
+    ids=repr,
+)
+async def test_refusals_shrink_the_limit(bind, error):
+    slots = bind(start=16, max=16)
+
+    async def call(_):
+        await asyncio.sleep(1)
+        raise error
+
+    await load(slots, call)
+    assert slots.limit <= 2
+    assert slots.used == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("mine"), KeyError(), sr.ServiceError("wrong", status=400)],
+    ids=repr,
+)
+async def test_the_jobs_own_errors_do_not(bind, error):
+    slots = bind(start=16, max=16)
+
+    async def call(_):
+        await asyncio.sleep(1)
+        raise error
+
+    await load(slots, call)
+    assert slots.limit == 16
+
+
+async def test_which_errors_are_refusals_can_be_chosen(bind):
+    slots = bind(start=16, max=16, on=KeyError)
+
+    async def call(_):
+        await asyncio.sleep(1)
+        raise KeyError
+
+    await load(slots, call)
+    assert slots.limit <= 2
+
+
+async def test_cancelled_call_says_nothing_and_gives_its_slot_back(bind):
+    slots = bind(start=4, max=4)
+    step = slots.wrap(lambda _: asyncio.sleep(100))
+    for _ in range(50):
+        tasks = [asyncio.create_task(step(Work())) for _ in range(6)]
+        await asyncio.sleep(1)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    assert slots.limit == 4
+    assert slots.used == 0
+
+
+async def test_each_attempt_is_seen_and_backoff_holds_no_slot(make_runner):
+    async def job(_):
+        await asyncio.sleep(1)
+        raise ConnectionError
+
+    retry = sr.Retry(on=ConnectionError, attempts=10, budget=None, base=5, cap=5)
+    limit = AdaptiveLimit(start=16, max=16)
+    async with make_runner(limit=limit, retry=retry) as runner:
+        await runner.map(job, range(40), errors="collect")
+        assert runner._core.slots.limit <= 2
+        assert runner._core.slots.used == 0
+
+
+async def test_attempt_timeouts_shrink_the_limit(make_runner):
+    limit = AdaptiveLimit(start=16, max=16)
+    timeout = sr.Timeout(attempt=5)
+    async with make_runner(limit=limit, timeout=timeout) as runner:
+        await runner.map(asyncio.sleep, [60] * 500, errors="collect")
+        assert runner._core.slots.limit <= 2
+
+
+async def test_wait_for_a_token_is_not_taken_for_slowness(make_runner, fake_clock):
+    """Calls of 1 s that wait for their tokens, for a while much longer."""
+    limit = AdaptiveLimit(start=16, min=16, max=64)
+    rate = sr.RateLimit(10)
+    async with make_runner(limit=limit, rate=rate) as runner:
+        await runner.map(asyncio.sleep, [1] * 400)
+        gradient = runner._core.slots._gradient
+        assert gradient.baseline == pytest.approx(1.0)
+
+
+async def test_grown_limit_wakes_who_waits(bind):
+    slots = bind(start=2, max=64)
+    step = slots.wrap(lambda _: asyncio.sleep(1))
+    tasks = [asyncio.create_task(step(Work())) for _ in range(1_000)]
+    while slots.waiting:
+        await asyncio.sleep(0.25)
+        assert slots.used >= slots.limit or not slots.waiting
+    assert slots.limit > 16
+    await asyncio.gather(*tasks)
+    assert slots.used == 0
+
+
+async def test_newcomer_does_not_overtake_who_waits(bind):
+    slots, order = bind(start=1, max=1), []
+
+    async def call(job):
+        order.append(job.priority)
+        await asyncio.sleep(1)
+
+    step = slots.wrap(call)
+    jobs = [Work() for _ in range(4)]
+    for number, job in enumerate(jobs):
+        job.priority = -number
+    tasks = [asyncio.create_task(step(job)) for job in jobs[:3]]
+    await asyncio.sleep(0.5)
+    tasks[0].cancel()  # frees the slot, and hands it on
+    await asyncio.sleep(0)
+    tasks.append(asyncio.create_task(step(jobs[3])))
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert order == [0, -1, -2, -3]
