@@ -23,6 +23,7 @@ from tests.jobs import (
 from spanrun.async_utils import (
     DEFAULT_NUM_WORKERS,
     asyncio_run,
+    batch_gather,
     chunks,
     get_asyncio_module,
     run_async_tasks,

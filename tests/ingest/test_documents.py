@@ -283,6 +283,7 @@ def test_a_name_that_is_no_utf8_gives_a_printable_id(tmp_path):
     assert document.id.encode()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="paths this long")
 @pytest.mark.parametrize(("depth", "kind"), [(1200, None), (2100, "unreadable")])
 def test_a_tree_deeper_than_the_stack_is_read(tmp_path, monkeypatch, depth, kind):

@@ -59,6 +59,7 @@ class Schedule:
     pause: float
     take: int | None
     resizes: list[tuple[float, int]]
+    cancelled_calls: list[tuple[int, int]]
     cancel_at_step: int | None
     cancel_again: int
 
@@ -162,9 +163,7 @@ class Stage:
             case "collect":
                 self.check_all(await runner.map(self.job, items, errors="collect"))
             case "calls":
-                calls = (runner.call(self.job, i) for i in range(self.submitted))
-                self.pulled = self.submitted
-                await asyncio.gather(*calls, return_exceptions=True)
+                await self.call_all(runner)
             case "batches":
                 got = await runner.map_batches(self.batch, items, size=size)
                 assert got == [*range(self.pulled)]
@@ -175,9 +174,16 @@ class Stage:
             case ordered:
                 await self.read(runner, items, ordered=ordered == "stream")
 
-    @property
-    def submitted(self):
-        return len(self.schedule.scripts)
+    async def call_all(self, runner):
+        self.pulled = len(self.schedule.scripts)
+        calls = [
+            asyncio.create_task(runner.call(self.job, index))
+            for index in range(self.pulled)
+        ]
+        for index, after in self.schedule.cancelled_calls:
+            if index < self.pulled:
+                self.clock.at_step(self.clock.steps + after, calls[index].cancel)
+        await asyncio.gather(*calls, return_exceptions=True)
 
     async def read(self, runner, items, *, ordered):
         seen = []
@@ -205,7 +211,6 @@ class Stage:
     def check(self, captured):
         """Promises 1 and 2, as the observer and the metrics saw them."""
         assert sorted(self.closed) == sorted(self.runs)
-        assert self.sources_open == 0
         ended = [outcome for run in self.runs.values() for outcome in run]
         for run in self.runs.values():
             indexes = sorted(outcome.index for outcome in run)
@@ -236,7 +241,7 @@ scripts = st.builds(
 maybe_seconds = st.none() | st.sampled_from([0.5, 1, 3, 7])
 retries = st.builds(
     sr.Retry,
-    on=st.just(ConnectionError),
+    on=st.sampled_from([ConnectionError, (ConnectionError, TimeoutError)]),
     attempts=st.integers(1, 3),
     base=st.sampled_from([0, 0.5, 2]),
     budget=st.sampled_from([None, 0.1]),
@@ -265,6 +270,7 @@ schedules = st.builds(
     pause=st.sampled_from([0, 0, 0.25, 5]),
     take=st.none() | st.integers(1, 6),
     resizes=st.lists(st.tuples(st.sampled_from([0.25, 1, 3]), st.integers(1, 6))),
+    cancelled_calls=st.lists(st.tuples(st.integers(0, 7), st.integers(1, 20))),
     cancel_at_step=st.none() | st.integers(1, 60),
     cancel_again=st.integers(0, 3),
 )
@@ -276,13 +282,16 @@ async def stage_it(stage):
     observers = [stage]
 
     async def whole():
-        async with (
-            no_leaks(),
-            sr.Runner(
-                "test", limit=limit, observers=observers, **schedule.policies
-            ) as runner,
-        ):
-            await stage.play(runner)
+        try:
+            async with (
+                no_leaks(),
+                sr.Runner(
+                    "test", limit=limit, observers=observers, **schedule.policies
+                ) as runner,
+            ):
+                await stage.play(runner)
+        finally:
+            assert stage.sources_open == 0
 
     task = asyncio.create_task(whole())
     if schedule.cancel_at_step is not None:

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import socket
+import statistics
 import sys
 import threading
 import time
@@ -181,7 +182,7 @@ def test_latency_is_kept_and_grows_with_the_texts():
         for texts, least in ((["a"], 0.05), (["a"] * 500, 0.15)):
             since = time.perf_counter()
             post(client, texts)
-            assert least <= time.perf_counter() - since < least + 0.5
+            assert least <= time.perf_counter() - since < least + 2
 
 
 def test_jitter_has_the_mean_that_was_asked_for():
@@ -193,11 +194,13 @@ def test_jitter_has_the_mean_that_was_asked_for():
 def test_a_connection_is_kept_and_answers_come_without_a_stall():
     with serving() as (server, client):
         post(client)
-        since = time.perf_counter()
+        took = []
         for _ in range(25):
+            since = time.perf_counter()
             post(client)
+            took.append(time.perf_counter() - since)
         # Nagle's algorithm against delayed acknowledgement would cost 40 ms each.
-        assert time.perf_counter() - since < 0.5
+        assert statistics.median(took) < 0.035  # measured: 0.002
         assert server.stats.connections == 1
 
 
@@ -385,7 +388,7 @@ def test_it_stops_at_once_whatever_its_clients_do(fault):
         while server.stats.requests < 8:
             time.sleep(0.005)
         since = time.perf_counter()
-    assert time.perf_counter() - since < 1
+    assert time.perf_counter() - since < 3  # measured: 0.02
     for client in clients:
         client.join(5)
     assert set(threading.enumerate()) == before

@@ -65,6 +65,7 @@ class Told(NamedTuple):
 
 AGAIN: Final = "Run the same command again: it does only what is missing."
 _FIX_URL: Final = "Check --embeddings-url, as http://host/v1, and --model."
+_FIX_TEXT: Final = "Leave that text out, or check --model."
 _FIX_SERVICE: Final = (
     "Check that it works and that --embeddings-url is right, then run this again."
 )
@@ -138,6 +139,8 @@ def _service(error: ServiceError) -> Told:
     if status in _NO_ENTRY:
         to_do = "Set EMBEDDING_KEY to a key that it accepts."
         return Told(Exit.CONFIGURATION, str(error), to_do)
+    if error.status and error.blames_request:
+        return Told(Exit.CONFIGURATION, str(error), _FIX_TEXT)
     if 300 <= status < 500 and status not in _ITS_OWN_FAULT:  # noqa: PLR2004 -- 3xx, 4xx
         return Told(Exit.CONFIGURATION, str(error), _FIX_URL)
     if status >= 400:  # noqa: PLR2004 -- an error

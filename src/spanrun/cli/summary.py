@@ -103,7 +103,8 @@ def _of_documents(report: Report) -> Sequence[Failures]:
 
 
 def _failure(group: Failures) -> str:
-    what = f"{group.count} × {group.runner}: {group.error_type}: "
+    kind = group.error_type.rpartition(".")[2]
+    what = f"{group.count} × {group.runner}: {kind}: "
     trace = f" · e.g. trace {group.trace_id}" if group.trace_id else ""
     return f"  {what}{line(group.error, _ERROR)}{trace}"
 

@@ -87,6 +87,7 @@ class Embeddings:
         return self._dimension
 
     async def __aenter__(self) -> Self:
+        self._http.open()
         await self.runner.__aenter__()
         return self
 

@@ -7,7 +7,7 @@ import email.utils
 import ipaddress
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httpx
 
@@ -18,6 +18,7 @@ from spanrun.telemetry.redact import HIDDEN, redact
 from spanrun.telemetry.unit import CallUnit, attempt_number
 
 MAX_BODY: Final = 64 * 1024 * 1024
+_MAX_PORT: Final = 65_535
 _HEAD: Final = 300
 _SECRET: Final = 7  # characters: a shorter word of a header is no secret
 _TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -87,11 +88,22 @@ class HttpClient:
         self._secrets: Final = [word for word in words if len(word) >= _SECRET]
         self._error: Final = error
         self._transport: Final = transport
-        # Here, not in the first request: it blocks for 50 to 500 ms. Plain HTTP has
-        # no use for it.
-        secure = self.base_url.scheme == "https" and transport is None
-        self._verify: Final = httpx.create_ssl_context() if secure else False
         self._client: httpx.AsyncClient | None = None
+
+    def open(self) -> httpx.AsyncClient:
+        """Get ready now, not in the first request: that blocks, for 50 ms and more."""
+        if self._client is None:
+            # The runner's Timeout bounds each attempt as a whole; httpx's own
+            # never fire on a server that drips a byte now and then.
+            self._client = httpx.AsyncClient(
+                timeout=None,  # noqa: S113 -- see above
+                transport=self._transport,
+                # Plain HTTP needs no certificates, which take the most of that time.
+                verify=self.base_url.scheme == "https",
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
+                trust_env=not _is_loopback(self.base_url.host),
+            )
+        return self._client
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """Send ``body`` as JSON and give the decoded answer.
@@ -103,7 +115,7 @@ class HttpClient:
         """
         base = self.base_url
         url = base.copy_with(path=base.path.rstrip("/") + path)
-        client = self._client_now()
+        client = self.open()
         request = client.build_request(
             "POST",
             url,
@@ -150,19 +162,6 @@ class HttpClient:
     def _where(self) -> str:
         return self.base_url.netloc.decode()
 
-    def _client_now(self) -> httpx.AsyncClient:
-        if self._client is None:
-            # The runner's Timeout bounds each attempt as a whole; httpx's own
-            # never fire on a server that drips a byte now and then.
-            self._client = httpx.AsyncClient(
-                timeout=None,  # noqa: S113 -- see above
-                transport=self._transport,
-                verify=self._verify,
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
-                trust_env=not _is_loopback(self.base_url.host),
-            )
-        return self._client
-
     def _unit(self, request: httpx.Request) -> CallUnit:
         bare = request.url.copy_with(userinfo=b"", query=None)  # keys may be in both
         attributes: dict[str, Any] = {
@@ -203,7 +202,7 @@ class HttpClient:
         call.set(semconv.NETWORK_PROTOCOL_VERSION, "2" if version == "2.0" else version)
 
     def _refused(self, response: httpx.Response, text: bytes) -> ServiceError:
-        status, head = response.status_code, self._head(text)
+        status, head = response.status_code, self._head(_reason(text))
         what = f"{self._where} answered {status} {response.reason_phrase}".rstrip()
         if location := response.headers.get("Location"):
             what += f": moved to {self._head(location.encode())}, which isn't followed"
@@ -224,12 +223,25 @@ class HttpClient:
         return redact(head)[:_HEAD]
 
 
+def _reason(text: bytes) -> bytes:
+    """What an error's body says, where it says it in one of the usual ways."""
+    try:
+        found: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    for key in ("error", "message", "detail"):
+        fields = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+        found = fields.get(key, found)
+    return found.encode("utf-8", "replace") if isinstance(found, str) else text
+
+
 def _url(base_url: str) -> httpx.URL:
     try:
         url = httpx.URL(base_url)
     except (httpx.InvalidURL, TypeError) as why:
         raise ConfigurationError(f"base_url={redact(str(base_url))!r}: {why}") from why
-    if url.scheme not in ("http", "https") or not url.host:
+    known = url.scheme in ("http", "https") and 0 < (url.port or 80) <= _MAX_PORT
+    if not known or not url.host:
         raise ConfigurationError(
             f"base_url={redact(str(base_url))!r}: must be http://host… or https://host…"
         )

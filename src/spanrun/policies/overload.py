@@ -37,9 +37,8 @@ def overloaded(error: Exception) -> bool:
         return True
     # httpx's errors are no built-in ones. It is imported if one was raised.
     httpx: Any = sys.modules.get("httpx")
-    return httpx is not None and isinstance(
-        error, tuple(getattr(httpx, name) for name in _HTTPX)
-    )
+    kinds = (getattr(httpx, name, None) for name in _HTTPX)
+    return any(kind is not None and isinstance(error, kind) for kind in kinds)
 
 
 def _status(error: Exception) -> object:

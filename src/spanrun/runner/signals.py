@@ -21,6 +21,7 @@ import math
 import signal
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Collection, Coroutine, Generator
 from types import FrameType, TracebackType
 from typing import Any, Final, Protocol, TypeVar, cast
@@ -179,7 +180,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.programs: Final[set[Program]] = set()
-        self._stage = 0
+        self._times: Final[Counter[int]] = Counter()
         self._first: int | None = None
         self._before: Final[dict[signal.Signals, Any]] = {}
 
@@ -217,15 +218,17 @@ class Signals:
         interrupt = number == signal.SIGINT
         if self._first is None:
             self._first = number
-        self._stage = max(self._stage + 1, _CANCEL if interrupt else _DRAIN)
+        # Counted apart: a first SIGTERM after Ctrl-C must not end the process.
+        self._times[number] += 1
+        stage = self._times[number] + interrupt
         live = [program for program in tuple(self.programs) if not program.over]
-        if self._stage > _CANCEL or (interrupt and not live):
+        if stage > _CANCEL or (interrupt and not live):
             if interrupt:
                 signal.default_int_handler(number, frame)
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         for program in live:
-            program.ask(self._stage)
+            program.ask(stage)
 
 
 def _by_signal(error: BaseException) -> bool:

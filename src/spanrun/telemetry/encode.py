@@ -245,7 +245,9 @@ def _remember(known: dict[K, V], key: K, value: V) -> None:
 def _recorded(span: ReadableSpan) -> Recorded:
     """The SDK's span as one of ours. What it has was cut and counted there."""
     context = span.get_span_context() or INVALID_SPAN_CONTEXT
-    origin = Origin(span.instrumentation_scope, span.resource, Limits(), _never, _never)
+    origin = Origin(
+        span.instrumentation_scope, span.resource, Limits(), _never, _never, _never
+    )
     recorded = Recorded(
         origin,
         context.trace_id,

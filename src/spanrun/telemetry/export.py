@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any, Final, Protocol
 
 from opentelemetry.sdk.metrics.export import (
@@ -24,7 +25,7 @@ from spanrun.semconv import SpanrunTelemetryReason, SpanrunTelemetrySignal
 from spanrun.settings import SignalSettings
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
-from spanrun.telemetry.outbox import Outbox
+from spanrun.telemetry.outbox import Outbox, remaining
 
 _MAX_SNAPSHOTS: Final = 256
 
@@ -133,9 +134,11 @@ class MetricPipe(MetricReader):
 
     def close(self, timeout: float) -> bool:
         """Send what is left and end; whether all of it was sent in time."""
+        deadline = time.monotonic() + timeout
         self._closed.set()
         self._ticker.join(timeout)
-        return _close(self._outbox, self._exporter, timeout)
+        self.snapshot()  # what was recorded since the last one
+        return _close(self._outbox, self._exporter, remaining(deadline))
 
     def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
         """Nothing: `close` is called by who made this."""

@@ -177,7 +177,8 @@ def _header(data: bytes, at: int) -> _Header | None:
         return None
     if _SEAL.unpack(seal)[0] != zlib.crc32(head):
         return None
-    _, version, signal, rank, items, length, order, before, crc = _HEAD.unpack(head)
+    fields: tuple[bytes, int, int, int, int, int, int, int, int] = _HEAD.unpack(head)
+    _, version, signal, rank, items, length, order, before, crc = fields
     if version != VERSION or signal >= len(SIGNALS) or length > MAX_PAYLOAD:
         return None
     return _Header(SIGNALS[signal], bool(rank), items, length, order, before, crc)

@@ -8,7 +8,8 @@ from typing import Final
 
 from spanrun.semconv import SpanrunTelemetryReason
 from spanrun.telemetry.frames import Signal
-from spanrun.telemetry.lane import Lost, Parcel
+from spanrun.telemetry.lane import Lost
+from spanrun.telemetry.parcel import Parcel
 from spanrun.telemetry.writer import KEYS, Key
 
 
@@ -77,6 +78,10 @@ class Fresh:
             for parcel in tuple(line)
             if parcel.place is None and not parcel.done
         )
+
+    def holds(self, signal: Signal) -> bool:
+        """Whether something of ``signal`` is in here."""
+        return any(line for key, line in self._lines.items() if key[0] == signal)
 
     def born(self) -> float | None:
         """When the oldest was handed over; None when there is none."""

@@ -4,75 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from spanrun.semconv import SpanrunTelemetryReason
-from spanrun.telemetry.frames import Damage, Found, Frame, Signal, encode, extent, scan
+from spanrun.telemetry.frames import Damage, Found, Signal, encode, extent, scan
+from spanrun.telemetry.parcel import Cursor, Parcel, Place, Segment
 
 Lost: TypeAlias = Callable[[Signal, int, SpanrunTelemetryReason], None]
 
 # The registry has no reason of its own for a file that was found damaged.
 DAMAGED: Final[SpanrunTelemetryReason] = "internal_error"
-
-
-class Cursor(NamedTuple):
-    """A place in a lane: bytes into a segment, and items passed until there."""
-
-    segment: int
-    offset: int
-    position: int
-
-
-class Parcel:
-    """A frame on its way: waiting in memory, on disk, or in a request.
-
-    Attributes:
-        frame: What is to be delivered.
-        born: When it was handed over, on `time.monotonic`.
-        place: Where it ends on disk; None while it is in memory only.
-        done: Delivered or given up: not to be sent again.
-        flying: In a request just now, so not to be evicted.
-    """
-
-    __slots__ = ("born", "done", "flying", "frame", "place")
-
-    def __init__(self, frame: Frame, place: Place | None = None) -> None:
-        self.frame: Final = frame
-        self.born: Final = time.monotonic()
-        self.place = place
-        self.done = False
-        self.flying = False
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a frame is in a lane: from ``start`` in its segment to ``end``."""
-
-    lane: Lane
-    start: int
-    end: Cursor
-
-    @property
-    def key(self) -> tuple[int, int]:
-        """Segment and offset of its first byte."""
-        return self.end.segment, self.start
-
-
-@dataclass(slots=True)
-class Segment:
-    """One file: items ``first`` to ``last`` of its lane, and how many still wait."""
-
-    number: int
-    path: Path
-    size: int
-    first: int
-    last: int
-    waiting: int
 
 
 class Lane:

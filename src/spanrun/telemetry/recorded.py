@@ -73,10 +73,11 @@ class Origin:
         limits: How much they may hold.
         now: Tells the time, in nanoseconds since the Unix epoch.
         ended: Told of each span that has ended.
+        failed: Told of what goes wrong inside.
         most: So many attributes need no look at the limits.
     """
 
-    __slots__ = ("ended", "limits", "most", "now", "resource", "scope")
+    __slots__ = ("ended", "failed", "limits", "most", "now", "resource", "scope")
 
     def __init__(
         self,
@@ -84,13 +85,15 @@ class Origin:
         resource: Resource,
         limits: Limits,
         now: Callable[[], int],
-        ended: Callable[[Any], None],
+        ended: Callable[[Any], object],
+        failed: Callable[[Exception], object],
     ) -> None:
         self.scope = scope
         self.resource = resource
         self.limits = limits
         self.now = now
         self.ended = ended
+        self.failed = failed
         most = sys.maxsize if limits.attributes is None else limits.attributes
         self.most = -1 if limits.length < SHORT else most
 

@@ -55,7 +55,10 @@ class NativeSpan(Span, Recorded):
             self._too_late("end")
             return
         self.end_ns = end_ns
-        self.origin.ended(self)
+        try:
+            self.origin.ended(self)
+        except Exception as error:  # noqa: BLE001 -- told to `failed`: breaks no program
+            self.origin.failed(error)
 
     def set_attribute(self, key: str, value: AnyValue) -> None:
         """Set one attribute, in the place of one with the same key."""
@@ -69,7 +72,10 @@ class NativeSpan(Span, Recorded):
         """Set several attributes."""
         if self._open("set_attributes"):
             for key, value in frozen(attributes, self.origin.limits.length).items():
-                self._set(key, value)
+                if key:
+                    self._set(key, value)
+                else:
+                    self._ensure_rare().dropped_attributes += 1
 
     def add_event(
         self,
@@ -137,6 +143,12 @@ class NativeSpan(Span, Recorded):
             },
             timestamp,
         )
+
+    def on_exception(self, *, record: bool, status: bool) -> None:
+        """Say what leaving its ``with`` block by an exception does; at first, both."""
+        if not (record and status):
+            wanted = (RECORD_EXCEPTION if record else 0) | (SET_STATUS if status else 0)
+            self._ensure_rare().on_exception = wanted
 
     def __exit__(
         self,

@@ -7,7 +7,7 @@ What a caller may rely on:
   time.
 * **In order** per signal, as far as one process wrote it.
 * **Durable against the death of the process**, not of the machine: a frame is
-  handed to the kernel with ``write`` and never ``fsync``\\ ed. A power cut costs
+  handed to the kernel with ``write``, and there is no ``fsync``. A power cut costs
   what the kernel hadn't written back, by default up to 30 s; the frames' CRCs
   tell. Telemetry isn't worth a disk flush per batch (2 to 25 ms).
 * **Bounded.** ``max_bytes`` is for the folder. Where it overflows, the oldest
@@ -39,7 +39,8 @@ from typing import Final
 from uuid import uuid4
 
 from spanrun.telemetry.frames import HEADER, SIGNALS, Found, Signal, encode, scan
-from spanrun.telemetry.lane import DAMAGED, Lane, Lost, Parcel
+from spanrun.telemetry.lane import DAMAGED, Lane, Lost
+from spanrun.telemetry.parcel import Parcel
 from spanrun.telemetry.writer import KEYS, PREFIX, Writer, create, orphans
 
 _QUARANTINE: Final = "quarantine"
@@ -112,7 +113,8 @@ class Spool:
     def append(self, parcels: Sequence[Parcel]) -> None:
         """Write ``parcels``, and make room for them within the budget.
 
-        Each parcel then has a place, or was given up and is done.
+        Each parcel then has a place, or was given up and is done; one that is
+        flying isn't given up.
 
         Raises:
             OSError: If the disk won't have them. Those that it has got have a
@@ -127,8 +129,9 @@ class Spool:
                         own.lanes[key].append(run)
                         continue
                     for parcel in run:
-                        parcel.done = True
-                        self._lost(key[0], parcel.frame.items, "queue_full")
+                        if not parcel.flying:  # else it may arrive yet
+                            parcel.done = True
+                            self._lost(key[0], parcel.frame.items, "queue_full")
 
     def _runs(self, parcels: list[Parcel]) -> list[list[Parcel]]:
         """``parcels`` in pieces that fill a segment or less."""
@@ -199,16 +202,24 @@ class Spool:
 
     # --- reading
 
-    def peek(self, signal: Signal, limit: int) -> list[Parcel]:
+    def peek(self, signal: Signal, limit: int, *, adopted: bool) -> list[Parcel]:
         """The next parcels of ``signal``: ``limit`` bytes, or one longer parcel.
 
-        They stay until `ack`. Adopted folders come first, the oldest first.
+        They stay until `ack`.
+
+        Args:
+            signal: Whose.
+            limit: Bytes of payload.
+            adopted: From what dead processes left, the oldest first; else from
+                what this process wrote.
 
         Raises:
             OSError: If a file can't be read just now.
         """
         with self._lock:
             for writer in self._writers():
+                if (writer is not self._own) != adopted:
+                    continue
                 lanes = [writer.lanes[key] for key in KEYS if key[0] == signal]
                 taken = _upto(limit, merge(*(x.peek(limit) for x in lanes), key=_order))
                 if taken:
@@ -217,6 +228,16 @@ class Spool:
                     writer.sweep()  # damage alone was left
             self._let_go()
             return []
+
+    def holds(self, signal: Signal, *, adopted: bool) -> bool:
+        """Whether there may be something for `peek`. Never waits."""
+        return any(
+            lane.segments
+            for writer in self._writers()
+            if (writer is not self._own) == adopted
+            for lane in writer.lanes.values()
+            if lane.signal == signal
+        )
 
     def ack(self, parcels: Sequence[Parcel]) -> None:
         """``parcels`` are delivered, or given up: they need not be kept."""

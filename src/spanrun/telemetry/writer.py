@@ -8,11 +8,12 @@ import struct
 import zlib
 from collections.abc import Callable, Container, Iterable
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, NoReturn, TypeAlias
 from uuid import uuid4
 
 from spanrun.telemetry.frames import SIGNALS, Signal
-from spanrun.telemetry.lane import Cursor, Lane, Lost, Parcel
+from spanrun.telemetry.lane import Lane, Lost
+from spanrun.telemetry.parcel import Cursor, Parcel
 
 try:
     import fcntl
@@ -79,7 +80,7 @@ class Writer:
 
     def load(self) -> int:
         """Read what another process left here; how many items wait."""
-        cursors = self._load_cursors()
+        self._generation, cursors = read_cursors(self.path)
         pairs = zip(self.lanes.values(), cursors, strict=True)
         return sum(lane.load(cursor) for lane, cursor in pairs)
 
@@ -132,22 +133,24 @@ class Writer:
         os.lseek(self._cursors, self._generation % 2 * _SLOT_BYTES, os.SEEK_SET)
         os.write(self._cursors, slot)
 
-    def _load_cursors(self) -> list[Cursor]:
-        best = [Cursor(0, 0, 0)] * len(KEYS)
-        try:
-            data = (self.path / _CURSORS).read_bytes()
-        except FileNotFoundError:
-            return best
-        for at in (0, _SLOT_BYTES):
-            slot = data[at : at + _SLOT.size]
-            seal = data[at + _SLOT.size : at + _SLOT.size + 4]
-            if len(seal) < 4 or zlib.crc32(slot) != int.from_bytes(seal, "little"):  # noqa: PLR2004 -- a CRC-32
-                continue
-            magic, generation, *numbers = _SLOT.unpack(slot)
-            if magic == _SLOT_MAGIC and generation > self._generation:
-                self._generation = generation
-                best = [Cursor(*numbers[i : i + 3]) for i in range(0, len(numbers), 3)]
-        return best
+
+def read_cursors(path: Path) -> tuple[int, list[Cursor]]:
+    """The newest cursors of the folder ``path``, one for each key, and their number."""
+    newest, best = 0, [Cursor(0, 0, 0)] * len(KEYS)
+    try:
+        data = (path / _CURSORS).read_bytes()
+    except FileNotFoundError:
+        return newest, best
+    for at in (0, _SLOT_BYTES):
+        slot = data[at : at + _SLOT.size]
+        seal = data[at + _SLOT.size : at + _SLOT.size + 4]
+        if len(seal) < 4 or zlib.crc32(slot) != int.from_bytes(seal, "little"):  # noqa: PLR2004 -- a CRC-32
+            continue
+        magic, generation, *numbers = _SLOT.unpack(slot)
+        if magic == _SLOT_MAGIC and generation > newest:
+            newest = generation
+            best = [Cursor(*numbers[i : i + 3]) for i in range(0, len(numbers), 3)]
+    return newest, best
 
 
 def create(root: Path) -> tuple[Path, int]:
@@ -161,15 +164,21 @@ def create(root: Path) -> tuple[Path, int]:
     new = root / f"new-{name}"
     new.mkdir(mode=0o700)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    lock: int | None = None
     try:
         lock = os.open(new / _LOCK, flags, 0o600)
-        if not _acquire(lock):
-            os.close(lock)
-            raise OSError("no file locks on this system")
+        if fcntl is None or not _acquire(lock):
+            _no_locks()
         return new.rename(root / f"{PREFIX}{name}"), lock
     except OSError:
         _remove(new)
+        if lock is not None:
+            os.close(lock)
         raise
+
+
+def _no_locks() -> NoReturn:
+    raise OSError("the spool needs a file system with locks")
 
 
 def orphans(root: Path) -> Iterable[tuple[Path, int]]:

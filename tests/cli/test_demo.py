@@ -1,0 +1,62 @@
+"""`spanrun demo`: real text, a real and imperfect service, and what is told of it."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import Cli
+
+from spanrun.cli.demo import QUERIES
+from spanrun.ingest.documents import topics
+
+LINES = (
+    r"(\d+) documents stored \((\d+) chunks\) · 0 unchanged · 0 failed · 0 skipped · ",
+    r"runner +jobs +ok +failed +retries +p50 +p95 +p99",
+    r"(split|extract|embed|store|search) +\d+ +\d+ +0 +\d+( +[\d.]+ (s|ms|µs)){3}",
+    r"where the time went",
+    r"embed +[\d.]+ s  [·░▒▓█!─]{28}  \w+ \d+%",
+    r"slowest job   embed #\d+: [\d.]+ m?s, of which [\d.]+ m?s \w+ · trace [0-9a-f]{32}",
+    r"telemetry     kept in \.spanrun/telemetry\.db",
+    r"hint          \w+: \w+",
+)
+
+
+@pytest.mark.slow
+def test_the_whole_demo(cli: Cli) -> None:
+    temporary = Path(os.environ.get("TMPDIR", "/tmp"))
+    before = set(temporary.glob("spanrun-demo-*"))
+    result = cli("demo")
+    assert result.code == 0, result.err
+    for query in QUERIES:
+        assert f"\n? {query}\n  1. " in result.out
+    for line in LINES:
+        assert re.search(f"^{line}", result.out, re.MULTILINE), line
+    assert f"{len(topics())} documents stored" in result.out
+    assert f"store: {len(topics())}/{len(topics())}" in result.err
+    assert set(temporary.glob("spanrun-demo-*")) == before
+
+
+def test_as_json_it_is_one_object(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spanrun.cli.demo.topics", lambda: topics()[:6])
+    result = cli("demo", "--json", "--no-progress")
+    assert result.code == 0
+    assert result.err == ""
+    told = result.json
+    assert told["documents"]["stored"] == 6
+    assert set(told["hits"]) == set(QUERIES)
+    assert all(len(hits) == 2 for hits in told["hits"].values())
+    jobs = {stats["name"]: stats["jobs"] for stats in told["runners"]}
+    assert jobs["split"] == jobs["extract"] == jobs["store"] == 6
+    assert jobs["search"] == len(QUERIES)
+
+
+def test_a_proxy_for_others_is_not_asked(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spanrun.cli.demo.topics", lambda: topics()[:2])
+    cli.environ = {
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "ALL_PROXY": "http://127.0.0.1:9",
+    }
+    assert cli("demo", "--json").code == 0
