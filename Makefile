@@ -48,6 +48,7 @@ soak: $(VENV)/dev.stamp ## the stateful tests in full: 10,000 schedules
 
 generate: $(VENV)/dev.stamp ## write the generated files anew
 	@$(BIN)/python instrumentation/generate.py
+	@$(BIN)/python docs/_generate.py
 
 lock: $(VENV)/dev.stamp ## resolve the dependencies anew, with hashes
 	@$(COMPILE) requirements/bootstrap.in -o requirements/bootstrap.lock

@@ -10,7 +10,6 @@ from spanrun.testing import FakeClock, plugin
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Installed, it is there by its entry point.
     if not config.pluginmanager.is_registered(plugin):
         config.pluginmanager.register(plugin, "spanrun")
 

@@ -49,7 +49,6 @@ SPANRUN_RUN_JOBS_SKIPPED: Final = "spanrun.run.jobs.skipped"
 SPANRUN_ENGINE: Final = "spanrun.engine"
 SPANRUN_BATCH_INDEX: Final = "spanrun.batch.index"
 SPANRUN_BATCH_ITEMS: Final = "spanrun.batch.items"
-SPANRUN_BATCH_LINKS_DROPPED: Final = "spanrun.batch.links.dropped"
 SPANRUN_UNIT_NAME: Final = "spanrun.unit.name"
 SPANRUN_UNIT_OUTCOME: Final = "spanrun.unit.outcome"
 SPANRUN_LOOP_BLOCKED_DURATION: Final = "spanrun.loop.blocked.duration"
@@ -497,7 +496,6 @@ ATTRIBUTES: Final[dict[str, str]] = {
     SPANRUN_ENGINE: "string",
     SPANRUN_BATCH_INDEX: "int",
     SPANRUN_BATCH_ITEMS: "int",
-    SPANRUN_BATCH_LINKS_DROPPED: "int",
     SPANRUN_UNIT_NAME: "string",
     SPANRUN_UNIT_OUTCOME: "string",
     SPANRUN_LOOP_BLOCKED_DURATION: "double",
@@ -584,7 +582,6 @@ SPANS: Final[dict[str, tuple[str, ...]]] = {
         SPANRUN_RUNNER_NAME,
         SPANRUN_BATCH_INDEX,
         SPANRUN_BATCH_ITEMS,
-        SPANRUN_BATCH_LINKS_DROPPED,
         ERROR_TYPE,
     ),
     "unit": (SPANRUN_UNIT_NAME, SPANRUN_UNIT_OUTCOME, ERROR_TYPE),

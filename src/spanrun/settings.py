@@ -20,6 +20,7 @@ Protocol: TypeAlias = Literal["http/protobuf", "grpc"]
 Signal: TypeAlias = Literal["traces", "metrics"]
 
 STORE: Final = ".spanrun"
+_SCHEMES: Final = ("http://", "https://")
 _TRUE: Final = ("true", "1", "yes", "on")
 _FALSE: Final = ("false", "0", "no", "off", "")
 
@@ -154,7 +155,7 @@ def load(
     sends = "otlp" in (traces.exporter, metrics.exporter)
     store = sources.get("store", default=None if sends else STORE)
     service = sources.get("service_name", "OTEL_SERVICE_NAME", default="")
-    return Settings(
+    settings = Settings(
         enabled=not sources.boolean("disabled", "OTEL_SDK_DISABLED", default=False),
         service_name=str(service),
         traces=traces,
@@ -166,6 +167,12 @@ def load(
         shutdown_timeout=sources.seconds("shutdown_timeout", default=5.0),
         origins=sources.origins,
     )
+    if unknown := sorted(file.keys() - sources.origins.keys()):
+        raise ConfigurationError(
+            f"{file_name}: {', '.join(unknown)}: no such setting; there are "
+            f"{', '.join(sorted(sources.origins))}"
+        )
+    return settings
 
 
 def _signal(signal: Signal, sources: _Sources) -> SignalSettings:
@@ -186,6 +193,9 @@ def _signal(signal: Signal, sources: _Sources) -> SignalSettings:
         f"OTEL_EXPORTER_OTLP_{upper}_ENDPOINT",
         "OTEL_EXPORTER_OTLP_ENDPOINT",
     )
+    if endpoint and protocol != "grpc" and not str(endpoint).startswith(_SCHEMES):
+        hint = "must begin with http:// or https://, as in http://localhost:4318"
+        raise sources.bad("endpoint", endpoint, hint)
     if exporter is None:
         exporter = "otlp" if endpoint else "none"
     ours = not sources.origins["endpoint"].startswith("OTEL_")

@@ -160,7 +160,8 @@ def documents(folder: Path) -> dict[str, int]:
     path = folder / ".spanrun/documents.db"
     if not path.exists():
         return {}
-    with contextlib.closing(sqlite3.connect(path)) as db:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("begin")
         (state,) = db.execute("pragma integrity_check").fetchone()
         assert state == "ok"
         rows = db.execute(

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import signal
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -26,11 +27,16 @@ Start = Callable[..., subprocess.Popen[str]]
 AGAIN = "  Run the same command again: it does only what is missing."
 
 
-def until(true: Callable[[], object]) -> None:
+def until_stored(process: subprocess.Popen[str], folder: Path, least: int) -> None:
+    """Wait until that many documents are in."""
     deadline = time.monotonic() + 20
-    while not true():
+    stored = 0
+    while stored < least:
+        assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
-        time.sleep(0.005)
+        time.sleep(0.01)
+        with contextlib.suppress(sqlite3.OperationalError):  # it is being made
+            stored = len(documents(folder))
 
 
 # Signals
@@ -53,11 +59,12 @@ def test_a_signal_ends_it_in_order(
     what: str,
 ) -> None:
     many(tmp_path / "docs", 200)
-    for _ in range(2):  # the dimension, and 64 documents
-        endpoint.fail_next(503)
-    process = start("ingest", "docs", *at, "--no-progress")
-    until(lambda: endpoint.stats.texts > 1 and documents(tmp_path))
+    assert start("ingest", "docs/0000.txt", *at).wait(20) == Exit.OK
+    endpoint.fail_next(503)
+    endpoint.spoil_next("order")
     endpoint.spoil_next("hang", times=99)
+    process = start("ingest", "docs", *at, "--no-progress")
+    until_stored(process, tmp_path, 40)
     process.send_signal(number)
     out, err = process.communicate(timeout=20)
     assert process.returncode == code
@@ -75,11 +82,11 @@ def test_after_a_kill_a_second_run_does_what_is_missing(
 ) -> None:
     many(tmp_path / "docs", 200)
     process = start("ingest", "docs", *at)
-    until(lambda: len(documents(tmp_path)) > 10)
+    until_stored(process, tmp_path, 10)
     process.kill()
     process.communicate()
     stored = documents(tmp_path)
-    assert 10 < len(stored) <= 200
+    assert 10 <= len(stored) <= 200
     before = endpoint.stats.texts
     process = start("ingest", "docs", *at)
     out, _ = process.communicate(timeout=20)

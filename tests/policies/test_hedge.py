@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 import spanrun as sr
 from spanrun.errors import ConfigurationError, JobCancelled
+from spanrun.outcome import Timings
 from spanrun.policies._quantile import FEWEST, KEPT, Quantile
+from spanrun.policies.base import Binding
 from spanrun.policies.hedge import Hedge, Hedger
 from spanrun.testing import FakeClock
 
@@ -236,6 +238,19 @@ async def test_second_call_needs_a_token_too_and_only_the_winners_wait_is_booked
         assert outcome.timings.rate_limit == 26
 
 
+async def test_winners_waits_are_those_before_and_after_it_was_sent(
+    make_runner, service
+):
+    rate = sr.RateLimit(1, per=30)
+    async with make_runner(limit=8, rate=rate, hedge=hedge(at=2)) as runner:
+        await one(runner, service(1))
+        outcome = await one(runner, service(100, 4))
+    # It waited 29 s for its first token, was late after 2 s, waited 28 s more.
+    assert outcome.value == 1
+    assert outcome.timings.rate_limit == 29 + 28
+    assert outcome.timings.duration == 29 + 2 + 28 + 4
+
+
 async def test_busy_time_of_the_loser_is_not_booked_twice(make_runner, fake_clock):
     calls = 0
 
@@ -303,18 +318,38 @@ async def test_late_is_what_takes_longer_than_most(make_runner, fake_clock):
 
 
 async def test_hedging_does_not_drag_its_own_quantile_down(make_runner, fake_clock):
-    calls = 0
+    calls, seen = 0, set()
 
     async def call(number):
         nonlocal calls
         calls += 1
-        # One in ten is slow, whichever call of the item it is.
-        await asyncio.sleep(10 if number % 10 == 0 else 1)
+        # One in ten is slow, when it is called first.
+        slow = number % 10 == 0 and number not in seen
+        seen.add(number)
+        await asyncio.sleep(10 if slow else 1)
 
     async with make_runner(limit=4, hedge=hedge(at="p90")) as runner:
         await runner.map(call, range(1_000))
         assert hedger(runner).after > 1
     assert calls < 1_000 * 1.2
+
+
+async def test_each_call_is_late_in_its_own_time(make_runner, fake_clock):
+    began = []
+
+    async def call(delay):
+        began.append((delay, fake_clock.now()))
+        await asyncio.sleep(50)
+
+    async def later(delay):
+        await asyncio.sleep(delay)
+        await runner.call(call, delay)
+
+    delays = [0, 0.5, 1.5, 7]
+    async with make_runner(hedge=hedge(at=2)) as runner:
+        await asyncio.gather(*map(later, delays))
+    first_and_second = [(delay, delay + more) for delay in delays for more in (0, 2)]
+    assert sorted(began) == first_and_second
 
 
 async def test_second_calls_up_to_max(make_runner, service):
@@ -329,18 +364,18 @@ async def test_second_calls_up_to_max(make_runner, service):
 async def test_second_call_has_a_copy_of_the_jobs_context(make_runner):
     seen = []
 
-    async def call(item):
+    async def call():
         seen.append(variable.get())
-        variable.set("changed by the first")
-        if len(seen) == 1:
-            await asyncio.sleep(100)
-        return variable.get()
+        variable.set("changed by a call")
+        await asyncio.sleep(1 if len(seen) == 3 else 100)
 
-    variable.set("the caller's")
-    async with make_runner(hedge=hedge(at=2)) as runner:
-        await one(runner, call)
-    assert seen == ["the caller's", "the caller's"]
-    variable.set("unset")
+    async def main():
+        variable.set("the caller's")
+        async with make_runner(hedge=hedge(at=2, max=2, share=2)) as runner:
+            await runner.call(call)
+
+    await asyncio.create_task(main())
+    assert seen == ["the caller's"] * 3
 
 
 async def test_cancelling_the_job_cancels_both(make_runner, service, fake_clock):
@@ -525,6 +560,114 @@ async def test_no_timer_is_left_when_the_runner_is_closed(make_runner, service):
         await one(runner, service(1))
     loop = asyncio.get_running_loop()
     assert all(timer.cancelled() for timer in loop._scheduled)
+
+
+class Work:
+    def __init__(self):
+        self.timings = Timings()
+        self.attempts = 0
+        self.priority = 0
+        self.task = None
+
+    def hedged(self, after):
+        pass
+
+
+class Racing:
+    """A job whose calls end when and as the test says."""
+
+    def __init__(self, clock, policy, *, swallow=False):
+        self.layer = policy.bind(Binding("test", clock))
+        self.step = self.layer.wrap(self.layer.start.wrap(self.call))
+        self.swallow = swallow
+        self.calls = []
+        self.cancelling = None
+        self.task = asyncio.create_task(self.main())
+
+    async def call(self, job):
+        assert job.task is asyncio.current_task()
+        future = asyncio.get_running_loop().create_future()
+        self.calls.append(future)
+        first = len(self.calls) == 1
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if first and self.swallow:
+                return "swallowed"
+            raise
+
+    async def main(self):
+        job = Work()
+        job.task = asyncio.current_task()
+        try:
+            return await self.step(job)
+        finally:
+            self.cancelling = job.task.cancelling()
+            self.layer.close()
+
+
+async def test_success_of_which_nobody_has_heard_yet_counts(fake_clock):
+    racing = Racing(fake_clock, hedge(at=2))
+    await asyncio.sleep(3)
+    first, second = racing.calls
+    second.set_result("second")
+    first.set_exception(ValueError())
+    assert await racing.task == "second"
+
+
+@pytest.mark.parametrize("swallow", [True, False])
+async def test_no_cancellation_is_left_on_the_job_when_a_second_call_wins(
+    fake_clock, swallow
+):
+    racing = Racing(fake_clock, hedge(at=2), swallow=swallow)
+    await asyncio.sleep(3)
+    racing.calls[1].set_result("second")
+    assert await racing.task == "second"
+    assert racing.cancelling == 0
+
+
+async def test_two_winners_at_once_are_no_cancellation(fake_clock):
+    racing = Racing(fake_clock, hedge(at=2, max=2, share=2))
+    await asyncio.sleep(5)
+    for future in racing.calls[1:]:
+        future.set_result("one of them")
+    assert await racing.task == "one of them"
+    assert racing.cancelling == 0
+
+
+@pytest.mark.parametrize(
+    ("first_gives", "second_gives", "value"),
+    [("a", None, "a"), (None, "b", "b"), (ValueError(), "b", "b"), ("a", "b", "a")],
+    ids=["first wins", "second wins", "first fails", "both at once"],
+)
+def test_a_cancellation_at_any_step_is_never_lost(first_gives, second_gives, value):
+    def run(step):
+        clock, done = FakeClock(), []
+
+        async def main():
+            racing = Racing(clock, hedge(at=2))
+            clock.at_step(step, lambda: done.append(racing.task.cancel()))
+            await asyncio.sleep(3)
+            gives = [first_gives, second_gives]
+            for future, result in zip(racing.calls, gives, strict=False):
+                if isinstance(result, Exception):
+                    future.done() or future.set_exception(result)
+                elif result is not None:
+                    future.done() or future.set_result(result)
+            await asyncio.wait([racing.task])
+            if True in done:
+                assert racing.task.cancelled()
+            else:
+                assert racing.task.result() == value
+            await asyncio.sleep(1)
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+            return racing.task.cancelled()
+
+        return clock.run(main()), clock.steps
+
+    _, steps = run(10_000)
+    cancelled = [run(step)[0] for step in range(1, steps + 1)]
+    assert sum(cancelled) >= 5
 
 
 seconds = st.sampled_from([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 9.0])

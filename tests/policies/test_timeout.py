@@ -166,7 +166,7 @@ async def test_cancelled_from_outside_before_the_deadline_is_cancelled(make_runn
 
 async def test_the_tasks_count_of_cancellations_is_as_before():
     task = asyncio.current_task()
-    step = Bound("total", 4).wrap(lambda _: asyncio.sleep(9))
+    step = Bound("attempt", 4).wrap(lambda _: asyncio.sleep(9))
     with pytest.raises(DeadlineExceeded):
         await step(None)
     assert task.cancelling() == 0

@@ -31,7 +31,6 @@ class Race:
         "_fatal",
         "_first_ended",
         "_job",
-        "_over",
         "_task",
         "_winner",
         "branches",
@@ -47,7 +46,7 @@ class Race:
         self._errors: list[Exception] = []
         self._fatal: BaseException | None = None
         self._winner: asyncio.Task[Any] | None = None
-        self._first_ended = self._cancelled = self._over = False
+        self._first_ended = self._cancelled = False
 
     def send(self, inner: Step, context: contextvars.Context, name: str) -> Work:
         """Call once more, in a task of its own. Returns that call's view."""
@@ -134,7 +133,6 @@ class Race:
             raise cancelled
 
     def _cancel(self) -> None:
-        self._over = True
         for task in self.branches:
             task.cancel()
 
@@ -150,7 +148,7 @@ class Race:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         error = None if task.cancelled() else task.exception()
-        if self._over or task.cancelled():
+        if task.cancelled():
             return
         if isinstance(error, Exception):
             self._errors.append(error)

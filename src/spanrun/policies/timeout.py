@@ -63,7 +63,9 @@ class Bound:
             assert task is not None  # noqa: S101 -- a job always runs in a task
             before = task.cancelling()
             alarm = _Alarm(task)
-            handle = task.get_loop().call_later(self._seconds, alarm.ring)
+            # The whole job's time runs from its submission.
+            spent = job.timings.queue if self._scope == "total" else 0.0
+            handle = task.get_loop().call_later(self._seconds - spent, alarm.ring)
             cancelled = False
             try:
                 return await inner(job)

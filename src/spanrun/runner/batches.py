@@ -51,6 +51,8 @@ class BatchRun(StreamRun):
     refusal and a timeout say nothing of the items, and are not halved.
     """
 
+    links_jobs = False
+
     def __init__(
         self,
         core: Core,
@@ -94,6 +96,7 @@ class BatchRun(StreamRun):
             f"batch {core.name}",
             attributes,
             items=len(items),
+            run=self._linked_to,
         )
         otel_context.attach(unit.context)
         return unit

@@ -18,7 +18,7 @@ from spanrun.policies.rate import Gate, RateLimit
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
 from spanrun.runner.job import Job, call_step
-from spanrun.runner.signals import OpenRun, register
+from spanrun.runner.opened import OpenRun, register
 from spanrun.semconv import SPANRUN_RUNNER_NAME
 from spanrun.telemetry import setup
 from spanrun.telemetry.metrics import Gauges, RunnerMetrics

@@ -24,9 +24,11 @@ Priority = Callable[[Any], int]
 class FedRun(Run):
     """Pulls the next item only when the window has room for it.
 
-    The window is the concurrency limit. A job that waits for another attempt
-    holds no slot, so one more may take its place, but never more than the
-    limit again: a dead service doesn't fill the memory with waiting jobs.
+    The window is the concurrency limit, twice that where the jobs have
+    priorities: then as many may wait for a slot as run. A job that waits for
+    another attempt holds no slot, so one more may take its place, but never
+    more than the limit again: a dead service doesn't fill the memory with
+    waiting jobs.
 
     Attributes:
         source_error: What the source raised. No more is pulled from it.
@@ -160,6 +162,8 @@ class FedRun(Run):
             return 0
         limit = self.core.slots.limit
         active = len(self.active)
+        if self._priority is not None:
+            limit *= 2  # those who wait for a slot are who can be put in order
         if not self._backing_off and not self.unread:
             return limit - active
         waiting = min(self._backing_off, limit)

@@ -13,6 +13,12 @@ from spanrun.runner.drive import drive
 from spanrun.semconv import SpanrunJobOutcome
 from spanrun.telemetry.unit import JobUnit
 
+_CANCELLED: Final[dict[CancelledBy, str]] = {
+    "self": "the job cancelled itself, or something in it did",
+    "run": "the job was cancelled: its run was left, or a sibling failed",
+    "timeout": "the job was cancelled by a timeout",
+    "signal": "the job was cancelled by a signal",
+}
 _COROUTINE: Final[type] = CoroutineType
 
 
@@ -140,8 +146,7 @@ def outcome_of(
     shown: Exception
     if isinstance(error, asyncio.CancelledError):
         ended, by = "cancelled", job.cancelled_by or "self"
-        who = "itself" if by == "self" else f"by its {by}"
-        shown = JobCancelled(f"the job was cancelled {who}")
+        shown = JobCancelled(_CANCELLED[by])
         shown.__cause__ = error
     elif isinstance(error, Exception):
         shown = error

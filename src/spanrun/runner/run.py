@@ -83,6 +83,9 @@ class Run:
         closing: No more jobs are admitted.
     """
 
+    links_jobs = True
+    """In linked mode: each job begins a trace, not each batch."""
+
     def __init__(self, core: Core, *, total: int | None, trace: Trace) -> None:
         self.core: Final = core
         self.now: Final = core.now
@@ -164,7 +167,7 @@ class Run:
             core.job_name,
             job.submitted,
             attributes,
-            self._linked_to,
+            self._linked_to if self.links_jobs else None,
         )
         unit.enter()
         return unit

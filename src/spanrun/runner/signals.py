@@ -20,14 +20,13 @@ import contextlib
 import math
 import signal
 import threading
-import weakref
 from collections import Counter
-from collections.abc import Collection, Coroutine, Generator
+from collections.abc import Coroutine, Generator
 from types import FrameType, TracebackType
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from spanrun.errors import JobCancelled, ShuttingDown
-from spanrun.outcome import CancelledBy
+from spanrun.runner.opened import drain, stop
 
 T = TypeVar("T")
 
@@ -39,63 +38,16 @@ _TAKEN: Final = (
 )
 
 
-class OpenRun(Protocol):
-    """A run, as a signal sees it."""
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """Where its jobs run."""
-        ...
-
-    def __len__(self) -> int:
-        """How many jobs are active."""
-        ...
-
-    def drain(self) -> bool:
-        """Admit no more jobs; whether there is something to wait for."""
-        ...
-
-    def stop(self, by: CancelledBy) -> None:
-        """Admit no more jobs, and cancel those that run."""
-        ...
-
-
-class OpenRunner(Protocol):
-    """An open runner, as a signal sees it."""
-
-    draining: bool
-
-    @property
-    def runs(self) -> Collection[OpenRun]:
-        """Its open runs."""
-        ...
-
-
-class _Here(threading.local):
-    """The open runners of this thread, and so of the loop that it runs."""
-
-    def __init__(self) -> None:
-        self.runners: weakref.WeakSet[OpenRunner] = weakref.WeakSet()
-
-    def runs(self, loop: asyncio.AbstractEventLoop) -> list[OpenRun]:
-        found = (run for runner in self.runners for run in runner.runs)
-        return [run for run in found if run.loop is loop]
-
-
-_here: Final = _Here()
-
-
-def register(runner: OpenRunner) -> None:
-    """``runner`` is open, for as long as anybody holds it."""
-    _here.runners.add(runner)
-
-
 class Program:
     """A main coroutine on its loop, and what a signal asks of it.
 
     Args:
         loop: Where it runs.
         grace: Seconds that its jobs have when it is drained.
+
+    Attributes:
+        stage: What it has begun to do: 0, drain or cancel.
+        over: The coroutine has ended.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, grace: float) -> None:
@@ -103,14 +55,14 @@ class Program:
         self._grace: Final = grace
         self._task: asyncio.Task[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._stage = 0
+        self.stage = 0
         self.over = False
 
     async def main(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run ``coroutine``, unless a signal was faster."""
         self._task = asyncio.current_task()
         try:
-            if self._stage:
+            if self.stage:
                 raise asyncio.CancelledError
             return await coroutine
         finally:
@@ -129,24 +81,17 @@ class Program:
             self._loop.call_soon_threadsafe(self._reach, stage)
 
     def _reach(self, stage: int) -> None:
-        if self.over or stage <= self._stage:
+        if self.over or stage <= self.stage:
             return
-        self._stage = stage
-        if stage == _DRAIN and self._drain():
+        self.stage = stage
+        if stage == _DRAIN and drain(self._loop):
             if math.isfinite(self._grace):
                 self._timer = self._loop.call_later(self._grace, self._reach, _CANCEL)
             return
-        self._stage = _CANCEL
-        for run in _here.runs(self._loop):
-            run.stop("signal")
+        self.stage = _CANCEL
+        stop(self._loop, "signal")
         if self._task is not None:
             self._task.cancel()
-
-    def _drain(self) -> bool:
-        for runner in tuple(_here.runners):
-            runner.draining = True
-        waits = [run.drain() for run in _here.runs(self._loop)]
-        return any(waits)
 
 
 class _Active:
@@ -160,7 +105,9 @@ def listening(program: Program) -> Generator[None]:
     if signals is None:
         yield
         return
-    signals.programs.add(program)
+    behind = signals.add(program)
+    if behind:
+        program.ask(behind)
     try:
         yield
     finally:
@@ -181,6 +128,7 @@ class Signals:
     def __init__(self) -> None:
         self.programs: Final[set[Program]] = set()
         self._times: Final[Counter[int]] = Counter()
+        self._asked = 0
         self._first: int | None = None
         self._before: Final[dict[signal.Signals, Any]] = {}
 
@@ -214,6 +162,20 @@ class Signals:
         if self._first == signal.SIGINT and error is not None and _by_signal(error):
             raise KeyboardInterrupt
 
+    def add(self, program: Program) -> int:
+        """Let it hear from now on; gives what it is to do at once.
+
+        Where a signal came and a program could not obey yet, its loop waits for
+        this one. Where it could, this one may be part of its cleaning up.
+        """
+        others = self._live()
+        self.programs.add(program)
+        late = any(each.stage < self._asked for each in others)
+        return self._asked if late else 0
+
+    def _live(self) -> list[Program]:
+        return [program for program in tuple(self.programs) if not program.over]
+
     def _received(self, number: int, frame: FrameType | None) -> None:
         interrupt = number == signal.SIGINT
         if self._first is None:
@@ -221,13 +183,13 @@ class Signals:
         # Counted apart: a first SIGTERM after Ctrl-C must not end the process.
         self._times[number] += 1
         stage = self._times[number] + interrupt
-        live = [program for program in tuple(self.programs) if not program.over]
-        if stage > _CANCEL or (interrupt and not live):
+        if stage > _CANCEL or (interrupt and not self._live()):
             if interrupt:
                 signal.default_int_handler(number, frame)
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        for program in live:
+        self._asked = max(self._asked, stage)
+        for program in self._live():
             program.ask(stage)
 
 

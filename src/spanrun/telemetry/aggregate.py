@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import threading
 import time
 from bisect import bisect_left
@@ -32,7 +33,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.metrics.export import Metric as SdkMetric
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import get_current_span
+from opentelemetry.trace import SpanContext, get_current_span
 
 from spanrun import __version__
 from spanrun.semconv import Metric
@@ -93,17 +94,18 @@ class _Exemplars:
     __slots__ = ("_kept",)
 
     def __init__(self) -> None:
-        self._kept: dict[int, tuple[float, Context, int]] = {}
+        self._kept: dict[int, tuple[float, SpanContext, int]] = {}
 
     def offer(self, bucket: int, value: float, context: Context) -> None:
-        self._kept[bucket] = value, context, time.time_ns()
+        span = get_current_span(context).get_span_context()
+        if span.trace_flags.sampled:
+            self._kept[bucket] = value, span, time.time_ns()
 
     def collect(self) -> list[Exemplar]:
-        exemplars: list[Exemplar] = []
-        for value, context, when in self._kept.values():
-            span = get_current_span(context).get_span_context()
-            if span.is_valid and span.trace_flags.sampled:
-                exemplars.append(Exemplar({}, value, when, span.span_id, span.trace_id))
+        exemplars = [
+            Exemplar({}, value, when, span.span_id, span.trace_id)
+            for value, span, when in self._kept.values()
+        ]
         self._kept.clear()
         return exemplars
 
@@ -203,7 +205,7 @@ class ExponentialCell:
         if value <= 0:
             self._zeros += 1
             return
-        bucket = math.ceil(math.log2(value) * 2.0**self._scale) - 1
+        bucket = self._bucket(value)
         counts = self._counts
         counts[bucket] = counts.get(bucket, 0) + 1
         while max(counts) - min(counts) >= _MAX_BUCKETS:
@@ -213,8 +215,12 @@ class ExponentialCell:
                 shrunk[index >> 1] = shrunk.get(index >> 1, 0) + count
             counts = self._counts = shrunk
         if context is not None:
-            bucket = math.ceil(math.log2(value) * 2.0**self._scale) - 1
-            self._exemplars.offer(bucket, value, context)
+            self._exemplars.offer(self._bucket(value), value, context)
+
+    def _bucket(self, value: float) -> int:
+        """The bucket of ``value``; what is below the normal floats is in theirs."""
+        exponent = math.log2(max(value, sys.float_info.min))
+        return math.ceil(exponent * 2.0**self._scale) - 1
 
     def point(self, started: int, now: int) -> ExponentialHistogramDataPoint:
         """The buckets so far."""

@@ -75,7 +75,7 @@ class Columns:
         known = self._known.get(few)
         ready = [self._learn(few) if known is None else known]
         for prefixes in self._ints:
-            number = values[at]
+            number: int = values[at]
             digits = SMALL[number] if 0 <= number < IS_SMALL else varint(number)
             ready.append(prefixes[len(digits)] + digits)
             at += 1

@@ -22,12 +22,10 @@ from opentelemetry.trace import (
 )
 
 from spanrun.telemetry import otlp
+from spanrun.telemetry.origin import SHORT, Limits, Origin
 from spanrun.telemetry.recorded import (
     NOTHING_RARE,
-    SHORT,
     Happened,
-    Limits,
-    Origin,
     Rare,
     Recorded,
     over,
@@ -173,7 +171,7 @@ class SpanEncoder:
     ) -> None:
         texts, doubles, ints = self._texts, self._doubles, self._ints
         for key, value in attributes.items():
-            kind = type(value)
+            kind = value.__class__  # whoever lies about it fails below
             if kind is float:
                 add(doubles[key])
                 add(double(value))
@@ -181,7 +179,8 @@ class SpanEncoder:
                 known = texts.get((key, value))
                 add(self._text(key, value, length) if known is None else known)
             elif kind is int:
-                digits = SMALL[value] if 0 <= value < IS_SMALL else varint(value)
+                number: int = value
+                digits = SMALL[number] if 0 <= number < IS_SMALL else varint(number)
                 add(ints[key][len(digits)])
                 add(digits)
             else:
@@ -226,7 +225,7 @@ def _ids(span: Recorded) -> bytes:
     high, low = trace_id >> 64, trace_id & _HALF
     if above is None:
         return _root_ids(_TRACE_ID, high, low, _SPAN_ID, span.span_id)
-    parent = above if type(above) is int else above.span_id
+    parent = above if isinstance(above, int) else above.span_id
     return _child_ids(_TRACE_ID, high, low, _SPAN_ID, span.span_id, _PARENT_ID, parent)
 
 

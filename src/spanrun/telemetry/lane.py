@@ -193,7 +193,7 @@ class Lane:
             OSError: If a file can't be read just now.
         """
         self._advance()
-        while self._ahead_bytes < limit and self._more():
+        while self._ahead_bytes < max(limit, 1) and self._more():
             self._advance()
         return [p for p in self._ahead if p.place and p.place.key not in self._early]
 

@@ -14,10 +14,10 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status
 
+from spanrun.telemetry.origin import Limits
 from spanrun.telemetry.recorded import (
     NOTHING_RARE,
     Happened,
-    Limits,
     Recorded,
     event_attributes,
     link_attributes,

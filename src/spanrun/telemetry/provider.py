@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from opentelemetry.sdk.resources import PROCESS_PID, Resource
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor
@@ -22,7 +22,8 @@ from opentelemetry.util.types import Attributes
 from spanrun.clock import Clock, SystemClock
 from spanrun.semconv import SERVICE_INSTANCE_ID
 from spanrun.telemetry.ids import RandomIds, tell_after_fork
-from spanrun.telemetry.recorded import Limits, Origin, Recorded
+from spanrun.telemetry.origin import Limits, Origin
+from spanrun.telemetry.recorded import Recorded
 from spanrun.telemetry.tracer import NativeTracer, is_plain
 from spanrun.telemetry.values import cleaned, text_of
 
@@ -171,9 +172,9 @@ class NativeTracerProvider(TracerProvider):
         """In a child process: be another instance of the service."""
         self._lock = threading.Lock()
         of_child = {SERVICE_INSTANCE_ID: str(uuid.uuid4()), PROCESS_PID: os.getpid()}
-        told = self.resource.attributes
-        changed = {key: value for key, value in of_child.items() if key in told}
-        self.resource = Resource({**told, **changed}, self.resource.schema_url)
+        told: dict[str, Any] = dict(self.resource.attributes)
+        told.update((key, value) for key, value in of_child.items() if key in told)
+        self.resource = Resource(told, self.resource.schema_url)
         for tracer in self._tracers.values():
             tracer.origin.resource = self.resource
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits
+from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
@@ -22,80 +21,14 @@ from opentelemetry.trace import (
 )
 
 from spanrun.telemetry.columns import Columns
-from spanrun.telemetry.values import MAX_LENGTH, cleaned, stable_items
+from spanrun.telemetry.origin import Limits, Origin
+from spanrun.telemetry.values import cleaned, stable_items
 
 Inherited: TypeAlias = tuple[TraceFlags, TraceState]
-
-SHORT: Final = 256
-"""A text up to this length is never cut, unless the user has set a lower limit."""
 
 UNSET: Final = Status()
 RECORD_EXCEPTION: Final = 1
 SET_STATUS: Final = 2
-
-
-class Limits(NamedTuple):
-    """`SpanLimits` as plain numbers. None means: as many as there are.
-
-    A length that nobody has set is `MAX_LENGTH`: ten attributes of 10 MB would
-    cost the whole request that they travel in.
-    """
-
-    attributes: int | None = None
-    length: int = MAX_LENGTH
-    events: int | None = None
-    event_attributes: int | None = None
-    links: int | None = None
-    link_attributes: int | None = None
-    inner_length: int = MAX_LENGTH
-
-    @classmethod
-    def of(cls, limits: SpanLimits) -> Limits:
-        """From the SDK's, which have read ``OTEL_*_LIMIT``."""
-        inner, outer = limits.max_attribute_length, limits.max_span_attribute_length
-        return cls(
-            attributes=limits.max_span_attributes,
-            length=MAX_LENGTH if outer is None else outer,
-            events=limits.max_events,
-            event_attributes=limits.max_event_attributes,
-            links=limits.max_links,
-            link_attributes=limits.max_link_attributes,
-            inner_length=MAX_LENGTH if inner is None else inner,
-        )
-
-
-class Origin:
-    """What all spans of one tracer share.
-
-    Attributes:
-        scope: The library that they come from.
-        resource: The process that they come from.
-        limits: How much they may hold.
-        now: Tells the time, in nanoseconds since the Unix epoch.
-        ended: Told of each span that has ended.
-        failed: Told of what goes wrong inside.
-        most: So many attributes need no look at the limits.
-    """
-
-    __slots__ = ("ended", "failed", "limits", "most", "now", "resource", "scope")
-
-    def __init__(
-        self,
-        scope: InstrumentationScope | None,
-        resource: Resource,
-        limits: Limits,
-        now: Callable[[], int],
-        ended: Callable[[Any], object],
-        failed: Callable[[Exception], object],
-    ) -> None:
-        self.scope = scope
-        self.resource = resource
-        self.limits = limits
-        self.now = now
-        self.ended = ended
-        self.failed = failed
-        most = sys.maxsize if limits.attributes is None else limits.attributes
-        self.most = -1 if limits.length < SHORT else most
 
 
 class Happened(NamedTuple):
@@ -214,11 +147,13 @@ class Recorded(ReadableSpan):
 
     def get_span_context(self) -> SpanContext:
         """Its identity, made when it is first asked for."""
-        made = self._made
-        if made is None:
-            flags, state = self.inherited
-            made = SpanContext(self.trace_id, self.span_id, False, flags, state)  # noqa: FBT003 -- OpenTelemetry's signature
-            self._made = made
+        return self._made or self.make_context()
+
+    def make_context(self) -> SpanContext:
+        """Its identity, anew; from now on the one that is given out."""
+        flags, state = self.inherited
+        made = SpanContext(self.trace_id, self.span_id, False, flags, state)  # noqa: FBT003 -- OpenTelemetry's signature
+        self._made = made
         return made
 
     @property
@@ -330,22 +265,18 @@ class Recorded(ReadableSpan):
 
     def to_json(self, indent: int | None = 4) -> str:
         """The JSON text that the SDK makes of its spans."""
-        return self.snapshot().to_json(indent)
+        return str(self.snapshot().to_json(indent))
 
     def snapshot(self) -> ReadableSpan:
         """An instance of the SDK's own class, with all that is known by now."""
-        events, links = BoundedList(None), BoundedList(None)
-        events.extend(self.events)
-        links.extend(self.links)
-        events.dropped, links.dropped = self.dropped_events, self.dropped_links
         return ReadableSpan(
             name=self.name,
             context=self.context,
             parent=self.parent,
             resource=self.resource,
             attributes=_bounded(*self.cleaned()),
-            events=events,
-            links=links,
+            events=_bounded_list(self.events, self.dropped_events),
+            links=_bounded_list(self.links, self.dropped_links),
             kind=self.kind,
             status=self.status,
             start_time=self.start_time,
@@ -378,5 +309,13 @@ def over(items: Sequence[Any], limit: int | None) -> int:
 def _bounded(attributes: dict[str, Any], dropped: int) -> BoundedAttributes:
     """In the SDK's class, which is where its encoder looks for ``dropped``."""
     bounded = BoundedAttributes(attributes=attributes)
+    bounded.dropped = dropped
+    return bounded
+
+
+def _bounded_list(items: Sequence[Any], dropped: int) -> Any:
+    """The same for events and links."""
+    bounded = cast("Any", BoundedList(None))
+    bounded.extend(items)
     bounded.dropped = dropped
     return bounded

@@ -42,7 +42,9 @@ class NativeSpan(Span, Recorded):
 
     __slots__ = ()
 
-    get_span_context = Recorded.get_span_context
+    def get_span_context(self) -> SpanContext:
+        """Its identity, made when it is first asked for."""
+        return self._made or self.make_context()
 
     def is_recording(self) -> bool:
         """Whether it has not ended."""
@@ -207,9 +209,9 @@ class NativeSpan(Span, Recorded):
             rare.dropped_events += 1
 
     def _link(self, link: Link) -> None:
-        links, limit = self.raw_links, self.origin.limits.links
-        if not isinstance(links, list):
-            links = self.raw_links = [*links]
+        given, limit = self.raw_links, self.origin.limits.links
+        links: list[Link] = given if type(given) is list else [*given]
+        self.raw_links = links
         links.append(link)
         if limit is not None and len(links) > limit:
             del links[:1]

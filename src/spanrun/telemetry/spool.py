@@ -262,18 +262,18 @@ class Spool:
     def adopt(self) -> int:
         """Take over what dead processes left; how many items that is."""
         items = 0
-        with self._lock:
-            for path, lock in orphans(self.root):
-                writer = self._open(path, lock)
-                try:
-                    items += writer.load()
-                except OSError:
-                    writer.abandon()
-                    continue
+        for path, lock in orphans(self.root):
+            writer = self._open(path, lock)
+            try:
+                items += writer.load()
+            except OSError:
+                writer.abandon()
+                continue
+            with self._lock:
                 self._adopted.append(writer)
                 for (signal, _), lane in writer.lanes.items():
                     self.adopted_items[signal] += lane.waiting
-            self._let_go()
+                self._let_go()
         return items
 
     # --- what no receiver wants

@@ -15,7 +15,8 @@ from spanrun.telemetry.lane import Lost
 from spanrun.telemetry.parcel import Parcel
 from spanrun.telemetry.spool import Spool
 
-_DISK_AGAIN: Final = 1.0
+_DISK_AGAIN: Final = 1.0  # seconds until a disk that failed is tried again
+_TRIES: Final = 3
 
 
 class Stock:
@@ -64,8 +65,9 @@ class Stock:
 
     def put(self, frame: Frame) -> None:
         """Queue ``frame``, with ``lock`` held. Never waits."""
-        reason = "disk_full" if self.disk_trouble else "queue_full"
-        self._fresh.add(Parcel(frame), reason)
+        self._fresh.add(
+            Parcel(frame), "disk_full" if self.disk_trouble else "queue_full"
+        )
 
     def next_order(self) -> int:
         """The number of the next frame, with ``lock`` held."""
@@ -88,15 +90,18 @@ class Stock:
         return taken or self._peek(signal, limit, adopted=not adopted)
 
     def _peek(self, signal: Signal, limit: int, *, adopted: bool) -> list[Parcel]:
-        # A set flag counts for the spool as soon as it is told of the parcels.
-        if self.spool.holds(signal, adopted=adopted):
-            parcels = self.spool.peek(signal, limit, adopted=adopted)
-            if parcels:
-                return self._fly(parcels)
-        if adopted:
-            return []
-        with self.lock:
-            return self._fly(self._fresh.head(signal, limit))
+        for _ in range(_TRIES):
+            if self.spool.holds(signal, adopted=adopted):
+                parcels = self.spool.peek(signal, limit, adopted=adopted)
+                if parcels:
+                    return self._fly(parcels)
+            if adopted:
+                return []
+            with self.lock:
+                # Written out just now, and older than what is in memory?
+                if not self.spool.holds(signal, adopted=False):
+                    return self._fly(self._fresh.head(signal, limit))
+        return []
 
     def _fly(self, parcels: list[Parcel]) -> list[Parcel]:
         for parcel in parcels:
@@ -123,8 +128,7 @@ class Stock:
     def replace(self, old: Parcel, frames: Sequence[Frame]) -> list[Parcel]:
         """Keep ``frames`` in the place of ``old``, where that is: memory or disk."""
         new = [Parcel(frame) for frame in frames]
-        for parcel in new:
-            parcel.flying = True
+        self._fly([*self.spool.flying, *new])
         if old.place is not None:
             try:
                 self.spool.append(new)
@@ -134,7 +138,6 @@ class Stock:
             self._fresh.replace(old, [parcel for parcel in new if parcel.place is None])
         if old.place is not None:
             self.spool.ack([old])
-        self.spool.flying = [*self.spool.flying, *new]
         return new
 
     # --- to disk
@@ -177,6 +180,12 @@ class Stock:
             if late:
                 self.spool.ack(late)
 
+    def disk_failed(self, error: Exception) -> None:
+        """A fault of our own at the disk: note it, and try again later."""
+        with self.lock:
+            self.disk_trouble = repr(error)
+            self._disk_again = time.monotonic() + _DISK_AGAIN
+
     def _say(self, trouble: OSError | None) -> None:
         self.disk_trouble = "" if trouble is None else str(trouble)
 
@@ -203,6 +212,9 @@ class Stock:
             self._fresh.clear()
         for parcel in left:
             parcel.done = True
-            reason = "disk_full" if self.disk_trouble else "shutdown"
-            self._lost(parcel.frame.signal, parcel.frame.items, reason)
+            self._lost(
+                parcel.frame.signal,
+                parcel.frame.items,
+                "disk_full" if self.disk_trouble else "shutdown",
+            )
         self.spool.close()

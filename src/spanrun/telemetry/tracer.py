@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, cast
 
 from opentelemetry.attributes import BoundedAttributes
@@ -39,7 +39,8 @@ from opentelemetry.util._decorator import (
 from opentelemetry.util.types import Attributes
 
 from spanrun.telemetry.ids import RandomIds
-from spanrun.telemetry.recorded import Inherited, Origin
+from spanrun.telemetry.origin import Origin
+from spanrun.telemetry.recorded import Inherited
 from spanrun.telemetry.span import NativeSpan, valid_link
 from spanrun.telemetry.values import frozen
 
@@ -59,8 +60,9 @@ class NativeTracer(Tracer):
         self.origin: Final = origin
         self._sampler: Final = sampler
         self._ids: Final = ids
-        cheap = isinstance(ids, RandomIds)
-        self._span_id: Final = ids.span_id if cheap else ids.generate_span_id
+        self._span_id: Final[Callable[[], int]] = (
+            ids.span_id if isinstance(ids, RandomIds) else ids.generate_span_id
+        )
         self._processors: tuple[SpanProcessor, ...] = ()
         self._follow = False
         self._root: Inherited | None = None
@@ -214,16 +216,17 @@ class NativeTracer(Tracer):
             given=attributes,
             links=links,
         )
-        flags = self._flags(above, sampled=result.decision.is_sampled())
+        decision = result.decision
+        wanted: dict[str, Any] = dict(cast("Any", result).attributes)
+        flags = self._flags(above, sampled=decision is Decision.RECORD_AND_SAMPLE)
         inherited = flags, result.trace_state or DEFAULT_TRACE_STATE
         span_id = self._span_id() or 1
-        if not result.decision.is_recording():
+        if decision is Decision.DROP:
             return NonRecordingSpan(SpanContext(trace_id, span_id, False, *inherited))  # noqa: FBT003 -- OpenTelemetry's signature
-        if result.attributes != attributes:
+        if wanted != attributes:
             # The caller may have kept the dict, so it stays the same one.
-            changed = frozen(result.attributes, self.origin.limits.length)
             attributes.clear()
-            attributes.update(changed)
+            attributes.update(frozen(wanted, self.origin.limits.length))
         span = NativeSpan(
             self.origin,
             trace_id,

@@ -43,7 +43,6 @@ _TIME_KEYS: Final = (
     semconv.SPANRUN_JOB_TIME_LOOP_LAG,
     semconv.SPANRUN_JOB_TIME_SERVICE,
 )
-_MAX_LINKS: Final = 128
 
 
 _ATTEMPT: Final = otel_context.create_key("spanrun-attempt")
@@ -62,6 +61,9 @@ class Unit:
         span: Its span.
         context: The OTel context in which the span is the current one.
         started: When, on the recorder's clock.
+
+    It is opened below the current span or, with ``linked_to``, begins a trace
+    of its own that links there.
     """
 
     __slots__ = ("_outside", "_recorder", "context", "span", "started")
@@ -72,14 +74,17 @@ class Unit:
         name: str,
         kind: SpanKind = SpanKind.INTERNAL,
         *,
-        parent: Context | None = None,
         started: float | None = None,
         attributes: Mapping[str, Any] | None = None,
-        links: Sequence[Link] = (),
+        linked_to: SpanContext | None = None,
     ) -> None:
         self._recorder = recorder
         self.started = recorder.clock.now() if started is None else started
-        outside = otel_context.get_current() if parent is None else parent
+        outside = otel_context.get_current()
+        links: Sequence[Link] = ()
+        if linked_to is not None and linked_to.is_valid:
+            outside = set_span_in_context(INVALID_SPAN, outside)
+            links = (Link(linked_to),)
         self.span: Span = recorder.span(
             name, kind, outside, self.started, attributes or {}, links
         )
@@ -178,14 +183,8 @@ class JobUnit(Unit):
     ) -> None:
         """Open it below the current span or, given ``run``, linked to that run."""
         self._metrics = metrics
-        linked = run is not None and run.is_valid
         super().__init__(
-            recorder,
-            name,
-            parent=set_span_in_context(INVALID_SPAN) if linked else None,
-            started=submitted,
-            attributes=attributes,
-            links=[Link(run)] if run is not None and linked else (),
+            recorder, name, started=submitted, attributes=attributes, linked_to=run
         )
 
     def retried(self, error: Exception, delay: float) -> None:
@@ -250,16 +249,12 @@ class BatchUnit(Unit):
         attributes: Mapping[str, Any],
         *,
         items: int,
-        members: Sequence[SpanContext] = (),
+        run: SpanContext | None,
     ) -> None:
+        """Open it below the current span or, given ``run``, linked to that run."""
         self._metrics = metrics
         self._items = items
-        kept = members[:_MAX_LINKS]
-        super().__init__(
-            recorder, name, attributes=attributes, links=[Link(kept_) for kept_ in kept]
-        )
-        if dropped := len(members) - len(kept):
-            self.set(semconv.SPANRUN_BATCH_LINKS_DROPPED, dropped)
+        super().__init__(recorder, name, attributes=attributes, linked_to=run)
 
     def end(self, error: BaseException | None, *, failed: bool) -> None:
         """The batch is done."""

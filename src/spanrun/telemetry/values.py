@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 MAX_LENGTH: Final = 16 * 1024
 """Characters of a text, or bytes, that are kept where no ``OTEL_*_LIMIT`` says."""
@@ -21,8 +21,10 @@ Plain: TypeAlias = (
     "str | bool | int | float | bytes | tuple[Plain, ...] | dict[str, Plain] | None"
 )
 
+_T = TypeVar("_T", str, bytes)
 _Container: TypeAlias = Sequence[Any] | Mapping[Any, Any]
 
+_object: Final[Any] = object
 IMMUTABLE: Final = frozenset((str, bool, int, float, bytes, type(None)))
 """Values of exactly these types need no copy to stay what they are."""
 
@@ -124,12 +126,14 @@ class _Cleaner:
         if isinstance(value, int):
             return self._integer(int(value))
         if isinstance(value, Sequence | Mapping):
-            return self._container(cast("_Container", value), depth + 1)
+            return self._container(cast("Any", value), depth + 1)
         return self._text(str(value)) if _has_text(value) else None
 
     def _text(self, value: str | bytes) -> Plain:
-        base = str if isinstance(value, str) else bytes
-        return self._take(base.__getitem__(value, slice(self._length)))
+        room = slice(self._length)  # a subclass may have another idea of slices
+        if isinstance(value, str):
+            return self._take(str.__getitem__(value, room))
+        return self._take(bytes.__getitem__(value, room))
 
     def _container(self, value: _Container, depth: int) -> Plain:
         if depth > _MAX_DEPTH:
@@ -163,7 +167,7 @@ class _Cleaner:
         self._room -= _ELEMENT
         return self._room >= 0
 
-    def _take(self, value: Any) -> Any:
+    def _take(self, value: _T) -> _T:
         """Let ``value`` use up room, so that many long texts are not one of them."""
         self._room -= len(value)
         return value
@@ -191,5 +195,5 @@ def _key(key: Any, length: int) -> str | None:
 
 def _has_text(value: Any) -> bool:
     """Whether its class says how it looks; else it would show as an address."""
-    kind = type(value)
-    return kind.__str__ is not object.__str__ or kind.__repr__ is not object.__repr__
+    has_text: bool = type(value).__str__ is not _object.__str__
+    return has_text or type(value).__repr__ is not _object.__repr__

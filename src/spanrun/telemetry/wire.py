@@ -12,7 +12,7 @@ from typing import Final
 
 from spanrun.telemetry.values import Plain, utf8
 
-SMALL: Final = tuple(
+SMALL: Final[tuple[bytes, ...]] = tuple(
     [bytes((low,)) for low in range(0x80)]
     + [bytes((low | 0x80, high)) for high in range(1, 0x80) for low in range(0x80)]
 )

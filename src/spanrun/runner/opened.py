@@ -1,0 +1,76 @@
+"""Which runners are open on this thread, and how all of them are brought to an end."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Collection
+from typing import Final, Protocol
+
+from spanrun.outcome import CancelledBy
+
+
+class OpenRun(Protocol):
+    """A run, as a signal sees it."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Where its jobs run."""
+        ...
+
+    def __len__(self) -> int:
+        """How many jobs are active."""
+        ...
+
+    def drain(self) -> bool:
+        """Admit no more jobs; whether there is something to wait for."""
+        ...
+
+    def stop(self, by: CancelledBy) -> None:
+        """Admit no more jobs, and cancel those that run."""
+        ...
+
+
+class OpenRunner(Protocol):
+    """An open runner, as a signal sees it."""
+
+    draining: bool
+
+    @property
+    def runs(self) -> Collection[OpenRun]:
+        """Its open runs."""
+        ...
+
+
+class _Here(threading.local):
+    def __init__(self) -> None:
+        self.runners: weakref.WeakSet[OpenRunner] = weakref.WeakSet()
+
+
+_here: Final = _Here()
+
+
+def register(runner: OpenRunner) -> None:
+    """``runner`` is open on this thread, for as long as anybody holds it."""
+    _here.runners.add(runner)
+
+
+def drain(loop: asyncio.AbstractEventLoop) -> bool:
+    """Let nothing be admitted here any more; whether something still runs."""
+    for runner in tuple(_here.runners):
+        runner.draining = True
+    waits = [run.drain() for run in _runs(loop)]
+    return any(waits)
+
+
+def stop(loop: asyncio.AbstractEventLoop, by: CancelledBy) -> None:
+    """Cancel all jobs that run here."""
+    for run in _runs(loop):
+        run.stop(by)
+
+
+def _runs(loop: asyncio.AbstractEventLoop) -> list[OpenRun]:
+    found = (run for runner in tuple(_here.runners) for run in runner.runs)
+    # A loop that was given up before may have left some behind.
+    return [run for run in found if run.loop is loop]

@@ -1,0 +1,58 @@
+"""Who gets the next slot, where several runs share a runner."""
+
+import asyncio
+from collections.abc import Callable
+
+import spanrun as sr
+
+
+async def test_an_urgent_map_overtakes_one_that_began_before(
+    make_runner: Callable[..., sr.Runner],
+) -> None:
+    order: list[str] = []
+
+    async def job(name: str) -> None:
+        order.append(name)
+        await asyncio.sleep(0.1)
+
+    async with make_runner(limit=1) as runner:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(runner.map(job, ["low1", "low2", "low3"]))
+            await asyncio.sleep(0.05)
+            urgent = ["HIGH1", "HIGH2"]
+            group.create_task(runner.map(job, urgent, priority=lambda _: 10))
+    assert order == ["low1", "HIGH1", "HIGH2", "low2", "low3"]
+
+
+async def test_inside_a_map_priority_orders_those_who_wait(
+    make_runner: Callable[..., sr.Runner],
+) -> None:
+    order: list[int] = []
+
+    async def job(number: int) -> None:
+        order.append(number)
+        await asyncio.sleep(0.1)
+
+    async with make_runner(limit=2) as runner:
+        await runner.map(job, [0, 0, 1, 5, 2, 9], priority=lambda number: number * 10)
+    # Two run and two wait, of whom the more urgent goes first.
+    assert order[:3] == [0, 0, 5]
+    assert sorted(order) == [0, 0, 1, 2, 5, 9]
+
+
+async def test_the_total_timeout_counts_the_queue(
+    make_runner: Callable[..., sr.Runner], fake_clock: sr.testing.FakeClock
+) -> None:
+    async def blocks() -> None:
+        fake_clock.advance(3)  # as a job that holds the event loop does
+
+    async with make_runner(limit=2, timeout=sr.Timeout(total=2)) as runner:
+        first, second = await runner.map(
+            lambda number: blocks() if number == 0 else asyncio.sleep(1),
+            [0, 1],
+            errors="collect",
+        )
+    assert isinstance(first, sr.Ok)
+    assert isinstance(second, sr.Err)
+    assert second.outcome == "timed_out"
+    assert second.timings.queue == 3
