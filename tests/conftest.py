@@ -4,9 +4,14 @@ import functools
 from collections.abc import Callable
 
 import pytest
+from hypothesis import settings
 
 import spanrun as sr
 from spanrun.testing import FakeClock, plugin
+
+# A busy machine is no reason to fail.
+settings.register_profile("spanrun", deadline=None)
+settings.load_profile("spanrun")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -9,7 +9,7 @@ job is one of a `Runner`, with its span and metrics. What is different:
 - ``workers=0`` and its like are errors, not a standstill or an empty list.
 - Progress can't change a result, whatever happens to the terminal.
 - Inside a running loop the work has a loop and a thread of its own; nothing is
-  patched, and uvloop works. Each call has a new loop, as with `asyncio.run`.
+  patched, so uvloop works. Each call has a new loop, as in `asyncio.run`.
 """
 
 # ruff: noqa: FBT001, FBT002 -- the signatures are given

@@ -1,51 +1,17 @@
 import asyncio
-import gc
 import math
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.policies.gated import Calls, Work
 
 import spanrun as sr
 from spanrun.errors import ConfigurationError
-from spanrun.outcome import Timings
-from spanrun.policies.base import Binding
-from spanrun.policies.rate import Gate, Pace, RateLimit
+from spanrun.policies.rate import Pace, RateLimit
 from spanrun.testing import FakeClock
 
 pytestmark = pytest.mark.usefixtures("fake_clock", "no_leaks")
-
-
-class Work:
-    def __init__(self, name="", priority=0):
-        self.name = name
-        self.timings = Timings()
-        self.attempts = 0
-        self.priority = priority
-        self.task = None
-
-
-class Calls:
-    """Starts jobs behind a gate, and notes when each one's call began."""
-
-    def __init__(self, rate, clock):
-        self.clock = clock
-        binding = Binding("test", clock)
-        self.gate = Gate(binding) if rate is None else rate.bind(binding)
-        self.began = []
-        self.names = []
-        self.step = self.gate.wrap(self.call)
-
-    async def call(self, job):
-        self.began.append(self.clock.now())
-        self.names.append(job.name)
-
-    def start(self, name="", priority=0, job=None):
-        return asyncio.create_task(self.step(job or Work(name, priority)))
-
-    async def make(self, count):
-        await asyncio.gather(*(self.start() for _ in range(count)))
-        return self.began
 
 
 @pytest.fixture
@@ -332,58 +298,6 @@ async def test_very_high_rate_is_kept(calls, fake_clock):
     jobs = calls(RateLimit(100_000))
     await jobs.make(1_000)
     assert fake_clock.now() == pytest.approx(0.01, rel=0.01)
-
-
-async def test_rates_of_one_name_draw_from_the_same_tokens(calls):
-    rate = RateLimit(1, name="shared")
-    one, other = calls(rate), calls(RateLimit(1, name="shared"))
-    await asyncio.gather(one.make(3), other.make(3))
-    assert sorted(one.began + other.began) == pytest.approx(range(6))
-
-
-async def test_rates_of_one_name_pause_together(calls):
-    one, other = (calls(RateLimit(1, name="shared")) for _ in range(2))
-    one.gate.pause(20)
-    assert await other.make(2) == [20, 21]
-
-
-async def test_rates_without_a_name_are_separate(calls):
-    one, other = calls(RateLimit(1)), calls(RateLimit(1))
-    await asyncio.gather(one.make(2), other.make(2))
-    assert one.began == other.began == [0, 1]
-
-
-async def test_other_numbers_under_an_open_runners_name_are_refused(make_runner):
-    async with make_runner(rate=RateLimit(1, name="shared")):
-        with pytest.raises(ConfigurationError, match=r"rate=2.*rate=1"):
-            async with make_runner(rate=RateLimit(2, name="shared")):
-                raise AssertionError
-
-
-async def test_other_numbers_hold_once_the_runner_is_closed(make_runner, fake_clock):
-    began = []
-
-    async def job(_):
-        began.append(fake_clock.now())
-
-    async with make_runner(rate=RateLimit(1, per=10, name="shared")) as runner:
-        await runner.map(job, range(2))
-    async with make_runner(rate=RateLimit(5, name="shared")) as runner:
-        await runner.map(job, range(3))
-    # The last token of the first runner was drawn for 10 seconds.
-    assert began == pytest.approx([0, 10, 20, 20.2, 20.4])
-
-
-def test_shared_tokens_go_with_their_loop():
-    rate = RateLimit(1, per=1_000, name="shared")
-    for _ in range(2):
-        clock = FakeClock()
-
-        async def main(clock=clock):
-            return await Calls(rate, clock).make(1)
-
-        assert clock.run(main()) == [0]
-    gc.collect()
 
 
 async def test_runner_books_the_wait_and_the_parts_add_up(make_runner):

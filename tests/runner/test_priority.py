@@ -15,12 +15,11 @@ async def test_an_urgent_map_overtakes_one_that_began_before(
         order.append(name)
         await asyncio.sleep(0.1)
 
-    async with make_runner(limit=1) as runner:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(runner.map(job, ["low1", "low2", "low3"]))
-            await asyncio.sleep(0.05)
-            urgent = ["HIGH1", "HIGH2"]
-            group.create_task(runner.map(job, urgent, priority=lambda _: 10))
+    async with make_runner(limit=1) as runner, asyncio.TaskGroup() as group:
+        group.create_task(runner.map(job, ["low1", "low2", "low3"]))
+        await asyncio.sleep(0.05)
+        urgent = ["HIGH1", "HIGH2"]
+        group.create_task(runner.map(job, urgent, priority=lambda _: 10))
     assert order == ["low1", "HIGH1", "HIGH2", "low2", "low3"]
 
 

@@ -100,3 +100,28 @@ def test_ctrl_c_in_a_foreign_loop_waits_for_the_inner_cleanup():
     assert status == 0
     assert lines[-2:] == ["cleaned", "KeyboardInterrupt"]
     assert sum("signal" in line for line in lines) == 2
+
+
+def test_a_first_sigterm_after_ctrl_c_leaves_the_cleanup_its_time():
+    source = """
+    async def main():
+        try:
+            async with runner() as jobs:
+                await jobs.map(job, [60] * 3)
+        finally:
+            say("cleaning")
+            await asyncio.sleep(0.5)
+            say("cleaned")
+    try:
+        sr.run(main())
+    except KeyboardInterrupt:
+        say("KeyboardInterrupt")
+    """
+    with program(source) as process:
+        process.send(signal.SIGINT)
+        process.wait_for("cleaning")
+        process.send(signal.SIGTERM)
+        status, lines = process.end()
+
+    assert status == 0
+    assert lines[-2:] == ["cleaned", "KeyboardInterrupt"]

@@ -70,6 +70,35 @@ def test_the_spans_name_the_signal_as_who_cancelled(number, spanrun_capture):
     assert by == ["signal", "signal"]
 
 
+def test_a_run_that_begins_after_the_signal_is_cancelled_as_the_loop_waits_for_it():
+    async def main():
+        os.kill(os.getpid(), signal.SIGTERM)
+        sr.run(asyncio.sleep(60))
+
+    with pytest.raises(SystemExit, match="143"):
+        sr.run(main())
+
+
+def test_a_run_that_cleans_up_after_the_signal_runs_to_its_end():
+    cleaned = []
+
+    async def clean_up():
+        async with sr.Runner("cleanup") as runner:
+            cleaned.append(await runner.call(asyncio.sleep, 0.01, "cleaned"))
+
+    async def main():
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            sr.run(clean_up())
+
+    with pytest.raises(SystemExit, match="143"):
+        sr.run(main())
+
+    assert cleaned == ["cleaned"]
+
+
 def handlers() -> list[object]:
     return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 

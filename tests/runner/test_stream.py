@@ -165,6 +165,18 @@ async def test_the_consumer_can_be_cancelled_and_read_on(make_runner):
         assert [outcome.index async for outcome in outcomes] == [0, 1]
 
 
+async def test_several_readers_share_the_outcomes(make_runner):
+    async def read(outcomes):
+        return [outcome.index async for outcome in outcomes]
+
+    async with (
+        make_runner(limit=3) as runner,
+        runner.stream(nap, [3, 1, 2, 5, 4], ordered=False) as outcomes,
+    ):
+        shares = await asyncio.gather(*(read(outcomes) for _ in range(3)))
+    assert sorted(index for share in shares for index in share) == [0, 1, 2, 3, 4]
+
+
 async def test_streams_can_feed_each_other(make_runner):
     async def values(stream):
         async for outcome in stream:

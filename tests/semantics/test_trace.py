@@ -6,6 +6,7 @@ import itertools
 import pytest
 
 import spanrun as sr
+from spanrun.testing import capture
 
 pytestmark = pytest.mark.usefixtures("fake_clock", "no_leaks")
 
@@ -301,6 +302,16 @@ async def test_an_exemplar_leads_to_the_span_of_its_job(make_runner, spanrun_cap
         for exemplar in point.exemplars
     }
     assert found == {0.2: 0.2, 7: 7}
+
+
+async def test_a_runners_own_clock_does_not_mix_with_that_of_the_spans(fake_clock):
+    fake_clock.advance(1_000_000)
+    with capture() as captured:
+        async with sr.Runner("test", clock=fake_clock) as runner:
+            (outcome,) = await runner.map(asyncio.sleep, [5], errors="collect")
+    assert outcome.timings.duration == 5
+    for span in captured.spans:
+        assert 0 <= span.duration < 5
 
 
 async def test_a_stream_left_early_ends_all_its_spans(make_runner, spanrun_capture):

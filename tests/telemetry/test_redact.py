@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spanrun.telemetry.redact import HIDDEN, MAX_CHARACTERS, redact, text_of
@@ -109,6 +109,7 @@ def test_no_secret_passes_wherever_it_stands(before, after, case):
     assert clean.endswith(after)
 
 
+@settings(max_examples=25)
 @given(st.integers(0, 60), st.sampled_from([c for c in SECRETS if len(c[1]) > 12]))
 @example(8, ("key {}", "ghp_0123456789abcdefghijABCDEFGHIJ"))
 def test_a_secret_at_the_cut_does_not_pass_in_part(shown, case):
@@ -142,18 +143,18 @@ def test_a_long_text_is_cut_and_says_so():
 
 
 def test_a_giant_is_little_work():
-    started = time.perf_counter()
+    started = time.process_time()
     redact("password=" * 1_000_000)
-    assert time.perf_counter() - started < 0.1
+    assert time.process_time() - started < 0.1
 
 
 @pytest.mark.parametrize(
     "unit", ["a", "-", "_", "key", "token ", '"', "\\", "://", "ey"]
 )
 def test_no_text_makes_it_crawl(unit):
-    started = time.perf_counter()
+    started = time.process_time()
     redact(unit * (MAX_CHARACTERS // len(unit)))
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 def test_a_lone_surrogate_is_written_out():

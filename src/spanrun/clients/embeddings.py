@@ -11,6 +11,7 @@ import httpx
 
 from spanrun import semconv
 from spanrun.clients.http import HttpClient, transient
+from spanrun.clock import Clock
 from spanrun.errors import ConfigurationError, EmbeddingError
 from spanrun.policies.base import whole
 from spanrun.policies.limit import Limit
@@ -41,6 +42,7 @@ class Embeddings:
         retry: Which errors are worth another attempt.
         timeout: For one attempt and for a request in all.
         observers: Told of every request.
+        clock: What the requests' times are read from.
         transport: For tests.
 
     Raises:
@@ -59,6 +61,7 @@ class Embeddings:
         retry: Retry | None = None,
         timeout: Timeout | None = None,
         observers: Sequence[Observer] = (),
+        clock: Clock | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         if not model:
@@ -79,6 +82,7 @@ class Embeddings:
             retry=retry or Retry(on=transient, attempts=5, base=0.1, cap=5.0),
             timeout=timeout or Timeout(attempt=30, total=120),
             observers=observers,
+            clock=clock,
         )
 
     @property

@@ -35,6 +35,7 @@ class Window:
     """
 
     __slots__ = (
+        "_enough",
         "_left_out",
         "_limit",
         "_squares",
@@ -49,24 +50,26 @@ class Window:
         self.since = since
         self.answered = self.refused = self.peak = 0
         self._limit = self._left_out = limit
+        self._enough = max(20, 2 * limit)
         self._sum = self._squares = 0.0
 
     def add(self, since: float, seconds: float | None) -> bool:
         """Take in a call; None is a refusal. Returns whether that is enough."""
-        enough = max(20, 2 * self._limit)
         if seconds is None:
             self.refused += since > self.since
-            return self.refused >= enough
+            return self.refused >= self._enough
         if self._left_out:
             self._left_out -= since > self.since
             return False
         self.answered += 1
         self._sum += seconds
         self._squares += seconds * seconds
-        if self.answered < enough:
+        if self.answered < self._enough:
             return False
         spread = self._squares - self._sum * self._sum / self.answered
-        return spread <= (0.15 * self._sum) ** 2 or self.answered >= max(400, enough)
+        return spread <= (0.15 * self._sum) ** 2 or self.answered >= max(
+            400, self._enough
+        )
 
     @property
     def full(self) -> bool:
@@ -82,7 +85,7 @@ class Window:
     @property
     def mean(self) -> float | None:
         """Seconds of a call; None when too few were answered to say."""
-        few = self.answered < max(20, 2 * self._limit)
+        few = self.answered < self._enough
         return None if few else self._sum / self.answered
 
 

@@ -14,8 +14,8 @@ FEWEST: Final = 20
 class Quantile:
     """The quantile ``q`` of the last `KEPT` values, computed anew now and then.
 
-    It is sorted out after `FEWEST` values, and then whenever a quarter more of
-    them has come in: 0.2 µs a value.
+    It is sorted out after `FEWEST` values, and then whenever half as many
+    more have come in.
 
     Attributes:
         value: The quantile; None before there are enough values.
@@ -34,4 +34,4 @@ class Quantile:
         if not self._until_sorted:
             ordered = sorted(self._values)
             self.value = ordered[int(self._q * len(ordered))]
-            self._until_sorted = len(ordered) // 4
+            self._until_sorted = len(ordered) // 2

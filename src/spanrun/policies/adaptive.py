@@ -63,6 +63,7 @@ class AdaptiveSlots(Slots):
     def wrap(self, inner: Step) -> Step:
         """Hold a slot around ``inner``, and time it."""
         now, places = self._now, self._line.places
+        learn = self._gradient.learn
 
         async def slot(job: Work) -> Any:
             if self.used < self.limit and not places:
@@ -73,21 +74,19 @@ class AdaptiveSlots(Slots):
             paused = timings.rate_limit
             try:
                 value = await inner(job)
-                # A wait for a token says nothing about the service.
-                self._learn(since, timings.rate_limit - paused)
             except Exception as error:
-                if matches(self._on, error):
-                    self._learn(since, None)
+                refused = matches(self._on, error)
+                if refused and learn(since, now(), None, self.used):
+                    self.resize(self._gradient.limit)
                 raise
             else:
+                # A wait for a token says nothing about the service.
+                ended = now()
+                seconds = ended - since - (timings.rate_limit - paused)
+                if learn(since, ended, seconds, self.used):
+                    self.resize(self._gradient.limit)
                 return value
             finally:
                 self.release()
 
         return slot
-
-    def _learn(self, since: float, paused: float | None) -> None:
-        now = self._now()
-        seconds = None if paused is None else now - since - paused
-        if self._gradient.learn(since, now, seconds, self.used):
-            self.resize(self._gradient.limit)

@@ -75,40 +75,52 @@ class Hedger:
 
     Attributes:
         start: The layer that notes when a call begins, inside its waits.
-        after: Seconds after which a call is late; infinite until that is known.
         sent: Second calls so far.
+        running: First calls that aren't late yet: since when, and their context.
+        branches: The jobs' views that second calls have.
     """
 
     def __init__(self, policy: Hedge, binding: Binding) -> None:
         at = policy.at
         self.start: Final[Layer] = _Start(self)
-        self.after = math.inf if isinstance(at, str) else float(at)
         self.sent = 0
+        self.now: Final = binding.clock.now
+        self.running: Final[dict[Work, tuple[float, contextvars.Context]]] = {}
+        self.branches: Final[set[Work]] = set()
         self._policy: Final = policy
         self._task_name: Final = f"spanrun hedge {binding.runner}"
-        self._now: Final = binding.clock.now
-        self._quantile = Quantile(_QUANTILES[at]) if isinstance(at, str) else None
+        self._quantile: Final = (
+            Quantile(_QUANTILES[at]) if isinstance(at, str) else None
+        )
+        self._fixed: Final = math.inf if isinstance(at, str) else float(at)
         self._funds = 0.0
-        self._running: Final[dict[Work, tuple[float, contextvars.Context]]] = {}
         self._late: Final[dict[Work, float]] = {}
         self._races: Final[dict[Work, Race]] = {}
-        self._branches: Final[set[Work]] = set()
-        self._timer: asyncio.TimerHandle | None = None
         self._inner: Step | None = None
+        self.timer: asyncio.TimerHandle | None = None
+
+    @property
+    def after(self) -> float:
+        """Seconds after which a call is late; infinite until that is known."""
+        if self._quantile is None or self._quantile.value is None:
+            return self._fixed
+        return self._quantile.value
 
     def close(self) -> None:
         """The runner is closed: there is nothing left to watch."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
     def wrap(self, inner: Step) -> Step:
         """Give ``inner`` a second chance when it is late."""
         self._inner = inner
-        share = self._policy.share
+        share, now, began_at = self._policy.share, self.now, self.running
+        learn = None if self._quantile is None else self._quantile.add
 
         async def hedged(job: Work) -> Any:
-            self._funds = min(_SAVED, self._funds + share)
+            if self._funds < _SAVED:
+                self._funds += share
             try:
                 value = await inner(job)
             except BaseException as error:
@@ -116,78 +128,75 @@ class Hedger:
                 race = self._races.pop(job, None)
                 if race is None:
                     raise
-                try:
-                    value = await race.lost(error)
-                finally:
-                    self._branches.difference_update(race.branches.values())
-                if isinstance(error, asyncio.CancelledError):
-                    self._learn(seconds)  # it would have taken even longer
+                value = await self._settle(race, race.lost(error))
+                if learn is not None and isinstance(error, asyncio.CancelledError):
+                    learn(seconds)  # it would have taken even longer
                 return value
-            self._learn(self._ended(job))
-            if job not in self._races:
+            if self._late:
+                seconds = self._ended(job)
+            else:
+                began = began_at.pop(job, None)
+                seconds = 0.0 if began is None else now() - began[0]
+            if learn is not None:
+                learn(seconds)
+            race = self._races.pop(job, None) if self._races else None
+            if race is None:
                 return value
-            race = self._races.pop(job)
-            try:
-                return await race.won(value)
-            finally:
-                self._branches.difference_update(race.branches.values())
+            return await self._settle(race, race.won(value))
 
         return hedged
 
-    def begin(self, job: Work) -> None:
-        """The call of ``job`` begins now."""
-        if self._branches and job in self._branches:
-            return
-        self._running[job] = self._now(), contextvars.copy_context()
-        if self._timer is None and self.after < math.inf:
+    def watch(self) -> None:
+        """A call has begun: be there when it is late."""
+        if self.after < math.inf:
             self._ring_in(self.after)
+
+    async def _settle(self, race: Race, result: Awaitable[Any]) -> Any:
+        try:
+            return await result
+        finally:
+            self.branches.difference_update(race.branches.values())
 
     def _ended(self, job: Work) -> float:
         """The first call has ended. How long did it take?"""
-        began = self._running.pop(job, None)
-        since = self._late.pop(job, None) if self._late else None
+        began = self.running.pop(job, None)
+        since = self._late.pop(job, None)
         if since is None:
             if began is None:
                 return 0.0  # it never began
             since = began[0]
-        return self._now() - since
-
-    def _learn(self, seconds: float) -> None:
-        if self._quantile is not None:
-            self._quantile.add(seconds)
-            if self._quantile.value is not None:
-                self.after = self._quantile.value
+        return self.now() - since
 
     def _ring_in(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(seconds, self._ring)
+        self.timer = loop.call_later(seconds, self._ring)
 
     def _ring(self) -> None:
         """Call again for those that are late."""
-        self._timer = None
-        now = self._now()
-        while self._running:
-            job, (since, context) = next(iter(self._running.items()))
+        self.timer = None
+        now = self.now()
+        while self.running:
+            job, (since, context) = next(iter(self.running.items()))
             if since + self.after > now + _EARLY:
                 self._ring_in(since + self.after - now)
                 return
-            del self._running[job]
+            del self.running[job]
             self._late.setdefault(job, since)
             if self._funds < 1 - 1e-9:  # a sum of shares
                 continue
             self._funds -= 1
             self._send(job, context)
             if len(self._races[job].branches) < self._policy.max:
-                self._running[job] = now, context
+                self.running[job] = now, context
 
     def _send(self, job: Work, context: contextvars.Context) -> None:
         assert self._inner is not None  # noqa: S101 -- wrapped before any job
         race = self._races.get(job)
         if race is None:
             race = self._races[job] = Race(job)
-        self._branches.add(race.send(self._inner, context, self._task_name))
+        self.branches.add(race.send(self._inner, context, self._task_name))
         self.sent += 1
-        job.hedged(self._now() - self._late[job])
+        job.hedged(self.now() - self._late[job])
 
 
 class _Start:
@@ -197,10 +206,14 @@ class _Start:
         self._hedger = hedger
 
     def wrap(self, inner: Step) -> Step:
-        begin = self._hedger.begin
+        hedger, now = self._hedger, self._hedger.now
+        running, branches = hedger.running, hedger.branches
 
         def start(job: Work) -> Awaitable[Any]:
-            begin(job)
+            if not branches or job not in branches:
+                running[job] = now(), contextvars.copy_context()
+                if hedger.timer is None:
+                    hedger.watch()
             return inner(job)
 
         return start

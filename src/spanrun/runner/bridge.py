@@ -19,6 +19,7 @@ from spanrun.runner.signals import Program, Signals, listening
 T = TypeVar("T")
 
 GRACE: Final = 10.0
+_LOOK: Final = 0.1
 _OTHER_LOOP: Final = re.compile(r"different (event )?loop")
 
 
@@ -129,10 +130,11 @@ def _work(
 ) -> T:
     # With a factory, asyncio leaves the thread's own idle loop in its place.
     with asyncio.Runner(debug=debug, loop_factory=asyncio.new_event_loop) as runner:
-        program = Program(runner.get_loop(), grace)
+        loop = runner.get_loop()
+        program = Program(loop, grace)
         if started is not None:
             started(program)
-        with listening(program):
+        with listening(program, loop):
             return runner.run(program.main(main), context=context)
 
 
@@ -152,10 +154,11 @@ class _Guest(Generic[T]):
         thread = threading.Thread(target=self._run, name="spanrun-run")
         thread.start()
         # Not `thread.join()`: before 3.13, one that a KeyboardInterrupt breaks
-        # off takes the thread for dead.
+        # off takes the thread for dead. And not for ever: another thread may be
+        # the one that a signal wakes.
         while not self._over.is_set():
             try:
-                self._over.wait()
+                self._over.wait(_LOOK)
             except KeyboardInterrupt as error:
                 self._interrupted = error
                 self._cancel()

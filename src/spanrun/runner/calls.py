@@ -33,11 +33,11 @@ class Calls(Run):
             self._begun = True
             self.open(span=False)
         job = self.submit(None, call)
+        done = self._waiting[job] = self.loop.create_future()
         self.admit(job, contextvars.copy_context())
         outcome: Outcome[Any] | None = None
         cancelled: asyncio.CancelledError | None = None
         while outcome is None:
-            done = self._waiting[job] = self.loop.create_future()
             try:
                 outcome = await done
             except asyncio.CancelledError as error:
@@ -47,6 +47,7 @@ class Calls(Run):
                     raise
                 cancelled = error
                 job.cancel("run")
+                done = self._waiting[job] = self.loop.create_future()
         if self.fatal is not None:
             raise self.fatal
         if isinstance(outcome, Ok):

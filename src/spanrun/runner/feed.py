@@ -57,6 +57,7 @@ class FedRun(Run):
         self._key: Final = key
         self._priority: Final = priority
         self._exhausted = False
+        self._refilling = self._again = False
         self._fed = False
         self._lost = False
         self._backing_off = 0
@@ -113,7 +114,18 @@ class FedRun(Run):
             if self._room is not None and self._space() > 0:
                 self._room.set()
             return
-        for _ in range(self._space()):
+        if self._refilling:  # by a job that ended while it was admitted
+            self._again = True
+            return
+        self._refilling = self._again = True
+        while self._again:
+            self._again = False
+            self._admit_next(self._space())
+        self._refilling = False
+
+    def _admit_next(self, room: int) -> None:
+        assert self._read is not None  # noqa: S101 -- asked by `refill`
+        for _ in range(room):
             try:
                 item = self._read()
                 if item is not _END:

@@ -165,7 +165,8 @@ class Run:
             core.recorder,
             core.metrics,
             core.job_name,
-            job.submitted,
+            # Where the runner has a clock of its own, spans keep the recorder's.
+            job.submitted if core.clock is core.recorder.clock else None,
             attributes,
             self._linked_to if self.links_jobs else None,
         )

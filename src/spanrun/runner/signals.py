@@ -9,8 +9,9 @@ SIGTERM drains: no more jobs are admitted, and  cancels at once  ends at once,
 SIGINT  cancels at once, `KeyboardInterrupt`    ends at once     handling
 ======= ======================================= ================ ==============
 
-Only `run` in the main thread, without a loop that runs already, listens. A
-handler that the program has set itself stays in force.
+The two are counted apart, and the more urgent one rules. Only `run` in the main
+thread, without a loop that runs already, listens. A handler that the program has
+set itself stays in force.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class _Active:
 
 
 @contextlib.contextmanager
-def listening(program: Program) -> Generator[None]:
+def listening(program: Program, loop: asyncio.AbstractEventLoop) -> Generator[None]:
     """Let ``program`` hear of the signals, where the main thread's `run` listens."""
     signals = _Active.signals
     if signals is None:
@@ -109,7 +110,8 @@ def listening(program: Program) -> Generator[None]:
     if behind:
         program.ask(behind)
     try:
-        yield
+        with signals.waking(loop):
+            yield
     finally:
         signals.programs.discard(program)
 
@@ -117,8 +119,8 @@ def listening(program: Program) -> Generator[None]:
 class Signals:
     """Has SIGINT and SIGTERM for the time of one `run`, and puts them back after.
 
-    Python's own `signal.signal`, not the loop's ``add_signal_handler``: that
-    one waits for the loop, so a job that blocks it could not be ended.
+    The handlers are Python's own, which run also while a job blocks the loop.
+    The loop's ``add_signal_handler`` only wakes it, whichever thread is told.
 
     Raises:
         SystemExit: On leaving, after SIGTERM: 143.
@@ -161,6 +163,25 @@ class Signals:
             raise SystemExit(SIGTERM_STATUS)
         if self._first == signal.SIGINT and error is not None and _by_signal(error):
             raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def waking(self, loop: asyncio.AbstractEventLoop) -> Generator[None]:
+        """Wake ``loop`` for each signal, if it is the main thread's."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        with contextlib.suppress(NotImplementedError):  # Windows
+            for number in self._before:
+                loop.add_signal_handler(number, lambda: None)
+                signal.signal(number, self._received)
+        try:
+            yield
+        finally:
+            for number in self._before:
+                now = signal.getsignal(number)
+                with contextlib.suppress(NotImplementedError):
+                    loop.remove_signal_handler(number)
+                    signal.signal(number, now)
 
     def add(self, program: Program) -> int:
         """Let it hear from now on; gives what it is to do at once.

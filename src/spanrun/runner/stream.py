@@ -28,7 +28,7 @@ class StreamRun(FedRun):
         self._due = 0
         self._early: dict[int, Outcome[Any]] = {}
         self.ready: deque[Outcome[Any]] = deque()
-        self.news: asyncio.Future[None] | None = None
+        self._readers: Final[list[asyncio.Future[None]]] = []
 
     def deliver(self, job: Job, outcome: Outcome[Any]) -> None:  # noqa: ARG002
         """Queue the outcome."""
@@ -51,9 +51,19 @@ class StreamRun(FedRun):
         self.tell()
 
     def tell(self) -> None:
-        """Wake the consumer."""
-        if self.news is not None and not self.news.done():
-            self.news.set_result(None)
+        """Wake who reads; there may be several, and each looks for itself."""
+        for reader in self._readers:
+            if not reader.done():
+                reader.set_result(None)
+
+    async def news(self) -> None:
+        """Wait until there may be something to read."""
+        reader = self.loop.create_future()
+        self._readers.append(reader)
+        try:
+            await reader
+        finally:
+            self._readers.remove(reader)
 
 
 class Stream(Generic[T]):
@@ -114,8 +124,7 @@ class Stream(Generic[T]):
                     error, run.source_error = run.source_error, None
                     raise error
                 raise run.cut_short() or StopAsyncIteration
-            run.news = run.loop.create_future()
-            await run.news
+            await run.news()
         run.unread -= 1
         outcome = run.ready.popleft()
         run.refill()

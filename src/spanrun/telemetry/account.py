@@ -21,7 +21,8 @@ class Account:
     """Counts every item of telemetry, once. Safe from any thread."""
 
     def __init__(self) -> None:
-        self._lock: Final = threading.Lock()
+        # Re-entrant: the garbage collector may end a span while this is held.
+        self._lock: Final = threading.RLock()
         self.produced: Final[Counter[SpanrunTelemetrySignal]] = Counter()
         self.delivered: Final[Counter[SpanrunTelemetrySignal]] = Counter()
         self.dropped: Final[

@@ -327,7 +327,8 @@ class Aggregator:
         delta: frozenset[str] = frozenset(),
         exponential: bool = False,
     ) -> None:
-        self.lock: Final = threading.Lock()
+        # Re-entrant: the garbage collector may end a unit while this is held.
+        self.lock: Final = threading.RLock()
         self._resource: Final = resource
         self._delta: Final = delta
         self._exponential: Final = exponential

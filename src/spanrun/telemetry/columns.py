@@ -68,22 +68,20 @@ class Columns:
         """Append ``values`` to ``parts``, as attributes of an OTLP span.
 
         Raises:
-            Exception: A value isn't what its column says; nothing was appended.
+            Exception: A value isn't what its column says.
         """
         at = self._few
         few = values[:at]
-        known = self._known.get(few)
-        ready = [self._learn(few) if known is None else known]
+        parts.append(self._known.get(few) or self._learn(few))
         for prefixes in self._ints:
             number: int = values[at]
             digits = SMALL[number] if 0 <= number < IS_SMALL else varint(number)
-            ready.append(prefixes[len(digits)] + digits)
+            parts.append(prefixes[len(digits)] + digits)
             at += 1
         if self._template:
             row = self._template[:]
             row[1::2] = values[at:]
-            ready.append(self._pack(*row))
-        parts += ready
+            parts.append(self._pack(*row))
 
     def _learn(self, few: tuple[Any, ...]) -> bytes:
         encoded = b"".join(

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import (
     DEFAULT_TRACE_STATE,
     INVALID_SPAN_CONTEXT,
-    Link,
+    SpanContext,
     SpanKind,
 )
 
@@ -28,7 +28,6 @@ from spanrun.telemetry.recorded import (
     Happened,
     Rare,
     Recorded,
-    over,
 )
 from spanrun.telemetry.values import Plain, clean, text_of
 from spanrun.telemetry.wire import (
@@ -94,7 +93,7 @@ class SpanEncoder:
         self._texts: Final[dict[tuple[str, str], bytes]] = {}
         self._doubles: Final[dict[str, bytes]] = {}
         self._ints: Final[dict[str, tuple[bytes, ...]]] = {}
-        self._links: Final[dict[Link, bytes]] = {}
+        self._links: Final[dict[int, tuple[SpanContext, bytes]]] = {}
 
     def request(self, spans: Iterable[ReadableSpan]) -> bytes:
         """A whole request. Several requests put together are a request again."""
@@ -152,17 +151,19 @@ class SpanEncoder:
             raise OverflowError
         if raw:
             self._attributes(raw, parts.append, span.origin.limits.length)
-        if span.raw_links:
-            self._add_links(span, parts)
-        above = span.above
+        above, rare = span.above, span.rare
+        too_many = 0
+        if span.raw_links or (rare is not None and rare.links):
+            too_many = self._add_links(span, parts)
         if (
-            span.rare is None
+            rare is None
+            and not too_many
             and (above is None or type(above) is int)
             and span.inherited[1] is DEFAULT_TRACE_STATE
         ):
             parts.append(_NO_REST)
         else:
-            dropped = (span.rare or NOTHING_RARE).dropped_attributes
+            dropped = (rare or NOTHING_RARE).dropped_attributes
             parts.append(otlp.rest(span, dropped))
         return b"".join(parts)
 
@@ -198,17 +199,24 @@ class SpanEncoder:
             _remember(self._names, name, encoded)
         return encoded
 
-    def _add_links(self, span: Recorded, parts: list[bytes]) -> None:
-        limits = span.origin.limits
-        if over(span.raw_links, limits.links):
-            raise OverflowError
-        for link in tuple(span.raw_links):
-            known = self._links.get(link)
+    def _add_links(self, span: Recorded, parts: list[bytes]) -> int:
+        """Append its links, and return how many were too many.
+
+        All jobs of a run link to one context, which is the same object.
+        """
+        links, too_many, limit = span.raw_links, 0, span.origin.limits.links
+        if span.rare is not None or (limit is not None and len(links) > limit):
+            links, too_many = span.kept_links()
+        for link in links:
+            context = link.context
+            known = None if link.attributes else self._links.get(id(context))
             if known is None:
-                known = otlp.link(link, limits)
+                known = context, otlp.link(link, span.origin.limits)
                 if not link.attributes:
-                    _remember(self._links, link, known)
-            parts.append(known)
+                    # It holds the context, so nothing else can have its id.
+                    _remember(self._links, id(context), known)
+            parts.append(known[1])
+        return too_many
 
     def _learn(self, attributes: Mapping[str, Plain]) -> None:
         for key, value in attributes.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import weakref
@@ -9,6 +10,8 @@ from functools import partial
 from typing import Final, Protocol
 
 from opentelemetry.sdk.trace.id_generator import IdGenerator
+
+_log: Final = logging.getLogger(__name__)
 
 
 class Forked(Protocol):
@@ -37,7 +40,10 @@ def tell_after_fork(watched: Forked) -> None:
 
 def _after_fork() -> None:
     for watched in tuple(_watched):
-        watched.after_fork()
+        try:
+            watched.after_fork()
+        except Exception:  # noqa: BLE001 -- the others have their things to put right
+            _log.exception("%r is not right after a fork", watched)
 
 
 class RandomIds(IdGenerator):

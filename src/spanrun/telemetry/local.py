@@ -45,6 +45,7 @@ CREATE TABLE IF NOT EXISTS spans (
 CREATE INDEX IF NOT EXISTS spans_trace ON spans (trace_id);
 CREATE INDEX IF NOT EXISTS spans_session ON spans (session);
 """
+_TABLES: Final = frozenset(("sessions", "runs", "jobs", "spans"))
 _JOB_COLUMNS: Final = 9 + len(SPANRUN_JOB_PHASE_VALUES)
 
 Statement: TypeAlias = tuple[str, tuple[Any, ...]]
@@ -139,6 +140,7 @@ class LocalStore(SpanProcessor):
                         f"{self.path} has format {version}, this spanrun knows "
                         f"{_VERSION}: move it away, or use the spanrun that made it"
                     )
+                _refuse_foreign(db, self.path)
                 db.executescript("PRAGMA journal_mode = WAL;" + _SCHEMA)
                 db.execute(f"PRAGMA user_version = {_VERSION}")
                 _forget_old_sessions(db)
@@ -156,6 +158,19 @@ class LocalStore(SpanProcessor):
         self._outbox.put((statement, values))
 
     def _write(self, rows: list[Row]) -> None:
+        try:
+            self._commit(rows)
+        except (sqlite3.OperationalError, OSError):
+            raise  # of the file, and so of all rows
+        except Exception:  # noqa: BLE001 -- one row must not cost the others
+            if len(rows) == 1:
+                self._lost(rows, "encode_error")
+                return
+            middle = len(rows) // 2
+            self._write(rows[:middle])
+            self._write(rows[middle:])
+
+    def _commit(self, rows: list[Row]) -> None:
         with connect(self.path) as db:
             for row in rows:
                 statement, values = row if isinstance(row, tuple) else self._span(row)
@@ -199,6 +214,18 @@ def connect(path: Path) -> Generator[sqlite3.Connection]:
     with closing(sqlite3.connect(path, timeout=5.0)) as db, db:
         db.execute("PRAGMA synchronous = NORMAL")
         yield db
+
+
+def _refuse_foreign(db: sqlite3.Connection, path: Path) -> None:
+    names = {
+        name
+        for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    }
+    for name in sorted(names - _TABLES):
+        raise ConfigurationError(
+            f"{path} belongs to another program (it has {name!r} in it): move it "
+            'away, or name another folder with configure(store="…") or SPANRUN_STORE'
+        )
 
 
 def _forget_old_sessions(db: sqlite3.Connection) -> None:

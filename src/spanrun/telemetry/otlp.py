@@ -21,7 +21,6 @@ from spanrun.telemetry.recorded import (
     Recorded,
     event_attributes,
     link_attributes,
-    over,
 )
 from spanrun.telemetry.values import Plain, cleaned, text_of
 from spanrun.telemetry.wire import key_values, sized, text, varint
@@ -49,7 +48,7 @@ def any_span(span: Recorded, attributes: Mapping[str, Plain], dropped: int) -> b
         b"\x39" + _fixed64(_nanoseconds(span.start_ns)),
         b"\x41" + _fixed64(_nanoseconds(span.end_ns)),
         *key_values(b"\x4a", attributes),
-        *links(span),
+        *(link(each, span.origin.limits) for each in span.kept_links()[0]),
         kind(span.span_kind),
         rest(span, dropped),
     )
@@ -59,12 +58,6 @@ def any_span(span: Recorded, attributes: Mapping[str, Plain], dropped: int) -> b
 def kind(value: Any) -> bytes:
     """``Span.kind``, where the API counts from 0 and OTLP from 1."""
     return bytes((0x30, value.value + 1)) if isinstance(value, SpanKind) else b""
-
-
-def links(span: Recorded) -> list[bytes]:
-    """``Span.links``."""
-    limits, given = span.origin.limits, span.raw_links
-    return [link(each, limits) for each in given[over(given, limits.links) :]]
 
 
 def link(to: Link, limits: Limits) -> bytes:
@@ -92,7 +85,7 @@ def rest(span: Recorded, dropped: int) -> bytes:
         *(_event(happened, limits) for happened in tuple(rare.events)),
         _count(0x50, dropped),
         _count(0x60, rare.dropped_events),
-        _count(0x70, span.dropped_links),
+        _count(0x70, span.kept_links()[1]),
         _status(rare.status),
     )
     return b"".join(parts)

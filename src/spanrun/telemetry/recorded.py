@@ -45,7 +45,8 @@ class Rare:
 
     Attributes:
         events: Oldest first.
-        dropped_events: How many older ones there were.
+        links: Those that were added to the ones from the start.
+        dropped_events: How many older events there were.
         dropped_links: The same for the links.
         dropped_attributes: The same for the attributes.
         status: The last one that counted.
@@ -57,12 +58,14 @@ class Rare:
         "dropped_events",
         "dropped_links",
         "events",
+        "links",
         "on_exception",
         "status",
     )
 
     def __init__(self) -> None:
         self.events: list[Happened] = []
+        self.links: list[Link] = []
         self.dropped_events = 0
         self.dropped_links = 0
         self.dropped_attributes = 0
@@ -93,7 +96,7 @@ class Recorded(ReadableSpan):
         raw: Its attributes, but for those in ``row``. Who opened the span may
             have kept this dict, and may write to it until the end.
         row: Attributes of a known shape, whose keys ``raw`` should not have.
-        raw_links: Its links.
+        raw_links: Its links from the start. They may be other spans' as well.
         rare: What few spans have.
     """
 
@@ -181,6 +184,12 @@ class Recorded(ReadableSpan):
         return SpanContext(self.trace_id, above, False, flags, state)  # noqa: FBT003 -- OpenTelemetry's signature
 
     @property
+    def is_local_root(self) -> bool:
+        """Whether nothing above it was recorded in this process."""
+        above = self.above
+        return not isinstance(above, int) and (above is None or above.is_remote)
+
+    @property
     def start_time(self) -> int:
         """When it began, in nanoseconds since the Unix epoch."""
         return self.start_ns
@@ -236,17 +245,23 @@ class Recorded(ReadableSpan):
     @property
     def links(self) -> Sequence[Link]:
         """Its links."""
-        limits, links = self.origin.limits, self.raw_links
+        limits = self.origin.limits
         return tuple(
             Link(link.context, _bounded(*link_attributes(link, limits)))
-            for link in links[over(links, limits.links) :]
+            for link in self.kept_links()[0]
         )
 
     @property
     def dropped_links(self) -> int:
         """How many links were too many."""
-        dropped = (self.rare or NOTHING_RARE).dropped_links
-        return dropped + over(self.raw_links, self.origin.limits.links)
+        return self.kept_links()[1]
+
+    def kept_links(self) -> tuple[Sequence[Link], int]:
+        """Its links as they came, but for the oldest of too many, and those' number."""
+        rare, limit = self.rare or NOTHING_RARE, self.origin.limits.links
+        links = (*self.raw_links, *rare.links)
+        over = 0 if limit is None else max(0, len(links) - limit)
+        return links[over:], rare.dropped_links + over
 
     def all_attributes(self) -> dict[str, Any]:
         """Its attributes as they came, those of the row among them."""
@@ -301,9 +316,11 @@ def link_attributes(link: Link, limits: Limits) -> tuple[dict[str, Any], int]:
     return plain, dropped + link.dropped_attributes
 
 
-def over(items: Sequence[Any], limit: int | None) -> int:
-    """How many ``items`` are too many: so many of the oldest are left out."""
-    return 0 if limit is None else max(0, len(items) - limit)
+def lasting(link: Link, limits: Limits) -> Link:
+    """The same link, with attributes that can't change any more."""
+    if not link.attributes or isinstance(link.attributes, BoundedAttributes):
+        return link
+    return Link(link.context, _bounded(*link_attributes(link, limits)))
 
 
 def _bounded(attributes: dict[str, Any], dropped: int) -> BoundedAttributes:

@@ -94,8 +94,8 @@ class HttpSender:
         connection.request("POST", self._target, body, self._headers)
         with connection.getresponse() as answer:
             text = _read(connection, answer, deadline)
-            done = answer.isclosed() and not answer.will_close
-        if not done:
+            read = answer.isclosed() or answer.length == 0
+        if not read or answer.will_close:
             self.close()
         return self._outcome(answer, text)
 
@@ -111,7 +111,7 @@ class HttpSender:
             where = urlsplit(answer.getheader("location", ""))
             detail = f"redirects to {where.scheme}://{where.hostname}{where.path}"
         elif (kind := answer.headers.get_content_type()) != "text/html":
-            detail = f"{detail}: {_message(text, kind)}"
+            detail = f"{detail}: {_message(text, kind)}".removesuffix(": ")
         after = retry_after(answer.getheader("retry-after"))
         return Outcome(verdict, str(status), scrub(detail), after=after)
 

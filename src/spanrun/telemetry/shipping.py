@@ -144,10 +144,12 @@ class Line:
         rejected = min(outcome.rejected, items)
         if self._stopped:
             return  # too late: counted as left on disk
-        self._stock.done(group)
+        # Counted first: who waits for the stock to be empty reads the books then.
         self._books.deliver(self._signal, items - rejected)
         if rejected:
             self._books.drop(self._signal, rejected, "partial_success")
+        self._stock.done(group)
+        if rejected:
             _log.warning(
                 "%s rejected %d of %d items of %s: %s",
                 *(self._where, rejected, items, self._signal, outcome.detail),
@@ -184,8 +186,8 @@ class Line:
         """Put it aside; it is counted as lost."""
         frame = parcel.frame
         self._stock.spool.quarantine([parcel], outcome.code)
-        self._stock.done([parcel])
         self._books.drop(self._signal, frame.items, "rejected")
+        self._stock.done([parcel])
         hint = ""
         if self._signal == "metrics":
             from spanrun.telemetry.halve import is_delta  # noqa: PLC0415 -- 30 ms, rare

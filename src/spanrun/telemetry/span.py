@@ -21,6 +21,7 @@ from spanrun.telemetry.recorded import (
     Happened,
     Rare,
     Recorded,
+    lasting,
 )
 from spanrun.telemetry.values import IMMUTABLE, clean, frozen, text_of
 
@@ -66,18 +67,17 @@ class NativeSpan(Span, Recorded):
         """Set one attribute, in the place of one with the same key."""
         if self._open("set_attribute"):
             if not key or not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance] -- users
-                self._ensure_rare().dropped_attributes += 1
+                self.drop_attributes(1)
                 return
             self._set(key, value)
 
     def set_attributes(self, attributes: Mapping[str, AnyValue]) -> None:
         """Set several attributes."""
         if self._open("set_attributes"):
-            for key, value in frozen(attributes, self.origin.limits.length).items():
-                if key:
-                    self._set(key, value)
-                else:
-                    self._ensure_rare().dropped_attributes += 1
+            given, dropped = frozen(attributes, self.origin.limits.length)
+            for key, value in given.items():
+                self._set(key, value)
+            self.drop_attributes(dropped)
 
     def add_event(
         self,
@@ -92,16 +92,14 @@ class NativeSpan(Span, Recorded):
                 Happened(
                     name,
                     origin.now() if timestamp is None else timestamp,
-                    frozen(attributes, origin.limits.inner_length),
+                    *frozen(attributes, origin.limits.inner_length),
                 )
             )
 
     def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
         """Link it to another span."""
-        if self._open("add_link"):
-            given = frozen(attributes, self.origin.limits.inner_length)
-            if valid_link(context, given):
-                self._link(Link(context, given))
+        if self._open("add_link") and valid_link(context, attributes):
+            self._link(lasting(Link(context, attributes), self.origin.limits))
 
     def update_name(self, name: str) -> None:
         """Call it ``name`` from now on."""
@@ -141,10 +139,23 @@ class NativeSpan(Span, Recorded):
                     traceback.format_exception(exception)
                 ),
                 EXCEPTION_ESCAPED: str(escaped),
-                **frozen(attributes, self.origin.limits.inner_length),
+                **frozen(attributes, self.origin.limits.inner_length)[0],
             },
             timestamp,
         )
+
+    def drop_attributes(self, unusable: int = 0) -> None:
+        """Drop the oldest of too many, and count them and so many others."""
+        raw, limit = self.raw, self.origin.limits.attributes
+        if not unusable and (limit is None or len(raw) <= limit):
+            return
+        dropped = unusable
+        with suppress(KeyError, RuntimeError, StopIteration):  # another thread helped
+            while limit is not None and len(raw) > limit:
+                del raw[next(iter(raw))]
+                dropped += 1
+        if dropped:
+            self._ensure_rare().dropped_attributes += dropped
 
     def on_exception(self, *, record: bool, status: bool) -> None:
         """Say what leaving its ``with`` block by an exception does; at first, both."""
@@ -194,12 +205,7 @@ class NativeSpan(Span, Recorded):
             value = clean(value, limits.length)
         raw.pop(key, None)
         raw[key] = value
-        if limits.attributes is not None and len(raw) > limits.attributes:
-            with suppress(
-                KeyError, RuntimeError, StopIteration
-            ):  # another thread was here
-                del raw[next(iter(raw))]
-                self._ensure_rare().dropped_attributes += 1
+        self.drop_attributes()
 
     def _happened(self, happened: Happened) -> None:
         rare, limit = self._ensure_rare(), self.origin.limits.events
@@ -209,13 +215,11 @@ class NativeSpan(Span, Recorded):
             rare.dropped_events += 1
 
     def _link(self, link: Link) -> None:
-        given, limit = self.raw_links, self.origin.limits.links
-        links: list[Link] = given if type(given) is list else [*given]
-        self.raw_links = links
-        links.append(link)
-        if limit is not None and len(links) > limit:
-            del links[:1]
-            self._ensure_rare().dropped_links += 1
+        rare, limit = self._ensure_rare(), self.origin.limits.links
+        rare.links.append(link)
+        if limit is not None and len(rare.links) > limit:
+            del rare.links[:1]
+            rare.dropped_links += 1
 
 
 def valid_link(context: SpanContext, attributes: Mapping[str, Any] | None) -> bool:

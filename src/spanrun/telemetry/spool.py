@@ -74,10 +74,12 @@ class Spool:
         self.max_bytes: Final = max_bytes
         self.flying: Sequence[Parcel] = ()
         self.adopted_items: Final[dict[Signal, int]] = dict.fromkeys(SIGNALS, 0)
+        self._left: Final[dict[Signal, int]] = dict.fromkeys(SIGNALS, 0)
         self._lost: Final = lost
         self._segment_bytes: Final = min(segment_bytes, max(1, max_bytes // 8))
         self._metric_segments: Final = 2 if cumulative else None
         self._lock = threading.RLock()
+        self._adopting = threading.Lock()
         self._own: Writer | None = None
         self._adopted: Final[list[Writer]] = []
         self._others = 0
@@ -87,8 +89,13 @@ class Spool:
     # --- what is in it
 
     def waiting(self, signal: Signal) -> int:
-        """Items of ``signal`` that this process has on disk, also adopted ones."""
-        return sum(lane.waiting for lane in self._lanes() if lane.signal == signal)
+        """Items of ``signal`` that this process has on disk, also adopted ones.
+
+        After `close` what it has left there.
+        """
+        return self._left[signal] + sum(
+            lane.waiting for lane in self._lanes() if lane.signal == signal
+        )
 
     @property
     def size(self) -> int:
@@ -113,8 +120,8 @@ class Spool:
     def append(self, parcels: Sequence[Parcel]) -> None:
         """Write ``parcels``, and make room for them within the budget.
 
-        Each parcel then has a place, or was given up and is done; one that is
-        flying isn't given up.
+        Each parcel then has a place, or was given up and is done; or neither,
+        when it or all that it could take the room of is flying.
 
         Raises:
             OSError: If the disk won't have them. Those that it has got have a
@@ -129,7 +136,8 @@ class Spool:
                         own.lanes[key].append(run)
                         continue
                     for parcel in run:
-                        if not parcel.flying:  # else it may arrive yet
+                        # What flies may arrive yet, and then make room.
+                        if not parcel.flying and not (key[1] and self.flying):
                             parcel.done = True
                             self._lost(key[0], parcel.frame.items, "queue_full")
 
@@ -182,7 +190,7 @@ class Spool:
         """Evict until ``size`` more bytes fit. Whether they do."""
         now = time.monotonic()
         if now - self._measured > _MEASURE:
-            self._others = _bytes_below(self.root) - self.size
+            self._others = max(0, _bytes_below(self.root) - self.size)
             self._measured = now
         while self._others + self.size + size > self.max_bytes:
             if not self._evict(keep=keep):
@@ -262,18 +270,20 @@ class Spool:
     def adopt(self) -> int:
         """Take over what dead processes left; how many items that is."""
         items = 0
-        for path, lock in orphans(self.root):
-            writer = self._open(path, lock)
-            try:
-                items += writer.load()
-            except OSError:
-                writer.abandon()
-                continue
-            with self._lock:
-                self._adopted.append(writer)
-                for (signal, _), lane in writer.lanes.items():
-                    self.adopted_items[signal] += lane.waiting
-                self._let_go()
+        # Not under the lock, which others need while this reads a whole backlog.
+        with self._adopting:
+            for path, lock in orphans(self.root):
+                writer = self._open(path, lock)
+                try:
+                    items += writer.load()
+                except OSError:
+                    writer.abandon()
+                    continue
+                with self._lock:
+                    self._adopted.append(writer)
+                    for (signal, _), lane in writer.lanes.items():
+                        self.adopted_items[signal] += lane.waiting
+                    self._let_go()
         return items
 
     # --- what no receiver wants
@@ -326,6 +336,8 @@ class Spool:
         """Let go of all folders, for whoever comes next; delete the empty ones."""
         with self._lock:
             for writer in self._writers():
+                for lane in writer.lanes.values():
+                    self._left[lane.signal] += lane.waiting
                 self._retire(writer)
             self._adopted.clear()
             self._own = None
@@ -335,6 +347,7 @@ class Spool:
     def after_fork(self) -> None:
         """In the child: leave everything to the parent, and begin with nothing."""
         self._lock = threading.RLock()
+        self._adopting = threading.Lock()
         for writer in self._writers():
             with contextlib.suppress(OSError):
                 writer.abandon()
@@ -343,6 +356,7 @@ class Spool:
         self._damaged = 0
         self.flying = ()
         self.adopted_items.update(dict.fromkeys(SIGNALS, 0))
+        self._left.update(dict.fromkeys(SIGNALS, 0))
 
 
 def _key(parcel: Parcel) -> tuple[Signal, bool]:
@@ -368,7 +382,8 @@ def _bytes_below(root: Path) -> int:
     total = 0
     for folder in root.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError), os.scandir(folder) as entries:
-            total += sum(entry.stat().st_size for entry in entries)
+            frames = (e for e in entries if e.name.startswith(SIGNALS))
+            total += sum(entry.stat().st_size for entry in frames)
     return total
 
 

@@ -30,6 +30,7 @@ from spanrun.telemetry.stock import Stock
 _log = logging.getLogger(__name__)
 
 _GRACE: Final = 0.5  # seconds that a request may take over its timeout
+_LAST: Final = 0.2  # seconds for the threads to end, when all of the time is used
 _TICK: Final = 0.5  # seconds between two looks at a request that runs
 
 
@@ -75,6 +76,8 @@ class SpooledSender:
             max_bytes=max_bytes,
             cumulative=cumulative,
         )
+        # What is in a request can't be given up: it must not be all there is.
+        request_bytes = min(request_bytes, max_bytes // 8, memory_bytes // 4)
         self._lines: Final[dict[Signal, Line]] = {
             signal: Line(
                 sender,
@@ -139,6 +142,8 @@ class SpooledSender:
         Returns:
             Whether that was so in time. It goes on in any case.
         """
+        if adopted:
+            self._stock.spool.adopt()
         with self._stock.lock:
             self._hurry()
             self._rushed += 1
@@ -166,7 +171,7 @@ class SpooledSender:
             self._closing = True
             self._rushed += 1
             self._hurry()
-            self._changed.wait_for(lambda: self._is_over(), timeout)
+            self._changed.wait_for(self._is_over, timeout)
         self._stock.write_out(time.monotonic())
         with self._stock.lock:
             if self._stock.disk_trouble:
@@ -177,10 +182,7 @@ class SpooledSender:
             self._stopped = True
             self._to_send.notify_all()
             self._to_disk.notify_all()
-        for line in self._lines.values():
-            line.stop()
-        for thread in self._threads:
-            thread.join(max(_left(deadline), 0.1))
+        self._join(max(deadline, time.monotonic() + _LAST))
         self._stock.close()
         for line in self._lines.values():
             line.sender.close()
@@ -219,6 +221,16 @@ class SpooledSender:
         with self._stock.lock:
             self._hurry()
         return items
+
+    def _join(self, deadline: float) -> None:
+        """End the threads. One that looks a name up can't be ended: it is left."""
+        while any(thread.is_alive() for thread in self._threads):
+            for line in self._lines.values():
+                line.stop()
+            for thread in self._threads:
+                thread.join(0.02)
+            if time.monotonic() > deadline:
+                return
 
     # --- what its threads do
 

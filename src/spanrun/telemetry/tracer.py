@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, cast
 
-from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace import Span as SdkSpan
 from opentelemetry.sdk.trace import SpanProcessor
@@ -39,8 +38,8 @@ from opentelemetry.util._decorator import (
 from opentelemetry.util.types import Attributes
 
 from spanrun.telemetry.ids import RandomIds
-from spanrun.telemetry.origin import Origin
-from spanrun.telemetry.recorded import Inherited
+from spanrun.telemetry.origin import Limits, Origin
+from spanrun.telemetry.recorded import Inherited, lasting
 from spanrun.telemetry.span import NativeSpan, valid_link
 from spanrun.telemetry.values import frozen
 
@@ -61,7 +60,7 @@ class NativeTracer(Tracer):
         self._sampler: Final = sampler
         self._ids: Final = ids
         self._span_id: Final[Callable[[], int]] = (
-            ids.span_id if isinstance(ids, RandomIds) else ids.generate_span_id
+            ids.span_id if type(ids) is RandomIds else ids.generate_span_id
         )
         self._processors: tuple[SpanProcessor, ...] = ()
         self._follow = False
@@ -90,8 +89,7 @@ class NativeTracer(Tracer):
 
         ``attributes`` is not copied: what the caller writes to it until the span
         ends is on the span. It should be left alone from then on. ``links`` isn't
-        copied either, and links with invalid contexts aren't looked for. One
-        `Link` that many spans share is encoded once.
+        copied either, and links with invalid contexts aren't looked for.
 
         Args:
             name: Its name.
@@ -105,35 +103,26 @@ class NativeTracer(Tracer):
         if parent is None:
             parent = get_current()
         above = parent.get(_CURRENT_SPAN) if type(parent) is Context else parent
-        if type(above) is NativeSpan:
-            if self._follow:
-                return NativeSpan(
-                    self.origin,
-                    above.trace_id,
-                    self._span_id() or 1,
-                    above.span_id,
-                    above.inherited,
-                    name,
-                    kind,
-                    start_ns,
-                    attributes,
-                    links,
-                )
+        if type(above) is NativeSpan and self._follow:
+            trace_id, ref, inherited = above.trace_id, above.span_id, above.inherited
         elif self._root is not None and (above is None or above is INVALID_SPAN):
-            return NativeSpan(
-                self.origin,
-                self._ids.generate_trace_id(),
-                self._span_id() or 1,
-                None,
-                self._root,
-                name,
-                kind,
-                start_ns,
-                attributes,
-                links,
-            )
-        context = parent if isinstance(parent, Context) else set_span_in_context(parent)
-        return self._ask(name, kind, context, start_ns, attributes, links)
+            trace_id, ref, inherited = self._ids.generate_trace_id(), None, self._root
+        else:
+            if not isinstance(parent, Context):
+                parent = set_span_in_context(parent)
+            return self._ask(name, kind, parent, start_ns, attributes, links)
+        return NativeSpan(
+            self.origin,
+            trace_id,
+            self._span_id() or 1,
+            ref,
+            inherited,
+            name,
+            kind,
+            start_ns,
+            attributes,
+            links,
+        )
 
     def start_span(
         self,
@@ -148,15 +137,17 @@ class NativeTracer(Tracer):
     ) -> Span:
         """Start a span below the one in ``context``, without making it current."""
         limits = self.origin.limits
+        given, dropped = frozen(attributes, limits.length)
         span = self.span(
             name,
             kind,
             get_current() if context is None else context,
             self.origin.now() if start_time is None else start_time,
-            frozen(attributes, limits.length),
-            _valid(links, limits.inner_length) if links else (),
+            given,
+            _valid(links, limits) if links else (),
         )
         if isinstance(span, NativeSpan):
+            span.drop_attributes(dropped)
             span.on_exception(record=record_exception, status=set_status_on_exception)
         return span
 
@@ -226,7 +217,7 @@ class NativeTracer(Tracer):
         if wanted != attributes:
             # The caller may have kept the dict, so it stays the same one.
             attributes.clear()
-            attributes.update(frozen(wanted, self.origin.limits.length))
+            attributes.update(frozen(wanted, self.origin.limits.length)[0])
         span = NativeSpan(
             self.origin,
             trace_id,
@@ -239,12 +230,15 @@ class NativeTracer(Tracer):
             attributes,
             links,
         )
+        self._tell(span, context)
+        return span
+
+    def _tell(self, span: NativeSpan, context: Context) -> None:
         for processor in self._processors:
             try:
                 processor.on_start(cast("SdkSpan", span), parent_context=context)
             except Exception as error:  # noqa: BLE001 -- a processor breaks no program
                 self.origin.failed(error)
-        return span
 
     def _decide(
         self,
@@ -299,16 +293,10 @@ def children_follow(sampler: Sampler) -> bool:
     return is_plain(sampler) or getattr(sampler, "children_follow", False) is True
 
 
-def _valid(links: Sequence[Link], length: int) -> tuple[Link, ...]:
+def _valid(links: Sequence[Link], limits: Limits) -> tuple[Link, ...]:
     """The links that say something, with attributes that can't change any more."""
     return tuple(
-        _lasting(link, length)
+        lasting(link, limits)
         for link in links
         if link and valid_link(link.context, link.attributes)  # pyright: ignore[reportUnnecessaryComparison] -- users
     )
-
-
-def _lasting(link: Link, length: int) -> Link:
-    if not link.attributes or isinstance(link.attributes, BoundedAttributes):
-        return link
-    return Link(link.context, frozen(link.attributes, length))

@@ -177,11 +177,14 @@ class JobUnit(Unit):
         recorder: Recorder,
         metrics: RunnerMetrics,
         name: str,
-        submitted: float,
+        submitted: float | None,
         attributes: Mapping[str, Any],
         run: SpanContext | None,
     ) -> None:
-        """Open it below the current span or, given ``run``, linked to that run."""
+        """Open it below the current span or, given ``run``, linked to that run.
+
+        ``submitted`` is when, on the recorder's clock; None means now.
+        """
         self._metrics = metrics
         super().__init__(
             recorder, name, started=submitted, attributes=attributes, linked_to=run

@@ -25,6 +25,7 @@ _T = TypeVar("_T", str, bytes)
 _Container: TypeAlias = Sequence[Any] | Mapping[Any, Any]
 
 _object: Final[Any] = object
+_ANY_SIZE: Final = frozenset((bool, float, type(None)))
 IMMUTABLE: Final = frozenset((str, bool, int, float, bytes, type(None)))
 """Values of exactly these types need no copy to stay what they are."""
 
@@ -39,27 +40,45 @@ def clean(value: Any, length: int = MAX_LENGTH) -> Plain:
     ``length``; a container is cut when it is too deep or too large, which also
     ends one that contains itself.
     """
+    if type(value) in _ANY_SIZE or (type(value) is str and len(value) <= length):
+        plain: Plain = value  # as nearly always
+        return plain
     try:
         return _Cleaner(length).plain(value, 0)
     except Exception:  # noqa: BLE001 -- users' classes may raise anything
         return f"<unreadable {type(value).__qualname__}>"
 
 
-def frozen(attributes: Mapping[str, Any] | None, length: int) -> dict[str, Any]:
-    """A copy in which nothing can change any more.
+def frozen(
+    attributes: Mapping[str, Any] | None, length: int
+) -> tuple[dict[str, Any], int]:
+    """A copy in which nothing can change any more, and how many were dropped.
 
-    What is immutable is left as it is: it is cleaned when it is read. Bad keys
-    stay in, to be counted then.
+    What is immutable stays as it is: it is cleaned when it is read.
     """
+    kept: dict[str, Any] = {}
     if not attributes:
-        return {}
+        return kept, 0
+    dropped = 0
     try:
-        return {
-            key: value if type(value) in IMMUTABLE else clean(value, length)
+        kept = {
+            key: value
             for key, value in attributes.items()
+            if type(value) in IMMUTABLE and type(key) is str
         }
+        if len(kept) == len(attributes) and "" not in kept:
+            return kept, 0  # as nearly always
+        kept = {}
+        for key, value in attributes.items():
+            good = type(key) is str and key != ""
+            name = key if good else _key(key)
+            if name is None:
+                dropped += 1
+            else:
+                kept[name] = value if type(value) in IMMUTABLE else clean(value, length)
     except Exception:  # noqa: BLE001 -- users' mappings may raise anything
-        return {"": None}  # counts as one that was dropped
+        dropped += 1
+    return kept, dropped
 
 
 def cleaned(
@@ -72,7 +91,7 @@ def cleaned(
     plain: dict[str, Plain] = {}
     dropped = 0
     for key, value in stable_items(attributes):
-        name = _key(key, length)
+        name = _key(key)
         if name is None:
             dropped += 1
         else:
@@ -154,7 +173,7 @@ class _Cleaner:
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> Plain:
         plain: dict[str, Plain] = {}
         for key, element in value.items():
-            name = _key(key, self._length)
+            name = _key(key)
             if name is None:
                 continue
             if not self._room_for_one():
@@ -180,15 +199,15 @@ class _Cleaner:
         return self._text(hex(value))
 
 
-def _key(key: Any, length: int) -> str | None:
+def _key(key: Any) -> str | None:
     """``key`` as a text; None when it is empty or has no text."""
     try:
         if not key:
             return None
         if isinstance(key, str):
-            short = type(key) is str and len(key) <= length
-            return key if short else str.__getitem__(key, slice(length))
-        return str(key)[:length] if _has_text(key) else None
+            short = type(key) is str and len(key) <= MAX_LENGTH
+            return key if short else str.__getitem__(key, slice(MAX_LENGTH))
+        return str(key)[:MAX_LENGTH] if _has_text(key) else None
     except Exception:  # noqa: BLE001 -- users' classes may raise anything
         return None
 

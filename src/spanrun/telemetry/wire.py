@@ -19,11 +19,13 @@ SMALL: Final[tuple[bytes, ...]] = tuple(
 """The varints of 0 to 16,383: a look-up instead of a loop."""
 
 IS_SMALL: Final = len(SMALL)
+_THREE_BYTES: Final = 1 << 21
 _CONTINUED: Final = 0x80
 _INT64: Final = 1 << 63
 _UINT64: Final = (1 << 64) - 1
 
 double: Final = struct.Struct("<d").pack
+_three: Final = struct.Struct("3B").pack
 
 
 def varint(number: int) -> bytes:
@@ -34,6 +36,8 @@ def varint(number: int) -> bytes:
     """
     if 0 <= number < IS_SMALL:
         return SMALL[number]
+    if 0 <= number < _THREE_BYTES:
+        return _three(number & 0x7F | 0x80, number >> 7 & 0x7F | 0x80, number >> 14)
     if not -_INT64 <= number < _INT64:
         raise OverflowError(number)
     number &= _UINT64

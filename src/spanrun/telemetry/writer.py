@@ -169,12 +169,23 @@ def create(root: Path) -> tuple[Path, int]:
         lock = os.open(new / _LOCK, flags, 0o600)
         if fcntl is None or not _acquire(lock):
             _no_locks()
+        # Its room is taken now, so that a disk that fills up doesn't make
+        # delivered frames come again.
+        _fill(new / _CURSORS)
         return new.rename(root / f"{PREFIX}{name}"), lock
     except OSError:
         _remove(new)
         if lock is not None:
             os.close(lock)
         raise
+
+
+def _fill(cursors: Path) -> None:
+    fd = os.open(cursors, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, bytes(2 * _SLOT_BYTES))
+    finally:
+        os.close(fd)
 
 
 def _no_locks() -> NoReturn:

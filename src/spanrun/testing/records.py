@@ -40,8 +40,8 @@ class CapturedSpan:
     status_text: str
     started_ns: int
     ended_ns: int
-    attributes: Mapping[str, Any]
-    events: tuple[CapturedEvent, ...]
+    attributes: Mapping[str, Any] = field(hash=False)
+    events: tuple[CapturedEvent, ...] = field(hash=False)
     links: tuple[tuple[int, int], ...]
 
     @property

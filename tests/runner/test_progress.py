@@ -1,0 +1,237 @@
+"""`Progress`: bars on a terminal, lines elsewhere, silence where nothing can be said."""
+
+import contextlib
+import errno
+import io
+import os
+import pty
+import re
+import struct
+import sys
+import termios
+import threading
+from collections.abc import Callable, Iterator
+from fcntl import ioctl
+from typing import Any, TextIO
+
+import pytest
+
+import spanrun as sr
+from spanrun.outcome import Err, Ok, Timings
+from spanrun.runner import progress as module
+from spanrun.runner.progress import Progress
+from spanrun.telemetry.observe import RunInfo
+from spanrun.testing import no_leaks
+
+OK = Ok(0, None, Timings())
+ERR = Err(0, ValueError(), Timings())
+
+
+def a_run(runner: str = "embed", total: int | None = 3, **options: Any) -> RunInfo:
+    return RunInfo(f"{runner}-id", runner, total, 0, 0, **options)
+
+
+def show(progress: Progress, run: RunInfo, *outcomes: Any) -> None:
+    progress.run_opened(run)
+    for outcome in outcomes:
+        progress.job_ended(run, outcome)
+    progress.run_closed(run)
+
+
+# Lines
+
+
+def test_elsewhere_a_run_ends_with_a_line() -> None:
+    stream = io.StringIO()
+    show(Progress(stream), a_run(), OK, ERR, OK)
+    assert re.fullmatch(r"embed: 3/3 · [\d.]+ jobs/s · 1 failed\n", stream.getvalue())
+
+
+def test_a_line_comes_every_two_seconds_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    stream = io.StringIO()
+    progress, run = Progress(stream), a_run(total=100)
+    progress.run_opened(run)
+    for _ in range(50):
+        now += 0.1
+        progress.job_ended(run, OK)
+    assert stream.getvalue().splitlines() == [
+        "embed: 20/100 · 10.0 jobs/s · 0 failed · 8 s left",
+        "embed: 40/100 · 10.0 jobs/s · 0 failed · 6 s left",
+    ]
+
+
+def test_without_a_total_there_is_no_time_left() -> None:
+    stream = io.StringIO()
+    show(Progress(stream), a_run(total=None), OK)
+    assert re.fullmatch(r"embed: 1 · [\d.]+ jobs/s · 0 failed\n", stream.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("run", "outcomes"),
+    [
+        (a_run(calls=True, total=None), [OK]),  # single calls
+        (a_run(total=0), []),
+        (a_run(total=None), []),
+    ],
+)
+def test_where_nothing_is_done_nothing_is_said(run: RunInfo, outcomes: Any) -> None:
+    stream = io.StringIO()
+    show(Progress(stream), run, *outcomes)
+    assert stream.getvalue() == ""
+
+
+# Bars
+
+
+@contextlib.contextmanager
+def terminal(columns: int = 100) -> Iterator[tuple[TextIO, Callable[[], str]]]:
+    """A terminal to write to, and what it was sent."""
+    screen, writing = pty.openpty()
+    ioctl(writing, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    parts: list[bytes] = []
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # Linux: the other side is closed
+            while part := os.read(screen, 65_536):
+                parts.append(part)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    stream = os.fdopen(writing, "w", encoding="utf-8")
+
+    def shown() -> str:
+        stream.close()
+        reader.join(5)
+        return b"".join(parts).decode()
+
+    try:
+        yield stream, shown
+    finally:
+        shown()
+        os.close(screen)
+
+
+@pytest.fixture(autouse=True)
+def _term(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+
+
+def test_on_a_terminal_each_run_has_a_bar() -> None:
+    with terminal() as (stream, shown):
+        show(Progress(stream), a_run(), OK, ERR, OK)
+        screen = shown()
+    assert re.search(r"embed +100%\|█{20}\| 3/3 · [\d.]+ jobs/s · ", screen)
+    assert "1 failed" in screen
+
+
+def test_bars_of_runs_at_the_same_time_stand_below_each_other() -> None:
+    with terminal() as (stream, shown):
+        progress = Progress(stream)
+        runs = [a_run("split"), a_run("embed", None), a_run("store")]
+        for run in runs:
+            progress.run_opened(run)
+        for run in reversed(runs):
+            progress.job_ended(run, OK)
+        for run in runs:
+            progress.run_closed(run)
+        lines = shown().replace("\x1b[A", "").split("\n")
+    last = [line.rpartition("\r")[2] for line in lines if line.strip()]
+    assert [line.split()[0] for line in last[-3:]] == ["split", "embed", "store"]
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80])
+def test_a_bar_fits_into_the_terminal(columns: int) -> None:
+    with terminal(columns) as (stream, shown):
+        show(Progress(stream), a_run("a-runner-with-a-long-name"), OK, ERR, OK)
+        parts = re.split(r"[\r\n]+|\x1b\[A", shown())
+    assert max(map(len, parts)) <= columns
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    with terminal() as (stream, shown):
+        show(Progress(stream), a_run(), OK)
+        assert shown().startswith("embed: 1/3 · ")
+
+
+def test_bars_can_be_asked_for() -> None:
+    stream = io.StringIO()
+    show(Progress(stream, bars=True), a_run(), OK)
+    assert "33%|" in stream.getvalue()
+
+
+def test_bars_leave_no_thread() -> None:
+    with no_leaks():
+        show(Progress(io.StringIO(), bars=True), a_run(), OK)
+
+
+# Where nothing can be written
+
+
+class Broken(io.StringIO):
+    """Fails from the n-th write on."""
+
+    def __init__(self, error: Exception, after: int = 0) -> None:
+        super().__init__()
+        self.left = after
+        self.error = error
+        self.asked = 0
+
+    def write(self, text: str) -> int:
+        self.asked += 1
+        if self.left <= 0:
+            raise self.error
+        self.left -= 1
+        return super().write(text)
+
+
+@pytest.mark.parametrize("bars", [True, False])
+@pytest.mark.parametrize("after", range(4))
+@pytest.mark.parametrize(
+    "error",
+    [
+        BrokenPipeError(errno.EPIPE, "Broken pipe"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EIO, "Input/output error"),
+        ValueError("I/O operation on closed file"),
+    ],
+)
+def test_it_falls_silent_and_changes_nothing(
+    error: Exception, after: int, *, bars: bool
+) -> None:
+    stream = Broken(error, after)
+    progress = Progress(stream, bars=bars)
+    for runner in ("one", "two", "three"):
+        show(progress, a_run(runner), OK, ERR, OK)
+    asked = stream.asked
+    if asked > after:  # it has failed: nobody tries it again
+        show(progress, a_run("four"), OK)
+        assert stream.asked - asked <= (1 if bars else 0)
+
+
+@pytest.mark.parametrize("bars", [None, True])
+def test_a_closed_stream(*, bars: bool | None) -> None:
+    stream = io.StringIO()
+    stream.close()
+    show(Progress(stream, bars=bars), a_run(), OK)
+
+
+def test_no_stream_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)  # it was closed before we began
+    show(Progress(), a_run(), OK)
+
+
+async def test_a_run_does_not_notice_that_nobody_can_see_it() -> None:
+    async def double(number: int) -> int:
+        return 2 * number
+
+    progress = Progress(Broken(OSError(errno.ENOSPC, "full")))
+    async with sr.Runner("double", observers=[progress]) as runner:
+        assert await runner.map(double, [1, 2]) == [2, 4]
+        assert await runner.map(double, [3]) == [6]

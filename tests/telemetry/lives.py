@@ -1,0 +1,66 @@
+"""Processes that send spans until they are killed: ``python -m tests.telemetry.lives``.
+
+Reads ``number url`` from stdin, and forks a life for each. A life sends spans
+numbered from ``number`` · 1,000,000 on, and writes after each span was handed
+over: its number, and the time. So it is known what was handed over, and when,
+whatever happens to the life.
+"""
+
+import os
+import random
+import sys
+import time
+from pathlib import Path
+
+from tests.telemetry.receiver import spans
+
+from spanrun.telemetry.account import Account
+from spanrun.telemetry.backoff import Backoff
+from spanrun.telemetry.destination import Destination
+from spanrun.telemetry.send_http import HttpSender
+from spanrun.telemetry.spooled import SpooledSender
+
+EACH = 1_000_000
+
+
+def live(folder: Path, number: int, url: str) -> None:
+    where = Destination(
+        "traces", "http/protobuf", url, {"x-life": str(number)}, timeout=2.0
+    )
+    spooled = SpooledSender(
+        folder,
+        {"traces": HttpSender(where)},
+        Account(),
+        linger=0.1,
+        adopt_every=0.3,
+        request_bytes=4096,
+        backoff=lambda: Backoff(random.Random(), base=0.02, cap=0.1),
+    )
+    at = number * EACH
+    while True:
+        spooled.put("traces", spans(range(at, at + 5), "x" * 50), 5)
+        os.write(1, f"{at} {time.monotonic()}\n".encode())
+        at += 5
+        time.sleep(0.003)
+
+
+def main() -> None:
+    children: list[int] = []
+    # Unbuffered: a child must not inherit a command that was read ahead.
+    commands = os.fdopen(0, "rb", buffering=0)
+    for line in iter(commands.readline, b""):
+        number, url = line.split()
+        child = os.fork()
+        if child == 0:
+            try:
+                live(Path(sys.argv[1]), int(number), url.decode())
+            finally:
+                os._exit(1)
+        children.append(child)
+        os.write(1, f"pid {int(number)} {child}\n".encode())
+    for child in children:
+        os.waitpid(child, 0)
+
+
+if __name__ == "__main__":
+    main()

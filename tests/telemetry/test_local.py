@@ -1,0 +1,242 @@
+"""`LocalStore`: what happened is on disk, whatever happens to the process."""
+
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+from spanrun.errors import ConfigurationError
+from spanrun.outcome import Err, Ok, Timings
+from spanrun.telemetry.local import FILE, LocalStore
+from spanrun.telemetry.observe import RunInfo
+
+SOON = 10.0
+
+
+def rows(path, question):
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute(question).fetchall()
+
+
+@pytest.fixture
+def open_store(tmp_path):
+    stores = []
+
+    def open_store(folder=tmp_path):
+        store = LocalStore(folder)
+        stores.append(store)
+        return store
+
+    yield open_store
+    for store in stores:
+        store.close(SOON)
+
+
+@pytest.fixture
+def run():
+    return RunInfo("r1", "embed", 2, 0xABC, 1_000, 0)
+
+
+def timings():
+    found = Timings()
+    found.limit, found.busy, found.duration = 0.5, 0.25, 2.0
+    return found
+
+
+def test_runs_and_jobs_are_kept(open_store, run):
+    store = open_store()
+    store.run_opened(run)
+    store.job_ended(run, Ok(0, "value", timings(), 1, "first", 0xABC))
+    error = LookupError("password=hunter2secret")
+    store.job_ended(run, Err(1, error, timings(), 3, None, 0, "failed"))
+    run.ended_ns = 9_000
+    store.run_closed(run)
+    assert store.close(SOON)
+    found = rows(store.path, "SELECT id, runner, total, started_ns, ended_ns FROM runs")
+    assert found == [("r1", "embed", 2, 1_000, 9_000)]
+    question = (
+        'SELECT "index", key, outcome, error_type, error, attempts, trace_id, '
+        'duration, "limit", busy, service FROM jobs ORDER BY "index"'
+    )
+    first, second = rows(store.path, question)
+    trace = f"{0xABC:032x}"
+    assert first == (0, "first", "ok", None, None, 1, trace, 2.0, 0.5, 0.25, 1.25)
+    assert second[:6] == (
+        1,
+        None,
+        "failed",
+        "LookupError",
+        "password=[redacted]",
+        3,
+    )
+
+
+def test_spans_are_kept(open_store):
+    store = open_store()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(store)
+    tracer = provider.get_tracer("test")
+    with (
+        tracer.start_as_current_span("outer") as outer,
+        tracer.start_as_current_span("inner", attributes={"a": 1}) as inner,
+    ):
+        inner.add_event("happened", {"b": 2})
+    assert store.close(SOON)
+    question = "SELECT name, parent_id, attributes, events FROM spans ORDER BY name"
+    (name, parent, attributes, events), (_, top, _, _) = rows(store.path, question)
+    assert (name, attributes) == ("inner", '{"a": 1}')
+    assert parent == f"{outer.get_span_context().span_id:016x}"
+    assert '"happened", {"b": 2}' in events
+    assert top is None
+
+
+def test_one_row_that_can_not_be_written_costs_only_itself(open_store, run):
+    store = open_store()
+    for index in range(50):
+        key = 17 if index != 20 else "odd"
+        outcome = Ok(index if index != 20 else 2**70, None, timings(), 1, key)
+        store.job_ended(run, outcome)
+    assert store.close(SOON)
+    assert rows(store.path, "SELECT count(*) FROM jobs") == [(49,)]
+    assert store.account.dropped == {("traces", "encode_error"): 1}
+    assert store.account.delivered == {"traces": 49}
+
+
+def test_a_span_name_that_is_no_text_costs_nothing_else(open_store):
+    store = open_store()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(store)
+    tracer = provider.get_tracer("test")
+    for name in ("one", "odd \ud800", "two"):
+        tracer.start_span(name).end()
+    assert store.close(SOON)
+    names = {name for (name,) in rows(store.path, "SELECT name FROM spans")}
+    assert {"one", "two"} <= names
+
+
+def test_stores_of_several_processes_share_a_file(open_store, run):
+    first, second = open_store(), open_store()
+    for store in (first, second):
+        store.job_ended(run, Ok(0, None, timings()))
+        assert store.close(SOON)
+    assert rows(first.path, "SELECT count(*) FROM jobs") == [(2,)]
+    assert rows(first.path, "SELECT count(*) FROM sessions") == [(2,)]
+
+
+def test_old_sessions_are_forgotten(open_store, run):
+    for _ in range(53):
+        store = open_store()
+        run.id = store.session
+        store.run_opened(run)
+        store.job_ended(run, Ok(0, None, timings()))
+        assert store.close(SOON)
+    assert rows(store.path, "SELECT count(*) FROM sessions") == [(50,)]
+    assert rows(store.path, "SELECT count(*) FROM runs") == [(50,)]
+    assert rows(store.path, "SELECT count(*) FROM jobs") == [(50,)]
+
+
+def test_a_file_of_another_format_is_refused_and_left_alone(tmp_path):
+    with closing(sqlite3.connect(tmp_path / FILE)) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(ConfigurationError, match=r"format 99.*move it away"):
+        LocalStore(tmp_path)
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_another_programs_database_is_refused_and_left_alone(tmp_path, version):
+    path = tmp_path / FILE
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE theirs (a)")
+        db.execute(f"PRAGMA user_version = {version}")
+    before = path.read_bytes()
+    with pytest.raises(ConfigurationError, match=r"another program.*SPANRUN_STORE"):
+        LocalStore(tmp_path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"not a database" * 100, b"\0" * 4096])
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path, content):
+    path = tmp_path / FILE
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match="SPANRUN_STORE=none"):
+        LocalStore(tmp_path)
+    assert path.read_bytes() == content
+
+
+def test_a_folder_that_can_not_be_made_is_an_error_that_says_what_to_do(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ConfigurationError, match=r"another folder.*SPANRUN_STORE=none"):
+        LocalStore(tmp_path / "file" / "folder")
+
+
+def test_a_folder_that_can_not_be_written_to_is_an_error(read_only_folder):
+    with pytest.raises(ConfigurationError, match=r"can't be used.*SPANRUN_STORE=none"):
+        LocalStore(read_only_folder)
+
+
+@pytest.fixture
+def read_only_folder(tmp_path):
+    folder = tmp_path / "read only"
+    folder.mkdir()
+    folder.chmod(0o500)
+    try:
+        (folder / "probe").touch()
+    except OSError:
+        yield folder
+    else:  # who may do anything needs a place where nobody may
+        yield Path("/proc/self/spanrun")
+    folder.chmod(0o700)
+
+
+def test_rows_that_a_full_disk_refuses_are_counted(open_store, run, monkeypatch):
+    store = open_store()
+
+    def full(_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(store, "_commit", full)
+    for index in range(10):
+        store.job_ended(run, Ok(index, None, timings()))
+    assert store.close(SOON)
+    assert store.account.dropped == {("traces", "export_failed"): 10}
+
+
+PROGRAM = """
+import asyncio, itertools, os
+import spanrun as sr
+sr.configure(store=".")
+async def nap(number):
+    await asyncio.sleep(0.001)
+async def main():
+    async with sr.Runner("endless", limit=8) as runner:
+        async with runner.stream(nap, itertools.count()) as outcomes:
+            async for outcome in outcomes:
+                if outcome.index == 100:
+                    print("running", flush=True)
+sr.run(main())
+"""
+
+
+@pytest.mark.slow
+def test_after_a_kill_the_file_is_readable_and_has_what_was_written(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "running\n"
+        deadline = time.monotonic() + SOON
+        while not rows(tmp_path / FILE, "SELECT count(*) FROM jobs")[0][0]:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    path = tmp_path / FILE
+    assert rows(path, "PRAGMA integrity_check") == [("ok",)]
+    (count,) = rows(path, 'SELECT count(DISTINCT "index") FROM jobs')[0]
+    assert rows(path, "SELECT count(*) FROM jobs") == [(count,)]
+    assert rows(path, "SELECT ended_ns FROM runs") == [(None,)]
+    LocalStore(tmp_path).close(SOON)

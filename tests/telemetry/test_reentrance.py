@@ -1,0 +1,49 @@
+"""A generator that the garbage collector closes ends its unit, wherever we are.
+
+It can be in the middle of recording something else, in the same thread.
+"""
+
+import threading
+
+import pytest
+from opentelemetry.sdk.resources import Resource
+
+from spanrun import semconv
+from spanrun.telemetry.account import Account
+from spanrun.telemetry.aggregate import Aggregator
+
+METRIC = semconv.METRIC_SPANRUN_UNIT_DURATION
+
+
+def ends(work):
+    """Whether ``work`` comes to an end, in a thread that may hang."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(5)
+    return not thread.is_alive()
+
+
+@pytest.fixture
+def aggregator():
+    return Aggregator(Resource.get_empty())
+
+
+def test_a_metric_can_be_recorded_while_one_is_recorded(aggregator):
+    def record():
+        with aggregator.lock:
+            aggregator.record(METRIC, 1.0, {"spanrun.unit.name": "inner"})
+
+    assert ends(record)
+
+
+def test_telemetry_can_be_counted_while_it_is_counted():
+    account = Account()
+
+    def count():
+        with account._lock:
+            account.produce("traces")
+            account.drop("traces", "shutdown")
+            account.deliver("traces", 1)
+            account.results()
+
+    assert ends(count)

@@ -1,0 +1,182 @@
+"""The house rules: imports point downwards, names come from the registry, size."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from spanrun import semconv
+
+SRC = Path(__file__).parents[1] / "src" / "spanrun"
+
+LAYERS = {
+    "errors": 0,
+    "semconv": 0,
+    "outcome": 0,
+    "clock": 0,
+    "settings": 1,
+    "slo": 1,
+    "policies": 2,
+    "telemetry": 3,
+    "runner": 4,
+    "async_utils": 5,
+    "clients": 5,
+    "stores": 5,
+    "sandbox": 5,
+    "engines": 5,
+    "ingest": 6,
+    "viewer": 7,
+    "testing": 7,
+    "cli": 8,
+    "__main__": 9,
+    "": 9,
+}
+"""DESIGN's layers. A part imports from lower ones and from itself."""
+
+GROUND = {part for part, layer in LAYERS.items() if layer == 0}
+"""These are one layer of small files, and may import each other."""
+
+ALLOWED = {
+    ("telemetry", ""): "the version of the package, for the instrumentation scope",
+    ("cli", ""): "the command line shows what users would write",
+}
+
+NOT_NAMES = {
+    "spanrun.toml": "a file",
+    "spanrun.egg-info": "a folder",
+}
+
+MAX_LINES = 400
+MAX_FUNCTION = 60
+
+FILES = sorted(SRC.rglob("*.py"))
+
+
+def part_of(path):
+    """The part of the house that a file is in: its first folder, or itself."""
+    first = path.relative_to(SRC).parts[0]
+    return "" if first == "__init__.py" else first.removesuffix(".py")
+
+
+def imported_parts(tree):
+    """Which parts of spanrun a file imports, and in which line."""
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            pytest.fail(f"line {node.lineno}: a relative import hides what it is")
+        for name in names:
+            first, _, rest = name.partition(".")
+            if first == "spanrun":
+                part = rest.partition(".")[0]
+                exists = (SRC / part).is_dir() or (SRC / f"{part}.py").is_file()
+                yield (part if exists else ""), node.lineno
+
+
+def types_only(tree):
+    """The tree without what only type checkers read."""
+
+    class Strip(ast.NodeTransformer):
+        def visit_If(self, node):
+            if ast.unparse(node.test) == "TYPE_CHECKING":
+                return node.orelse or ast.Pass()
+            return self.generic_visit(node)
+
+    return Strip().visit(tree)
+
+
+def docstrings(tree):
+    """The nodes of docstrings, also those of attributes."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr):
+            yield node.value
+
+
+@pytest.fixture(scope="module")
+def trees():
+    return {path: ast.parse(path.read_text("utf-8")) for path in FILES}
+
+
+def test_every_part_has_a_layer():
+    assert {part_of(path) for path in FILES} <= LAYERS.keys()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SRC)))
+def test_imports_point_downwards(path, trees):
+    here = part_of(path)
+    wrong = [
+        f"line {line}: {here or 'the package'} ({LAYERS[here]}) imports "
+        f"{part or 'the package'} ({LAYERS[part]})"
+        for part, line in imported_parts(types_only(ast.parse(path.read_text("utf-8"))))
+        if part != here
+        and LAYERS[part] >= LAYERS[here]
+        and not {part, here} <= GROUND
+        and (here, part) not in ALLOWED
+    ]
+    assert not wrong
+
+
+def test_every_exception_is_used(trees):
+    used = {
+        (part_of(path), part)
+        for path, tree in trees.items()
+        for part, _ in imported_parts(tree)
+    }
+    assert ALLOWED.keys() <= used
+
+
+def test_names_are_written_in_the_registry_alone(trees):
+    registered = {metric.name for metric in semconv.METRICS} | set(semconv.ATTRIBUTES)
+    modules = {
+        ".".join(("spanrun", *path.relative_to(SRC).with_suffix("").parts))
+        for path in FILES
+    }
+    wrong = []
+    for path, tree in trees.items():
+        if path.name == "semconv.py":
+            continue
+        prose = set(docstrings(tree))
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Constant) or node in prose:
+                continue
+            text = node.value
+            if not isinstance(text, str) or text in NOT_NAMES or text in modules:
+                continue
+            ours = text.startswith("spanrun.") and " " not in text
+            theirs = text in registered and "." in text
+            if ours or theirs:
+                wrong.append(f"{path.relative_to(SRC)}:{node.lineno}: {text!r}")
+    assert not wrong
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SRC)))
+def test_files_and_functions_are_small(path, trees):
+    lines = path.read_text("utf-8").count("\n")
+    generated = path.name == "semconv.py"
+    assert lines <= MAX_LINES or generated
+    long = [
+        f"line {node.lineno}: {node.name} has {node.end_lineno - node.lineno + 1}"
+        for node in ast.walk(trees[path])
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno - node.lineno >= MAX_FUNCTION
+    ]
+    assert not long
+
+
+def test_cancellation_is_never_caught_and_kept(trees):
+    """An ``except CancelledError`` re-raises, or keeps the error to raise it later."""
+    wrong = []
+    for path, tree in trees.items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.ExceptHandler) or node.type is None:
+                continue
+            if "CancelledError" not in ast.unparse(node.type):
+                continue
+            raises = any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
+            kept = node.name is not None
+            if not raises and not kept:
+                wrong.append(f"{path.relative_to(SRC)}:{node.lineno}")
+    assert not wrong
