@@ -217,7 +217,9 @@ def _read_file(directory: Path | None) -> tuple[Mapping[str, Any], str]:
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             if name == "pyproject.toml":
                 continue  # somebody else's file, and their own tools tell them
-            raise ConfigurationError(f"{directory / name}: {error}") from error
+            raise ConfigurationError(
+                f"{directory / name}: {error}: correct it, or move it away"
+            ) from error
         for key in inside:
             table = table.get(key, {})
         if table:

@@ -1,5 +1,6 @@
 """The spool in front of a real Collector, through connections that misbehave."""
 
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -95,8 +96,6 @@ def toxiproxy() -> Iterator[Any]:
 
 
 def need(name: str) -> None:
-    import os
-
     reason = servers.why_missing(name)
     if reason is not None:
         if os.environ.get("SPANRUN_REQUIRE_BACKENDS") == "1":

@@ -150,7 +150,7 @@ def test_a_timeout_that_cannot_be(
     cli: Cli, docs: Path, at: tuple[str, ...], seconds: str
 ) -> None:
     result = cli("ingest", "docs", *at, "--timeout", seconds)
-    check(result, Exit.CONFIGURATION, f"Timeout(attempt={seconds}", to_do="must be > 0")
+    check(result, Exit.CONFIGURATION, f"Timeout(attempt={seconds}", to_do="Must be > 0")
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_a_setting_that_cannot_be(
 ) -> None:
     cli.environ = {variable: value}
     result = cli("ingest", "docs")
-    check(result, Exit.CONFIGURATION, variable, repr(value), to_do="must be")
+    check(result, Exit.CONFIGURATION, variable, repr(value), to_do="Must be")
 
 
 def test_a_store_that_is_none(cli: Cli, docs: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_key_that_no_header_can_hold(
 ) -> None:
     cli.environ = {"EMBEDDING_KEY": "se\ncret"}
     result = cli("ingest", "docs", *at)
-    check(result, Exit.CONFIGURATION, "Authorization", to_do="printable ASCII")
+    check(result, Exit.CONFIGURATION, "Authorization", to_do="Must be printable ASCII")
     assert "cret" not in result.err
 
 
@@ -227,7 +227,7 @@ def test_a_store_that_is_no_database(cli: Cli, docs: Path, command: list[str]) -
     kept.write_text("Dear diary, today nothing happened. " * 20)
     result = cli(*command)
     what = ".spanrun/documents.db is no SQLite database"
-    check(result, Exit.CONFIGURATION, what, to_do="move it away")
+    check(result, Exit.CONFIGURATION, what, to_do="Move it away")
     assert kept.read_text().startswith("Dear diary")
 
 
@@ -238,7 +238,7 @@ def test_a_database_of_another_program(cli: Cli, docs: Path) -> None:
     ) as db:
         db.execute("create table bookmarks(url)")
     result = cli("ingest", "docs")
-    check(result, Exit.CONFIGURATION, "of another program", to_do="move it away")
+    check(result, Exit.CONFIGURATION, "of another program", to_do="Move it away")
 
 
 @pytest.mark.parametrize("where", ["/dev/null/kept", "/proc/kept"])

@@ -1,5 +1,7 @@
 """Cells hold what the SDK's own instruments hold for the same measurements."""
 
+import math
+import sys
 import threading
 from typing import Any
 
@@ -81,13 +83,14 @@ def test_exponential_buckets_hold_each_value(values: list[float]) -> None:
     assert mine.zero_count == values.count(0)
     assert len(mine.positive.bucket_counts) <= 160
     assert sum(mine.positive.bucket_counts) == len(values) - values.count(0)
-    base = 2.0 ** (2.0**-mine.scale)
-    positive = [value for value in values if value > 0]
-    if positive:
-        low = base**mine.positive.offset
-        high = base ** (mine.positive.offset + len(mine.positive.bucket_counts))
-        assert low <= min(positive) * (1 + 1e-9)
-        assert max(positive) <= high * (1 + 1e-9)
+    normal = [max(value, sys.float_info.min) for value in values if value > 0]
+    if normal:
+        # Bucket i holds what is above base**i, up to base**(i + 1) (upper inclusive).
+        places = [math.log2(value) * 2.0**mine.scale for value in normal]
+        first = mine.positive.offset
+        last = first + len(mine.positive.bucket_counts)
+        assert first <= min(places)
+        assert max(places) <= last
 
 
 @given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=60))

@@ -1,6 +1,5 @@
 """Encoded by hand, spans are what the stock encoder makes of the same spans."""
 
-import itertools
 import logging
 import math
 from collections.abc import Callable
@@ -20,7 +19,6 @@ from opentelemetry.sdk.trace import (
     SpanProcessor,
     TracerProvider,
 )
-from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import (
     INVALID_SPAN,
@@ -34,37 +32,28 @@ from opentelemetry.trace import (
     TraceState,
     set_span_in_context,
 )
+from tests.telemetry.tracing import (
+    END,
+    LENGTH,
+    START,
+    Box,
+    Numbers,
+    attributes,
+    attributes_of,
+    decoded,
+    keys,
+    maybe,
+    native,
+    one,
+    times,
+    values,
+)
 
-from spanrun.telemetry.columns import Columns
 from spanrun.telemetry.encode import SpanEncoder
-from spanrun.telemetry.provider import NativeTracerProvider
 from spanrun.telemetry.span import NativeSpan
-from spanrun.telemetry.tracer import NativeTracer
 
 SCOPES = [("http", "1.2", "https://schema", {"team": "a", "size": 3}), ("sql",)]
-LENGTH = 8
-START, END = 1_700_000_000_000_000_000, 1_700_000_001_000_000_000
 
-keys = st.text(max_size=4) | st.sampled_from(["a", "b", "spanrun.job.index"])
-scalars = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**63 - 1)
-    | st.integers(0, 20_000)
-    | st.floats()
-    | st.text(max_size=12)
-    | st.binary(max_size=LENGTH)
-)
-values = st.recursive(
-    scalars,
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3)
-    ),
-    max_leaves=6,
-)
-attributes = st.dictionaries(keys, values, max_size=5)
-maybe = st.none() | attributes
-times = st.integers(0, 2**64 - 1)
 states = st.sampled_from([None, TraceState([("ot", "th:8"), ("vendor", "x")])])
 contexts = st.builds(
     SpanContext,
@@ -106,22 +95,6 @@ limits = st.builds(
 links = st.lists(st.tuples(contexts, maybe), max_size=3)
 
 
-class Numbers(IdGenerator):
-    """The same ids for the SDK's spans as for ours."""
-
-    def __init__(self) -> None:
-        self._next = itertools.count(1).__next__
-
-    def generate_span_id(self) -> int:
-        return self._next() << 40
-
-    def generate_trace_id(self) -> int:
-        return self._next() << 90
-
-    def is_trace_id_random(self) -> bool:
-        return True
-
-
 class Keep(SpanProcessor):
     def __init__(self) -> None:
         self.ended: list[ReadableSpan] = []
@@ -153,56 +126,20 @@ def by_us(
     span_limits: SpanLimits | None = None,
     resource: Resource | None = None,
 ) -> list[NativeSpan]:
-    ended: list[Any] = []
-    provider = NativeTracerProvider(
-        ended.append,
+    box = Box(
         sampler=ALWAYS_ON,
         resource=resource or Resource.get_empty(),
         id_generator=Numbers(),
         span_limits=span_limits,
     )
-    make([provider.get_tracer(*scope) for scope in SCOPES])
-    return ended
-
-
-def decoded(message: bytes) -> ExportTraceServiceRequest:
-    return ExportTraceServiceRequest.FromString(message)
+    make([box.get_tracer(*scope) for scope in SCOPES])
+    return box.ended
 
 
 def same(ours: bytes, stock: ExportTraceServiceRequest) -> bool:
     """NaN is not equal to itself, so bytes are compared: of one way to write them."""
     again = decoded(ours).SerializeToString(deterministic=True)
     return again == stock.SerializeToString(deterministic=True)
-
-
-def one(span: ReadableSpan, encoder: SpanEncoder | None = None) -> Any:
-    request = decoded((encoder or SpanEncoder()).request([span]))
-    return request.resource_spans[0].scope_spans[0].spans[0]
-
-
-def native(attributes: dict[Any, Any] | None = None, **started: Any) -> NativeSpan:
-    (span,) = by_us(
-        lambda tracers: (
-            tracers[0]
-            .start_span(
-                **{
-                    "name": "a",
-                    "start_time": START,
-                    "attributes": attributes,
-                    **started,
-                }
-            )
-            .end(END)
-        )
-    )
-    return span
-
-
-def attributes_of(message: Any) -> dict[str, Any]:
-    return {
-        pair.key: getattr(pair.value, pair.value.WhichOneof("value") or "", None)
-        for pair in message.attributes
-    }
 
 
 @pytest.fixture(autouse=True)
@@ -285,30 +222,6 @@ def test_no_spans_are_an_empty_request() -> None:
     assert SpanEncoder().request([]) == b""
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        ("\udcff", "\\udcff"),
-        ("a\x00b", "a\x00b"),
-        (2**63, str(2**63)),
-        (-(2**200), str(-(2**200))),
-        (math.inf, math.inf),
-        (pytest, str(pytest)),
-        ("x" * 20_000, "x" * 16_384),
-        (b"x" * 20_000, b"x" * 16_384),
-    ],
-)
-def test_a_value_that_loses_a_stock_attribute_or_batch_arrives(
-    value: object, shown: object
-) -> None:
-    span = one(native({"before": 1, "odd": value, "after": 2}))
-    assert attributes_of(span) == {"before": 1, "odd": shown, "after": 2}
-
-
-def test_an_integer_too_long_for_decimals_arrives_as_hex() -> None:
-    assert attributes_of(one(native({"odd": 1 << 40_000})))["odd"].startswith("0x1000")
-
-
 def test_text_that_is_no_unicode_costs_nothing_anywhere() -> None:
     def make(tracers: list[Tracer]) -> None:
         tracers[0].start_span("before").end()
@@ -344,42 +257,6 @@ def test_a_kind_that_is_none_costs_nothing() -> None:
     assert one(native(kind=3)).kind == 0
 
 
-def test_a_container_that_contains_itself_is_cut() -> None:
-    endless: list[Any] = [1]
-    endless.append(endless)
-    span = native({"list": endless, "after": 1})
-    assert one(span).attributes[1].key == "after"
-    assert one(span).ByteSize() < 1_000
-
-
-def test_a_container_of_many_elements_is_cut() -> None:
-    span = one(
-        native({"list": range(10**9), "dict": {str(n): n for n in range(9_999)}})
-    )
-    assert span.ByteSize() < 100_000
-    *_, last = span.attributes[0].value.array_value.values
-    assert last.string_value == "…"
-
-
-def test_a_value_whose_class_raises_costs_nothing() -> None:
-    class Odd(dict[str, int]):
-        def items(self) -> Any:
-            raise RuntimeError
-
-    class Silent:
-        def __str__(self) -> str:
-            raise RuntimeError
-
-        def __bool__(self) -> bool:
-            raise RuntimeError
-
-    span = one(native({"odd": Odd(a=1), "silent": Silent(), Silent(): 1, "after": 1}))
-    shown = attributes_of(span)
-    assert shown["after"] == 1
-    assert shown["silent"].startswith("<unreadable ")
-    assert span.dropped_attributes_count == 1
-
-
 def test_a_span_that_can_not_be_encoded_is_told_and_costs_no_other() -> None:
     failures: list[Any] = []
     encoder = SpanEncoder(lambda span, error: failures.append((span, error)))
@@ -405,9 +282,7 @@ def test_a_dict_that_grows_while_it_is_encoded_costs_nothing() -> None:
             growing[f"more {len(growing)}"] = 1
             return super().__hash__()
 
-    tracer = NativeTracerProvider(lambda _: None).get_tracer("x")
-    assert isinstance(tracer, NativeTracer)
-    span = tracer.span("a", SpanKind.INTERNAL, INVALID_SPAN, START, growing)
+    span = Box().native.span("a", SpanKind.INTERNAL, INVALID_SPAN, START, growing)
     assert isinstance(span, NativeSpan)
     span.end(END)
     encoder = SpanEncoder()
@@ -434,68 +309,3 @@ def test_what_the_encoder_remembers_is_bounded(
         encoder.span(native({f"k{number}": float(number), "t": str(number), "i": 1}))
     memories = (encoder._names, encoder._texts, encoder._doubles, encoder._ints)
     assert max(map(len, memories)) <= 16
-
-
-class TestColumns:
-    COLUMNS = Columns(few=("name", "tries"), ints=("index",), floats=("a", "b"))
-
-    def span(self, values: tuple[Any, ...], raw: dict[str, Any] | None = None) -> Any:
-        span = native(raw)
-        span.row = self.COLUMNS, values
-        return span
-
-    @given(
-        st.tuples(
-            st.text(),
-            st.integers(-(2**63), 2**63 - 1),
-            st.integers(-(2**63), 2**63 - 1),
-            st.floats(),
-            st.floats(),
-        ),
-        attributes,
-    )
-    def test_a_row_is_encoded_as_the_dict_it_stands_for(
-        self, values: tuple[Any, ...], more: dict[str, Any]
-    ) -> None:
-        rows = SpanEncoder()
-        span = self.span(values, dict(more))
-        plain = native({**self.COLUMNS.as_dict(values), **more})
-        for _ in range(2):
-            got, wanted = one(span, rows), one(plain)
-            got.span_id = wanted.span_id
-            assert sorted(map(str, got.attributes)) == sorted(
-                map(str, wanted.attributes)
-            )
-            assert got.dropped_attributes_count == wanted.dropped_attributes_count
-        assert dict(span.attributes).keys() == dict(plain.attributes).keys()
-
-    @pytest.mark.parametrize(
-        "values",
-        [
-            ("x", 1, "no integer", 0.5, 0.5),
-            ("x", 1, 2**70, 0.5, 0.5),
-            ("x", 1, 2, "no float", 0.5),
-            (["unhashable"], 1, 2, 0.5, 0.5),
-        ],
-    )
-    def test_a_value_of_another_type_is_encoded_for_what_it_is(
-        self, values: tuple[Any, ...]
-    ) -> None:
-        shown = attributes_of(one(self.span(values)))
-        assert shown.keys() == set(self.COLUMNS.keys)
-
-    def test_an_attribute_set_over_one_of_the_row_replaces_it(self) -> None:
-        span = self.span(("x", 1, 2, 0.5, 0.5), {"index": "mine"})
-        encoded = one(span)
-        assert len(encoded.attributes) == len(self.COLUMNS.keys)
-        assert attributes_of(encoded)["index"] == "mine"
-
-    def test_a_row_counts_for_the_limit(self) -> None:
-        (span,) = by_us(
-            lambda tracers: tracers[0].start_span("a").end(END),
-            SpanLimits(max_span_attributes=4),
-        )
-        span.row = self.COLUMNS, ("x", 1, 2, 0.5, 0.5)
-        encoded = one(span)
-        assert [pair.key for pair in encoded.attributes] == list(self.COLUMNS.keys[1:])
-        assert encoded.dropped_attributes_count == 1

@@ -76,7 +76,7 @@ def test_what_was_written_is_read_back(written: list[Frame]):
 
 
 @given(st.lists(frames, min_size=1, max_size=6), st.data())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_flipped_bytes_cost_the_touched_frames_alone(written, data):
     clean, ends = write(written)
     dirty = bytearray(clean)

@@ -2,8 +2,10 @@
 
 import gzip
 import logging
+import shutil
 import socket
 import ssl
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -339,7 +341,7 @@ def black_hole():
         fillers = []
         for _ in range(4):
             filler = socket.socket()
-            filler.setblocking(False)
+            filler.settimeout(0)
             filler.connect_ex(address)
             fillers.append(filler)
         time.sleep(0.05)
@@ -385,9 +387,6 @@ def test_a_proxy_is_used_and_told_who_we_are(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import shutil
-    import subprocess
-
     if shutil.which("openssl") is None:
         pytest.skip("no openssl on the path to make certificates with")
     folder = tmp_path_factory.mktemp("tls")

@@ -22,32 +22,14 @@ from opentelemetry.trace import (
     get_current_span,
     use_span,
 )
+from tests.telemetry.tracing import Box
 
 from spanrun.telemetry.encode import SpanEncoder
 from spanrun.telemetry.provider import NativeTracerProvider
 from spanrun.telemetry.recorded import Rare
 from spanrun.telemetry.span import NativeSpan
-from spanrun.telemetry.tracer import NativeTracer
 
 OTHER = SpanContext(7, 8, is_remote=True)
-
-
-class Box:
-    """A provider, and what has ended."""
-
-    def __init__(self, **options: Any) -> None:
-        self.ended: list[Any] = []
-        self.provider = NativeTracerProvider(
-            self.ended.append, resource=Resource.get_empty(), **options
-        )
-        tracer = self.provider.get_tracer("test")
-        assert isinstance(tracer, NativeTracer)
-        self.tracer = tracer
-
-    def span(self, **start: Any) -> NativeSpan:
-        span = self.tracer.start_span(**{"name": "a", **start})
-        assert isinstance(span, NativeSpan)
-        return span
 
 
 @pytest.fixture
@@ -76,7 +58,7 @@ def threads(*targets: Callable[[], object]) -> None:
 
 
 def test_it_is_a_span_of_the_api_and_a_readable_one_of_the_sdk(box: Box) -> None:
-    span = box.span()
+    span = box.start()
     assert isinstance(span, Span)
     assert isinstance(span, ReadableSpan)
     assert not vars(span)
@@ -85,7 +67,7 @@ def test_it_is_a_span_of_the_api_and_a_readable_one_of_the_sdk(box: Box) -> None
 def test_its_context_is_the_same_whenever_and_wherever_it_is_asked_for(
     box: Box,
 ) -> None:
-    span = box.span()
+    span = box.start()
     context = span.get_span_context()
     assert context.is_valid
     assert not context.is_remote
@@ -98,7 +80,7 @@ def test_its_context_is_the_same_whenever_and_wherever_it_is_asked_for(
 
 
 def test_only_the_first_end_counts(box: Box, caplog: pytest.LogCaptureFixture) -> None:
-    span = box.span(start_time=1)
+    span = box.start(start_time=1)
     span.end(5)
     span.end(9)
     assert (span.start_time, span.end_time) == (1, 5)
@@ -107,7 +89,7 @@ def test_only_the_first_end_counts(box: Box, caplog: pytest.LogCaptureFixture) -
 
 
 def test_an_end_of_zero_is_an_end(box: Box) -> None:
-    span = box.span()
+    span = box.start()
     span.end(0)
     assert not span.is_recording()
     span.end(1)
@@ -117,7 +99,7 @@ def test_an_end_of_zero_is_an_end(box: Box) -> None:
 def test_nothing_changes_after_the_end(
     box: Box, caplog: pytest.LogCaptureFixture
 ) -> None:
-    span = box.span()
+    span = box.start()
     span.end()
     before = SpanEncoder().span(span)
     span.set_attribute("a", 1)
@@ -132,7 +114,7 @@ def test_nothing_changes_after_the_end(
 
 
 def test_ok_is_final_and_unset_is_ignored(box: Box) -> None:
-    span = box.span()
+    span = box.start()
     span.set_status(StatusCode.ERROR, "why")
     span.set_status(StatusCode.UNSET)
     assert (span.status.status_code, span.status.description) == (
@@ -148,7 +130,7 @@ def test_ok_is_final_and_unset_is_ignored(box: Box) -> None:
 def test_a_link_that_says_nothing_is_left_out(box: Box) -> None:
     nothing: Any = None
     links = [Link(INVALID_SPAN_CONTEXT), nothing, Link(OTHER)]
-    span = box.span(links=links)
+    span = box.start(links=links)
     span.add_link(INVALID_SPAN_CONTEXT)
     span.add_link(INVALID_SPAN_CONTEXT, {"said": 1})
     span.add_link(OTHER)
@@ -162,7 +144,7 @@ def test_a_link_that_says_nothing_is_left_out(box: Box) -> None:
 def test_what_changes_after_it_was_set_does_not_change_the_span(box: Box) -> None:
     inner, outer = [1], {"key": [1]}
     link = Link(OTHER, {"list": inner})
-    span = box.span(attributes={"start": inner}, links=[link])
+    span = box.start(attributes={"start": inner}, links=[link])
     span.set_attribute("set", inner)
     span.set_attributes({"many": outer})
     span.add_event("event", {"list": inner})
@@ -179,7 +161,7 @@ def test_what_changes_after_it_was_set_does_not_change_the_span(box: Box) -> Non
 
 def test_the_short_way_keeps_the_dict_and_its_writer_may_go_on(box: Box) -> None:
     mine: dict[str, Any] = {"a": 1}
-    span = box.tracer.span("job", SpanKind.INTERNAL, INVALID_SPAN, 5, mine)
+    span = box.native.span("job", SpanKind.INTERNAL, INVALID_SPAN, 5, mine)
     assert isinstance(span, NativeSpan)
     mine["b"] = 0.5
     span.end(9)
@@ -190,7 +172,7 @@ def test_the_short_way_keeps_the_dict_and_its_writer_may_go_on(box: Box) -> None
 
 def test_bad_keys_are_dropped_and_counted(box: Box) -> None:
     bad: Any = 1
-    span = box.span(attributes={"": 1, "a": 1})
+    span = box.start(attributes={"": 1, "a": 1})
     span.set_attribute("", 1)
     span.set_attribute(bad, 1)
     span.set_attributes({"": 1, "b": 1})
@@ -210,7 +192,7 @@ def test_limits_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -
         "ATTRIBUTE_VALUE_LENGTH",
     ):
         monkeypatch.setenv(f"OTEL_{name}_LIMIT", "2")
-    span = Box().span(attributes={"a": "long", "b": ["long"], "c": 1})
+    span = Box().start(attributes={"a": "long", "b": ["long"], "c": 1})
     for _ in range(3):
         span.add_event("e", {"a": "long", "b": 1, "c": 1})
         span.add_link(OTHER, {"a": "long", "b": 1, "c": 1})
@@ -224,19 +206,19 @@ def test_limits_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -
 
 def test_links_at_the_start_are_limited(box: Box) -> None:
     box = Box(span_limits=SpanLimits(max_links=1))
-    span = box.span(links=[Link(OTHER), Link(SpanContext(1, 2, is_remote=False))])
+    span = box.start(links=[Link(OTHER), Link(SpanContext(1, 2, is_remote=False))])
     assert [link.context.trace_id for link in span.links] == [1]
     assert span.dropped_links == 1
 
 
 def test_a_length_that_nobody_limits_is_16_kib(box: Box) -> None:
-    span = box.span(attributes={"long": "x" * 100_000})
+    span = box.start(attributes={"long": "x" * 100_000})
     assert len(str(span.attributes["long"])) == 16_384
 
 
 def test_a_higher_limit_of_the_user_is_kept() -> None:
     box = Box(span_limits=SpanLimits(max_attribute_length=50_000))
-    span = box.span(attributes={"long": "x" * 100_000})
+    span = box.start(attributes={"long": "x" * 100_000})
     span.end()
     assert len(SpanEncoder().span(span)) > 50_000
     assert len(str(span.attributes["long"])) == 50_000
@@ -255,7 +237,7 @@ class Silent(Exception):  # noqa: N818 -- named for what it does
 def test_leaving_its_block_by_an_exception_is_recorded(
     error: BaseException, box: Box
 ) -> None:
-    with pytest.raises(type(error)), box.span() as span:
+    with pytest.raises(type(error)), box.start() as span:
         raise error
     assert isinstance(span, NativeSpan)
     assert span.status.status_code is StatusCode.ERROR
@@ -269,7 +251,7 @@ def test_leaving_its_block_by_an_exception_is_recorded(
 def test_what_leaving_by_an_exception_does_can_be_chosen(
     *, record: bool, status: bool, box: Box
 ) -> None:
-    span = box.span(record_exception=record, set_status_on_exception=status)
+    span = box.start(record_exception=record, set_status_on_exception=status)
     with pytest.raises(ValueError), span:
         raise ValueError
     assert bool(span.events) is record
@@ -279,7 +261,7 @@ def test_what_leaving_by_an_exception_does_can_be_chosen(
 def test_an_exception_is_recorded_as_the_sdk_does(box: Box) -> None:
     error = ValueError("wrong")
     stock = TracerProvider(shutdown_on_exit=False).get_tracer("x").start_span("a")
-    ours = box.span()
+    ours = box.start()
     for span in (stock, ours):
         span.record_exception(error, {"more": 1}, timestamp=5, escaped=True)
     assert isinstance(stock, ReadableSpan)
@@ -292,7 +274,7 @@ def test_its_json_is_that_of_the_sdk(box: Box) -> None:
     resource = Resource.get_empty()
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     texts: list[str] = []
-    for tracer in (provider.get_tracer("test"), box.tracer):
+    for tracer in (provider.get_tracer("test"), box.native):
         span = tracer.start_span("a", attributes={"b": [1]}, start_time=1)
         span.add_event("event", {"c": 1}, 2)
         span.set_status(StatusCode.ERROR, "why")
@@ -333,7 +315,7 @@ class TestThreads:
     def test_a_span_that_two_end_at_once_ends_once(
         self, box: Box, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        span, meet = box.span(), threading.Barrier(2, timeout=5)
+        span, meet = box.start(), threading.Barrier(2, timeout=5)
         monkeypatch.setattr(span.origin, "now", meet.wait)
         threads(span.end, span.end)
         assert box.ended == [span]
@@ -341,7 +323,7 @@ class TestThreads:
     def test_two_that_are_the_first_to_add_an_event_both_do(
         self, box: Box, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        span, meet = box.span(), threading.Barrier(2, timeout=5)
+        span, meet = box.start(), threading.Barrier(2, timeout=5)
 
         def meet_and_make() -> Rare:
             meet.wait()
@@ -357,7 +339,7 @@ class TestThreads:
                 max_events=10, max_links=10_000, max_span_attributes=10_000
             )
         )
-        span = box.span()
+        span = box.start()
 
         def add(who: str) -> None:
             for number in range(500):
@@ -370,7 +352,7 @@ class TestThreads:
         assert len(span.events) + span.dropped_events == 1_500
 
     def test_a_span_is_encoded_whole_while_others_write_to_it(self, box: Box) -> None:
-        spans = [box.span(attributes={"first": 1}) for _ in range(100)]
+        spans = [box.start(attributes={"first": 1}) for _ in range(100)]
         encoder, encoded = SpanEncoder(), list[bytes]()
         done = threading.Event()
 

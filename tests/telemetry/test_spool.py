@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from spanrun.telemetry.frames import HEADER, Frame
 from spanrun.telemetry.parcel import Parcel
 from spanrun.telemetry.spool import Spool
+from spanrun.telemetry.survey import quarantined_frames, survey, waiting_frames
 
 LIMIT = 1 << 20
 
@@ -571,8 +572,37 @@ def test_the_quarantine_is_bounded(root: Path, lost: Losses):
         spool.quarantine(parcels(number), "500")
     spool.quarantine(parcels(99, size=5000), "500")
     kept = [path.read_bytes()[HEADER : HEADER + 3] for path in root.rglob("*.frames")]
-    assert sorted(kept)[-1] == b"39:"
+    assert max(kept) == b"39:"
     assert sum(path.stat().st_size for path in root.rglob("*.frames")) <= 1000
+
+
+# --- a look at it
+
+
+def test_a_survey_tells_what_is_there_and_changes_nothing(root: Path, lost: Losses):
+    assert survey(root).writers == ()
+    gone = Spool(root, Losses())
+    gone.append([*parcels(1, 2, 3, items=2), parcel(4, keep=True)])
+    gone.append(parcels(5, signal="metrics"))
+    gone.ack(gone.peek("traces", 61, adopted=False))
+    crash(gone)
+    living = Spool(root, lost)
+    living.append(parcels(9))
+    living.quarantine(parcels(7, items=4), "INVALID_ARGUMENT")
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    found = survey(root)
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+    by_life = {writer.live: writer for writer in found.writers}
+    left = by_life[False]
+    assert (left.frames, left.items, left.kept) == (4, {"traces": 5, "metrics": 1}, 1)
+    assert left.pid == os.getpid()
+    assert by_life[True].items == {"traces": 1}
+    folder = root / by_life[True].name
+    assert [frame.order for frame in waiting_frames(folder)] == [9]
+    (aside,) = found.quarantine
+    assert (aside.code, aside.items) == ("INVALID-ARGUMENT", {"traces": 4})
+    assert [frame.order for frame in quarantined_frames(aside.path)] == [7]
+    living.close()
 
 
 # --- fork

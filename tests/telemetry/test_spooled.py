@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import random
+import socket
 import threading
 import time
 from collections import Counter
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceResponse,
+)
 from tests.telemetry.receiver import (
     OK,
     Answer,
@@ -75,8 +79,6 @@ def make(root: Path, account: Account) -> Iterator[Make]:
 
 def dead() -> str:
     """The URL of a port where nobody listens."""
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as server:
         return f"http://127.0.0.1:{server.getsockname()[1]}"
 
@@ -357,7 +359,7 @@ def test_a_refused_request_is_put_aside_and_does_not_take_its_neighbours_along(
 
 
 @pytest.mark.parametrize("wait", [False, True], ids=["memory", "disk"])
-def test_413_is_cut_until_it_fits(make: Make, account: Account, wait: bool):
+def test_413_is_cut_until_it_fits(make: Make, account: Account, wait: Any):
     def answer(got: Got) -> Answer:
         if wait and spooled.status().signals["traces"].on_disk == 0:
             return Answer(503)
@@ -412,10 +414,6 @@ def test_metrics_are_cut_at_data_points(make: Make):
 def test_partial_success_is_counted_and_said(
     make: Make, account: Account, caplog: pytest.LogCaptureFixture
 ):
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-        ExportTraceServiceResponse,
-    )
-
     response = ExportTraceServiceResponse()
     response.partial_success.rejected_spans = 3
     response.partial_success.error_message = "too old"

@@ -160,4 +160,7 @@ def _origin(error: httpx.TransportError) -> str:
 def _halves(error: Exception) -> tuple[str, str]:
     """Our messages end with what to do, after the last colon."""
     what, colon, to_do = str(error).rpartition(": ")
-    return (what, to_do) if colon else (to_do, _FIX_DISK)
+    if not colon:
+        return to_do, _FIX_DISK
+    is_command = to_do.startswith("pip ")
+    return what, to_do if is_command else to_do[:1].upper() + to_do[1:]

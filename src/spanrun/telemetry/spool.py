@@ -43,7 +43,7 @@ from spanrun.telemetry.lane import DAMAGED, Lane, Lost
 from spanrun.telemetry.parcel import Parcel
 from spanrun.telemetry.writer import KEYS, PREFIX, Writer, create, orphans
 
-_QUARANTINE: Final = "quarantine"
+QUARANTINE: Final = "quarantine"
 _MEASURE: Final = 1.0  # seconds that the size of the others' files is believed
 
 
@@ -295,7 +295,7 @@ class Spool:
         working disk they are gone: the caller has counted them in any case.
         """
         slug = re.sub(r"[^A-Za-z0-9]+", "-", code)[:40]
-        folder = self.root / _QUARANTINE
+        folder = self.root / QUARANTINE
         name = f"{time.time_ns()}-{slug}-{uuid4().hex[:8]}.frames"
         data, before = b"", 0
         for parcel in parcels:
@@ -319,7 +319,7 @@ class Spool:
             OSError: If they can't be read or written.
         """
         items = 0
-        for path in sorted((self.root / _QUARANTINE).glob("*.frames")):
+        for path in sorted((self.root / QUARANTINE).glob("*.frames")):
             data = path.read_bytes()
             found = [p.frame for p in scan(data) if isinstance(p, Found)]
             with self._lock:

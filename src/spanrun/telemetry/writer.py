@@ -65,7 +65,7 @@ class Writer:
         for signal, keep in KEYS:
             self.lanes[signal, keep] = Lane(
                 path,
-                f"{signal}-keep" if keep else signal,
+                lane_name(signal, keep=keep),
                 lost,
                 signal=signal,
                 segment_bytes=segment_bytes,
@@ -204,6 +204,23 @@ def orphans(root: Path) -> Iterable[tuple[Path, int]]:
             yield path, lock
         else:
             os.close(lock)
+
+
+def is_live(folder: Path) -> bool:
+    """Whether the process that wrote ``folder`` still has its lock."""
+    try:
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        return not _acquire(lock)
+    finally:
+        os.close(lock)
+
+
+def lane_name(signal: Signal, *, keep: bool) -> str:
+    """What the files of a lane are called, up to their number."""
+    return f"{signal}-keep" if keep else signal
 
 
 def _acquire(lock: int) -> bool:

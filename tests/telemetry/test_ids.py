@@ -1,0 +1,56 @@
+"""Ids are random, and a forked child draws others."""
+
+import subprocess
+import sys
+
+from tests.telemetry.tracing import Box
+
+from spanrun.telemetry.ids import RandomIds
+
+
+def test_ids_differ_and_are_as_wide_as_they_may_be() -> None:
+    ids = RandomIds()
+    traces = {ids.generate_trace_id() for _ in range(1_000)}
+    spans = {ids.generate_span_id() for _ in range(1_000)}
+    assert len(traces) == len(spans) == 1_000
+    assert 120 < max(traces).bit_length() <= 128
+    assert 60 < max(spans).bit_length() <= 64
+
+
+def test_another_generator_can_be_used() -> None:
+    class Fixed(RandomIds):
+        def generate_trace_id(self) -> int:
+            return 77
+
+        def generate_span_id(self) -> int:
+            return 88
+
+    span = Box(id_generator=Fixed()).start()
+    assert (span.trace_id, span.span_id) == (77, 88)
+
+
+def test_a_forked_child_draws_other_ids_and_is_another_instance() -> None:
+    script = """
+import os, sys
+from opentelemetry.sdk.resources import Resource
+from spanrun.telemetry.provider import NativeTracerProvider
+resource = Resource({"service.instance.id": "parent", "process.pid": os.getpid()})
+tracer = NativeTracerProvider(print, resource=resource).get_tracer("x")
+tracer.start_span("drawn before")
+reader, writer = os.pipe()
+child = os.fork()
+span = tracer.start_span("a")
+told = span.resource.attributes
+line = f"{span.trace_id} {told['service.instance.id']} {told['process.pid']}"
+if child == 0:
+    os.write(writer, line.encode())
+    os._exit(0)
+os.waitpid(child, 0)
+print(line, os.read(reader, 1000).decode(), child)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    ours, us, _, theirs, them, pid, child = done.stdout.split()
+    assert us == "parent"
+    assert (ours != theirs, us != them, pid) == (True, True, child)
