@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import sqlite3
 import subprocess
@@ -66,7 +67,7 @@ class Cli:
 
 
 @pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
     for name in os.environ:
         if name.startswith(("OTEL_", "SPANRUN_", "EMBEDDING_")):
             monkeypatch.delenv(name)
@@ -75,7 +76,10 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     monkeypatch.setattr(metrics, "_METER_PROVIDER", None)
     monkeypatch.setattr(metrics, "_METER_PROVIDER_SET_ONCE", Once())
     monkeypatch.chdir(tmp_path)
-    return Cli(tmp_path)
+    yield Cli(tmp_path)
+    logger = logging.getLogger("opentelemetry")
+    logger.handlers.clear()
+    logger.propagate = True
 
 
 @pytest.fixture

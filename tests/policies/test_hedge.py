@@ -329,6 +329,26 @@ async def test_job_hears_of_its_second_calls(make_runner, service, monkeypatch):
     assert heard == [2, 4]
 
 
+async def test_one_timer_serves_all_calls(make_runner):
+    started = asyncio.Event()
+
+    async def call(number):
+        if number == 99:
+            started.set()
+        await asyncio.Event().wait()
+
+    async def map_all():
+        await runner.map(call, range(100))
+
+    async with make_runner(limit=100, hedge=hedge(at=1_000)) as runner:
+        task = asyncio.create_task(map_all())
+        await started.wait()
+        timers = asyncio.get_running_loop()._scheduled
+        assert sum(not timer.cancelled() for timer in timers) == 1
+        task.cancel()
+        await asyncio.wait([task])
+
+
 async def test_no_timer_is_left_when_the_runner_is_closed(make_runner, service):
     async with make_runner(hedge=hedge(at=1_000)) as runner:
         await one(runner, service(1))

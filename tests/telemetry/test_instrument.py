@@ -174,6 +174,11 @@ async def test_a_generator_left_suspended_does_not_stay_the_current_span(
             break
 
     contextvars.copy_context().run(consume)
+    inside = spanrun_capture.span("inside")
+    assert (inside.attributes["spanrun.unit.outcome"], inside.status) == (
+        "cancelled",
+        "UNSET",
+    )
     with sr.unit("next"):
         pass
     assert spanrun_capture.span("next").parent_id == 0

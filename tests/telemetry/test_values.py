@@ -65,3 +65,9 @@ def test_a_value_whose_class_raises_costs_nothing() -> None:
     assert shown["after"] == 1
     assert shown["silent"].startswith("<unreadable ")
     assert span.dropped_attributes_count == 1
+
+
+@pytest.mark.parametrize("value", ["text", 0.5, 7, True])
+def test_a_key_of_any_length_is_cut_to_16_kib(value: object) -> None:
+    (pair,) = one(native({"k" * 20_000: value})).attributes
+    assert pair.key == "k" * 16_384

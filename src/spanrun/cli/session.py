@@ -73,8 +73,8 @@ def folder(option: Path | None) -> Path:
     return given
 
 
-class Exporters(logging.Handler):
-    """Keeps the last thing that the exporters of OpenTelemetry complained about.
+class Complaints(logging.Handler):
+    """Keeps the first thing that OpenTelemetry's exporters complain about.
 
     They log each attempt, in long lines and in the midst of the progress bars;
     the summary tells the end of it.
@@ -82,11 +82,11 @@ class Exporters(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.last = ""
+        self.first = ""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep it."""
-        self.last = console.line(record.getMessage())
+        self.first = self.first or console.line(record.getMessage(), 200)
 
 
 @contextmanager
@@ -95,19 +95,25 @@ def telemetry(store: Path) -> Generator[setup.Telemetry | None]:
 
     A local store that can't be used costs the telemetry, not the command.
     """
-    exporters = Exporters()
+    complaints = Complaints()
     logger = logging.getLogger("opentelemetry")
-    logger.addHandler(exporters)
+    logger.addHandler(complaints)
     logger.propagate = False
     try:
         _configure(store)
         yield setup.telemetry()
     finally:
-        setup.shutdown(_SHUTDOWN)
-        logger.propagate = True
-        logger.removeHandler(exporters)
-        if exporters.last:
-            console.say(f"telemetry: {console.line(exporters.last, 200)}")
+        if _shut_down():  # else its threads may go on to complain
+            logger.propagate = True
+            logger.removeHandler(complaints)
+        if complaints.first:
+            console.say(f"telemetry: {complaints.first}")
+
+
+def _shut_down() -> bool:
+    active = setup.telemetry()
+    chosen = active and active.settings.origins["shutdown_timeout"] != "default"
+    return setup.shutdown(None if chosen else _SHUTDOWN)
 
 
 def _configure(store: Path) -> None:

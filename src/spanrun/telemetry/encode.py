@@ -29,7 +29,7 @@ from spanrun.telemetry.recorded import (
     Rare,
     Recorded,
 )
-from spanrun.telemetry.values import Plain, clean, text_of
+from spanrun.telemetry.values import Plain, clean
 from spanrun.telemetry.wire import (
     IS_SMALL,
     SMALL,
@@ -194,9 +194,8 @@ class SpanEncoder:
         return encoded
 
     def _name(self, name: str) -> bytes:
-        encoded = text(_NAME, text_of(_good(name)))
-        if len(name) <= SHORT:
-            _remember(self._names, name, encoded)
+        encoded = text(_NAME, _good(name))
+        _remember(self._names, name, encoded)
         return encoded
 
     def _add_links(self, span: Recorded, parts: list[bytes]) -> int:
@@ -238,7 +237,7 @@ def _ids(span: Recorded) -> bytes:
 
 
 def _good(key: Any) -> str:
-    if type(key) is not str or not key:
+    if type(key) is not str or not 0 < len(key) <= SHORT:
         raise KeyError(key)
     return key
 

@@ -55,7 +55,8 @@ class unit:  # noqa: N801 -- used like a function: `with unit("parse"):`
         seconds = recorder.clock.now() - opened.started
         outcome: Literal["ok", "failed", "cancelled"] = "ok"
         if error is not None:
-            cancelled = isinstance(error, asyncio.CancelledError)
+            # GeneratorExit: a generator that nobody wanted to the end.
+            cancelled = isinstance(error, asyncio.CancelledError | GeneratorExit)
             outcome = "cancelled" if cancelled else "failed"
         opened.span.set_attribute(semconv.SPANRUN_UNIT_OUTCOME, outcome)
         error_type = opened.finish(error, failed=outcome == "failed")

@@ -129,12 +129,19 @@ class Unit:
         if outside is not None and otel_context.get_current() is self.context:
             otel_context.attach(outside)
 
-    def finish(self, error: BaseException | None = None, *, failed: bool = True) -> str:
+    def finish(
+        self,
+        error: BaseException | None = None,
+        *,
+        failed: bool = True,
+        ended: float | None = None,
+    ) -> str:
         """End the span.
 
         Args:
             error: What ended the unit. It is recorded, redacted and cut.
             failed: False for a cancelled unit: that isn't an error.
+            ended: When, on the recorder's clock; now by default.
 
         Returns:
             The value of ``error.type``; empty when the unit didn't fail.
@@ -145,7 +152,8 @@ class Unit:
             if error is not None and failed:
                 error_type = recorder.errors.name(error)
                 self._fail(error, error_type)
-            span.end(recorder.clock.wall_ns(recorder.clock.now()))
+            end = recorder.clock.now() if ended is None else ended
+            span.end(recorder.clock.wall_ns(end))
         except Exception as broken:  # noqa: BLE001 -- counted: breaks no job
             recorder.failed("traces", broken)
         return error_type
@@ -170,7 +178,7 @@ class Unit:
 class JobUnit(Unit):
     """A job's span and metrics."""
 
-    __slots__ = ("_metrics",)
+    __slots__ = ("_metrics", "_submitted")
 
     def __init__(
         self,
@@ -186,6 +194,7 @@ class JobUnit(Unit):
         ``submitted`` is when, on the recorder's clock; None means now.
         """
         self._metrics = metrics
+        self._submitted = submitted
         super().__init__(
             recorder, name, started=submitted, attributes=attributes, linked_to=run
         )
@@ -219,7 +228,10 @@ class JobUnit(Unit):
         if cancelled_by is not None:
             attributes[semconv.SPANRUN_JOB_CANCELLED_BY] = cancelled_by
         self.span.set_attributes(attributes)
-        error_type = self.finish(error, failed=outcome != "cancelled")
+        # The very end that the ledger has: its parts add up to the span.
+        begun = self._submitted
+        ended = None if begun is None else begun + timings.duration
+        error_type = self.finish(error, failed=outcome != "cancelled", ended=ended)
         self._metrics.job(timings, outcome, error_type or None, self.context)
 
 
