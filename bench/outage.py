@@ -44,7 +44,8 @@ class Receiver:
     """Counts distinct span ids by the first part of the path. In its own process."""
 
     def __init__(self) -> None:
-        self.port = free_port()
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
         self._bodies: dict[str, list[bytes]] = defaultdict(list)
         self._server: ThreadingHTTPServer | None = None
 
@@ -136,7 +137,8 @@ def spanrun(url: str, folder: Path) -> tuple[Any, Callable[[], Any]]:
     class Batches(SpanProcessor):
         """Encodes each 512 spans at once: no queue, so what is lost is the spool's."""
 
-        spans: list[ReadableSpan] = []  # noqa: RUF012 -- there is one of it
+        def __init__(self) -> None:
+            self.spans: list[ReadableSpan] = []
 
         def on_end(self, span: ReadableSpan) -> None:
             self.spans.append(span)
@@ -144,9 +146,8 @@ def spanrun(url: str, folder: Path) -> tuple[Any, Callable[[], Any]]:
                 self.send()
 
         def send(self) -> None:
-            payload = encode_spans(self.spans).SerializeToString()
-            spooled.put("traces", payload, len(self.spans))
-            self.spans.clear()
+            spans, self.spans = self.spans, []
+            spooled.put("traces", encode_spans(spans).SerializeToString(), len(spans))
 
     batches = Batches()
     provider = TracerProvider(shutdown_on_exit=False)
@@ -170,8 +171,8 @@ def contend(options: argparse.Namespace) -> None:
     for number in range(options.spans):
         with tracer.start_as_current_span("job") as span:
             span.set_attribute("index", number)
-        if pause:
-            time.sleep(max(0.0, began + pause * number - time.monotonic()))
+        if pause and time.monotonic() < (due := began + pause * number):
+            time.sleep(due - time.monotonic())
     made = time.monotonic() - began
     if options.shape != "dead":
         time.sleep(max(0.0, began + 2 + options.seconds - time.monotonic()) + SETTLE)
@@ -218,8 +219,14 @@ def run(options: argparse.Namespace) -> list[Row]:
         assert receiver.stdin is not None
         assert receiver.stdout is not None
         base = f"http://127.0.0.1:{int(receiver.stdout.readline())}"
-        dead = f"http://127.0.0.1:{free_port()}"
-        rows = entries(options.spans)
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            dead = f"http://127.0.0.1:{probe.getsockname()[1]}"
+        few = min(2000, options.spans)
+        rows = [
+            Row(contestant, shape, few if shape == "dead" else options.spans)
+            for shape in SHAPES
+            for contestant in CONTESTANTS
+        ]
         with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(9) as pool:
 
             def start(row: Row) -> None:
@@ -247,19 +254,6 @@ def run(options: argparse.Namespace) -> list[Row]:
         return rows
 
 
-def entries(spans: int) -> list[Row]:
-    return [
-        Row(contestant, shape, min(2000, spans) if shape == "dead" else spans)
-        for shape in SHAPES
-        for contestant in CONTESTANTS
-    ]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
-
-
 def say(receiver: subprocess.Popen[str], word: str) -> str:
     assert receiver.stdin is not None
     assert receiver.stdout is not None
@@ -278,11 +272,8 @@ def ask(
         *("--folder", folder),
     ]
     done = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=300
+        command, capture_output=True, text=True, cwd=ROOT, check=True, timeout=300
     )
-    if done.returncode:  # what the stock SDK logs is of interest only then
-        print(done.stderr, file=sys.stderr)
-        done.check_returncode()
     return json.loads(done.stdout)
 
 

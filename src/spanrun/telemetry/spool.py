@@ -190,8 +190,7 @@ class Spool:
         """Evict until ``size`` more bytes fit. Whether they do."""
         now = time.monotonic()
         if now - self._measured > _MEASURE:
-            ours = {writer.path for writer in self._writers()}
-            self._others = _bytes_below(self.root, ours)
+            self._others = max(0, _bytes_below(self.root) - self.size)
             self._measured = now
         while self._others + self.size + size > self.max_bytes:
             if not self._evict(keep=keep):
@@ -379,12 +378,9 @@ def _upto(limit: int, parcels: Iterable[Parcel]) -> list[Parcel]:
     return taken
 
 
-def _bytes_below(root: Path, but: Container[Path]) -> int:
-    """Of the frames of other processes."""
+def _bytes_below(root: Path) -> int:
     total = 0
     for folder in root.glob(f"{PREFIX}*"):
-        if folder in but:
-            continue
         with contextlib.suppress(OSError), os.scandir(folder) as entries:
             frames = (e for e in entries if e.name.startswith(SIGNALS))
             total += sum(entry.stat().st_size for entry in frames)

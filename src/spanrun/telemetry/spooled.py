@@ -4,10 +4,9 @@ One thread sends. A second one guards the promise that no item older than a seco
 is in memory only: it writes what ``linger`` seconds did not see delivered, also
 while the first hangs in a request, and cuts a request that takes too long.
 
-A receiver that is up acknowledges within milliseconds, and then nothing is written.
-That halves the cost of delivery (batches of 512 spans of 150 bytes, 200 a second,
-loopback: 0.78 µs of CPU a span against 1.74 with each batch written first), and a
-disk that is slow or full changes nothing while the receiver is up.
+A receiver that is up acknowledges within milliseconds. So nothing is written
+then, which saves 66 µs per 100 kB (39 for the write, 27 for the CRC: 0.1 µs a
+span), and a disk that is slow or full changes nothing while the receiver is up.
 """
 
 from __future__ import annotations
@@ -78,9 +77,16 @@ class SpooledSender:
             cumulative=cumulative,
         )
         # What is in a request can't be given up: it must not be all there is.
-        most = min(request_bytes, max_bytes // 8, memory_bytes // 4)
+        request_bytes = min(request_bytes, max_bytes // 8, memory_bytes // 4)
         self._lines: Final[dict[Signal, Line]] = {
-            signal: self._line(signal, sender, (backoff or _backoff)(), most, watch)
+            signal: Line(
+                sender,
+                self._stock,
+                self._books,
+                (backoff or _backoff)(),
+                request_bytes=request_bytes if signal == "traces" else 0,
+                watch=watch,
+            )
             for signal, sender in senders.items()
         }
         self._linger: Final = linger
@@ -88,23 +94,6 @@ class SpooledSender:
         self._begin()
         tell_after_fork(self)
         self._start()
-
-    def _line(
-        self,
-        signal: Signal,
-        sender: Sender,
-        backoff: Backoff,
-        most: int,
-        watch: Watch | None,
-    ) -> Line:
-        return Line(
-            sender,
-            self._stock,
-            self._books,
-            backoff,
-            request_bytes=most if signal == "traces" else 0,
-            watch=watch,
-        )
 
     def _begin(self) -> None:
         lock = self._stock.lock

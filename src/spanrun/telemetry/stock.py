@@ -17,7 +17,6 @@ from spanrun.telemetry.spool import Spool
 
 _DISK_AGAIN: Final = 1.0  # seconds until a disk that failed is tried again
 _TRIES: Final = 3
-_PRESSURE: Final = 4 * 1024 * 1024  # bytes in memory that are no longer let linger
 
 
 class Stock:
@@ -48,14 +47,13 @@ class Stock:
         )
         self._fresh: Final = Fresh(memory_bytes, lost)
         self._lost: Final = lost
-        self._pressure: Final = min(memory_bytes // 2, _PRESSURE)
+        self._pressure: Final = memory_bytes // 2
         self._turn = False
         self.after_fork()
 
     def after_fork(self) -> None:
         """In the child: leave everything to the parent, and begin with nothing."""
-        # Again from the same thread: the garbage collector may end a span in here.
-        self.lock = threading.RLock()
+        self.lock = threading.Lock()
         self._writing = threading.Lock()
         self._order = itertools.count(1)
         self._disk_again = 0.0
@@ -155,7 +153,7 @@ class Stock:
 
     @property
     def presses(self) -> bool:
-        """Whether so much is in memory that it is written out at once."""
+        """Whether the memory is half full."""
         return self._fresh.bytes > self._pressure
 
     def write_out(self, before: float) -> None:
