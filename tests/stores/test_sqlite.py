@@ -605,7 +605,7 @@ def test_a_kill_in_the_middle_of_writing_leaves_whole_documents(path):
 @pytest.mark.slow
 def test_two_processes_write_at_once_and_both_get_through(path):
     # Both create it, too: neither waits for the other to begin.
-    with start(path, "one", 2) as one, start(path, "two", 2) as two:
+    with start(path, "one", 6) as one, start(path, "two", 6) as two:
         said = [writer.communicate(timeout=30)[0].split() for writer in (one, two)]
     assert [writer.returncode for writer in (one, two)] == [0, 0]
     assert all(int(count) > 10 for _, count in said)
