@@ -541,6 +541,23 @@ def test_a_budget_too_small_for_an_outage_keeps_the_failed_spans(
     even(spooled)
 
 
+def test_a_busy_interpreter_does_not_keep_things_from_the_disk(
+    make: Make, account: Account
+):
+    # Each time that the writing thread lets the interpreter lock go, it has it
+    # back after 5 ms. Once a frame was too often: 15 MB/s.
+    payload = os.urandom(512 * 150)
+    spooled = make(dead(), memory_bytes=8 * 1024 * 1024)
+    for _ in range(400):
+        busy_until = time.perf_counter() + 0.003
+        while time.perf_counter() < busy_until:
+            pass
+        spooled.put("traces", payload, 512)
+    assert account.dropped == {}
+    spooled.close(1.0)
+    even(spooled)
+
+
 # --- fork, faults
 
 
@@ -596,6 +613,21 @@ def test_a_fault_of_our_own_loses_nothing(make: Make, caplog: pytest.LogCaptureF
     assert receiver.taken == {1: 1}
     assert "a fault in the sender" in caplog.text
     even(spooled)
+
+
+def test_what_the_garbage_collector_ends_can_be_handed_over_anywhere(make: Make):
+    with receiving() as receiver:
+        spooled = make(receiver.url)
+
+        def work() -> None:
+            with spooled._stock.lock, spooled._books._lock:
+                spooled.put("traces", spans([1]), 1)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        thread.join(5)
+        assert not thread.is_alive()
+        assert spooled.flush(5)
 
 
 def test_each_request_can_be_watched(make: Make):

@@ -40,7 +40,8 @@ class Books:
 
     def reset(self) -> None:
         """Begin anew: in the child of a fork."""
-        self._lock = threading.Lock()
+        # Again from the same thread: the garbage collector may end a span in here.
+        self._lock = threading.RLock()
         self.produced: Counter[Signal] = Counter(dict.fromkeys(SIGNALS, 0))
         self.delivered: Counter[Signal] = Counter(dict.fromkeys(SIGNALS, 0))
         self.dropped: Counter[tuple[Signal, SpanrunTelemetryReason]] = Counter()

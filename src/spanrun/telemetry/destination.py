@@ -94,16 +94,7 @@ def destination(
         ConfigurationError: With the variable and its value, but no secret.
     """
     look = _Look(signal, environ)
-    grpc = settings.protocol == "grpc"
-    url = settings.endpoint or look.own("ENDPOINT")
-    whole = settings.endpoint is None and bool(url)
-    url = url or look.general("ENDPOINT") or (_GRPC if grpc else _HTTP)
-    scheme = urlsplit(url).scheme if "://" in url else ""
-    if grpc and not scheme:
-        insecure = look.get("INSECURE").lower() == "true"
-        url = f"{'http' if insecure else 'https'}://{url}"
-    elif not grpc and not whole:
-        url = f"{url.rstrip('/')}/v1/{signal}"
+    url = _url(signal, settings, look)
     _check_url(url, signal)
     return Destination(
         signal=signal,
@@ -117,6 +108,17 @@ def destination(
         client_certificate=look.path("CLIENT_CERTIFICATE"),
         insecure=urlsplit(url).scheme == "http",
     )
+
+
+def _url(signal: Signal, settings: SignalSettings, look: _Look) -> str:
+    grpc = settings.protocol == "grpc"
+    own = None if settings.endpoint else look.own("ENDPOINT")
+    url = settings.endpoint or own or look.general("ENDPOINT")
+    url = url or (_GRPC if grpc else _HTTP)
+    if grpc and "://" not in url:
+        insecure = look.get("INSECURE").lower() == "true"
+        return f"{'http' if insecure else 'https'}://{url}"
+    return url if grpc or own else f"{url.rstrip('/')}/v1/{signal}"
 
 
 class _Look:

@@ -33,6 +33,7 @@ VERSION: Final = 1
 MAX_PAYLOAD: Final = 64 * 1024 * 1024
 SIGNALS: Final[tuple[Signal, ...]] = ("traces", "metrics")
 
+_HELD: Final = 5 * 1024
 _HEAD: Final = struct.Struct("<4sBBBxIIQQI")
 _SEAL: Final = struct.Struct("<I")
 HEADER: Final = _HEAD.size + _SEAL.size
@@ -109,7 +110,7 @@ def encode(frame: Frame, before: int) -> bytes:
         len(payload),
         frame.order,
         before,
-        zlib.crc32(payload),
+        _crc(payload),
     )
     return b"".join((head, _SEAL.pack(zlib.crc32(head)), payload))
 
@@ -130,7 +131,7 @@ def scan(data: bytes, start: int = 0) -> Iterator[Found | Damage]:
             continue
         body = at + HEADER
         payload = data[body : body + header.length]
-        if len(payload) == header.length and zlib.crc32(payload) == header.crc:
+        if len(payload) == header.length and _crc(payload) == header.crc:
             frame = Frame(
                 header.signal,
                 payload,
@@ -168,6 +169,20 @@ def extent(data: bytes) -> Extent | None:
         end = at + HEADER + header.length
         at = end if _header(data, end) is not None else at + 1
     return None if first is None else Extent(first, last)
+
+
+def _crc(payload: bytes) -> int:
+    """The CRC-32 of ``payload``.
+
+    Over more than 5 KiB at once zlib lets the interpreter lock go, and beside a
+    busy event loop gets it back after 5 ms only: for each frame that is written.
+    """
+    if len(payload) <= _HELD:
+        return zlib.crc32(payload)
+    crc, view = 0, memoryview(payload)
+    for at in range(0, len(view), _HELD):
+        crc = zlib.crc32(view[at : at + _HELD], crc)
+    return crc
 
 
 def _header(data: bytes, at: int) -> _Header | None:

@@ -59,7 +59,8 @@ class Fresh:
         """The oldest of ``signal``: ``limit`` bytes, or one longer parcel."""
         taken: list[Parcel] = []
         size = 0
-        lines = [line for key, line in self._lines.items() if key[0] == signal]
+        # Copies: what the garbage collector ends meanwhile may be put in here.
+        lines = [tuple(line) for key, line in self._lines.items() if key[0] == signal]
         for parcel in merge(*lines, key=lambda parcel: parcel.frame.order):
             if parcel.place is not None or parcel.done:
                 continue
@@ -94,7 +95,7 @@ class Fresh:
         return [
             parcel
             for line in self._lines.values()
-            for parcel in line
+            for parcel in tuple(line)
             if parcel.born <= moment and parcel.place is None and not parcel.done
         ]
 
@@ -115,8 +116,8 @@ class Fresh:
             line = self._lines[key]
             if key[1] and not keep:
                 break
-            for parcel in line:
-                if not parcel.flying:
+            for parcel in tuple(line):
+                if not parcel.flying and not parcel.writing:
                     line.remove(parcel)
                     self.bytes -= len(parcel.frame.payload)
                     if parcel.place is None and not parcel.done:

@@ -30,9 +30,10 @@ class Parcel:
         place: Where it ends on disk; None while it is in memory only.
         done: Delivered or given up: not to be sent again.
         flying: In a request just now, so not to be evicted.
+        writing: On its way to disk just now, so not to be evicted.
     """
 
-    __slots__ = ("born", "done", "flying", "frame", "place")
+    __slots__ = ("born", "done", "flying", "frame", "place", "writing")
 
     def __init__(self, frame: Frame, place: Place | None = None) -> None:
         self.frame: Final = frame
@@ -40,6 +41,7 @@ class Parcel:
         self.place = place
         self.done = False
         self.flying = False
+        self.writing = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import threading
 import time
 from collections.abc import Container, Iterable, Sequence
@@ -36,14 +35,13 @@ from heapq import merge
 from itertools import groupby
 from pathlib import Path
 from typing import Final
-from uuid import uuid4
 
-from spanrun.telemetry.frames import HEADER, SIGNALS, Found, Signal, encode, scan
+from spanrun.telemetry.frames import HEADER, SIGNALS, Found, Signal, scan
 from spanrun.telemetry.lane import DAMAGED, Lane, Lost
 from spanrun.telemetry.parcel import Parcel
-from spanrun.telemetry.writer import KEYS, PREFIX, Writer, create, orphans
+from spanrun.telemetry.quarantine import put_aside, quarantined
+from spanrun.telemetry.writer import KEYS, PREFIX, Key, Writer, create, orphans
 
-QUARANTINE: Final = "quarantine"
 _MEASURE: Final = 1.0  # seconds that the size of the others' files is believed
 
 
@@ -129,17 +127,26 @@ class Spool:
         """
         with self._lock:
             own = self._writer()
-            for key, of_lane in groupby(sorted(parcels, key=_key), _key):
-                for run in self._runs(list(of_lane)):
-                    size = sum(HEADER + len(p.frame.payload) for p in run)
-                    if self._make_room(size, keep=key[1]):
-                        own.lanes[key].append(run)
-                        continue
-                    for parcel in run:
-                        # What flies may arrive yet, and then make room.
-                        if not parcel.flying and not (key[1] and self.flying):
-                            parcel.done = True
-                            self._lost(key[0], parcel.frame.items, "queue_full")
+            try:
+                for key, of_lane in groupby(sorted(parcels, key=_key), _key):
+                    for run in self._runs(list(of_lane)):
+                        self._append(own, key, run)
+            finally:
+                # Delivered meanwhile. Before `peek` could find them here.
+                late = [p for p in parcels if p.done and p.place is not None]
+                if late:
+                    own.ack(late)
+
+    def _append(self, own: Writer, key: Key, run: list[Parcel]) -> None:
+        size = sum(HEADER + len(parcel.frame.payload) for parcel in run)
+        if self._make_room(size, keep=key[1]):
+            own.lanes[key].append(run)
+            return
+        for parcel in run:
+            # What flies may arrive yet, and then make room.
+            if not parcel.done and not parcel.flying and not (key[1] and self.flying):
+                parcel.done = True
+                self._lost(key[0], parcel.frame.items, "queue_full")
 
     def _runs(self, parcels: list[Parcel]) -> list[list[Parcel]]:
         """``parcels`` in pieces that fill a segment or less."""
@@ -190,7 +197,8 @@ class Spool:
         """Evict until ``size`` more bytes fit. Whether they do."""
         now = time.monotonic()
         if now - self._measured > _MEASURE:
-            self._others = max(0, _bytes_below(self.root) - self.size)
+            ours = {writer.path for writer in self._writers()}
+            self._others = _bytes_below(self.root, ours)
             self._measured = now
         while self._others + self.size + size > self.max_bytes:
             if not self._evict(keep=keep):
@@ -294,23 +302,9 @@ class Spool:
         A sixteenth of the budget is for that; the oldest go first. Without a
         working disk they are gone: the caller has counted them in any case.
         """
-        slug = re.sub(r"[^A-Za-z0-9]+", "-", code)[:40]
-        folder = self.root / QUARANTINE
-        name = f"{time.time_ns()}-{slug}-{uuid4().hex[:8]}.frames"
-        data, before = b"", 0
-        for parcel in parcels:
-            data += encode(parcel.frame, before)
-            before += parcel.frame.items
-        room = self.max_bytes // 16 - len(data)
-        if room < 0:
-            return
+        frames = [parcel.frame for parcel in parcels]
         with self._lock, contextlib.suppress(OSError):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _trim(folder, room)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            fd = os.open(folder / name, flags, 0o600)
-            with os.fdopen(fd, "wb") as file:
-                file.write(data)
+            put_aside(self.root, frames, code, self.max_bytes // 16)
 
     def requeue(self) -> int:
         """Line the quarantined frames up again; how many items that is.
@@ -319,7 +313,7 @@ class Spool:
             OSError: If they can't be read or written.
         """
         items = 0
-        for path in sorted((self.root / QUARANTINE).glob("*.frames")):
+        for path in quarantined(self.root):
             data = path.read_bytes()
             found = [p.frame for p in scan(data) if isinstance(p, Found)]
             with self._lock:
@@ -378,21 +372,13 @@ def _upto(limit: int, parcels: Iterable[Parcel]) -> list[Parcel]:
     return taken
 
 
-def _bytes_below(root: Path) -> int:
+def _bytes_below(root: Path, but: Container[Path]) -> int:
+    """Of the frames of other processes."""
     total = 0
     for folder in root.glob(f"{PREFIX}*"):
+        if folder in but:
+            continue
         with contextlib.suppress(OSError), os.scandir(folder) as entries:
             frames = (e for e in entries if e.name.startswith(SIGNALS))
             total += sum(entry.stat().st_size for entry in frames)
     return total
-
-
-def _trim(folder: Path, room: int) -> None:
-    """Delete the oldest files of ``folder`` until ``room`` bytes are not exceeded."""
-    files = sorted(folder.glob("*.frames"))
-    size = sum(path.stat().st_size for path in files)
-    for path in files:
-        if size <= room:
-            return
-        size -= path.stat().st_size
-        path.unlink(missing_ok=True)

@@ -4,9 +4,10 @@ One thread sends. A second one guards the promise that no item older than a seco
 is in memory only: it writes what ``linger`` seconds did not see delivered, also
 while the first hangs in a request, and cuts a request that takes too long.
 
-A receiver that is up acknowledges within milliseconds. So nothing is written
-then, which saves 66 µs per 100 kB (39 for the write, 27 for the CRC: 0.1 µs a
-span), and a disk that is slow or full changes nothing while the receiver is up.
+A receiver that is up acknowledges within milliseconds, and then nothing is written.
+That halves the cost of delivery (batches of 512 spans of 150 bytes, 200 a second,
+loopback: 0.78 µs of CPU a span against 1.74 with each batch written first), and a
+disk that is slow or full changes nothing while the receiver is up.
 """
 
 from __future__ import annotations
@@ -77,16 +78,9 @@ class SpooledSender:
             cumulative=cumulative,
         )
         # What is in a request can't be given up: it must not be all there is.
-        request_bytes = min(request_bytes, max_bytes // 8, memory_bytes // 4)
+        most = min(request_bytes, max_bytes // 8, memory_bytes // 4)
         self._lines: Final[dict[Signal, Line]] = {
-            signal: Line(
-                sender,
-                self._stock,
-                self._books,
-                (backoff or _backoff)(),
-                request_bytes=request_bytes if signal == "traces" else 0,
-                watch=watch,
-            )
+            signal: self._line(signal, sender, (backoff or _backoff)(), most, watch)
             for signal, sender in senders.items()
         }
         self._linger: Final = linger
@@ -94,6 +88,23 @@ class SpooledSender:
         self._begin()
         tell_after_fork(self)
         self._start()
+
+    def _line(
+        self,
+        signal: Signal,
+        sender: Sender,
+        backoff: Backoff,
+        most: int,
+        watch: Watch | None,
+    ) -> Line:
+        return Line(
+            sender,
+            self._stock,
+            self._books,
+            backoff,
+            request_bytes=most if signal == "traces" else 0,
+            watch=watch,
+        )
 
     def _begin(self) -> None:
         lock = self._stock.lock
@@ -120,6 +131,7 @@ class SpooledSender:
             keep: Given up last when room runs out: failed spans, zero points.
         """
         self._books.produce(signal, items)
+        taken = False
         with self._stock.lock:
             if not self._closing and len(payload) <= MAX_PAYLOAD:
                 order = self._stock.next_order()
@@ -129,8 +141,14 @@ class SpooledSender:
                     self._to_disk.notify()
                 self._to_send.notify()
                 self._start()
-                return
-        self._books.drop(signal, items, "shutdown" if self._closing else "queue_full")
+                taken = True
+        if not taken:
+            self._books.drop(
+                signal, items, "shutdown" if self._closing else "queue_full"
+            )
+        elif self._stock.is_tight:
+            # A busy interpreter may keep the other thread from the disk: let it in.
+            time.sleep(0)
 
     def flush(self, timeout: float, *, adopted: bool = False) -> bool:
         """Wait until what was handed over is delivered, or counted as lost.

@@ -17,6 +17,7 @@ from spanrun.telemetry.spool import Spool
 
 _DISK_AGAIN: Final = 1.0  # seconds until a disk that failed is tried again
 _TRIES: Final = 3
+_PRESSURE: Final = 4 * 1024 * 1024  # bytes in memory that are no longer let linger
 
 
 class Stock:
@@ -47,13 +48,15 @@ class Stock:
         )
         self._fresh: Final = Fresh(memory_bytes, lost)
         self._lost: Final = lost
-        self._pressure: Final = memory_bytes // 2
+        self._pressure: Final = min(memory_bytes // 2, _PRESSURE)
+        self._tight: Final = memory_bytes * 3 // 4
         self._turn = False
         self.after_fork()
 
     def after_fork(self) -> None:
         """In the child: leave everything to the parent, and begin with nothing."""
-        self.lock = threading.Lock()
+        # Again from the same thread: the garbage collector may end a span in here.
+        self.lock = threading.RLock()
         self._writing = threading.Lock()
         self._order = itertools.count(1)
         self._disk_again = 0.0
@@ -153,8 +156,13 @@ class Stock:
 
     @property
     def presses(self) -> bool:
-        """Whether the memory is half full."""
+        """Whether so much is in memory that it is written out at once."""
         return self._fresh.bytes > self._pressure
+
+    @property
+    def is_tight(self) -> bool:
+        """Whether the memory is nearly full."""
+        return self._fresh.bytes > self._tight
 
     def write_out(self, before: float) -> None:
         """Move what was handed over ``before`` that moment to disk, if it can be.
@@ -164,6 +172,8 @@ class Stock:
         with self._writing:
             with self.lock:
                 parcels = self._fresh.before(before)
+                for parcel in parcels:
+                    parcel.writing = True
             if not parcels:
                 return
             trouble: OSError | None = None
@@ -172,13 +182,12 @@ class Stock:
             except OSError as error:
                 trouble = error
             with self.lock:
-                late = [p for p in parcels if p.done and p.place is not None]
+                for parcel in parcels:
+                    parcel.writing = False
                 self._fresh.settle()
                 self._say(trouble)
                 if any(p.place is None and not p.done for p in parcels):
                     self._disk_again = time.monotonic() + _DISK_AGAIN
-            if late:
-                self.spool.ack(late)
 
     def disk_failed(self, error: Exception) -> None:
         """A fault of our own at the disk: note it, and try again later."""

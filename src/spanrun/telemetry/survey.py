@@ -13,7 +13,7 @@ from typing import Final
 
 from spanrun.telemetry.frames import Damage, Found, Frame, Signal, scan
 from spanrun.telemetry.parcel import Cursor
-from spanrun.telemetry.spool import QUARANTINE
+from spanrun.telemetry.quarantine import quarantined
 from spanrun.telemetry.writer import KEYS, PREFIX, is_live, lane_name, read_cursors
 
 _QUARANTINED: Final = re.compile(r"(\d+)-(.+)-[0-9a-f]+\.frames")
@@ -80,7 +80,7 @@ def survey(root: Path) -> Survey:
     Others may write and delete meanwhile: it is as good as a photograph.
     """
     writers = [_writer(path) for path in sorted(root.glob(f"{PREFIX}*"))]
-    files = sorted((root / QUARANTINE).glob("*.frames"))
+    files = quarantined(root)
     quarantine = [found for path in files if (found := _quarantined(path))]
     return Survey(root, tuple(writers), tuple(quarantine))
 
