@@ -215,3 +215,14 @@ def test_it_works_in_debug_mode(clock):
 def test_it_says_where_it_is(clock):
     clock.run(asyncio.sleep(60))
     assert repr(clock).startswith("<FakeClock at 60 s, step ")
+
+
+@pytest.mark.parametrize("start", [2.0**24, 2.0**40])
+def test_a_timer_is_due_however_late_it_is(start):
+    clock = FakeClock(start)
+
+    async def main():
+        await asyncio.sleep(0.5)
+        return clock.now()
+
+    assert clock.run(asyncio.wait_for(main(), 10)) == start + 0.5

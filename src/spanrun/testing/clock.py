@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import math
 import os
 import selectors
 import threading
@@ -128,6 +129,19 @@ class _Loop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._fake.now()
+
+    @property
+    def _clock_resolution(self) -> float:
+        """What asyncio adds to the time before it asks which timers are due.
+
+        The machine's nanosecond is nothing beside 17 million seconds (2 ** 24):
+        there a timer that is due at this very moment would never be.
+        """
+        return max(1e-9, math.ulp(self._fake.now()))
+
+    @_clock_resolution.setter
+    def _clock_resolution(self, _: float) -> None:
+        """Not taken: what asyncio sets is the machine's."""
 
     # Typeshed's signature is of no use here: the future's type is the caller's.
     def run_in_executor(  # type: ignore[override]
