@@ -8,7 +8,7 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types fmt backends bench soak lock generate clean
+.PHONY: help demo test check lint types fmt backends bench bench-outage soak lock generate clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) \
@@ -42,6 +42,9 @@ backends: ## provide Prometheus, Jaeger, Collector, toxiproxy and Solr (cached)
 
 bench: $(VENV)/dev.stamp ## what a job costs, beside its rivals (ARGS=--quick; 4 min)
 	@$(BIN)/python -m bench.runner $(ARGS)
+
+bench-outage: $(VENV)/dev.stamp ## what a dead collector costs, the SDK beside the spool
+	@$(BIN)/python -m bench.outage $(ARGS)
 
 soak: $(VENV)/dev.stamp ## the stateful tests in full: 10,000 schedules
 	@SPANRUN_SOAK=10000 $(BIN)/python -m pytest tests/stateful $(ARGS)

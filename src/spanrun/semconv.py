@@ -27,6 +27,7 @@ SPANRUN_JOB_KEY: Final = "spanrun.job.key"
 SPANRUN_JOB_OUTCOME: Final = "spanrun.job.outcome"
 SPANRUN_JOB_ATTEMPTS: Final = "spanrun.job.attempts"
 SPANRUN_JOB_RETRY_DELAY: Final = "spanrun.job.retry.delay"
+SPANRUN_JOB_HEDGE_AFTER: Final = "spanrun.job.hedge.after"
 SPANRUN_JOB_CANCELLED_BY: Final = "spanrun.job.cancelled_by"
 SPANRUN_JOB_STATE: Final = "spanrun.job.state"
 SPANRUN_ATTEMPT_NUMBER: Final = "spanrun.attempt.number"
@@ -198,6 +199,7 @@ GEN_AI_TOKEN_TYPE_VALUES: Final = ("input", "output")
 DB_SYSTEM_NAME_VALUES: Final = ("sqlite", "solr")
 
 # Events
+EVENT_SPANRUN_JOB_HEDGE: Final = "spanrun.job.hedge"
 EVENT_SPANRUN_JOB_RETRY: Final = "spanrun.job.retry"
 EVENT_SPANRUN_LOOP_BLOCKED: Final = "spanrun.loop.blocked"
 EVENT_EXCEPTION: Final = "exception"
@@ -474,6 +476,7 @@ ATTRIBUTES: Final[dict[str, str]] = {
     SPANRUN_JOB_OUTCOME: "string",
     SPANRUN_JOB_ATTEMPTS: "int",
     SPANRUN_JOB_RETRY_DELAY: "double",
+    SPANRUN_JOB_HEDGE_AFTER: "double",
     SPANRUN_JOB_CANCELLED_BY: "string",
     SPANRUN_JOB_STATE: "string",
     SPANRUN_ATTEMPT_NUMBER: "int",

@@ -323,3 +323,17 @@ async def test_a_stream_left_early_ends_all_its_spans(make_runner, spanrun_captu
         await anext(outcomes)
     assert not spanrun_capture.unfinished()
     assert len(spanrun_capture.find("run test")) == 1
+
+
+async def test_a_hedge_is_an_event_of_its_job(make_runner, spanrun_capture):
+    async def slow_at_first(_, calls=[]):  # noqa: B006 -- remembers across calls
+        calls.append(1)
+        await asyncio.sleep(9 if len(calls) == 1 else 1)
+
+    hedge = sr.Hedge(at=2.0, share=1.0)
+    async with make_runner(limit=2, hedge=hedge) as runner:
+        await runner.call(slow_at_first, 0)
+    (job,) = (span for span in spanrun_capture.spans if span.name == "job test")
+    (event,) = job.events
+    assert event.name == "spanrun.job.hedge"
+    assert event.attributes == {"spanrun.job.hedge.after": 2.0}

@@ -116,6 +116,17 @@ def test_after_shutdown_nothing_is_recorded_and_all_goes_on(run_program, collect
     assert len(collector.spans("job work")) == 3
 
 
+def test_after_shutdown_nobody_asks_for_telemetry_any_more(run_program):
+    program = """
+from spanrun.telemetry import setup
+sr.configure(store="none")
+assert setup.recorder() is not None
+sr.shutdown()
+print(setup.recorder())
+"""
+    assert run_program(program).out.split()[-1] == "None"
+
+
 def test_switched_off_it_starts_nothing(run_program, collector):
     done = run_program(
         "import threading\n"

@@ -21,9 +21,9 @@ from spanrun.telemetry.observe import Observer
 from spanrun.testing.embedding_server import EmbeddingServer
 
 QUERIES: Final = (
-    "how do I catch an exception and clean up",
     "what makes an object awaitable",
-    "order of evaluation of operands",
+    "how do I raise an exception",
+    "integer literal syntax",
 )
 
 

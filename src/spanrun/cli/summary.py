@@ -25,7 +25,7 @@ _NOUNS: Final[tuple[tuple[SpanrunTelemetrySignal, str], ...]] = (
     ("metrics", "metric snapshots"),
 )
 _ADVICE: Final = {
-    "queue": "jobs wait to be admitted: more workers, or fewer at once before them",
+    "queue": "jobs wait for the event loop: look for what keeps it busy",
     "limit": "jobs wait for a slot: a higher limit, if the service bears it",
     "rate_limit": "the service set the pace (Retry-After): fewer requests at once",
     "backoff": "much time goes into back-off: look at the errors that were retried",

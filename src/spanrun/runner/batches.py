@@ -20,8 +20,6 @@ from spanrun.runner.run import Call, Source
 from spanrun.runner.stream import StreamRun
 from spanrun.telemetry.unit import BatchUnit
 
-__all__ = ["BatchRun", "batches"]
-
 
 @dataclass(slots=True)
 class _Batch:

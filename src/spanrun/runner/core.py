@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import weakref
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from spanrun.policies.hedge import Hedge, Hedger
 from spanrun.policies.limit import Limit, Slots
 from spanrun.policies.rate import Gate, RateLimit
 from spanrun.policies.retry import Retry
-from spanrun.policies.timeout import Timeout
+from spanrun.policies.timeout import AttemptBound, Timeout
 from spanrun.runner.job import Job, call_step
 from spanrun.runner.opened import OpenRun, register
 from spanrun.semconv import SPANRUN_RUNNER_NAME
@@ -47,6 +48,7 @@ class Core:
     """What every job of one open runner shares.
 
     Attributes:
+        loop: The event loop that the runner was opened on.
         name: The runner's name.
         now: Its clock's reading, in seconds.
         slots: The concurrency limit.
@@ -69,6 +71,7 @@ class Core:
         clock: Clock | None,
     ) -> None:
         cores.add(self)
+        self.loop: Final = asyncio.get_running_loop()
         self.name: Final = name
         self.recorder: Final[Recorder | None] = setup.recorder()
         if clock is None:
@@ -108,7 +111,7 @@ class Core:
     def close(self) -> None:
         """The runner is closed: stop its timers, and the metrics of its state."""
         for layer in self._layers:
-            if isinstance(layer, Gate | Hedger):
+            if isinstance(layer, Gate | Hedger | AttemptBound):
                 layer.close()
         if self.metrics is not None:
             self.metrics.close()

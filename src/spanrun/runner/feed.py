@@ -11,7 +11,6 @@ from typing import Any, Final, cast
 from spanrun.errors import ConfigurationError, ShuttingDown
 from spanrun.runner.core import Core
 from spanrun.runner.groups import aclose
-from spanrun.runner.job import Job
 from spanrun.runner.run import FIRST_STEP, Call, Run, Source, Trace, start
 
 _END: Final = object()
@@ -131,10 +130,9 @@ class FedRun(Run):
                 if item is not _END:
                     self._admit(item)
                     continue
+                self._ended()
             except BaseException as error:  # noqa: BLE001 -- raised by the consumer
-                self.source_error = error
-            self._fed = True
-            self._ended()
+                self._source_failed(error)
             return
 
     def stop(self, by: Any) -> None:
@@ -185,9 +183,7 @@ class FedRun(Run):
     def _admit(self, item: Any) -> None:
         key = None if self._key is None else self._key(item)
         priority = 0 if self._priority is None else self._priority(item)
-        index = self._submitted
-        self._submitted = index + 1
-        job = Job(self, index, item, self._call, self.now())
+        job = self.submit(item, self._call)
         job.key = key
         job.priority = priority
         self.admit(job)
@@ -200,6 +196,7 @@ class FedRun(Run):
 
     def _ended(self) -> None:
         self._exhausted = True
+        self._fed = self._fed or self._pump is None  # else once the pump has ended
         self.ended()
 
     def _source_failed(self, error: BaseException) -> None:

@@ -95,6 +95,8 @@ class Job:
 
     def hedged(self, after: float) -> None:
         """A second call was sent, ``after`` seconds of waiting for the first."""
+        if self.unit is not None:
+            self.unit.hedged(after)
 
     def cancel(self, by: CancelledBy) -> None:
         """Ask for the job's cancellation, in the name of ``by``."""

@@ -90,7 +90,6 @@ class Run:
         self.core: Final = core
         self.now: Final = core.now
         self.loop: Final = asyncio.get_running_loop()
-        self._create_task: Final = self.loop.create_task
         self.active: Final[set[Job]] = set()
         self.counts: Final[dict[SpanrunJobOutcome, int]] = dict.fromkeys(
             semconv.SPANRUN_JOB_OUTCOME_VALUES, 0
@@ -139,12 +138,11 @@ class Run:
     def admit(self, job: Job, context: contextvars.Context | None = None) -> None:
         """Start ``job`` in a task of its own."""
         self.active.add(job)
-        coroutine = run_job(self, job)
-        coroutine.send(None)  # see `start`
-        job.task = self._create_task(
-            coroutine,
-            name=self._task_name,
-            context=self._inside.copy() if context is None else context,
+        job.task = start(
+            self.loop,
+            run_job(self, job),
+            self._task_name,
+            self._inside.copy() if context is None else context,
         )
 
     def submit(self, item: Any, call: Call) -> Job:

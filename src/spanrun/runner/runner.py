@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import (
     AsyncIterable,
     Awaitable,
@@ -372,6 +373,11 @@ class Runner:
         if self._core is None:
             raise ShuttingDown(
                 f"{self!r}: open it first, `async with Runner(…) as runner`"
+            )
+        if asyncio.get_running_loop() is not self._core.loop:
+            raise ConfigurationError(
+                f"{self!r} is open on another event loop: make a Runner of its own "
+                "where this code runs"
             )
         if self._core.draining:
             raise ShuttingDown(

@@ -86,7 +86,9 @@ def build(settings: Settings, account: Account) -> Pipeline:
 
 
 class OurTracerProvider(TracerProvider):
-    """The SDK's, known as made here."""
+    """The SDK's, known as made here: see `setup.recorder`."""
+
+    of_spanrun = True
 
 
 def _aggregator(resource: Resource, exporter: MetricExporter) -> Aggregator:

@@ -142,6 +142,8 @@ def recorder() -> Recorder | None:
     tracers = otel_trace.get_tracer_provider()
     if isinstance(tracers, otel_trace.ProxyTracerProvider | NoOpTracerProvider):
         return None
+    if getattr(tracers, "of_spanrun", False):
+        return None  # ours, from before `shutdown`: nothing comes out of it
     if _State.foreign is None or _State.foreign[0] is not tracers:
         made = OtelRecorder(tracers, otel_metrics.get_meter_provider())
         _State.foreign = tracers, made

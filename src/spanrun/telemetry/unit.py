@@ -210,6 +210,12 @@ class JobUnit(Unit):
             },
         )
 
+    def hedged(self, after: float) -> None:
+        """A second call was sent, ``after`` seconds of waiting for the first."""
+        self.event(
+            semconv.EVENT_SPANRUN_JOB_HEDGE, **{semconv.SPANRUN_JOB_HEDGE_AFTER: after}
+        )
+
     def end(
         self,
         timings: Timings,
