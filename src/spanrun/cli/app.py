@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from spanrun import __version__
+from spanrun.cli.dashboards import dashboards
 from spanrun.cli.demo import demo
 from spanrun.cli.exits import explained
 from spanrun.cli.ingest import ingest
@@ -52,3 +53,4 @@ def _options(
 app.command()(demo)
 app.command()(ingest)
 app.command()(search)
+app.add_typer(dashboards, name="dashboards")

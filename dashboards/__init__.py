@@ -1,0 +1,1 @@
+"""The Grafana dashboards, as code: `build.py` writes them to `json/`."""

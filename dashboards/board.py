@@ -1,0 +1,119 @@
+"""A dashboard of panels: their ids, their places, the variables and the links."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from string import ascii_uppercase
+from typing import Any, Final
+
+from grafana_foundation_sdk.builders import dashboard as dashboards
+from grafana_foundation_sdk.builders import heatmap, stat, table, timeseries
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import (
+    Dashboard,
+    DashboardCursorSync,
+    DashboardLinkType,
+    VariableHide,
+    VariableOption,
+    VariableRefresh,
+    VariableSort,
+)
+
+from dashboards.panels import SOURCE, SOURCE_TYPE
+from spanrun import semconv
+from spanrun.slo.promql import label, series
+
+TAG: Final = "spanrun"
+_ON: Final = True  # the SDK has no keywords for its switches
+
+Panel = timeseries.Panel | stat.Panel | heatmap.Panel | table.Panel
+Section = tuple[str, Sequence[Panel]]
+"""A title, and the panels below it."""
+
+
+def board(
+    uid: str,
+    title: str,
+    about: str,
+    sections: Sequence[Section],
+    variables: Sequence[dashboards.QueryVariable] = (),
+) -> Dashboard:
+    """Put a dashboard together.
+
+    Panels stand in the order given, from left to right. Ids count from 1, and the
+    queries of a panel are A, B, C, … The variables for data source, service and
+    runner are always there, so that a link from one to another keeps the choice;
+    those that no query uses are hidden. ``variables`` come after them.
+    """
+    made = (
+        dashboards.Dashboard(title)
+        .uid(uid)
+        .description(about)
+        .tags([TAG])
+        .readonly()
+        .tooltip(DashboardCursorSync.CROSSHAIR)
+        .time("now-1h", "now")
+        .refresh("30s")
+        .link(
+            dashboards.DashboardLink("spanrun")
+            .type(DashboardLinkType.DASHBOARDS)
+            .tags([TAG])
+            .include_vars(_ON)
+            .keep_time(_ON)
+        )
+    )
+    ids = itertools.count(1)
+    for heading, panels in sections:
+        made.with_row(dashboards.Row(heading).id(next(ids)))
+        for panel in panels:
+            made.with_panel(panel.id(next(ids)))
+    used = "".join(target.expr for target in _lettered(made.build()))
+    made.with_variable(
+        dashboards.DatasourceVariable("datasource")
+        .label("Prometheus")
+        .type(SOURCE_TYPE)
+    )
+    service, runner = semconv.SERVICE_NAME, semconv.SPANRUN_RUNNER_NAME
+    jobs = series(semconv.METRIC_SPANRUN_JOBS)
+    own = f'{jobs}{{{label(service)}=~"$service"}}'
+    for variable in (
+        choice("service", "Service", jobs, service, shown="$service" in used),
+        choice("runner", "Runner", own, runner, shown="$runner" in used),
+        *variables,
+    ):
+        made.with_variable(variable)
+    return made.build()
+
+
+def _lettered(whole: Dashboard) -> Iterator[Any]:
+    """Each query, once it has its letter: the SDK leaves them without."""
+    for panel in whole.panels or ():
+        targets: Sequence[Any] = getattr(panel, "targets", None) or ()
+        for letter, target in zip(ascii_uppercase, targets, strict=False):
+            target.ref_id = letter
+            yield target
+
+
+def dump(whole: Dashboard) -> str:
+    """The JSON that Grafana reads."""
+    return (
+        JSONEncoder(indent=1, sort_keys=True, ensure_ascii=False).encode(whole) + "\n"
+    )
+
+
+def choice(
+    name: str, title: str, of: str, attribute: str, *, shown: bool = True
+) -> dashboards.QueryVariable:
+    """A variable whose values are those of a label; all of them are chosen at first."""
+    return (
+        dashboards.QueryVariable(name)
+        .label(title)
+        .datasource(SOURCE)
+        .query(f"label_values({of}, {label(attribute)})")
+        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(VariableSort.ALPHABETICAL_ASC)
+        .hide(VariableHide.DONT_HIDE if shown else VariableHide.HIDE_VARIABLE)
+        .multi(_ON)
+        .include_all(_ON)
+        .all_value(".*")
+        .current(VariableOption(text="All", value="$__all", selected=True))
+    )

@@ -1,0 +1,279 @@
+"""The kinds of panel that the dashboards are made of, and what each must have.
+
+Whoever reads a panel at night has three questions: what is this, is it bad, and
+what do I do? So each one takes a `Text` with the three answers.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from grafana_foundation_sdk.builders import common, heatmap, stat, table, timeseries
+from grafana_foundation_sdk.builders import dashboard as dashboards
+from grafana_foundation_sdk.builders import prometheus as queries
+from grafana_foundation_sdk.models import common as look
+from grafana_foundation_sdk.models import units
+from grafana_foundation_sdk.models.dashboard import (
+    DashboardLinkType,
+    DataSourceRef,
+    DataTransformerConfig,
+    DynamicConfigValue,
+    Threshold,
+    ThresholdsMode,
+)
+from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+from spanrun.slo.promql import label
+
+SECONDS: Final = units.Seconds
+SHARE: Final = units.PercentUnit
+BYTES: Final = units.BytesIEC
+COUNT: Final = units.Short
+
+SOURCE_TYPE: Final = "prometheus"
+SOURCE: Final = DataSourceRef(type_val=SOURCE_TYPE, uid="${datasource}")
+
+HALF: Final = 12
+WHOLE: Final = 24
+_HEIGHT: Final = 9
+_ON: Final = True  # the SDK has no keywords for its switches
+_STAT_HEIGHT: Final = 4
+
+
+def each(what: str) -> str:
+    """The unit of a count, as in ``jobs`` or ``jobs/s``."""
+    return f"suffix: {what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a panel asks Prometheus for.
+
+    Attributes:
+        expr: PromQL, with Grafana's variables.
+        legend: The name of a series; ``{{label}}`` is its value.
+        exemplars: Show single jobs too, which open their trace.
+    """
+
+    expr: str
+    legend: str = ""
+    exemplars: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A panel's description: what it shows, what is bad, and what to do then."""
+
+    shows: str
+    bad: str
+    then: str
+
+    def __str__(self) -> str:
+        return f"{self.shows}\n\n**Bad:** {self.bad}\n\n**Then:** {self.then}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Another dashboard, as a panel's link leads to it."""
+
+    title: str
+    uid: str
+
+    def link(self) -> dashboards.DashboardLink:
+        """To it, with the same time, data source, service and runner."""
+        variables = "".join(
+            f"&${{{one}:queryparam}}" for one in ("datasource", "service", "runner")
+        )
+        return (
+            dashboards.DashboardLink(self.title)
+            .type(DashboardLinkType.LINK)
+            .url(f"/d/{self.uid}?${{__url_time_range}}{variables}")
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """From which values on a number is a warning, and bad.
+
+    Where ``bad`` is the lower one, less is worse.
+    """
+
+    warning: float
+    bad: float
+
+    def steps(self) -> dashboards.ThresholdsConfig:
+        """As Grafana has it: colours, each from a value on."""
+        marks = [("green", None), ("orange", self.warning), ("red", self.bad)]
+        if self.bad < self.warning:
+            marks = [("red", None), ("orange", self.bad), ("green", self.warning)]
+        return (
+            dashboards.ThresholdsConfig()
+            .mode(ThresholdsMode.ABSOLUTE)
+            .steps([Threshold(value=value, color=colour) for colour, value in marks])
+        )
+
+
+def lines(
+    title: str,
+    text: Text | str,
+    unit: str,
+    *asked: Query,
+    stacked: bool = False,
+    signed: bool = False,
+    width: int = HALF,
+    colours: Mapping[str, str] | None = None,
+    to: Sequence[Place] = (),
+) -> timeseries.Panel:
+    """Curves over time, from 0 on.
+
+    With ``stacked`` they are areas on top of each other; with ``signed`` the axis
+    has no floor. ``colours`` are by the names of series.
+    """
+    panel = (
+        timeseries.Panel()
+        .title(title)
+        .description(str(text))
+        .unit(unit)
+        .span(width)
+        .height(_HEIGHT)
+        .datasource(SOURCE)
+        .links([place.link() for place in to])
+        .targets([_ranged(query) for query in asked])
+        .fill_opacity(60 if stacked else 8)
+        .show_points(look.VisibilityMode.NEVER)
+        .tooltip(
+            common.VizTooltipOptions()
+            .mode(look.TooltipDisplayMode.MULTI)
+            .sort(look.SortOrder.DESCENDING)
+        )
+        .legend(
+            common.VizLegendOptions()
+            .display_mode(look.LegendDisplayMode.TABLE)
+            .placement(look.LegendPlacement.BOTTOM)
+            .show_legend(_ON)
+            .calcs(["mean", "max", "lastNotNull"])
+        )
+    )
+    if stacked:
+        panel.stacking(common.StackingConfig().mode(look.StackingMode.NORMAL))
+    if not signed:
+        panel.min(0)
+    for name, colour in (colours or {}).items():
+        fixed: object = {"mode": "fixed", "fixedColor": colour}
+        panel.override_by_name(name, [DynamicConfigValue("color", fixed)])
+    return panel
+
+
+def number(
+    title: str,
+    text: Text | str,
+    unit: str,
+    query: Query,
+    limits: Limits | None = None,
+    *,
+    width: int = 4,
+    to: Sequence[Place] = (),
+) -> stat.Panel:
+    """One number for the time shown."""
+    panel = (
+        stat.Panel()
+        .title(title)
+        .description(str(text))
+        .unit(unit)
+        .span(width)
+        .height(_STAT_HEIGHT)
+        .datasource(SOURCE)
+        .links([place.link() for place in to])
+        .targets([_target(query).instant()])
+        .graph_mode(look.BigValueGraphMode.NONE)
+        .color_mode(look.BigValueColorMode.VALUE)
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+    )
+    return panel.thresholds(limits.steps()) if limits else panel
+
+
+def heat(title: str, text: Text, unit: str, rate: str, expr: str) -> heatmap.Panel:
+    """How the values are spread, over time; ``rate`` is the unit of a cell."""
+    return (
+        heatmap.Panel()
+        .title(title)
+        .description(str(text))
+        .unit(unit)
+        .span(HALF)
+        .height(_HEIGHT)
+        .datasource(SOURCE)
+        .targets(
+            [
+                _ranged(Query(expr, "{{le}}", exemplars=True)).format(
+                    PromQueryFormat.HEATMAP
+                )
+            ]
+        )
+        .calculate(not _ON)
+        .y_axis(heatmap.YAxisConfig().unit(unit))
+        .cell_values(heatmap.CellValues().unit(rate))
+        .filter_values(heatmap.FilterValueRange().le(1e-9))
+        .color(
+            heatmap.HeatmapColorOptions()
+            .mode(HeatmapColorMode.SCHEME)
+            .scheme("Oranges")
+            .steps(64)
+        )
+        .exemplars_color("rgba(31,96,196,0.9)")
+        .show_legend()
+    )
+
+
+def rows(
+    title: str,
+    text: Text | str,
+    unit: str,
+    query: Query,
+    columns: Sequence[tuple[str, str]],
+    value: str,
+    *,
+    width: int = HALF,
+) -> table.Panel:
+    """A table for the time shown, the largest value first.
+
+    ``columns`` are attributes, with what heads the column of each; ``value`` heads
+    that of the values.
+    """
+    names = {label(attribute): head for attribute, head in columns}
+    names["Value"] = value
+    return (
+        table.Panel()
+        .title(title)
+        .description(str(text))
+        .unit(unit)
+        .span(width)
+        .height(_HEIGHT)
+        .datasource(SOURCE)
+        .targets([_target(query).instant().format(PromQueryFormat.TABLE)])
+        .with_transformation(
+            DataTransformerConfig(
+                id_val="organize",
+                options={
+                    "excludeByName": {"Time": True},
+                    "renameByName": names,
+                    "indexByName": {name: place for place, name in enumerate(names)},
+                },
+            )
+        )
+        .sort_by([common.TableSortByFieldState().display_name(value).desc(_ON)])
+    )
+
+
+def _target(query: Query) -> queries.Dataquery:
+    return (
+        queries.Dataquery()
+        .datasource(SOURCE)
+        .expr(query.expr)
+        .legend_format(query.legend or "__auto")
+    )
+
+
+def _ranged(query: Query) -> queries.Dataquery:
+    target = _target(query).range()
+    return target.exemplar(_ON) if query.exemplars else target

@@ -1,0 +1,93 @@
+"""SLO: how much of the error budget is left, and how fast it is spent."""
+
+from typing import Final
+
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from dashboards import panels, places
+from dashboards.board import Panel, board, choice
+from dashboards.panels import SHARE, Limits, Query, Text, each
+from spanrun.slo import panels as recorded
+from spanrun.slo import records
+
+_CHOSEN: Final = '{slo=~"$slo"}'
+
+
+def slo() -> Dashboard:
+    """The dashboard: what `spanrun.slo` has to show, with the worst of it on top."""
+    return board(
+        places.SLO.uid,
+        "spanrun · SLO",
+        "How much of each error budget is left, and how fast it is spent. Made of "
+        "what the rules of `spanrun slo compile` record.",
+        [
+            ("Now", [_worst(), _fastest(), _firing()]),
+            (
+                "Each objective",
+                [
+                    panels.lines(
+                        panel.title,
+                        panel.description,
+                        panel.unit,
+                        Query(panel.expr, "{{slo}}"),
+                        signed=True,
+                        to=[places.RUNS],
+                    )
+                    for panel in recorded()
+                ],
+            ),
+        ],
+        [choice("slo", "Objective", records.ERROR_BUDGET, "slo")],
+    )
+
+
+def _worst() -> Panel:
+    return panels.number(
+        "Least budget left",
+        Text(
+            "What is left of the budget of the objective that is worst off.",
+            "below 25 %: little may go wrong now. Below 0: the objective is broken.",
+            "Stop what adds risk. The how-to is *errors burn the budget*.",
+        ),
+        SHARE,
+        Query(f"min({records.BUDGET_REMAINING}{_CHOSEN})"),
+        Limits(0.25, 0),
+        width=8,
+        to=[places.RUNS],
+    )
+
+
+def _fastest() -> Panel:
+    window = "1h"
+    rate = f"{records.ratio(window)}{_CHOSEN} / {records.ERROR_BUDGET}{_CHOSEN}"
+    return panels.number(
+        "Fastest burn in the last hour",
+        Text(
+            "How many times too fast the worst objective spent its budget in the last "
+            "hour. At 1 the budget lasts exactly for its period.",
+            "above 1 for long; above 14 a budget of 30 days is gone in two.",
+            "The how-to is *errors burn the budget*.",
+        ),
+        each("×"),
+        Query(f"max({rate})"),
+        Limits(1, 14),
+        width=8,
+        to=[places.RUNS],
+    )
+
+
+def _firing() -> Panel:
+    firing = 'ALERTS{alertstate="firing", slo=~"$slo"}'
+    return panels.number(
+        "Alerts firing",
+        Text(
+            "Alerts of these objectives that fire now.",
+            "any.",
+            "Each alert names its run book; open it, and *Runs* beside it.",
+        ),
+        each("alerts"),
+        Query(f"count({firing}) or vector(0)"),
+        Limits(1, 1),
+        width=8,
+        to=[places.RUNS],
+    )
