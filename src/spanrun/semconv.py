@@ -73,6 +73,12 @@ HTTP_RESPONSE_STATUS_CODE: Final = "http.response.status_code"
 HTTP_REQUEST_RESEND_COUNT: Final = "http.request.resend_count"
 HTTP_REQUEST_BODY_SIZE: Final = "http.request.body.size"
 HTTP_RESPONSE_BODY_SIZE: Final = "http.response.body.size"
+SPANRUN_HTTP_TIME_POOL: Final = "spanrun.http.time.pool"
+SPANRUN_HTTP_TIME_CONNECT: Final = "spanrun.http.time.connect"
+SPANRUN_HTTP_TIME_TLS: Final = "spanrun.http.time.tls"
+SPANRUN_HTTP_TIME_SEND: Final = "spanrun.http.time.send"
+SPANRUN_HTTP_TIME_WAIT: Final = "spanrun.http.time.wait"
+SPANRUN_HTTP_TIME_RECEIVE: Final = "spanrun.http.time.receive"
 GEN_AI_OPERATION_NAME: Final = "gen_ai.operation.name"
 GEN_AI_PROVIDER_NAME: Final = "gen_ai.provider.name"
 GEN_AI_REQUEST_MODEL: Final = "gen_ai.request.model"
@@ -81,6 +87,10 @@ GEN_AI_USAGE_INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
 GEN_AI_USAGE_OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
 GEN_AI_TOKEN_TYPE: Final = "gen_ai.token.type"
 GEN_AI_REQUEST_ENCODING_FORMATS: Final = "gen_ai.request.encoding_formats"
+GEN_AI_REQUEST_MAX_TOKENS: Final = "gen_ai.request.max_tokens"
+GEN_AI_REQUEST_TEMPERATURE: Final = "gen_ai.request.temperature"
+GEN_AI_RESPONSE_ID: Final = "gen_ai.response.id"
+GEN_AI_RESPONSE_FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
 GEN_AI_EMBEDDINGS_DIMENSION_COUNT: Final = "gen_ai.embeddings.dimension.count"
 DB_SYSTEM_NAME: Final = "db.system.name"
 DB_OPERATION_NAME: Final = "db.operation.name"
@@ -88,6 +98,7 @@ DB_COLLECTION_NAME: Final = "db.collection.name"
 DB_NAMESPACE: Final = "db.namespace"
 DB_QUERY_TEXT: Final = "db.query.text"
 DB_RESPONSE_STATUS_CODE: Final = "db.response.status_code"
+SPANRUN_SAMPLING_REASON: Final = "spanrun.sampling.reason"
 
 # Allowed values
 SpanrunJobOutcome: TypeAlias = Literal[
@@ -197,6 +208,8 @@ GEN_AI_PROVIDER_NAME_VALUES: Final = ("openai",)
 GenAiTokenType: TypeAlias = Literal["input", "output"]
 GEN_AI_TOKEN_TYPE_VALUES: Final = ("input", "output")
 DB_SYSTEM_NAME_VALUES: Final = ("sqlite", "solr")
+SpanrunSamplingReason: TypeAlias = Literal["error", "slow", "retried", "exemplar"]
+SPANRUN_SAMPLING_REASON_VALUES: Final = ("error", "slow", "retried", "exemplar")
 
 # Events
 EVENT_SPANRUN_JOB_HEDGE: Final = "spanrun.job.hedge"
@@ -302,7 +315,7 @@ METRIC_SPANRUN_LOOP_LAG: Final = Metric(
     name="spanrun.loop.lag",
     instrument="histogram",
     unit="s",
-    description="How late the event loop ran a timer.",
+    description="How late the event loop ran a callback that was due.",
     attributes=(),
     boundaries=METRIC_SPANRUN_JOB_DURATION.boundaries,
 )
@@ -522,6 +535,12 @@ ATTRIBUTES: Final[dict[str, str]] = {
     HTTP_REQUEST_RESEND_COUNT: "int",
     HTTP_REQUEST_BODY_SIZE: "int",
     HTTP_RESPONSE_BODY_SIZE: "int",
+    SPANRUN_HTTP_TIME_POOL: "double",
+    SPANRUN_HTTP_TIME_CONNECT: "double",
+    SPANRUN_HTTP_TIME_TLS: "double",
+    SPANRUN_HTTP_TIME_SEND: "double",
+    SPANRUN_HTTP_TIME_WAIT: "double",
+    SPANRUN_HTTP_TIME_RECEIVE: "double",
     GEN_AI_OPERATION_NAME: "string",
     GEN_AI_PROVIDER_NAME: "string",
     GEN_AI_REQUEST_MODEL: "string",
@@ -530,6 +549,10 @@ ATTRIBUTES: Final[dict[str, str]] = {
     GEN_AI_USAGE_OUTPUT_TOKENS: "int",
     GEN_AI_TOKEN_TYPE: "string",
     GEN_AI_REQUEST_ENCODING_FORMATS: "string[]",
+    GEN_AI_REQUEST_MAX_TOKENS: "int",
+    GEN_AI_REQUEST_TEMPERATURE: "double",
+    GEN_AI_RESPONSE_ID: "string",
+    GEN_AI_RESPONSE_FINISH_REASONS: "string[]",
     GEN_AI_EMBEDDINGS_DIMENSION_COUNT: "int",
     DB_SYSTEM_NAME: "string",
     DB_OPERATION_NAME: "string",
@@ -537,6 +560,7 @@ ATTRIBUTES: Final[dict[str, str]] = {
     DB_NAMESPACE: "string",
     DB_QUERY_TEXT: "string",
     DB_RESPONSE_STATUS_CODE: "string",
+    SPANRUN_SAMPLING_REASON: "string",
 }
 VALUES: Final[dict[str, tuple[str, ...]]] = {
     SPANRUN_JOB_OUTCOME: SPANRUN_JOB_OUTCOME_VALUES,
@@ -550,6 +574,7 @@ VALUES: Final[dict[str, tuple[str, ...]]] = {
     SPANRUN_TELEMETRY_REASON: SPANRUN_TELEMETRY_REASON_VALUES,
     HTTP_REQUEST_METHOD: HTTP_REQUEST_METHOD_VALUES,
     GEN_AI_TOKEN_TYPE: GEN_AI_TOKEN_TYPE_VALUES,
+    SPANRUN_SAMPLING_REASON: SPANRUN_SAMPLING_REASON_VALUES,
 }
 SPANS: Final[dict[str, tuple[str, ...]]] = {
     "job": (
@@ -567,6 +592,7 @@ SPANS: Final[dict[str, tuple[str, ...]]] = {
         SPANRUN_JOB_TIME_LOOP_LAG,
         SPANRUN_JOB_TIME_SERVICE,
         ERROR_TYPE,
+        SPANRUN_SAMPLING_REASON,
     ),
     "attempt": (SPANRUN_RUNNER_NAME, SPANRUN_ATTEMPT_NUMBER, ERROR_TYPE),
     "run": (
@@ -580,14 +606,21 @@ SPANS: Final[dict[str, tuple[str, ...]]] = {
         SPANRUN_RUN_JOBS_SKIPPED,
         SPANRUN_ENGINE,
         ERROR_TYPE,
+        SPANRUN_SAMPLING_REASON,
     ),
     "batch": (
         SPANRUN_RUNNER_NAME,
         SPANRUN_BATCH_INDEX,
         SPANRUN_BATCH_ITEMS,
         ERROR_TYPE,
+        SPANRUN_SAMPLING_REASON,
     ),
-    "unit": (SPANRUN_UNIT_NAME, SPANRUN_UNIT_OUTCOME, ERROR_TYPE),
+    "unit": (
+        SPANRUN_UNIT_NAME,
+        SPANRUN_UNIT_OUTCOME,
+        ERROR_TYPE,
+        SPANRUN_SAMPLING_REASON,
+    ),
     "http.client": (
         HTTP_REQUEST_METHOD,
         SERVER_ADDRESS,
@@ -599,6 +632,12 @@ SPANS: Final[dict[str, tuple[str, ...]]] = {
         NETWORK_PROTOCOL_VERSION,
         HTTP_REQUEST_BODY_SIZE,
         HTTP_RESPONSE_BODY_SIZE,
+        SPANRUN_HTTP_TIME_POOL,
+        SPANRUN_HTTP_TIME_CONNECT,
+        SPANRUN_HTTP_TIME_TLS,
+        SPANRUN_HTTP_TIME_SEND,
+        SPANRUN_HTTP_TIME_WAIT,
+        SPANRUN_HTTP_TIME_RECEIVE,
     ),
     "gen_ai.embeddings.client": (
         GEN_AI_OPERATION_NAME,
@@ -619,6 +658,10 @@ SPANS: Final[dict[str, tuple[str, ...]]] = {
         GEN_AI_RESPONSE_MODEL,
         SERVER_ADDRESS,
         SERVER_PORT,
+        GEN_AI_REQUEST_MAX_TOKENS,
+        GEN_AI_REQUEST_TEMPERATURE,
+        GEN_AI_RESPONSE_ID,
+        GEN_AI_RESPONSE_FINISH_REASONS,
         GEN_AI_USAGE_INPUT_TOKENS,
         GEN_AI_USAGE_OUTPUT_TOKENS,
         ERROR_TYPE,

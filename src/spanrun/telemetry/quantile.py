@@ -1,0 +1,57 @@
+"""`RunningQuantile`: a quantile of what came lately, in little time and memory."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+FEWEST: Final = 100
+"""Values without which nothing is said: the p99 of fewer is their maximum."""
+
+_STEPS: Final = 8  # buckets for each doubling: each is 9 % wide
+_KEPT: Final = 2_000
+_SMALLEST: Final = 1e-9
+_OFTEN: Final = 50  # values between two looks
+
+
+class RunningQuantile:
+    """The quantile ``q`` of the latest few thousand positive values.
+
+    They are counted in buckets that are 9 % wide, and all counts are halved now
+    and then: it follows a service that changes. Not safe against other threads.
+
+    Attributes:
+        value: An upper bound of the quantile, so that values which hardly differ
+            aren't above it; infinite before there are enough of them.
+    """
+
+    __slots__ = ("_counts", "_q", "_total", "_until", "value")
+
+    def __init__(self, q: float) -> None:
+        self.value = math.inf
+        self._q: Final = q
+        self._counts: dict[int, int] = {}
+        self._total = 0
+        self._until = FEWEST
+
+    def add(self, value: float) -> None:
+        """Take in a value."""
+        bucket = math.ceil(math.log2(max(value, _SMALLEST)) * _STEPS)
+        self._counts[bucket] = self._counts.get(bucket, 0) + 1
+        self._total += 1
+        self._until -= 1
+        if not self._until:
+            self._look()
+
+    def _look(self) -> None:
+        self._until = _OFTEN
+        above = int((1 - self._q) * self._total)
+        for bucket in sorted(self._counts, reverse=True):
+            above -= self._counts[bucket]
+            if above < 0:
+                self.value = 2 ** (bucket / _STEPS)
+                break
+        if self._total >= _KEPT:
+            halves = ((bucket, n // 2) for bucket, n in self._counts.items())
+            self._counts = {bucket: n for bucket, n in halves if n}
+            self._total = sum(self._counts.values())
