@@ -1,0 +1,280 @@
+"""How a call goes to Solr: a job of a runner, a call unit, and its error told."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import warnings
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from spanrun import semconv
+from spanrun.clients import _solr_wire as wire
+from spanrun.clients._solr_target import Target
+from spanrun.clients.http import retry_after
+from spanrun.clients.http import transient as is_busy
+from spanrun.clock import Clock
+from spanrun.errors import ConfigurationError, StoreError
+from spanrun.policies.adaptive import AdaptiveLimit
+from spanrun.policies.base import at_least
+from spanrun.policies.limit import Limit
+from spanrun.policies.retry import Retry
+from spanrun.policies.timeout import Timeout
+from spanrun.runner.runner import Runner
+from spanrun.telemetry import setup
+from spanrun.telemetry.observe import Observer
+from spanrun.telemetry.redact import HIDDEN, redact
+from spanrun.telemetry.unit import CallUnit
+
+T = TypeVar("T")
+Send = Callable[[Any], Awaitable[Any]]
+"""Makes one request with aiosolr's client; gives aiosolr's response."""
+
+_OK: Final = 200
+_HEAD: Final = 300
+_SECRET: Final = 7  # characters: a shorter word of a header is no secret
+
+
+class MaybeStored(StoreError):  # noqa: N818 -- says what it is
+    """No answer came to an update that must not be sent twice.
+
+    It may have been carried out or not. Only for atomic updates and for documents
+    with a ``_version_``; everything else is simply sent again.
+    """
+
+
+def transient(error: Exception) -> bool:
+    """Whether another attempt may help: Solr wasn't reached, or is busy.
+
+    Made for ``Retry(on=transient)``. A request that ran out of time isn't sent again.
+    """
+    if isinstance(error, MaybeStored) or not isinstance(error, StoreError):
+        return False
+    _, aiohttp = wire.libraries()
+    return is_busy(error) or isinstance(error.__cause__, aiohttp.ClientError | OSError)
+
+
+class SolrCalls:
+    """Opens at the first call, sends requests as jobs of `runner`, and closes."""
+
+    def __init__(
+        self,
+        base_url: str,
+        request_timeout_sec: float = 60,
+        headers: Mapping[str, str] | None = None,
+        *,
+        limit: int | Limit | AdaptiveLimit = 16,
+        retry: Retry | None = None,
+        observers: Sequence[Observer] = (),
+        clock: Clock | None = None,
+        **client_kwargs: Any,
+    ) -> None:
+        self._client: Any = None
+        self._made_at = _caller(self)
+        self._target: Final = Target.of(base_url)
+        self._base_url: Final = base_url.strip().rstrip("/")
+        at_least("AsyncSolrClient", "request_timeout_sec", request_timeout_sec, 0)
+        self._headers: Final = _checked_headers(headers or {})
+        self._options: Final = wire.checked(client_kwargs)
+        self._secrets: Final = _secrets(self._headers, self._target)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = asyncio.Lock()
+        self.runner: Final = Runner(
+            "solr",
+            limit=limit,
+            retry=retry or Retry(on=transient, attempts=4, base=0.1, cap=5.0),
+            timeout=Timeout(attempt=request_timeout_sec or None),
+            observers=observers,
+            clock=clock,
+        )
+        self._attributes: Final = {
+            semconv.DB_SYSTEM_NAME: "solr",
+            semconv.DB_COLLECTION_NAME: self._target.collection,
+            semconv.DB_NAMESPACE: self._target.prefix.strip("/") or "solr",
+            semconv.SERVER_ADDRESS: self._target.host.strip("[]"),
+            semconv.SERVER_PORT: self._target.port
+            or (443 if self._target.scheme == "https" else 80),
+        }
+
+    @property
+    def base_url(self) -> str:
+        """The collection's URL, as it was given, without a slash at its end."""
+        return self._base_url
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={self._target.url!r})"
+
+    def __del__(self) -> None:
+        if getattr(self, "_client", None) is not None:
+            warnings.warn(
+                f"{self!r}, made at {self._made_at}, was never closed: "
+                "`await client.close()`, or use it with `async with`",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )
+
+    async def close(self) -> None:
+        """Wait for the calls that run, then close the connections.
+
+        May be called again, and together. A later call opens everything anew, also
+        on another event loop.
+
+        Raises:
+            ConfigurationError: It is open on another event loop.
+        """
+        async with self._turn():
+            client, self._client = self._client, None
+            if client is None:
+                return
+            try:
+                await self.runner.__aexit__(None, None, None)
+            finally:
+                await client.close()
+
+    async def _build_client(self) -> Any:
+        """A client of aiosolr's, open."""
+        return wire.build(self._target, self._headers, self._options)
+
+    async def _get_client(self) -> Any:
+        """The client of aiosolr's; the first call makes it, however many come."""
+        async with self._turn():
+            if self._client is None:
+                client = await self._build_client()
+                try:
+                    await self.runner.__aenter__()
+                except BaseException:
+                    await client.close()
+                    raise
+                self._client = client
+            return self._client
+
+    def _turn(self) -> asyncio.Lock:
+        """Who opens or closes waits for who does."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            if self._client is not None:
+                raise ConfigurationError(
+                    f"{self!r} is open on another event loop: close it there, or make "
+                    "one for each loop"
+                )
+            self._loop, self._lock = loop, asyncio.Lock()
+        return self._lock
+
+    async def _call(
+        self,
+        operation: str,
+        send: Send,
+        read: Callable[[Any], T],
+        *,
+        repeatable: bool = True,
+    ) -> T:
+        """Make a request as a job, and read its answer.
+
+        Raises:
+            StoreError: Solr couldn't be reached, refused, or gave something else than
+                expected; `MaybeStored` where the request must not be ``repeatable``.
+            DeadlineExceeded: The time for one attempt was up.
+        """
+        client = await self._get_client()
+        return await self.runner.call(
+            self._attempt, client, operation, send, read, repeatable
+        )
+
+    async def _attempt(
+        self,
+        client: Any,
+        operation: str,
+        send: Send,
+        read: Callable[[Any], T],
+        repeatable: bool,  # noqa: FBT001 -- by position, as the runner hands it on
+    ) -> T:
+        call = CallUnit(
+            setup.recorder_or_off(),
+            f"{operation} {self._target.collection}",
+            semconv.METRIC_DB_CLIENT_OPERATION_DURATION,
+            {**self._attributes, semconv.DB_OPERATION_NAME: operation},
+        )
+        with call, wire.exchange() as seen:
+            try:
+                return read(await send(client))
+            except (ConfigurationError, TimeoutError):
+                raise
+            except Exception as error:  # what aiosolr lets through, see `_failure`
+                raise self._failure(seen, error, repeatable=repeatable) from error
+            finally:
+                if seen.status not in (None, _OK):
+                    call.set(semconv.DB_RESPONSE_STATUS_CODE, str(seen.status))
+
+    def _failure(
+        self, seen: wire.Exchange, error: Exception, *, repeatable: bool
+    ) -> StoreError:
+        """What has happened, in our words: the answer's are in ``body``."""
+        aiosolr, aiohttp = wire.libraries()
+        where = self._target.url
+        head = self._clean(_reason(seen.body))
+        if isinstance(error, aiosolr.SolrError):  # it quotes the answer
+            quoting: Any = error
+            quoting.message, quoting.args = head, (head,)
+        broken = isinstance(error, aiohttp.ClientError | OSError)
+        kind = StoreError if repeatable or not broken else MaybeStored
+        if isinstance(error, StoreError):
+            what = f"{where}: {error}"
+        elif broken and seen.status is None:
+            what = f"{where} can't be reached: {self._clean(str(error))}"
+        elif broken:
+            what = f"{where}: the answer broke off: {self._clean(str(error))}"
+        elif seen.status not in (None, _OK):
+            what = f"{where} answered {seen.status}: {head}"
+        else:
+            what = f"{where}: the answer isn't Solr's ({type(error).__name__}): {head}"
+        return kind(
+            what,
+            status=seen.status,
+            retry_after=retry_after(seen.retry_after),
+            body=head,
+        )
+
+    def _clean(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, HIDDEN)
+        return redact(text)[:_HEAD]
+
+
+def _reason(body: bytes) -> str:
+    """What an error's body says; Solr has it in ``error.msg``."""
+    text = body[: 64 * _HEAD].decode("utf-8", "replace")
+    try:
+        found: Any = json.loads(body)
+        told = found["error"]
+        return str(told.get("msg") or told.get("trace"))
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
+        return text
+
+
+def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        for text in (name, value):
+            if not (isinstance(text, str) and text.isascii() and text.isprintable()):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise ConfigurationError(  # without the value: it may be a secret
+                    f"the header {name!r}: must be printable ASCII, without a "
+                    "line break"
+                )
+    return dict(headers)
+
+
+def _secrets(headers: Mapping[str, str], target: Target) -> list[str]:
+    values = [*headers.values(), *(target.login or ())]
+    words = [word for value in values for word in value.split()]
+    return [word for word in words if len(word) >= _SECRET]
+
+
+def _caller(made: object) -> str:
+    """The line that constructs ``made``, outside of its constructors."""
+    frame = inspect.currentframe()
+    while frame and made in (frame.f_locals.get("self"), frame.f_locals.get("made")):
+        frame = frame.f_back
+    if frame is None:
+        return "an unknown line"
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

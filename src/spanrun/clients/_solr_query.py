@@ -1,0 +1,100 @@
+"""Queries whose user-given parts can't become query language.
+
+Nothing of a user's is ever put into a query: it stands in a parameter of its own,
+to which the query refers (``v=$sr_text``). That alone isn't enough, as measured
+with Solr 9.8: in edismax ``*:*``, ``NOT word`` and ``[* TO *]`` still match what the
+word doesn't, and ``${other}`` in any parameter is replaced by another one's value. So
+words are quoted, one by one, fields of the user's are off, and so are macros.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+from spanrun.errors import ConfigurationError
+
+Where: TypeAlias = Mapping[str, str | Collection[str]]
+"""Fields, and the value or values that a document must have in each one."""
+
+_MAX_WORDS: Final = 64
+# What isn't ASCII is left to the field's analyzer, which knows all scripts.
+_WORD: Final = re.compile(r"(?:\w|[^\x00-\x7f\s])+")
+_FIELD: Final = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
+_SEPARATOR: Final = "\x1f"
+_SAFE: Final = {"expandMacros": "false"}
+
+
+def words(text: str) -> str:
+    """The words of ``text``, each in quotes, at most 64; empty where it has none."""
+    # JSON carries what UTF-8 can't; Solr would store it as something else.
+    found = _WORD.findall(text.encode("utf-8", "replace").decode())
+    return " ".join(f'"{word}"' for word in list(dict.fromkeys(found))[:_MAX_WORDS])
+
+
+def weights(fields: Mapping[str, float] | Sequence[str]) -> dict[str, float]:
+    """The weight of each field.
+
+    Raises:
+        ConfigurationError: There is no field, or a weight isn't above 0.
+    """
+    if isinstance(fields, str) or not fields:
+        raise ConfigurationError(f"fields={fields!r}: must be some names of fields")
+    known = dict(fields) if isinstance(fields, Mapping) else dict.fromkeys(fields, 1.0)
+    for name, weight in known.items():
+        if not 0 < weight < math.inf:
+            raise ConfigurationError(f"fields[{name!r}]={weight!r}: must be above 0")
+    return known
+
+
+def by_text(quoted: str, fields: Mapping[str, float]) -> dict[str, Any]:
+    """Parameters that find what has any of the words that `words` has quoted."""
+    return {
+        **_SAFE,
+        "q": "{!edismax v=$sr_text qf=$sr_fields uf='-*' mm=1 q.op=OR "
+        "lowercaseOperators=false}",
+        "sr_text": quoted,
+        "sr_fields": " ".join(f"{name}^{weight}" for name, weight in fields.items()),
+    }
+
+
+def by_vector(vector: Sequence[float], field: str, count: int) -> dict[str, Any]:
+    """Parameters that find the ``count`` nearest."""
+    numbers = [float(number) for number in vector]
+    if not numbers or not all(map(math.isfinite, numbers)):
+        raise ConfigurationError("vector: must be finite numbers")
+    return {
+        **_SAFE,
+        "q": f"{{!knn f={field} topK={count} v=$sr_vector}}",
+        "sr_vector": json.dumps(numbers),
+    }
+
+
+def only(where: Where | None, others: Mapping[str, Any]) -> dict[str, Any]:
+    """``others``, and parameters that keep what has one of the values in each field.
+
+    Raises:
+        ConfigurationError: A value isn't a text, or holds the separator U+001F.
+    """
+    asked = others.get("fq", [])
+    filters = [asked] if isinstance(asked, str) else list(asked)
+    parameters = {**others, "fq": filters}
+    for place, (field, wanted) in enumerate((where or {}).items()):
+        values = [wanted] if isinstance(wanted, str) else list(wanted)
+        for value in values:
+            if not isinstance(value, str) or _SEPARATOR in value:  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise ConfigurationError(
+                    f"where[{field!r}]={value!r}: must be a text without U+001F"
+                )
+        name = f"sr_where_{place}"
+        filters.append(f"{{!terms f={field} separator='{_SEPARATOR}' v=${name}}}")
+        parameters[name] = _SEPARATOR.join(values)
+    return parameters
+
+
+def is_field_name(name: object) -> bool:
+    """Whether ``name`` can stand in a query as it is."""
+    return isinstance(name, str) and _FIELD.fullmatch(name) is not None

@@ -1,0 +1,118 @@
+"""Where a Solr collection is: a base URL, taken apart and made safe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+from spanrun.errors import ConfigurationError
+from spanrun.telemetry.redact import redact
+
+_PREFIX: Final = "/solr"  # aiosolr puts it before the collection by itself
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A collection's address.
+
+    Attributes:
+        scheme: ``http`` or ``https``.
+        host: As it stands in a URL.
+        port: None for the scheme's own.
+        prefix: The path before the collection: ``/solr`` as a rule, or empty.
+        collection: Its name, not escaped.
+        login: User name and password, where the URL has them.
+    """
+
+    scheme: str
+    host: str
+    port: int | None
+    prefix: str
+    collection: str
+    login: tuple[str, str] | None
+
+    @classmethod
+    def of(cls, base_url: str) -> Target:
+        """The address in ``base_url``, which ends with the collection.
+
+        Raises:
+            ConfigurationError: It is no such URL. The text has none of its secrets.
+        """
+        if not isinstance(base_url, str) or not base_url.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(
+                f"AsyncSolrClient(base_url={base_url!r}): must be a URL, such as "
+                "http://localhost:8983/solr/docs"
+            )
+        try:
+            url = urlsplit(base_url.strip())
+            port = url.port
+        except ValueError as why:
+            raise _wrong(base_url, str(why)) from None
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise _wrong(base_url, "must be http://host… or https://host…")
+        if url.query or url.fragment:
+            raise _wrong(base_url, "must end with the collection's name")
+        names = [unquote(part) for part in url.path.rstrip("/").split("/")]
+        if not names[-1] or any(name in (".", "..") for name in names):
+            raise _wrong(base_url, "must end with the collection's name")
+        return cls(
+            url.scheme,
+            f"[{url.hostname}]" if ":" in url.hostname else url.hostname,
+            port,
+            "".join(f"/{escaped(name)}" for name in names[1:-1]),
+            names[-1],
+            _login(url),
+        )
+
+    @property
+    def url(self) -> str:
+        """The URL, without secrets."""
+        port = f":{self.port}" if self.port is not None else ""
+        collection = escaped(self.collection)
+        return f"{self.scheme}://{self.host}{port}{self.prefix}/{collection}"
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """What aiosolr's client is told.
+
+        It makes URLs of its own kind from a host and a port; other paths than
+        Solr's usual one get through as a connection URL alone.
+        """
+        if self.port is None or self.prefix not in ("", _PREFIX):
+            return {"connection_url": self.url}
+        return {
+            "host": self.host,
+            "port": self.port,
+            "scheme": self.scheme,
+            "collection": escaped(self.collection),
+        }
+
+
+def escaped(name: str) -> str:
+    """One part of a path, so that it stays one."""
+    return quote(name, safe="")
+
+
+def escaped_path(what: str, path: str) -> str:
+    """Some parts of a path.
+
+    Raises:
+        ConfigurationError: It would lead elsewhere.
+    """
+    parts = path.strip("/").split("/")
+    if any(unquote(part) in ("", ".", "..") for part in parts):
+        raise ConfigurationError(f"{what}={path!r}: must be names between slashes")
+    return "/".join(escaped(part) for part in parts)
+
+
+def _login(url: SplitResult) -> tuple[str, str] | None:
+    if url.username is None:
+        return None
+    return unquote(url.username), unquote(url.password or "")
+
+
+def _wrong(base_url: str, why: str) -> ConfigurationError:
+    shown = redact(base_url).partition("?")[0]
+    return ConfigurationError(f"AsyncSolrClient(base_url={shown!r}): {why}")

@@ -1,0 +1,221 @@
+"""aiosolr, with its faults contained.
+
+What aiosolr 5.0.2 does, and what is done about it here:
+
+- Its error has no status: a trace of aiohttp's notes it, see `Exchange`.
+- Its default headers are one dictionary for all calls, which each call changes:
+  every call gets its own.
+- Names of parameters, the collection and the handler go into the URL as they are:
+  they are escaped.
+- It gives up after 3 s without a byte: a runner has the timeout, so aiohttp has none.
+- It follows redirects, with our headers, and reads answers of any size: it doesn't.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+import io
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote_plus
+
+from spanrun.clients._solr_documents import encoded
+from spanrun.clients._solr_target import Target, escaped, escaped_path
+from spanrun.errors import ConfigurationError, StoreError
+from spanrun.telemetry.redact import redact
+
+MAX_BODY: Final = 64 * 1024 * 1024
+_ADDRESS: Final = frozenset({"collection", "connection_url", "host", "port", "scheme"})
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What came back for one request.
+
+    Attributes:
+        status: The HTTP status, once there is one.
+        retry_after: The header of that name.
+        body: The answer's body, once it was read.
+    """
+
+    status: int | None = None
+    retry_after: str | None = None
+    body: bytes = b""
+
+
+_current: Final[ContextVar[Exchange | None]] = ContextVar("solr_exchange", default=None)
+
+
+@contextmanager
+def exchange() -> Generator[Exchange]:
+    """Take note of the request that is made inside."""
+    seen = Exchange()
+    token = _current.set(seen)
+    try:
+        yield seen
+    finally:
+        _current.reset(token)
+
+
+def libraries() -> tuple[Any, Any]:
+    """The modules ``aiosolr`` and ``aiohttp``.
+
+    Raises:
+        ConfigurationError: The extra ``solr`` isn't installed.
+    """
+    try:
+        importlib.import_module("spanrun.clients.solr_responses")
+        return importlib.import_module("aiosolr"), importlib.import_module("aiohttp")
+    except ImportError as error:
+        raise ConfigurationError(
+            f"AsyncSolrClient needs {error.name}: pip install 'spanrun[solr]'"
+        ) from error
+
+
+def checked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options for aiosolr's client, once it is known that it takes them.
+
+    Raises:
+        ConfigurationError: It doesn't, or an address is among them.
+    """
+    aiosolr, _ = libraries()
+    if address := _ADDRESS.intersection(options):
+        raise ConfigurationError(
+            f"AsyncSolrClient({min(address)}=…): the address is in base_url"
+        )
+    try:
+        aiosolr.Client(**options)
+    except TypeError as why:
+        raise ConfigurationError(f"AsyncSolrClient: {why}") from why
+    return dict(options)
+
+
+def build(
+    target: Target, headers: Mapping[str, str], options: Mapping[str, Any]
+) -> Any:
+    """A client of aiosolr's, with its connections. Call it in an event loop."""
+    _, aiohttp = libraries()
+    settings = {
+        "client_timeout": aiohttp.ClientTimeout(),
+        **target.arguments,
+        **options,
+        "trace_configs": [*(options.get("trace_configs") or ()), _trace(aiohttp)],
+    }
+    client = _contained()(**settings)
+    sent = dict(headers)
+    if target.login and "authorization" not in {name.lower() for name in sent}:
+        login = aiohttp.BasicAuth(*target.login, encoding="utf-8")
+        sent["Authorization"] = login.encode()
+    client.session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=client.ttl_dns_cache),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers=sent,
+        json_serialize=encoded,
+        timeout=client.client_timeout,
+        trace_configs=client.trace_configs,
+    )
+    return client
+
+
+@functools.cache
+def _contained() -> Any:
+    aiosolr: Any = libraries()[0]
+    base: Any = aiosolr.Client
+
+    class Contained(base):  # type: ignore[misc, name-defined, unused-ignore]
+        async def _get(
+            self,
+            url: str,
+            *,
+            body: Mapping[str, Any] | None = None,
+            headers: Mapping[str, str] | None = None,
+        ) -> Any:
+            sent = dict(headers or {})
+            return await base._get(self, url, body=body, headers=sent)  # noqa: SLF001
+
+        async def _post(
+            self, url: str, data: object, headers: Mapping[str, str] | None = None
+        ) -> Any:
+            # Not on the event loop: a document's vectors are megabytes of digits.
+            body = await asyncio.to_thread(lambda: io.BytesIO(encoded(data).encode()))
+            sent = {**(headers or {}), "Content-Type": "application/json"}
+            async with self.session.post(url, data=body, headers=sent) as response:
+                response.body = await response.text()
+            return response
+
+        def _get_collection(self, kwargs: dict[str, Any]) -> str:
+            if "collection" in kwargs:
+                return escaped(kwargs.pop("collection"))
+            return str(self.collection)  # escaped already, see `Target`
+
+        @staticmethod
+        def _kwargs_to_query_string(kwargs: Mapping[str, Any]) -> str:
+            names = {quote_plus(name): value for name, value in kwargs.items()}
+            return str(base._kwargs_to_query_string(names))  # noqa: SLF001
+
+    return Contained
+
+
+def named(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters whose ``handler``, which goes into the path, stays in its place."""
+    safe = dict(parameters)
+    if "handler" in safe:
+        safe["handler"] = escaped_path("handler", safe["handler"])
+    return safe
+
+
+def _trace(aiohttp: Any) -> Any:
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(_ended)
+    trace.on_request_redirect.append(_redirected)
+    trace.on_response_chunk_received.append(_received)
+    return trace
+
+
+async def _ended(_: object, __: object, params: Any) -> None:
+    _note(params.response)
+    params.response.content = _Capped(params.response.content)
+
+
+async def _redirected(_: object, __: object, params: Any) -> None:
+    _note(params.response)
+    where = redact(str(params.response.headers.get("Location", "")))[:300]
+    raise StoreError(
+        f"Solr answered {params.response.status}: moved to {where}, "
+        "which isn't followed",
+        status=params.response.status,
+    )
+
+
+async def _received(_: object, __: object, params: Any) -> None:
+    if seen := _current.get():
+        seen.body = params.chunk
+
+
+def _note(response: Any) -> None:
+    if seen := _current.get():
+        seen.status = response.status
+        seen.retry_after = response.headers.get("Retry-After")
+
+
+class _Capped:
+    """A body's stream that is never read beyond `MAX_BODY`."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    async def read(self) -> bytes:
+        parts = bytearray()
+        while part := await self._stream.readany():
+            parts += part
+            if len(parts) > MAX_BODY:
+                raise StoreError(f"Solr's answer is larger than {MAX_BODY} bytes")
+        return bytes(parts)

@@ -1,0 +1,329 @@
+"""`AsyncSolrClient`: a Solr collection, searched and written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+from spanrun.clients import _solr_query as query
+from spanrun.clients._solr_calls import MaybeStored, SolrCalls, transient
+from spanrun.clients._solr_documents import can_be_repeated, prepared
+from spanrun.clients._solr_wire import named
+from spanrun.clients.solr_schema import SolrSchema
+from spanrun.errors import ConfigurationError, StoreError
+from spanrun.policies.base import whole
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from spanrun.clients.solr_responses import SolrSelectResponse, SolrUpdateResponse
+
+__all__ = ["AsyncSolrClient", "MaybeStored", "transient"]
+
+Model = TypeVar("Model", bound="BaseModel")
+
+_EVERYTHING: Final = "*:*"
+# Fields and values without patterns or negation: whatever they find, they say it.
+_VALUE: Final = (
+    r'(?:"(?:\\.|[^"\\])*"|(?!(?:AND|OR|NOT)\b)(?:\\.|[\w.])(?:\\.|[\w.@-])*)'
+)
+_AND: Final = r"\s+(?:(?:AND|OR)\s+)?"
+_CLAUSE: Final = rf"[A-Za-z][\w.]*:(?:{_VALUE}|\({_VALUE}(?:{_AND}{_VALUE})*\))"
+_PLAIN: Final = re.compile(rf"{_CLAUSE}(?:{_AND}{_CLAUSE})*")
+
+
+class AsyncSolrClient(SolrCalls):
+    """A Solr collection or core.
+
+    Takes the place of LlamaIndex's class of this name. Constructing it needs neither
+    an event loop nor a network; the first call opens it. `close` it in the end, or
+    use it with ``async with``.
+
+    Every request is a job of `runner`, which has the limit, the retries and the
+    timeout. Answers of 429 and 5xx and broken connections are tried again: updates by
+    id come to the same when they are sent twice; those which don't raise
+    `MaybeStored`.
+
+    Args:
+        base_url: With the collection at its end; ``http://user:password@host…`` logs
+            in. ``http://localhost:8983/solr/docs``, for instance.
+        request_timeout_sec: For one attempt; 0 for no bound.
+        headers: Sent with each request. Never in telemetry or in an error.
+        limit: Requests at once.
+        retry: Which errors are worth another attempt.
+        observers: Told of every request.
+        clock: What the requests' times are read from.
+        **client_kwargs: For ``aiosolr.Client``, such as ``ttl_dns_cache``.
+
+    Raises:
+        ConfigurationError: At once, for a value that can't work, or when the extra
+            ``solr`` isn't installed.
+    """
+
+    _schema: SolrSchema | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._get_client()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def search(
+        self, query_params: Mapping[str, Any], **kwargs: Any
+    ) -> SolrSelectResponse:
+        """Search with Solr's own parameters, which are not checked.
+
+        What a user typed doesn't belong into ``q`` or ``fq``: see `search_text`.
+
+        Args:
+            query_params: Such as ``{"q": "title:cat", "fq": ["a:1", "b:2"]}``.
+            **kwargs: More of them, or ``handler`` for another one than ``select``.
+
+        Raises:
+            StoreError: Solr couldn't be reached, or refused.
+            DeadlineExceeded: The time for one attempt was up.
+        """
+        parameters = named({**query_params, **kwargs})
+        return await self._call(
+            "select", lambda client: client.query(**parameters), _selected
+        )
+
+    async def search_text(
+        self,
+        text: str,
+        fields: Mapping[str, float] | Sequence[str],
+        *,
+        where: query.Where | None = None,
+        rows: int = 10,
+        **params: Any,
+    ) -> SolrSelectResponse:
+        """Search for what has any of the words in ``text``, whatever it contains.
+
+        The text is taken literally: no part of it is query language.
+
+        Args:
+            text: As a user typed it; 64 different words count.
+            fields: Where to look, with or without weights. The schema must have them.
+            where: Fields, and the value or values that a document must have there.
+            rows: How many documents at most.
+            **params: More of Solr's parameters, such as ``fl``.
+
+        Raises:
+            ConfigurationError: The schema has no such field, or an argument is wrong.
+            StoreError: As for `search`.
+        """
+        whole("search_text", "rows", rows, 0)
+        weights = query.weights(fields)
+        await self._require(*weights, *(where or ()))
+        quoted = query.words(text)
+        if not quoted:
+            return _no_documents()
+        asked = query.by_text(quoted, weights)
+        return await self.search({**query.only(where, params), **asked, "rows": rows})
+
+    async def search_vector(
+        self,
+        vector: Sequence[float],
+        field: str,
+        *,
+        where: query.Where | None = None,
+        rows: int = 10,
+        **params: Any,
+    ) -> SolrSelectResponse:
+        """Search for the documents whose ``field`` is nearest to ``vector``.
+
+        Solr's search is approximate. ``where`` chooses first: there are ``rows``
+        documents, where so many fulfil it.
+
+        Args:
+            vector: As many finite numbers as the field has.
+            field: A DenseVectorField of the schema.
+            where: As for `search_text`.
+            rows: How many documents at most, ≥ 1.
+            **params: More of Solr's parameters, such as ``fl``.
+
+        Raises:
+            ConfigurationError: As for `search_text`.
+            StoreError: As for `search`.
+        """
+        whole("search_vector", "rows", rows, 1)
+        await self._require(field, *(where or ()))
+        asked = query.by_vector(vector, field, rows)
+        return await self.search({**query.only(where, params), **asked, "rows": rows})
+
+    async def add(
+        self, documents: Sequence[Mapping[str, Any]], **kwargs: Any
+    ) -> SolrUpdateResponse:
+        """Add documents, or replace those of the same id.
+
+        They are found after a commit. A copy is sent in which dates are texts in UTC
+        (naive ones are UTC), numpy's arrays and scalars are Python's, bytes are
+        decoded.
+
+        Args:
+            documents: Mappings from fields to values.
+            **kwargs: For Solr's update handler, such as ``commit=True``.
+
+        Raises:
+            ConfigurationError: A document can't be written as JSON.
+            StoreError: As for `search`. `MaybeStored` where no answer came and adding
+                the documents again would do something else.
+        """
+        ready = prepared(documents)
+        return await self._update(
+            "add", ready, kwargs, repeatable=can_be_repeated(ready)
+        )
+
+    async def delete_by_id(
+        self, ids: Sequence[str], **kwargs: Any
+    ) -> SolrUpdateResponse:
+        """Delete the documents with these ids; unknown ones don't matter.
+
+        Raises:
+            ConfigurationError: ``ids`` is empty, or one text.
+            StoreError: As for `search`.
+        """
+        if isinstance(ids, str) or not ids:
+            raise ConfigurationError(f"delete_by_id(ids={ids!r}): must be some ids")
+        return await self._update("delete", {"delete": list(ids)}, kwargs)
+
+    async def delete_by_query(
+        self, query_string: str, **kwargs: Any
+    ) -> SolrUpdateResponse:
+        """Delete what a query in Solr's language finds.
+
+        A query that would delete everything, whatever it looks like, is refused: that
+        is what `clear_collection` is for. For that, unless it is just a field with
+        its value (``id:a``), Solr is asked before how much it finds, after a soft
+        commit.
+
+        Raises:
+            ConfigurationError: It is empty, or would delete everything.
+            StoreError: As for `search`.
+        """
+        if not query_string.strip():
+            raise ConfigurationError(
+                "delete_by_query(query_string=''): must be a query"
+            )
+        if not _PLAIN.fullmatch(query_string.strip()):
+            await self._refuse_everything(query_string)
+        return await self._delete_by(query_string, kwargs)
+
+    async def clear_collection(self, **kwargs: Any) -> SolrUpdateResponse:
+        """Delete all documents.
+
+        Raises:
+            StoreError: As for `search`.
+        """
+        return await self._delete_by(_EVERYTHING, kwargs)
+
+    async def commit(self, *, soft: bool = False) -> SolrUpdateResponse:
+        """Let what was added be found; only a hard commit also writes it to the disk.
+
+        Raises:
+            StoreError: As for `search`.
+        """
+        return await self._call(
+            "commit", lambda client: client.commit(soft=soft), _updated
+        )
+
+    async def schema(self) -> SolrSchema:
+        """The collection's fields, as they are now.
+
+        Raises:
+            StoreError: As for `search`.
+        """
+        self._schema = await self._call(
+            "schema",
+            lambda client: client.query(handler="schema"),
+            lambda answer: SolrSchema.read(answer.data),
+        )
+        return self._schema
+
+    async def _require(self, *fields: str) -> SolrSchema:
+        """Refuse fields that the schema lacks; it is read anew before that is said."""
+        schema = self._schema
+        if schema is None or any(schema.type_of(field) is None for field in fields):
+            schema = await self.schema()
+        for field in fields:
+            if schema.type_of(field) is None:
+                raise ConfigurationError(
+                    f"the collection {self._target.collection!r} has no field "
+                    f"{field!r}: it has "
+                    f"{', '.join([*schema.fields, *schema.dynamic_fields])}"
+                )
+        return schema
+
+    async def _update(
+        self,
+        operation: str,
+        data: object,
+        kwargs: Mapping[str, Any],
+        *,
+        repeatable: bool = True,
+    ) -> SolrUpdateResponse:
+        parameters = named(kwargs)
+        return await self._call(
+            operation,
+            lambda client: client.update(data=data, **parameters),
+            _updated,
+            repeatable=repeatable,
+        )
+
+    async def _delete_by(
+        self, query_string: str, kwargs: Mapping[str, Any]
+    ) -> SolrUpdateResponse:
+        return await self._update("delete", {"delete": {"query": query_string}}, kwargs)
+
+    async def _refuse_everything(self, query_string: str) -> None:
+        await self.commit(soft=True)
+        every = {"q": _EVERYTHING, "rows": 0}
+        total = (await self.search(every)).response.num_found
+        found = await self.search({**every, "fq": query_string})
+        bare = "".join(query_string.split()).strip("+()")
+        if bare in ("*", _EVERYTHING) or 0 < total <= found.response.num_found:
+            raise ConfigurationError(
+                f"delete_by_query({query_string!r}) would delete all {total} "
+                "documents: call clear_collection() for that"
+            )
+
+
+def _selected(answer: Any) -> SolrSelectResponse:
+    from spanrun.clients.solr_responses import SolrSelectResponse  # noqa: PLC0415
+
+    told: dict[str, Any] = answer.data
+    if "grouped" in told and "response" not in told:
+        told = {**told, "response": {"docs": [], "numFound": 0}}
+    return _read(SolrSelectResponse, told, answer.status)
+
+
+def _updated(answer: Any) -> SolrUpdateResponse:
+    from spanrun.clients.solr_responses import SolrUpdateResponse  # noqa: PLC0415
+
+    return _read(SolrUpdateResponse, answer.data, answer.status)
+
+
+def _read(model: type[Model], told: dict[str, Any], status: int) -> Model:
+    """Check an answer's shape; the HTTP status stands in its header."""
+    if "responseHeader" not in told:
+        return model.model_validate(told)
+    header: dict[str, Any] = told["responseHeader"]
+    if header.get("status"):
+        raise StoreError(f"Solr's own status is {header['status']}, not 0")
+    return model.model_validate(
+        {**told, "responseHeader": {**header, "status": status}}
+    )
+
+
+def _no_documents() -> SolrSelectResponse:
+    from spanrun.clients.solr_responses import SolrSelectResponse  # noqa: PLC0415
+
+    return SolrSelectResponse.model_validate({"response": {"docs": [], "numFound": 0}})
