@@ -218,7 +218,12 @@ def heat(title: str, text: Text, unit: str, rate: str, expr: str) -> heatmap.Pan
             heatmap.HeatmapColorOptions()
             .mode(HeatmapColorMode.SCHEME)
             .scheme("Oranges")
+            .fill("dark-orange")
+            .exponent(0.5)
             .steps(64)
+        )
+        .scale_distribution(
+            common.ScaleDistributionConfig().type(look.ScaleDistribution.LINEAR)
         )
         .exemplars_color("rgba(31,96,196,0.9)")
         .show_legend()
@@ -250,6 +255,7 @@ def rows(
         .span(width)
         .height(_HEIGHT)
         .datasource(SOURCE)
+        .align(look.FieldTextAlignment.AUTO)
         .targets([_target(query).instant().format(PromQueryFormat.TABLE)])
         .with_transformation(
             DataTransformerConfig(

@@ -1,0 +1,100 @@
+"""A run in which all happens that a dashboard shows; or, with `--clean`, nothing bad.
+
+Started as a program of its own, with `OTEL_*` telling where telemetry goes. It ends
+with one JSON object: the ledger of all its jobs, for the tests to compare with.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections import Counter, defaultdict
+from typing import Any
+
+import spanrun as sr
+from spanrun.clients.embeddings import Embeddings
+from spanrun.telemetry.observe import RunInfo
+from spanrun.testing import EmbeddingServer
+
+CLEAN = "--clean" in sys.argv
+TEXTS = [f"Sentence number {number} about sailing." for number in range(240)]
+FETCHES = range(200)
+
+
+class Ledger:
+    """An observer that adds up what the outcomes say of themselves."""
+
+    def __init__(self) -> None:
+        self.jobs: Counter[str] = Counter()
+        self.phases: defaultdict[str, float] = defaultdict(float)
+
+    def run_opened(self, run: RunInfo) -> None: ...
+
+    def run_closed(self, run: RunInfo) -> None: ...
+
+    def job_ended(self, run: RunInfo, outcome: sr.Outcome[Any]) -> None:
+        self.jobs["ok" if isinstance(outcome, sr.Ok) else "err"] += 1
+        for phase, seconds in outcome.timings.phases():
+            self.phases[phase] += seconds
+
+
+@sr.instrumented
+async def fetch(number: int) -> int:
+    await asyncio.sleep(0.05)
+    if CLEAN:
+        return number
+    if number % 10 == 3:
+        raise ConnectionResetError(number)  # retried, in vain
+    if number % 40 == 7:
+        raise LookupError(number)
+    if number % 40 == 21:
+        await asyncio.sleep(5)  # runs out of time
+    return number
+
+
+async def hold_the_loop(number: int) -> None:
+    if not CLEAN:
+        time.sleep(0.25)  # noqa: ASYNC251 -- that is the fault to be seen
+    await asyncio.sleep(0.05)
+
+
+async def embed(url: str, model: str, ledger: Ledger) -> None:
+    async with Embeddings(url, model=model, batch=8, observers=[ledger]) as client:
+        await client.aget_text_embedding_batch(TEXTS)
+
+
+async def fetch_all(ledger: Ledger) -> None:
+    async with sr.Runner(
+        "fetch",
+        limit=16,
+        rate=sr.RateLimit(40),
+        retry=sr.Retry(on=ConnectionError, attempts=2, base=0.05, cap=0.2),
+        timeout=sr.Timeout(attempt=0.5),
+        observers=[ledger],
+    ) as runner:
+        halves = FETCHES[::2], FETCHES[1::2]
+        await asyncio.gather(
+            *(runner.map(fetch, half, errors="collect") for half in halves)
+        )
+
+
+async def block(ledger: Ledger) -> None:
+    async with sr.Runner("block", limit=2, observers=[ledger]) as runner:
+        await runner.map(hold_the_loop, range(8))
+
+
+async def main() -> None:
+    ledger = Ledger()
+    faults = (0, 0) if CLEAN else (0.1, 0.05)
+    with EmbeddingServer(rate_limited=faults[0], unavailable=faults[1]) as server:
+        await asyncio.gather(
+            embed(f"{server.url}/v1", server.model, ledger),
+            fetch_all(ledger),
+            block(ledger),
+        )
+    sr.shutdown()
+    print(json.dumps({"jobs": ledger.jobs, "phases": ledger.phases}))  # noqa: T201 -- for the test
+
+
+sr.configure()
+sr.run(main())
