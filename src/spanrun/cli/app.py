@@ -13,6 +13,7 @@ from spanrun.cli.demo import demo
 from spanrun.cli.exits import explained
 from spanrun.cli.ingest import ingest
 from spanrun.cli.search import search
+from spanrun.cli.slo import slo
 
 
 class Commands(TyperGroup):
@@ -54,3 +55,4 @@ app.command()(demo)
 app.command()(ingest)
 app.command()(search)
 app.add_typer(dashboards, name="dashboards")
+app.add_typer(slo, name="slo")

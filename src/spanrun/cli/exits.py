@@ -32,6 +32,7 @@ class Exit(enum.IntEnum):
     FAULT = 70
     DISK = 74
     CONFIGURATION = 78
+    BROKEN = 99
     INTERRUPTED = 130
     TERMINATED = SIGTERM_STATUS
 
@@ -50,6 +51,7 @@ _MEANINGS: Final[Mapping[Exit, str]] = {
     Exit.FAULT: "a fault in spanrun itself; its traceback is shown",
     Exit.DISK: "something can't be read or written: rights, room, a damaged file",
     Exit.CONFIGURATION: "a setting can't work: a URL, a key, a model, a missing extra",
+    Exit.BROKEN: "an objective is broken: more was bad than may be",
     Exit.INTERRUPTED: "Ctrl-C; what was stored is whole",
     Exit.TERMINATED: "SIGTERM; what ran had 10 s, and what was stored is whole",
 }

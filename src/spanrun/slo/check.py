@@ -1,0 +1,64 @@
+"""Whether an objective is met, given how many events were bad."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from spanrun.slo import promql
+from spanrun.slo.model import Availability, Slo
+from spanrun.slo.records import BASE
+
+_ROUNDING: Final = 1e-9
+
+STEP: Final = 300
+"""Seconds. The queries of `queries` want to be asked at a multiple of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of an objective.
+
+    Attributes:
+        slo: The objective.
+        bad: How many events were bad.
+        total: Of how many.
+    """
+
+    slo: Slo
+    bad: float
+    total: float
+
+    @property
+    def ratio(self) -> float | None:
+        """The share of bad events; None where there were none at all."""
+        return self.bad / self.total if self.total else None
+
+    @property
+    def met(self) -> bool:
+        """Whether no more were bad than may be; so it is without any event."""
+        return self.bad <= self.slo.budget * self.total * (1 + _ROUNDING)
+
+    @property
+    def remaining(self) -> float:
+        """What is left of the budget: 1 is all, 0 nothing, below 0 overdrawn."""
+        return 1 - (self.ratio or 0) / self.slo.budget
+
+
+def queries(slo: Slo) -> tuple[str, str]:
+    """PromQL for the events of the period and the part of them: good, or bad.
+
+    It is what the rules record, asked of the telemetry itself. The counts of five
+    minutes are put end to end, so ask at a full five minutes of the clock (`STEP`),
+    that may be yet to come: else the youngest are missing.
+    """
+    total, part = promql.total(slo.indicator), promql.part(slo.indicator)
+    window = f"[{slo.period}d:{BASE}]"
+    return f"sum_over_time(({total}){window})", f"sum_over_time(({part}){window})"
+
+
+def judge(slo: Slo, total: float, part: float) -> Verdict:
+    """The verdict, from how many events there were, and the good or bad of them."""
+    indicator = slo.indicator
+    part_is_bad = isinstance(indicator, Availability) and indicator.part_is_bad
+    return Verdict(slo, part if part_is_bad else max(total - part, 0), total)

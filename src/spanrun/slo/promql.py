@@ -1,0 +1,147 @@
+"""PromQL that counts the events of an objective, from whatever form they come in.
+
+`increase` guesses what was before the first sample and after the last one: a run of
+a second, with two samples, has half as much again. So a counter's growth is told
+from two of its values: the newest one now, and the newest one of five minutes ago.
+What begins between the two, or begins anew after a restart, has grown from 0.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from spanrun.semconv import Metric
+from spanrun.slo.model import Availability, Latency, Match, Where
+from spanrun.slo.records import BASE
+
+MEMORY: Final = "6h"
+"""A counter that was silent for longer is taken for a new one."""
+
+_UNITS: Final = {"s": "_seconds", "By": "_bytes"}
+_REGEX: Final = re.compile(r"([\\.+*?()|\[\]{}^$])")
+_EXPONENT_FROM: Final = 1e6
+
+
+def series(metric: Metric) -> str:
+    """What Prometheus calls ``metric`` when it comes over OTLP."""
+    total = "_total" if metric.instrument == "counter" else ""
+    return metric.name.replace(".", "_") + _UNITS.get(metric.unit, "") + total
+
+
+def label(attribute: str) -> str:
+    """What Prometheus calls an attribute."""
+    return attribute.replace(".", "_")
+
+
+def matcher(match: Match) -> str:
+    """``match`` as a label matcher."""
+    name = label(match.attribute)
+    if len(match.values) == 1:
+        return f"{name}{'!=' if match.negated else '='}{quoted(match.values[0])}"
+    either = "|".join(map(_regex, match.values))
+    return f"{name}{'!~' if match.negated else '=~'}{quoted(either)}"
+
+
+def bound(threshold: float) -> str:
+    """The matcher for the bucket up to ``threshold``.
+
+    A whole number is stored as it came: ``1`` over OTLP, ``1.0`` when scraped, and
+    from a million on with an exponent then.
+    """
+    if threshold != int(threshold):
+        return f"le={quoted(repr(threshold))}"
+    digits = str(int(threshold))
+    forms = rf"{digits}(\.0)?"
+    if threshold >= _EXPONENT_FROM:
+        first, rest = digits[0], digits[1:].rstrip("0")
+        mantissa = f"{first}.{rest}" if rest else first
+        forms += "|" + _regex(f"{mantissa}e+{len(digits) - 1:02}")
+    return f"le=~{quoted(forms)}"
+
+
+def total(indicator: Availability | Latency) -> str:
+    """How many events there were in the last five minutes; 0 without any."""
+    metric, where = indicator.metric, indicator.total
+    native_only = isinstance(indicator, Latency) and indicator.native
+    return _sum(_events(metric, where, native_only=native_only))
+
+
+def part(indicator: Availability | Latency) -> str:
+    """How many of them were good or, for ``part_is_bad``, bad; 0 without any."""
+    if isinstance(indicator, Availability):
+        return _sum(_events(indicator.metric, indicator.part))
+    return _sum(_within(indicator))
+
+
+def quoted(text: str) -> str:
+    """``text`` as a string of PromQL."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def _regex(text: str) -> str:
+    """``text`` as a regular expression that matches only itself."""
+    return _REGEX.sub(r"\\\1", text)
+
+
+def _sum(forms: list[str]) -> str:
+    """All series together; of one that is stored in several forms, the first."""
+    return "sum(\n" + _indented("\nor\n".join(forms)) + "\n)\nor vector(0)"
+
+
+def _events(metric: Metric, where: Where, *, native_only: bool = False) -> list[str]:
+    """The number of events of each series, in the forms in which it may be stored."""
+    name = series(metric)
+    if metric.instrument == "counter":
+        return [_grown(*_ends(name, where))]
+    native = f"histogram_count(\n{_indented(_grown_histogram(name, where))}\n)"
+    if native_only:
+        return [native]
+    return [_grown(*_ends(f"{name}_count", where)), native]
+
+
+def _within(indicator: Latency) -> list[str]:
+    """The number of events up to the threshold, in the same forms.
+
+    The share of an empty histogram is NaN, which no comparison lets pass.
+    """
+    name, where, limit = series(indicator.metric), indicator.total, indicator.threshold
+    grown = _indented(_grown_histogram(name, where))
+    native = (
+        f"histogram_fraction(-Inf, {limit!r},\n{grown}\n)\n"
+        f"* histogram_count(\n{grown}\n) >= 0"
+    )
+    if indicator.native:
+        return [native]
+    now, before = _ends(f"{name}_bucket", where, bound(limit))
+    without = "sum without (le) "
+    return [_grown(f"{without}({now})", f"{without}({before})"), f"({native})"]
+
+
+def _grown(now: str, before: str) -> str:
+    """By how much each series has grown; from 0 when it is new, or began anew."""
+    return f"({now}\n  - {before}) >= 0\nor {now}"
+
+
+def _grown_histogram(name: str, where: Where) -> str:
+    """The same of a native histogram: as a histogram."""
+    now, before = _ends(name, where)
+    return (
+        f"({now}\n  - {before})\n"
+        f"and histogram_count({now})\n  >= histogram_count({before})\n"
+        f"or {now}"
+    )
+
+
+def _ends(name: str, where: Where, *more: str) -> tuple[str, str]:
+    """The newest value of each series now, and that of five minutes ago."""
+    chosen = f"{name}{{{','.join([*map(matcher, where), *more])}}}"
+    return (
+        f"last_over_time({chosen}[{BASE}])",
+        f"last_over_time({chosen}[{MEMORY}] offset {BASE})",
+    )
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.split("\n"))

@@ -1,0 +1,138 @@
+"""An objective's Prometheus rules: what is recorded, and when somebody is told.
+
+The five-minute counts are the only rules that read the telemetry. Every longer
+window is a sum of them, so ratios are weighed by events: an hour without any
+weighs nothing, where a mean of ratios would count it in full, or turn NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, TypeAlias
+
+from spanrun.slo import promql, records
+from spanrun.slo.burn import MINUTES, Burn, Severity, burns
+from spanrun.slo.model import Availability, Slo
+
+Rule: TypeAlias = dict[str, Any]
+"""A rule as Prometheus reads it: `record` or `alert`, `expr`, `labels` and more."""
+
+ALERT: Final = "SpanrunErrorBudgetBurns"
+RUNBOOKS: Final = "docs/how-to"
+
+_INTERVAL: Final = "1m"
+_EVALUATIONS: Final = MINUTES[records.BASE]
+"""Each event is counted in so many evaluations: one a minute for five minutes."""
+
+
+def groups(slos: Sequence[Slo], runbooks: str = RUNBOOKS) -> dict[str, Any]:
+    """A rule file's content, a group for each objective.
+
+    Args:
+        slos: With different names.
+        runbooks: The folder, or the URL, of the pages that alerts link to.
+    """
+    return {"groups": [_group(slo, runbooks) for slo in slos]}
+
+
+def _group(slo: Slo, runbooks: str) -> Rule:
+    """In the order in which they need each other: Prometheus keeps it in a group."""
+    rules = [*_base(slo), *_windows(slo), *_budget(slo), *_alerts(slo, runbooks)]
+    return {"name": f"slo-{slo.name}", "interval": _INTERVAL, "rules": rules}
+
+
+def _base(slo: Slo) -> Iterator[Rule]:
+    total = records.total(records.BASE)
+    yield _record(slo, total, promql.total(slo.indicator))
+    part = promql.part(slo.indicator)
+    if not (isinstance(slo.indicator, Availability) and slo.indicator.part_is_bad):
+        part = f"clamp_min({_of(slo, total)} - scalar(\n{part}\n), 0)"
+    yield _record(slo, records.bad(records.BASE), part)
+    yield _ratio(slo, records.BASE)
+
+
+def _windows(slo: Slo) -> Iterator[Rule]:
+    windows = {window: window for window in MINUTES if window != records.BASE}
+    windows[records.PERIOD] = f"{slo.period}d"
+    for window, length in windows.items():
+        for counted in (records.total, records.bad):
+            base = _of(slo, counted(records.BASE))
+            expr = f"sum_over_time({base}[{length}]) / {_EVALUATIONS}"
+            yield _record(slo, counted(window), expr)
+        yield _ratio(slo, window)
+
+
+def _ratio(slo: Slo, window: str) -> Rule:
+    bad, total = _of(slo, records.bad(window)), _of(slo, records.total(window))
+    return _record(slo, records.ratio(window), f"{bad} / ({total} > 0)")
+
+
+def _budget(slo: Slo) -> Iterator[Rule]:
+    yield _record(slo, records.ERROR_BUDGET, f"vector({_number(slo.budget)})")
+    ratio = _of(slo, records.ratio(records.PERIOD))
+    left = f"1 - {ratio} / {_number(slo.budget)} or on () vector(1)"
+    yield _record(slo, records.BUDGET_REMAINING, left)
+
+
+def _alerts(slo: Slo, runbooks: str) -> Iterator[Rule]:
+    severities: tuple[Severity, ...] = ("page", "ticket")
+    for severity in severities:
+        conditions = burns(slo, severity)
+        if conditions:
+            yield {
+                "alert": ALERT,
+                "expr": "\nor\n".join(_burning(slo, *each) for each in conditions),
+                "labels": {**_labels(slo), "severity": severity},
+                "annotations": _annotations(slo, conditions, runbooks),
+            }
+
+
+def _burning(slo: Slo, burn: Burn, factor: float) -> str:
+    limit = _number(factor * slo.budget)
+    floor = _number(slo.min_bad_events)
+    return (
+        "(\n"
+        f"  {_of(slo, records.ratio(burn.long))} > {limit}\n"
+        f"  and {_of(slo, records.ratio(burn.short))} > {limit}\n"
+        f"  and {_of(slo, records.bad(burn.long))} >= {floor}\n"
+        ")"
+    )
+
+
+def _annotations(
+    slo: Slo, conditions: Sequence[tuple[Burn, float]], runbooks: str
+) -> dict[str, str]:
+    pace = " or ".join(
+        f"{factor:.3g} times over {burn.long}" for burn, factor in conditions
+    )
+    kind = isinstance(slo.indicator, Availability)
+    page = "errors-burn-the-budget.md" if kind else "p95-went-up.md"
+    return {
+        "summary": _literal(f"{slo.title}: the error budget burns too fast"),
+        "description": _literal(f"{slo.name} of {slo.service}: ")
+        + "{{ $value | humanizePercentage }} of the events are bad, where "
+        f"{slo.budget * 100:.6g}% may be. More than {pace} what {slo.period} days "
+        "allow.",
+        "runbook_url": _literal(slo.runbook or f"{runbooks.rstrip('/')}/{page}"),
+    }
+
+
+def _record(slo: Slo, name: str, expr: str) -> Rule:
+    return {"record": name, "expr": expr, "labels": _labels(slo)}
+
+
+def _labels(slo: Slo) -> dict[str, str]:
+    return {"slo": slo.name, "service": slo.service}
+
+
+def _of(slo: Slo, name: str) -> str:
+    return f"{name}{{slo={promql.quoted(slo.name)}}}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.12g}"
+
+
+def _literal(text: str) -> str:
+    """``text`` for an annotation, which Prometheus reads as a template."""
+    return text.replace("{{", '{{ "{{" }}')
