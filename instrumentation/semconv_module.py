@@ -9,6 +9,7 @@ from instrumentation.conventions import (
     Attribute,
     Metric,
     Registry,
+    Signal,
     constant_name,
 )
 
@@ -18,7 +19,7 @@ _HEAD = '''\
 """The names of all telemetry: generated, use the constants, never the text.
 
 `ATTRIBUTES` has the type of each attribute, `VALUES` the values of those that
-allow no other, `SPANS` the attributes of each kind of span.
+allow no other; `SPANS` and `EVENTS` have what belongs on each kind of them.
 """
 
 from typing import Final, Literal, NamedTuple, TypeAlias
@@ -34,7 +35,20 @@ class Metric(NamedTuple):
     unit: str
     description: str
     attributes: tuple[str, ...]
+    required: tuple[str, ...] = ()
     boundaries: tuple[float, ...] = ()
+
+
+class Signal(NamedTuple):
+    """What may be, and must be, on a kind of span or on an event.
+
+    Only a span has a kind, and a title: the form of the names of such spans.
+    """
+
+    attributes: tuple[str, ...]
+    required: tuple[str, ...] = ()
+    kind: str = ""
+    title: str = ""
 
 '''
 
@@ -82,6 +96,7 @@ def _metrics(metrics: Iterable[Metric]) -> Iterator[str]:
         yield f'    unit="{metric.unit}",'
         yield f"    description={json.dumps(metric.brief)},"
         yield _collection("attributes=", "()", keys, depth=1) + ","
+        yield from _required(metric, depth=1)
         if metric.boundaries in known:
             yield f"    boundaries={known[metric.boundaries]}.boundaries,"
         elif metric.boundaries:
@@ -100,14 +115,30 @@ def _tables(registry: Registry) -> Iterator[str]:
     closed = (constant_name(at.key) for at in attributes if at.is_closed)
     values = (f"{name}: {name}_VALUES" for name in closed)
     yield _collection("VALUES: Final[dict[str, tuple[str, ...]]] = ", "{}", values)
-    spans = (
-        _collection(f'"{span.name.removeprefix("spanrun.")}": ', "()", keys, depth=1)
-        for span in registry.spans
-        for keys in [map(constant_name, span.keys)]
-    )
-    yield "SPANS: Final[dict[str, tuple[str, ...]]] = {"
-    yield from (f"{span}," for span in spans)
+    yield "SPANS: Final[dict[str, Signal]] = {"
+    for span in registry.spans:
+        kind = f'    kind="{span.kind}",', f'    title="{span.title}",'
+        yield from _signal(f'"{span.name.removeprefix("spanrun.")}"', span, *kind)
     yield "}"
+    yield "EVENTS: Final[dict[str, Signal]] = {"
+    for event in registry.events:
+        yield from _signal(f"EVENT_{constant_name(event.name)}", event)
+    yield "}"
+
+
+def _signal(key: str, signal: Signal, *more: str) -> Iterator[str]:
+    keys = map(constant_name, signal.keys)
+    yield f"    {key}: Signal("
+    yield _collection("attributes=", "()", keys, depth=2) + ","
+    yield from _required(signal, depth=2)
+    yield from (f"    {line}" for line in more)
+    yield "    ),"
+
+
+def _required(signal: Signal, *, depth: int) -> Iterator[str]:
+    keys = [constant_name(ref.key) for ref in signal.refs if ref.level == "required"]
+    if keys:
+        yield _collection("required=", "()", keys, depth=depth) + ","
 
 
 def _collection(

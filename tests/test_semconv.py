@@ -115,9 +115,17 @@ def test_each_attribute_has_its_constant():
 def test_metric_is_whole(metric: semconv.Metric):
     assert set(metric.attributes) <= set(semconv.ATTRIBUTES)
     assert len(set(metric.attributes)) == len(metric.attributes)
+    assert set(metric.required) <= set(metric.attributes)
     assert metric.unit in {"s", "By"} or re.fullmatch(r"\{[a-z]+\}", metric.unit)
     assert bool(metric.boundaries) == (metric.instrument == "histogram")
     assert list(metric.boundaries) == sorted(set(metric.boundaries))
+
+
+@pytest.mark.parametrize("signal", [*semconv.SPANS.values(), *semconv.EVENTS.values()])
+def test_a_span_or_event_is_whole(signal: semconv.Signal):
+    assert set(signal.attributes) <= set(semconv.ATTRIBUTES)
+    assert set(signal.required) <= set(signal.attributes)
+    assert bool(signal.kind) == bool(signal.title)
 
 
 def test_allowed_values_are_unique_and_the_same_as_the_type():
@@ -132,12 +140,12 @@ def test_a_phase_of_the_ledger_has_its_attribute():
     phases = {f"spanrun.job.time.{one}" for one in semconv.SPANRUN_JOB_PHASE_VALUES}
     times = {key for key in semconv.ATTRIBUTES if key.startswith("spanrun.job.time.")}
     assert phases == times
-    assert times <= set(semconv.SPANS["job"])
+    assert times <= set(semconv.SPANS["job"].attributes)
 
 
 def test_an_outcome_has_its_count_on_the_run():
     counts = {f"spanrun.run.jobs.{one}" for one in semconv.SPANRUN_JOB_OUTCOME_VALUES}
-    assert counts <= set(semconv.SPANS["run"])
+    assert counts <= set(semconv.SPANS["run"].attributes)
 
 
 def test_import_costs_less_than_two_milliseconds():

@@ -2,7 +2,7 @@
 """The names of all telemetry: generated, use the constants, never the text.
 
 `ATTRIBUTES` has the type of each attribute, `VALUES` the values of those that
-allow no other, `SPANS` the attributes of each kind of span.
+allow no other; `SPANS` and `EVENTS` have what belongs on each kind of them.
 """
 
 from typing import Final, Literal, NamedTuple, TypeAlias
@@ -18,7 +18,20 @@ class Metric(NamedTuple):
     unit: str
     description: str
     attributes: tuple[str, ...]
+    required: tuple[str, ...] = ()
     boundaries: tuple[float, ...] = ()
+
+
+class Signal(NamedTuple):
+    """What may be, and must be, on a kind of span or on an event.
+
+    Only a span has a kind, and a title: the form of the names of such spans.
+    """
+
+    attributes: tuple[str, ...]
+    required: tuple[str, ...] = ()
+    kind: str = ""
+    title: str = ""
 
 
 # Attributes
@@ -224,6 +237,7 @@ METRIC_SPANRUN_JOBS: Final = Metric(
     unit="{job}",
     description="Jobs that ended.",
     attributes=(SPANRUN_RUNNER_NAME, SPANRUN_JOB_OUTCOME, ERROR_TYPE),
+    required=(SPANRUN_RUNNER_NAME, SPANRUN_JOB_OUTCOME),
 )
 METRIC_SPANRUN_JOB_DURATION: Final = Metric(
     name="spanrun.job.duration",
@@ -231,6 +245,7 @@ METRIC_SPANRUN_JOB_DURATION: Final = Metric(
     unit="s",
     description="Time from submission to outcome.",
     attributes=(SPANRUN_RUNNER_NAME, SPANRUN_JOB_OUTCOME),
+    required=(SPANRUN_RUNNER_NAME, SPANRUN_JOB_OUTCOME),
     boundaries=(
         0.005,
         0.01,
@@ -258,6 +273,7 @@ METRIC_SPANRUN_JOB_ACTIVE: Final = Metric(
     unit="{job}",
     description="Jobs that were submitted and haven't ended.",
     attributes=(SPANRUN_RUNNER_NAME, SPANRUN_JOB_STATE),
+    required=(SPANRUN_RUNNER_NAME, SPANRUN_JOB_STATE),
 )
 METRIC_SPANRUN_JOB_RETRIES: Final = Metric(
     name="spanrun.job.retries",
@@ -265,6 +281,7 @@ METRIC_SPANRUN_JOB_RETRIES: Final = Metric(
     unit="{retry}",
     description="Attempts after the first one.",
     attributes=(SPANRUN_RUNNER_NAME, ERROR_TYPE),
+    required=(SPANRUN_RUNNER_NAME, ERROR_TYPE),
 )
 METRIC_SPANRUN_JOB_PHASE_TIME: Final = Metric(
     name="spanrun.job.phase.time",
@@ -272,6 +289,7 @@ METRIC_SPANRUN_JOB_PHASE_TIME: Final = Metric(
     unit="s",
     description="Time of jobs by phase.",
     attributes=(SPANRUN_RUNNER_NAME, SPANRUN_JOB_PHASE),
+    required=(SPANRUN_RUNNER_NAME, SPANRUN_JOB_PHASE),
 )
 METRIC_SPANRUN_BATCH_SIZE: Final = Metric(
     name="spanrun.batch.size",
@@ -279,6 +297,7 @@ METRIC_SPANRUN_BATCH_SIZE: Final = Metric(
     unit="{item}",
     description="Items in a batch.",
     attributes=(SPANRUN_RUNNER_NAME,),
+    required=(SPANRUN_RUNNER_NAME,),
     boundaries=(1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0),
 )
 METRIC_SPANRUN_BATCH_DURATION: Final = Metric(
@@ -287,6 +306,7 @@ METRIC_SPANRUN_BATCH_DURATION: Final = Metric(
     unit="s",
     description="Time from a batch being put together to its result.",
     attributes=(SPANRUN_RUNNER_NAME,),
+    required=(SPANRUN_RUNNER_NAME,),
     boundaries=METRIC_SPANRUN_JOB_DURATION.boundaries,
 )
 METRIC_SPANRUN_RUNNER_LIMIT: Final = Metric(
@@ -295,6 +315,7 @@ METRIC_SPANRUN_RUNNER_LIMIT: Final = Metric(
     unit="{job}",
     description="Jobs that the runner allows at once.",
     attributes=(SPANRUN_RUNNER_NAME,),
+    required=(SPANRUN_RUNNER_NAME,),
 )
 METRIC_SPANRUN_RUNNER_IN_FLIGHT: Final = Metric(
     name="spanrun.runner.in_flight",
@@ -302,6 +323,7 @@ METRIC_SPANRUN_RUNNER_IN_FLIGHT: Final = Metric(
     unit="{job}",
     description="Jobs that hold a slot of the limit now.",
     attributes=(SPANRUN_RUNNER_NAME,),
+    required=(SPANRUN_RUNNER_NAME,),
 )
 METRIC_SPANRUN_UNIT_DURATION: Final = Metric(
     name="spanrun.unit.duration",
@@ -309,6 +331,7 @@ METRIC_SPANRUN_UNIT_DURATION: Final = Metric(
     unit="s",
     description="Time in a unit.",
     attributes=(SPANRUN_UNIT_NAME, SPANRUN_UNIT_OUTCOME, ERROR_TYPE),
+    required=(SPANRUN_UNIT_NAME, SPANRUN_UNIT_OUTCOME),
     boundaries=METRIC_SPANRUN_JOB_DURATION.boundaries,
 )
 METRIC_SPANRUN_LOOP_LAG: Final = Metric(
@@ -332,6 +355,11 @@ METRIC_SPANRUN_TELEMETRY_ITEMS: Final = Metric(
     unit="{item}",
     description="Spans and data points, by what became of them.",
     attributes=(
+        SPANRUN_TELEMETRY_SIGNAL,
+        SPANRUN_TELEMETRY_RESULT,
+        SPANRUN_TELEMETRY_REASON,
+    ),
+    required=(
         SPANRUN_TELEMETRY_SIGNAL,
         SPANRUN_TELEMETRY_RESULT,
         SPANRUN_TELEMETRY_REASON,
@@ -365,6 +393,7 @@ METRIC_HTTP_CLIENT_REQUEST_DURATION: Final = Metric(
         ERROR_TYPE,
         NETWORK_PROTOCOL_VERSION,
     ),
+    required=(HTTP_REQUEST_METHOD, SERVER_ADDRESS, SERVER_PORT),
     boundaries=(
         0.005,
         0.01,
@@ -396,6 +425,7 @@ METRIC_GEN_AI_CLIENT_OPERATION_DURATION: Final = Metric(
         SERVER_PORT,
         ERROR_TYPE,
     ),
+    required=(GEN_AI_OPERATION_NAME, GEN_AI_PROVIDER_NAME),
     boundaries=(
         0.01,
         0.02,
@@ -427,6 +457,7 @@ METRIC_GEN_AI_CLIENT_TOKEN_USAGE: Final = Metric(
         SERVER_PORT,
         GEN_AI_TOKEN_TYPE,
     ),
+    required=(GEN_AI_OPERATION_NAME, GEN_AI_PROVIDER_NAME, GEN_AI_TOKEN_TYPE),
     boundaries=(
         1.0,
         4.0,
@@ -459,6 +490,7 @@ METRIC_DB_CLIENT_OPERATION_DURATION: Final = Metric(
         SERVER_ADDRESS,
         SERVER_PORT,
     ),
+    required=(DB_SYSTEM_NAME,),
     boundaries=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0),
 )
 
@@ -576,105 +608,168 @@ VALUES: Final[dict[str, tuple[str, ...]]] = {
     GEN_AI_TOKEN_TYPE: GEN_AI_TOKEN_TYPE_VALUES,
     SPANRUN_SAMPLING_REASON: SPANRUN_SAMPLING_REASON_VALUES,
 }
-SPANS: Final[dict[str, tuple[str, ...]]] = {
-    "job": (
-        SPANRUN_RUNNER_NAME,
-        SPANRUN_JOB_INDEX,
-        SPANRUN_JOB_KEY,
-        SPANRUN_JOB_OUTCOME,
-        SPANRUN_JOB_ATTEMPTS,
-        SPANRUN_JOB_CANCELLED_BY,
-        SPANRUN_JOB_TIME_QUEUE,
-        SPANRUN_JOB_TIME_LIMIT,
-        SPANRUN_JOB_TIME_RATE_LIMIT,
-        SPANRUN_JOB_TIME_BACKOFF,
-        SPANRUN_JOB_TIME_BUSY,
-        SPANRUN_JOB_TIME_LOOP_LAG,
-        SPANRUN_JOB_TIME_SERVICE,
-        ERROR_TYPE,
-        SPANRUN_SAMPLING_REASON,
+SPANS: Final[dict[str, Signal]] = {
+    "job": Signal(
+        attributes=(
+            SPANRUN_RUNNER_NAME,
+            SPANRUN_JOB_INDEX,
+            SPANRUN_JOB_KEY,
+            SPANRUN_JOB_OUTCOME,
+            SPANRUN_JOB_ATTEMPTS,
+            SPANRUN_JOB_CANCELLED_BY,
+            SPANRUN_JOB_TIME_QUEUE,
+            SPANRUN_JOB_TIME_LIMIT,
+            SPANRUN_JOB_TIME_RATE_LIMIT,
+            SPANRUN_JOB_TIME_BACKOFF,
+            SPANRUN_JOB_TIME_BUSY,
+            SPANRUN_JOB_TIME_LOOP_LAG,
+            SPANRUN_JOB_TIME_SERVICE,
+            ERROR_TYPE,
+            SPANRUN_SAMPLING_REASON,
+        ),
+        required=(SPANRUN_RUNNER_NAME, SPANRUN_JOB_INDEX, SPANRUN_JOB_OUTCOME),
+        kind="internal",
+        title="job {spanrun.runner.name}",
     ),
-    "attempt": (SPANRUN_RUNNER_NAME, SPANRUN_ATTEMPT_NUMBER, ERROR_TYPE),
-    "run": (
-        SPANRUN_RUNNER_NAME,
-        SPANRUN_RUN_TRACE,
-        SPANRUN_RUN_TOTAL,
-        SPANRUN_RUN_JOBS_OK,
-        SPANRUN_RUN_JOBS_FAILED,
-        SPANRUN_RUN_JOBS_TIMED_OUT,
-        SPANRUN_RUN_JOBS_CANCELLED,
-        SPANRUN_RUN_JOBS_SKIPPED,
-        SPANRUN_ENGINE,
-        ERROR_TYPE,
-        SPANRUN_SAMPLING_REASON,
+    "attempt": Signal(
+        attributes=(SPANRUN_RUNNER_NAME, SPANRUN_ATTEMPT_NUMBER, ERROR_TYPE),
+        required=(SPANRUN_RUNNER_NAME, SPANRUN_ATTEMPT_NUMBER),
+        kind="internal",
+        title="attempt {spanrun.runner.name}",
     ),
-    "batch": (
-        SPANRUN_RUNNER_NAME,
-        SPANRUN_BATCH_INDEX,
-        SPANRUN_BATCH_ITEMS,
-        ERROR_TYPE,
-        SPANRUN_SAMPLING_REASON,
+    "run": Signal(
+        attributes=(
+            SPANRUN_RUNNER_NAME,
+            SPANRUN_RUN_TRACE,
+            SPANRUN_RUN_TOTAL,
+            SPANRUN_RUN_JOBS_OK,
+            SPANRUN_RUN_JOBS_FAILED,
+            SPANRUN_RUN_JOBS_TIMED_OUT,
+            SPANRUN_RUN_JOBS_CANCELLED,
+            SPANRUN_RUN_JOBS_SKIPPED,
+            SPANRUN_ENGINE,
+            ERROR_TYPE,
+            SPANRUN_SAMPLING_REASON,
+        ),
+        required=(SPANRUN_RUNNER_NAME,),
+        kind="internal",
+        title="run {spanrun.runner.name}",
     ),
-    "unit": (
-        SPANRUN_UNIT_NAME,
-        SPANRUN_UNIT_OUTCOME,
-        ERROR_TYPE,
-        SPANRUN_SAMPLING_REASON,
+    "batch": Signal(
+        attributes=(
+            SPANRUN_RUNNER_NAME,
+            SPANRUN_BATCH_INDEX,
+            SPANRUN_BATCH_ITEMS,
+            ERROR_TYPE,
+            SPANRUN_SAMPLING_REASON,
+        ),
+        required=(SPANRUN_RUNNER_NAME, SPANRUN_BATCH_INDEX, SPANRUN_BATCH_ITEMS),
+        kind="internal",
+        title="batch {spanrun.runner.name}",
     ),
-    "http.client": (
-        HTTP_REQUEST_METHOD,
-        SERVER_ADDRESS,
-        SERVER_PORT,
-        URL_FULL,
-        HTTP_RESPONSE_STATUS_CODE,
-        ERROR_TYPE,
-        HTTP_REQUEST_RESEND_COUNT,
-        NETWORK_PROTOCOL_VERSION,
-        HTTP_REQUEST_BODY_SIZE,
-        HTTP_RESPONSE_BODY_SIZE,
-        SPANRUN_HTTP_TIME_POOL,
-        SPANRUN_HTTP_TIME_CONNECT,
-        SPANRUN_HTTP_TIME_TLS,
-        SPANRUN_HTTP_TIME_SEND,
-        SPANRUN_HTTP_TIME_WAIT,
-        SPANRUN_HTTP_TIME_RECEIVE,
+    "unit": Signal(
+        attributes=(
+            SPANRUN_UNIT_NAME,
+            SPANRUN_UNIT_OUTCOME,
+            ERROR_TYPE,
+            SPANRUN_SAMPLING_REASON,
+        ),
+        required=(SPANRUN_UNIT_NAME, SPANRUN_UNIT_OUTCOME),
+        kind="internal",
+        title="{spanrun.unit.name}",
     ),
-    "gen_ai.embeddings.client": (
-        GEN_AI_OPERATION_NAME,
-        GEN_AI_PROVIDER_NAME,
-        GEN_AI_REQUEST_MODEL,
-        GEN_AI_RESPONSE_MODEL,
-        SERVER_ADDRESS,
-        SERVER_PORT,
-        GEN_AI_REQUEST_ENCODING_FORMATS,
-        GEN_AI_EMBEDDINGS_DIMENSION_COUNT,
-        GEN_AI_USAGE_INPUT_TOKENS,
-        ERROR_TYPE,
+    "http.client": Signal(
+        attributes=(
+            HTTP_REQUEST_METHOD,
+            SERVER_ADDRESS,
+            SERVER_PORT,
+            URL_FULL,
+            HTTP_RESPONSE_STATUS_CODE,
+            ERROR_TYPE,
+            HTTP_REQUEST_RESEND_COUNT,
+            NETWORK_PROTOCOL_VERSION,
+            HTTP_REQUEST_BODY_SIZE,
+            HTTP_RESPONSE_BODY_SIZE,
+            SPANRUN_HTTP_TIME_POOL,
+            SPANRUN_HTTP_TIME_CONNECT,
+            SPANRUN_HTTP_TIME_TLS,
+            SPANRUN_HTTP_TIME_SEND,
+            SPANRUN_HTTP_TIME_WAIT,
+            SPANRUN_HTTP_TIME_RECEIVE,
+        ),
+        required=(HTTP_REQUEST_METHOD, SERVER_ADDRESS, SERVER_PORT, URL_FULL),
+        kind="client",
+        title="{http.request.method}",
     ),
-    "gen_ai.inference.client": (
-        GEN_AI_OPERATION_NAME,
-        GEN_AI_PROVIDER_NAME,
-        GEN_AI_REQUEST_MODEL,
-        GEN_AI_RESPONSE_MODEL,
-        SERVER_ADDRESS,
-        SERVER_PORT,
-        GEN_AI_REQUEST_MAX_TOKENS,
-        GEN_AI_REQUEST_TEMPERATURE,
-        GEN_AI_RESPONSE_ID,
-        GEN_AI_RESPONSE_FINISH_REASONS,
-        GEN_AI_USAGE_INPUT_TOKENS,
-        GEN_AI_USAGE_OUTPUT_TOKENS,
-        ERROR_TYPE,
+    "gen_ai.embeddings.client": Signal(
+        attributes=(
+            GEN_AI_OPERATION_NAME,
+            GEN_AI_PROVIDER_NAME,
+            GEN_AI_REQUEST_MODEL,
+            GEN_AI_RESPONSE_MODEL,
+            SERVER_ADDRESS,
+            SERVER_PORT,
+            GEN_AI_REQUEST_ENCODING_FORMATS,
+            GEN_AI_EMBEDDINGS_DIMENSION_COUNT,
+            GEN_AI_USAGE_INPUT_TOKENS,
+            ERROR_TYPE,
+        ),
+        required=(GEN_AI_OPERATION_NAME, GEN_AI_PROVIDER_NAME),
+        kind="client",
+        title="{gen_ai.operation.name} {gen_ai.request.model}",
     ),
-    "db.client": (
-        DB_SYSTEM_NAME,
-        DB_OPERATION_NAME,
-        DB_COLLECTION_NAME,
-        DB_NAMESPACE,
-        DB_RESPONSE_STATUS_CODE,
-        ERROR_TYPE,
-        SERVER_ADDRESS,
-        SERVER_PORT,
-        DB_QUERY_TEXT,
+    "gen_ai.inference.client": Signal(
+        attributes=(
+            GEN_AI_OPERATION_NAME,
+            GEN_AI_PROVIDER_NAME,
+            GEN_AI_REQUEST_MODEL,
+            GEN_AI_RESPONSE_MODEL,
+            SERVER_ADDRESS,
+            SERVER_PORT,
+            GEN_AI_REQUEST_MAX_TOKENS,
+            GEN_AI_REQUEST_TEMPERATURE,
+            GEN_AI_RESPONSE_ID,
+            GEN_AI_RESPONSE_FINISH_REASONS,
+            GEN_AI_USAGE_INPUT_TOKENS,
+            GEN_AI_USAGE_OUTPUT_TOKENS,
+            ERROR_TYPE,
+        ),
+        required=(GEN_AI_OPERATION_NAME, GEN_AI_PROVIDER_NAME),
+        kind="client",
+        title="{gen_ai.operation.name} {gen_ai.request.model}",
+    ),
+    "db.client": Signal(
+        attributes=(
+            DB_SYSTEM_NAME,
+            DB_OPERATION_NAME,
+            DB_COLLECTION_NAME,
+            DB_NAMESPACE,
+            DB_RESPONSE_STATUS_CODE,
+            ERROR_TYPE,
+            SERVER_ADDRESS,
+            SERVER_PORT,
+            DB_QUERY_TEXT,
+        ),
+        required=(DB_SYSTEM_NAME,),
+        kind="client",
+        title="{db.operation.name} {db.collection.name}",
+    ),
+}
+EVENTS: Final[dict[str, Signal]] = {
+    EVENT_SPANRUN_JOB_HEDGE: Signal(
+        attributes=(SPANRUN_JOB_HEDGE_AFTER,),
+        required=(SPANRUN_JOB_HEDGE_AFTER,),
+    ),
+    EVENT_SPANRUN_JOB_RETRY: Signal(
+        attributes=(ERROR_TYPE, SPANRUN_JOB_RETRY_DELAY),
+        required=(ERROR_TYPE, SPANRUN_JOB_RETRY_DELAY),
+    ),
+    EVENT_SPANRUN_LOOP_BLOCKED: Signal(
+        attributes=(SPANRUN_LOOP_BLOCKED_DURATION, SPANRUN_LOOP_BLOCKED_STACK),
+        required=(SPANRUN_LOOP_BLOCKED_DURATION,),
+    ),
+    EVENT_EXCEPTION: Signal(
+        attributes=(EXCEPTION_TYPE, EXCEPTION_MESSAGE, EXCEPTION_STACKTRACE),
+        required=(EXCEPTION_TYPE,),
     ),
 }
