@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 import pytest
 
-from spanrun.clients import http
 from spanrun.clients.http import HttpClient, retry_after, transient
 from spanrun.errors import ConfigurationError, EmbeddingError, ServiceError
 from spanrun.testing import Captured, EmbeddingServer, no_leaks
@@ -270,8 +269,7 @@ async def test_a_redirect_is_not_followed() -> None:
     )
 
 
-async def test_a_body_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "MAX_BODY", 1_000)
+async def test_a_body_without_end_is_cut_off() -> None:
     given = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -280,7 +278,7 @@ async def test_a_body_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) ->
             given += 1
             yield b" " * 100
 
-    calls = client(answering(200, content=endless()))
+    calls = client(answering(200, content=endless()), max_bytes=1_000)
     with pytest.raises(ServiceError, match="is larger than 1000 bytes") as raised:
         await calls.post("/x", BODY)
     await calls.aclose()
@@ -288,14 +286,12 @@ async def test_a_body_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) ->
     assert raised.value.blames_request  # fewer texts have a smaller answer
 
 
-async def test_a_bomb_is_measured_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "MAX_BODY", 1_000)
-
+async def test_a_bomb_is_measured_unpacked() -> None:
     async def bomb() -> AsyncIterator[bytes]:
         yield gzip.compress(b" " * 100_000)
 
     headers = {"Content-Encoding": "gzip"}
-    calls = client(answering(200, content=bomb(), headers=headers))
+    calls = client(answering(200, content=bomb(), headers=headers), max_bytes=1_000)
     with pytest.raises(ServiceError, match="is larger than 1000 bytes"):
         await calls.post("/x", BODY)
     await calls.aclose()

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from types import TracebackType
-from typing import Any, Final, Self, TypeGuard, cast
-
-import httpx
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, Self, Unpack
 
 from spanrun import semconv
-from spanrun.clients.http import HttpClient, transient
-from spanrun.clock import Clock
+from spanrun.clients._embedding_answer import vectors
+from spanrun.clients._model_client import ClientOptions, ModelClient, note_usage
+from spanrun.clients._progress import ProgressOnRequest, progress
+from spanrun.clients.vectors import SimilarityMode, Vector, similarity
 from spanrun.errors import ConfigurationError, EmbeddingError
 from spanrun.policies.base import whole
-from spanrun.policies.limit import Limit
-from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
-from spanrun.runner.runner import Runner
-from spanrun.telemetry import setup
-from spanrun.telemetry.observe import Observer
-from spanrun.telemetry.unit import CallUnit
 
-Vector = list[float]
+__all__ = ["Embeddings", "Vector", "similarity"]
+
+_TIMEOUT: Final = Timeout(attempt=30, total=120)
 
 
-class Embeddings:
+class Embeddings(ModelClient):
     """Vectors of texts, from ``POST {base_url}/embeddings``.
 
-    Every request is a job of `runner`, which has the limit, the retries and
-    the timeout; open the client with ``async with``, which opens the runner.
+    Every request is a job of `runner`. Open the client with ``async with``; or use
+    it at once and close it with `aclose`. Each method has a twin without the ``a``
+    for code that isn't async, which works inside a running loop as well: each call
+    of a twin has connections of its own.
 
     Args:
         base_url: As OpenAI's clients take it, with ``/v1``.
@@ -38,12 +35,11 @@ class Embeddings:
         dimension: How many numbers a vector must have; without it, as many as the
             first one.
         batch: Texts in one request.
-        limit: Requests at once.
-        retry: Which errors are worth another attempt.
-        timeout: For one attempt and for a request in all.
-        observers: Told of every request.
-        clock: What the requests' times are read from.
-        transport: For tests.
+        encoding: How vectors travel. ``"base64"`` takes a tenth of the CPU here, and
+            rounds to 32 bits; not every service knows it.
+        text_fields: Sent as well in the requests for texts.
+        query_fields: Sent as well in the requests for a query.
+        options: See `ClientOptions`.
 
     Raises:
         ConfigurationError: At once, for a value that can't work.
@@ -57,165 +53,194 @@ class Embeddings:
         api_key: str | None = None,
         dimension: int | None = None,
         batch: int = 64,
-        limit: int | Limit = 8,
-        retry: Retry | None = None,
-        timeout: Timeout | None = None,
-        observers: Sequence[Observer] = (),
-        clock: Clock | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
+        encoding: Literal["float", "base64"] = "float",
+        text_fields: Mapping[str, Any] | None = None,
+        query_fields: Mapping[str, Any] | None = None,
+        **options: Unpack[ClientOptions],
     ) -> None:
-        if not model:
-            raise ConfigurationError("Embeddings(model=''): name the model")
+        super().__init__(
+            base_url,
+            model=model,
+            api_key=api_key,
+            defaults=("embed", _TIMEOUT),
+            error=EmbeddingError,
+            observers=(ProgressOnRequest(),),
+            options=options,
+        )
         whole("Embeddings", "batch", batch, 1)
         if dimension is not None:
             whole("Embeddings", "dimension", dimension, 1)
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self.model: Final = model
+        if encoding not in {"float", "base64"}:
+            raise ConfigurationError(
+                f"Embeddings(encoding={encoding!r}): must be 'float' or 'base64'"
+            )
         self.batch: Final = batch
-        self._dimension = dimension
-        self._http: Final = HttpClient(
-            base_url, headers=headers, error=EmbeddingError, transport=transport
-        )
-        self.runner: Final = Runner(
-            "embed",
-            limit=limit,
-            retry=retry or Retry(on=transient, attempts=5, base=0.1, cap=5.0),
-            timeout=timeout or Timeout(attempt=30, total=120),
-            observers=observers,
-            clock=clock,
+        self._space: Final = _Space(model, dimension)
+        self._packed: Final = encoding == "base64"
+        # "float" is what a service gives unasked, and not all know the word.
+        common = {"encoding_format": encoding} if self._packed else {}
+        self._text_fields: Final = {**common, **(text_fields or {})}
+        self._query_fields: Final = {**common, **(query_fields or {})}
+
+    @classmethod
+    def heroku(
+        cls,
+        model: str | None = None,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        *,
+        dimension: int | None = None,
+        batch: int = 96,
+        **options: Unpack[ClientOptions],
+    ) -> Self:
+        """The embeddings of Heroku's Managed Inference: ``{base_url}/v1/embeddings``.
+
+        What isn't given is taken from the app's config variables. A query is embedded
+        as one: ``input_type`` is ``search_query``.
+
+        Args:
+            model: Else ``EMBEDDING_MODEL_ID``.
+            api_key: Else ``EMBEDDING_KEY``.
+            base_url: Else ``EMBEDDING_URL``, with or without ``/v1``.
+            dimension: How many numbers a vector must have.
+            batch: Texts in one request; Heroku takes 96 at most.
+            options: See `ClientOptions`.
+
+        Raises:
+            ConfigurationError: One is in neither place; the text names the variable.
+        """
+        url = _given("base_url", base_url, "EMBEDDING_URL").rstrip("/")
+        options.setdefault("provider", "heroku")
+        return cls(
+            f"{url.removesuffix('/v1')}/v1",
+            model=_given("model", model, "EMBEDDING_MODEL_ID"),
+            api_key=_given("api_key", api_key, "EMBEDDING_KEY"),
+            dimension=dimension,
+            batch=batch,
+            query_fields={"input_type": "search_query"},
+            **options,
         )
 
     @property
     def dimension(self) -> int | None:
         """How many numbers a vector has; None while nobody knows it."""
-        return self._dimension
+        return self._space.dimension
 
-    async def __aenter__(self) -> Self:
-        self._http.open()
-        await self.runner.__aenter__()
-        return self
+    async def aget_text_embedding(self, text: str) -> Vector:
+        """The vector of one text. Raises what `aget_text_embedding_batch` does."""
+        runner = await self._ready()
+        return (await runner.call(self.embed, [_text("text", text)]))[0]
 
-    async def __aexit__(
+    async def aget_text_embedding_batch(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            await self.runner.__aexit__(kind, error, trace)
-        finally:
-            await self._http.aclose()
-
-    async def aget_text_embedding_batch(self, texts: Sequence[str]) -> list[Vector]:
+        texts: Sequence[str],
+        show_progress: bool = False,  # noqa: FBT001, FBT002 -- as LlamaIndex has it
+    ) -> list[Vector]:
         """A vector for each text, in order; ``[]`` gives ``[]``.
 
+        The first error cancels the other requests. Where each text is to have its
+        own outcome, use ``runner.map_batches(client.embed, texts, size=client.batch,
+        errors="collect")``: a text that the service refuses costs itself alone.
+
+        Args:
+            texts: Sent in requests of `batch` texts, as many at once as the limit is.
+            show_progress: On standard error, how many requests are done.
+
         Raises:
-            ConfigurationError: ``texts`` is one text.
+            ConfigurationError: ``texts`` is no list of texts.
             EmbeddingError: The endpoint refused, or gave unusable vectors.
             httpx.TransportError: It could not be reached.
             DeadlineExceeded: Its time was up.
+            ShuttingDown: The client is closed.
         """
         if isinstance(texts, str):
             raise ConfigurationError(f"texts={texts[:20]!r}: must be a list of texts")
-        return await self.runner.map_batches(self.embed, list(texts), size=self.batch)
+        checked = [_text(f"texts[{n}]", text) for n, text in enumerate(texts)]
+        runner = await self._ready()
+        with progress(show=show_progress):
+            return await runner.map_batches(self.embed, checked, size=self.batch)
 
     async def aget_query_embedding(self, query: str) -> Vector:
-        """The vector of one text. Raises what `aget_text_embedding_batch` does."""
-        return (await self.runner.call(self.embed, [query]))[0]
+        """The vector of a query. Raises what `aget_text_embedding_batch` does."""
+        runner = await self._ready()
+        texts = [_text("query", query)]
+        return (await runner.call(self._embed, texts, self._query_fields))[0]
+
+    def get_text_embedding(self, text: str) -> Vector:
+        """`aget_text_embedding`, from code that isn't async."""
+        return self._sync(lambda twin: twin.aget_text_embedding(text))
+
+    def get_text_embedding_batch(
+        self,
+        texts: Sequence[str],
+        show_progress: bool = False,  # noqa: FBT001, FBT002 -- as LlamaIndex has it
+    ) -> list[Vector]:
+        """`aget_text_embedding_batch`, from code that isn't async."""
+        return self._sync(
+            lambda twin: twin.aget_text_embedding_batch(texts, show_progress)
+        )
+
+    def get_query_embedding(self, query: str) -> Vector:
+        """`aget_query_embedding`, from code that isn't async."""
+        return self._sync(lambda twin: twin.aget_query_embedding(query))
+
+    @staticmethod
+    def similarity(
+        a: Sequence[float], b: Sequence[float], mode: SimilarityMode = "cosine"
+    ) -> float:
+        """How near two vectors are: `spanrun.clients.vectors.similarity`."""
+        return similarity(a, b, mode)
 
     async def embed(self, texts: list[str]) -> list[Vector]:
-        """One request: what the jobs of `runner` do.
+        """One request for texts: what the jobs of `runner` do.
 
         Raises:
             EmbeddingError: The endpoint refused, or gave unusable vectors.
             httpx.TransportError: It could not be reached.
         """
-        call = CallUnit(
-            setup.recorder_or_off(),
-            f"embeddings {self.model}",
-            semconv.METRIC_GEN_AI_CLIENT_OPERATION_DURATION,
-            {
-                semconv.GEN_AI_OPERATION_NAME: "embeddings",
-                semconv.GEN_AI_PROVIDER_NAME: "openai",
-                semconv.GEN_AI_REQUEST_MODEL: self.model,
-                semconv.GEN_AI_REQUEST_ENCODING_FORMATS: ("float",),
-                **self._http.server,
-            },
-        )
-        with call:
+        return await self._embed(texts, self._text_fields)
+
+    async def _embed(self, texts: list[str], fields: Mapping[str, Any]) -> list[Vector]:
+        asked: dict[str, Any] = {}
+        if self._packed:
+            asked[semconv.GEN_AI_REQUEST_ENCODING_FORMATS] = ("base64",)
+        with self._operation("embeddings", **asked) as call:
             answer = await self._http.post(
-                "/embeddings",
-                {"model": self.model, "input": texts, "encoding_format": "float"},
+                "/embeddings", {"model": self.model, "input": texts, **fields}
             )
-            vectors = _vectors(answer, len(texts))
-            self._check_dimension(len(vectors[0]))
-            self._usage(call, answer)
-        return vectors
+            found = vectors(answer, len(texts), packed=self._packed)
+            self._space.check(len(found[0]))
+            note_usage(call, answer)
+        return found
 
-    def _check_dimension(self, found: int) -> None:
-        if self._dimension is None:
-            self._dimension = found
-        if found != self._dimension:
+
+class _Space:
+    """The space that all vectors of a client are in, also those of its twins."""
+
+    def __init__(self, model: str, dimension: int | None) -> None:
+        self._model: Final = model
+        self.dimension = dimension
+
+    def check(self, found: int) -> None:
+        if self.dimension is None:
+            self.dimension = found
+        if found != self.dimension:
             raise EmbeddingError(
-                f"the vectors of {self.model!r} have {found} numbers, not "
-                f"{self._dimension} as those before: another model may answer there"
+                f"the vectors of {self._model!r} have {found} numbers, not "
+                f"{self.dimension} as those before: another model may answer there"
             )
 
-    @staticmethod
-    def _usage(call: CallUnit, answer: dict[str, Any]) -> None:
-        tokens = _get(answer.get("usage"), "prompt_tokens")
-        if isinstance(tokens, int) and tokens >= 0:
-            call.set(semconv.GEN_AI_USAGE_INPUT_TOKENS, tokens)
-            call.record(
-                semconv.METRIC_GEN_AI_CLIENT_TOKEN_USAGE,
-                tokens,
-                **{semconv.GEN_AI_TOKEN_TYPE: "input"},
-            )
-        if isinstance(model := answer.get("model"), str):
-            call.set(semconv.GEN_AI_RESPONSE_MODEL, model)
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name}={value!r:.40}: must be a text")
+    return value
 
 
-def _vectors(answer: Any, count: int) -> list[Vector]:
-    """The vectors of an answer, in the order of the texts, each one checked."""
-    rows = _get(answer, "data")
-    if not _is_list(rows):
-        raise EmbeddingError("the answer has no list named 'data'")
-    if len(rows) != count:
-        raise EmbeddingError(f"the answer has {len(rows)} vectors for {count} texts")
-    found: dict[int, Vector] = {}
-    for place, row in enumerate(rows):
-        index = _get(row, "index", place)
-        if type(index) is not int or not 0 <= index < count or index in found:
-            raise EmbeddingError(
-                f"data[{place}] of the answer has index {index!r:.40}: must be 0 to "
-                f"{count - 1}, each once"
-            )
-        found[index] = _vector(_get(row, "embedding"), place)
-    lengths = {len(vector) for vector in found.values()}
-    if len(lengths) > 1:
-        raise EmbeddingError(f"the answer's vectors differ in length: {lengths}")
-    return [found[index] for index in range(count)]
-
-
-def _is_list(value: object) -> TypeGuard[list[Any]]:
-    return isinstance(value, list)
-
-
-def _get(value: Any, key: str, default: Any = None) -> Any:
-    fields = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-    return fields.get(key, default)
-
-
-def _vector(value: Any, place: int) -> Vector:
-    """The numbers of one embedding. All zeros have no direction: near to nothing."""
-    if not _is_list(value) or not value:
-        raise EmbeddingError(f"data[{place}].embedding is no list of numbers")
-    try:
-        vector = [float(n) for n in value if type(n) in (float, int)]
-    except OverflowError:  # a whole number with hundreds of digits
-        vector = [math.inf]
-    if len(vector) != len(value) or not all(map(math.isfinite, vector)):
-        raise EmbeddingError(f"data[{place}].embedding: must be finite numbers")
-    if not any(vector):
-        raise EmbeddingError(f"data[{place}].embedding: must not be all zeros")
-    return vector
+def _given(name: str, value: str | None, variable: str) -> str:
+    found = (value or os.environ.get(variable, "")).strip()
+    if not found:
+        raise ConfigurationError(
+            f"Embeddings.heroku(): no {name}: pass {name}=… or set {variable}"
+        )
+    return found

@@ -2,66 +2,68 @@
 
 from __future__ import annotations
 
-import datetime
-import email.utils
+import base64
+import functools
 import ipaddress
 import json
+import os
+import ssl
+import urllib.request
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import httpx
 
 from spanrun import semconv
+from spanrun.clients._answers import Answers, retry_after
+from spanrun.clients._connections import Connections
+from spanrun.clients._phases import Phases
 from spanrun.errors import ConfigurationError, ServiceError
+from spanrun.policies.base import whole
 from spanrun.telemetry import setup
-from spanrun.telemetry.redact import HIDDEN, redact
+from spanrun.telemetry.redact import redact
 from spanrun.telemetry.unit import CallUnit, attempt_number
 
-MAX_BODY: Final = 64 * 1024 * 1024
+__all__ = ["MAX_BYTES", "HttpClient", "retry_after", "transient"]
+
+MAX_BYTES: Final = 64 * 1024 * 1024
 _MAX_PORT: Final = 65_535
-_HEAD: Final = 300
-_SECRET: Final = 7  # characters: a shorter word of a header is no secret
 _TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 def transient(error: Exception) -> bool:
     """Whether another attempt may help: the network failed, or the service is busy.
 
-    Made for ``Retry(on=transient)``.
+    Made for ``Retry(on=transient)``. A certificate that is refused once is refused
+    again.
     """
     if isinstance(error, ServiceError):
         return error.status in _TRANSIENT
+    why: BaseException | None = error
+    while why is not None:
+        if isinstance(why, ssl.SSLCertVerificationError):
+            return False
+        why = why.__cause__
     return isinstance(error, httpx.TransportError | TimeoutError)
 
 
-def retry_after(value: str | None) -> float | None:
-    """Seconds from a ``Retry-After`` header: a number or a date (RFC 9110, 10.2.3)."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            when = email.utils.parsedate_to_datetime(value)
-        except (ValueError, OverflowError):
-            return None
-        if when.tzinfo is None:
-            when = when.replace(tzinfo=datetime.UTC)
-        seconds = (when - datetime.datetime.now(datetime.UTC)).total_seconds()
-    return max(0.0, seconds) if seconds < float("inf") else None
-
-
 class HttpClient:
-    """An `httpx.AsyncClient` whose requests are call units.
+    """Sends JSON to one server and gives its answers; each request is a call unit.
 
     It has no retry, limit or timeout of its own: the runner that it is called
-    in has. Redirects are not followed, so that credentials go nowhere else.
-    Loopback addresses are called directly, whatever ``HTTP_PROXY`` says.
+    in has. Redirects are not followed and cookies not kept, so that credentials go
+    nowhere else. A proxy is taken from ``HTTPS_PROXY`` and its like, but loopback
+    addresses are called directly.
 
     Args:
-        base_url: ``http`` or ``https``, with a host. Its query is kept.
+        base_url: ``http`` or ``https``, with a host. Its query is kept; a user and
+            password are sent as an ``Authorization`` header.
         headers: Sent with each request; never in telemetry or in an error.
         error: Raised for a bad answer.
+        max_bytes: Of an answer, unpacked.
+        http2: Speak HTTP/2 where the server offers it over TLS; without TLS, at once.
+        tls: The certificates to trust and to show; else those of the system, or of
+            ``SSL_CERT_FILE``. Its ALPN protocols are set.
         transport: For tests.
 
     Raises:
@@ -74,36 +76,41 @@ class HttpClient:
         *,
         headers: Mapping[str, str] | None = None,
         error: type[ServiceError] = ServiceError,
+        max_bytes: int = MAX_BYTES,
+        http2: bool = False,
+        tls: ssl.SSLContext | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self.base_url: Final = _url(base_url)
-        self._headers: Final = dict(headers or {})
-        for name, value in self._headers.items():
+        url = _url(base_url)
+        self.base_url: Final = url.copy_with(userinfo=b"")
+        whole("HttpClient", "max_bytes", max_bytes, 1)
+        given = {**_authorization(url), **(headers or {})}
+        for name, value in given.items():
             # Not left to httpx, whose error would quote the value.
-            if not (value.isascii() and value.isprintable()):
+            if not (name.isascii() and value.isascii() and value.isprintable()):
                 raise ConfigurationError(
                     f"the header {name}: must be printable ASCII, without a line break"
                 )
-        words = (word for value in self._headers.values() for word in value.split())
-        self._secrets: Final = [word for word in words if len(word) >= _SECRET]
-        self._error: Final = error
-        self._transport: Final = transport
-        self._client: httpx.AsyncClient | None = None
+        self._headers: Final = {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip, deflate",
+            "Content-Type": "application/json",
+            "User-Agent": "spanrun",
+            **given,
+        }
+        where = self.base_url.netloc.decode()
+        secrets = (*given.values(), url.password, *url.params.values())
+        self._answers: Final = Answers(where, error, max_bytes, secrets)
+        self._http2: Final = http2
+        self._tls: Final = tls
+        self._given: Final = transport
+        self._transport: httpx.AsyncBaseTransport | None = None
 
-    def open(self) -> httpx.AsyncClient:
-        """Get ready now, not in the first request: that blocks, for 50 ms and more."""
-        if self._client is None:
-            # The runner's Timeout bounds each attempt as a whole; httpx's own
-            # never fire on a server that drips a byte now and then.
-            self._client = httpx.AsyncClient(
-                timeout=None,  # noqa: S113 -- see above
-                transport=self._transport,
-                # Plain HTTP needs no certificates, which take the most of that time.
-                verify=self.base_url.scheme == "https",
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
-                trust_env=not _is_loopback(self.base_url.host),
-            )
-        return self._client
+    def open(self) -> httpx.AsyncBaseTransport:
+        """Get ready now, not in the first request: certificates take 20 ms and more."""
+        if self._transport is None:
+            self._transport = self._given or self._direct_or_by_proxy()
+        return self._transport
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """Send ``body`` as JSON and give the decoded answer.
@@ -113,41 +120,38 @@ class HttpClient:
                 isn't 2xx, an answer that isn't JSON or is too large.
             httpx.TransportError: No answer came.
         """
-        base = self.base_url
-        url = base.copy_with(path=base.path.rstrip("/") + path)
-        client = self.open()
-        request = client.build_request(
+        transport = self.open()
+        request = httpx.Request(
             "POST",
-            url,
+            self._place(path)[0],
             content=json.dumps(body).encode(),
-            headers={"Content-Type": "application/json", **self._headers},
+            headers=self._headers,
         )
-        with self._unit(request) as call:
-            response = await client.send(request, stream=True)
+        recorder = setup.recorder_or_off()
+        with self._unit(request, path) as call:
+            phases = Phases(recorder.clock.now)
+            if call.span.is_recording():
+                request.extensions["trace"] = phases
             try:
-                self._describe(call, response)
-                text = await self._read(response)
+                response = await transport.handle_async_request(request)
+                response.request = request
+                try:
+                    self._describe(call, response)
+                    text = await self._answers.read(response)
+                finally:
+                    await response.aclose()
             finally:
-                await response.aclose()
+                call.span.set_attributes(phases.spent())
             call.set(semconv.HTTP_RESPONSE_BODY_SIZE, len(text))
             if not response.is_success:
                 call.fail(str(response.status_code))
-        if not response.is_success:
-            raise self._refused(response, text)
-        try:
-            return json.loads(text)
-        except (ValueError, RecursionError) as why:
-            raise self._error(
-                f"the answer of {self._where} is no JSON: {why}: {self._head(text)}",
-                status=response.status_code,
-                body=self._head(text),
-            ) from None
+        return self._answers.decoded(response, text)
 
     async def aclose(self) -> None:
-        """Close the connections. A second call does nothing."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        """Close the connections; requests that run fail. A second call does nothing."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.aclose()
 
     @property
     def server(self) -> dict[str, Any]:
@@ -158,16 +162,18 @@ class HttpClient:
             semconv.SERVER_PORT: self.base_url.port or default,
         }
 
-    @property
-    def _where(self) -> str:
-        return self.base_url.netloc.decode()
+    @functools.cache  # noqa: B019 -- as long as a client lives, for its few paths
+    def _place(self, path: str) -> tuple[httpx.URL, str]:
+        """Where ``path`` is, and how a span tells it: keys may be in the query."""
+        base = self.base_url
+        url = base.copy_with(path=base.path.rstrip("/") + path)
+        return url, redact(str(url.copy_with(query=None)))
 
-    def _unit(self, request: httpx.Request) -> CallUnit:
-        bare = request.url.copy_with(userinfo=b"", query=None)  # keys may be in both
+    def _unit(self, request: httpx.Request, path: str) -> CallUnit:
         attributes: dict[str, Any] = {
             semconv.HTTP_REQUEST_METHOD: request.method,
             **self.server,
-            semconv.URL_FULL: redact(str(bare)),
+            semconv.URL_FULL: self._place(path)[1],
             semconv.HTTP_REQUEST_BODY_SIZE: len(request.content),
         }
         if resends := attempt_number() - 1:
@@ -179,60 +185,46 @@ class HttpClient:
             attributes,
         )
 
-    async def _read(self, response: httpx.Response) -> bytes:
-        parts = bytearray()
-        try:
-            async for part in response.aiter_bytes():
-                parts += part
-                if len(parts) > MAX_BODY:
-                    raise self._error(
-                        f"the answer of {self._where} is larger than {MAX_BODY} bytes"
-                    )
-        except httpx.DecodingError as why:
-            raise self._error(
-                f"the answer of {self._where} can't be decompressed: {why}",
-                status=response.status_code,
-            ) from why
-        return bytes(parts)
-
     @staticmethod
     def _describe(call: CallUnit, response: httpx.Response) -> None:
         call.set(semconv.HTTP_RESPONSE_STATUS_CODE, response.status_code)
         version = response.http_version.removeprefix("HTTP/")
         call.set(semconv.NETWORK_PROTOCOL_VERSION, "2" if version == "2.0" else version)
 
-    def _refused(self, response: httpx.Response, text: bytes) -> ServiceError:
-        status, head = response.status_code, self._head(_reason(text))
-        what = f"{self._where} answered {status} {response.reason_phrase}".rstrip()
-        if location := response.headers.get("Location"):
-            what += f": moved to {self._head(location.encode())}, which isn't followed"
-        elif head:
-            what += f": {head}"
-        return self._error(
-            what,
-            status=status,
-            retry_after=retry_after(response.headers.get("Retry-After")),
-            body=head,
+    def _direct_or_by_proxy(self) -> httpx.AsyncBaseTransport:
+        url = self.base_url
+        tls = None
+        if url.scheme == "https":
+            tls = self._tls or _trusted(os.environ.get("SSL_CERT_FILE"))
+            tls.set_alpn_protocols(["h2", "http/1.1"][not self._http2 :])
+        proxy = _proxy(url)
+        if proxy is None:
+            return Connections(url, tls=tls, http2=self._http2)
+        return httpx.AsyncHTTPTransport(
+            verify=tls or False,
+            http2=self._http2,
+            proxy=proxy,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
         )
 
-    def _head(self, text: bytes) -> str:
-        """How the answer begins, without what we sent in confidence."""
-        head = text[: 4 * _HEAD].decode("utf-8", "replace")
-        for secret in self._secrets:
-            head = head.replace(secret, HIDDEN)
-        return redact(head)[:_HEAD]
+
+@functools.cache
+def _trusted(_: str | None) -> ssl.SSLContext:
+    return httpx.create_ssl_context()
 
 
-def _reason(text: bytes) -> bytes:
-    """What an error's body says, where it says it in one of the usual ways."""
-    try:
-        found: Any = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    for key in ("error", "message", "detail"):
-        fields = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
-        found = fields.get(key, found)
-    return found.encode("utf-8", "replace") if isinstance(found, str) else text
+def _proxy(url: httpx.URL) -> str | None:
+    if _is_loopback(url.host) or urllib.request.proxy_bypass(url.host):
+        return None
+    proxies = urllib.request.getproxies()
+    return proxies.get(url.scheme) or proxies.get("all")
+
+
+def _authorization(url: httpx.URL) -> dict[str, str]:
+    if not url.userinfo:
+        return {}
+    pair = f"{url.username}:{url.password}".encode()
+    return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
 
 
 def _url(base_url: str) -> httpx.URL:

@@ -1,0 +1,224 @@
+"""`Connections`: the open connections to one server, as a transport for httpx.
+
+httpcore's own pool looks at every connection for every request, and tries to import
+a library that isn't there: 32 at once, that is 4 ms of CPU a request. Here the last
+connection that was given back is taken, whatever their number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Generator
+from contextlib import contextmanager
+from typing import Any, Final, cast
+
+import httpcore
+import httpx
+
+from spanrun.clients._stream import Stream, connect
+
+_KEPT: Final = 128
+"""Connections that may wait for the next request."""
+_IDLE: Final = 30.0
+"""Seconds that one waits."""
+
+_Http = httpcore.AsyncHTTP11Connection | httpcore.AsyncHTTP2Connection
+
+
+class Connections(httpx.AsyncBaseTransport):
+    """Connections to the origin of ``url``, opened when they are needed.
+
+    Over HTTP/2 all requests share one. Where a request on it fails or is cancelled,
+    later ones get another: what it left behind would count against its window.
+
+    Args:
+        url: Scheme, host and port count.
+        tls: For ``https``.
+        http2: With ``https`` if the server wants it, too; else without being asked.
+    """
+
+    def __init__(
+        self, url: httpx.URL, *, tls: ssl.SSLContext | None, http2: bool
+    ) -> None:
+        self._origin: Final = httpcore.Origin(
+            url.raw_scheme, url.raw_host, url.port or (443 if tls else 80)
+        )
+        self._tls: Final = tls
+        self._http2: Final = http2
+        self._open: Final[set[_Link]] = set()
+        self._idle: Final[list[_Link]] = []
+        self._shared: _Link | None = None
+        self._connecting: Final = asyncio.Lock()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send ``request``; the response's body is yet to be read, and closed.
+
+        Raises:
+            httpx.TransportError: There is no answer.
+        """
+        extensions: dict[str, Any] = cast("Any", request).extensions
+        sent = httpcore.Request(
+            request.method,
+            httpcore.URL(
+                scheme=self._origin.scheme,
+                host=self._origin.host,
+                port=self._origin.port,
+                target=request.url.raw_path,
+            ),
+            headers=request.headers.raw,
+            content=request.stream,
+            extensions=extensions,
+        )
+        with _as_httpx(request):
+            while True:
+                link = await self._link(extensions.get("trace"))
+                try:
+                    answer = await link.http.handle_async_request(sent)
+                except httpcore.ConnectionNotAvailable:
+                    await self.done(link, well=False)
+                except BaseException:
+                    await self.done(link, well=False)
+                    raise
+                else:
+                    break
+        return httpx.Response(
+            answer.status,
+            headers=answer.headers,
+            stream=_Body(self, link, answer, request),
+            extensions=cast("Any", answer).extensions,
+        )
+
+    async def aclose(self) -> None:
+        """Close all; requests that run on them fail."""
+        self._shared = None
+        self._idle.clear()
+        while self._open:
+            await self._open.pop().stream.aclose()
+
+    async def _link(self, trace: Any) -> _Link:
+        """A connection to send on, counted as used."""
+        while self._idle:
+            link = self._idle.pop()
+            if not link.http.has_expired():
+                link.used += 1
+                return link
+            await self._close(link)
+        if not self._http2:
+            link = await self._connect(trace)
+        else:
+            async with self._connecting:
+                link = self._shared or await self._connect(trace)
+                if not link.http.is_available():
+                    self._shared = None
+                    link = await self._connect(trace)
+                if isinstance(link.http, httpcore.AsyncHTTP2Connection):
+                    self._shared = link
+        link.used += 1
+        return link
+
+    async def _connect(self, trace: Any) -> _Link:
+        host = self._origin.host.decode("ascii")
+        await _tell(trace, "connection.connect_tcp.started")
+        stream = await connect(host, self._origin.port)
+        await _tell(trace, "connection.connect_tcp.complete")
+        speaks_2 = self._http2
+        if self._tls is not None:
+            self._tls.set_alpn_protocols(["h2", "http/1.1"][not speaks_2 :])
+            await _tell(trace, "connection.start_tls.started")
+            await stream.start_tls(self._tls, host)
+            await _tell(trace, "connection.start_tls.complete")
+            chosen = stream.get_extra_info("ssl_object").selected_alpn_protocol()
+            speaks_2 = chosen == "h2"
+        kind = (
+            httpcore.AsyncHTTP2Connection
+            if speaks_2
+            else httpcore.AsyncHTTP11Connection
+        )
+        link = _Link(stream, kind(self._origin, stream, keepalive_expiry=_IDLE))
+        self._open.add(link)
+        return link
+
+    async def done(self, link: _Link, *, well: bool) -> None:
+        """A request on ``link`` has ended, ``well`` or not."""
+        link.used -= 1
+        link.spoilt |= not well or link.http.is_closed()
+        if link.spoilt and self._shared is link:
+            self._shared = None
+        if link.used or link is self._shared:
+            return
+        if link.spoilt or link not in self._open or len(self._idle) >= _KEPT:
+            await self._close(link)
+        else:
+            self._idle.append(link)
+
+    async def _close(self, link: _Link) -> None:
+        self._open.discard(link)
+        await link.stream.aclose()
+
+
+class _Link:
+    """One connection.
+
+    Attributes:
+        stream: Its bytes.
+        http: Its protocol.
+        used: Requests on it.
+        spoilt: It takes no more.
+    """
+
+    __slots__ = ("http", "spoilt", "stream", "used")
+
+    def __init__(self, stream: Stream, http: _Http) -> None:
+        self.stream: Final = stream
+        self.http: Final = http
+        self.used = 0
+        self.spoilt = False
+
+
+class _Body(httpx.AsyncByteStream):
+    """The body of an answer. When it is closed, its connection is free."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        link: _Link,
+        answer: httpcore.Response,
+        request: httpx.Request,
+    ) -> None:
+        self._connections: Final = connections
+        self._link: _Link | None = link
+        self._answer: Final = answer
+        self._request: Final = request
+        self._well = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _as_httpx(self._request):
+            async for part in self._answer.aiter_stream():
+                yield part
+        self._well = True
+
+    async def aclose(self) -> None:
+        link, self._link = self._link, None
+        if link is None:
+            return
+        try:
+            with _as_httpx(self._request):
+                await self._answer.aclose()
+        finally:
+            await self._connections.done(link, well=self._well)
+
+
+async def _tell(trace: Any, event: str) -> None:
+    if trace is not None:
+        await trace(event, {})
+
+
+@contextmanager
+def _as_httpx(request: httpx.Request) -> Generator[None]:
+    """What httpcore raises, as what httpx raises: they have the same names."""
+    try:
+        yield
+    except (httpcore.NetworkError, httpcore.ProtocolError) as why:
+        kind: type[httpx.TransportError] = getattr(httpx, type(why).__name__)
+        raise kind(str(why), request=request) from why

@@ -1,0 +1,28 @@
+"""Looking into decoded JSON of which nothing is known."""
+
+from __future__ import annotations
+
+from typing import Any, TypeGuard, cast
+
+
+def is_list(value: object) -> TypeGuard[list[Any]]:
+    """Whether it is a list, of whatever."""
+    return isinstance(value, list)
+
+
+def at(value: Any, key: str, default: Any = None) -> Any:
+    """What an object has under ``key``; ``default`` if it is no object at all."""
+    fields = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    return fields.get(key, default)
+
+
+def count_at(value: Any, key: str) -> int | None:
+    """A whole number ≥ 0 under ``key``, if there is one."""
+    found = at(value, key)
+    return found if type(found) is int and found >= 0 else None
+
+
+def text_at(value: Any, key: str) -> str | None:
+    """A text under ``key``, if there is one."""
+    found = at(value, key)
+    return found if isinstance(found, str) else None

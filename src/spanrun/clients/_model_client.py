@@ -1,0 +1,239 @@
+"""`ModelClient`: what `Embeddings` and `Chat` have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import ssl
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, Literal, Self, TypedDict, TypeVar
+
+import httpx
+
+from spanrun import semconv
+from spanrun.clients._json import at, count_at, text_at
+from spanrun.clients.http import MAX_BYTES, HttpClient, transient
+from spanrun.clock import Clock
+from spanrun.errors import ConfigurationError, ServiceError, ShuttingDown
+from spanrun.policies.adaptive import AdaptiveLimit
+from spanrun.policies.breaker import Breaker
+from spanrun.policies.hedge import Hedge
+from spanrun.policies.limit import Limit
+from spanrun.policies.rate import RateLimit
+from spanrun.policies.retry import Retry
+from spanrun.policies.timeout import Timeout
+from spanrun.runner.bridge import enter
+from spanrun.runner.runner import Runner
+from spanrun.semconv import GenAiTokenType
+from spanrun.telemetry import setup
+from spanrun.telemetry.observe import Observer
+from spanrun.telemetry.unit import CallUnit
+
+T = TypeVar("T")
+
+DEFAULT_LIMIT: Final = 8
+DEFAULT_RETRY: Final = Retry(on=transient, attempts=5, base=0.1, cap=5.0)
+
+
+class ClientOptions(TypedDict, total=False):
+    """What each client of a model service takes, by keyword.
+
+    Attributes:
+        name: Of the runner; labels its spans and metrics.
+        provider: ``gen_ai.provider.name`` in telemetry, "openai" by default.
+        headers: Sent with each request, never in telemetry.
+        limit: Requests at once, 8 by default.
+        rate: How many requests begin in a time.
+        retry: Which errors are worth another attempt; by default 5 attempts for
+            408, 425, 429, 500, 502, 503, 504 and lost connections.
+        timeout: Seconds for a request with all its attempts, or a `Timeout`.
+        hedge: When a slow request is sent a second time.
+        breaker: When a service that is down isn't asked any more.
+        observers: Told of every request.
+        clock: What the requests' times are read from.
+        max_bytes: Of an answer, unpacked; 64 MiB by default.
+        http2: Speak HTTP/2 where the server offers it over TLS; without TLS, at once.
+        tls: The certificates to trust and to show, instead of the system's.
+        transport: For tests.
+    """
+
+    name: str
+    provider: str
+    headers: Mapping[str, str]
+    limit: int | Limit | AdaptiveLimit
+    rate: RateLimit | None
+    retry: Retry | None
+    timeout: float | Timeout | None
+    hedge: Hedge | None
+    breaker: Breaker | None
+    observers: Sequence[Observer]
+    clock: Clock | None
+    max_bytes: int
+    http2: bool
+    tls: ssl.SSLContext | None
+    transport: httpx.AsyncBaseTransport | None
+
+
+class ModelClient:
+    """Connections to a service and the runner that each request is a job of.
+
+    It opens with ``async with`` or with its first use, on the event loop which runs
+    then, and closes with `aclose` or on leaving. Leaving waits for what still runs.
+
+    Attributes:
+        model: The model's name.
+        runner: Has the limit, the retries and the timeout.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        model: str,
+        api_key: str | None,
+        defaults: tuple[str, Timeout],
+        error: type[ServiceError],
+        observers: Sequence[Observer],
+        options: ClientOptions,
+    ) -> None:
+        kind = type(self).__name__
+        if unknown := options.keys() - ClientOptions.__annotations__.keys():
+            raise TypeError(f"{kind}() has no argument {min(unknown)!r}")
+        if not model or not isinstance(model, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"{kind}(model={model!r}): name the model")
+        bearer = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        name, timeout = defaults
+        self.model: Final = model
+        self._provider: Final = options.get("provider", "openai")
+        self._make_http: Final = partial(
+            HttpClient,
+            base_url,
+            headers={**bearer, **options.get("headers", {})},
+            error=error,
+            max_bytes=options.get("max_bytes", MAX_BYTES),
+            http2=options.get("http2", False),
+            tls=options.get("tls"),
+            transport=options.get("transport"),
+        )
+        self._make_runner: Final = partial(
+            Runner,
+            options.get("name", name),
+            limit=options.get("limit", DEFAULT_LIMIT),
+            rate=options.get("rate"),
+            retry=options.get("retry") or DEFAULT_RETRY,
+            timeout=timeout if (given := options.get("timeout")) is None else given,
+            hedge=options.get("hedge"),
+            breaker=options.get("breaker"),
+            observers=(*observers, *options.get("observers", ())),
+            clock=options.get("clock"),
+        )
+        self._renew()
+
+    def _renew(self) -> None:
+        self._http = self._make_http()
+        self.runner = self._make_runner()
+        self._state: Literal["new", "lazy", "open", "closed"] = "new"
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __repr__(self) -> str:
+        host = self._http.base_url.netloc.decode()
+        return f"<{type(self).__name__} {self.model!r} at {host}, {self._state}>"
+
+    async def __aenter__(self) -> Self:
+        if self._state != "lazy":  # else it is open, and ours from here on
+            await self._open()
+        self._state = "open"
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._close(error)
+
+    async def aclose(self) -> None:
+        """Close now: requests that run are cancelled. A second call does nothing."""
+        await self._close(ShuttingDown(f"{self!r} is closed"))
+
+    async def _open(self) -> None:
+        await self.runner.__aenter__()
+        self._http.open()
+        self._loop = asyncio.get_running_loop()
+
+    async def _ready(self) -> Runner:
+        """The open runner; the first use opens it."""
+        if self._state == "new":
+            await self._open()
+            self._state = "lazy"
+        if self._state == "closed":
+            raise ShuttingDown(f"{self!r}: open it again with `async with`")
+        self._check_loop()
+        return self.runner
+
+    async def _close(self, error: BaseException | None) -> None:
+        if self._state in {"lazy", "open"}:
+            self._check_loop()
+            self._state = "closed"
+            try:
+                await self.runner.__aexit__(None, error, None)
+            finally:
+                await self._http.aclose()
+        self._state = "closed"
+
+    def _check_loop(self) -> None:
+        if self._loop is not asyncio.get_running_loop():
+            raise ConfigurationError(
+                f"{self!r} was opened on another event loop: close it there, and make "
+                "another one here"
+            )
+
+    def _sync(self, ask: Callable[[Self], Coroutine[Any, Any, T]]) -> T:
+        """Ask from ordinary code: on a loop, connections and a runner of its own."""
+
+        async def asked() -> T:
+            twin = copy.copy(self)
+            twin._renew()  # noqa: SLF001 -- one of us
+            async with twin:
+                return await ask(twin)
+
+        return enter(type(self).__name__, asked())
+
+    def _operation(self, name: str, **more: Any) -> CallUnit:
+        """The unit of one request, by the conventions for generative AI."""
+        return CallUnit(
+            setup.recorder_or_off(),
+            f"{name} {self.model}",
+            semconv.METRIC_GEN_AI_CLIENT_OPERATION_DURATION,
+            {
+                semconv.GEN_AI_OPERATION_NAME: name,
+                semconv.GEN_AI_PROVIDER_NAME: self._provider,
+                semconv.GEN_AI_REQUEST_MODEL: self.model,
+                **self._http.server,
+                **more,
+            },
+        )
+
+
+def note_usage(call: CallUnit, answer: Any) -> tuple[int | None, int | None]:
+    """The tokens in and out that ``answer`` tells of, put on the span and counted."""
+    if model := text_at(answer, "model"):
+        call.set(semconv.GEN_AI_RESPONSE_MODEL, model)
+    usage = at(answer, "usage")
+    into, out = count_at(usage, "prompt_tokens"), count_at(usage, "completion_tokens")
+    _count(call, semconv.GEN_AI_USAGE_INPUT_TOKENS, "input", into)
+    _count(call, semconv.GEN_AI_USAGE_OUTPUT_TOKENS, "output", out)
+    return into, out
+
+
+def _count(call: CallUnit, key: str, kind: GenAiTokenType, tokens: int | None) -> None:
+    if tokens is not None:
+        call.set(key, tokens)
+        call.record(
+            semconv.METRIC_GEN_AI_CLIENT_TOKEN_USAGE,
+            tokens,
+            **{semconv.GEN_AI_TOKEN_TYPE: kind},
+        )
