@@ -8,7 +8,7 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types fmt backends bench bench-outage soak lock generate clean
+.PHONY: help demo test check lint types fmt backends stack bench bench-outage soak lock generate clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) \
@@ -40,6 +40,9 @@ fmt: $(VENV)/dev.stamp ## format, and fix what ruff can fix
 backends: ## provide Prometheus, Jaeger, Collector, toxiproxy and Solr (cached)
 	@$(PYTHON) instrumentation/backends/provide.py $(ARGS)
 
+stack: $(VENV)/dev.stamp ## Prometheus, Jaeger and a Collector on loopback, until Ctrl-C
+	@$(BIN)/python instrumentation/stack.py
+
 bench: $(VENV)/dev.stamp ## what a job costs, beside its rivals (ARGS=--quick; 4 min)
 	@$(BIN)/python -m bench.runner $(ARGS)
 
@@ -51,6 +54,7 @@ soak: $(VENV)/dev.stamp ## the stateful tests in full: 10,000 schedules
 
 generate: $(VENV)/dev.stamp ## write the generated files anew
 	@$(BIN)/python instrumentation/generate.py
+	@$(BIN)/python dashboards/build.py
 	@$(BIN)/python docs/_generate.py
 
 lock: $(VENV)/dev.stamp ## resolve the dependencies anew, with hashes
