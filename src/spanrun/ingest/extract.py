@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
+from typing import Final
 
 from spanrun.errors import ConfigurationError
 from spanrun.ingest._blocks import blocks, sentence_spans
@@ -13,7 +14,7 @@ from spanrun.ingest._blocks import blocks, sentence_spans
 # What comes first in a text says what it is about, and bounds what it costs.
 _READ = 200_000  # characters
 _SENTENCES = 1_000
-_TITLE = 80  # characters
+TITLE: Final = 80  # characters
 _SENTENCE = 400  # characters of one sentence in a summary
 
 _WORD = re.compile(r"[^\W\d_]{2,}")
@@ -44,11 +45,11 @@ def title(text: str) -> str:
         if block.kind == "heading":
             for line in text[block.start : block.end].splitlines():
                 if heading := _worded(line.strip("# \t")):
-                    return _cut(heading, _TITLE)
+                    return shortened(heading, TITLE)
         elif not first and block.kind == "prose":
             spans = sentence_spans(text, block)
             first = next(filter(None, (_worded(text[a:b]) for a, b in spans)), "")
-    return _cut(first.rstrip(".") or _worded(text), _TITLE)
+    return shortened(first.rstrip(".") or _worded(text), TITLE)
 
 
 def summary(text: str, sentences: int = 2) -> str:
@@ -73,7 +74,7 @@ def summary(text: str, sentences: int = 2) -> str:
         for sentence, found in zip(candidates, words, strict=True)
     ]
     chosen = _sum_basic(full if any(full) else words, sentences)
-    return " ".join(_cut(candidates[i], _SENTENCE) for i in sorted(chosen))
+    return " ".join(shortened(candidates[i], _SENTENCE) for i in sorted(chosen))
 
 
 def _sum_basic(sentences: list[list[str]], wanted: int) -> list[int]:
@@ -121,7 +122,8 @@ def _content_words(sentence: str) -> list[str]:
     return list(dict.fromkeys(w for w in words if w not in _COMMON) or words)
 
 
-def _cut(text: str, characters: int) -> str:
+def shortened(text: str, characters: int) -> str:
+    """On one line; cut between words and ending in "…" where it is longer."""
     text = " ".join(text.split())
     if len(text) <= characters:
         return text
