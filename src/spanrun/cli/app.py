@@ -12,6 +12,7 @@ from spanrun.cli.dashboards import dashboards
 from spanrun.cli.demo import demo
 from spanrun.cli.exits import explained
 from spanrun.cli.ingest import ingest
+from spanrun.cli.registry import registry
 from spanrun.cli.search import search
 from spanrun.cli.slo import slo
 
@@ -55,4 +56,5 @@ app.command()(demo)
 app.command()(ingest)
 app.command()(search)
 app.add_typer(dashboards, name="dashboards")
+app.add_typer(registry, name="registry")
 app.add_typer(slo, name="slo")

@@ -1,0 +1,201 @@
+"""Reading OTLP from a file, in each form in which it is written to files.
+
+- a line of JSON for each request, as the Collector's ``file`` exporter writes it;
+- one request as JSON, on any number of lines;
+- one request as protobuf, as it travels over HTTP and gRPC;
+- requests as protobuf, each behind its length in four bytes, as that exporter
+  writes it with ``format: proto``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeAlias, cast
+
+from google.protobuf import json_format  # type: ignore[import-untyped]  # no stubs
+from google.protobuf.message import (  # type: ignore[import-untyped]  # no stubs
+    DecodeError,
+)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+)
+
+Request: TypeAlias = ExportTraceServiceRequest | ExportMetricsServiceRequest
+
+_REQUESTS: Final[dict[str, type[Any]]] = {
+    "resourceSpans": ExportTraceServiceRequest,
+    "resourceMetrics": ExportMetricsServiceRequest,
+}
+_OTHERS: Final = ("resourceLogs", "resourceProfiles")
+_IDS: Final = ("traceId", "spanId", "parentSpanId")
+_TRACE_ID: Final = 16
+_SPAN_ID: Final = 8
+_LENGTH: Final = 4
+_NEITHER: Final = "is neither JSON nor a request of traces or metrics in protobuf"
+
+
+class NoOtlpError(ValueError):
+    """What is in a file can't be read as OTLP. The text says where, and why."""
+
+
+class Placed(NamedTuple):
+    """A request, and where in the file it is; empty where it is all of it."""
+
+    place: str
+    request: Request
+
+
+def read(path: Path) -> Iterator[Placed]:
+    """The requests in a file, in order; of a file of lines, one line at a time.
+
+    Logs and profiles are passed over.
+
+    Raises:
+        NoOtlpError: In the file, or in a line of it, is something else. What was
+            given before that is right.
+        OSError: The file can't be read.
+    """
+    with path.open("rb") as file:
+        first = next((line for line in file if line.strip()), b"")
+        file.seek(0)
+        if not _is_object(first):
+            yield from _whole(file.read())
+            return
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                place = f"line {number}"
+                yield from _from_values(_json(line, place), place)
+
+
+def _is_object(text: bytes) -> bool:
+    try:
+        return isinstance(_json(text, ""), dict)
+    except NoOtlpError:
+        return False
+
+
+def _json(text: bytes, place: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _bad(place, f"is no JSON: {error}") from error
+
+
+def _whole(content: bytes) -> Iterator[Placed]:
+    if not content.strip():
+        raise NoOtlpError("it is empty")
+    if content[0] == 0:
+        yield from _framed(content)
+    elif (request := _from_protobuf(content)) is not None:
+        yield Placed("", request)
+    elif content.lstrip()[:1] in (b"{", b"["):
+        yield from _from_values(_json(content, ""), "")
+    else:
+        raise _bad("", _NEITHER)
+
+
+def _from_values(value: object, place: str) -> Iterator[Placed]:
+    several = isinstance(value, list)
+    for request in cast("list[object]", value) if several else [value]:
+        yield from _from_value(request, place)
+
+
+def _from_value(value: object, place: str) -> Iterator[Placed]:
+    if not isinstance(value, dict):
+        raise _bad(place, "is no object of JSON, and so no OTLP")
+    given = cast("dict[str, object]", value)
+    known = [name for name in (*_REQUESTS, *_OTHERS) if name in given]
+    if given and not known:
+        raise _bad(place, f"has none of {', '.join((*_REQUESTS, *_OTHERS))}: no OTLP")
+    for name, kind in _REQUESTS.items():
+        if name in given:
+            message = kind()
+            try:
+                json_format.ParseDict(
+                    {name: _with_ids(given[name])}, message, ignore_unknown_fields=True
+                )
+            except (json_format.ParseError, ValueError, RecursionError) as error:
+                raise _bad(place, f"is no OTLP: {error}") from error
+            yield Placed(place, message)
+
+
+def _with_ids(value: object) -> object:
+    """OTLP writes ids in hexadecimal digits, where protobuf's JSON has base 64."""
+    if isinstance(value, list):
+        return [_with_ids(each) for each in cast("list[object]", value)]
+    if not isinstance(value, dict):
+        return value
+    given = cast("dict[str, object]", value)
+    return {
+        key: _id(each) if key in _IDS else _with_ids(each)
+        for key, each in given.items()
+    }
+
+
+def _id(digits: Any) -> object:
+    try:
+        return base64.b64encode(binascii.unhexlify(digits)).decode()
+    except (TypeError, ValueError):
+        return digits
+
+
+def _framed(content: bytes) -> Iterator[Placed]:
+    at, number = 0, 1
+    while at < len(content):
+        length = int.from_bytes(content[at : at + _LENGTH], "big")
+        at += _LENGTH
+        message, place = content[at : at + length], f"message {number}"
+        if len(message) < length:
+            raise _bad(place, "is cut off")
+        request = _from_protobuf(message)
+        if request is None:
+            raise _bad(place, _NEITHER)
+        yield Placed(place, request)
+        at, number = at + length, number + 1
+
+
+def _from_protobuf(content: bytes) -> Request | None:
+    """Bytes don't say which request they are: a span has ids, a metric has a name."""
+    with suppress(DecodeError):
+        traces: ExportTraceServiceRequest = ExportTraceServiceRequest.FromString(
+            content
+        )
+        if _has_ids(traces):
+            return traces
+    with suppress(DecodeError):
+        metrics: ExportMetricsServiceRequest = ExportMetricsServiceRequest.FromString(
+            content
+        )
+        if _has_data(metrics):
+            return metrics
+    return None
+
+
+def _has_ids(request: ExportTraceServiceRequest) -> bool:
+    return all(
+        len(span.trace_id) == _TRACE_ID and len(span.span_id) == _SPAN_ID
+        for resource in request.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    )
+
+
+def _has_data(request: ExportMetricsServiceRequest) -> bool:
+    return all(
+        metric.name and metric.WhichOneof("data")
+        for resource in request.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    )
+
+
+def _bad(place: str, what: str) -> NoOtlpError:
+    return NoOtlpError(f"{place or 'it'} {what}")
