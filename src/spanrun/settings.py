@@ -53,6 +53,7 @@ class Settings:
         store: The folder of the local store; None for no local store.
         metric_interval: Seconds between two exports of the metrics.
         shutdown_timeout: Seconds that leaving may take.
+        loop_threshold: Seconds that one step may hold the event loop.
         origins: For each setting, where its value comes from.
     """
 
@@ -63,6 +64,7 @@ class Settings:
     store: Path | None
     metric_interval: float
     shutdown_timeout: float
+    loop_threshold: float
     origins: Mapping[str, str] = field(compare=False)
 
 
@@ -165,6 +167,7 @@ def load(
             "metric_interval", "OTEL_METRIC_EXPORT_INTERVAL", default=15.0, unit=0.001
         ),
         shutdown_timeout=sources.seconds("shutdown_timeout", default=5.0),
+        loop_threshold=sources.seconds("loop_threshold", default=0.1),
         origins=sources.origins,
     )
     if unknown := sorted(file.keys() - sources.origins.keys()):

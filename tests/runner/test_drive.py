@@ -6,6 +6,7 @@ import pytest
 
 from spanrun.outcome import Timings
 from spanrun.runner.drive import drive
+from spanrun.telemetry.looplag import LoopLag
 
 pytestmark = pytest.mark.usefixtures("fake_clock", "no_leaks")
 
@@ -16,9 +17,10 @@ class Driven:
     def __init__(self, clock):
         self.clock = clock
         self.timings = Timings()
+        self.unit = self.metrics = None
 
     async def __call__(self, coroutine):
-        return await drive(coroutine, self.timings, self.clock.now)
+        return await drive(coroutine, self, LoopLag(), self.clock.now)
 
     @property
     def busy(self):

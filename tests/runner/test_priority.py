@@ -54,4 +54,4 @@ async def test_the_total_timeout_counts_the_queue(
     assert isinstance(first, sr.Ok)
     assert isinstance(second, sr.Err)
     assert second.outcome == "timed_out"
-    assert second.timings.queue == 3
+    assert second.timings.loop_lag == 3

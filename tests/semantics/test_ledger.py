@@ -45,14 +45,129 @@ async def test_each_wait_is_booked_where_it_belongs(make_runner, fake_clock):
 
 
 async def test_the_time_until_the_task_runs_is_queue(make_runner, fake_clock):
+    async def job(_):
+        fake_clock.advance(0.0625)  # less than what blocks the loop
+
+    async with make_runner(limit=4) as runner:
+        outcomes = await runner.map(job, range(4), errors="collect")
+    assert [o.timings.queue for o in outcomes] == [0, 0.0625, 0.125, 0.1875]
+    assert all(explained(o.timings) for o in outcomes)
+
+
+async def test_a_blocked_loop_is_lag_of_who_had_not_begun(make_runner, fake_clock):
     async def job(number):
-        if number == 0:
-            fake_clock.advance(3)  # blocks the loop before the other one ran
+        fake_clock.advance(0.0625 if number == 0 else 3)
+
+    async with make_runner(limit=3) as runner:
+        outcomes = await runner.map(job, range(3), errors="collect")
+    assert [o.timings.queue for o in outcomes] == [0, 0.0625, 0.0625]
+    assert [o.timings.loop_lag for o in outcomes] == [0, 0, 3]
+    assert all(explained(o.timings) for o in outcomes)
+
+
+async def test_a_blocked_loop_is_lag_of_all_who_wait_for_an_answer(
+    make_runner, fake_clock
+):
+    async def job(number):
+        await asyncio.sleep(1)
+        if number == 1:
+            fake_clock.advance(0.5)  # blocks: 0, 2 and 3 wait meanwhile
+        await asyncio.sleep(1)
+
+    async with make_runner(limit=4) as runner:
+        outcomes = await runner.map(job, range(4), errors="collect")
+    assert [o.timings.loop_lag for o in outcomes] == [0.5, 0, 0.5, 0.5]
+    assert [o.timings.busy for o in outcomes] == [0, 0.5, 0, 0]
+    assert all(explained(o.timings) for o in outcomes)
+
+
+async def test_other_runners_on_the_loop_are_held_up_too(make_runner, fake_clock):
+    async def block(_):
+        await asyncio.sleep(1)
+        fake_clock.advance(5)
+
+    async with make_runner() as first, make_runner() as second:
+        (outcome,), _ = await asyncio.gather(
+            first.map(asyncio.sleep, [2], errors="collect"), second.map(block, [0])
+        )
+    assert outcome.timings.loop_lag == 5
+    assert outcome.timings.service == 1
+    assert explained(outcome.timings)
+
+
+async def test_a_job_that_ended_before_is_not_held_up(make_runner, fake_clock):
+    async def job(number):
+        await asyncio.sleep(number)
+        if number == 2:
+            fake_clock.advance(5)
+
+    async with make_runner(limit=4) as runner:
+        outcomes = await runner.map(job, [1, 2, 3], errors="collect")
+    assert [o.timings.loop_lag for o in outcomes] == [0, 0, 5]
+
+
+@pytest.mark.parametrize("end", ["raised", "cancelled", "closed by a cancellation"])
+async def test_a_step_that_blocks_and_ends_badly_is_booked(
+    make_runner, fake_clock, end
+):
+    async def job(number):
+        try:
+            await asyncio.sleep(1 if number == 0 else 9)
+        finally:
+            if number == 0:
+                fake_clock.advance(2)
+        if end == "raised":
+            raise LookupError
 
     async with make_runner(limit=2) as runner:
-        outcomes = await runner.map(job, [0, 1], errors="collect")
-    assert [o.timings.queue for o in outcomes] == [0, 3]
+        if end == "closed by a cancellation":
+            loop = asyncio.get_running_loop()
+            loop.call_later(0.5, lambda: cancel_first(runner))
+        elif end == "cancelled":
+            loop = asyncio.get_running_loop()
+            loop.call_later(1, lambda: cancel_first(runner))
+        outcomes = await runner.map(job, range(2), errors="collect")
+    assert [o.timings.loop_lag for o in outcomes] == [0, 2]
+    assert [o.timings.busy for o in outcomes] == [2, 0]
     assert all(explained(o.timings) for o in outcomes)
+
+
+def cancel_first(runner):
+    (run,) = (run for run in runner._core.runs if run)
+    min(run.active, key=lambda job: job.index).cancel("run")
+
+
+async def test_a_step_that_takes_no_longer_than_the_threshold_blocks_nobody(
+    make_runner, fake_clock
+):
+    async def job(number):
+        await asyncio.sleep(1)
+        if number == 0:
+            fake_clock.advance(0.09)
+        await asyncio.sleep(1)
+
+    async with make_runner(limit=2) as runner:
+        outcomes = await runner.map(job, range(2), errors="collect")
+    assert [o.timings.loop_lag for o in outcomes] == [0, 0]
+
+
+async def test_a_second_call_of_a_hedge_books_lag_too(make_runner, fake_clock):
+    calls = 0
+
+    async def job(number):
+        nonlocal calls
+        if number == 1:
+            await asyncio.sleep(3)
+            fake_clock.advance(4)
+            return
+        calls += 1
+        await asyncio.sleep(50 if calls == 1 else 5)
+
+    hedge = sr.Hedge(at=2, share=1.0)
+    async with make_runner(limit=4, hedge=hedge) as runner:
+        outcomes = await runner.map(job, range(2), errors="collect")
+    assert outcomes[0].timings.loop_lag == 4
+    assert explained(outcomes[0].timings)
 
 
 async def test_the_pause_of_a_service_is_rate_limit(make_runner):
@@ -96,7 +211,7 @@ async def test_the_parts_add_up_whatever_the_end(make_runner, fake_clock, end):
     assert outcome.timings.duration == (8 if end == "timed_out" else 3)
 
 
-async def test_a_job_that_never_ran_waited_in_the_queue(make_runner, fake_clock):
+async def test_a_job_that_never_ran_waited_for_the_loop(make_runner, fake_clock):
     seen = []
 
     class Notes:
@@ -118,7 +233,7 @@ async def test_a_job_that_never_ran_waited_in_the_queue(make_runner, fake_clock)
             await runner.map(job, range(3))
     ran, *others = seen
     assert ran.busy == 5
-    assert [parts(timings)["queue"] for timings in others] == [5, 5]
+    assert [parts(timings)["loop_lag"] for timings in others] == [5, 5]
     assert all(explained(timings) for timings in seen)
 
 

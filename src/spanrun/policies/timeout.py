@@ -64,7 +64,9 @@ class Bound:
             before = task.cancelling()
             alarm = _Alarm(task)
             # The whole job's time runs from its submission.
-            spent = job.timings.queue if self._scope == "total" else 0.0
+            spent = 0.0
+            if self._scope == "total":
+                spent = job.timings.queue + job.timings.loop_lag
             handle = task.get_loop().call_later(self._seconds - spent, alarm.ring)
             cancelled = False
             try:

@@ -22,10 +22,12 @@ from spanrun.runner.job import Job, call_step
 from spanrun.runner.opened import OpenRun, register
 from spanrun.semconv import SPANRUN_RUNNER_NAME
 from spanrun.telemetry import setup
+from spanrun.telemetry.looplag import THRESHOLD, lag_of
 from spanrun.telemetry.metrics import Gauges, RunnerMetrics
 from spanrun.telemetry.observe import Observer
 from spanrun.telemetry.recorder import Observers, Recorder
 from spanrun.telemetry.unit import AttemptUnit
+from spanrun.telemetry.watchdog import unwatch, watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Core:
         name: The runner's name.
         now: Its clock's reading, in seconds.
         slots: The concurrency limit.
+        lag: What blocks its event loop.
         chain: The whole way of a job, from the outermost layer to the call.
         attempts: How many attempts a job has; None without a `Retry`.
         recorder: Where spans and metrics go; None without telemetry.
@@ -91,7 +94,9 @@ class Core:
         self._layers: Final = tuple(layers.values())
         if self.recorder is not None and policies.retry is not None:
             layers["attempt"] = AttemptSpans(name, self.recorder)
-        self.chain: Final[Step] = compose(layers, call_step(self.now))
+        self.lag: Final = lag_of(self.loop)
+        self.lag.threshold = _threshold()
+        self.chain: Final[Step] = compose(layers, call_step(self.lag, self.now))
         self.metrics: Final[RunnerMetrics | None] = (
             self.recorder.runner(name, self.gauges) if self.recorder else None
         )
@@ -108,13 +113,26 @@ class Core:
             backing_off=self.backing_off,
         )
 
+    def open(self) -> None:
+        """The runner is open: report its metrics, and what blocks its loop."""
+        if self.metrics is not None:
+            self.metrics.open()
+            self.lag.recorder = self.recorder
+            watch(self.loop, self.lag, self)
+
     def close(self) -> None:
         """The runner is closed: stop its timers, and the metrics of its state."""
         for layer in self._layers:
             if isinstance(layer, Gate | Hedger | AttemptBound):
                 layer.close()
         if self.metrics is not None:
+            unwatch(self.lag, self)
             self.metrics.close()
+
+
+def _threshold() -> float:
+    configured = setup.telemetry()
+    return configured.settings.loop_threshold if configured else THRESHOLD
 
 
 def _layers(

@@ -4,42 +4,77 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 from spanrun.outcome import Timings
+from spanrun.telemetry.looplag import Guilty, LoopLag
+from spanrun.telemetry.watchdog import guilty_in
 
 T = TypeVar("T")
 
 
+class Driven(Guilty, Protocol):
+    """What is driven: a job, as far as its steps go."""
+
+    @property
+    def timings(self) -> Timings:
+        """Where its time is booked."""
+        ...
+
+
+@guilty_in("job", drives=True)
 @types.coroutine
 def drive(
-    coroutine: Coroutine[Any, Any, T], timings: Timings, now: Callable[[], float]
+    coroutine: Coroutine[Any, Any, T],
+    job: Driven,
+    lag: LoopLag,
+    now: Callable[[], float],
 ) -> Generator[Any, Any, T]:
-    """Await ``coroutine``, adding the time that it runs to ``timings.busy``.
+    """Await ``coroutine``, and book in ``job.timings`` where its time goes.
+
+    That it runs is ``busy``; that a step of another job blocked the loop while
+    it waited is ``loop_lag``. A step of its own that takes too long is told to
+    ``lag``.
 
     Nothing else changes for the coroutine: values, exceptions, cancellation
     and closing pass through in both directions as ``await`` passes them (PEP
     380), the current task and its context stay the same.
     """
-    send = coroutine.send
-    busy = -now()  # what runs is booked as the end less the beginning of each step
+    send, threshold, mark = coroutine.send, lag.threshold, lag.mark
+    busy = 0.0
+    began = now()
     try:
         waits_for = send(None)
         while True:
-            busy += now()
+            ended = now()
+            took = ended - began
+            busy += took
+            if took > threshold:
+                lag.blocked(job, began, ended, mark)
+            mark = lag.mark
             try:
                 value = yield waits_for
-            except GeneratorExit:
-                busy -= now()
-                coroutine.close()
-                raise
-            except BaseException as error:  # noqa: BLE001 -- handed on, whatever it is
-                busy -= now()
+            except BaseException as error:
+                began = now()
+                if lag.mark is not mark:
+                    lag.held_up(job.timings, mark, began - ended)
+                    mark = lag.mark
+                if isinstance(error, GeneratorExit):
+                    coroutine.close()
+                    raise
                 waits_for = coroutine.throw(error)
             else:
-                busy -= now()
+                began = now()
+                if lag.mark is not mark:
+                    lag.held_up(job.timings, mark, began - ended)
+                    mark = lag.mark
                 waits_for = send(value)
     except StopIteration as stop:
-        return cast("T", stop.value)
+        result: T = stop.value
+        return result
     finally:
-        timings.busy += busy + now()
+        ended = now()
+        took = ended - began
+        job.timings.busy += busy + took
+        if took > threshold:
+            lag.blocked(job, began, ended, mark)

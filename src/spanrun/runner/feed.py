@@ -12,6 +12,7 @@ from spanrun.errors import ConfigurationError, ShuttingDown
 from spanrun.runner.core import Core
 from spanrun.runner.groups import aclose
 from spanrun.runner.run import FIRST_STEP, Call, Run, Source, Trace, start
+from spanrun.telemetry.watchdog import guilty_in
 
 _END: Final = object()
 _PLAIN: Final[tuple[type, ...]] = (type(iter([])), type(iter(())), type(iter(range(0))))
@@ -107,6 +108,7 @@ class FedRun(Run):
         """Whether nothing of the run is left to wait for."""
         return not self.active and (self._fed or (self.closing and self._pump is None))
 
+    @guilty_in("self")
     def refill(self) -> None:
         """Admit what there is room for now."""
         if self._read is None:
@@ -203,6 +205,7 @@ class FedRun(Run):
         self.source_error = error
         self._ended()
 
+    @guilty_in("self")
     async def _pull_async(self, items: AsyncIterator[Any]) -> None:
         try:
             await FIRST_STEP

@@ -11,6 +11,8 @@ from spanrun.errors import DeadlineExceeded, JobCancelled
 from spanrun.outcome import CancelledBy, Err, Ok, Outcome, Timings
 from spanrun.runner.drive import drive
 from spanrun.semconv import SpanrunJobOutcome
+from spanrun.telemetry.looplag import LoopLag, Mark
+from spanrun.telemetry.metrics import RunnerMetrics
 from spanrun.telemetry.unit import JobUnit
 
 _CANCELLED: Final[dict[CancelledBy, str]] = {
@@ -25,6 +27,11 @@ _COROUTINE: Final[type] = CoroutineType
 class Owner(Protocol):
     """What a job tells the run that it belongs to."""
 
+    @property
+    def metrics(self) -> RunnerMetrics | None:
+        """The runner's; None without telemetry."""
+        ...
+
     def backing_off(self, change: int) -> None:
         """One job more, or less, waits for another attempt."""
         ...
@@ -38,6 +45,8 @@ class Job:
         index: Its place among the items of its run.
         item: What its function is called with.
         call: The user's function.
+        submitted: When, on the runner's clock.
+        mark: The event loop's mark at that time: what blocked it until then.
         key: The user's name for it.
         priority: The higher, the earlier it gets a slot.
         timings: Where its time goes.
@@ -54,6 +63,7 @@ class Job:
         "index",
         "item",
         "key",
+        "mark",
         "priority",
         "run",
         "submitted",
@@ -69,12 +79,14 @@ class Job:
         item: Any,
         call: Callable[[Any], Awaitable[Any]],
         submitted: float,
+        mark: Mark,
     ) -> None:
         self.run = run
         self.index = index
         self.item = item
         self.call = call
         self.submitted = submitted
+        self.mark = mark
         self.key: Any = None
         self.priority = 0
         self.timings = Timings()
@@ -82,6 +94,11 @@ class Job:
         self.cancelled_by: CancelledBy | None = None
         self.task: asyncio.Task[None] | None = None
         self.unit: JobUnit | None = None
+
+    @property
+    def metrics(self) -> RunnerMetrics | None:
+        """Its runner's; None without telemetry."""
+        return self.run.metrics
 
     def backing_off(self, error: Exception, delay: float) -> None:
         """Another attempt follows ``error`` after ``delay`` seconds."""
@@ -106,14 +123,16 @@ class Job:
             self.task.cancel()
 
 
-def call_step(now: Callable[[], float]) -> Callable[[Job], Awaitable[Any]]:
+def call_step(
+    lag: LoopLag, now: Callable[[], float]
+) -> Callable[[Job], Awaitable[Any]]:
     """The innermost step: call the user's function, and time it on the loop."""
 
     def call(job: Job) -> Awaitable[Any]:
         coroutine: Any = job.call(job.item)
         if type(coroutine) is not _COROUTINE:
             coroutine = _await(coroutine, job.call)
-        return drive(coroutine, job.timings, now)
+        return drive(coroutine, job, lag, now)
 
     return call
 

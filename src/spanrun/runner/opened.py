@@ -9,10 +9,11 @@ from collections.abc import Collection
 from typing import Final, Protocol
 
 from spanrun.outcome import CancelledBy
+from spanrun.telemetry.looplag import Guilty
 
 
-class OpenRun(Protocol):
-    """A run, as a signal sees it."""
+class OpenRun(Guilty, Protocol):
+    """A run, as a signal sees it, and who looks for what blocks the loop."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:

@@ -23,9 +23,11 @@ from spanrun.outcome import CancelledBy, Err, Ok, Outcome
 from spanrun.runner.core import Core
 from spanrun.runner.job import Job, note, outcome_of
 from spanrun.semconv import SpanrunJobOutcome
+from spanrun.telemetry.metrics import RunnerMetrics
 from spanrun.telemetry.observe import RunInfo
 from spanrun.telemetry.redact import redact, text_of
 from spanrun.telemetry.unit import JobUnit, Unit
+from spanrun.telemetry.watchdog import guilty_in
 
 Call: TypeAlias = Callable[[Any], Awaitable[Any]]
 Source: TypeAlias = Iterable[Any] | AsyncIterable[Any]
@@ -81,6 +83,7 @@ class Run:
         active: The admitted jobs without an outcome yet.
         counts: Outcomes so far.
         closing: No more jobs are admitted.
+        unit: Its span; None without telemetry, and for single calls.
     """
 
     links_jobs = True
@@ -101,7 +104,7 @@ class Run:
         self._idle: Final[list[asyncio.Future[None]]] = []
         self._outside: Final = contextvars.copy_context()
         self._inside: Final = self._outside.copy()
-        self._unit: Unit | None = None
+        self.unit: Unit | None = None
         self._linked_to: SpanContext | None = None
         self._trace: Final = trace
         self._task_name: Final = f"spanrun {core.job_name}"
@@ -112,7 +115,7 @@ class Run:
         core = self.core
         core.runs.add(self)
         if span and core.recorder is not None:
-            self._unit = self._open_unit()
+            self.unit = self._open_unit()
         self.info.started_ns = core.clock.wall_ns(core.now())
         if core.observers:
             core.observers.run_opened(self.info)
@@ -147,7 +150,7 @@ class Run:
 
     def submit(self, item: Any, call: Call) -> Job:
         """Make the next job."""
-        job = Job(self, self._submitted, item, call, self.now())
+        job = Job(self, self._submitted, item, call, self.now(), self.core.lag.mark)
         self._submitted += 1
         return job
 
@@ -209,6 +212,11 @@ class Run:
         if self.fatal is None:
             self.fatal = fatal
             self.stop("run")
+
+    @property
+    def metrics(self) -> RunnerMetrics | None:
+        """The runner's; None without telemetry."""
+        return self.core.metrics
 
     def __len__(self) -> int:
         """How many jobs are active."""
@@ -279,11 +287,11 @@ class Run:
         core = self.core
         core.runs.discard(self)
         self.info.ended_ns = core.clock.wall_ns(core.now())
-        if self._unit is not None:
+        if self.unit is not None:
             for outcome, count in self.counts.items():
                 if count:
-                    self._unit.set(_COUNT_KEYS[outcome], count)
-            self._unit.finish(error, failed=isinstance(error, Exception))
+                    self.unit.set(_COUNT_KEYS[outcome], count)
+            self.unit.finish(error, failed=isinstance(error, Exception))
         if core.observers:
             core.observers.run_closed(self.info)
 
@@ -296,6 +304,7 @@ class Run:
             return
 
 
+@guilty_in("run")
 async def run_job(run: Run, job: Job) -> None:
     """Take ``job`` through the runner's layers, and hand its outcome to ``run``.
 
@@ -311,6 +320,8 @@ async def run_job(run: Run, job: Job) -> None:
             await FIRST_STEP
         finally:  # also when it was cancelled before: every job is counted
             timings.queue = now() - job.submitted
+            if core.lag.mark is not job.mark:
+                timings.queue -= core.lag.held_up(timings, job.mark, timings.queue)
             if core.recorder is not None:
                 job.unit = run.open_unit(job)
         value = await core.chain(job)

@@ -112,8 +112,7 @@ class Runner:
         if self._core is not None:
             raise ConfigurationError(f"{self!r} is open already: make another Runner")
         core = Core(self._name, self._policies, self._observers, self._clock)
-        if core.metrics is not None:
-            core.metrics.open()
+        core.open()
         self._core = core
         self._calls = Calls(core)
         return self

@@ -215,6 +215,7 @@ class RunnerMetrics:
         self._durations: Final[dict[str, Add]] = {}
         self._phases: Final[dict[str, Add]] = {}
         self._retries: Final[dict[str, Add]] = {}
+        self._blocked: Add | None = None
 
     def open(self) -> None:
         """Export the zero points."""
@@ -231,6 +232,9 @@ class RunnerMetrics:
             self._phases[phase] = self._begin(
                 semconv.METRIC_SPANRUN_JOB_PHASE_TIME, labels
             )
+        self._blocked = self._begin(
+            semconv.METRIC_SPANRUN_LOOP_BLOCKED, self.attributes
+        )
         instruments.snapshot()
 
     def close(self) -> None:
@@ -267,6 +271,12 @@ class RunnerMetrics:
             self._instruments.snapshot()
         with self._lock:
             count(1, None)
+
+    def blocked(self) -> None:
+        """A step of the runner blocks the event loop."""
+        assert self._blocked is not None  # noqa: S101 -- made in `open`
+        with self._lock:
+            self._blocked(1, None)
 
     def batch(self, items: int, seconds: float, context: Context | None) -> None:
         """A batch ended."""

@@ -1,0 +1,329 @@
+"""The watchdog: a thread that sees, from outside, what blocks an event loop.
+
+It runs while a runner is open and telemetry is on. Each half threshold it sends each
+loop a *beat*, a callback whose lateness is the metric ``spanrun.loop.lag``. While one
+isn't answered, it looks at what the loop's thread is doing: so a step that blocks is
+seen, and its stack is taken, while it still does so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import sys
+import threading
+import time
+import traceback
+import weakref
+from collections.abc import Callable
+from types import CodeType, FrameType
+from typing import Any, Final, NamedTuple, TypeVar, cast
+
+from spanrun.telemetry.looplag import Guilty, Host, LoopLag, Suspect, nothing
+
+F = TypeVar("F")
+
+_LEAST_INTERVAL: Final = 0.005
+_FRAMES: Final = 32
+_LINE: Final = 200
+_DEBUGGERS: Final = ("/bdb.py", "/pdb.py", "/pydevd.py", "\\bdb.py", "\\pydevd.py")
+_OVERSLEPT: Final = 3
+"""Intervals: a wait this long means that the process was stopped or had no turn …"""
+_IDLE: Final = 0.25
+"""… if it used less than this part of it. Else it is code that keeps Python's lock."""
+_VIRTUAL: Final = 60.0
+"""Seconds between the loop's time and the machine's: such a loop's is a test's own."""
+
+_guilty: Final[dict[CodeType, str]] = {}
+_drivers: Final[set[CodeType]] = set()
+
+
+def guilty_in(local: str, *, drives: bool = False) -> Callable[[F], F]:
+    """Whose steps the decorated function runs is in its variable ``local``.
+
+    With ``drives`` it says itself when a step is over, and has the step's beginning
+    and its clock in ``began`` and ``now``.
+    """
+
+    def note(function: F) -> F:
+        code: CodeType = cast("Any", function).__code__
+        _guilty[code] = local
+        if drives:
+            _drivers.add(code)
+        return function
+
+    return note
+
+
+class _Sight(NamedTuple):
+    """What a loop's thread is doing at this moment.
+
+    Attributes:
+        top: The innermost frame; None when the thread has ended.
+        root: The frame that the loop has called; None while it waits, and as
+            long as no beat has told what calls its callbacks.
+        owner: The innermost frame that knows whose step this is.
+        debugged: A debugger has halted it.
+    """
+
+    top: FrameType | None
+    root: FrameType | None
+    owner: FrameType | None
+    debugged: bool
+
+
+class Watch:
+    """Looks at one loop. `sample` is called by the watchdog's thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, lag: LoopLag) -> None:
+        self.lag: Final = lag
+        self.interval: Final = max(_LEAST_INTERVAL, lag.threshold / 2)
+        self.over = False
+        self._loop: Final = weakref.ref(loop)
+        self._thread = threading.get_ident()
+        # What calls the loop's callbacks: known once a beat has been called.
+        self._caller: CodeType | None = None
+        self._posted: float | None = None
+        self._counts = True
+        self._sampled = time.perf_counter()
+        self._post(loop, self._sampled)
+        self._seen: tuple[int, CodeType] | None = None
+        self._seen_at = 0.0
+
+    def sample(self) -> bool:
+        """Send a beat or, while the last one isn't answered, look why.
+
+        Returns:
+            False when the loop is closed, or no runner is left on it.
+        """
+        now, before = time.perf_counter(), self._sampled
+        self._sampled = now
+        loop = self._loop()
+        if loop is None or loop.is_closed() or not self.lag.hosts:
+            return False
+        if self._posted is None:
+            self._look(now, before, beaten=False)
+            try:
+                self._post(loop, now)
+            except RuntimeError:  # closed in this moment
+                return False
+        elif loop.is_running():
+            self._look(now, before, beaten=True)
+        else:  # between two `run_until_complete`: nobody waits for it
+            self._counts = False
+            self._seen = None
+        return True
+
+    def _post(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
+        self._posted, self._counts = now, True
+        loop.call_soon_threadsafe(self._beat, context=contextvars.Context())
+
+    def _beat(self) -> None:
+        """The loop answers."""
+        posted = self._posted
+        if self.over or posted is None:
+            return
+        caller = sys._getframe().f_back  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] -- no other way
+        self._caller = None if caller is None else caller.f_code
+        self._thread = threading.get_ident()
+        lag = self.lag
+        lag.settle()
+        lag.suspect = None  # between two steps nobody is
+        now = time.perf_counter()
+        if self._counts:
+            lag.late(max(0.0, now - posted - lag.stopped(posted, now)))
+        self._posted = None
+
+    def _look(self, now: float, before: float, *, beaten: bool) -> None:
+        """See which step runs, and whether it is the one of the last time."""
+        sight = self._sight()
+        root = sight.root
+        seen, self._seen = self._seen, root and (id(root), root.f_code)
+        if self._seen != seen or not beaten:
+            self._seen_at = now
+        if not beaten:
+            return
+        if sight.debugged:
+            self.lag.stop(before, now)
+        elif sight.owner is not None and sight.owner.f_code in _drivers:
+            self._suspect_job(sight, sight.owner)
+        elif seen is not None and self._seen == seen:
+            self._suspect(sight, _who(sight.owner), self._seen_at, now - self._seen_at)
+
+    def _suspect_job(self, sight: _Sight, owner: FrameType) -> None:
+        variables = owner.f_locals
+        began = variables.get("began")
+        if began is not None:
+            seconds = variables["now"]() - began
+            if seconds >= self.interval:
+                self._suspect(sight, _who(owner), began, seconds, owner)
+
+    def _suspect(
+        self,
+        sight: _Sight,
+        who: Guilty | None,
+        since: float,
+        seconds: float,
+        driver: FrameType | None = None,
+    ) -> None:
+        lag, known = self.lag, self.lag.suspect
+        outside = driver or (sight.root and sight.root.f_back)
+        if known is None or known.who is not who or known.since != since:
+            stack = _stack(sight.top, outside)
+            known = Suspect(who, since, driver is not None, stack, seconds)
+            lag.accuse(known)
+            if self._sight().root is not sight.root:
+                lag.suspect = None  # it ended meanwhile
+                return
+        elif seconds >= 2 * known.taken:
+            # The last one is from the second half of the step, however long it is.
+            known.stack, known.taken = _stack(sight.top, outside), seconds
+        if seconds > lag.threshold:
+            lag.count(known)
+
+    def _sight(self) -> _Sight:
+        top = sys._current_frames().get(self._thread)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] -- no other way
+        root = owner = None
+        debugged = False
+        frame = top
+        while frame is not None:
+            code, outer = frame.f_code, frame.f_back
+            if owner is None and code in _guilty:
+                owner = frame
+            if code.co_filename.endswith(_DEBUGGERS):
+                debugged = True
+            if outer is not None and outer.f_code is self._caller:
+                root = frame
+            frame = outer
+        return _Sight(top, root, owner, debugged)
+
+
+def _who(owner: FrameType | None) -> Guilty | None:
+    return None if owner is None else owner.f_locals.get(_guilty[owner.f_code])
+
+
+def _stack(top: FrameType | None, outside: FrameType | None) -> str:
+    """Where a thread is, from just inside ``outside`` on, as a traceback shows it."""
+    frames: list[tuple[FrameType, int]] = []
+    frame = top
+    while frame is not None and frame is not outside and len(frames) < _FRAMES:
+        frames.append((frame, frame.f_lineno))
+        frame = frame.f_back
+    summary = traceback.StackSummary.extract(reversed(frames))
+    lines = "".join(summary.format()).splitlines()
+    return "\n".join(line[:_LINE] for line in lines)
+
+
+class _Watchdog:
+    """The thread. There is one in the process, while there is a loop to watch."""
+
+    def __init__(self) -> None:
+        self.lock: Final = threading.Lock()
+        self.watches: Final[dict[LoopLag, Watch]] = {}
+        self._thread: threading.Thread | None = None
+        self._end = threading.Event()
+        self._checking: Final = threading.Lock()
+        self._sampled = self._used = 0.0
+
+    def begin(self, loop: asyncio.AbstractEventLoop, lag: LoopLag) -> None:
+        with self.lock:
+            if lag in self.watches:
+                return
+            self.watches[lag] = Watch(loop, lag)
+            lag.look = self.check
+            if self._thread is not None:
+                return
+            self._sampled, self._used = time.perf_counter(), time.process_time()
+            self._end = threading.Event()
+            self._thread = threading.Thread(
+                target=self._run,
+                args=(self._end,),
+                name="spanrun-watchdog",
+                daemon=True,
+            )
+            self._thread.start()
+
+    def end(self, lag: LoopLag) -> None:
+        with self.lock:
+            watch = self.watches.pop(lag, None)
+            if watch is None:
+                return
+            watch.over = True
+            lag.look, lag.suspect = nothing, None
+            thread = self._thread
+            if self.watches or thread is None:
+                return
+            self._thread = None
+            self._end.set()
+        thread.join()
+
+    def check(self) -> None:
+        """Find out whether the process did not run since the last time."""
+        with self._checking:
+            now, used = time.perf_counter(), time.process_time()
+            slept = now - self._sampled
+            watches = tuple(self.watches.values())
+            patience = _OVERSLEPT * max((w.interval for w in watches), default=slept)
+            if slept > patience and used - self._used < _IDLE * slept:
+                for watch in watches:
+                    watch.lag.stop(self._sampled, now)
+            self._sampled, self._used = now, used
+
+    def _run(self, end: threading.Event) -> None:
+        while not end.wait(self._interval()):
+            self.check()
+            for watch in tuple(self.watches.values()):
+                try:
+                    alive = watch.sample()
+                except Exception as error:  # noqa: BLE001 -- counted: breaks no job
+                    alive = False
+                    if watch.lag.recorder is not None:
+                        watch.lag.recorder.failed("traces", error)
+                if not alive:
+                    self._forget(watch)
+
+    def _interval(self) -> float:
+        watches = tuple(self.watches.values())
+        return min((watch.interval for watch in watches), default=_LEAST_INTERVAL)
+
+    def _forget(self, watch: Watch) -> None:
+        with self.lock:
+            if self.watches.get(watch.lag) is watch:
+                del self.watches[watch.lag]
+            if not self.watches and self._thread is threading.current_thread():
+                self._thread = None
+                self._end.set()
+
+
+class _Here:
+    watchdog = _Watchdog()
+    hooked = False
+
+
+def _after_fork() -> None:
+    """The thread isn't in the child, and its locks may be held for ever."""
+    for lag in _Here.watchdog.watches:
+        lag.look = nothing
+    _Here.watchdog = _Watchdog()
+
+
+def watch(loop: asyncio.AbstractEventLoop, lag: LoopLag, host: Host) -> None:
+    """``host`` is open on ``loop``, the one that runs here: look at it from outside.
+
+    A loop in virtual time has no lag that could be measured, and is left alone.
+    """
+    lag.hosts.add(host)
+    if abs(loop.time() - time.monotonic()) > _VIRTUAL:
+        return
+    if not _Here.hooked and hasattr(os, "register_at_fork"):
+        _Here.hooked = True
+        os.register_at_fork(after_in_child=_after_fork)
+    _Here.watchdog.begin(loop, lag)
+
+
+def unwatch(lag: LoopLag, host: Host) -> None:
+    """``host`` is closed. With the last one the thread ends."""
+    lag.hosts.discard(host)
+    if not lag.hosts:
+        _Here.watchdog.end(lag)
