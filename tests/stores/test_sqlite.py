@@ -1,3 +1,5 @@
+"""What `SqliteStore` does beyond `test_conformance.py`, and on broken disks."""
+
 import asyncio
 import contextlib
 import math
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 
 from spanrun.errors import ConfigurationError, StoreError
 from spanrun.stores import _sqlite_open as opening
-from spanrun.stores.base import Chunk, VectorStore
+from spanrun.stores.base import Chunk
 from spanrun.stores.sqlite import SqliteStore
 
 DIMENSION = 8
@@ -87,70 +89,6 @@ async def store(path):
         yield opened
 
 
-async def test_it_is_a_vector_store(store):
-    assert isinstance(store, VectorStore)
-
-
-async def test_what_was_stored_is_found_again_after_reopening(path):
-    async with make(path) as store:
-        await put(
-            store, "a", "one", "two", content_hash="1", source="/a.md", title="A title"
-        )
-        await put(store, "b", "three", content_hash="2")
-        assert await store.count() == (2, 3)
-    async with make(path) as store:
-        assert await store.content_hashes() == {"a": "1", "b": "2"}
-        (hit, *_) = await store.search(at(1), "two", 1)
-    assert (hit.document_id, hit.chunk, hit.text) == ("a", 1, "two")
-    assert (hit.title, hit.source) == ("A title", "/a.md")
-    assert hit.score == pytest.approx(2 / 61)
-
-
-async def test_an_empty_store_finds_nothing(store):
-    assert await store.count() == (0, 0)
-    assert await store.content_hashes() == {}
-    assert await store.search(at(0), "word") == []
-    assert await store.delete(["a"]) == 0
-
-
-@pytest.mark.parametrize("texts", [["x"], ["x", "y", "z"], ["x", "y", "z", "u"], []])
-async def test_a_document_takes_the_place_of_what_it_was(store, texts):
-    await put(store, "a", "old one", "old two", "old three", title="old")
-    await put(store, "b", "other")
-    await put(store, "a", *texts, vector=at(180), content_hash="new")
-    assert await store.count() == (2, len(texts) + 1)
-    assert (await store.content_hashes())["a"] == "new"
-    assert await found(store, text="old one two three") == []
-    assert sorted(await found(store, text="x y z u")) == [
-        ("a", i) for i in range(len(texts))
-    ]
-    assert {i for d, i in await found(store, at(180)) if d == "a"} == set(
-        range(len(texts))
-    )
-
-
-async def test_delete_removes_documents_and_tells_how_many_there_were(store):
-    for name in "abc":
-        await put(store, name, f"{name} word", "more")
-    assert await store.delete(["a", "gone", "c", "a"]) == 2
-    assert await store.count() == (1, 2)
-    assert {d for d, _ in await found(store, at(0), "word")} == {"b"}
-    assert await store.delete([]) == 0
-
-
-async def test_search_by_vector_gives_the_nearest_first(store):
-    for angle in (90, 10, 180, 45):
-        await put(store, str(angle), "x", vector=at(angle))
-    nearest = [document for document, _ in await found(store, at(0))]
-    assert nearest == ["10", "45", "90", "180"]
-
-
-async def test_the_length_of_a_vector_does_not_matter(store):
-    await put(store, "far", "x", vector=at(60))
-    await put(store, "near", "x", vector=[100 * number for number in at(20)])
-    assert (await found(store, at(0)))[0] == ("near", 0)
-
-
 async def test_search_by_words_ignores_endings_accents_and_case(store):
     await put(store, "a", "The café's engines were running")
     await put(store, "b", "Nothing of this kind", title="Quiet engine")
@@ -176,43 +114,6 @@ async def test_words_of_many_scripts_are_found(store, text, query):
     assert await found(store, text=query) == [("a", 0)]
 
 
-async def test_the_two_rankings_are_fused_by_reciprocal_rank(store):
-    await put(store, "both", "needle", vector=at(20))
-    await put(store, "near", "hay", vector=at(10))
-    await put(store, "worded", "needle needle", vector=at(170))
-    hits = await store.search(at(0), "needle")
-    assert [hit.document_id for hit in hits] == ["worded", "both", "near"]
-    ranks = {"both": (2, 2), "near": (1,), "worded": (3, 1)}
-    for hit in hits:
-        expected = sum(1 / (60 + rank) for rank in ranks[hit.document_id])
-        assert hit.score == pytest.approx(expected)
-
-
-async def test_no_more_than_k_hits_are_given(store):
-    await put(store, "a", *["word"] * 150)
-    assert len(await store.search(at(0), "word", 3)) == 3
-    assert len(await store.search(at(0), "word", 140)) == 140
-    assert len(await store.search(at(0), "word", 10_000)) == 150
-
-
-PAYLOADS = [
-    '"', "'", '""', "needle*", "NEAR(needle hay)", "text:needle", "needle AND hay",
-    "NOT needle", "needle OR", "(", "^needle", "-needle", "+", "{a b}: needle", "\\",
-    "needle\0hay", "\0", "\ud800 needle", "'; drop table chunks; --", "_", "%", "{!x}",
-    "needle " * 5000, "x" * 100_000, "世界", "🎉", "“needle” — hay",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("payload", PAYLOADS, ids=range(len(PAYLOADS)))
-async def test_words_are_never_a_query_language(store, payload):
-    await put(store, "needle", "a needle here")
-    await put(store, "hay", "some hay there")
-    await put(store, "else", "nothing")
-    documents = {document for document, _ in await found(store, text=payload)}
-    assert documents == {word for word in ("needle", "hay") if word in payload}
-    assert await store.count() == (3, 3)
-
-
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_can_be_stored_and_searched(tmp_path, text):
@@ -224,43 +125,6 @@ def test_any_text_can_be_stored_and_searched(tmp_path, text):
             assert hit.text == hit.source == text.encode("utf-8", "replace").decode()
 
     asyncio.run(check())
-
-
-@pytest.mark.parametrize(
-    ("vector", "message"),
-    [
-        ([1.0] * 7, "7 numbers, the store has 8"),
-        ([0.0] * 8, "must be finite and not zero"),
-        ([math.nan] * 8, "must be finite and not zero"),
-        ([1e300] * 8, "must be finite and not zero"),
-    ],
-)
-async def test_bad_vectors_are_refused_and_nothing_is_changed(store, vector, message):
-    await put(store, "a", "old")
-    with pytest.raises(StoreError, match=f"chunk 0 of 'a': {message}"):
-        await put(store, "a", "new", vector=vector)
-    with pytest.raises(StoreError, match=f"query's vector: {message}"):
-        await store.search(vector, "x")
-    assert await found(store, text="old") == [("a", 0)]
-
-
-@pytest.mark.parametrize(
-    "chunk", [Chunk("b", 0, "x", at(0)), Chunk("a", 1, "x", at(0)), Chunk("a", 0, "x")]
-)
-async def test_chunks_that_do_not_fit_are_refused(store, chunk):
-    with pytest.raises(StoreError, match="chunk"):
-        await store.upsert(
-            "a", content_hash="h", source="s", title=None, summary=None, chunks=[chunk]
-        )
-    assert await store.count() == (0, 0)
-
-
-@pytest.mark.parametrize("document_id", ["", "\ud800"])
-async def test_an_id_that_cannot_be_kept_is_refused(store, document_id):
-    with pytest.raises(StoreError, match="document's id must"):
-        await put(store, document_id, "x")
-    with pytest.raises(StoreError, match="document's id must"):
-        await store.delete([document_id])
 
 
 async def test_bad_arguments_are_refused(store, path):
@@ -329,14 +193,6 @@ async def test_the_event_loop_runs_on_while_sqlite_works(store):
     assert await busy
 
 
-async def test_concurrent_calls_all_succeed(store):
-    async with asyncio.TaskGroup() as group:
-        for i in range(50):
-            group.create_task(put(store, f"d{i}", "word", "more"))
-            group.create_task(store.search(at(0), "word"))
-    assert await store.count() == (50, 100)
-
-
 @pytest.mark.usefixtures("no_leaks")
 async def test_nothing_is_left_after_closing(path):
     before = set(threading.enumerate())
@@ -355,16 +211,6 @@ async def test_closing_again_and_together_is_fine(path):
     store.close()
     with pytest.raises(StoreError, match="is closed"):
         await store.count()
-
-
-async def test_closing_finishes_what_was_begun(path):
-    store = make(path)
-    writing = [asyncio.create_task(put(store, f"d{i}", "x")) for i in range(20)]
-    await asyncio.sleep(0)
-    await store.aclose()
-    await asyncio.gather(*writing)
-    async with make(path) as store:
-        assert await store.count() == (20, 20)
 
 
 async def test_a_cancelled_closing_still_closes(path):

@@ -6,9 +6,11 @@ import datetime
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeGuard, cast
+from typing import Any, Final, TypeGuard
 
 from spanrun.errors import ConfigurationError
+
+_JSON: Final = frozenset({str, float, int, bool, type(None)})
 
 
 def prepared(documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -45,13 +47,25 @@ def can_be_repeated(documents: Sequence[Mapping[str, Any]]) -> bool:
 def encoded(data: object) -> str:
     """``data`` as JSON.
 
+    In pieces: while `json.dumps` is at work, no other thread is, and the vectors of
+    one document can be megabytes of digits.
+
     Raises:
         ConfigurationError: It can't be written so.
     """
     try:
-        return json.dumps(data, allow_nan=False)
+        return _written(data)
     except (TypeError, ValueError, RecursionError) as why:
         raise ConfigurationError(f"can't be sent to Solr as JSON: {why}") from why
+
+
+def _written(data: Any) -> str:
+    if _is_mapping(data):
+        fields = (f"{json.dumps(str(key))}:{_written(data[key])}" for key in data)
+        return f"{{{','.join(fields)}}}"
+    if _is_list(data) and any(map(_is_mapping, data)):
+        return f"[{','.join(map(_written, data))}]"
+    return json.dumps(data, allow_nan=False)
 
 
 def _document(place: int, document: object) -> dict[str, Any]:
@@ -69,14 +83,22 @@ def _document(place: int, document: object) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if type(value) in _JSON:
+        return value
+    if _is_mapping(value):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if _is_list(value):
+        plain = _JSON.issuperset(map(type, value))  # a vector, most likely
+        return list(value) if plain else [_plain(inner) for inner in value]
     if isinstance(value, datetime.date):
         return _date(value)
     if isinstance(value, bytes | bytearray):
         return value.decode()
-    if _is_mapping(value):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in cast("Sequence[Any]", value)]
+    return _from_numpy(value)
+
+
+def _from_numpy(value: Any) -> Any:
+    """What numpy has in it; anything else as it is."""
     numpy: Any = sys.modules.get("numpy")  # a program without it has none of these
     if numpy is None or not isinstance(value, numpy.ndarray | numpy.generic):
         return value
@@ -98,6 +120,10 @@ def _date(date: datetime.date) -> str:
 
 def _is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
     return isinstance(value, Mapping)
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, list | tuple)
 
 
 def _kind(value: object) -> str:

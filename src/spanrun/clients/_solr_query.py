@@ -25,7 +25,7 @@ _MAX_WORDS: Final = 64
 _WORD: Final = re.compile(r"(?:\w|[^\x00-\x7f\s])+")
 _FIELD: Final = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 _SEPARATOR: Final = "\x1f"
-_SAFE: Final = {"expandMacros": "false"}
+SAFE: Final = {"expandMacros": "false"}
 
 
 def words(text: str) -> str:
@@ -53,7 +53,7 @@ def weights(fields: Mapping[str, float] | Sequence[str]) -> dict[str, float]:
 def by_text(quoted: str, fields: Mapping[str, float]) -> dict[str, Any]:
     """Parameters that find what has any of the words that `words` has quoted."""
     return {
-        **_SAFE,
+        **SAFE,
         "q": "{!edismax v=$sr_text qf=$sr_fields uf='-*' mm=1 q.op=OR "
         "lowercaseOperators=false}",
         "sr_text": quoted,
@@ -67,7 +67,7 @@ def by_vector(vector: Sequence[float], field: str, count: int) -> dict[str, Any]
     if not numbers or not all(map(math.isfinite, numbers)):
         raise ConfigurationError("vector: must be finite numbers")
     return {
-        **_SAFE,
+        **SAFE,
         "q": f"{{!knn f={field} topK={count} v=$sr_vector}}",
         "sr_vector": json.dumps(numbers),
     }

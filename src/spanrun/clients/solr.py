@@ -159,6 +159,26 @@ class AsyncSolrClient(SolrCalls):
         asked = query.by_vector(vector, field, rows)
         return await self.search({**query.only(where, params), **asked, "rows": rows})
 
+    async def search_where(
+        self, where: query.Where, *, rows: int = 10, **params: Any
+    ) -> SolrSelectResponse:
+        """Search for the documents that have one of the values in each of the fields.
+
+        Args:
+            where: Fields, and the value or values that a document must have there:
+                as they are indexed, without analysis.
+            rows: How many documents at most.
+            **params: More of Solr's parameters, such as ``sort``.
+
+        Raises:
+            ConfigurationError: As for `search_text`.
+            StoreError: As for `search`.
+        """
+        whole("search_where", "rows", rows, 0)
+        await self._require(*where)
+        asked = {**query.only(where, params), "q": _EVERYTHING, "rows": rows}
+        return await self.search({**asked, **query.SAFE})
+
     async def add(
         self, documents: Sequence[Mapping[str, Any]], **kwargs: Any
     ) -> SolrUpdateResponse:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from array import array
-from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
-from spanrun.errors import StoreError
+from spanrun.errors import ConfigurationError
+from spanrun.stores import _checks as check
+from spanrun.stores._checks import storable
 from spanrun.stores._sqlite_open import Database, transaction
 from spanrun.stores.base import Chunk, Hit
+from spanrun.stores.fusion import DEPTH, fuse
 
-# G. V. Cormack, C. L. A. Clarke and S. Büttcher, "Reciprocal rank fusion outperforms
-# Condorcet and individual rank learning methods", SIGIR 2009: k = 60.
-_RRF = 60
-_DEPTH = 100  # of each ranking, at least: what is deeper adds less than 1/160
 _VEC_LIMIT = 4096  # sqlite-vec's own bound
 _QUERY_WORDS = 64
 # What isn't ASCII is left to FTS5's tokenizer, which knows marks in all scripts.
@@ -41,24 +39,14 @@ select c.rowid, d.id, c.position, c.text, d.title, d.source
 from chunks c join documents d on d.rowid = c.document
 where c.rowid in (select value from json_each(?))
 """
+_FIELDS = {"document_id": "d.id", "source": "d.source"}
+_ONLY = (
+    " and rowid in (select c.rowid from chunks c"
+    " join documents d on d.rowid = c.document where {})"
+)
 
 Row = tuple[str, str, str, str | None, str | None]
 """A document's id, content hash, source, title and summary."""
-
-
-def pack(vector: Sequence[float], dimension: int, what: str) -> bytes:
-    """The vector as sqlite-vec stores it.
-
-    Raises:
-        StoreError: Another length than ``dimension``; not finite, or zero, which
-            has no direction, so that no distance to it could be told.
-    """
-    if len(vector) != dimension:
-        raise StoreError(f"{what}: {len(vector)} numbers, the store has {dimension}")
-    packed = array("f", vector)
-    if not 0 < math.hypot(*packed) < math.inf:
-        raise StoreError(f"{what}: must be finite and not zero")
-    return packed.tobytes()
 
 
 def content_hashes(database: Database) -> dict[str, str]:
@@ -84,16 +72,13 @@ def upsert(
     vector's room back only when 1,024 neighbours are gone, too (after 60 times
     replacing a quarter of 2,000 vectors the file had grown to the fivefold).
     """
-    vectors = [
-        pack(chunk.vector, dimension, f"vector of chunk {chunk.index} of {row[0]!r}")
-        for chunk in chunks
-    ]
-    row = cast("Row", (row[0], *(value and _storable(value) for value in row[1:])))
+    vectors = [check.vector_of(chunk, dimension).tobytes() for chunk in chunks]
+    row = cast("Row", (row[0], *(value and storable(value) for value in row[1:])))
     with transaction(database):
         document = database.execute(_UPSERT, row).fetchall()[0][0]
         before = _chunk_rows(database, document)
         for position, (chunk, vector) in enumerate(zip(chunks, vectors, strict=True)):
-            text = _storable(chunk.text)
+            text = storable(chunk.text)
             if position < len(before):
                 rowid = before[position]
                 database.execute(_UPDATE_CHUNK, (text, rowid))
@@ -121,18 +106,45 @@ def delete(database: Database, document_ids: Iterable[str]) -> int:
     return removed
 
 
-def search(database: Database, vector: bytes | None, text: str, k: int) -> list[Hit]:
+class Only(NamedTuple):
+    """Which chunks a search may find: SQL, and its values."""
+
+    sql: str
+    values: tuple[str, ...]
+
+
+def only(where: Mapping[str, Sequence[str]]) -> Only:
+    """The chunks of the documents with these values; without any, all.
+
+    Raises:
+        ConfigurationError: There is no such field.
+    """
+    conditions: list[str] = []
+    values: list[str] = []
+    for field, wanted in where.items():
+        if field not in _FIELDS:
+            raise ConfigurationError(
+                f"where[{field!r}]: SqliteStore knows {' and '.join(_FIELDS)}"
+            )
+        conditions.append(f"{_FIELDS[field]} in (select value from json_each(?))")  # noqa: S608 -- our own names
+        values.append(json.dumps([storable(value) for value in wanted]))
+    if not conditions:
+        return Only("", ())
+    return Only(_ONLY.format(" and ".join(conditions)), tuple(values))
+
+
+def search(
+    database: Database, vector: array[float] | None, text: str, k: int, only: Only
+) -> list[Hit]:
     """The best by reciprocal rank fusion of the nearest and the best worded."""
-    depth = max(k, _DEPTH)
+    depth = max(k, DEPTH)
     with database:  # one snapshot for all of the queries
-        rankings = [
-            _nearest(database, vector, depth) if vector else [],
-            _worded(database, text, depth),
-        ]
-        scores: dict[int, float] = {}
-        for ranking in rankings:
-            for rank, rowid in enumerate(ranking, 1):
-                scores[rowid] = scores.get(rowid, 0.0) + 1 / (_RRF + rank)
+        scores = fuse(
+            [
+                _nearest(database, vector.tobytes(), depth, only) if vector else [],
+                _worded(database, text, depth, only),
+            ]
+        )
         best = sorted(scores, key=lambda rowid: (-scores[rowid], rowid))[:k]
         rows = {row[0]: row for row in database.execute(_FOUND, (json.dumps(best),))}
     return [_hit(rows[rowid], scores[rowid]) for rowid in best]
@@ -143,22 +155,25 @@ def _hit(row: tuple[Any, ...], score: float) -> Hit:
     return Hit(document_id, chunk, text, title, source, score)
 
 
-def _nearest(database: Database, vector: bytes, depth: int) -> list[int]:
+def _nearest(database: Database, vector: bytes, depth: int, only: Only) -> list[int]:
     rows = database.execute(
-        "select rowid from vectors where embedding match ? and k = ? order by distance",
-        (vector, min(depth, _VEC_LIMIT)),
+        f"select rowid from vectors where embedding match ? and k = ?{only.sql}"  # noqa: S608 -- our own SQL
+        " order by distance",
+        (vector, min(depth, _VEC_LIMIT), *only.values),
     )
     return [row[0] for row in rows]
 
 
-def _worded(database: Database, text: str, depth: int) -> list[int]:
+def _worded(database: Database, text: str, depth: int, only: Only) -> list[int]:
     # Words in quotation marks: nothing of FTS5's query language gets through.
-    words = list(dict.fromkeys(_WORD.findall(_storable(text))))[:_QUERY_WORDS]
+    words = list(dict.fromkeys(_WORD.findall(storable(text))))[:_QUERY_WORDS]
     if not words:
         return []
+    quoted = " OR ".join(f'"{word}"' for word in words)
     rows = database.execute(
-        "select rowid from words where words match ? order by rank limit ?",
-        (" OR ".join(f'"{word}"' for word in words), depth),
+        f"select rowid from words where words match ?{only.sql}"  # noqa: S608 -- our own SQL
+        " order by rank limit ?",
+        (quoted, *only.values, depth),
     )
     return [row[0] for row in rows]
 
@@ -176,8 +191,3 @@ def _delete_chunks(database: Database, rows: Sequence[int]) -> None:
             f"delete from {table} where rowid = ?",  # noqa: S608 -- our own names
             [(row,) for row in rows],
         )
-
-
-def _storable(text: str) -> str:
-    """SQLite keeps UTF-8, which has no lone surrogates."""
-    return text.encode("utf-8", "replace").decode()

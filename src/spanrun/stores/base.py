@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, Self, TypeAlias, runtime_checkable
+
+Where: TypeAlias = Mapping[str, str | Collection[str]]
+"""Fields, and the value or values that a document must have in each one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,8 @@ class VectorStore(Protocol):
 
     A store is an async context manager: leaving it closes it. Its methods may
     be called concurrently. They raise `StoreError` when the store fails, and
-    when they are called after `aclose`. None of them blocks the event loop.
+    when they are called after `aclose`; a store that has a time limit raises
+    `DeadlineExceeded` when it is up. None of them blocks the event loop.
 
     **Cancellation.** A call that is cancelled has either happened whole, or not
     at all: there is never half a document.
@@ -96,15 +100,28 @@ class VectorStore(Protocol):
         ...
 
     async def search(
-        self, vector: Sequence[float], text: str, k: int = 10
+        self,
+        vector: Sequence[float],
+        text: str,
+        k: int = 10,
+        *,
+        where: Where | None = None,
     ) -> list[Hit]:
         """The ``k`` best chunks, the best first, for a vector and for words.
+
+        A document is found as it was or as it is, never partly so.
 
         Args:
             vector: The query's embedding; empty to search by words alone.
             text: The query's words, taken literally: no query language, whatever
                 it contains. Empty to search by vector alone.
             k: How many hits at most, ≥ 1.
+            where: Of which documents: every store knows the fields
+                ``document_id`` and ``source``. It chooses before the ``k`` do.
+
+        Raises:
+            ConfigurationError: ``k`` is less than 1, or a field isn't known.
+            StoreError: The vector can't be one of the store's.
         """
         ...
 

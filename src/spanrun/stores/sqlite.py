@@ -9,7 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from spanrun.errors import ConfigurationError, StoreError
+from spanrun.errors import StoreError
+from spanrun.stores import _checks as check
 from spanrun.stores import _sqlite_rows as rows
 from spanrun.stores._sqlite_open import (
     Database,
@@ -18,7 +19,7 @@ from spanrun.stores._sqlite_open import (
     stored_as,
     translated,
 )
-from spanrun.stores.base import Chunk, Hit
+from spanrun.stores.base import Chunk, Hit, Where
 
 if TYPE_CHECKING:
     import os
@@ -56,12 +57,8 @@ class SqliteStore:
     def __init__(
         self, path: str | os.PathLike[str], dimension: int, model: str
     ) -> None:
-        if not 1 <= dimension <= _MAX_DIMENSION:
-            raise ConfigurationError(
-                f"SqliteStore(dimension={dimension}): must be 1 to {_MAX_DIMENSION}"
-            )
-        if not model:
-            raise ConfigurationError("SqliteStore(model=''): must have a name")
+        check.dimension_of("SqliteStore", dimension, _MAX_DIMENSION)
+        check.model_of("SqliteStore", model)
         # Absolute: SQLite gives names like ":memory:" and "" a meaning of their own.
         self.path = Path(path).absolute()
         self.dimension = dimension
@@ -92,36 +89,33 @@ class SqliteStore:
 
         See `VectorStore.upsert`. Lone surrogates in texts are stored as "?".
         """
-        _check_id(document_id)
-        chunks = tuple(chunks)
-        for position, chunk in enumerate(chunks):
-            if (chunk.document_id, chunk.index) != (document_id, position):
-                raise StoreError(
-                    f"chunk {chunk.index} of {chunk.document_id!r} can't be chunk "
-                    f"{position} of {document_id!r}"
-                )
+        chunks = check.chunks(document_id, chunks)
         row = (document_id, content_hash, source, title, summary)
         await self._call(lambda db: rows.upsert(db, row, chunks, self.dimension))
 
     async def delete(self, document_ids: Iterable[str]) -> int:
         """Remove documents, all or none. Returns how many there were."""
-        if isinstance(document_ids, str):
-            raise StoreError("delete(document_ids=…): wants several ids, got one text")
-        ids = list(document_ids)
-        for document_id in ids:
-            _check_id(document_id)
+        ids = check.documents(document_ids)
         return await self._call(lambda db: rows.delete(db, ids))
 
     async def search(
-        self, vector: Sequence[float], text: str, k: int = 10
+        self,
+        vector: Sequence[float],
+        text: str,
+        k: int = 10,
+        *,
+        where: Where | None = None,
     ) -> list[Hit]:
-        """The ``k`` best chunks, the best first. See `VectorStore.search`."""
-        if k < 1:
-            raise ConfigurationError(f"search(k={k}): must be ≥ 1")
+        """The ``k`` best chunks, the best first. See `VectorStore.search`.
+
+        ``where`` knows the fields ``document_id`` and ``source`` only.
+        """
+        check.at_most(k)
         packed = None
         if len(vector):
-            packed = rows.pack(vector, self.dimension, "the query's vector")
-        return await self._call(lambda db: rows.search(db, packed, text, k))
+            packed = check.vector(vector, self.dimension, "the query's vector")
+        only = rows.only(check.where_of(where))
+        return await self._call(lambda db: rows.search(db, packed, text, k, only))
 
     async def aclose(self) -> None:
         """Finish what was begun, close the file and end the thread.
@@ -185,14 +179,3 @@ class SqliteStore:
             with translated(self.path):
                 self._connection.close()
             self._connection = None
-
-
-def _check_id(document_id: str) -> None:
-    if not document_id:
-        raise StoreError("a document's id must not be empty")
-    try:
-        document_id.encode()
-    except UnicodeEncodeError:
-        raise StoreError(
-            f"a document's id must be valid Unicode, not {document_id!r}"
-        ) from None
