@@ -35,6 +35,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "Title",
         "parallel",
     ),
+    "spanrun.sandbox": (),
     "spanrun.stores.base": ("Chunk", "Hit", "VectorStore"),
     "spanrun.stores.sqlite": ("SqliteStore",),
 }

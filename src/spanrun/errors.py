@@ -137,11 +137,29 @@ class SandboxError(SpanrunError):
 
 
 class UnsafeCode(SandboxError, RuntimeError):  # noqa: N818 -- says what it is
-    """The code was refused before it ran."""
+    """The code was refused before it ran.
+
+    Attributes:
+        line: Where in the code, from 1; 0 where it isn't one place.
+        column: In that line, from 1; 0 where it isn't one place.
+    """
+
+    def __init__(self, message: str, line: int = 0, column: int = 0) -> None:
+        super().__init__(message)
+        self.line = line
+        self.column = column
 
 
 class SandboxLimit(SandboxError):  # noqa: N818 -- says what it is
-    """The code used more time, memory or output than it was allowed."""
+    """The code used more time, memory or output than it was allowed.
+
+    Attributes:
+        limit: Which one, by the name of its keyword: ``"seconds"``.
+    """
+
+    def __init__(self, message: str, limit: str = "") -> None:
+        super().__init__(message)
+        self.limit = limit
 
 
 class CheckpointError(SpanrunError):

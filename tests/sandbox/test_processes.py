@@ -1,0 +1,109 @@
+"""No process of the sandbox's outlives its call: not ended, cancelled or killed."""
+
+import asyncio
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from spanrun.sandbox import asafe_exec
+from spanrun.testing import no_leaks
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+ENDLESS = "while True: pass"
+
+
+def children(pid: int | str = "self") -> list[int]:
+    """The living child processes of a process, started by any of its threads."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found += map(int, (task / "children").read_text().split())
+    return [child for child in found if alive(child)]
+
+
+def alive(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)  # noqa: ASYNC110 -- of another process
+
+
+async def test_none_is_left_after_a_call() -> None:
+    before = children()
+    await asafe_exec("x = 1")
+    assert children() == before
+
+
+@pytest.mark.parametrize("code", [ENDLESS, "import time\ntime.sleep(20)"])
+async def test_none_is_left_after_a_cancelled_call(code: str) -> None:
+    before = children()
+    async with no_leaks():
+        task = asyncio.create_task(asafe_exec(code, seconds=20, sleep=20))
+        await until(lambda: len(children()) > len(before))
+        began = time.monotonic()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert children() == before
+    assert time.monotonic() - began < 5
+
+
+async def test_a_call_that_waits_for_a_thread_is_cancelled_at_once() -> None:
+    tasks = [asyncio.create_task(asafe_exec(ENDLESS, seconds=20)) for _ in range(40)]
+    await until(children)
+    tasks[-1].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await tasks[-1]
+    for task in tasks:
+        task.cancel()
+    ended = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {type(error) for error in ended} == {asyncio.CancelledError}
+    assert children() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_when_this_process_is_ended_the_other_ends_by_its_limit(
+    number: signal.Signals,
+) -> None:
+    code = f"from spanrun.sandbox import safe_exec\nsafe_exec({ENDLESS!r}, seconds=2)"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            deadline = time.monotonic() + 30
+            while not children(process.pid):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            (child,) = children(process.pid)
+            process.send_signal(number)
+            process.wait(30)
+            while alive(child):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        finally:
+            process.kill()
+
+
+def test_a_program_that_used_it_exits_in_order() -> None:
+    """The package's asynchronous interface aborted every second program."""
+    code = "from spanrun.sandbox import safe_exec\nsafe_exec('print(1)')"
+    for _ in range(5):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
