@@ -38,8 +38,8 @@ def alive(pid: int) -> bool:
 
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.01)  # noqa: ASYNC110 -- of another process
+        while not condition():  # noqa: ASYNC110 -- of another process
+            await asyncio.sleep(0.01)
 
 
 async def test_none_is_left_after_a_call() -> None:
