@@ -18,6 +18,10 @@ from spanrun.errors import ConfigurationError
 Exporter: TypeAlias = Literal["otlp", "console", "none"]
 Protocol: TypeAlias = Literal["http/protobuf", "grpc"]
 Signal: TypeAlias = Literal["traces", "metrics"]
+Temporality: TypeAlias = Literal["cumulative", "delta", "lowmemory"]
+Histograms: TypeAlias = Literal[
+    "explicit_bucket_histogram", "base2_exponential_bucket_histogram"
+]
 
 STORE: Final = ".spanrun"
 _SCHEMES: Final = ("http://", "https://")
@@ -51,6 +55,10 @@ class Settings:
         traces: Where spans go.
         metrics: Where metrics go.
         store: The folder of the local store; None for no local store.
+        spool: The folder of what waits to be delivered.
+        spool_bytes: That may wait there.
+        temporality: What metrics count from: see OpenTelemetry's specification.
+        histograms: The buckets of histograms.
         metric_interval: Seconds between two exports of the metrics.
         shutdown_timeout: Seconds that leaving may take.
         loop_threshold: Seconds that one step may hold the event loop.
@@ -62,6 +70,10 @@ class Settings:
     traces: SignalSettings
     metrics: SignalSettings
     store: Path | None
+    spool: Path
+    spool_bytes: int
+    temporality: Temporality
+    histograms: Histograms
     metric_interval: float
     shutdown_timeout: float
     loop_threshold: float
@@ -128,12 +140,26 @@ class _Sources:
             raise self.bad(name, value, "must be above 0")
         return seconds
 
+    def whole(self, name: str, *, default: int) -> int:
+        """A positive whole number."""
+        value = self.get(name, default=default)
+        try:
+            number = int(value)
+        except (TypeError, ValueError):
+            raise self.bad(name, value, "must be a whole number") from None
+        if number < 1:
+            raise self.bad(name, value, "must be above 0")
+        return number
+
     def choice(self, name: str, *variables: str, allowed: tuple[str, ...]) -> Any:
         """One of ``allowed``, or None when the setting isn't given."""
         value = self.get(name, *variables)
-        if value is not None and value not in allowed:
+        if value is None:
+            return None
+        known = str(value).lower()
+        if known not in allowed:
             raise self.bad(name, value, f"must be one of {', '.join(allowed)}")
-        return value
+        return known
 
 
 def load(
@@ -156,13 +182,28 @@ def load(
     metrics = _signal("metrics", sources)
     sends = "otlp" in (traces.exporter, metrics.exporter)
     store = sources.get("store", default=None if sends else STORE)
+    kept = Path(store) if store and str(store) != "none" else None
     service = sources.get("service_name", "OTEL_SERVICE_NAME", default="")
     settings = Settings(
         enabled=not sources.boolean("disabled", "OTEL_SDK_DISABLED", default=False),
         service_name=str(service),
         traces=traces,
         metrics=metrics,
-        store=Path(store) if store and str(store) != "none" else None,
+        store=kept,
+        spool=Path(sources.get("spool", default=(kept or Path(STORE)) / "spool")),
+        spool_bytes=sources.whole("spool_bytes", default=256 * 1024 * 1024),
+        temporality=sources.choice(
+            "temporality",
+            "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+            allowed=("cumulative", "delta", "lowmemory"),
+        )
+        or "cumulative",
+        histograms=sources.choice(
+            "histograms",
+            "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+            allowed=("explicit_bucket_histogram", "base2_exponential_bucket_histogram"),
+        )
+        or "explicit_bucket_histogram",
         metric_interval=sources.seconds(
             "metric_interval", "OTEL_METRIC_EXPORT_INTERVAL", default=15.0, unit=0.001
         ),

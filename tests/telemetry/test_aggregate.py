@@ -34,7 +34,7 @@ durations = st.lists(st.floats(0, 1e6, allow_nan=False), min_size=1, max_size=60
 
 
 def aggregator(**options: Any) -> Aggregator:
-    return Aggregator(Resource({"service.name": "test"}), **options)
+    return Aggregator(lambda: Resource({"service.name": "test"}), **options)
 
 
 def point(cells: Aggregator) -> Any:

@@ -259,10 +259,11 @@ def test_a_kind_that_is_none_costs_nothing() -> None:
 
 def test_a_span_that_can_not_be_encoded_is_told_and_costs_no_other() -> None:
     failures: list[Any] = []
-    encoder = SpanEncoder(lambda span, error: failures.append((span, error)))
+    encoder = SpanEncoder()
     bad = native()
     bad.rare = object()  # type: ignore[assignment]
-    request = decoded(encoder.request([native(name="x"), bad, native(name="y")]))
+    spans = [native(name="x"), bad, native(name="y")]
+    request = decoded(encoder.request(spans, lambda *lost: failures.append(lost)))
     names = [
         span.name
         for resource in request.resource_spans

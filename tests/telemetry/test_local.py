@@ -9,12 +9,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
 
 from spanrun.errors import ConfigurationError
 from spanrun.outcome import Err, Ok, Timings
 from spanrun.telemetry.local import FILE, LocalStore
 from spanrun.telemetry.observe import RunInfo
+from spanrun.telemetry.provider import NativeTracerProvider
 
 SOON = 10.0
 
@@ -79,8 +79,7 @@ def test_runs_and_jobs_are_kept(open_store, run):
 
 def test_spans_are_kept(open_store):
     store = open_store()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(store)
+    provider = NativeTracerProvider(store.put)
     tracer = provider.get_tracer("test")
     with (
         tracer.start_as_current_span("outer") as outer,
@@ -110,8 +109,7 @@ def test_one_row_that_can_not_be_written_costs_only_itself(open_store, run):
 
 def test_a_span_name_that_is_no_text_costs_nothing_else(open_store):
     store = open_store()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(store)
+    provider = NativeTracerProvider(store.put)
     tracer = provider.get_tracer("test")
     for name in ("one", "odd \ud800", "two"):
         tracer.start_span(name).end()

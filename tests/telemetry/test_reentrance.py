@@ -25,7 +25,7 @@ def ends(work):
 
 @pytest.fixture
 def aggregator():
-    return Aggregator(Resource.get_empty())
+    return Aggregator(Resource.get_empty)
 
 
 def test_a_metric_can_be_recorded_while_one_is_recorded(aggregator):

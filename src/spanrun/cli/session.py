@@ -59,6 +59,7 @@ DOCUMENTS: Final = "documents.db"
 TIMEOUT: Final = 30.0
 # The promise is 5 s at most for a dead collector; ending the process is a part.
 _SHUTDOWN: Final = 4.5
+_LOGGERS: Final = ("opentelemetry", "spanrun.telemetry")
 
 
 def folder(option: Path | None) -> Path:
@@ -74,10 +75,9 @@ def folder(option: Path | None) -> Path:
 
 
 class Complaints(logging.Handler):
-    """Keeps the first thing that OpenTelemetry's exporters complain about.
+    """Keeps the first thing that the telemetry complains about.
 
-    They log each attempt, in long lines and in the midst of the progress bars;
-    the summary tells the end of it.
+    It would stand in the midst of the progress bars; the summary tells the rest.
     """
 
     def __init__(self) -> None:
@@ -96,16 +96,18 @@ def telemetry(store: Path) -> Generator[setup.Telemetry | None]:
     A local store that can't be used costs the telemetry, not the command.
     """
     complaints = Complaints()
-    logger = logging.getLogger("opentelemetry")
-    logger.addHandler(complaints)
-    logger.propagate = False
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    for logger in loggers:
+        logger.addHandler(complaints)
+        logger.propagate = False
     try:
         _configure(store)
         yield setup.telemetry()
     finally:
         if _shut_down():  # else its threads may go on to complain
-            logger.propagate = True
-            logger.removeHandler(complaints)
+            for logger in loggers:
+                logger.propagate = True
+                logger.removeHandler(complaints)
         if complaints.first:
             console.say(f"telemetry: {complaints.first}")
 

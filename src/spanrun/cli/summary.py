@@ -22,7 +22,7 @@ _ERROR: Final = 160
 _NAMED: Final = 3
 _NOUNS: Final[tuple[tuple[SpanrunTelemetrySignal, str], ...]] = (
     ("traces", "spans"),
-    ("metrics", "metric snapshots"),
+    ("metrics", "data points"),
 )
 _ADVICE: Final = {
     "queue": "jobs wait for the event loop: look for what keeps it busy",
@@ -130,7 +130,12 @@ def _delivered(telemetry: Telemetry | None) -> Iterator[str]:
     account = telemetry.account
     for signal, noun in _NOUNS:
         if made := account.produced[signal]:
-            yield f"{account.delivered[signal]}/{made} {noun} delivered"
+            earlier = account.recovered[signal]
+            more = f" and {earlier} of earlier runs" if earlier else ""
+            delivered = max(0, account.delivered[signal] - earlier)
+            yield f"{delivered}/{made} {noun}{more} delivered"
+    if waiting := sum(account.spooled.values()):
+        yield f"{waiting} wait in {telemetry.settings.spool} for the next run"
     if account.dropped:
         reasons = sorted({reason for _, reason in account.dropped})
         yield f"{sum(account.dropped.values())} dropped ({', '.join(reasons)})"
@@ -185,6 +190,7 @@ def _object(
         "telemetry": {
             "produced": dict(account.produced) if account else {},
             "delivered": dict(account.delivered) if account else {},
+            "spooled": sum(account.spooled.values()) if account else 0,
             "dropped": sum(account.dropped.values()) if account else 0,
         },
         "hits": {

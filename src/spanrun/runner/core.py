@@ -163,16 +163,14 @@ class AttemptSpans:
 
     def __init__(self, runner: str, recorder: Recorder) -> None:
         self._name = f"attempt {runner}"
-        self._attributes = {SPANRUN_RUNNER_NAME: runner}
+        self._runner = runner
         self._recorder = recorder
 
     def wrap(self, inner: Step) -> Step:
         """Open a unit around each attempt."""
 
         async def attempt(job: Job) -> Any:
-            unit = AttemptUnit(
-                self._recorder, self._name, job.attempts, self._attributes
-            )
+            unit = AttemptUnit(self._recorder, self._name, job.attempts, self._runner)
             unit.enter()
             error: BaseException | None = None
             try:

@@ -25,7 +25,7 @@ from spanrun.runner.job import Job, note, outcome_of
 from spanrun.semconv import SpanrunJobOutcome
 from spanrun.telemetry.metrics import RunnerMetrics
 from spanrun.telemetry.observe import RunInfo
-from spanrun.telemetry.redact import redact, text_of
+from spanrun.telemetry.redact import text_of
 from spanrun.telemetry.unit import JobUnit, Unit
 from spanrun.telemetry.watchdog import guilty_in
 
@@ -159,16 +159,14 @@ class Run:
         core = self.core
         assert core.recorder is not None  # noqa: S101 -- checked by the caller
         assert core.metrics is not None  # noqa: S101 -- comes with the recorder
-        attributes = {**core.attributes, semconv.SPANRUN_JOB_INDEX: job.index}
-        if job.key is not None:
-            attributes[semconv.SPANRUN_JOB_KEY] = redact(text_of(job.key))
         unit = JobUnit(
             core.recorder,
             core.metrics,
             core.job_name,
             # Where the runner has a clock of its own, spans keep the recorder's.
             job.submitted if core.clock is core.recorder.clock else None,
-            attributes,
+            job.index,
+            None if job.key is None else text_of(job.key),
             self._linked_to if self.links_jobs else None,
         )
         unit.enter()
@@ -334,3 +332,6 @@ async def run_job(run: Run, job: Job) -> None:
             raise error
     finally:
         error = None  # its traceback holds this frame: don't make a cycle of them
+
+
+guilty_in(run_job, "run")

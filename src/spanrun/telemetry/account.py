@@ -1,16 +1,27 @@
-"""What became of the telemetry itself: produced = delivered + dropped + waiting."""
+"""What became of the telemetry itself, to the last span.
+
+::
+
+    produced + recovered = delivered + spooled + sampled out + dropped + waiting
+
+``recovered`` was left on disk by another process and taken over here; ``spooled``
+is left on disk here. Both are known at the end, when nothing waits any more.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from spanrun.semconv import (
     SpanrunTelemetryReason,
     SpanrunTelemetryResult,
     SpanrunTelemetrySignal,
 )
+
+if TYPE_CHECKING:
+    from spanrun.telemetry.books import SpoolStatus
 
 Row: TypeAlias = tuple[
     SpanrunTelemetrySignal, SpanrunTelemetryResult, SpanrunTelemetryReason, int
@@ -28,6 +39,9 @@ class Account:
         self.dropped: Final[
             Counter[tuple[SpanrunTelemetrySignal, SpanrunTelemetryReason]]
         ] = Counter()
+        self.spooled: Final[Counter[SpanrunTelemetrySignal]] = Counter()
+        self.recovered: Final[Counter[SpanrunTelemetrySignal]] = Counter()
+        self.sampled_out: Final[Counter[SpanrunTelemetrySignal]] = Counter()
 
     def produce(self, signal: SpanrunTelemetrySignal, items: int = 1) -> None:
         """``items`` were made."""
@@ -49,12 +63,34 @@ class Account:
         with self._lock:
             self.dropped[signal, reason] += items
 
+    def fault(self, signal: SpanrunTelemetrySignal) -> None:
+        """One that should have been is lost, by a fault in spanrun or a processor."""
+        with self._lock:
+            self.produced[signal] += 1
+            self.dropped[signal, "internal_error"] += 1
+
+    def leave_out(self, signal: SpanrunTelemetrySignal, items: int) -> None:
+        """``items`` were left out by the sampler."""
+        with self._lock:
+            self.sampled_out[signal] += items
+
+    def settle(self, status: SpoolStatus) -> None:
+        """The spool is closed: what is in it stays for another process."""
+        with self._lock:
+            for signal, known in status.signals.items():
+                self.spooled[signal] = known.on_disk
+                self.recovered[signal] = known.recovered
+
     def results(self) -> list[Row]:
         """Rows of signal, result, reason and count, as the metric reports them."""
         with self._lock:
             rows: list[Row] = []
             for signal, count in self.delivered.items():
                 rows.append((signal, "delivered", "none", count))
+            for signal, count in self.sampled_out.items():
+                rows.append((signal, "sampled_out", "none", count))
+            for signal, count in self.spooled.items():
+                rows.append((signal, "spooled", "none", count))
             for (signal, reason), count in self.dropped.items():
                 rows.append((signal, "dropped", reason, count))
         return rows

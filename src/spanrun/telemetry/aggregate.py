@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
 from opentelemetry.context import Context
@@ -37,6 +37,7 @@ from opentelemetry.trace import SpanContext, get_current_span
 
 from spanrun import __version__
 from spanrun.semconv import Metric
+from spanrun.telemetry.ids import tell_after_fork
 
 _log = logging.getLogger(__name__)
 
@@ -302,6 +303,12 @@ class Series:
             data = Histogram(points, self._temporality)
         return SdkMetric(metric.name, metric.description, metric.unit, data)
 
+    def restart(self) -> None:
+        """Begin again from zero, now."""
+        self._started = time.time_ns()
+        for cell in self._cells.values():
+            cell.reset()
+
     def _make(self, labels: Labels) -> Cell:
         if self.metric.instrument != "histogram":
             return SumCell(labels)
@@ -314,7 +321,7 @@ class Aggregator:
     """All series, under one lock: a snapshot of them is consistent.
 
     Args:
-        resource: Of whom the metrics are.
+        resource: Of whom the metrics are, at this moment: a fork is somebody else.
         delta: The instruments (``"counter"``, ``"histogram"``) whose points
             count from the last collection; the others count from the start.
         exponential: Histograms have exponential buckets.
@@ -322,7 +329,7 @@ class Aggregator:
 
     def __init__(
         self,
-        resource: Resource,
+        resource: Callable[[], Resource],
         *,
         delta: frozenset[str] = frozenset(),
         exponential: bool = False,
@@ -333,6 +340,7 @@ class Aggregator:
         self._delta: Final = delta
         self._exponential: Final = exponential
         self._series: Final[dict[str, Series]] = {}
+        tell_after_fork(self)
 
     def cell(self, metric: Metric, labels: Labels) -> Cell:
         """The cell of a metric's series. Add to it with `lock` held."""
@@ -361,12 +369,19 @@ class Aggregator:
         metrics = self.collect()
         if not metrics:
             return data
-        ours = ResourceMetrics(
-            self._resource,
-            [ScopeMetrics(InstrumentationScope("spanrun", __version__), metrics, "")],
-            "",
-        )
-        return MetricsData([*(data.resource_metrics if data else ()), ours])
+        scopes = {InstrumentationScope("spanrun", __version__): metrics}
+        for part in data.resource_metrics if data else ():
+            for theirs in part.scope_metrics:
+                scopes.setdefault(theirs.scope, []).extend(theirs.metrics)
+        told = [ScopeMetrics(scope, given, "") for scope, given in scopes.items()]
+        resource = self._resource()
+        return MetricsData([ResourceMetrics(resource, told, resource.schema_url)])
+
+    def after_fork(self) -> None:
+        """In the child: begin from zero, as what was counted is the parent's."""
+        self.lock._at_fork_reinit()  # type: ignore[attr-defined] # noqa: SLF001 -- as `logging` does
+        for series in self._series.values():
+            series.restart()
 
     def _of(self, metric: Metric) -> Series:
         series = self._series.get(metric.name)

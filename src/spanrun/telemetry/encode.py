@@ -79,27 +79,30 @@ class SpanEncoder:
     texts that come again, are encoded once and remembered, within bounds. May be
     used by several threads.
 
-    Args:
-        failed: Told of each span that is lost. None should be.
-
     Example:
         >>> SpanEncoder().request([])
         b''
     """
 
-    def __init__(self, failed: Failed = _log_failure) -> None:
-        self._failed: Final = failed
+    def __init__(self) -> None:
         self._names: Final[dict[str, bytes]] = {}
         self._texts: Final[dict[tuple[str, str], bytes]] = {}
         self._doubles: Final[dict[str, bytes]] = {}
         self._ints: Final[dict[str, tuple[bytes, ...]]] = {}
         self._links: Final[dict[int, tuple[SpanContext, bytes]]] = {}
 
-    def request(self, spans: Iterable[ReadableSpan]) -> bytes:
-        """A whole request. Several requests put together are a request again."""
+    def request(
+        self, spans: Iterable[ReadableSpan], failed: Failed = _log_failure
+    ) -> bytes:
+        """A whole request. Several requests put together are a request again.
+
+        Args:
+            spans: What is to be in it.
+            failed: Told of each span that is lost. None should be.
+        """
         groups: dict[object, tuple[ReadableSpan, list[bytes]]] = {}
         for span in spans:
-            encoded = self.span(span)
+            encoded = self.span(span, failed)
             if not encoded:
                 continue
             if isinstance(span, Recorded):
@@ -112,7 +115,7 @@ class SpanEncoder:
                 groups[where] = span, [encoded]
         return otlp.request(groups.values())
 
-    def span(self, span: ReadableSpan) -> bytes:
+    def span(self, span: ReadableSpan, failed: Failed = _log_failure) -> bytes:
         """One span, as a field ``spans`` of ``ScopeSpans``; empty if it is lost."""
         try:
             recorded = span if isinstance(span, Recorded) else _recorded(span)
@@ -124,7 +127,7 @@ class SpanEncoder:
                 self._learn(attributes)
             return b"\x12" + varint(len(body)) + body
         except Exception as error:  # noqa: BLE001 -- told to `failed`; others go on
-            self._failed(span, error)
+            failed(span, error)
             return b""
 
     def _usual_span(self, span: Recorded) -> bytes:

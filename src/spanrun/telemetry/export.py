@@ -1,147 +1,185 @@
-"""The pipeline of our own providers: span processor, metric reader, exporters."""
+"""From ended spans and collected metrics to requests, on threads of their own."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
     ConsoleMetricExporter,
-    MetricExporter,
-    MetricExportResult,
     MetricReader,
     MetricsData,
 )
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
-from opentelemetry.sdk.trace.export import (
-    ConsoleSpanExporter,
-    SpanExporter,
-    SpanExportResult,
-)
+from opentelemetry.sdk.metrics.view import Aggregation
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter
+from opentelemetry.trace import StatusCode
 
-from spanrun.errors import SpanrunError
 from spanrun.semconv import SpanrunTelemetryReason, SpanrunTelemetrySignal
-from spanrun.settings import SignalSettings
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
+from spanrun.telemetry.encode import SpanEncoder
+from spanrun.telemetry.ids import tell_after_fork
 from spanrun.telemetry.outbox import Outbox, remaining
+from spanrun.telemetry.recorded import Recorded
+from spanrun.telemetry.spooled import SpooledSender
 
 _MAX_SNAPSHOTS: Final = 256
+_MAX_SPANS: Final = 4_096
 
 
-class UndeliveredError(SpanrunError):
-    """The exporter gave up on a batch. It has logged why."""
+class Exit(Protocol):
+    """Where telemetry leaves the process. It counts what it takes, and its fate.
 
+    Attributes:
+        waits: Whether its methods may take long.
+    """
 
-class Pipe(Protocol):
-    """A part of the pipeline that can be emptied and closed in bounded time."""
+    waits: bool
 
-    def flush(self, timeout: float) -> bool:
-        """Send all that is queued; whether that took less than ``timeout``."""
+    def spans(self, batch: Sequence[Recorded]) -> None:
+        """Take ended spans."""
         ...
 
-    def close(self, timeout: float) -> bool:
-        """Send what is left and end; whether all of it was sent in time."""
+    def metrics(self, snapshot: MetricsData, *, keep: bool) -> None:
+        """Take a snapshot, which with ``keep`` says what no later one says."""
         ...
 
 
-class SpanPipe(SpanProcessor):
-    """Sends ended spans through an exporter, in batches, on a thread of its own."""
+class OtlpExit:
+    """Encodes, and hands over to the spool, which delivers. Never waits."""
 
-    def __init__(self, exporter: SpanExporter, account: Account) -> None:
-        self._exporter: Final = exporter
+    waits = False
+
+    def __init__(self, sender: SpooledSender, account: Account) -> None:
+        self._sender: Final = sender
         self._account: Final = account
-        self._outbox: Final = Outbox[ReadableSpan]("spans", self._send, self._lost)
+        self._encoder: Final = SpanEncoder()
 
-    def on_end(self, span: ReadableSpan) -> None:
-        """Queue an ended span, if it was sampled."""
-        if span.context is not None and span.context.trace_flags.sampled:
-            self._account.produce("traces")
-            self._outbox.put(span)
+    def spans(self, batch: Sequence[Recorded]) -> None:
+        """Encode and hand over. Failed spans are what the spool gives up last."""
+        self._account.produce("traces", len(batch))
+        failed = list(filter(_has_failed, batch))
+        if failed:
+            self._put(failed, keep=True)
+            batch = [span for span in batch if not _has_failed(span)]
+        if batch:
+            self._put(batch, keep=False)
+
+    def metrics(self, snapshot: MetricsData, *, keep: bool) -> None:
+        """Encode and hand over. The items are data points."""
+        # 60 ms of import, on a thread that nobody waits for.
+        from opentelemetry.exporter.otlp.proto.common.metrics_encoder import (  # noqa: PLC0415
+            encode_metrics,
+        )
+
+        points = count_points(snapshot)
+        self._account.produce("metrics", points)
+        try:
+            encoded = encode_metrics(snapshot).SerializeToString()
+        except Exception:  # noqa: BLE001 -- counted: telemetry breaks no program
+            self._account.drop("metrics", "encode_error", points)
+            return
+        self._sender.put("metrics", encoded, points, keep=keep)
+
+    def _put(self, spans: Sequence[Recorded], *, keep: bool) -> None:
+        lost: list[object] = []
+        request = self._encoder.request(spans, lambda span, _: lost.append(span))
+        if lost:
+            self._account.drop("traces", "encode_error", len(lost))
+        if len(lost) < len(spans):
+            self._sender.put("traces", request, len(spans) - len(lost), keep=keep)
+
+
+class ConsoleExit:
+    """Prints, as OpenTelemetry's console exporters do."""
+
+    waits = True
+
+    def __init__(self, account: Account) -> None:
+        self._account: Final = account
+        self._spans: Final = ConsoleSpanExporter()
+        self._metrics: Final = ConsoleMetricExporter()
+
+    def spans(self, batch: Sequence[Recorded]) -> None:
+        """Print each span."""
+        self._print("traces", len(batch), lambda: self._spans.export(batch))
+
+    def metrics(self, snapshot: MetricsData, *, keep: bool) -> None:  # noqa: ARG002
+        """Print the snapshot."""
+        points = count_points(snapshot)
+        self._print("metrics", points, lambda: self._metrics.export(snapshot))
+
+    def _print(
+        self, signal: SpanrunTelemetrySignal, items: int, act: Callable[[], object]
+    ) -> None:
+        self._account.produce(signal, items)
+        try:
+            act()
+        except (OSError, ValueError):  # a closed pipe or file
+            self._account.drop(signal, "export_failed", items)
+        else:
+            self._account.deliver(signal, items)
+
+
+def _has_failed(span: Recorded) -> bool:
+    rare = span.rare
+    return rare is not None and rare.status.status_code is StatusCode.ERROR
+
+
+class SpanPipe:
+    """The sink of ended spans: hands them to an exit in batches.
+
+    Args:
+        leave: Where they leave.
+        account: Counts them.
+    """
+
+    def __init__(self, leave: Exit, account: Account) -> None:
+        self._exit: Final = leave
+        self._account: Final = account
+        self._outbox: Final = Outbox[Recorded](
+            "spans",
+            leave.spans,
+            self._lost,
+            capacity=_MAX_SPANS,
+            full="lose" if leave.waits else "send",
+        )
+        self.put: Final = self._outbox.put
 
     def flush(self, timeout: float) -> bool:
-        """Send all that is queued; whether that took less than ``timeout``."""
+        """Hand over all that is queued; whether that took less than ``timeout``."""
         return self._outbox.flush(timeout)
 
     def close(self, timeout: float) -> bool:
-        """Send what is left and end; whether all of it was sent in time."""
-        return _close(self._outbox, self._exporter, timeout)
+        """Hand over what is left and end; whether that was all, in time."""
+        return self._outbox.close(timeout)
 
-    def _send(self, spans: list[ReadableSpan]) -> None:
-        if self._exporter.export(spans) is not SpanExportResult.SUCCESS:
-            raise UndeliveredError
-        self._account.deliver("traces", len(spans))
-
-    def _lost(self, spans: list[ReadableSpan], reason: SpanrunTelemetryReason) -> None:
-        self._account.drop("traces", reason, len(spans))
+    def _lost(self, spans: list[Recorded], reason: SpanrunTelemetryReason) -> None:
+        _count_lost(self._account, "traces", reason, len(spans))
 
 
-class MetricPipe(MetricReader):
-    """Collects the metrics on a timer and when asked, and sends each snapshot.
-
-    The snapshot is taken on the caller's thread, in memory, and sent from
-    another. So the zero point of a runner that opens is in the past of its
-    first job, though nobody waited for the network.
-    """
+class Collector(MetricReader):
+    """Collects what the SDK's instruments hold, when asked, and says it."""
 
     def __init__(
         self,
-        exporter: MetricExporter,
-        account: Account,
-        interval: float,
-        aggregator: Aggregator,
+        temporality: dict[type, AggregationTemporality],
+        aggregation: dict[type, Aggregation],
     ) -> None:
-        super().__init__(
-            # The exporter read its preferences from OTEL_*; the SDK's own
-            # periodic reader takes them from there in the same way.
-            preferred_temporality=getattr(exporter, "_preferred_temporality", None),
-            preferred_aggregation=getattr(exporter, "_preferred_aggregation", None),
-        )
-        self._exporter: Final[Any] = exporter
-        self._account: Final = account
-        self._outbox: Final = Outbox[MetricsData](
-            "metrics",
-            self._send,
-            self._lost,
-            capacity=_MAX_SNAPSHOTS,
-            batch=1,
-            delay=0.0,
-        )
-        self._aggregator: Final = aggregator
-        self._collecting: Final = threading.Lock()
+        super().__init__(temporality, aggregation)
         self._collected: MetricsData | None = None
-        self._closed: Final = threading.Event()
-        self._ticker: Final = threading.Thread(
-            target=self._tick, args=(interval,), name="spanrun-ticker", daemon=True
-        )
-        self._ticker.start()
 
-    def snapshot(self) -> None:
-        """Collect now, and queue what was collected."""
-        with self._collecting:
-            self._collected = None
-            self.collect()
-            data = self._aggregator.add_to(self._collected)
-        if data is not None:
-            self._account.produce("metrics")
-            self._outbox.put(data)
-
-    def flush(self, timeout: float) -> bool:
-        """Collect once more and send; whether that took less than ``timeout``."""
-        self.snapshot()
-        return self._outbox.flush(timeout)
-
-    def close(self, timeout: float) -> bool:
-        """Send what is left and end; whether all of it was sent in time."""
-        deadline = time.monotonic() + timeout
-        self._closed.set()
-        self._ticker.join(timeout)
-        self.snapshot()  # what was recorded since the last one
-        return _close(self._outbox, self._exporter, remaining(deadline))
+    def now(self) -> MetricsData | None:
+        """The metrics as they are now; None when there are none."""
+        self._collected = None
+        self.collect()
+        return self._collected
 
     def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
-        """Nothing: `close` is called by who made this."""
+        """Nothing: what is to be sent is decided elsewhere."""
 
     def _receive_metrics(
         self,
@@ -151,66 +189,118 @@ class MetricPipe(MetricReader):
     ) -> None:
         self._collected = metrics_data
 
-    def _tick(self, interval: float) -> None:
-        while not self._closed.wait(interval):
+
+class MetricPipe:
+    """Takes snapshots on a timer and when asked, and sends each.
+
+    A snapshot is taken on the caller's thread, in memory, and sent from another.
+    So the zero point of a runner that opens is in the past of its first job,
+    though nobody waited for the network.
+
+    Args:
+        leave: Where snapshots leave.
+        account: Counts them.
+        interval: Seconds between two of them.
+        collector: Of what the SDK's instruments hold.
+        aggregator: Of what was aggregated in place.
+    """
+
+    def __init__(
+        self,
+        leave: Exit,
+        account: Account,
+        interval: float,
+        collector: Collector,
+        aggregator: Aggregator,
+    ) -> None:
+        self._exit: Final = leave
+        self._account: Final = account
+        self._interval: Final = interval
+        self._collector: Final = collector
+        self._aggregator: Final = aggregator
+        self._closed: Final = threading.Event()
+        self._outbox: Final = Outbox[tuple[MetricsData, bool]](
+            "metrics",
+            self._send,
+            self._lost,
+            capacity=_MAX_SNAPSHOTS,
+            batch=1,
+            delay=0.0,
+        )
+        self._begin()
+        tell_after_fork(self)
+
+    def _begin(self) -> None:
+        self._collecting = threading.Lock()
+        self._ticker = threading.Thread(
+            target=self._tick, name="spanrun-ticker", daemon=True
+        )
+        self._ticker.start()
+
+    def snapshot(self, *, keep: bool = False) -> None:
+        """Take one now, and queue it.
+
+        Args:
+            keep: It says what no later one says: where a series begins.
+        """
+        with self._collecting:
+            data = self._aggregator.add_to(self._collector.now())
+            if data is not None:
+                self._outbox.put((data, keep))
+
+    def flush(self, timeout: float) -> bool:
+        """Take one more, and hand over; whether that took less than ``timeout``."""
+        self.snapshot()
+        return self._outbox.flush(timeout)
+
+    def close(self, timeout: float) -> bool:
+        """Hand over what is left and end; whether that was all, in time."""
+        deadline = time.monotonic() + timeout
+        self._closed.set()
+        self._ticker.join(timeout)
+        self.snapshot(keep=True)  # what was recorded since the last one
+        return self._outbox.close(remaining(deadline))
+
+    def after_fork(self) -> None:
+        """In the child: a ticker of its own."""
+        if not self._closed.is_set():
+            self._begin()
+
+    def _tick(self) -> None:
+        while not self._closed.wait(self._interval):
             self.snapshot()
 
-    def _send(self, snapshots: list[MetricsData]) -> None:
-        for snapshot in snapshots:
-            if self._exporter.export(snapshot) is not MetricExportResult.SUCCESS:
-                raise UndeliveredError
-            self._account.deliver("metrics", 1)
+    def _send(self, snapshots: list[tuple[MetricsData, bool]]) -> None:
+        for snapshot, keep in snapshots:
+            self._exit.metrics(snapshot, keep=keep)
 
     def _lost(
-        self, snapshots: list[MetricsData], reason: SpanrunTelemetryReason
+        self,
+        snapshots: list[tuple[MetricsData, bool]],
+        reason: SpanrunTelemetryReason,
     ) -> None:
-        self._account.drop("metrics", reason, len(snapshots))
+        for snapshot, _ in snapshots:
+            _count_lost(self._account, "metrics", reason, count_points(snapshot))
 
 
-def _close(outbox: Outbox[Any], exporter: Any, timeout: float) -> bool:
-    done = outbox.close(timeout)
-    if done:
-        exporter.shutdown()
+def _count_lost(
+    account: Account,
+    signal: SpanrunTelemetrySignal,
+    reason: SpanrunTelemetryReason,
+    items: int,
+) -> None:
+    if reason == "export_failed":  # an exit had them, and should not have raised
+        reason = "internal_error"
     else:
-        # It is inside a request to a dead collector: end that from aside, so
-        # that nobody waits for it.
-        threading.Thread(target=exporter.shutdown, daemon=True).start()
-    return done
+        account.produce(signal, items)
+    account.drop(signal, reason, items)
 
 
-def span_exporter(settings: SignalSettings) -> SpanExporter:
-    """The exporter of spans that ``settings`` ask for. Reads ``OTEL_*`` itself."""
-    if settings.exporter == "console":
-        return ConsoleSpanExporter()
-    if settings.protocol == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (  # noqa: PLC0415
-            OTLPSpanExporter as GrpcSpanExporter,
-        )
-
-        return GrpcSpanExporter(endpoint=settings.endpoint)
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
-        OTLPSpanExporter,
+def count_points(snapshot: MetricsData) -> int:
+    """The data points in ``snapshot``."""
+    return sum(
+        len(metric.data.data_points)
+        for resource in snapshot.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
     )
-
-    return OTLPSpanExporter(endpoint=_path(settings.endpoint, "traces"))
-
-
-def metric_exporter(settings: SignalSettings) -> MetricExporter:
-    """The exporter of metrics that ``settings`` ask for. Reads ``OTEL_*`` itself."""
-    if settings.exporter == "console":
-        return ConsoleMetricExporter()
-    if settings.protocol == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import (  # noqa: PLC0415
-            OTLPMetricExporter as GrpcMetricExporter,
-        )
-
-        return GrpcMetricExporter(endpoint=settings.endpoint)
-    from opentelemetry.exporter.otlp.proto.http.metric_exporter import (  # noqa: PLC0415
-        OTLPMetricExporter,
-    )
-
-    return OTLPMetricExporter(endpoint=_path(settings.endpoint, "metrics"))
-
-
-def _path(endpoint: str | None, signal: SpanrunTelemetrySignal) -> str | None:
-    return None if endpoint is None else f"{endpoint.rstrip('/')}/v1/{signal}"

@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 
 from spanrun.errors import ConfigurationError
 from spanrun.outcome import Err, Outcome
@@ -53,10 +53,10 @@ Row: TypeAlias = Statement | ReadableSpan
 """A span is immutable once it has ended, so the writer's thread encodes it."""
 
 
-class LocalStore(SpanProcessor):
+class LocalStore:
     """Keeps what happened in ``<folder>/telemetry.db``.
 
-    It hears of runs and jobs as an observer and of spans as a processor, and
+    It hears of runs and jobs as an observer, is a sink of ended spans, and
     writes from a thread of its own: a commit of 2 to 25 ms has no place on an
     event loop. A full or broken disk costs the rows, which are counted.
 
@@ -117,10 +117,9 @@ class LocalStore(SpanProcessor):
         """Note that a run is over."""
         self._put("UPDATE runs SET ended_ns = ? WHERE id = ?", run.ended_ns, run.id)
 
-    def on_end(self, span: ReadableSpan) -> None:
-        """Note a span."""
-        if span.context is not None and span.context.trace_flags.sampled:
-            self._outbox.put(span)
+    def put(self, span: ReadableSpan) -> None:
+        """Note an ended span."""
+        self._outbox.put(span)
 
     def flush(self, timeout: float) -> bool:
         """Write all that is queued; whether that took less than ``timeout``."""

@@ -67,19 +67,21 @@ class Instruments:
     Attributes:
         lock: To be held while adding to what `bind` gave.
         runners: The open runners, whose gauges are read at each collection.
-        snapshot: Collects the metrics as they are now, and queues them.
     """
 
-    def __init__(
-        self, meter: Meter, account: Account, snapshot: Callable[[], None]
-    ) -> None:
+    def __init__(self, meter: Meter, account: Account) -> None:
         self.lock: AbstractContextManager[Any] = nullcontext()
-        self.snapshot: Final = snapshot
         self.runners: Final[set[RunnerMetrics]] = set()
         self._meter: Final = meter
         self._account: Final = account
         self._add: Final[dict[str, Callable[..., None]]] = {}
         self._observed()
+
+    def snapshot(self, *, keep: bool = False) -> None:
+        """Export the metrics as they are now; ``keep``: a series begins.
+
+        Where the application owns the pipeline, it decides that.
+        """
 
     def record(
         self,
@@ -174,12 +176,17 @@ class NativeInstruments(Instruments):
         self,
         meter: Meter,
         account: Account,
-        snapshot: Callable[[], None],
+        snapshot: Callable[..., None],
         aggregator: Aggregator,
     ) -> None:
-        super().__init__(meter, account, snapshot)
+        super().__init__(meter, account)
         self.lock = aggregator.lock
+        self._snapshot: Final = snapshot
         self._aggregator: Final = aggregator
+
+    def snapshot(self, *, keep: bool = False) -> None:
+        """Export the metrics as they are now; ``keep``: a series begins."""
+        self._snapshot(keep=keep)
 
     def record(
         self,
@@ -235,7 +242,7 @@ class RunnerMetrics:
         self._blocked = self._begin(
             semconv.METRIC_SPANRUN_LOOP_BLOCKED, self.attributes
         )
-        instruments.snapshot()
+        instruments.snapshot(keep=True)
 
     def close(self) -> None:
         """Export the last values, and stop reporting what the runner is doing."""
@@ -268,7 +275,7 @@ class RunnerMetrics:
             labels = {**self.attributes, semconv.ERROR_TYPE: error_type}
             count = self._begin(semconv.METRIC_SPANRUN_JOB_RETRIES, labels)
             self._retries[error_type] = count
-            self._instruments.snapshot()
+            self._instruments.snapshot(keep=True)
         with self._lock:
             count(1, None)
 
@@ -293,7 +300,7 @@ class RunnerMetrics:
         }
         count = self._begin(semconv.METRIC_SPANRUN_JOBS, labels)
         self._jobs[outcome, error_type] = count
-        self._instruments.snapshot()
+        self._instruments.snapshot(keep=True)
         return count
 
     def _begin(self, metric: Metric, labels: Mapping[str, Any]) -> Add:

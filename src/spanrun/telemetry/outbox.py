@@ -7,9 +7,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from contextlib import suppress
+from typing import Final, Generic, Literal, TypeVar
 
 from spanrun.semconv import SpanrunTelemetryReason
+from spanrun.telemetry.ids import tell_after_fork
 
 T = TypeVar("T")
 
@@ -22,9 +24,16 @@ Lost = Callable[[list[T], SpanrunTelemetryReason], None]
 class Outbox(Generic[T]):
     """Takes items on any thread at once, and sends them in batches on its own.
 
-    `put` never blocks. What doesn't fit, fails to be sent, or is still here
+    `put` waits for nobody. What doesn't fit, fails to be sent, or is still here
     when time is up is told to ``lost`` with the reason, so each item is
     accounted for: sent or lost.
+
+    A program that leaves no time to other threads would fill the queue, however
+    fast ``send`` is. With ``full="send"`` whoever puts the item that is one too
+    many sends a batch itself; that is for a ``send`` which never waits, and which
+    may be called from several threads.
+
+    A forked child begins with an empty queue: what is in it belongs to the parent.
 
     Args:
         name: Of the thread.
@@ -33,6 +42,7 @@ class Outbox(Generic[T]):
         capacity: Items that may wait.
         batch: Items in one call of ``send``.
         delay: Seconds that an item waits for company.
+        full: What becomes of an item when the queue is full.
     """
 
     def __init__(
@@ -43,32 +53,43 @@ class Outbox(Generic[T]):
         *,
         capacity: int = 65_536,
         batch: int = 512,
-        delay: float = 0.5,
+        delay: float = 0.25,
+        full: Literal["lose", "send"] = "lose",
     ) -> None:
+        self._name: Final = name
         self._send: Final = send
         self._lost: Final = lost
         self._capacity: Final = capacity
         self._batch: Final = batch
         self._delay: Final = delay
-        self._items: deque[T] = deque()
-        self._changed: Final = threading.Condition()
+        self._full: Final = full
+        self._items: Final[deque[T]] = deque()
+        self._begin()
+        tell_after_fork(self)
+
+    def _begin(self) -> None:
+        self._changed = threading.Condition()
         self._sending = 0
+        self._awake = False
         self._hurry = False
         self._closed = False
-        self._thread: Final = threading.Thread(
-            target=self._work, name=f"spanrun-{name}", daemon=True
+        self._thread = threading.Thread(
+            target=self._work, name=f"spanrun-{self._name}", daemon=True
         )
         self._thread.start()
 
     def put(self, item: T) -> None:
-        """Queue ``item``; the newest is lost when the queue is full."""
-        with self._changed:
-            if not self._closed and len(self._items) < self._capacity:
-                self._items.append(item)
-                if len(self._items) in (1, self._batch):
-                    self._changed.notify_all()
-                return
-        self._lost([item], "shutdown" if self._closed else "queue_full")
+        """Queue ``item``."""
+        # No lock on the way of most items: this is on the path of every span.
+        items = self._items
+        items.append(item)
+        count = len(items)
+        if not self._awake or count == self._batch:
+            self._wake()
+        elif count > self._capacity:
+            self._relieve()
+        if self._closed:
+            self._lose("shutdown")
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that was queued is sent or lost.
@@ -92,32 +113,53 @@ class Outbox(Generic[T]):
         done = self.flush(timeout)
         with self._changed:
             self._closed = True
-            left = list(self._items)
-            self._items.clear()
             self._changed.notify_all()
-        if left:
-            self._lost(left, "shutdown")
+        self._lose("shutdown")
         if done:
             self._thread.join(1.0)
         return done
 
+    def after_fork(self) -> None:
+        """In the child: begin anew, with a thread of its own."""
+        closed = self._closed
+        self._items.clear()
+        if not closed:
+            self._begin()
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._awake = True
+            self._changed.notify_all()
+
+    def _relieve(self) -> None:
+        """The queue is full."""
+        if self._full == "send":
+            self._deliver(self._next())
+        else:
+            with suppress(IndexError):  # another thread has made room
+                self._lost([self._items.pop()], "queue_full")
+
+    def _lose(self, reason: SpanrunTelemetryReason) -> None:
+        """All that is in it."""
+        while left := self._take():
+            self._lost(left, reason)
+
     def _work(self) -> None:
         while True:
             with self._changed:
+                # First not awake, then the look: who puts looks the other way round.
+                self._awake = False
                 self._changed.wait_for(self._any)
+                self._awake = True
                 self._changed.wait_for(self._due, self._delay)
-                batch = self._take()
+                batch = self._next()
                 if not batch:
                     self._hurry = False
                     self._changed.notify_all()
                     if self._closed:
                         return
-                    continue
-                self._sending = len(batch)
             self._deliver(batch)
-            with self._changed:
-                self._sending = 0
-                self._changed.notify_all()
+            del batch  # not to be kept until the next one comes
 
     def _any(self) -> bool:
         return bool(self._items) or self._hurry or self._closed
@@ -125,17 +167,32 @@ class Outbox(Generic[T]):
     def _due(self) -> bool:
         return self._hurry or self._closed or len(self._items) >= self._batch
 
+    def _next(self) -> list[T]:
+        """The batch to be delivered now. Several threads may ask at once."""
+        with self._changed:
+            batch = self._take()
+            self._sending += len(batch)
+            return batch
+
     def _take(self) -> list[T]:
-        items = self._items
-        return [items.popleft() for _ in range(min(len(items), self._batch))]
+        items, batch = self._items, list[T]()
+        with suppress(IndexError):
+            for _ in range(self._batch):
+                batch.append(items.popleft())
+        return batch
 
     def _deliver(self, batch: list[T]) -> None:
+        if not batch:
+            return
         try:
             self._send(batch)
         except Exception as error:  # noqa: BLE001 -- counted: telemetry breaks no job
             self._lost(batch, "export_failed")
             # At most one line every few seconds would be said by the exporter.
-            _log.debug("%s: %r", self._thread.name, error)
+            _log.debug("%s: %r", self._name, error)
+        with self._changed:
+            self._sending -= len(batch)
+            self._changed.notify_all()
 
 
 def remaining(deadline: float) -> float:

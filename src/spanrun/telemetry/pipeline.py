@@ -1,117 +1,236 @@
-"""Build our own providers and exporters from the settings."""
+"""Build our own providers, and what carries their spans and metrics away."""
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final
 
 from opentelemetry import metrics as otel_metrics
 from opentelemetry import trace as otel_trace
-from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
-from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricExporter
-from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
+from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
 
 from spanrun import semconv
+from spanrun.clock import SystemClock
 from spanrun.settings import Settings
+from spanrun.telemetry import preferences
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
+from spanrun.telemetry.books import SpoolStatus
+from spanrun.telemetry.destination import destination
 from spanrun.telemetry.export import (
+    Collector,
+    ConsoleExit,
+    Exit,
     MetricPipe,
-    Pipe,
+    OtlpExit,
     SpanPipe,
-    metric_exporter,
-    span_exporter,
 )
+from spanrun.telemetry.frames import SIGNALS, Signal
 from spanrun.telemetry.local import LocalStore
-from spanrun.telemetry.recorder import OtelRecorder
+from spanrun.telemetry.native import NativeRecorder
+from spanrun.telemetry.outbox import remaining
+from spanrun.telemetry.provider import NativeTracerProvider, Sink
+from spanrun.telemetry.recorded import Recorded
+from spanrun.telemetry.recorder import OtelRecorder, Recorder
+from spanrun.telemetry.send import sender
+from spanrun.telemetry.spooled import SpooledSender
+
+_SETTLING: Final = 0.25
+"""The part of the closing time in which spans may hold the last metrics up."""
 
 
-@dataclass(frozen=True, slots=True)
 class Pipeline:
-    """What `build` made. The pipes are to be closed in their order."""
+    """From the recorder to the exits.
 
-    recorder: OtelRecorder
-    pipes: tuple[Pipe, ...]
-    store: LocalStore | None
+    Providers that the application has set are used and never replaced: spans and
+    metrics then leave by its pipeline, and only runs and jobs go to the store.
 
+    Args:
+        settings: Say where telemetry goes.
+        account: Counts what becomes of it.
 
-def build(settings: Settings, account: Account) -> Pipeline:
-    """Make providers and exporters, and set them as OTel's if there are none.
+    Attributes:
+        recorder: Where units put their spans and metrics.
+        store: The local store, if there is one.
 
-    Providers that the application has set are used and never replaced; spans
-    and metrics then leave by its pipeline.
+    Raises:
+        ConfigurationError: A setting can't work.
     """
-    store = LocalStore(settings.store) if settings.store is not None else None
-    pipes: list[Pipe] = [] if store is None else [store]
-    foreign = otel_trace.get_tracer_provider()
-    if not isinstance(foreign, otel_trace.ProxyTracerProvider | OurTracerProvider):
-        made = OtelRecorder(foreign, otel_metrics.get_meter_provider(), account=account)
-        return Pipeline(made, tuple(pipes), store)
 
-    resource = _resource(settings.service_name)
-    tracers = OurTracerProvider(resource=resource, shutdown_on_exit=False)
-    if store is not None:
-        tracers.add_span_processor(store)
-    if settings.traces.exporter != "none":
-        spans = SpanPipe(span_exporter(settings.traces), account)
-        tracers.add_span_processor(spans)
-        pipes.append(spans)
-    readers: list[MetricPipe] = []
-    if settings.metrics.exporter != "none":
-        exporter = metric_exporter(settings.metrics)
-        aggregator = _aggregator(resource, exporter)
-        interval = settings.metric_interval
-        readers.append(MetricPipe(exporter, account, interval, aggregator))
-    else:
-        aggregator = Aggregator(resource)
-    meters = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
-    if isinstance(foreign, otel_trace.ProxyTracerProvider):
-        otel_trace.set_tracer_provider(tracers)
-        otel_metrics.set_meter_provider(meters)
+    def __init__(self, settings: Settings, account: Account) -> None:
+        self._account: Final = account
+        self.store: Final = (
+            None if settings.store is None else LocalStore(settings.store)
+        )
+        self._spooled: SpooledSender | None = None
+        self._spans: SpanPipe | None = None
+        self._metrics: MetricPipe | None = None
+        found = otel_trace.get_tracer_provider()
+        if isinstance(found, otel_trace.ProxyTracerProvider | NativeTracerProvider):
+            self.recorder: Recorder = self._open(settings, found)
+        else:
+            meters = otel_metrics.get_meter_provider()
+            self.recorder = OtelRecorder(found, meters, account=account)
 
-    def snapshot() -> None:
-        for reader in readers:
-            reader.snapshot()
+    def _open(
+        self,
+        settings: Settings,
+        found: otel_trace.ProxyTracerProvider | NativeTracerProvider,
+    ) -> Recorder:
+        account, clock = self._account, SystemClock()
+        exits = self._exits(settings)
+        if "traces" in exits:
+            self._spans = SpanPipe(exits["traces"], account)
+        resource = resource_of(settings.service_name)
+        tracers = _tracers(found, self._sink(), resource, clock, account)
+        meters = _meters(resource, settings)
+        aggregator = Aggregator(
+            lambda: tracers.resource,
+            delta=preferences.delta(settings.temporality),
+            exponential=preferences.is_exponential(settings.histograms),
+        )
+        if "metrics" in exits:
+            self._metrics = MetricPipe(
+                exits["metrics"],
+                account,
+                settings.metric_interval,
+                meters.collector,
+                aggregator,
+            )
+        return NativeRecorder(
+            tracers,
+            meters,
+            aggregator,
+            clock=clock,
+            account=account,
+            snapshot=self._metrics.snapshot if self._metrics else None,
+        )
 
-    made = OtelRecorder(
-        tracers, meters, account=account, snapshot=snapshot, aggregator=aggregator
+    def _exits(self, settings: Settings) -> dict[Signal, Exit]:
+        asked = {"traces": settings.traces, "metrics": settings.metrics}
+        otlp = [signal for signal in SIGNALS if asked[signal].exporter == "otlp"]
+        exits: dict[Signal, Exit] = {}
+        if otlp:
+            self._spooled = SpooledSender(
+                settings.spool,
+                {
+                    signal: sender(destination(signal, asked[signal], os.environ))
+                    for signal in otlp
+                },
+                self._account,
+                max_bytes=settings.spool_bytes,
+                cumulative=settings.temporality == "cumulative",
+            )
+            exits.update(dict.fromkeys(otlp, OtlpExit(self._spooled, self._account)))
+        for signal in SIGNALS:
+            if asked[signal].exporter == "console":
+                exits[signal] = ConsoleExit(self._account)
+        return exits
+
+    def _sink(self) -> Sink:
+        sinks: list[Sink] = [part.put for part in (self.store, self._spans) if part]
+        if len(sinks) == 1:
+            return sinks[0]
+
+        def each(span: Recorded) -> None:
+            for sink in sinks:
+                sink(span)
+
+        return each
+
+    def status(self) -> SpoolStatus | None:
+        """How delivery stands; None where nothing goes over OTLP."""
+        return self._spooled.status() if self._spooled else None
+
+    def flush(self, timeout: float) -> bool:
+        """Send all that is there; whether that took less than ``timeout``."""
+        deadline = time.monotonic() + timeout
+        done = True
+        for part in (self._spans, self._metrics, self._spooled, self.store):
+            if part is not None:
+                done = part.flush(remaining(deadline)) and done
+        return done
+
+    def close(self, timeout: float) -> bool:
+        """Send what is left and stop; whether all was sent within ``timeout``.
+
+        What could not be delivered is on disk then, where a spool is in use.
+        """
+        deadline = time.monotonic() + timeout
+        done = True
+        if self._spans is not None:
+            done = self._spans.close(remaining(deadline) / 2)
+        if self._metrics is not None:
+            # They come last, as they count what became of the spans.
+            if self._spooled is not None:
+                self._spooled.flush(remaining(deadline) * _SETTLING, patient=False)
+            done = self._metrics.close(remaining(deadline) / 2) and done
+        if self.store is not None:
+            done = self.store.close(remaining(deadline) / 2) and done
+        if self._spooled is not None:
+            done = self._spooled.close(remaining(deadline)) and done
+            self._account.settle(self._spooled.status())
+        return done
+
+
+class OurMeterProvider(MeterProvider):
+    """The SDK's, with what collects from it.
+
+    It stays OpenTelemetry's, whatever is configured later, and so instruments of
+    other libraries keep the temporality of the first `configure`.
+    """
+
+    def __init__(self, resource: Resource, settings: Settings) -> None:
+        self.collector: Final = Collector(
+            preferences.temporality(settings.temporality),
+            preferences.aggregation(settings.histograms),
+        )
+        super().__init__([self.collector], resource, shutdown_on_exit=False)
+
+
+def _tracers(
+    found: otel_trace.ProxyTracerProvider | NativeTracerProvider,
+    sink: Sink,
+    resource: Resource,
+    clock: SystemClock,
+    account: Account,
+) -> NativeTracerProvider:
+    """OpenTelemetry's provider from now on, or since an earlier `configure`."""
+    if isinstance(found, NativeTracerProvider):
+        found.redirect(sink, resource)
+        return found
+
+    tracers = NativeTracerProvider(
+        sink,
+        resource=resource,
+        clock=clock,
+        failed=lambda _: account.fault("traces"),
     )
-    # The metrics come last, as they count what became of the spans.
-    return Pipeline(made, (*pipes, *readers), store)
+    otel_trace.set_tracer_provider(tracers)
+    return tracers
 
 
-class OurTracerProvider(TracerProvider):
-    """The SDK's, known as made here: see `setup.recorder`."""
-
-    of_spanrun = True
-
-
-def _aggregator(resource: Resource, exporter: MetricExporter) -> Aggregator:
-    """As the exporter prefers it, which has read ``OTEL_EXPORTER_OTLP_METRICS_*``."""
-    preferred = cast("Any", exporter)
-    delta = AggregationTemporality.DELTA
-    kinds = {"counter": Counter, "histogram": Histogram}
-    temporality: dict[Any, Any] = preferred._preferred_temporality or {}  # noqa: SLF001
-    aggregation: dict[Any, Any] = preferred._preferred_aggregation or {}  # noqa: SLF001
-    return Aggregator(
-        resource,
-        delta=frozenset(
-            name for name, kind in kinds.items() if temporality.get(kind) is delta
-        ),
-        exponential=isinstance(
-            aggregation.get(Histogram), ExponentialBucketHistogramAggregation
-        ),
-    )
+def _meters(resource: Resource, settings: Settings) -> OurMeterProvider:
+    found = otel_metrics.get_meter_provider()
+    if isinstance(found, OurMeterProvider):
+        return found
+    meters = OurMeterProvider(resource, settings)
+    otel_metrics.set_meter_provider(meters)
+    return meters
 
 
-def _resource(service_name: str) -> Resource:
+def resource_of(service_name: str) -> Resource:
+    """What describes this process: ``OTEL_RESOURCE_ATTRIBUTES`` and a name."""
     given = Resource.create()
-    attributes = {semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4()), **given.attributes}
+    attributes: dict[str, Any] = {
+        semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4()),
+        **given.attributes,
+    }
     name = str(given.attributes.get(semconv.SERVICE_NAME, ""))
     if service_name:
         attributes[semconv.SERVICE_NAME] = service_name

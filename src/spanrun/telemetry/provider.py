@@ -54,6 +54,8 @@ class NativeTracerProvider(TracerProvider):
         failed: Told of what went wrong inside.
     """
 
+    of_spanrun: Final = True  # for who hasn't loaded the SDK
+
     def __init__(
         self,
         sink: Sink,

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from opentelemetry.context import Context
-from opentelemetry.metrics import MeterProvider
+from opentelemetry.metrics import Meter, MeterProvider
 from opentelemetry.trace import (
     Link,
     NonRecordingSpan,
     Span,
     SpanKind,
+    Tracer,
     TracerProvider,
     get_current_span,
 )
@@ -25,13 +26,12 @@ from spanrun.telemetry.metrics import (
     ErrorTypes,
     Gauges,
     Instruments,
-    NativeInstruments,
     RunnerMetrics,
 )
 from spanrun.telemetry.observe import Observer, RunInfo
 
-if TYPE_CHECKING:  # it needs the SDK, which only `configure` loads
-    from spanrun.telemetry.aggregate import Aggregator
+if TYPE_CHECKING:
+    from spanrun.telemetry.columns import Columns
 
 _log = logging.getLogger(__name__)
 
@@ -54,10 +54,17 @@ class Recorder(Protocol):
         kind: SpanKind,
         context: Context | None,
         start: float,
-        attributes: Mapping[str, Any],
+        attributes: dict[str, Any],
         links: Sequence[Link] = (),
     ) -> Span:
-        """Start a span below the one in ``context``; None means the current one."""
+        """Start a span below the one in ``context``; None means the current one.
+
+        ``attributes`` becomes the span's own: the caller leaves it alone.
+        """
+        ...
+
+    def describe(self, span: Span, columns: Columns, values: tuple[Any, ...]) -> None:
+        """Give ``span`` attributes of a known shape, once, before it ends."""
         ...
 
     def record(
@@ -80,16 +87,13 @@ class Recorder(Protocol):
 
 
 class OtelRecorder:
-    """Records through the OpenTelemetry API, into whichever providers are given.
+    """Records through the OpenTelemetry API, into the application's own providers.
 
     Args:
         tracers: Makes the spans.
         meters: Makes the instruments.
         clock: Times everything.
         account: Counts what becomes of the telemetry.
-        snapshot: Collects and queues the metrics as they are now. Where the
-            application owns the pipeline, it decides that, and this does nothing.
-        aggregator: Aggregates our own metrics in place; else the SDK does.
     """
 
     def __init__(
@@ -99,31 +103,19 @@ class OtelRecorder:
         *,
         clock: Clock | None = None,
         account: Account | None = None,
-        snapshot: Callable[[], None] = lambda: None,
-        aggregator: Aggregator | None = None,
     ) -> None:
         from spanrun import __version__  # noqa: PLC0415 -- the package imports this
 
         self.clock: Clock = clock or SystemClock()
         self.errors = ErrorTypes()
-        self._tracer: Final = tracers.get_tracer(SCOPE, __version__)
-        meter = meters.get_meter(SCOPE, __version__)
-        account = account or Account()
-        self._account: Final = account
+        self._tracer: Tracer = tracers.get_tracer(SCOPE, __version__)
+        self._account: Final = account or Account()
         self._complained = False
-
-        def collect() -> None:
-            try:
-                snapshot()
-            except Exception as error:  # noqa: BLE001 -- counted: breaks no job
-                self.failed("metrics", error)
-
-        self._instruments: Final = (
-            Instruments(meter, account, collect)
-            if aggregator is None
-            else NativeInstruments(meter, account, collect, aggregator)
-        )
+        self._instruments: Final = self._make(meters.get_meter(SCOPE, __version__))
         self.record = self._instruments.record
+
+    def _make(self, meter: Meter) -> Instruments:
+        return Instruments(meter, self._account)
 
     def span(
         self,
@@ -131,7 +123,7 @@ class OtelRecorder:
         kind: SpanKind,
         context: Context | None,
         start: float,
-        attributes: Mapping[str, Any],
+        attributes: dict[str, Any],
         links: Sequence[Link] = (),
     ) -> Span:
         """Start a span below the one in ``context``; None means the current one."""
@@ -150,14 +142,17 @@ class OtelRecorder:
             self.failed("traces", error)
             return NonRecordingSpan(get_current_span(context).get_span_context())
 
+    def describe(self, span: Span, columns: Columns, values: tuple[Any, ...]) -> None:
+        """Give ``span`` attributes of a known shape, once, before it ends."""
+        span.set_attributes(columns.as_dict(values))
+
     def runner(self, name: str, gauges: Callable[[], Gauges]) -> RunnerMetrics:
         """The metrics of one runner, which tells its state through ``gauges``."""
         return RunnerMetrics(name, self._instruments, gauges)
 
     def failed(self, signal: SpanrunTelemetrySignal, error: Exception) -> None:
         """A span or metric is lost by ``error``: count it, and go on."""
-        self._account.produce(signal)
-        self._account.drop(signal, "internal_error")
+        self._account.fault(signal)
         if not self._complained:
             self._complained = True
             _log.warning("%s could not be recorded: %r; the job goes on", signal, error)

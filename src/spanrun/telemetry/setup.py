@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import atexit
 import os
-import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from opentelemetry import metrics as otel_metrics
 from opentelemetry import trace as otel_trace
@@ -18,11 +17,7 @@ from opentelemetry.trace import NoOpTracerProvider
 from spanrun.settings import Settings, load
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.observe import Observer
-from spanrun.telemetry.outbox import remaining
 from spanrun.telemetry.recorder import Observers, OtelRecorder, Recorder
-
-if TYPE_CHECKING:
-    from spanrun.telemetry.export import Pipe
 
 
 class Telemetry:
@@ -34,28 +29,13 @@ class Telemetry:
 
         self.settings: Final = settings
         self.account: Final = Account()
-        built = pipeline.build(settings, self.account)
-        self.recorder: Final = built.recorder
-        self.store: Final = built.store
-        self._pipes: Final = built.pipes
-        self.observers: Final = Observers([built.store] if built.store else ())
-
-    def flush(self, timeout: float) -> bool:
-        """Send all that is queued; whether that took less than ``timeout``."""
-        return self._each(timeout, lambda pipe, share: pipe.flush(share))
-
-    def close(self, timeout: float) -> bool:
-        """Send what is left and stop; whether all was sent within ``timeout``."""
-        return self._each(timeout, lambda pipe, share: pipe.close(share))
-
-    def _each(self, timeout: float, act: Callable[[Pipe, float], bool]) -> bool:
-        """In order, each with its share: one dead end doesn't starve the others."""
-        deadline = time.monotonic() + timeout
-        done = True
-        for place, pipe in enumerate(self._pipes):
-            share = remaining(deadline) / (len(self._pipes) - place)
-            done = act(pipe, share) and done
-        return done
+        self._pipeline: Final = pipeline.Pipeline(settings, self.account)
+        self.recorder: Final = self._pipeline.recorder
+        self.store: Final = self._pipeline.store
+        self.observers: Final = Observers([self.store] if self.store else ())
+        self.flush: Final = self._pipeline.flush
+        self.close: Final = self._pipeline.close
+        self.status: Final = self._pipeline.status
 
 
 class _State:

@@ -150,12 +150,15 @@ class SpooledSender:
             # A busy interpreter may keep the other thread from the disk: let it in.
             time.sleep(0)
 
-    def flush(self, timeout: float, *, adopted: bool = False) -> bool:
+    def flush(
+        self, timeout: float, *, adopted: bool = False, patient: bool = True
+    ) -> bool:
         """Wait until what was handed over is delivered, or counted as lost.
 
         Args:
             timeout: Seconds, at most.
             adopted: Also what other processes left.
+            patient: Also while a receiver doesn't answer; else no longer than that.
 
         Returns:
             Whether that was so in time. It goes on in any case.
@@ -166,9 +169,14 @@ class SpooledSender:
             self._hurry()
             self._rushed += 1
             try:
-                return self._changed.wait_for(
-                    lambda: self._is_empty(adopted=adopted), timeout
+                self._changed.wait_for(
+                    lambda: (
+                        self._is_empty(adopted=adopted)
+                        or (not patient and self._is_over())
+                    ),
+                    timeout,
                 )
+                return self._is_empty(adopted=adopted)
             finally:
                 self._rushed -= 1
 

@@ -30,27 +30,37 @@ from opentelemetry.trace import (
 from spanrun import semconv
 from spanrun.outcome import CancelledBy, Timings
 from spanrun.semconv import Metric, SpanrunJobOutcome
+from spanrun.telemetry.columns import Columns
 from spanrun.telemetry.metrics import RunnerMetrics
 from spanrun.telemetry.recorder import Recorder
 from spanrun.telemetry.redact import redact, text_of
 
-_TIME_KEYS: Final = (
-    semconv.SPANRUN_JOB_TIME_QUEUE,
-    semconv.SPANRUN_JOB_TIME_LIMIT,
-    semconv.SPANRUN_JOB_TIME_RATE_LIMIT,
-    semconv.SPANRUN_JOB_TIME_BACKOFF,
-    semconv.SPANRUN_JOB_TIME_BUSY,
-    semconv.SPANRUN_JOB_TIME_LOOP_LAG,
-    semconv.SPANRUN_JOB_TIME_SERVICE,
+_JOB: Final = Columns(
+    few=(
+        semconv.SPANRUN_RUNNER_NAME,
+        semconv.SPANRUN_JOB_OUTCOME,
+        semconv.SPANRUN_JOB_ATTEMPTS,
+    ),
+    ints=(semconv.SPANRUN_JOB_INDEX,),
+    floats=(
+        semconv.SPANRUN_JOB_TIME_QUEUE,
+        semconv.SPANRUN_JOB_TIME_LIMIT,
+        semconv.SPANRUN_JOB_TIME_RATE_LIMIT,
+        semconv.SPANRUN_JOB_TIME_BACKOFF,
+        semconv.SPANRUN_JOB_TIME_BUSY,
+        semconv.SPANRUN_JOB_TIME_LOOP_LAG,
+        semconv.SPANRUN_JOB_TIME_SERVICE,
+    ),
 )
-
-
-_ATTEMPT: Final = otel_context.create_key("spanrun-attempt")
+_ATTEMPT: Final = Columns(
+    few=(semconv.SPANRUN_RUNNER_NAME, semconv.SPANRUN_ATTEMPT_NUMBER)
+)
+_ATTEMPT_NUMBER: Final = otel_context.create_key("spanrun-attempt")
 
 
 def attempt_number() -> int:
     """Which attempt of its job this code runs in; 1 outside of any."""
-    number = otel_context.get_value(_ATTEMPT)
+    number = otel_context.get_value(_ATTEMPT_NUMBER)
     return number if isinstance(number, int) else 1
 
 
@@ -75,9 +85,10 @@ class Unit:
         kind: SpanKind = SpanKind.INTERNAL,
         *,
         started: float | None = None,
-        attributes: Mapping[str, Any] | None = None,
+        attributes: dict[str, Any] | None = None,
         linked_to: SpanContext | None = None,
     ) -> None:
+        """``attributes`` becomes the span's own: the caller leaves it alone."""
         self._recorder = recorder
         self.started = recorder.clock.now() if started is None else started
         outside = otel_context.get_current()
@@ -86,7 +97,12 @@ class Unit:
             outside = set_span_in_context(INVALID_SPAN, outside)
             links = (Link(linked_to),)
         self.span: Span = recorder.span(
-            name, kind, outside, self.started, attributes or {}, links
+            name,
+            kind,
+            outside,
+            self.started,
+            {} if attributes is None else attributes,
+            links,
         )
         self.context: Context = set_span_in_context(self.span, outside)
         self._outside: Context | None = None
@@ -178,7 +194,7 @@ class Unit:
 class JobUnit(Unit):
     """A job's span and metrics."""
 
-    __slots__ = ("_metrics", "_submitted")
+    __slots__ = ("_index", "_metrics", "_submitted")
 
     def __init__(
         self,
@@ -186,7 +202,8 @@ class JobUnit(Unit):
         metrics: RunnerMetrics,
         name: str,
         submitted: float | None,
-        attributes: Mapping[str, Any],
+        index: int,
+        key: str | None,
         run: SpanContext | None,
     ) -> None:
         """Open it below the current span or, given ``run``, linked to that run.
@@ -195,6 +212,8 @@ class JobUnit(Unit):
         """
         self._metrics = metrics
         self._submitted = submitted
+        self._index = index
+        attributes = {} if key is None else {semconv.SPANRUN_JOB_KEY: redact(key)}
         super().__init__(
             recorder, name, started=submitted, attributes=attributes, linked_to=run
         )
@@ -225,15 +244,13 @@ class JobUnit(Unit):
         cancelled_by: CancelledBy | None,
     ) -> None:
         """The job has its outcome."""
-        attributes: dict[str, Any] = {
-            semconv.SPANRUN_JOB_OUTCOME: outcome,
-            semconv.SPANRUN_JOB_ATTEMPTS: attempts,
-        }
-        for key, (_, seconds) in zip(_TIME_KEYS, timings.phases(), strict=True):
-            attributes[key] = seconds
+        described = (
+            *(self._metrics.name, outcome, attempts, self._index),
+            *(seconds for _, seconds in timings.phases()),
+        )
+        self._recorder.describe(self.span, _JOB, described)
         if cancelled_by is not None:
-            attributes[semconv.SPANRUN_JOB_CANCELLED_BY] = cancelled_by
-        self.span.set_attributes(attributes)
+            self.span.set_attribute(semconv.SPANRUN_JOB_CANCELLED_BY, cancelled_by)
         # The very end that the ledger has: its parts add up to the span.
         begun = self._submitted
         ended = None if begun is None else begun + timings.duration
@@ -246,15 +263,10 @@ class AttemptUnit(Unit):
 
     __slots__ = ()
 
-    def __init__(
-        self, recorder: Recorder, name: str, number: int, attributes: Mapping[str, Any]
-    ) -> None:
-        super().__init__(
-            recorder,
-            name,
-            attributes={**attributes, semconv.SPANRUN_ATTEMPT_NUMBER: number},
-        )
-        self.context = otel_context.set_value(_ATTEMPT, number, self.context)
+    def __init__(self, recorder: Recorder, name: str, number: int, runner: str) -> None:
+        super().__init__(recorder, name)
+        recorder.describe(self.span, _ATTEMPT, (runner, number))
+        self.context = otel_context.set_value(_ATTEMPT_NUMBER, number, self.context)
 
 
 class BatchUnit(Unit):
@@ -267,7 +279,7 @@ class BatchUnit(Unit):
         recorder: Recorder,
         metrics: RunnerMetrics,
         name: str,
-        attributes: Mapping[str, Any],
+        attributes: dict[str, Any],
         *,
         items: int,
         run: SpanContext | None,
@@ -303,7 +315,7 @@ class CallUnit(Unit):
     ) -> None:
         self._metric = metric
         self._attributes = dict(attributes)
-        super().__init__(recorder, name, SpanKind.CLIENT, attributes=attributes)
+        super().__init__(recorder, name, SpanKind.CLIENT, attributes=dict(attributes))
 
     def set(self, key: str, value: Any) -> None:
         """Set an attribute of the span and, where it belongs there, the metric."""

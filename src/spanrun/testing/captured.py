@@ -17,14 +17,16 @@ from opentelemetry.sdk.metrics import (
 )
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import TracerProvider as TracerProviderApi
 
-from spanrun.clock import Clock
+from spanrun.clock import Clock, SystemClock
 from spanrun.telemetry import setup
+from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
-from spanrun.telemetry.recorder import OtelRecorder
+from spanrun.telemetry.native import NativeRecorder
+from spanrun.telemetry.provider import NativeTracerProvider
 from spanrun.testing.leaks import keepers
 from spanrun.testing.records import CapturedSpan, Point, points_of, span_of
 
@@ -45,7 +47,14 @@ class Captured:
         resource = Resource.get_empty()
         self._processor: Final = _Keep()
         self._reader: Final = InMemoryMetricReader()
-        tracers = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
+        clock, account = clock or SystemClock(), Account()
+        tracers = NativeTracerProvider(
+            self._processor.ended.append,
+            sampler=ALWAYS_ON,
+            resource=resource,
+            clock=clock,
+            failed=lambda _: account.fault("traces"),
+        )
         tracers.add_span_processor(self._processor)
         meters = MeterProvider(
             [self._reader], resource, TraceBasedExemplarFilter(), shutdown_on_exit=False
@@ -55,14 +64,15 @@ class Captured:
         self.snapshots: Final[list[dict[str, list[Point]]]] = []
         self._close: Final = meters.shutdown
         self._last: dict[str, list[Point]] | None = None
-        self._aggregator: Final = Aggregator(resource)
+        self._aggregator: Final = Aggregator(lambda: resource)
         self._exemplars: Final[dict[tuple[Any, ...], tuple[Exemplar, ...]]] = {}
-        self.recorder: Final = OtelRecorder(
+        self.recorder: Final = NativeRecorder(
             tracers,
             meters,
+            self._aggregator,
             clock=clock,
+            account=account,
             snapshot=self._snapshot,
-            aggregator=self._aggregator,
         )
         keepers.add(self)
 
@@ -161,7 +171,7 @@ class Captured:
         self._exemplars[key] = all_of_them
         return replace(point, exemplars=all_of_them)
 
-    def _snapshot(self) -> None:
+    def _snapshot(self, *, keep: bool = False) -> None:  # noqa: ARG002 -- all are
         self.snapshots.append(self._metrics())
 
 
@@ -206,7 +216,6 @@ class _Keep(SpanProcessor):
         context = span.get_span_context()
         if context is not None:
             self.open.pop(context.span_id, None)
-        self.ended.append(span)
 
 
 def _tree(

@@ -9,6 +9,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind
 
 from spanrun.semconv import Metric, SpanrunTelemetrySignal
+from spanrun.telemetry.columns import Columns
 from spanrun.telemetry.metrics import Gauges, RunnerMetrics
 from spanrun.telemetry.recorder import Recorder
 
@@ -35,7 +36,7 @@ class Watch:
         kind: SpanKind,
         context: Context | None,
         start: float,
-        attributes: Mapping[str, Any],
+        attributes: dict[str, Any],
         links: Sequence[Link] = (),
     ) -> Span:
         """Start a span, and remember it."""
@@ -46,6 +47,10 @@ class Watch:
             self._open = {key: self._open[key] for key in left}
             self._sweep_at = 1024 + 2 * len(left)
         return span
+
+    def describe(self, span: Span, columns: Columns, values: tuple[Any, ...]) -> None:
+        """Give ``span`` attributes of a known shape."""
+        self._recorder.describe(span, columns, values)
 
     def record(
         self,
