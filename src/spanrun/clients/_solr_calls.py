@@ -221,12 +221,15 @@ class SolrCalls:
         kind = StoreError if repeatable or not broken else MaybeStored
         if isinstance(error, StoreError):
             what = f"{where}: {error}"
+        elif isinstance(error, aiohttp.ClientConnectorError):
+            why = self._clean(str(error))
+            what = f"{where} can't be reached: {why}: is Solr running there?"
         elif broken and seen.status is None:
-            what = f"{where} can't be reached: {self._clean(str(error))}"
+            what = f"{where} gave no answer: {self._clean(str(error))}"
         elif broken:
             what = f"{where}: the answer broke off: {self._clean(str(error))}"
         elif seen.status not in (None, _OK):
-            what = f"{where} answered {seen.status}: {head}"
+            what = f"{where} answered {seen.status}{head and f': {head}'}"
         else:
             what = f"{where}: the answer isn't Solr's ({type(error).__name__}): {head}"
         return kind(

@@ -77,7 +77,7 @@ def _document(place: int, document: object) -> dict[str, Any]:
     for field, value in document.items():
         try:
             ready[field] = _plain(value)
-        except (UnicodeDecodeError, OverflowError) as why:
+        except (UnicodeDecodeError, OverflowError, RecursionError) as why:
             raise ConfigurationError(f"documents[{place}][{field!r}]: {why}") from why
     return ready
 

@@ -14,6 +14,7 @@ What aiosolr 5.0.2 does, and what is done about it here:
 from __future__ import annotations
 
 import asyncio
+import base64
 import functools
 import importlib
 import io
@@ -109,8 +110,8 @@ def build(
     client = _contained()(**settings)
     sent = dict(headers)
     if target.login and "authorization" not in {name.lower() for name in sent}:
-        login = aiohttp.BasicAuth(*target.login, encoding="utf-8")
-        sent["Authorization"] = login.encode()
+        login = base64.b64encode(":".join(target.login).encode())
+        sent["Authorization"] = f"Basic {login.decode()}"
     client.session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=client.ttl_dns_cache),
         cookie_jar=aiohttp.DummyCookieJar(),
