@@ -1,24 +1,34 @@
 """A run in which all happens that a dashboard shows; or, with `--clean`, nothing bad.
 
+    python tests/backends/eventful.py [--clean] [--solr URL]
+
 Started as a program of its own, with `OTEL_*` telling where telemetry goes. It ends
 with one JSON object: the ledger of all its jobs, for the tests to compare with.
 """
 
+import argparse
 import asyncio
+import contextlib
 import json
-import sys
 import time
 from collections import Counter, defaultdict
 from typing import Any
 
 import spanrun as sr
 from spanrun.clients.embeddings import Embeddings
+from spanrun.clients.solr import AsyncSolrClient
+from spanrun.errors import StoreError
 from spanrun.telemetry.observe import RunInfo
 from spanrun.testing import EmbeddingServer
 
-CLEAN = "--clean" in sys.argv
+parser = argparse.ArgumentParser(description="A run in which all happens.")
+parser.add_argument("--clean", action="store_true", help="nothing bad happens")
+parser.add_argument("--solr", metavar="URL", help="of a core that takes documents")
+OPTIONS = parser.parse_args()
+CLEAN: bool = OPTIONS.clean
+
 TEXTS = [f"Sentence number {number} about sailing." for number in range(240)]
-FETCHES = range(200)
+FETCHES = range(160)
 
 
 class Ledger:
@@ -83,6 +93,19 @@ async def block(ledger: Ledger) -> None:
         await runner.map(hold_the_loop, range(8))
 
 
+async def index(url: str, ledger: Ledger) -> None:
+    documents = [{"id": str(number), "text": text} for number, text in enumerate(TEXTS)]
+    async with AsyncSolrClient(url, observers=[ledger]) as solr:
+        await solr.add(documents)
+        await solr.commit()
+        for _ in range(8):
+            await solr.search_text("sailing", ["text"])
+            if not CLEAN:
+                with contextlib.suppress(StoreError):
+                    await solr.search({"q": "nowhere:1"})
+            await asyncio.sleep(0.5)
+
+
 async def main() -> None:
     ledger = Ledger()
     faults = (0, 0) if CLEAN else (0.1, 0.05)
@@ -91,6 +114,7 @@ async def main() -> None:
             embed(f"{server.url}/v1", server.model, ledger),
             fetch_all(ledger),
             block(ledger),
+            *([index(OPTIONS.solr, ledger)] if OPTIONS.solr else ()),
         )
     sr.shutdown()
     print(json.dumps({"jobs": ledger.jobs, "phases": ledger.phases}))  # noqa: T201 -- for the test

@@ -1,0 +1,261 @@
+"""Every panel and every recording rule, asked of a real Prometheus after real runs."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from instrumentation import stack
+from instrumentation.backends import servers
+from tests.backends.conftest import needs
+from tests.dashboards import reading
+from tests.dashboards.reading import Asked
+
+from spanrun import semconv
+from spanrun.slo import groups, load, records
+from spanrun.slo.promql import label
+
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).parent
+OBJECTIVES = sorted((HERE.parents[1] / "instrumentation" / "slo").glob("*.yaml"))
+QUERIES = reading.queries()
+RATE_WINDOW = 5  # seconds
+
+PENDING = {
+    "On disk": "the spool isn't part of the pipeline yet",
+    "Spool by process": "the same",
+    "95 of 100 exports within": "export requests aren't timed yet",
+    "Export requests": "the same",
+    "All export requests": "the same",
+}
+"""Panels whose metric isn't sent yet. One that is sent must leave this list."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What Prometheus has of one run, and what the run says of itself."""
+
+    url: str
+    start: float
+    end: float
+    phases: dict[str, float]
+
+    def api(self, path: str, **parameters: Any) -> Any:
+        answer = httpx.get(
+            f"{self.url}/api/v1/{path}", params=parameters, timeout=30, trust_env=False
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()["data"]
+
+    def now(self, query: str) -> dict[tuple[str, ...], float]:
+        """An instant query's values, by their labels' values."""
+        return {
+            tuple(row["metric"].values()): float(row["value"][1])
+            for row in self.api("query", query=query, time=self.end)["result"]
+        }
+
+    def over_time(self, query: str, more: float = 0.0) -> list[Any]:
+        end = self.end + more
+        return self.api("query_range", query=query, start=self.start, end=end, step=1)[
+            "result"
+        ]
+
+    def expression(self, asked: Asked) -> str:
+        """A panel's query as Grafana would send it for the time of the run."""
+        return asked.expression(
+            service="eventful",
+            runner=".*",
+            slo=".*",
+            __rate_interval=f"{RATE_WINDOW}s",
+            __range=f"{math.ceil(self.end - self.start)}s",
+        )
+
+    def has_data(self, asked: Asked) -> bool:
+        """Whether a panel shows anything: a number, or a native histogram."""
+        query = self.expression(asked)
+        if asked.instant:
+            return any(map(math.isfinite, self.now(query).values()))
+        return any(
+            series.get("histograms")
+            or any(math.isfinite(float(value)) for _, value in series["values"])
+            for series in self.over_time(query)
+        )
+
+
+def rules_file(folder: Path) -> Path:
+    """The rules of all shipped objectives, evaluated each second."""
+    content = groups(load(OBJECTIVES))
+    for group in content["groups"]:
+        group["interval"] = "1s"
+    path = folder / "rules.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+def run(prometheus: Any, *arguments: str, **environ: str) -> tuple[float, Any]:
+    """The eventful program's start, and what it says at its end."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
+    start = time.time()
+    done = subprocess.run(
+        [sys.executable, HERE / "eventful.py", *arguments],
+        env={
+            **clean,
+            "OTEL_SERVICE_NAME": "eventful",
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": (
+                f"{prometheus.otlp_http}/v1/metrics"
+            ),
+            "OTEL_METRIC_EXPORT_INTERVAL": "200",
+            **environ,
+        },
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return start, json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def solr_url() -> Iterator[str]:
+    needs("solr")
+    with servers.solr() as server:
+        yield server.url
+
+
+CASES = {
+    "classic": ((), {}),
+    "native": (
+        (),
+        {
+            "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": (
+                "base2_exponential_bucket_histogram"
+            )
+        },
+    ),
+    "clean": (("--clean",), {}),
+}
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def seen(
+    case: str, solr_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Seen]:
+    """A run of its own in a Prometheus of its own."""
+    needs("prometheus")
+    rules = rules_file(tmp_path_factory.mktemp("rules"))
+    config = stack.prometheus_config() | {"rule_files": [str(rules)]}
+    arguments, environ = CASES[case]
+    with servers.prometheus(config) as prometheus:
+        start, told = run(prometheus, *arguments, "--solr", solr_url, **environ)
+        time.sleep(2.5)  # the rules see the last point
+        yield Seen(prometheus.url, start - 1, time.time(), told["phases"])
+
+
+def test_every_panel_has_data(seen: Seen) -> None:
+    empty = {asked.panel for asked in QUERIES if not seen.has_data(asked)}
+    assert empty == PENDING.keys()
+
+
+def test_histograms_are_of_the_kind_that_was_asked_for(seen: Seen, case: str) -> None:
+    names = set(seen.api("label/__name__/values"))
+    assert ("spanrun_job_duration_seconds_bucket" in names) is (case != "native")
+    assert ("spanrun_job_duration_seconds" in names) is (case == "native")
+
+
+def test_every_recording_rule_has_data(seen: Seen) -> None:
+    evaluated = seen.api("rules")["groups"]
+    assert {rule["health"] for group in evaluated for rule in group["rules"]} == {"ok"}
+    recorded = [
+        rule
+        for group in groups(load(OBJECTIVES))["groups"]
+        for rule in group["rules"]
+        if "record" in rule
+    ]
+    assert len(recorded) > 50
+    for rule in recorded:
+        (value,) = seen.now(
+            f'{rule["record"]}{{slo="{rule["labels"]["slo"]}"}}'
+        ).values()
+        assert math.isfinite(value), rule
+
+
+def test_errors_spend_the_budget_and_their_absence_does_not(
+    seen: Seen, case: str
+) -> None:
+    for slo in load(OBJECTIVES):
+        if not slo.name.endswith("-availability"):
+            continue
+        chosen = f'{{slo="{slo.name}"}}'
+        (ratio,) = seen.now(records.ratio(records.PERIOD) + chosen).values()
+        (left,) = seen.now(records.BUDGET_REMAINING + chosen).values()
+        if case == "clean":
+            assert (ratio, left) == (0, 1), slo.name
+        else:
+            assert ratio > 0, slo.name
+            assert left == pytest.approx(1 - ratio / slo.budget), slo.name
+
+
+def named(board: str, panel: str) -> Asked:
+    (asked,) = (q for q in QUERIES if (q.board, q.panel) == (board, panel))
+    return asked
+
+
+def by_label(rows: list[Any], attribute: str) -> dict[str, Any]:
+    return {row["metric"][label(attribute)]: row["values"] for row in rows}
+
+
+def test_the_stack_of_phases_agrees_with_the_ledger(seen: Seen) -> None:
+    """The area of each phase is the time that the outcomes say of it."""
+    asked = named("where-the-time-goes", "Jobs by phase")
+    curves = seen.over_time(seen.expression(asked), more=RATE_WINDOW)
+    areas = {
+        phase: sum(float(value) for _, value in values)
+        for phase, values in by_label(curves, semconv.SPANRUN_JOB_PHASE).items()
+    }
+    assert areas.keys() == seen.phases.keys()
+    whole = sum(seen.phases.values())
+    for phase, area in areas.items():
+        assert area == pytest.approx(seen.phases[phase], abs=0.02 * whole), phase
+
+
+def test_totals_by_phase_are_the_ledger(seen: Seen) -> None:
+    asked = named("where-the-time-goes", "Time by runner and phase")
+    rows = seen.api("query", query=seen.expression(asked), time=seen.end)["result"]
+    totals: defaultdict[str, float] = defaultdict(float)
+    for row in rows:
+        totals[row["metric"][label(semconv.SPANRUN_JOB_PHASE)]] += float(
+            row["value"][1]
+        )
+    assert totals == pytest.approx(seen.phases, rel=1e-6)
+
+
+def test_exemplars_carry_the_label_that_opens_a_trace(seen: Seen) -> None:
+    asked = named("runs", "All durations")
+    found = seen.api(
+        "query_exemplars",
+        query=seen.expression(asked),
+        start=seen.start,
+        end=seen.end + 1,
+    )
+    labels = [
+        exemplar["labels"] for series in found for exemplar in series["exemplars"]
+    ]
+    assert labels
+    assert all(len(each["trace_id"]) == 32 for each in labels)
