@@ -55,6 +55,8 @@ class Settings:
         traces: Where spans go.
         metrics: Where metrics go.
         store: The folder of the local store; None for no local store.
+        slow: Seconds from which a trace is kept, whatever the sampler says; None:
+            when it takes longer than 99 % of its kind.
         spool: The folder of what waits to be delivered.
         spool_bytes: That may wait there.
         temporality: What metrics count from: see OpenTelemetry's specification.
@@ -70,6 +72,7 @@ class Settings:
     traces: SignalSettings
     metrics: SignalSettings
     store: Path | None
+    slow: float | None
     spool: Path
     spool_bytes: int
     temporality: Temporality
@@ -127,7 +130,7 @@ class _Sources:
         raise self.bad(name, value, "must be true or false")
 
     def seconds(
-        self, name: str, *variables: str, default: float, unit: float = 1.0
+        self, name: str, *variables: str, default: float = 0.0, unit: float = 1.0
     ) -> float:
         """A positive number; an ``OTEL_*`` variable holds it in ``unit`` seconds."""
         value = self.get(name, *variables, default=default)
@@ -190,6 +193,7 @@ def load(
         traces=traces,
         metrics=metrics,
         store=kept,
+        slow=sources.seconds("slow") if sources.get("slow") is not None else None,
         spool=Path(sources.get("spool", default=(kept or Path(STORE)) / "spool")),
         spool_bytes=sources.whole("spool_bytes", default=256 * 1024 * 1024),
         temporality=sources.choice(

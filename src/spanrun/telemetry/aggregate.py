@@ -89,17 +89,31 @@ class SumCell:
         self.value = 0
 
 
+Pin: TypeAlias = Callable[[SpanContext], bool]
+
+
+def is_sampled(span: SpanContext) -> bool:
+    """Whether the trace of ``span`` will be there, if nobody can see to it."""
+    return span.trace_flags.sampled
+
+
 class _Exemplars:
-    """The newest measurement with a sampled span, for each bucket."""
+    """For each bucket the newest measurement of a sampled trace.
 
-    __slots__ = ("_kept",)
+    Where there is none, the first since the last collection whose trace can be
+    pinned: it is kept then, so each exemplar leads somewhere, and of many traces
+    few are kept for it.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_kept", "_pin")
+
+    def __init__(self, pin: Pin) -> None:
         self._kept: dict[int, tuple[float, SpanContext, int]] = {}
+        self._pin = pin
 
     def offer(self, bucket: int, value: float, context: Context) -> None:
         span = get_current_span(context).get_span_context()
-        if span.trace_flags.sampled:
+        if span.trace_flags.sampled or (bucket not in self._kept and self._pin(span)):
             self._kept[bucket] = value, span, time.time_ns()
 
     def collect(self) -> list[Exemplar]:
@@ -128,10 +142,10 @@ class HistogramCell:
     _least: float
     _greatest: float
 
-    def __init__(self, labels: Labels, bounds: Sequence[float]) -> None:
+    def __init__(self, labels: Labels, bounds: Sequence[float], pin: Pin) -> None:
         self.labels: Labels = labels
         self._bounds = tuple(bounds)
-        self._exemplars = _Exemplars()
+        self._exemplars = _Exemplars(pin)
         self.reset()
 
     def add(self, value: float, context: Context | None) -> None:
@@ -193,9 +207,9 @@ class ExponentialCell:
     _least: float
     _greatest: float
 
-    def __init__(self, labels: Labels) -> None:
+    def __init__(self, labels: Labels, pin: Pin) -> None:
         self.labels: Labels = labels
-        self._exemplars = _Exemplars()
+        self._exemplars = _Exemplars(pin)
         self.reset()
 
     def add(self, value: float, context: Context | None) -> None:
@@ -261,11 +275,17 @@ class Series:
     """All series of one metric."""
 
     def __init__(
-        self, metric: Metric, temporality: AggregationTemporality, *, exponential: bool
+        self,
+        metric: Metric,
+        temporality: AggregationTemporality,
+        *,
+        exponential: bool,
+        pin: Pin,
     ) -> None:
         self.metric: Final = metric
         self._temporality: Final = temporality
         self._exponential: Final = exponential
+        self._pin: Final = pin
         self._cells: Final[dict[tuple[tuple[str, Any], ...], Cell]] = {}
         self._started = time.time_ns()
 
@@ -313,8 +333,8 @@ class Series:
         if self.metric.instrument != "histogram":
             return SumCell(labels)
         if self._exponential:
-            return ExponentialCell(labels)
-        return HistogramCell(labels, self.metric.boundaries)
+            return ExponentialCell(labels, self._pin)
+        return HistogramCell(labels, self.metric.boundaries, self._pin)
 
 
 class Aggregator:
@@ -325,6 +345,7 @@ class Aggregator:
         delta: The instruments (``"counter"``, ``"histogram"``) whose points
             count from the last collection; the others count from the start.
         exponential: Histograms have exponential buckets.
+        pin: Asked to keep the trace of an exemplar; whether it does.
     """
 
     def __init__(
@@ -333,12 +354,14 @@ class Aggregator:
         *,
         delta: frozenset[str] = frozenset(),
         exponential: bool = False,
+        pin: Pin = is_sampled,
     ) -> None:
         # Re-entrant: the garbage collector may end a unit while this is held.
         self.lock: Final = threading.RLock()
         self._resource: Final = resource
         self._delta: Final = delta
         self._exponential: Final = exponential
+        self._pin: Final = pin
         self._series: Final[dict[str, Series]] = {}
         tell_after_fork(self)
 
@@ -392,6 +415,8 @@ class Aggregator:
                 if delta
                 else AggregationTemporality.CUMULATIVE
             )
-            series = Series(metric, temporality, exponential=self._exponential)
+            series = Series(
+                metric, temporality, exponential=self._exponential, pin=self._pin
+            )
             self._series[metric.name] = series
         return series

@@ -7,7 +7,7 @@ import sys
 import time
 import uuid
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from opentelemetry import metrics as otel_metrics
 from opentelemetry import trace as otel_trace
@@ -19,7 +19,7 @@ from spanrun.clock import SystemClock
 from spanrun.settings import Settings
 from spanrun.telemetry import preferences
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.aggregate import Aggregator
+from spanrun.telemetry.aggregate import Aggregator, is_sampled
 from spanrun.telemetry.books import SpoolStatus
 from spanrun.telemetry.destination import destination
 from spanrun.telemetry.export import (
@@ -31,12 +31,14 @@ from spanrun.telemetry.export import (
     SpanPipe,
 )
 from spanrun.telemetry.frames import SIGNALS, Signal
+from spanrun.telemetry.head import HeadSampler
 from spanrun.telemetry.local import LocalStore
 from spanrun.telemetry.native import NativeRecorder
 from spanrun.telemetry.outbox import remaining
 from spanrun.telemetry.provider import NativeTracerProvider, Sink
 from spanrun.telemetry.recorded import Recorded
 from spanrun.telemetry.recorder import OtelRecorder, Recorder
+from spanrun.telemetry.sampling import TailSampling
 from spanrun.telemetry.send import sender
 from spanrun.telemetry.spooled import SpooledSender
 
@@ -70,6 +72,7 @@ class Pipeline:
         self._spooled: SpooledSender | None = None
         self._spans: SpanPipe | None = None
         self._metrics: MetricPipe | None = None
+        self._tail: TailSampling | None = None
         found = otel_trace.get_tracer_provider()
         if isinstance(found, otel_trace.ProxyTracerProvider | NativeTracerProvider):
             self.recorder: Recorder = self._open(settings, found)
@@ -87,12 +90,14 @@ class Pipeline:
         if "traces" in exits:
             self._spans = SpanPipe(exits["traces"], account)
         resource = resource_of(settings.service_name)
-        tracers = _tracers(found, self._sink(), resource, clock, account)
+        sampler, sink = self._sampling(settings, self._sink())
+        tracers = _tracers(found, sink, sampler, resource, clock, account)
         meters = _meters(resource, settings)
         aggregator = Aggregator(
             lambda: tracers.resource,
             delta=preferences.delta(settings.temporality),
             exponential=preferences.is_exponential(settings.histograms),
+            pin=self._tail.pin if self._tail else is_sampled,
         )
         if "metrics" in exits:
             self._metrics = MetricPipe(
@@ -143,6 +148,28 @@ class Pipeline:
 
         return each
 
+    def _sampling(
+        self, settings: Settings, sink: Sink
+    ) -> tuple[HeadSampler | None, Sink]:
+        """What draws traces, and what keeps others: only where not all are kept."""
+        account = self._account
+
+        def left_out(spans: int) -> None:
+            account.produce("traces", spans)
+            account.leave_out("traces", spans)
+
+        tail = TailSampling(
+            sink,
+            slow=settings.slow,
+            sampled_out=left_out,
+            failed=lambda _: account.fault("traces"),
+        )
+        head = HeadSampler.of(os.environ, tail.opened)
+        if head is None:
+            return None, sink
+        self._tail = tail
+        return head, tail
+
     def status(self) -> SpoolStatus | None:
         """How delivery stands; None where nothing goes over OTLP."""
         return self._spooled.status() if self._spooled else None
@@ -163,6 +190,8 @@ class Pipeline:
         """
         deadline = time.monotonic() + timeout
         done = True
+        if self._tail is not None:
+            self._tail.close()
         if self._spans is not None:
             done = self._spans.close(remaining(deadline) / 2)
         if self._metrics is not None:
@@ -196,17 +225,20 @@ class OurMeterProvider(MeterProvider):
 def _tracers(
     found: otel_trace.ProxyTracerProvider | NativeTracerProvider,
     sink: Sink,
+    sampler: HeadSampler | None,
     resource: Resource,
     clock: SystemClock,
     account: Account,
 ) -> NativeTracerProvider:
     """OpenTelemetry's provider from now on, or since an earlier `configure`."""
+    takes: Literal["sampled", "recorded"] = "recorded" if sampler else "sampled"
     if isinstance(found, NativeTracerProvider):
-        found.redirect(sink, resource)
+        found.redirect(sink, resource, sampler, takes)
         return found
-
     tracers = NativeTracerProvider(
         sink,
+        sampler=sampler,
+        takes=takes,
         resource=resource,
         clock=clock,
         failed=lambda _: account.fault("traces"),

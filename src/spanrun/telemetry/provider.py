@@ -69,12 +69,12 @@ class NativeTracerProvider(TracerProvider):
         failed: Callable[[Exception], None] | None = None,
     ) -> None:
         self._sink = sink
-        self.sampler: Final = sampler or _sampler_of_environment()
+        self.sampler = sampler or _sampler_of_environment()
         self.resource = Resource.create() if resource is None else resource
         self.limits: Final = Limits.of(span_limits or SpanLimits())
         self.id_generator: Final = id_generator or RandomIds()
         self._clock: Final = clock or SystemClock()
-        self._takes_all: Final = takes == "recorded"
+        self._takes_all = takes == "recorded"
         self._failed: Final = failed or _Complainer()
         self._processors: tuple[SpanProcessor, ...] = ()
         self._tracers: Final[dict[InstrumentationScope, NativeTracer]] = {}
@@ -129,15 +129,24 @@ class NativeTracerProvider(TracerProvider):
                 tracer.origin.ended = ended
                 tracer.process(self._processors)
 
-    def redirect(self, sink: Sink, resource: Resource | None = None) -> None:
-        """From now on, give what ends to another sink."""
+    def redirect(
+        self,
+        sink: Sink,
+        resource: Resource | None = None,
+        sampler: Sampler | None = None,
+        takes: Literal["sampled", "recorded"] = "sampled",
+    ) -> None:
+        """From now on, give what ends to another sink. See the class for the rest."""
         with self._lock:
             self._sink = sink
+            self._takes_all = takes == "recorded"
             self.resource = resource or self.resource
+            self.sampler = sampler or _sampler_of_environment()
             ended = self._ended()
             for tracer in self._tracers.values():
                 tracer.origin.ended = ended
                 tracer.origin.resource = self.resource
+                tracer.ask(self.sampler)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Have the processors export what they hold.

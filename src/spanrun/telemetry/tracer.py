@@ -57,7 +57,7 @@ class NativeTracer(Tracer):
 
     def __init__(self, origin: Origin, sampler: Sampler, ids: IdGenerator) -> None:
         self.origin: Final = origin
-        self._sampler: Final = sampler
+        self._sampler = sampler
         self._ids: Final = ids
         self._span_id: Final[Callable[[], int]] = (
             ids.span_id if type(ids) is RandomIds else ids.generate_span_id
@@ -66,6 +66,11 @@ class NativeTracer(Tracer):
         self._follow = False
         self._root: Inherited | None = None
         self.process(())
+
+    def ask(self, sampler: Sampler) -> None:
+        """Have ``sampler`` decide from now on."""
+        self._sampler = sampler
+        self.process(self._processors)
 
     def process(self, processors: tuple[SpanProcessor, ...]) -> None:
         """Tell ``processors`` of each span that starts from now on."""
