@@ -26,6 +26,14 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "spanrun.ingest.documents": ("Document", "Skipped", "read_documents"),
     "spanrun.ingest.embedder": ("Embedder", "LocalEmbedder"),
     "spanrun.ingest.pipeline": ("Pipeline", "Report"),
+    "spanrun.ingest.retrieve": (
+        "Answer",
+        "QueryEmbedder",
+        "Retrieved",
+        "aquery",
+        "aretrieve",
+        "retrieve",
+    ),
     "spanrun.ingest.stages": (
         "Embed",
         "Failure",

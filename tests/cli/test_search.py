@@ -64,6 +64,16 @@ def test_a_store_without_documents_has_no_hits(cli: Cli, docs: Path) -> None:
     assert as_json.json == {"query": "anything", "hits": []}
 
 
+def test_an_answer_is_made_of_sentences_and_cites_its_hits(ingested: Cli) -> None:
+    result = ingested("search", "what makes a dough rise", "-k", "2", "--answer")
+    assert result.code == 0
+    answer, _, first, *_ = result.out.splitlines()
+    assert answer == "Yeast makes dough rise. [1]"
+    assert first == "  1. Baking bread  (docs/bread.rst)"
+    told = ingested("search", "what makes a dough rise", "--answer", "--json").json
+    assert (told["answer"], told["citations"]) == (answer, [1])
+
+
 @pytest.mark.parametrize("query", ["", "  \t"])
 def test_an_empty_query_is_refused(ingested: Cli, query: str) -> None:
     result = ingested("search", query)

@@ -31,7 +31,7 @@ class MemoryStore:
         return sum(self.kept.pop(key, None) is not None for key in document_ids)
 
     async def search(
-        self, vector: Sequence[float], text: str, k: int = 10
+        self, vector: Sequence[float], text: str, k: int = 10, *, where: Any = None
     ) -> list[Hit]:
         raise NotImplementedError
 

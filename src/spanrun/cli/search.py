@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -14,11 +14,13 @@ from spanrun.cli import console, session
 from spanrun.cli.exits import Exit, fail
 from spanrun.cli.ingest import choose_embedder, open_store
 from spanrun.ingest.embedder import Embedder
+from spanrun.ingest.retrieve import Answer, aquery, aretrieve
 from spanrun.runner.bridge import run
-from spanrun.runner.runner import Runner
 from spanrun.stores.base import Hit, VectorStore
 
+_STORE: Final = "documents"
 _WIDTH: Final = 160
+_ANSWER: Final = 2_000
 
 
 def search(
@@ -29,9 +31,16 @@ def search(
     model: session.Model = None,
     timeout: session.Patience = session.TIMEOUT,
     *,
+    answer: Annotated[
+        bool,
+        typer.Option("--answer", help="Sentences that answer, and the cited hits."),
+    ] = False,
     as_json: session.AsJson = False,
 ) -> None:
-    """Find the passages that answer a query best."""
+    """Find the passages that answer a query best.
+
+    With --answer their sentences that have most of the query's words come first.
+    """
     if not query.strip():
         fail(Exit.USAGE, f"{query!r}: an empty query", "Say what to look for.")
     kept = session.folder(store)
@@ -39,32 +48,30 @@ def search(
         fail(Exit.INPUT, f"{kept} has no documents", "First: spanrun ingest PATH…")
     embedder = choose_embedder(kept, embeddings_url, model, timeout)
     with session.telemetry(kept):
-        (hits,) = run(_search(embedder, kept, [query], k))
+        found = run(_query(embedder, kept, query, k))
+    hits = found.retrieved.hits
     if as_json:
-        answer = {"query": query, "hits": [asdict(hit) for hit in hits]}
-        console.give(json.dumps(answer))
-    else:
-        console.give(show(hits) if hits else "no hits")
+        told: dict[str, Any] = {"query": query, "hits": [asdict(hit) for hit in hits]}
+        if answer:
+            told |= {"answer": found.text, "citations": list(found.citations)}
+        console.give(json.dumps(told))
+        return
+    if answer and found.text:
+        console.give(f"{console.line(found.text, _ANSWER)}\n")
+    console.give(show(hits) if hits else "no hits")
 
 
-async def _search(
-    embedder: Embedder, folder: Path, queries: Sequence[str], k: int
-) -> list[list[Hit]]:
+async def _query(embedder: Embedder, folder: Path, query: str, k: int) -> Answer:
     async with embedder, await open_store(embedder, folder) as store:
-        return await find(embedder, store, queries, k)
+        return await aquery(query, {_STORE: store}, k, embedder=embedder)
 
 
 async def find(
     embedder: Embedder, store: VectorStore, queries: Sequence[str], k: int
 ) -> list[list[Hit]]:
     """The hits of each query; the queries run at the same time."""
-
-    async def one(query: str) -> list[Hit]:
-        vector = await embedder.aget_query_embedding(query)
-        return await store.search(vector, query, k)
-
-    async with Runner("search", limit=8) as runner:
-        return await runner.map(one, queries)
+    found = await aretrieve(queries, {_STORE: store}, k, embedder=embedder)
+    return [list(each.hits) for each in found]
 
 
 def show(hits: Sequence[Hit]) -> str:
