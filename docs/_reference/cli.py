@@ -26,6 +26,9 @@ def render() -> str:
     parts = [_HEAD, *_options("Options of `spanrun` itself", group.params)]
     for name, command in group.commands.items():
         parts += [f"## `spanrun {name}`\n", *_command(name, command)]
+        for inner, each in getattr(command, "commands", {}).items():
+            full = f"{name} {inner}"
+            parts += [f"### `spanrun {full}`\n", *_command(full, each)]
     parts += ["## Exit codes\n", "| code | meaning |\n|---|---|"]
     parts += [f"| {code.value} | {code.meaning} |" for code in Exit]
     return "\n".join([*parts, ""])

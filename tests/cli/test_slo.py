@@ -1,0 +1,257 @@
+"""``spanrun slo``: files in, rules out; and a verdict with an exit code."""
+
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.cli.conftest import Cli
+from tests.slo.files import AVAILABILITY, LATENCY, changed
+
+import spanrun as sr
+from spanrun.slo import groups, load, panels
+
+
+async def job(number: int) -> None:
+    if number % 100 == 7:
+        raise LookupError(number)
+
+
+def run_jobs(count: int) -> None:
+    """Jobs in the local store of the working folder, 1 in 100 of which fails."""
+
+    async def main() -> None:
+        async with sr.Runner("demo", limit=10) as runner:
+            await runner.map(job, range(count), errors="collect")
+
+    sr.configure(store=".spanrun")
+    try:
+        sr.run(main())
+    finally:
+        sr.shutdown()
+
+
+@pytest.fixture
+def file(cli: Cli) -> Path:
+    path = cli.folder / "jobs.yaml"
+    path.write_text(AVAILABILITY, encoding="utf-8")
+    return path
+
+
+def test_compile_writes_rules_and_panels(cli: Cli, file: Path) -> None:
+    result = cli("slo", "compile", "jobs.yaml", "--out", "a/rules")
+    assert result.code == 0
+    assert result.out == "wrote a/rules/jobs.yaml\nwrote a/rules/jobs.panels.json\n"
+    slos = load([file])
+    written = yaml.safe_load(Path("a/rules/jobs.yaml").read_text())
+    assert written == groups(slos)
+    shown = json.loads(Path("a/rules/jobs.panels.json").read_text())
+    assert shown == {"demo": [panel._asdict() for panel in panels(slos[0])]}
+
+
+def test_compile_json_says_what_was_written(cli: Cli, file: Path) -> None:
+    result = cli("slo", "compile", "jobs.yaml", "--out", "r", "--health", "--json")
+    assert result.json == {
+        "written": ["r/jobs.yaml", "r/jobs.panels.json", "r/health.yaml"]
+    }
+    health = yaml.safe_load(Path("r/health.yaml").read_text())
+    assert [rule["alert"] for rule in health["groups"][0]["rules"]] == [
+        "SpanrunLoopBlocked",
+        "SpanrunTelemetrySpooling",
+        "SpanrunTelemetryDropped",
+    ]
+
+
+def test_compile_links_to_the_run_books_that_are_named(cli: Cli, file: Path) -> None:
+    cli("slo", "compile", "jobs.yaml", "--out", "r", "--runbooks", "https://wiki/b/")
+    assert "https://wiki/b/errors-burn-the-budget.md" in Path("r/jobs.yaml").read_text()
+
+
+def test_compile_tells_which_conditions_cannot_be_met(cli: Cli, file: Path) -> None:
+    file.write_text(changed(AVAILABILITY, "0.99", "0.9"), encoding="utf-8")
+    result = cli("slo", "compile", "jobs.yaml", "--out", "r")
+    assert result.code == 0
+    assert result.err == (
+        "demo: no page by 1h: even if every event is bad, "
+        "it burns only 10 times too fast\n"
+    )
+
+
+def test_compile_refuses_a_name_twice(cli: Cli, file: Path) -> None:
+    again = cli.folder / "again.yaml"
+    again.write_text(LATENCY, encoding="utf-8")
+    result = cli("slo", "compile", "jobs.yaml", "again.yaml", "--out", "r")
+    assert result.code == 78
+    assert "again.yaml: demo is there already\n  Give it another" in result.err
+    assert not Path("r").exists()
+
+
+def test_compile_refuses_two_files_of_one_name(cli: Cli, file: Path) -> None:
+    again = cli.folder / "b" / "jobs.yaml"
+    again.parent.mkdir()
+    again.write_text(changed(LATENCY, "name: demo", "name: other"), encoding="utf-8")
+    result = cli("slo", "compile", "jobs.yaml", "b/jobs.yaml", "--out", "r")
+    assert result.code == 2
+
+
+def test_a_refused_part_is_told_by_line(cli: Cli, file: Path) -> None:
+    file.write_text(changed(AVAILABILITY, "30d", "7d"), encoding="utf-8")
+    result = cli("slo", "compile", "jobs.yaml", "--out", "r")
+    assert (result.code, result.out) == (78, "")
+    assert result.err == (
+        "spanrun: jobs.yaml:30: spec.timeWindow[0].duration is '7d'\n"
+        "  It must be 28d or 4w or 30d\n"
+    )
+
+
+def test_a_file_that_is_not_there(cli: Cli) -> None:
+    assert cli("slo", "check", "none.yaml").code == 2
+
+
+def test_check_judges_the_last_run(cli: Cli, file: Path) -> None:
+    run_jobs(300)
+    result = cli("slo", "check", "jobs.yaml")
+    assert (result.code, result.err) == (0, "")
+    assert result.out == (
+        "demo  ok      3 of 300 events bad, 1.000%, where 1% may be: "
+        "0% of the budget left\n"
+    )
+    run_jobs(90)
+    result = cli("slo", "check", "jobs.yaml", "--run", "last", "--json")
+    assert result.code == 99
+    (told,) = result.json["slos"]
+    assert told == {
+        "slo": "demo",
+        "target": 0.99,
+        "total": 90,
+        "bad": 1,
+        "bad_ratio": 1 / 90,
+        "budget_remaining": pytest.approx(-1 / 9),
+        "met": False,
+    }
+    with contextlib.closing(cli.telemetry) as db:
+        (first,) = db.execute("SELECT id FROM sessions ORDER BY started_ns").fetchone()
+    assert cli("slo", "check", "jobs.yaml", "--run", first).code == 0
+
+
+def test_check_of_a_broken_objective_says_so(cli: Cli, file: Path) -> None:
+    run_jobs(50)
+    result = cli("slo", "check", "jobs.yaml")
+    assert result.code == 99
+    assert result.out.startswith("demo  BROKEN  1 of 50 events bad, 2.000%")
+    assert result.out.endswith("-100% of the budget left\n")
+
+
+def test_check_without_any_run(cli: Cli, file: Path) -> None:
+    result = cli("slo", "check", "jobs.yaml")
+    assert (result.code, result.out) == (65, "")
+    assert result.err == (
+        "spanrun: .spanrun/telemetry.db isn't there\n"
+        "  Run something first, or name --store.\n"
+    )
+    assert not Path(".spanrun").exists()
+
+
+def test_check_of_a_run_without_an_event_is_no_success(cli: Cli, file: Path) -> None:
+    run_jobs(10)
+    ended = "spanrun.job.outcome: [ok, failed, timed_out]"
+    text = changed(AVAILABILITY, ended, "spanrun.runner.name: other")
+    ended = "spanrun.job.outcome: [failed, timed_out]"
+    text = changed(text, ended, "spanrun.runner.name: other")
+    file.write_text(text, encoding="utf-8")
+    result = cli("slo", "check", "jobs.yaml")
+    assert (result.code, result.out) == (65, "demo  no events\n")
+
+
+def test_check_of_an_unknown_run(cli: Cli, file: Path) -> None:
+    run_jobs(10)
+    result = cli("slo", "check", "jobs.yaml", "--run", "nope")
+    assert result.code == 65
+    assert "there is no such run\n  Give an id, or last." in result.err
+
+
+def test_check_of_a_file_that_is_no_store(cli: Cli, file: Path) -> None:
+    Path(".spanrun").mkdir()
+    Path(".spanrun/telemetry.db").write_text("no database, but long enough to be one")
+    assert cli("slo", "check", "jobs.yaml").code == 74
+
+
+def test_check_of_a_run_and_a_server_at_once(cli: Cli, file: Path) -> None:
+    result = cli(
+        "slo", "check", "jobs.yaml", "--run", "last", "--prometheus", "http://localhost"
+    )
+    assert result.code == 2
+
+
+@contextmanager
+def answering(status: int, body: str) -> Iterator[str]:
+    """A server that is no Prometheus."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://user:secret@127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (200, "<html>", "answers 200, and not as Prometheus does"),
+        (200, "[1]", "answers 200, and not as Prometheus does"),
+        (200, '{"status": "success"}', "answers 200, and not as Prometheus does"),
+        (404, "", "answers 404, and not as Prometheus does"),
+        (422, '{"status": "error", "error": "too many samples"}', "too many samples"),
+    ],
+)
+def test_check_of_a_server_that_is_no_prometheus(
+    status: int, body: str, said: str, cli: Cli, file: Path
+) -> None:
+    with answering(status, body) as url:
+        result = cli("slo", "check", "jobs.yaml", "--prometheus", url)
+    assert (result.code, result.out) == (69, "")
+    assert said in result.err
+    assert "secret" not in result.err
+
+
+def test_check_of_a_dead_server(cli: Cli, file: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    result = cli("slo", "check", "jobs.yaml", "--prometheus", url)
+    assert result.code == 69
+    assert "can't be reached" in result.err
+
+
+@pytest.mark.parametrize("url", ["nonsense", "ftp://x", "http://a:b", ""])
+def test_check_of_what_is_no_url(url: str, cli: Cli, file: Path) -> None:
+    assert cli("slo", "check", "jobs.yaml", "--prometheus", url).code == 2
+
+
+def test_check_into_a_closed_pipe(start: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "jobs.yaml").write_text(AVAILABILITY, encoding="utf-8")
+    process = start("slo", "compile", "jobs.yaml", "--out", "r")
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+    assert "Traceback" not in process.stderr.read()

@@ -1,0 +1,147 @@
+"""Objectives are checked against what a real run left in the local store."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from tests.slo.files import AVAILABILITY, LATENCY, changed, one
+
+from spanrun import semconv
+from spanrun.errors import ConfigurationError
+from spanrun.slo import Slo
+from spanrun.slo.local import check_run
+
+SCRIPT = """
+import asyncio
+import spanrun as sr
+from spanrun.clients.embeddings import Embeddings
+from spanrun.testing import EmbeddingServer
+
+async def job(number):
+    if number % 10 == 3:
+        raise LookupError(number)
+    if number % 50 == 9:
+        raise asyncio.CancelledError
+    with sr.unit("parse"):
+        await asyncio.sleep(0.15 if number % 20 == 1 else 0)
+
+async def main():
+    async with sr.Runner("main", limit=20) as runner:
+        await runner.map(job, range(100), errors="collect")
+    async with sr.Runner("slow", timeout=sr.Timeout(total=0.02)) as runner:
+        await runner.map(asyncio.sleep, [0, 0, 0, 5], errors="collect")
+    with EmbeddingServer(latency=0, jitter=0, rate_limited=0, unavailable=0) as server:
+        async with Embeddings(server.url + "/v1", model=server.model) as embeddings:
+            await embeddings.aget_query_embedding("text")
+
+sr.configure(service_name="real")
+sr.run(main())
+"""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("OTEL_", "SPANRUN_"))
+    }
+    subprocess.run(
+        [sys.executable, "-c", SCRIPT], cwd=folder, env=clean, check=True, timeout=60
+    )
+    return folder / ".spanrun" / "telemetry.db"
+
+
+def counted(store: Path, slo: Slo, run: str = "last") -> tuple[float, float]:
+    _, (verdict,) = check_run(store, run, [slo])
+    return verdict.bad, verdict.total
+
+
+def ask(where: str, total: str = "spanrun.runner.name: [main, slow]") -> Slo:
+    """Bad is what is ``where``, of the ``total``."""
+    text = changed(AVAILABILITY, "spanrun.job.outcome: [failed, timed_out]", where)
+    return one(changed(text, "spanrun.job.outcome: [ok, failed, timed_out]", total))
+
+
+def test_jobs_are_counted_by_outcome(store: Path) -> None:
+    """100 jobs: 10 failed, 2 cancelled themselves; 4 more, of which 1 timed out.
+
+    The two that cancelled themselves don't count; the call for embeddings does.
+    """
+    assert counted(store, one(AVAILABILITY)) == (11, 103)
+
+
+@pytest.mark.parametrize(
+    ("where", "bad"),
+    [
+        ("spanrun.runner.name: main", 100),
+        ("{spanrun.runner.name: main, spanrun.job.outcome: cancelled}", 2),
+        ("{spanrun.runner.name: main, spanrun.job.outcome: {not: ok}}", 12),
+        ("{spanrun.runner.name: [main, slow], error.type: {present: true}}", 11),
+        ("{spanrun.runner.name: [main, slow], error.type: LookupError}", 10),
+        ("{spanrun.runner.name: main, service.name: whatever}", 100),
+    ],
+)
+def test_jobs_are_counted_by_attribute(where: str, bad: int, store: Path) -> None:
+    assert counted(store, ask(where)) == (bad, 104)
+
+
+def test_durations_are_compared_one_by_one(store: Path) -> None:
+    slo = one(changed(LATENCY, "value: 1", "value: 0.1"))
+    with closing(sqlite3.connect(store)) as db:
+        slow, every = db.execute(
+            "SELECT total(duration > 0.1), count(*) FROM jobs WHERE outcome = 'ok'"
+        ).fetchone()
+    assert counted(store, slo) == (slow, every)
+    assert slow >= 5
+
+
+@pytest.mark.parametrize(
+    ("metric", "events"),
+    [
+        (semconv.METRIC_SPANRUN_UNIT_DURATION, 88),
+        (semconv.METRIC_HTTP_CLIENT_REQUEST_DURATION, 1),
+        (semconv.METRIC_GEN_AI_CLIENT_OPERATION_DURATION, 1),
+        (semconv.METRIC_DB_CLIENT_OPERATION_DURATION, 0),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_calls_and_units_are_counted_by_their_spans(
+    metric: semconv.Metric, events: int, store: Path
+) -> None:
+    text = changed(LATENCY, "spanrun.job.duration", metric.name)
+    text = changed(text, "spanrun.job.outcome: ok", "service.name: x")
+    text = changed(text, "value: 1", f"value: {max(metric.boundaries)}")
+    assert counted(store, one(text)) == (0, events)
+
+
+def test_a_single_run_is_judged_alone(store: Path) -> None:
+    with closing(sqlite3.connect(store)) as db:
+        (run,) = db.execute("SELECT id FROM runs WHERE runner = 'slow'").fetchone()
+        (session,) = db.execute("SELECT id FROM sessions").fetchone()
+    assert counted(store, one(AVAILABILITY), run) == (1, 4)
+    assert counted(store, one(AVAILABILITY), session[:8]) == (11, 103)
+
+
+@pytest.mark.parametrize("name", ["", "%", "_", "zz", "' OR 1"])
+def test_a_run_that_is_not_there(name: str, store: Path) -> None:
+    with pytest.raises(LookupError, match=r"such run|begin so"):
+        check_run(store, name, [one(AVAILABILITY)])
+
+
+def test_a_store_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(LookupError, match="run something first"):
+        check_run(tmp_path / "telemetry.db", "last", [])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_metric_that_is_not_kept(store: Path) -> None:
+    text = changed(LATENCY, "spanrun.job.duration", "spanrun.loop.lag")
+    text = changed(text, "spanrun.job.outcome: ok", "service.name: x")
+    with pytest.raises(ConfigurationError, match="which the local store doesn't keep"):
+        check_run(store, "last", [one(text)])
