@@ -13,7 +13,6 @@ from spanrun import semconv
 from spanrun.clients import _solr_wire as wire
 from spanrun.clients._solr_target import Target
 from spanrun.clients.http import retry_after
-from spanrun.clients.http import transient as is_busy
 from spanrun.clock import Clock
 from spanrun.errors import ConfigurationError, StoreError
 from spanrun.policies.adaptive import AdaptiveLimit
@@ -32,6 +31,9 @@ Send = Callable[[Any], Awaitable[Any]]
 """Makes one request with aiosolr's client; gives aiosolr's response."""
 
 _OK: Final = 200
+# Not 500: Solr says it of requests that it will never take, such as a vector of
+# another length.
+_BUSY: Final = frozenset({408, 425, 429, 502, 503, 504})
 _HEAD: Final = 300
 _SECRET: Final = 7  # characters: a shorter word of a header is no secret
 
@@ -52,7 +54,8 @@ def transient(error: Exception) -> bool:
     if isinstance(error, MaybeStored) or not isinstance(error, StoreError):
         return False
     _, aiohttp = wire.libraries()
-    return is_busy(error) or isinstance(error.__cause__, aiohttp.ClientError | OSError)
+    broken = isinstance(error.__cause__, aiohttp.ClientError | OSError)
+    return broken or error.status in _BUSY
 
 
 class SolrCalls:

@@ -42,8 +42,8 @@ class AsyncSolrClient(SolrCalls):
     use it with ``async with``.
 
     Every request is a job of `runner`, which has the limit, the retries and the
-    timeout. Answers of 429 and 5xx and broken connections are tried again: updates by
-    id come to the same when they are sent twice; those which don't raise
+    timeout. Broken connections and answers such as 429 and 503 are tried again: an
+    update comes to the same when it is sent twice; one that doesn't raises
     `MaybeStored`.
 
     Args:
