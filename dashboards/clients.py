@@ -85,7 +85,7 @@ def _http() -> Sequence[Panel]:
             ),
             SECONDS,
             each("requests/s"),
-            q.heat(HTTP),
+            Query(q.heat(HTTP), "{{le}}", exemplars=True),
         ),
     )
 
@@ -190,7 +190,7 @@ def _stores() -> Sequence[Panel]:
             ),
             SECONDS,
             each("calls/s"),
-            q.heat(STORE),
+            Query(q.heat(STORE), "{{le}}", exemplars=True),
         ),
     )
 

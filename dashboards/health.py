@@ -79,7 +79,7 @@ def _numbers() -> Sequence[Panel]:
             Text(
                 "Bytes that wait in the spools of all processes.",
                 "it doesn't fall: the backend is down, or slower than what is made. "
-                "At 256 MiB a process begins to drop the oldest.",
+                "At 256 MiB (`SPANRUN_SPOOL_BYTES`) the oldest is dropped.",
                 _HOW_TO,
             ),
             BYTES,
@@ -210,6 +210,6 @@ def _delivery() -> Sequence[Panel]:
             ),
             SECONDS,
             each("requests/s"),
-            q.heat(EXPORT),
+            Query(q.heat(EXPORT), "{{le}}"),
         ),
     )

@@ -193,7 +193,7 @@ def number(
     return panel.thresholds(limits.steps()) if limits else panel
 
 
-def heat(title: str, text: Text, unit: str, rate: str, expr: str) -> heatmap.Panel:
+def heat(title: str, text: Text, unit: str, rate: str, query: Query) -> heatmap.Panel:
     """How the values are spread, over time; ``rate`` is the unit of a cell."""
     return (
         heatmap.Panel()
@@ -203,13 +203,7 @@ def heat(title: str, text: Text, unit: str, rate: str, expr: str) -> heatmap.Pan
         .span(HALF)
         .height(_HEIGHT)
         .datasource(SOURCE)
-        .targets(
-            [
-                _ranged(Query(expr, "{{le}}", exemplars=True)).format(
-                    PromQueryFormat.HEATMAP
-                )
-            ]
-        )
+        .targets([_ranged(query).format(PromQueryFormat.HEATMAP)])
         .calculate(not _ON)
         .y_axis(heatmap.YAxisConfig().unit(unit))
         .cell_values(heatmap.CellValues().unit(rate))

@@ -224,7 +224,7 @@ def _durations() -> Sequence[Panel]:
             ),
             SECONDS,
             each("jobs/s"),
-            q.heat(DURATION),
+            Query(q.heat(DURATION), "{{le}}", exemplars=True),
         ),
         panels.lines(
             "p95 by runner",

@@ -174,7 +174,7 @@ def _loop() -> Sequence[Panel]:
             ),
             SECONDS,
             each("timers/s"),
-            q.heat(LAG),
+            Query(q.heat(LAG), "{{le}}"),
         ),
         panels.lines(
             "Blocked steps by runner",

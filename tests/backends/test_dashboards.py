@@ -44,9 +44,10 @@ PENDING = {
 
 @dataclass(frozen=True)
 class Seen:
-    """What Prometheus has of one run, and what the run says of itself."""
+    """What the backends have of one run, and what the run says of itself."""
 
     url: str
+    jaeger: str
     start: float
     end: float
     phases: dict[str, float]
@@ -103,18 +104,14 @@ def rules_file(folder: Path) -> Path:
     return path
 
 
-def run(prometheus: Any, *arguments: str, **environ: str) -> tuple[float, Any]:
-    """The eventful program's start, and what it says at its end."""
+def run(*arguments: str, **environ: str) -> Any:
+    """What the eventful program says at its end."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
-    start = time.time()
     done = subprocess.run(
         [sys.executable, HERE / "eventful.py", *arguments],
         env={
             **clean,
             "OTEL_SERVICE_NAME": "eventful",
-            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": (
-                f"{prometheus.otlp_http}/v1/metrics"
-            ),
             "OTEL_METRIC_EXPORT_INTERVAL": "200",
             **environ,
         },
@@ -124,7 +121,7 @@ def run(prometheus: Any, *arguments: str, **environ: str) -> tuple[float, Any]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return start, json.loads(done.stdout)
+    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -157,15 +154,22 @@ def case(request: pytest.FixtureRequest) -> str:
 def seen(
     case: str, solr_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Seen]:
-    """A run of its own in a Prometheus of its own."""
-    needs("prometheus")
+    """A run of its own, in a Prometheus and a Jaeger of its own."""
+    for name in ("prometheus", "jaeger"):
+        needs(name)
     rules = rules_file(tmp_path_factory.mktemp("rules"))
     config = stack.prometheus_config() | {"rule_files": [str(rules)]}
     arguments, environ = CASES[case]
-    with servers.prometheus(config) as prometheus:
-        start, told = run(prometheus, *arguments, "--solr", solr_url, **environ)
+    with servers.prometheus(config) as prometheus, servers.jaeger() as jaeger:
+        start = time.time()
+        told = run(
+            *(*arguments, "--solr", solr_url),
+            OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=f"{prometheus.otlp_http}/v1/metrics",
+            OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=f"{jaeger.otlp_http}/v1/traces",
+            **environ,
+        )
         time.sleep(2.5)  # the rules see the last point
-        yield Seen(prometheus.url, start - 1, time.time(), told["phases"])
+        yield Seen(prometheus.url, jaeger.url, start - 1, time.time(), told["phases"])
 
 
 def test_every_panel_has_data(seen: Seen) -> None:
@@ -246,16 +250,23 @@ def test_totals_by_phase_are_the_ledger(seen: Seen) -> None:
     assert totals == pytest.approx(seen.phases, rel=1e-6)
 
 
-def test_exemplars_carry_the_label_that_opens_a_trace(seen: Seen) -> None:
-    asked = named("runs", "All durations")
+@pytest.mark.parametrize(
+    "asked", [q for q in QUERIES if q.exemplars and q.panel not in PENDING], ids=str
+)
+def test_every_exemplar_opens_its_trace(seen: Seen, asked: Asked) -> None:
     found = seen.api(
         "query_exemplars",
         query=seen.expression(asked),
         start=seen.start,
         end=seen.end + 1,
     )
-    labels = [
-        exemplar["labels"] for series in found for exemplar in series["exemplars"]
-    ]
-    assert labels
-    assert all(len(each["trace_id"]) == 32 for each in labels)
+    ids = {
+        exemplar["labels"]["trace_id"]
+        for series in found
+        for exemplar in series["exemplars"]
+    }
+    assert ids
+    for trace_id in ids:
+        answer = httpx.get(f"{seen.jaeger}/api/traces/{trace_id}", trust_env=False)
+        assert answer.status_code == 200, trace_id
+        assert answer.json()["data"][0]["traceID"] == trace_id

@@ -212,5 +212,5 @@ def test_every_metric_is_on_some_panel() -> None:
 
 def test_exemplars_are_where_a_job_can_be_opened() -> None:
     shown = {asked.board for asked in QUERIES if asked.exemplars}
-    assert shown == {"runs", "where-the-time-goes", "clients", "telemetry-health"}
+    assert shown == {"runs", "where-the-time-goes", "clients"}
     assert not any(asked.exemplars and asked.instant for asked in QUERIES)
