@@ -1,0 +1,52 @@
+"""The shipped objectives, and the rules that are generated from them."""
+
+from pathlib import Path
+
+import pytest
+from tests.slo.promtool import check
+from typer.testing import CliRunner
+
+from spanrun import semconv
+from spanrun.cli.app import app
+from spanrun.slo import load
+from spanrun.slo.model import Availability
+
+ROOT = Path(__file__).parents[2]
+SLOS = sorted((ROOT / "instrumentation" / "slo").glob("*.yaml"))
+RULES = ROOT / "instrumentation" / "prometheus" / "rules"
+
+
+def test_rules_are_up_to_date(tmp_path: Path) -> None:
+    command = ["slo", "compile", *map(str, SLOS), "--out", str(tmp_path), "--health"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    fresh = {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()}
+    there = {path.name: path.read_text("utf-8") for path in RULES.iterdir()}
+    assert there == fresh, (
+        "run: spanrun slo compile instrumentation/slo/*.yaml "
+        "--out instrumentation/prometheus/rules --health"
+    )
+
+
+def test_prometheus_takes_all_of_them_together() -> None:
+    check(*sorted(RULES.glob("*.yaml")))
+
+
+@pytest.mark.parametrize("subject", ["jobs", "embeddings", "solr"])
+def test_each_subject_has_availability_and_latency(subject: str) -> None:
+    slos = load([ROOT / "instrumentation" / "slo" / f"{subject}.yaml"])
+    assert [slo.name for slo in slos] == [
+        f"{subject}-availability",
+        f"{subject}-latency",
+    ]
+
+
+def test_a_cancelled_or_skipped_job_is_neither_good_nor_bad() -> None:
+    jobs, latency = load([ROOT / "instrumentation" / "slo" / "jobs.yaml"])
+    assert isinstance(jobs.indicator, Availability)
+    total = jobs.indicator.total
+    for outcome in semconv.SPANRUN_JOB_OUTCOME_VALUES:
+        counts = outcome not in ("cancelled", "skipped")
+        assert total[0].accepts(outcome) is counts
+        bad = outcome in ("failed", "timed_out")
+        assert jobs.indicator.part[0].accepts(outcome) is bad
+        assert latency.indicator.total[0].accepts(outcome) is (outcome == "ok")
