@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections import deque
 from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
 from typing import Any, Final, cast
@@ -47,7 +48,7 @@ class Connections(httpx.AsyncBaseTransport):
         self._tls: Final = tls
         self._http2: Final = http2
         self._open: Final[set[_Link]] = set()
-        self._idle: Final[list[_Link]] = []
+        self._idle: Final[deque[_Link]] = deque()
         self._shared: _Link | None = None
         self._connecting: Final = asyncio.Lock()
 
@@ -71,23 +72,29 @@ class Connections(httpx.AsyncBaseTransport):
             extensions=extensions,
         )
         with _as_httpx(request):
-            while True:
-                link = await self._link(extensions.get("trace"))
-                try:
-                    answer = await link.http.handle_async_request(sent)
-                except httpcore.ConnectionNotAvailable:
-                    await self.done(link, well=False)
-                except BaseException:
-                    await self.done(link, well=False)
-                    raise
-                else:
-                    break
+            link, answer = await self._send(sent, extensions.get("trace"))
         return httpx.Response(
             answer.status,
             headers=answer.headers,
             stream=_Body(self, link, answer, request),
             extensions=cast("Any", answer).extensions,
         )
+
+    async def _send(
+        self, sent: httpcore.Request, trace: Any
+    ) -> tuple[_Link, httpcore.Response]:
+        for last in (False, True):
+            link = await self._link(trace)
+            try:
+                return link, await link.http.handle_async_request(sent)
+            except httpcore.ConnectionNotAvailable:  # HTTP/2: the server wants to go
+                await self.done(link, well=False)
+                if last:
+                    break
+            except BaseException:
+                await self.done(link, well=False)
+                raise
+        raise httpcore.RemoteProtocolError("the server takes no more requests")
 
     async def aclose(self) -> None:
         """Close all; requests that run on them fail."""
@@ -108,14 +115,21 @@ class Connections(httpx.AsyncBaseTransport):
             link = await self._connect(trace)
         else:
             async with self._connecting:
-                link = self._shared or await self._connect(trace)
-                if not link.http.is_available():
-                    self._shared = None
-                    link = await self._connect(trace)
+                link = await self._alive() or await self._connect(trace)
                 if isinstance(link.http, httpcore.AsyncHTTP2Connection):
                     self._shared = link
         link.used += 1
         return link
+
+    async def _alive(self) -> _Link | None:
+        """The shared connection, if it still takes requests."""
+        link = self._shared
+        if link is None or (link.http.is_available() and not link.stream.ended):
+            return link
+        self._shared = None
+        if not link.used:  # else who uses it last closes it
+            await self._close(link)
+        return None
 
     async def _connect(self, trace: Any) -> _Link:
         host = self._origin.host.decode("ascii")
@@ -142,15 +156,17 @@ class Connections(httpx.AsyncBaseTransport):
     async def done(self, link: _Link, *, well: bool) -> None:
         """A request on ``link`` has ended, ``well`` or not."""
         link.used -= 1
-        link.spoilt |= not well or link.http.is_closed()
+        link.spoilt |= not well or not link.http.is_available()
         if link.spoilt and self._shared is link:
             self._shared = None
         if link.used or link is self._shared:
             return
         if link.spoilt or link not in self._open or len(self._idle) >= _KEPT:
             await self._close(link)
-        else:
-            self._idle.append(link)
+            return
+        self._idle.append(link)
+        if self._idle[0].http.has_expired():  # the one that has waited longest
+            await self._close(self._idle.popleft())
 
     async def _close(self, link: _Link) -> None:
         self._open.discard(link)

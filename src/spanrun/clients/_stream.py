@@ -91,10 +91,15 @@ class Stream(httpcore.AsyncNetworkStream):
         wire.transport = made
         return self
 
+    @property
+    def ended(self) -> bool:
+        """Whether the server has closed it."""
+        return self._wire.over
+
     def get_extra_info(self, info: str) -> Any:
         """What httpcore asks for."""
         if info == "is_readable":  # of an idle connection: its end, most likely
-            return self._wire.over or bool(self._wire.received)
+            return self.ended or bool(self._wire.received)
         return self._wire.transport.get_extra_info(info)
 
     async def aclose(self) -> None:
