@@ -73,6 +73,41 @@ def test_a_changed_file_is_replaced_and_the_others_are_not_touched(
     assert documents(cli.folder) == dict.fromkeys(FILES, 1)
 
 
+def test_a_file_that_is_gone_stays_in_the_store_until_it_is_pruned(
+    cli: Cli, docs: Path
+) -> None:
+    (docs / "inner").mkdir()
+    write(docs / "inner", {"deep.txt": "Far down.\n"})
+    write(cli.folder / "other", {"else.txt": "Elsewhere.\n"})
+    assert cli("ingest", "docs", "other").code == 0
+    (docs / "fox.txt").unlink()
+    (docs / "inner/deep.txt").unlink()
+    (cli.folder / "other/else.txt").unlink()
+    assert cli("ingest", "docs").code == 0
+    assert documents(cli.folder).keys() == {*FILES, "deep.txt", "else.txt"}
+    result = cli("ingest", "docs", "--prune", "--no-progress")
+    assert result.code == 0
+    assert " · 2 pruned · " in result.out
+    assert documents(cli.folder).keys() == {*FILES, "else.txt"} - {"fox.txt"}
+    assert "fox" not in cli("search", "fox", "--json").out.split('"hits"')[1]
+    assert cli("ingest", "docs", "--prune", "--json").json["documents"]["pruned"] == 0
+
+
+def test_what_can_not_be_read_now_is_not_pruned(cli: Cli, docs: Path) -> None:
+    cli("ingest", "docs")
+    (docs / "fox.txt").write_bytes(b"\0\0")
+    assert cli("ingest", "docs", "--prune").code == 1
+    assert documents(cli.folder).keys() == FILES.keys()
+
+
+def test_a_folder_that_is_gone_prunes_nothing(cli: Cli, docs: Path) -> None:
+    write(cli.folder / "other", {"else.txt": "Elsewhere.\n"})
+    cli("ingest", "docs", "other")
+    docs.rename(cli.folder / "moved")
+    assert cli("ingest", "docs", "other", "--prune").code == 1
+    assert documents(cli.folder).keys() == {*FILES, "else.txt"}
+
+
 def test_json_is_one_object_and_nothing_else(cli: Cli, docs: Path) -> None:
     write(docs, {"logo.svg": "<svg/>"})
     result = cli("ingest", "docs", "--json")

@@ -13,6 +13,7 @@ from spanrun.ingest.documents import (
     Document,
     Skipped,
     content_hash,
+    gone,
     read_documents,
     topics,
 )
@@ -345,3 +346,26 @@ def test_markup_is_read_as_browsers_do(markup, text):
 def test_hostile_markup_takes_linear_time(part):
     # 0.1 to 1 s on a megabyte; html.parser by itself needs minutes for some.
     html_text(part * (1_000_000 // len(part)))
+
+
+def test_what_is_gone_from_the_folders_is_told(tmp_path: Path) -> None:
+    root = tmp_path / "docs"
+    root.mkdir()
+    (root / "here.txt").write_text("x")
+    kept = [str(root / name) for name in ("here.txt", "gone.txt", "in/gone.txt")]
+    others = [
+        str(tmp_path / "docs-2/gone.txt"),
+        str(tmp_path / "gone.txt"),
+        "pydoc:x",
+        str(root / "caf\\udce9.txt"),
+    ]
+    assert gone([*kept, *others], [root]) == kept[1:]
+    assert gone([*kept, *others], [root / "here.txt", tmp_path / "no"]) == []
+    assert gone(kept, []) == []
+
+
+def test_a_folder_named_by_a_link_is_the_same_folder(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "docs")
+    kept = [str(tmp_path / "docs/gone.txt")]
+    assert gone(kept, [tmp_path / "link"]) == kept

@@ -1,8 +1,11 @@
 """`Pipeline`: some fail alone, few wait in memory, and nothing is left behind."""
 
 import asyncio
+import itertools
+import re
+import tracemalloc
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -14,7 +17,7 @@ from tests.ingest.doubles import (
     documents,
 )
 
-from spanrun.errors import ShuttingDown, StoreError
+from spanrun.errors import ConfigurationError, ShuttingDown, StoreError
 from spanrun.ingest.documents import Document
 from spanrun.ingest.pipeline import Pipeline, Report
 from spanrun.ingest.stages import Embed, Split, Store, Summary, Title, parallel
@@ -310,3 +313,182 @@ def test_it_runs_without_a_loop() -> None:
     report = Pipeline([Lines(), Store(store)]).run(documents(3), num_workers=1)
     assert report.stored == 3
     assert store.kept.keys() == {"d0", "d1", "d2"}
+
+
+class Crowd(Lines):
+    """Knows how many documents it had at once."""
+
+    def __init__(self, name: str = "split") -> None:
+        super().__init__()
+        self.name = name
+        self.now = self.most = 0
+
+    async def __call__(self, each: Document) -> dict[str, Any]:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            return await super().__call__(each)
+        finally:
+            self.now -= 1
+
+
+@pytest.mark.parametrize(
+    ("workers", "most"), [(1, 1), (7, 7), ({"split": 2}, 2), ({"store": 1}, 4), ({}, 4)]
+)
+async def test_each_stage_has_its_number_of_workers(workers: Any, most: int) -> None:
+    crowd = Crowd()
+    await ingest(documents(40), MemoryStore(), split=crowd, num_workers=workers)
+    assert crowd.most == most
+
+
+@pytest.mark.parametrize(
+    ("workers", "message"),
+    [
+        (0, "num_workers=0"),
+        ({"split": 0}, "num_workers"),
+        ({"spilt": 2}, "'spilt': …}): names none of 'split', 'store'"),
+        ({"embed": 2}, "names none of"),
+    ],
+)
+async def test_wrong_numbers_of_workers_are_named(workers: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
+        await ingest(documents(1), MemoryStore(), num_workers=workers)
+
+
+async def test_a_text_is_done_anew_when_its_stages_change() -> None:
+    store = MemoryStore()
+    texts = [document("a", "One sentence. Another sentence. A third one.")]
+    assert (await ingest(texts, store, split=Split(size=50, overlap=0))).chunks == 1
+    report = await ingest(texts, store, split=Split(size=5, overlap=0))
+    assert (report.stored, report.chunks) == (1, 3)
+    report = await ingest(texts, store, split=Split(size=5, overlap=0))
+    assert (report.stored, report.unchanged) == (0, 1)
+    report = await ingest(
+        texts, store, split=Split(size=5, overlap=0), extract=parallel(Title())
+    )
+    assert report.stored == 1
+    assert store.kept["a"]["title"] == "One sentence"
+
+
+async def test_a_document_that_is_there_twice_is_done_once() -> None:
+    store, split = MemoryStore(), Lines()
+    report = await ingest([*documents(3), *documents(3)], store, split=split)
+    assert (report.stored, report.unchanged, report.failures) == (3, 3, [])
+    assert split.seen == ["d0", "d1", "d2"]
+
+
+async def test_two_texts_under_one_id_are_the_second_ones_failure() -> None:
+    store = MemoryStore()
+    texts = [document("a", "one"), document("a", "two"), document("b", "three")]
+    report = await ingest(texts, store)
+    assert report.stored == 2
+    (failure,) = report.failures
+    assert failure.document_id == "a"
+    assert "a second document has the id 'a'" in str(failure.error)
+    assert [chunk.text for chunk in store.kept["a"]["chunks"]] == ["one"]
+
+
+async def test_a_document_must_be_in_every_store_to_be_left_alone() -> None:
+    first, second = MemoryStore(), MemoryStore()
+    await Pipeline([Lines(), Store(first)]).arun(documents(2))
+    both = Pipeline([Lines(), Store(first), Store(second)])
+    assert (await both.arun(documents(3))).stored == 3
+    assert first.kept.keys() == second.kept.keys() == {"d0", "d1", "d2"}
+    assert (await both.arun(documents(3))).unchanged == 3
+
+
+async def test_one_pipeline_may_run_twice_at_once() -> None:
+    store = MemoryStore()
+    async with LengthEmbedder() as embedder:
+        pipeline = Pipeline([Lines(), Embed(embedder), Store(store)])
+        reports = await asyncio.gather(
+            pipeline.arun([document("a", "good"), document("x", "bad")]),
+            pipeline.arun([document("b", "good\ngood")]),
+        )
+    assert [report.stored for report in reports] == [1, 1]
+    assert [len(report.failures) for report in reports] == [1, 0]
+    assert [report.chunks for report in reports] == [1, 2]
+
+
+async def endless(pulled: list[int], *, stop: int | None = None) -> Any:
+    for n in itertools.count():
+        if n == stop:
+            return
+        pulled.append(n)
+        yield document(f"d{n}", f"text {n}")
+
+
+async def test_an_endless_source_is_pulled_as_fast_as_its_documents_are_stored() -> (
+    None
+):
+    store, pulled = MemoryStore(), list[int]()
+    gate = asyncio.Event()
+
+    async def wait(document_id: str) -> None:
+        if document_id == "d100":
+            await gate.wait()
+
+    store.on_upsert = wait
+    async with no_leaks():
+        run = asyncio.create_task(ingest(endless(pulled), store))  # type: ignore[arg-type]
+        while len(store.kept) < 100:  # noqa: ASYNC110 -- nobody tells
+            await asyncio.sleep(0)
+        assert len(pulled) < 100 + 100
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+
+
+@pytest.mark.parametrize("kind", ["async", "iterator"])
+async def test_documents_may_come_one_by_one(
+    spanrun_capture: Captured, kind: str
+) -> None:
+    store = MemoryStore()
+    source: Any = endless([], stop=9) if kind == "async" else iter(documents(9))
+    report = await ingest(source, store)
+    assert (report.stored, len(store.kept)) == (9, 9)
+    root = spanrun_capture.span("run ingest")
+    assert "spanrun.run.total" not in root.attributes
+    again: Any = endless([], stop=9) if kind == "async" else iter(documents(9))
+    assert (await ingest(again, store)).unchanged == 9
+
+
+async def test_a_source_that_breaks_ends_the_run() -> None:
+    async def broken() -> Any:
+        yield document("a", "one")
+        raise KeyError("source")
+
+    store = MemoryStore()
+    async with no_leaks():
+        with pytest.raises(KeyError, match="source"):
+            await ingest(broken(), store)  # type: ignore[arg-type]
+
+
+async def test_the_texts_of_a_source_do_not_stay_in_memory() -> None:
+    """What is kept of each is its id and hash: 50 MB of texts take 2 MB."""
+    store = MemoryStore()
+
+    def source() -> Iterator[Document]:
+        for n in range(5_000):
+            store.kept.clear()
+            yield document(f"d{n}", f"{n}" + "x" * 10_000)
+
+    tracemalloc.start()
+    try:
+        report = await Pipeline([Lines(), Store(store)]).arun(source())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert report.stored == 5_000
+    assert peak < 5_000_000
+
+
+async def test_progress_is_shown_when_it_is_wanted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    await ingest(documents(3), MemoryStore())
+    assert capsys.readouterr().err == ""
+    await ingest(documents(4), MemoryStore(), show_progress=True)
+    assert "store: 4/4" in capsys.readouterr().err

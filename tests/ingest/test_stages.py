@@ -4,12 +4,12 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.ingest.doubles import MemoryStore, document
+from tests.ingest.doubles import document
 
 from spanrun.errors import ConfigurationError
 from spanrun.ingest.documents import Document
 from spanrun.ingest.embedder import LocalEmbedder
-from spanrun.ingest.stages import Split, Store, Summary, Title, parallel
+from spanrun.ingest.stages import Split, Summary, Title, parallel
 from spanrun.testing import Captured
 
 TEXT = "# A title\n\nOne sentence of some length. And another sentence here.\n"
@@ -24,9 +24,17 @@ async def test_split_gives_verbatim_chunks_in_order() -> None:
     assert " ".join(chunk.text for chunk in chunks) == text
 
 
-async def test_split_refuses_sizes_that_cannot_be() -> None:
+def test_split_refuses_sizes_that_cannot_be_at_once() -> None:
     with pytest.raises(ConfigurationError, match="size=0"):
-        await Split(size=0)(document("a", TEXT))
+        Split(size=0)
+    with pytest.raises(ConfigurationError, match="overlap=5"):
+        Split(size=5, overlap=5)
+
+
+async def test_split_counts_tokens_as_it_is_told() -> None:
+    split = Split(size=10, overlap=0, count=len)
+    chunks = (await split(document("a", "One two. Three.")))["chunks"]
+    assert [chunk.text for chunk in chunks] == ["One two.", "Three."]
 
 
 async def test_a_title_that_the_document_brought_stays() -> None:
@@ -83,16 +91,6 @@ async def test_the_first_error_cancels_the_others_and_is_raised_bare(
         for span in spanrun_capture.spans
     }
     assert outcomes == {"waiting": "cancelled", "broken": "failed"}
-
-
-async def test_store_knows_what_it_has_only_by_its_text() -> None:
-    store = MemoryStore()
-    await store.upsert("a", content_hash=document("a", "one").content_hash, chunks=())
-    stage = Store(store)
-    stage._hashes = await store.content_hashes()
-    assert stage.has(document("a", "one"))
-    assert not stage.has(document("a", "two"))
-    assert not stage.has(document("b", "one"))
 
 
 async def test_the_local_embedder_gives_each_text_its_vector() -> None:

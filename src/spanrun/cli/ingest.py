@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import typer
 from spanrun.cli import console, session, summary
 from spanrun.cli.exits import AGAIN, Exit, explain, fail
 from spanrun.clients.embeddings import Embeddings
-from spanrun.ingest.documents import Document, Skipped, read_documents
+from spanrun.ingest.documents import Document, Skipped, gone, read_documents
 from spanrun.ingest.embedder import Embedder, LocalEmbedder
 from spanrun.ingest.pipeline import Pipeline, Report
 from spanrun.ingest.stages import Embed, Split, Store, Summary, Title, parallel
@@ -34,6 +35,9 @@ def ingest(
     model: session.Model = None,
     timeout: session.Patience = session.TIMEOUT,
     *,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove what is no longer in the folders.")
+    ] = False,
     as_json: session.AsJson = False,
     no_progress: session.NoProgress = False,
 ) -> None:
@@ -41,13 +45,17 @@ def ingest(
 
     Unchanged files are not touched again. What can't be read is named with the
     reason, and costs itself alone. `spanrun search` needs the same model.
+
+    With --prune the documents of files that lay in the named folders, and are not
+    there any more, are removed from the store.
     """
     kept = session.folder(store)
     watching = session.observers(progress=not no_progress)
     embedder = choose_embedder(kept, embeddings_url, model, timeout, watching)
     documents, skipped = _read(paths)
     with session.telemetry(kept) as telemetry:
-        report = run(_ingest(documents, embedder, kept, watching))
+        left = paths if prune else ()
+        report = run(_ingest(documents, embedder, kept, watching, left))
     console.give(summary.tell(telemetry, report, skipped, as_json=as_json))
     _end(report, [item for item in skipped if item.kind in _LOST])
 
@@ -74,9 +82,16 @@ async def _ingest(
     embedder: Embedder,
     folder: Path,
     watching: Sequence[Observer],
+    left: Sequence[Path],
 ) -> Report:
     async with embedder, await open_store(embedder, folder) as store:
-        return await pipeline(embedder, store).arun(documents, observers=watching)
+        report = await pipeline(embedder, store).arun(documents, observers=watching)
+        if left:
+            kept = await store.content_hashes()
+            report.pruned = await store.delete(
+                await asyncio.to_thread(gone, kept, left)
+            )
+        return report
 
 
 async def open_store(embedder: Embedder, folder: Path) -> SqliteStore:

@@ -70,10 +70,11 @@ def _lines(
     session: Session,
 ) -> Iterator[str]:
     rate = report.stored / report.seconds if report.seconds else 0.0
+    pruned = f" · {report.pruned} pruned" if report.pruned else ""
     yield (
         f"{report.stored} documents stored ({report.chunks} chunks)"
         f" · {report.unchanged} unchanged · {len(report.failures)} failed"
-        f" · {len(skipped)} skipped · {report.seconds:.2f} s, {rate:.0f}/s"
+        f" · {len(skipped)} skipped{pruned} · {report.seconds:.2f} s, {rate:.0f}/s"
     )
     yield ""
     if session.runners:
@@ -175,6 +176,7 @@ def _object(
         "documents": {
             "stored": report.stored,
             "unchanged": report.unchanged,
+            "pruned": report.pruned,
             "failed": [
                 {"id": f.document_id, "stage": f.stage, "error": str(f.error)}
                 for f in report.failures

@@ -16,6 +16,8 @@ from spanrun.stores.base import Chunk
 StrPath: TypeAlias = str | os.PathLike[str]
 
 MAX_BYTES = 16 * 2**20
+_UNPRINTABLE = "\\udc"
+"""Begins a byte that was spelt out: the id isn't the path then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,25 @@ def read_documents(
             yield result
         if barren:
             yield _skipped(root, "no_documents", f"no documents in it: {KNOWN}")
+
+
+def gone(document_ids: Iterable[str], paths: Iterable[StrPath]) -> list[str]:
+    """The ids of files that lay below the folders in ``paths`` and are not there now.
+
+    A path that is no folder, as where a disk isn't mounted, tells nothing.
+    """
+    roots = [
+        os.path.join(os.path.realpath(path), "")  # noqa: PTH118 -- ends in a slash
+        for path in paths
+        if os.path.isdir(path)  # noqa: PTH112
+    ]
+    return [
+        document_id
+        for document_id in document_ids
+        if any(document_id.startswith(root) for root in roots)
+        and _UNPRINTABLE not in document_id
+        and not os.path.lexists(document_id)
+    ]
 
 
 def _walk(root: str, max_bytes: int) -> Iterator[Document | Skipped]:

@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 from spanrun import semconv
-from spanrun.ingest.documents import Document
-from spanrun.ingest.stages import (
-    Embed,
+from spanrun.errors import ConfigurationError
+from spanrun.ingest._flow import (
     Failure,
+    Flow,
     Setting,
-    Stage,
-    Store,
     Transform,
-    TransformStage,
+    recipe,
+    transformed,
 )
+from spanrun.ingest.documents import Document
+from spanrun.ingest.stages import Embed, Store
+from spanrun.policies.base import whole
 from spanrun.runner.bridge import run
+from spanrun.runner.groups import aclose
+from spanrun.runner.progress import Progress
 from spanrun.runner.run import MAX_CHILDREN
 from spanrun.telemetry import setup
 from spanrun.telemetry.observe import Observer
 from spanrun.telemetry.unit import Unit
+
+Documents: TypeAlias = Iterable[Document] | AsyncIterable[Document]
+Workers: TypeAlias = int | Mapping[str, int]
 
 DEFAULT_WORKERS: Final = 4
 
@@ -36,6 +51,7 @@ class Report:
         stored: Documents that went through.
         unchanged: Documents that had been through before, as they are.
         chunks: Chunks of the stored documents.
+        pruned: Documents that were removed from the store, by who asked for that.
         failures: Documents that did not get through, and why.
         seconds: How long it took.
         trace_id: The trace of the run; 0 without telemetry.
@@ -44,6 +60,7 @@ class Report:
     stored: int = 0
     unchanged: int = 0
     chunks: int = 0
+    pruned: int = 0
     failures: list[Failure] = field(default_factory=list[Failure])
     seconds: float = 0.0
     trace_id: int = 0
@@ -55,7 +72,13 @@ class Pipeline:
     Each stage has a runner and its own workers, and pulls from the stage
     before it only as fast as it works, so a slow stage holds the others back
     instead of filling the memory. A document that fails costs that document.
-    One that the store has with the same text is not touched.
+
+    A document is not touched when every store has it already, made of the same text
+    by the same stages: where a stage's arguments have changed (its ``recipe``), it is
+    done anew, in place of the old one. A text that is in the run twice under one id
+    is done once; two texts under one id are the second one's failure.
+
+    Nothing of a run is kept in it: it may run several times, also at once.
 
     Args:
         stages: In order: transforms such as ``Split()`` or
@@ -69,43 +92,68 @@ class Pipeline:
         self._stages: Final = tuple(stages)
         self._name: Final = name
 
-    def run(self, documents: Iterable[Document], **options: Any) -> Report:
+    def run(
+        self,
+        documents: Documents,
+        *,
+        num_workers: Workers = DEFAULT_WORKERS,
+        show_progress: bool = False,
+        observers: Sequence[Observer] = (),
+    ) -> Report:
         """`arun`, from code that isn't async."""
-        return run(self.arun(documents, **options))
+        return run(
+            self.arun(
+                documents,
+                num_workers=num_workers,
+                show_progress=show_progress,
+                observers=observers,
+            )
+        )
 
     async def arun(
         self,
-        documents: Iterable[Document],
+        documents: Documents,
         *,
-        num_workers: int = DEFAULT_WORKERS,
+        num_workers: Workers = DEFAULT_WORKERS,
+        show_progress: bool = False,
         observers: Sequence[Observer] = (),
     ) -> Report:
         """Take ``documents`` through the stages.
 
+        Cancelled, it has waited for its jobs; what is stored then is whole.
+
         Args:
-            documents: Pulled as the first stage gets to them.
-            num_workers: Documents at once in each transform.
+            documents: A collection is looked through at once, so that it is known
+                how much there is to do. An iterator or an async iterable is pulled
+                from as the first stage gets to it, and may be endless.
+            num_workers: Documents at once in each stage; or by the stage's name, 4
+                where it isn't named. Embedding is bounded by its embedder.
+            show_progress: Whether to show on standard error how far it is.
             observers: Told of every run and job of the stages.
+
+        Raises:
+            ConfigurationError: ``num_workers`` is < 1, or names no stage.
+            Exception: What keeps a stage from beginning, and what ``documents``
+                raises. Anything else is a document's failure, in the report.
         """
         report = Report()
         began = time.perf_counter()
-        known = list(documents)
-        stages = [_stage(stage, num_workers) for stage in self._stages]
-        recorder = setup.recorder_or_off()
+        setting = Setting(
+            [*observers, Progress()] if show_progress else observers,
+            report.failures.append,
+            self._workers(num_workers),
+            recipe(self._stages),
+        )
         unit = Unit(
-            recorder,
+            setup.recorder_or_off(),
             f"run {self._name}",
-            attributes={
-                semconv.SPANRUN_RUNNER_NAME: self._name,
-                semconv.SPANRUN_RUN_TOTAL: len(known),
-                semconv.SPANRUN_RUN_TRACE: "child",
-            },
+            attributes={semconv.SPANRUN_RUNNER_NAME: self._name},
         )
         report.trace_id = unit.trace_id
         unit.enter()
         error: BaseException | None = None
         try:
-            await self._flow(known, stages, report, observers)
+            await self._flow(documents, setting, report, unit)
         except BaseException as raised:
             error = raised
             raise
@@ -116,39 +164,91 @@ class Pipeline:
         return report
 
     async def _flow(
-        self,
-        documents: Sequence[Document],
-        stages: Sequence[Stage],
-        report: Report,
-        observers: Sequence[Observer],
+        self, documents: Documents, setting: Setting, report: Report, unit: Unit
     ) -> None:
-        setting = Setting(observers, failed=report.failures.append)
         async with AsyncExitStack() as stack:
+            stages = [await self._open(each, setting, stack) for each in self._stages]
+            flow = _Fresh(setting, report).of(documents)
+            unit.set(semconv.SPANRUN_RUN_TRACE, setting.trace)
+            if setting.total is not None:
+                unit.set(semconv.SPANRUN_RUN_TOTAL, setting.total)
             for stage in stages:
-                await stage.open(setting, stack)
-            new = [
-                document
-                for document in documents
-                if not any(stage.has(document) for stage in stages)
-            ]
-            report.unchanged = len(documents) - len(new)
-            setting.total = len(new)
-            setting.trace = "child" if len(new) <= MAX_CHILDREN else "linked"
-            flow = _each(new)
-            for stage in stages:
-                flow = stage.process(flow)
-            async with aclosing(cast("Any", flow)) as stored:
-                async for document in stored:
+                flow = stage(flow)
+            async with aclosing(cast("Any", flow)) as done:
+                async for document in done:
                     report.stored += 1
                     report.chunks += len(document.chunks)
 
+    def _workers(self, given: Workers) -> Callable[[str], int]:
+        if isinstance(given, int):
+            whole("arun", "num_workers", given, 1)
+            return lambda _: given
+        names = [stage.name for stage in self._stages if not isinstance(stage, Embed)]
+        for name, number in given.items():
+            whole("arun", f"num_workers[{name!r}]", number, 1)
+            if name not in names:
+                raise ConfigurationError(
+                    f"arun(num_workers={{{name!r}: …}}): names none of "
+                    f"{', '.join(map(repr, names))}"
+                )
+        return lambda name: given.get(name, DEFAULT_WORKERS)
 
-async def _each(documents: Sequence[Document]) -> AsyncIterator[Document]:
+    async def _open(
+        self, stage: Transform | Embed | Store, setting: Setting, stack: AsyncExitStack
+    ) -> Flow:
+        if isinstance(stage, Embed | Store):
+            return await stage.open(setting, stack)
+        return await transformed(stage, setting, stack)
+
+
+class _Fresh:
+    """The documents of a run that have to be done."""
+
+    def __init__(self, setting: Setting, report: Report) -> None:
+        self._setting: Final = setting
+        self._report: Final = report
+        self._seen: Final[dict[str, str]] = {}
+
+    def of(self, documents: Documents) -> AsyncIterator[Document]:
+        """Those of ``documents``; the setting learns how many there are, if it can."""
+        if isinstance(documents, AsyncIterable):
+            self._setting.trace = "linked"
+            return self._awaited(documents)
+        if not isinstance(documents, Collection):
+            self._setting.trace = "linked"
+            return _each(filter(self._is_new, documents))
+        new = [document for document in documents if self._is_new(document)]
+        self._setting.total = len(new)
+        self._setting.trace = "child" if len(new) <= MAX_CHILDREN else "linked"
+        return _each(new)
+
+    async def _awaited(
+        self, documents: AsyncIterable[Document]
+    ) -> AsyncIterator[Document]:
+        source = aiter(documents)
+        try:
+            async for document in source:
+                if self._is_new(document):
+                    yield document
+        finally:
+            await aclose(source)
+
+    def _is_new(self, document: Document) -> bool:
+        seen = self._seen.get(document.id)
+        if seen is None:
+            self._seen[document.id] = document.content_hash
+            if not self._setting.is_stored(document):
+                return True
+        elif seen != document.content_hash:
+            error = ConfigurationError(
+                f"a second document has the id {document.id!r}, with another text"
+            )
+            self._setting.failed(Failure(document.id, "", error))
+            return False
+        self._report.unchanged += 1
+        return False
+
+
+async def _each(documents: Iterable[Document]) -> AsyncIterator[Document]:
     for document in documents:
         yield document
-
-
-def _stage(stage: Transform | Embed | Store, workers: int) -> Stage:
-    if isinstance(stage, Embed | Store):
-        return stage
-    return TransformStage(stage, workers)
