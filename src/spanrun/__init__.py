@@ -31,6 +31,7 @@ from spanrun.policies.rate import RateLimit
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
 from spanrun.runner.bridge import run
+from spanrun.runner.groups import batches
 from spanrun.runner.runner import Runner
 from spanrun.telemetry.instrument import instrumented, unit
 from spanrun.telemetry.setup import configure, shutdown
@@ -53,6 +54,7 @@ __all__ = [
     "SpanrunError",
     "Timeout",
     "Timings",
+    "batches",
     "configure",
     "instrumented",
     "run",

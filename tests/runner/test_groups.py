@@ -1,5 +1,6 @@
 import asyncio
 import itertools
+from operator import length_hint
 
 import pytest
 
@@ -42,3 +43,24 @@ async def test_max_wait_counts_from_the_first_item_of_a_group(fake_clock):
     groups = batches(numbers(2, pace=100), 4, max_wait=5)
     got = [(group, fake_clock.now()) async for group in groups]
     assert got == [([0], 105), ([1], 200)]
+
+
+def test_groups_of_a_list_know_how_many_are_left():
+    groups = batches(range(7), 3)
+    left = [length_hint(groups)]
+    left += [length_hint(groups) for _ in groups]
+    assert left == [3, 2, 1, 0]
+    assert length_hint(batches(iter(lambda: 1, 2), 3), 99) == 1  # nobody knows
+
+
+def test_what_came_before_an_error_is_given_out_first():
+    def items():
+        yield from range(4)
+        raise LookupError
+
+    groups = batches(items(), 3)
+    assert [next(groups), next(groups)] == [[0, 1, 2], [3]]
+    assert length_hint(groups) == 1
+    with pytest.raises(LookupError):
+        next(groups)
+    assert list(groups) == []

@@ -248,3 +248,54 @@ async def test_an_error_storm_while_stopping_is_one_error(make_runner):
     async with make_runner(limit=20) as runner:
         with pytest.raises(LookupError, match="first"):
             await runner.map(job, range(20))
+
+
+@pytest.mark.parametrize("how", ["map", "call", "stream"])
+def test_jobs_that_end_with_their_loop_say_that_their_run_was_left(how):
+    seen = []
+
+    class Watch:
+        def run_opened(self, run):
+            pass
+
+        def job_ended(self, run, outcome):
+            seen.append((outcome.outcome, str(outcome.error)))
+
+        def run_closed(self, run):
+            pass
+
+    async def reads(runner):
+        async with runner.stream(nap, [9, 9]) as outcomes:
+            async for _ in outcomes:
+                pass
+
+    async def main():
+        runner = sr.Runner("test", observers=[Watch()])
+        await runner.__aenter__()
+        works = {
+            "map": lambda: runner.map(nap, [9, 9]),
+            "call": lambda: runner.call(nap, 9),
+            "stream": lambda: reads(runner),
+        }
+        tasks = [asyncio.create_task(works[how]()) for _ in range(5)]
+        await asyncio.sleep(1)
+        return tasks  # which the closing loop cancels, with the jobs' own
+
+    sr.testing.FakeClock().run(main())
+    text = "the job was cancelled: its run was left, or a sibling failed"
+    assert len(seen) == (5 if how == "call" else 10)
+    assert set(seen) == {("cancelled", text)}
+
+
+async def test_a_job_that_cancels_itself_still_says_so(make_runner):
+    async def job(number):
+        if number:
+            await asyncio.sleep(9)
+        asyncio.current_task().cancel()
+        await asyncio.sleep(9)
+
+    async with make_runner() as runner:
+        outcomes = await runner.map(job, [0, 1], errors="collect")
+    assert {str(outcome.error) for outcome in outcomes} == {
+        "the job cancelled itself, or something in it did"
+    }

@@ -55,3 +55,42 @@ async def test_the_total_timeout_counts_the_queue(
     assert isinstance(second, sr.Err)
     assert second.outcome == "timed_out"
     assert second.timings.loop_lag == 3
+
+
+async def test_an_urgent_call_gets_the_next_slot(
+    make_runner: Callable[..., sr.Runner],
+) -> None:
+    order: list[str] = []
+
+    async def job(name: str, *, shout: bool = False) -> str:
+        order.append(name)
+        await asyncio.sleep(0.1)
+        return name.upper() if shout else name
+
+    async with make_runner(limit=1) as runner, asyncio.TaskGroup() as group:
+        group.create_task(runner.map(job, ["first", "second"]))
+        await asyncio.sleep(0.05)
+        group.create_task(runner.call(job, "calm"))
+        urgent = group.create_task(runner.call(job, "urgent", priority=5))
+        lambdas = group.create_task(
+            runner.call(lambda: job("loud", shout=True), priority=9)
+        )
+    assert order == ["first", "loud", "urgent", "calm", "second"]
+    assert (urgent.result(), lambdas.result()) == ("urgent", "LOUD")
+
+
+async def test_more_slots_are_filled_at_once_from_the_source(
+    make_runner: Callable[..., sr.Runner], fake_clock: sr.testing.FakeClock
+) -> None:
+    begun: list[float] = []
+
+    async def job(_: int) -> None:
+        begun.append(fake_clock.now())
+        await asyncio.sleep(100)
+
+    async with make_runner(limit=1) as runner:
+        slots = runner._core.slots  # type: ignore[union-attr]
+        asyncio.get_running_loop().call_later(1, slots.resize, 3)
+        asyncio.get_running_loop().call_later(2, slots.resize, 2)
+        await runner.map(job, range(4))
+    assert begun == [0, 1, 1, 101]

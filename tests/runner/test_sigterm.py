@@ -218,3 +218,127 @@ def test_what_was_recorded_before_sigterm_is_kept(tmp_path):
 
     assert status == 143
     assert any(path.stat().st_size for path in tmp_path.iterdir())
+
+
+def stages(method, seconds, *, grace=10):
+    return f"""
+    async def first(number):
+        say("started")
+        await asyncio.sleep(0.4)
+        return number
+
+    async def second(number):
+        await asyncio.sleep({seconds})
+        say("through", number)
+        return number
+
+    async def batch(numbers):
+        return [await second(number) for number in numbers]
+
+    async def endless():
+        yield 0
+        yield 1
+        await asyncio.sleep(60)
+
+    async def passed(before, items):
+        async with before.stream(first, items) as outcomes:
+            async for outcome in outcomes:
+                say("first", outcome.index, getattr(outcome, "error", "ok"))
+                yield outcome.value
+
+    async def main():
+        async with sr.Runner("first", limit=2) as before, sr.Runner("second") as after:
+            try:
+                await after.{method}
+            except BaseException as error:
+                say(type(error).__name__)
+                raise
+    sr.run(main(), grace={grace})
+    """
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "map(second, passed(before, range(9)))",
+        "map(second, passed(before, endless()))",
+        "map_batches(batch, passed(before, range(9)), size=3, max_wait=9)",
+    ],
+    ids=["map", "an endless source", "a batch that isn't full"],
+)
+def test_what_is_on_its_way_through_stages_goes_through_within_the_grace(method):
+    with program(stages(method, 0.2)) as process:
+        process.send(signal.SIGTERM)
+        status, lines = process.end()
+
+    assert status == 143
+    assert sorted(lines) == [
+        "ShuttingDown",
+        "first 0 ok",
+        "first 1 ok",
+        "through 0",
+        "through 1",
+    ]
+
+
+def test_stages_that_outlast_the_grace_are_cancelled_by_the_signal():
+    source = stages("map(second, passed(before, range(9)))", 60, grace=1)
+    with program(source) as process:
+        began = time.monotonic()
+        process.send(signal.SIGTERM)
+        status, lines = process.end()
+        took = time.monotonic() - began
+
+    assert status == 143
+    assert 1 <= took < 10
+    assert lines[:2] == ["first 0 ok", "first 1 ok"]
+    assert "through" not in str(lines)
+
+
+def test_what_a_running_job_calls_is_a_part_of_it():
+    source = """
+    async def inner(number):
+        await asyncio.sleep(0.01)
+        return number
+
+    async def outer(number):
+        say("started")
+        await asyncio.sleep(0.4)
+        mapped = await client.map(inner, range(3))
+        return sum(mapped) + await client.call(inner, number)
+
+    async def main():
+        global client
+        async with runner() as jobs, sr.Runner("client") as client:
+            say(await jobs.map(outer, [7]))
+            try:
+                await client.call(inner, 1)
+            except sr.SpanrunError as error:
+                say(type(error).__name__)
+    sr.run(main())
+    """
+    with program(source) as process:
+        process.send(signal.SIGTERM)
+        status, lines = process.end()
+
+    assert status == 143
+    assert lines == ["0 ok", "[10]", "ShuttingDown"]
+
+
+def test_batches_that_were_all_admitted_are_finished_and_returned():
+    source = """
+    async def batch(seconds):
+        await job(max(seconds))
+        return seconds
+
+    async def main():
+        async with runner() as jobs:
+            say(await jobs.map_batches(batch, [0.3, 0.4, 0.5], size=2))
+    sr.run(main())
+    """
+    with program(source) as process:
+        process.send(signal.SIGTERM)
+        status, lines = process.end()
+
+    assert status == 143
+    assert lines == ["0 ok", "1 ok", "[0.3, 0.4, 0.5]"]

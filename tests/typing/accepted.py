@@ -27,6 +27,7 @@ async def call_gives_what_the_function_gives(runner: sr.Runner) -> None:
     assert_type(await runner.call(embed, "a text"), list[float])
     assert_type(await runner.call(embed, "a text", model="m", scale=2), list[float])
     assert_type(await runner.call(returns_an_awaitable, "a text"), int)
+    assert_type(await runner.call(embed, "a text", priority=9), list[float])
 
 
 async def map_gives_a_list_in_either_form(runner: sr.Runner) -> None:

@@ -31,6 +31,8 @@ async def calls(runner: sr.Runner) -> None:
     await runner.call(embed, "a", size=3)  # refused
     await runner.call(embed, "a", model=3)  # refused
     await runner.call(length, "a")  # refused
+    await runner.call(embed, "a", priority="high")  # refused
+    await runner.call(embed, 3, priority=1)  # refused
     wrong: str = await runner.call(embed, "a")  # refused
     assert wrong
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -41,11 +42,17 @@ class Slots:
     A freed slot is handed to the first waiter in the same step, so nobody who
     comes later can take it, and it is given back when that waiter was
     cancelled in between.
+
+    Attributes:
+        limit: How many slots there are.
+        used: How many of them are taken.
+        on_growth: Called when there are more slots than before.
     """
 
     def __init__(self, limit: int, ageing: float, binding: Binding) -> None:
         self.limit = limit
         self.used = 0
+        self.on_growth: Callable[[], None] | None = None
         self._now = binding.clock.now
         self._line: Final = Line(ageing)
 
@@ -77,9 +84,11 @@ class Slots:
             self._wake()
 
     def resize(self, limit: int) -> None:
-        """Change the limit. Jobs beyond a lower limit finish undisturbed."""
-        self.limit = limit
+        """Change the limit, at once. Jobs beyond a lower limit finish undisturbed."""
+        grows, self.limit = limit > self.limit, limit
         self._wake()
+        if grows and self.on_growth is not None:
+            self.on_growth()
 
     async def _wait(self, job: Work) -> None:
         since = self._now()

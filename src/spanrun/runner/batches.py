@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Final, cast
 
 from opentelemetry import context as otel_context
@@ -16,8 +17,9 @@ from spanrun.policies.retry import Retry
 from spanrun.runner.core import Core
 from spanrun.runner.groups import batches
 from spanrun.runner.job import Job
+from spanrun.runner.map import Errors
 from spanrun.runner.run import Call, Source
-from spanrun.runner.stream import StreamRun
+from spanrun.runner.stream import Stream, StreamRun
 from spanrun.telemetry.unit import BatchUnit
 
 
@@ -164,6 +166,24 @@ class BatchRun(StreamRun):
         return outcome.outcome == "failed" and not (
             transient or isinstance(error, Rejected | TimeoutError)
         )
+
+
+async def collected(outcomes: Stream[Any], errors: Errors) -> list[Any]:
+    """All outcomes in the items' order or, with ``errors="raise"``, their values.
+
+    Raises:
+        Exception: Then, the first error.
+    """
+    results: list[Any] = []
+    async with outcomes:
+        async for outcome in outcomes:
+            if errors == "raise" and isinstance(outcome, Err):
+                raise outcome.error
+            results.append(outcome)
+    if errors == "collect":
+        return results
+    results.sort(key=attrgetter("index"))
+    return [outcome.value for outcome in results]
 
 
 def _wants(retry: Retry, error: Exception) -> bool:

@@ -10,7 +10,7 @@ from spanrun.errors import ShuttingDown
 from spanrun.outcome import Ok, Outcome
 from spanrun.runner.core import Core
 from spanrun.runner.job import Job
-from spanrun.runner.run import Call, Run
+from spanrun.runner.run import Call, Run, in_job
 
 
 class Calls(Run):
@@ -23,18 +23,23 @@ class Calls(Run):
         super().__init__(core, total=None, trace="child")
         self.info.calls = True
         self._waiting: Final[dict[Job, asyncio.Future[Outcome[Any]]]] = {}
+        self._callers: Final[dict[Job, asyncio.Task[Any] | None]] = {}
         self._begun = False
 
-    async def call(self, call: Call) -> Any:
+    async def call(self, call: Call, priority: int = 0) -> Any:
         """Run one job and give its value, or raise what it raised."""
-        if self.closing:
+        if self.closing or (self.core.draining and not in_job.get()):
             raise ShuttingDown(f"Runner {self.core.name!r} is closing")
         if not self._begun:
             self._begun = True
             self.open(span=False)
         job = self.submit(None, call)
+        job.priority = priority
         done = self._waiting[job] = self.loop.create_future()
-        self.admit(job, contextvars.copy_context())
+        self._callers[job] = asyncio.current_task()
+        context = contextvars.copy_context()
+        context.run(in_job.set, True)  # noqa: FBT003 -- a value
+        self.admit(job, context)
         outcome: Outcome[Any] | None = None
         cancelled: asyncio.CancelledError | None = None
         while outcome is None:
@@ -56,11 +61,20 @@ class Calls(Run):
             raise cancelled
         raise outcome.error
 
+    def owner(self, job: Job) -> asyncio.Task[Any] | None:
+        """The task that awaits ``job``."""
+        return self._callers.get(job)
+
     def deliver(self, job: Job, outcome: Outcome[Any]) -> None:
         """Hand the outcome to who waits for it."""
         waiter = self._waiting.pop(job)
+        del self._callers[job]
         if not waiter.done():
             waiter.set_result(outcome)
+
+    def drain(self) -> bool:
+        """Admit no more calls but those of jobs that run."""
+        return bool(self.active)
 
     def end(self) -> None:
         """The runner is closing."""

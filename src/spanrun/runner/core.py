@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from spanrun.clock import Clock, SystemClock
+from spanrun.errors import ConfigurationError, ShuttingDown
 from spanrun.policies.adaptive import AdaptiveLimit
 from spanrun.policies.base import Binding, Layer, LayerName, Step, compose
 from spanrun.policies.breaker import Breaker
@@ -89,6 +90,7 @@ class Core:
         register(self)
         binding = Binding(name, self.clock, random.Random())  # noqa: S311 -- jitter
         self.slots: Final[Slots] = policies.limit.bind(binding)
+        self.slots.on_growth = self._refill
         self.attempts: Final = policies.retry.attempts if policies.retry else None
         layers = _layers(policies, binding, self.slots)
         self._layers: Final = tuple(layers.values())
@@ -119,6 +121,27 @@ class Core:
             self.metrics.open()
             self.lag.recorder = self.recorder
             watch(self.loop, self.lag, self)
+
+    def check(self, runner: str, *, nested: bool) -> None:
+        """Refuse what can't run here; ``nested`` is a job's, and has its grace.
+
+        Raises:
+            ConfigurationError: It is on another event loop.
+            ShuttingDown: The program is to end.
+        """
+        if asyncio.get_running_loop() is not self.loop:
+            raise ConfigurationError(
+                f"{runner} is open on another event loop: make a Runner of its own "
+                "where this code runs"
+            )
+        if self.draining and not nested:
+            raise ShuttingDown(
+                f"{runner}: the program is to end, and no more jobs are admitted"
+            )
+
+    def _refill(self) -> None:
+        for run in tuple(self.runs):
+            run.refill()
 
     def close(self) -> None:
         """The runner is closed: stop its timers, and the metrics of its state."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sized
+from contextvars import ContextVar, copy_context
 from functools import partial
 from operator import length_hint
 from typing import Any, Final, cast
@@ -21,6 +22,10 @@ Key = Callable[[Any], Any]
 Priority = Callable[[Any], int]
 
 
+_feeding: Final[ContextVar[FedRun | None]] = ContextVar("spanrun-feeding", default=None)
+"""Set in the source of a run: which one that is."""
+
+
 class FedRun(Run):
     """Pulls the next item only when the window has room for it.
 
@@ -36,6 +41,7 @@ class FedRun(Run):
         unread: Outcomes that the consumer has not taken yet; they fill the
             window too, up to the limit again: that is the back-pressure.
         weight: Outcomes that one job makes.
+        feeders: The open runs whose outcomes are this one's items.
     """
 
     def __init__(
@@ -63,6 +69,9 @@ class FedRun(Run):
         self._backing_off = 0
         self.unread = 0
         self.weight = 1
+        self.feeders: Final[set[FedRun]] = set()
+        self._inside.run(_feeding.set, None)
+        self._feeds: FedRun | None = None
         self.source_error: BaseException | None = None
         self.close_error: BaseException | None = None
         self._items: Iterator[Any] | None = None
@@ -94,12 +103,18 @@ class FedRun(Run):
     def begin(self) -> None:
         """Open the run and admit the first jobs."""
         self.open()
+        self._feeds = _feeding.get()
+        if self._feeds is not None:
+            self._feeds.feeders.add(self)
         if self._async_items is not None:
             self._room = asyncio.Event()
+            context = copy_context()
+            context.run(_feeding.set, self)
             self._pump = start(
                 self.loop,
                 self._pull_async(self._async_items),
                 f"spanrun feed {self.core.name}",
+                context,
             )
         self.refill()
 
@@ -142,8 +157,20 @@ class FedRun(Run):
         super().stop(by)
         self._stop_feeding()
 
+    def close(self, error: BaseException | None = None) -> None:
+        """End: it feeds nobody any more."""
+        super().close(error)
+        if self._feeds is not None:
+            self._feeds.feeders.discard(self)
+
     def drain(self) -> bool:
-        """Admit no more jobs, and let those that run end; its owner is told."""
+        """Admit no more jobs, and let those that run end; its owner is told.
+
+        Where other runs feed this one, those are drained, and what they still
+        give goes through here as well: it ends when they have ended.
+        """
+        if self.feeders:
+            return True
         super().drain()
         self._stop_feeding()
         self.ended()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from itertools import islice
+from operator import length_hint
 from typing import Any, Final, TypeVar
 
 from spanrun.policies.base import above, at_least
@@ -34,26 +36,39 @@ def batches(
     if max_wait is not None:
         above("batches", "max_wait", max_wait, 0)
     if not isinstance(items, AsyncIterable):
-        return _batches(items, size)
+        return _Batches(items, size)
     if max_wait is None:
         return _batches_async(items, size)
     return _batches_in_time(items, size, max_wait)
 
 
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    group: list[T] = []
-    try:
-        for item in items:
-            group.append(item)
-            if len(group) == size:
-                yield group
-                group = []
-    except Exception:
-        if group:
-            yield group
-        raise
-    if group:
-        yield group
+class _Batches(Iterator[list[T]]):
+    """Groups of what isn't async. Knows of its end when its source does."""
+
+    def __init__(self, items: Iterable[T], size: int) -> None:
+        self._items: Final = iter(items)
+        self._size: Final = size
+        self._error: Exception | None = None
+
+    def __next__(self) -> list[T]:
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        group: list[T] = []
+        try:
+            group.extend(islice(self._items, self._size))
+        except Exception as error:
+            if not group:
+                raise
+            self._error = error
+        if not group:
+            raise StopIteration
+        return group
+
+    def __length_hint__(self) -> int:
+        if self._error is not None:
+            return 1
+        return -(-length_hint(self._items, 1) // self._size)
 
 
 async def _batches_async(items: AsyncIterable[T], size: int) -> AsyncIterator[list[T]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, TypeAlias
 
-from spanrun.errors import ConfigurationError
+from spanrun.errors import ConfigurationError, ShuttingDown
 from spanrun.outcome import Ok, Outcome
 from spanrun.runner.core import Core
 from spanrun.runner.feed import FedRun
@@ -69,8 +69,12 @@ class MapRun(FedRun):
             results.append(result)
 
     def ended(self) -> None:
-        """The source has no more items, or has failed: then nothing else counts."""
-        if self.source_error is not None:
+        """The source has no more items, or has failed: then nothing else counts.
+
+        But one that was drained has not failed: what it gave before has its grace.
+        """
+        drained = self.core.draining and isinstance(self.source_error, ShuttingDown)
+        if self.source_error is not None and not drained:
             self.stop("run")
 
     async def results(self) -> list[Any]:

@@ -20,8 +20,17 @@ class OpenRun(Guilty, Protocol):
         """Where its jobs run."""
         ...
 
+    @property
+    def nested(self) -> bool:
+        """Whether a job opened it, and waits for it."""
+        ...
+
     def __len__(self) -> int:
         """How many jobs are active."""
+        ...
+
+    def refill(self) -> None:
+        """Admit what there is room for now."""
         ...
 
     def drain(self) -> bool:
@@ -58,10 +67,13 @@ def register(runner: OpenRunner) -> None:
 
 
 def drain(loop: asyncio.AbstractEventLoop) -> bool:
-    """Let nothing be admitted here any more; whether something still runs."""
+    """Let nothing be admitted here any more; whether something still runs.
+
+    What a job runs is a part of it, and has its grace.
+    """
     for runner in tuple(_here.runners):
         runner.draining = True
-    waits = [run.drain() for run in _runs(loop)]
+    waits = [run.drain() for run in _runs(loop) if not run.nested]
     return any(waits)
 
 

@@ -13,6 +13,7 @@ from collections.abc import (
     Generator,
     Iterable,
 )
+from contextvars import ContextVar
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from opentelemetry import context as otel_context
@@ -44,6 +45,10 @@ _COUNT_KEYS: Final[dict[SpanrunJobOutcome, str]] = {
     "cancelled": semconv.SPANRUN_RUN_JOBS_CANCELLED,
     "skipped": semconv.SPANRUN_RUN_JOBS_SKIPPED,
 }
+
+
+in_job: Final[ContextVar[bool]] = ContextVar("spanrun-in-job", default=False)
+"""Set in every job: what it calls and runs is a part of it."""
 
 
 class _FirstStep:
@@ -84,6 +89,7 @@ class Run:
         counts: Outcomes so far.
         closing: No more jobs are admitted.
         unit: Its span; None without telemetry, and for single calls.
+        nested: A job opened it, and waits for it.
     """
 
     links_jobs = True
@@ -104,7 +110,10 @@ class Run:
         self._idle: Final[list[asyncio.Future[None]]] = []
         self._outside: Final = contextvars.copy_context()
         self._inside: Final = self._outside.copy()
+        self._inside.run(in_job.set, True)  # noqa: FBT003 -- a value
+        self.nested: Final = in_job.get()
         self.unit: Unit | None = None
+        self._owner: asyncio.Task[Any] | None = None
         self._linked_to: SpanContext | None = None
         self._trace: Final = trace
         self._task_name: Final = f"spanrun {core.job_name}"
@@ -114,6 +123,7 @@ class Run:
         """Begin: open the run's unit, and tell the observers."""
         core = self.core
         core.runs.add(self)
+        self._owner = asyncio.current_task()
         if span and core.recorder is not None:
             self.unit = self._open_unit()
         self.info.started_ns = core.clock.wall_ns(core.now())
@@ -189,6 +199,8 @@ class Run:
 
     def _conclude(self, job: Job, value: Any, error: BaseException | None) -> None:
         core = self.core
+        if isinstance(error, asyncio.CancelledError) and self._given_up(job):
+            job.cancelled_by = "run"
         outcome, by, fatal = outcome_of(job, value, error)
         ended: SpanrunJobOutcome = "ok"
         if isinstance(outcome, Err):
@@ -204,6 +216,21 @@ class Run:
         if fatal is not None:
             self._fail(fatal)
         self.deliver(job, outcome)
+
+    def owner(self, job: Job) -> asyncio.Task[Any] | None:  # noqa: ARG002 -- of calls
+        """The task that awaits ``job``."""
+        return self._owner
+
+    def _given_up(self, job: Job) -> bool:
+        """Whether ``job`` was cancelled beside the task that awaits it.
+
+        That is how a loop ends that is closed: it cancels all tasks at once.
+        """
+        task = job.task
+        if job.cancelled_by is not None or task is None or not task.cancelling():
+            return False
+        owner = self.owner(job)
+        return owner is not None and (owner.done() or owner.cancelling() > 0)
 
     def _fail(self, fatal: BaseException) -> None:
         """End the run by what isn't an outcome: whoever waits for it raises that."""

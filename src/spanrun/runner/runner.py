@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import (
-    AsyncIterable,
-    Awaitable,
-    Callable,
-    Iterable,
-    Sequence,
-)
-from operator import attrgetter
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, overload
+from typing import (
+    Any,
+    Final,
+    Literal,
+    ParamSpec,
+    Self,
+    TypeVar,
+    TypeVarTuple,
+    overload,
+)
 
 from spanrun.clock import Clock
 from spanrun.errors import ConfigurationError, ShuttingDown
-from spanrun.outcome import Err, Outcome
+from spanrun.outcome import Outcome
 from spanrun.policies.adaptive import AdaptiveLimit
 from spanrun.policies.breaker import Breaker
 from spanrun.policies.hedge import Hedge
@@ -24,16 +25,17 @@ from spanrun.policies.limit import Limit
 from spanrun.policies.rate import RateLimit
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
-from spanrun.runner.batches import BatchRun
+from spanrun.runner.batches import BatchRun, collected
 from spanrun.runner.calls import Calls
 from spanrun.runner.core import Core, Policies
 from spanrun.runner.feed import FedRun
 from spanrun.runner.map import Errors, MapRun, check_errors
-from spanrun.runner.run import Trace
+from spanrun.runner.run import Trace, in_job
 from spanrun.runner.settle import settle
 from spanrun.runner.stream import Stream, StreamRun
 from spanrun.telemetry.observe import Observer
 
+A = TypeVarTuple("A")
 P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R")
@@ -133,17 +135,43 @@ class Runner:
             calls.end()
             core.close()
 
+    @overload
     async def call(
         self,
         function: Callable[P, Awaitable[T]],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> T:
+    ) -> T: ...
+
+    @overload
+    async def call(
+        self,
+        function: Callable[[*A], Awaitable[T]],
+        /,
+        *args: *A,
+        priority: int,
+    ) -> T: ...
+
+    async def call(  # type: ignore[misc]  # P might have a `priority`: see below
+        self,
+        function: Callable[..., Awaitable[Any]],
+        /,
+        *args: Any,
+        priority: int = 0,
+        **kwargs: Any,
+    ) -> Any:
         """Run one job, and give its value.
 
         Cancelling this cancels the job and waits for it; a job that swallows
         the cancellation gives its value.
+
+        Args:
+            function: Called with the other arguments; returns an awaitable.
+            args: Its arguments.
+            priority: The higher, the earlier the job gets a slot. (Put a
+                ``lambda`` around a function with an argument of that name.)
+            kwargs: Its keyword arguments.
 
         Raises:
             Exception: What the job raised, unwrapped, with a note.
@@ -153,8 +181,7 @@ class Runner:
         """
         self._open()
         assert self._calls is not None  # noqa: S101 -- made when it was opened
-        value: T = await self._calls.call(lambda _: function(*args, **kwargs))
-        return value
+        return await self._calls.call(lambda _: function(*args, **kwargs), priority)
 
     @overload
     async def map(
@@ -349,8 +376,7 @@ class Runner:
         """
         check_errors("map_batches", errors)
         total = -(-len(items) // size) if isinstance(items, Sequence) and size else None
-        results: list[Any] = []
-        async with self.stream_batches(
+        outcomes = self.stream_batches(
             function,
             items,
             size=size,
@@ -358,30 +384,15 @@ class Runner:
             ordered=errors == "collect",
             total=total,
             trace=trace,
-        ) as outcomes:
-            async for outcome in outcomes:
-                if errors == "raise" and isinstance(outcome, Err):
-                    raise outcome.error
-                results.append(outcome)
-        if errors == "collect":
-            return results
-        results.sort(key=attrgetter("index"))
-        return [outcome.value for outcome in results]
+        )
+        return await collected(outcomes, errors)
 
     def _open(self) -> Core:
         if self._core is None:
             raise ShuttingDown(
                 f"{self!r}: open it first, `async with Runner(…) as runner`"
             )
-        if asyncio.get_running_loop() is not self._core.loop:
-            raise ConfigurationError(
-                f"{self!r} is open on another event loop: make a Runner of its own "
-                "where this code runs"
-            )
-        if self._core.draining:
-            raise ShuttingDown(
-                f"{self!r}: the program is to end, and no more jobs are admitted"
-            )
+        self._core.check(repr(self), nested=in_job.get())
         return self._core
 
     def _stream(self, run: StreamRun) -> Stream[Any]:
