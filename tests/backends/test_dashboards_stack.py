@@ -135,6 +135,35 @@ def owner(port: int) -> int:
     raise AssertionError(f"nobody listens on {port}")
 
 
+def test_what_is_not_built_is_named_with_the_command(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "instrumentation" / "stack.py"],
+        env={**CLEAN, "XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (69, "")
+    assert "make backends" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [0.3, 1.0, 2.0])
+def test_it_ends_cleanly_while_it_starts(
+    started: subprocess.Popen[str], tmp_path: Path, delay: float
+) -> None:
+    """The moment isn't told to us: whatever it is, nothing is left."""
+    assert started.stderr is not None
+    assert started.stderr.readline().startswith("starting")
+    time.sleep(delay)
+    started.send_signal(signal.SIGINT)
+    _, error = started.communicate(timeout=30)
+    assert (started.returncode, error.splitlines()[-1]) == (0, "stopped")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_promtool_takes_the_configuration_and_the_rules() -> None:
     needs("prometheus")
