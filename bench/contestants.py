@@ -127,6 +127,53 @@ async def spanrun_stream(jobs: int) -> int:
     return seen
 
 
+CALL = {
+    "http.request.method": "POST",
+    "server.address": "embeddings.example",
+    "server.port": 443,
+    "url.full": "https://embeddings.example/v1/embeddings",
+}
+
+
+async def spanrun_traced(jobs: int) -> int:
+    """Each job with an attempt and a client call in it: three spans, all metrics."""
+    import spanrun as sr  # noqa: PLC0415 -- only this contestant pays for it
+    from spanrun import semconv  # noqa: PLC0415
+    from spanrun.telemetry import setup  # noqa: PLC0415
+    from spanrun.telemetry.unit import CallUnit  # noqa: PLC0415
+
+    recorder = setup.recorder_or_off()
+    duration = semconv.METRIC_HTTP_CLIENT_REQUEST_DURATION
+
+    async def called(number: int) -> int:
+        with CallUnit(recorder, "POST", duration, CALL) as call:
+            await asyncio.sleep(0)
+            call.set(semconv.HTTP_RESPONSE_STATUS_CODE, 200)
+        return number
+
+    retry = sr.Retry(on=ConnectionError)
+    async with sr.Runner("bench", limit=WIDTH, retry=retry) as runner:
+        return len(await runner.map(called, range(jobs)))
+
+
+async def stock_traced(jobs: int) -> int:
+    """The same spans and metrics by OpenTelemetry's SDK, around gather."""
+    from bench.stock import Stock  # noqa: PLC0415 -- only this contestant pays for it
+
+    stock = Stock()
+    places = asyncio.Semaphore(WIDTH)
+
+    async def one(number: int) -> int:
+        submitted = time.perf_counter()
+        async with places:
+            with stock.job(number, submitted), stock.attempt(), stock.call(CALL) as call:
+                await asyncio.sleep(0)
+                call.set_attribute("http.response.status_code", 200)
+            return number
+
+    return len(await asyncio.gather(*(one(number) for number in range(jobs))))
+
+
 CONTESTANTS: dict[str, Contestant] = {
     "gather": gather,
     "aiometer": aiometer,
@@ -135,6 +182,8 @@ CONTESTANTS: dict[str, Contestant] = {
     "pool": pool,
     "spanrun": spanrun,
     "spanrun-otlp": spanrun,
+    "spanrun-traced": spanrun_traced,
+    "stock-traced": stock_traced,
     "stream": spanrun_stream,
 }
 
@@ -154,10 +203,17 @@ def memory() -> tuple[float, float]:
 
 def measure(name: str, jobs: int, endpoint: str) -> dict[str, float]:
     """CPU seconds of the whole process, exporters included, and MiB gained."""
-    if endpoint:
-        import spanrun as sr  # noqa: PLC0415 -- only this contestant pays for it
+    end: Callable[[], object] = int
+    if endpoint and name.startswith("stock"):
+        from bench import stock  # noqa: PLC0415 -- only this contestant pays for it
+
+        stock.set_up(endpoint)
+        end = stock.shut_down
+    elif endpoint:
+        import spanrun as sr  # noqa: PLC0415 -- the same
 
         sr.configure(service_name="bench", endpoint=endpoint)
+        end = functools.partial(sr.shutdown, timeout=120)
     run = CONTESTANTS[name]
     asyncio.run(run(WARM))
     gc.collect()
@@ -165,8 +221,7 @@ def measure(name: str, jobs: int, endpoint: str) -> dict[str, float]:
     wall, cpu = time.perf_counter(), time.process_time()
     done = asyncio.run(run(jobs))
     loop_seconds = time.perf_counter() - wall
-    if endpoint:
-        sr.shutdown(timeout=120)
+    end()
     cpu = time.process_time() - cpu
     if done != jobs:
         sys.exit(f"{name}: {done} of {jobs} jobs were done")

@@ -44,11 +44,22 @@ class Timings:
     @property
     def service(self) -> float:
         """Seconds in which the job waited for what it had called."""
-        return max(0.0, self.duration - self.waited - self.busy)
+        return self.parts()[-1]
+
+    def parts(self) -> tuple[float, float, float, float, float, float, float]:
+        """The seconds of each phase, in the order in which a job meets them."""
+        queue, limit, rate_limit = self.queue, self.limit, self.rate_limit
+        backoff, busy, loop_lag = self.backoff, self.busy, self.loop_lag
+        service = self.duration - (
+            queue + limit + rate_limit + backoff + busy + loop_lag
+        )
+        if service < 0.0:
+            service = 0.0
+        return queue, limit, rate_limit, backoff, busy, loop_lag, service
 
     def phases(self) -> Iterator[tuple[str, float]]:
         """Each phase's name and seconds, in the order in which a job meets them."""
-        return ((name, getattr(self, name)) for name in SPANRUN_JOB_PHASE_VALUES)
+        return zip(SPANRUN_JOB_PHASE_VALUES, self.parts(), strict=True)
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name}={value:.6f}" for name, value in self.phases())

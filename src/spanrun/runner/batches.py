@@ -96,7 +96,7 @@ class BatchRun(StreamRun):
             f"batch {core.name}",
             attributes,
             items=len(items),
-            run=self._linked_to,
+            linked=self._linked,
         )
         otel_context.attach(unit.context)
         return unit

@@ -17,7 +17,6 @@ from contextvars import ContextVar
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from opentelemetry import context as otel_context
-from opentelemetry.trace import SpanContext
 
 from spanrun import semconv
 from spanrun.outcome import CancelledBy, Err, Ok, Outcome
@@ -27,7 +26,7 @@ from spanrun.semconv import SpanrunJobOutcome
 from spanrun.telemetry.metrics import RunnerMetrics
 from spanrun.telemetry.observe import RunInfo
 from spanrun.telemetry.redact import text_of
-from spanrun.telemetry.unit import JobUnit, Unit
+from spanrun.telemetry.unit import JobUnit, Linked, Unit
 from spanrun.telemetry.watchdog import guilty_in
 
 Call: TypeAlias = Callable[[Any], Awaitable[Any]]
@@ -114,7 +113,7 @@ class Run:
         self.nested: Final = in_job.get()
         self.unit: Unit | None = None
         self._owner: asyncio.Task[Any] | None = None
-        self._linked_to: SpanContext | None = None
+        self._linked: Linked | None = None
         self._trace: Final = trace
         self._task_name: Final = f"spanrun {core.job_name}"
         self.info: Final = RunInfo(secrets.token_hex(8), core.name, total, 0, 0)
@@ -145,7 +144,7 @@ class Run:
         unit = Unit(core.recorder, f"run {core.name}", attributes=attributes)
         self.info.trace_id = unit.trace_id
         self._inside.run(otel_context.attach, unit.context)
-        self._linked_to = unit.span_context if linked else None
+        self._linked = Linked(unit.span, unit.context) if linked else None
         return unit
 
     def admit(self, job: Job, context: contextvars.Context | None = None) -> None:
@@ -177,7 +176,7 @@ class Run:
             job.submitted if core.clock is core.recorder.clock else None,
             job.index,
             None if job.key is None else text_of(job.key),
-            self._linked_to if self.links_jobs else None,
+            self._linked if self.links_jobs else None,
         )
         unit.enter()
         return unit
@@ -359,6 +358,3 @@ async def run_job(run: Run, job: Job) -> None:
             raise error
     finally:
         error = None  # its traceback holds this frame: don't make a cycle of them
-
-
-guilty_in(run_job, "run")

@@ -16,7 +16,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
-from opentelemetry.context import Context
 from opentelemetry.sdk.metrics import Exemplar
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
@@ -33,7 +32,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.metrics.export import Metric as SdkMetric
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext, get_current_span
+from opentelemetry.trace import Span, SpanContext
 
 from spanrun import __version__
 from spanrun.semconv import Metric
@@ -54,8 +53,8 @@ class Cell(Protocol):
 
     labels: Labels
 
-    def add(self, value: float, context: Context | None) -> None:
-        """Take a measurement, made in the span of ``context``."""
+    def add(self, value: float, span: Span | None) -> None:
+        """Take a measurement, made in ``span``."""
         ...
 
     def point(self, started: int, now: int) -> Any:
@@ -76,7 +75,7 @@ class SumCell:
         self.labels: Labels = labels
         self.value: float = 0
 
-    def add(self, value: float, context: Context | None) -> None:  # noqa: ARG002
+    def add(self, value: float, span: Span | None) -> None:  # noqa: ARG002
         """Take a measurement."""
         self.value += value
 
@@ -98,11 +97,10 @@ def is_sampled(span: SpanContext) -> bool:
 
 
 class _Exemplars:
-    """For each bucket the newest measurement of a sampled trace.
+    """For each bucket the first measurement since the last collection.
 
-    Where there is none, the first since the last collection whose trace can be
-    pinned: it is kept then, so each exemplar leads somewhere, and of many traces
-    few are kept for it.
+    Of a trace that wasn't sampled it is taken when the trace can be pinned, which
+    keeps it. So each exemplar leads somewhere, and few traces are kept for it.
     """
 
     __slots__ = ("_kept", "_pin")
@@ -111,10 +109,11 @@ class _Exemplars:
         self._kept: dict[int, tuple[float, SpanContext, int]] = {}
         self._pin = pin
 
-    def offer(self, bucket: int, value: float, context: Context) -> None:
-        span = get_current_span(context).get_span_context()
-        if span.trace_flags.sampled or (bucket not in self._kept and self._pin(span)):
-            self._kept[bucket] = value, span, time.time_ns()
+    def offer(self, bucket: int, value: float, span: Span) -> None:
+        if bucket not in self._kept:
+            context = span.get_span_context()
+            if context.trace_flags.sampled or self._pin(context):
+                self._kept[bucket] = value, context, time.time_ns()
 
     def collect(self) -> list[Exemplar]:
         exemplars = [
@@ -148,15 +147,17 @@ class HistogramCell:
         self._exemplars = _Exemplars(pin)
         self.reset()
 
-    def add(self, value: float, context: Context | None) -> None:
+    def add(self, value: float, span: Span | None) -> None:
         """Take a measurement; bounds are inclusive upwards, as OTLP's are."""
         bucket = bisect_left(self._bounds, value)
         self._counts[bucket] += 1
         self._sum += value
-        self._least = min(self._least, value)
-        self._greatest = max(self._greatest, value)
-        if context is not None:
-            self._exemplars.offer(bucket, value, context)
+        if value < self._least:
+            self._least = value
+        if value > self._greatest:
+            self._greatest = value
+        if span is not None:
+            self._exemplars.offer(bucket, value, span)
 
     def point(self, started: int, now: int) -> HistogramDataPoint:
         """The buckets so far. Also of an empty cell: that is a zero point."""
@@ -212,25 +213,38 @@ class ExponentialCell:
         self._exemplars = _Exemplars(pin)
         self.reset()
 
-    def add(self, value: float, context: Context | None) -> None:
+    def add(self, value: float, span: Span | None) -> None:
         """Take a measurement."""
         self._sum += value
-        self._least = min(self._least, value)
-        self._greatest = max(self._greatest, value)
+        if value < self._least:
+            self._least = value
+        if value > self._greatest:
+            self._greatest = value
         if value <= 0:
             self._zeros += 1
             return
         bucket = self._bucket(value)
         counts = self._counts
-        counts[bucket] = counts.get(bucket, 0) + 1
+        if bucket in counts:
+            counts[bucket] += 1
+        else:
+            counts[bucket] = 1
+            if max(counts) - min(counts) >= _MAX_BUCKETS:
+                self._shrink()
+                bucket = self._bucket(value)
+        if span is not None:
+            self._exemplars.offer(bucket, value, span)
+
+    def _shrink(self) -> None:
+        """Halve the number of buckets until they are few enough."""
+        counts = self._counts
         while max(counts) - min(counts) >= _MAX_BUCKETS:
             self._scale -= 1
             shrunk: dict[int, int] = {}
             for index, count in counts.items():
                 shrunk[index >> 1] = shrunk.get(index >> 1, 0) + count
-            counts = self._counts = shrunk
-        if context is not None:
-            self._exemplars.offer(self._bucket(value), value, context)
+            counts = shrunk
+        self._counts = counts
 
     def _bucket(self, value: float) -> int:
         """The bucket of ``value``; what is below the normal floats is in theirs."""
@@ -375,11 +389,11 @@ class Aggregator:
         metric: Metric,
         value: float,
         labels: Labels,
-        context: Context | None = None,
+        span: Span | None = None,
     ) -> None:
         """Add ``value`` to the series of ``labels``."""
         with self.lock:
-            self._of(metric).cell(labels).add(value, context)
+            self._of(metric).cell(labels).add(value, span)
 
     def collect(self) -> list[SdkMetric]:
         """Everything, at one moment."""

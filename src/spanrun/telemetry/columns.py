@@ -64,15 +64,22 @@ class Columns:
         """The attributes that ``values`` stand for."""
         return dict(zip(self.keys, values, strict=True))
 
-    def encode(self, values: tuple[Any, ...], parts: list[bytes]) -> None:
-        """Append ``values`` to ``parts``, as attributes of an OTLP span.
+    def few_of(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Those of few distinct values."""
+        return values[: self._few]
+
+    def encode_few(self, values: tuple[Any, ...], parts: list[bytes]) -> None:
+        """Append those of few distinct values, as attributes of an OTLP span.
 
         Raises:
             Exception: A value isn't what its column says.
         """
-        at = self._few
-        few = values[:at]
+        few = values[: self._few]
         parts.append(self._known.get(few) or self._learn(few))
+
+    def encode_numbers(self, values: tuple[Any, ...], parts: list[bytes]) -> None:
+        """Append the others. Raises what `encode_few` does."""
+        at = self._few
         for prefixes in self._ints:
             number: int = values[at]
             digits = SMALL[number] if 0 <= number < IS_SMALL else varint(number)

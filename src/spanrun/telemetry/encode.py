@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -18,10 +19,10 @@ from opentelemetry.trace import (
     DEFAULT_TRACE_STATE,
     INVALID_SPAN_CONTEXT,
     SpanContext,
-    SpanKind,
 )
 
 from spanrun.telemetry import otlp
+from spanrun.telemetry.columns import Columns
 from spanrun.telemetry.origin import SHORT, Limits, Origin
 from spanrun.telemetry.recorded import (
     NOTHING_RARE,
@@ -58,10 +59,11 @@ _HALF: Final = (1 << 64) - 1
 _NO_REST: Final = b"\x85\x01\x00\x01\x00\x00\x7a\x00"
 """Flags and status of most spans: what `otlp.rest` says of them."""
 
-_INTERNAL: Final = SpanKind.INTERNAL
-_INTERNAL_KIND: Final = otlp.kind(_INTERNAL)
+_LONG: Final = 4_096
+_NO_ROW: Final[tuple[Columns, tuple[Any, ...]]] = Columns(), ()
 
 _MAX_KNOWN: Final = 4_096
+_MAX_SHAPES: Final = 64  # of one name: with more, its attributes are told one by one
 
 Failed: TypeAlias = Callable[[ReadableSpan, Exception], None]
 K = TypeVar("K")
@@ -70,6 +72,25 @@ V = TypeVar("V")
 
 def _log_failure(span: ReadableSpan, error: Exception) -> None:
     _log.warning("span %r can't be encoded and is lost: %r", span.name, error)
+
+
+class _Shape:
+    """What spans have in common that differ in ids, times and numbers alone.
+
+    Attributes:
+        kind: Theirs.
+        links: Theirs: the same object, as all jobs of a run have.
+        types: Of the values of their attributes: 1 and True are equal as keys.
+        rest: Their bytes, but for those ids, times and numbers.
+    """
+
+    __slots__ = ("kind", "links", "rest", "types")
+
+    def __init__(self, span: Recorded, rest: bytes) -> None:
+        self.kind = span.span_kind
+        self.links = span.raw_links
+        self.types = tuple(map(type, span.raw.values()))
+        self.rest = rest
 
 
 class SpanEncoder:
@@ -90,6 +111,8 @@ class SpanEncoder:
         self._doubles: Final[dict[str, bytes]] = {}
         self._ints: Final[dict[str, tuple[bytes, ...]]] = {}
         self._links: Final[dict[int, tuple[SpanContext, bytes]]] = {}
+        self._shapes: Final[dict[tuple[Any, ...], _Shape]] = {}
+        self._shapes_of: Final[Counter[str]] = Counter()
 
     def request(
         self, spans: Iterable[ReadableSpan], failed: Failed = _log_failure
@@ -136,26 +159,51 @@ class SpanEncoder:
         Raises:
             Exception: It is not of that kind, or has a key that is new.
         """
-        name, kind, row, raw = span.span_name, span.span_kind, span.row, span.raw
-        parts = [
-            _ids(span),
-            _times(_START, span.start_ns, _END, span.end_ns),
-            self._names.get(name) or self._name(name),
-            _INTERNAL_KIND if kind is _INTERNAL else otlp.kind(kind),
-        ]
+        row, raw, above = span.row, span.raw, span.above
+        columns, values = row or _NO_ROW
+        name = span.span_name
+        shape: _Shape | None = None
+        key: tuple[Any, ...] = ()
+        if (
+            span.rare is None
+            and span.inherited[1] is DEFAULT_TRACE_STATE
+            and (above is None or type(above) is int)
+            and self._shapes_of[name] < _MAX_SHAPES
+        ):
+            few = columns.few_of(values)
+            key = (columns, name, few, *raw.items()) if raw else (columns, name, few)
+            shape = self._shapes.get(key)
+        if (
+            shape is None
+            or shape.kind is not span.span_kind
+            or shape.links is not span.raw_links
+            or (raw and shape.types != tuple(map(type, raw.values())))
+        ):
+            rest = self._rest(span)
+            if key:
+                self._remember_shape(name, key, _Shape(span, rest))
+        else:
+            rest = shape.rest
+        parts = [_ids(span), _times(_START, span.start_ns, _END, span.end_ns), rest]
+        columns.encode_numbers(values, parts)
+        return b"".join(parts)
+
+    def _rest(self, span: Recorded) -> bytes:
+        """All but ids, times and the numbers of the row."""
+        name, row, raw, rare = span.span_name, span.row, span.raw, span.rare
+        parts = [self._names.get(name) or self._name(name), otlp.kind(span.span_kind)]
         room = span.origin.most
         if row is not None:
             columns, values = row
             if raw and not columns.names.isdisjoint(raw):
                 raise KeyError
             room -= len(columns.keys)
-            columns.encode(values, parts)
+            columns.encode_few(values, parts)
         if len(raw) > room:
             raise OverflowError
         if raw:
             self._attributes(raw, parts.append, span.origin.limits.length)
-        above, rare = span.above, span.rare
-        too_many = 0
+        above, too_many = span.above, 0
         if span.raw_links or (rare is not None and rare.links):
             too_many = self._add_links(span, parts)
         if (
@@ -169,6 +217,16 @@ class SpanEncoder:
             dropped = (rare or NOTHING_RARE).dropped_attributes
             parts.append(otlp.rest(span, dropped))
         return b"".join(parts)
+
+    def _remember_shape(self, name: str, key: tuple[Any, ...], shape: _Shape) -> None:
+        if sum(map(len, map(str, key))) > _LONG:  # not to keep long texts for ever
+            self._shapes_of[name] = _MAX_SHAPES
+            return
+        if len(self._shapes) >= _MAX_KNOWN:
+            self._shapes.clear()
+            self._shapes_of.clear()
+        self._shapes_of[name] += 1
+        self._shapes[key] = shape
 
     def _attributes(
         self, attributes: dict[str, Any], add: Callable[[bytes], None], length: int

@@ -67,7 +67,7 @@ class unit:  # noqa: N801 -- used like a function: `with unit("parse"):`
         if error_type:
             labels[semconv.ERROR_TYPE] = error_type
         metric = semconv.METRIC_SPANRUN_UNIT_DURATION
-        recorder.record(metric, seconds, labels, opened.context)
+        recorder.record(metric, seconds, labels, opened.span)
 
 
 @overload

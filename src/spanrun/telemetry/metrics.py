@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.trace import Span, set_span_in_context
 
 from spanrun import semconv
 from spanrun.outcome import Timings
@@ -18,7 +18,7 @@ from spanrun.telemetry.account import Account
 if TYPE_CHECKING:  # it needs the SDK, which only `configure` loads
     from spanrun.telemetry.aggregate import Aggregator
 
-Add: TypeAlias = Callable[[float, Context | None], None]
+Add: TypeAlias = Callable[[float, Span | None], None]
 
 _MAX_ERROR_TYPES: Final = 64
 _OTHER: Final = "_OTHER"
@@ -88,19 +88,19 @@ class Instruments:
         metric: Metric,
         value: float,
         labels: Mapping[str, Any],
-        context: Context | None = None,
+        span: Span | None = None,
     ) -> None:
-        """Add ``value`` to ``metric``; the span in ``context`` is its exemplar."""
+        """Add ``value`` to ``metric``; ``span`` may become its exemplar."""
         add = self._add.get(metric.name)
         if add is None:
             add = self._add[metric.name] = self._make(metric)
-        add(value, labels, context)
+        add(value, labels, None if span is None else set_span_in_context(span))
 
     def bind(self, metric: Metric, labels: Mapping[str, Any]) -> Add:
-        """What adds to one series: called with a value and a context."""
+        """What adds to one series: called with a value and a span."""
 
-        def add(value: float, context: Context | None = None) -> None:
-            self.record(metric, value, labels, context)
+        def add(value: float, span: Span | None = None) -> None:
+            self.record(metric, value, labels, span)
 
         return add
 
@@ -193,13 +193,13 @@ class NativeInstruments(Instruments):
         metric: Metric,
         value: float,
         labels: Mapping[str, Any],
-        context: Context | None = None,
+        span: Span | None = None,
     ) -> None:
-        """Add ``value`` to ``metric``; the span in ``context`` is its exemplar."""
-        self._aggregator.record(metric, value, labels, context)
+        """Add ``value`` to ``metric``; ``span`` may become its exemplar."""
+        self._aggregator.record(metric, value, labels, span)
 
     def bind(self, metric: Metric, labels: Mapping[str, Any]) -> Add:
-        """What adds to one series: called with a value and a context."""
+        """What adds to one series: called with a value and a span."""
         return self._aggregator.cell(metric, labels).add
 
 
@@ -218,9 +218,8 @@ class RunnerMetrics:
         self.gauges: Final = gauges
         self._instruments: Final = instruments
         self._lock: Final = instruments.lock
-        self._jobs: Final[dict[tuple[str, str | None], Add]] = {}
-        self._durations: Final[dict[str, Add]] = {}
-        self._phases: Final[dict[str, Add]] = {}
+        self._jobs: Final[dict[tuple[str, str | None], tuple[Add, Add]]] = {}
+        self._phases: Final[list[Add]] = []
         self._retries: Final[dict[str, Add]] = {}
         self._blocked: Add | None = None
 
@@ -230,14 +229,14 @@ class RunnerMetrics:
         instruments.runners.add(self)
         for outcome in semconv.SPANRUN_JOB_OUTCOME_VALUES:
             labels = {**self.attributes, semconv.SPANRUN_JOB_OUTCOME: outcome}
-            self._jobs[outcome, None] = self._begin(semconv.METRIC_SPANRUN_JOBS, labels)
-            self._durations[outcome] = instruments.bind(
-                semconv.METRIC_SPANRUN_JOB_DURATION, labels
+            self._jobs[outcome, None] = (
+                self._begin(semconv.METRIC_SPANRUN_JOBS, labels),
+                instruments.bind(semconv.METRIC_SPANRUN_JOB_DURATION, labels),
             )
         for phase in semconv.SPANRUN_JOB_PHASE_VALUES:
             labels = {**self.attributes, semconv.SPANRUN_JOB_PHASE: phase}
-            self._phases[phase] = self._begin(
-                semconv.METRIC_SPANRUN_JOB_PHASE_TIME, labels
+            self._phases.append(
+                self._begin(semconv.METRIC_SPANRUN_JOB_PHASE_TIME, labels)
             )
         self._blocked = self._begin(
             semconv.METRIC_SPANRUN_LOOP_BLOCKED, self.attributes
@@ -251,22 +250,31 @@ class RunnerMetrics:
 
     def job(
         self,
-        timings: Timings,
+        seconds: float,
+        parts: Iterable[float],
         outcome: SpanrunJobOutcome,
         error_type: str | None,
-        context: Context | None,
+        span: Span,
     ) -> None:
-        """A job ended; the span in ``context`` becomes its exemplar."""
-        count = self._jobs.get((outcome, error_type))
-        if count is None:
-            count = self._new_error(outcome, error_type)
-        phases = self._phases
+        """A job ended.
+
+        Args:
+            seconds: That it took.
+            parts: Of its time, phase by phase.
+            outcome: How it ended.
+            error_type: By which error.
+            span: Its own, which may become an exemplar.
+        """
+        found = self._jobs.get((outcome, error_type))
+        if found is None:
+            found = self._new_error(outcome, error_type)
+        count, duration = found
         with self._lock:
-            count(1, context)
-            self._durations[outcome](timings.duration, context)
-            for phase, seconds in timings.phases():
-                if seconds:
-                    phases[phase](seconds, None)
+            count(1, span)
+            duration(seconds, span)
+            for add, part in zip(self._phases, parts, strict=True):
+                if part:
+                    add(part, None)
 
     def retry(self, error_type: str) -> None:
         """An attempt failed and another one follows."""
@@ -285,23 +293,26 @@ class RunnerMetrics:
         with self._lock:
             self._blocked(1, None)
 
-    def batch(self, items: int, seconds: float, context: Context | None) -> None:
+    def batch(self, items: int, seconds: float, span: Span) -> None:
         """A batch ended."""
         record = self._instruments.record
         labels = self.attributes
-        record(semconv.METRIC_SPANRUN_BATCH_SIZE, items, labels, context)
-        record(semconv.METRIC_SPANRUN_BATCH_DURATION, seconds, labels, context)
+        record(semconv.METRIC_SPANRUN_BATCH_SIZE, items, labels, span)
+        record(semconv.METRIC_SPANRUN_BATCH_DURATION, seconds, labels, span)
 
-    def _new_error(self, outcome: SpanrunJobOutcome, error_type: str | None) -> Add:
+    def _new_error(
+        self, outcome: SpanrunJobOutcome, error_type: str | None
+    ) -> tuple[Add, Add]:
         labels = {
             **self.attributes,
             semconv.SPANRUN_JOB_OUTCOME: outcome,
             semconv.ERROR_TYPE: error_type,
         }
-        count = self._begin(semconv.METRIC_SPANRUN_JOBS, labels)
-        self._jobs[outcome, error_type] = count
+        _, duration = self._jobs[outcome, None]
+        found = self._begin(semconv.METRIC_SPANRUN_JOBS, labels), duration
+        self._jobs[outcome, error_type] = found
         self._instruments.snapshot(keep=True)
-        return count
+        return found
 
     def _begin(self, metric: Metric, labels: Mapping[str, Any]) -> Add:
         add = self._instruments.bind(metric, labels)

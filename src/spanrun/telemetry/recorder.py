@@ -72,9 +72,9 @@ class Recorder(Protocol):
         metric: Metric,
         value: float,
         labels: Mapping[str, Any],
-        context: Context | None = None,
+        span: Span | None = None,
     ) -> None:
-        """Add ``value`` to ``metric``, with the span in ``context`` as exemplar."""
+        """Add ``value`` to ``metric``; ``span`` may become its exemplar."""
         ...
 
     def runner(self, name: str, gauges: Callable[[], Gauges]) -> RunnerMetrics:

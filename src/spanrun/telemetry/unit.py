@@ -20,7 +20,6 @@ from opentelemetry.trace import (
     INVALID_SPAN,
     Link,
     Span,
-    SpanContext,
     SpanKind,
     Status,
     StatusCode,
@@ -31,6 +30,7 @@ from spanrun import semconv
 from spanrun.outcome import CancelledBy, Timings
 from spanrun.semconv import Metric, SpanrunJobOutcome
 from spanrun.telemetry.columns import Columns
+from spanrun.telemetry.current import with_attempt
 from spanrun.telemetry.metrics import RunnerMetrics
 from spanrun.telemetry.recorder import Recorder
 from spanrun.telemetry.redact import redact, text_of
@@ -55,13 +55,22 @@ _JOB: Final = Columns(
 _ATTEMPT: Final = Columns(
     few=(semconv.SPANRUN_RUNNER_NAME, semconv.SPANRUN_ATTEMPT_NUMBER)
 )
-_ATTEMPT_NUMBER: Final = otel_context.create_key("spanrun-attempt")
 
 
-def attempt_number() -> int:
-    """Which attempt of its job this code runs in; 1 outside of any."""
-    number = otel_context.get_value(_ATTEMPT_NUMBER)
-    return number if isinstance(number, int) else 1
+class Linked:
+    """Where the units of a run begin, each in a trace of its own that links there.
+
+    Args:
+        span: The run's.
+        outside: The context in which it is the current one.
+    """
+
+    __slots__ = ("context", "links")
+
+    def __init__(self, span: Span, outside: Context) -> None:
+        self.context: Final = set_span_in_context(INVALID_SPAN, outside)
+        context = span.get_span_context()
+        self.links: Final = (Link(context),) if context.is_valid else ()
 
 
 class Unit:
@@ -72,8 +81,7 @@ class Unit:
         context: The OTel context in which the span is the current one.
         started: When, on the recorder's clock.
 
-    It is opened below the current span or, with ``linked_to``, begins a trace
-    of its own that links there.
+    It is opened below the current span or where ``linked`` says.
     """
 
     __slots__ = ("_outside", "_recorder", "context", "span", "started")
@@ -86,36 +94,32 @@ class Unit:
         *,
         started: float | None = None,
         attributes: dict[str, Any] | None = None,
-        linked_to: SpanContext | None = None,
+        linked: Linked | None = None,
     ) -> None:
         """``attributes`` becomes the span's own: the caller leaves it alone."""
         self._recorder = recorder
         self.started = recorder.clock.now() if started is None else started
-        outside = otel_context.get_current()
-        links: Sequence[Link] = ()
-        if linked_to is not None and linked_to.is_valid:
-            outside = set_span_in_context(INVALID_SPAN, outside)
-            links = (Link(linked_to),)
-        self.span: Span = recorder.span(
-            name,
-            kind,
-            outside,
-            self.started,
-            {} if attributes is None else attributes,
-            links,
-        )
-        self.context: Context = set_span_in_context(self.span, outside)
+        if linked is None:
+            outside = otel_context.get_current()
+            links: Sequence[Link] = ()
+        else:
+            outside, links = linked.context, linked.links
+        given = {} if attributes is None else attributes
+        self.span: Span = recorder.span(name, kind, outside, self.started, given, links)
+        self.context: Context = self._inside(outside)
         self._outside: Context | None = None
 
-    @property
-    def span_context(self) -> SpanContext:
-        """The span's identity, to link to."""
-        return self.span.get_span_context()
+    def _inside(self, outside: Context) -> Context:
+        return set_span_in_context(self.span, outside)
 
     @property
     def trace_id(self) -> int:
         """The trace that the span belongs to."""
-        return self.span.get_span_context().trace_id
+        try:
+            native: int = self.span.trace_id  # type: ignore[attr-defined]
+        except AttributeError:
+            return self.span.get_span_context().trace_id
+        return native
 
     def set(self, key: str, value: Any) -> None:
         """Set an attribute of the span; a text is redacted and cut."""
@@ -204,18 +208,15 @@ class JobUnit(Unit):
         submitted: float | None,
         index: int,
         key: str | None,
-        run: SpanContext | None,
+        linked: Linked | None,
     ) -> None:
-        """Open it below the current span or, given ``run``, linked to that run.
-
-        ``submitted`` is when, on the recorder's clock; None means now.
-        """
+        """Open it. ``submitted`` is when, on the recorder's clock; None means now."""
         self._metrics = metrics
         self._submitted = submitted
         self._index = index
         attributes = {} if key is None else {semconv.SPANRUN_JOB_KEY: redact(key)}
         super().__init__(
-            recorder, name, started=submitted, attributes=attributes, linked_to=run
+            recorder, name, started=submitted, attributes=attributes, linked=linked
         )
 
     def retried(self, error: Exception, delay: float) -> None:
@@ -244,10 +245,8 @@ class JobUnit(Unit):
         cancelled_by: CancelledBy | None,
     ) -> None:
         """The job has its outcome."""
-        described = (
-            *(self._metrics.name, outcome, attempts, self._index),
-            *(seconds for _, seconds in timings.phases()),
-        )
+        metrics, parts = self._metrics, timings.parts()
+        described = (metrics.name, outcome, attempts, self._index, *parts)
         self._recorder.describe(self.span, _JOB, described)
         if cancelled_by is not None:
             self.span.set_attribute(semconv.SPANRUN_JOB_CANCELLED_BY, cancelled_by)
@@ -255,18 +254,21 @@ class JobUnit(Unit):
         begun = self._submitted
         ended = None if begun is None else begun + timings.duration
         error_type = self.finish(error, failed=outcome != "cancelled", ended=ended)
-        self._metrics.job(timings, outcome, error_type or None, self.context)
+        metrics.job(timings.duration, parts, outcome, error_type or None, self.span)
 
 
 class AttemptUnit(Unit):
     """The span of one attempt, which knows its number: see `attempt_number`."""
 
-    __slots__ = ()
+    __slots__ = ("_number",)
 
     def __init__(self, recorder: Recorder, name: str, number: int, runner: str) -> None:
+        self._number = number
         super().__init__(recorder, name)
         recorder.describe(self.span, _ATTEMPT, (runner, number))
-        self.context = otel_context.set_value(_ATTEMPT_NUMBER, number, self.context)
+
+    def _inside(self, outside: Context) -> Context:
+        return with_attempt(outside, self.span, self._number)
 
 
 class BatchUnit(Unit):
@@ -282,18 +284,17 @@ class BatchUnit(Unit):
         attributes: dict[str, Any],
         *,
         items: int,
-        run: SpanContext | None,
+        linked: Linked | None,
     ) -> None:
-        """Open it below the current span or, given ``run``, linked to that run."""
         self._metrics = metrics
         self._items = items
-        super().__init__(recorder, name, attributes=attributes, linked_to=run)
+        super().__init__(recorder, name, attributes=attributes, linked=linked)
 
     def end(self, error: BaseException | None, *, failed: bool) -> None:
         """The batch is done."""
         seconds = self._recorder.clock.now() - self.started
         self.finish(error, failed=failed)
-        self._metrics.batch(self._items, seconds, self.context)
+        self._metrics.batch(self._items, seconds, self.span)
 
 
 class CallUnit(Unit):
@@ -331,7 +332,7 @@ class CallUnit(Unit):
         """Record another metric of the call, with its attributes and ``more``."""
         values = {**self._attributes, **more}
         labels = {key: values[key] for key in metric.attributes if key in values}
-        self._recorder.record(metric, value, labels, self.context)
+        self._recorder.record(metric, value, labels, self.span)
 
     def __enter__(self) -> Self:
         self.enter()

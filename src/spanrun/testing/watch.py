@@ -57,10 +57,10 @@ class Watch:
         metric: Metric,
         value: float,
         labels: Mapping[str, Any],
-        context: Context | None = None,
+        span: Span | None = None,
     ) -> None:
         """Record a metric."""
-        self._recorder.record(metric, value, labels, context)
+        self._recorder.record(metric, value, labels, span)
 
     def failed(self, signal: SpanrunTelemetrySignal, error: Exception) -> None:
         """Count a span or metric that is lost."""
