@@ -101,6 +101,13 @@ def test_compile_refuses_two_files_of_one_name(cli: Cli, file: Path) -> None:
     assert result.code == 2
 
 
+@pytest.mark.parametrize("out", ["jobs.yaml", "jobs.yaml/rules", "/dev/null/rules"])
+def test_compile_into_what_is_no_folder(out: str, cli: Cli, file: Path) -> None:
+    result = cli("slo", "compile", "jobs.yaml", "--out", out)
+    assert (result.code, result.out) == (74, "")
+    assert result.err.endswith("Name another folder with --out.\n")
+
+
 def test_a_refused_part_is_told_by_line(cli: Cli, file: Path) -> None:
     file.write_text(changed(AVAILABILITY, "30d", "7d"), encoding="utf-8")
     result = cli("slo", "compile", "jobs.yaml", "--out", "r")

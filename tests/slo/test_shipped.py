@@ -50,3 +50,15 @@ def test_a_cancelled_or_skipped_job_is_neither_good_nor_bad() -> None:
         bad = outcome in ("failed", "timed_out")
         assert jobs.indicator.part[0].accepts(outcome) is bad
         assert latency.indicator.total[0].accepts(outcome) is (outcome == "ok")
+
+
+def test_run_books_are_there() -> None:
+    text = "".join(path.read_text("utf-8") for path in RULES.glob("*.yaml"))
+    pages = {
+        line.partition('"')[2].strip('"')
+        for line in text.splitlines()
+        if "runbook_url" in line
+    }
+    assert len(pages) == 4
+    missing = [page for page in pages if not (ROOT / page).is_file()]
+    assert not missing

@@ -76,9 +76,13 @@ def compile_(
     if with_health:
         text = rule_file(health(runbooks), [_HEADING.format("its own table")])
         texts[out / "health.yaml"] = text
-    out.mkdir(parents=True, exist_ok=True)
-    for path, text in texts.items():
-        path.write_text(text, encoding="utf-8")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for path, text in texts.items():
+            path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        what = f"{error.filename or out}: {error.strerror}"
+        fail(Exit.DISK, what, "Name another folder with --out.")
     if as_json:
         console.give(json.dumps({"written": [str(path) for path in texts]}))
     else:
