@@ -23,6 +23,9 @@ from spanrun import semconv
 from spanrun.slo.promql import label, series
 
 TAG: Final = "spanrun"
+FIRING: Final = 'ALERTS{alertname=~"Spanrun.*", alertstate="firing"}'
+"""Drawn over every curve: since when something has been wrong."""
+
 _ON: Final = True  # the SDK has no keywords for its switches
 
 Panel = timeseries.Panel | stat.Panel | heatmap.Panel | table.Panel
@@ -59,6 +62,14 @@ def board(
             .tags([TAG])
             .include_vars(_ON)
             .keep_time(_ON)
+        )
+        .annotation(
+            dashboards.AnnotationQuery()
+            .name("Alerts")
+            .datasource(SOURCE)
+            .enable(_ON)
+            .icon_color("red")
+            .expr(FIRING)
         )
     )
     ids = itertools.count(1)

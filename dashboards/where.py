@@ -125,7 +125,7 @@ def _loop() -> Sequence[Panel]:
         panels.number(
             "Loop lag, 99 of 100",
             Text(
-                "99 of 100 timers ran no later than this after their time.",
+                "99 of 100 callbacks that were due ran no later than this.",
                 "above 0.1 s: while the loop is held, no job goes on, no timeout "
                 "fires, and every duration grows.",
                 "*Blocked steps by runner* tells whose job; the how-to is *the loop "
@@ -154,7 +154,7 @@ def _loop() -> Sequence[Panel]:
         panels.lines(
             "Loop lag",
             Text(
-                "How late the event loop runs its timers, over all processes.",
+                "How late the event loop runs what is due, over all processes.",
                 "p99 above 0.1 s is one blocking call now and then. p50 above 10 ms "
                 "is a process that has no CPU left.",
                 "For p99 see *Blocked steps by runner*. For p50 give it a second "
@@ -168,12 +168,12 @@ def _loop() -> Sequence[Panel]:
         panels.heat(
             "All lags",
             Text(
-                "How late the event loop ran its timers, over time.",
+                "How late the event loop ran what was due, over time.",
                 "a band above 0.1 s at regular times is a periodic task that blocks.",
                 "Compare its rhythm with your schedules; then the blocked steps.",
             ),
             SECONDS,
-            each("timers/s"),
+            each("callbacks/s"),
             Query(q.heat(LAG), "{{le}}"),
         ),
         panels.lines(

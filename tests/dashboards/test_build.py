@@ -39,7 +39,10 @@ def known_series() -> set[str]:
     return names
 
 
-KNOWN_LABELS = {*map(label, semconv.ATTRIBUTES), "le", "slo", "alertstate"}
+KNOWN_LABELS = {
+    *map(label, semconv.ATTRIBUTES),
+    *("le", "slo", "alertname", "alertstate"),
+}
 
 
 def unknown(expression: str) -> set[str]:
@@ -148,6 +151,14 @@ def test_links_lead_to_dashboards_and_keep_what_was_chosen(board: Any) -> None:
         assert path.removeprefix("/d/") in known
         for name in ("__url_time_range", "datasource", "service", "runner"):
             assert f"${{{name}" in kept
+
+
+@by_board
+def test_alerts_are_drawn_over_the_curves(board: Any) -> None:
+    (alerts,) = board["annotations"]["list"]
+    assert alerts["enable"]
+    assert alerts["datasource"]["uid"] == "${datasource}"
+    assert unknown(alerts["expr"]) == set()
 
 
 @by_query
