@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import email.utils
 import json
-from collections.abc import Iterable
+from collections.abc import AsyncIterable, Iterable
 from typing import Any, Final, cast
 
 import httpx
@@ -67,8 +67,11 @@ class Answers:
             ServiceError: It is too large, or can't be unpacked.
         """
         parts = bytearray()
+        packed = "Content-Encoding" in response.headers
+        # httpx's way through its decoders costs a tenth of a request's CPU.
+        body = response.aiter_bytes() if packed else response.stream
         try:
-            async for part in response.aiter_bytes():
+            async for part in cast("AsyncIterable[bytes]", body):
                 parts += part
                 if len(parts) > self._max_bytes:
                     raise self._error(

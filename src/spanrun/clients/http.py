@@ -21,8 +21,9 @@ from spanrun.clients._phases import Phases
 from spanrun.errors import ConfigurationError, ServiceError
 from spanrun.policies.base import whole
 from spanrun.telemetry import setup
+from spanrun.telemetry.current import attempt_number
 from spanrun.telemetry.redact import redact
-from spanrun.telemetry.unit import CallUnit, attempt_number
+from spanrun.telemetry.unit import CallUnit
 
 __all__ = ["MAX_BYTES", "HttpClient", "retry_after", "transient"]
 
@@ -68,6 +69,10 @@ class HttpClient:
 
     Raises:
         ConfigurationError: ``base_url`` or a header can't be used.
+
+    Attributes:
+        base_url: Without a user and password.
+        server: The attributes that name the server in telemetry.
     """
 
     def __init__(
@@ -92,11 +97,17 @@ class HttpClient:
                     f"the header {name}: must be printable ASCII, without a line break"
                 )
         self._headers: Final = {
+            "Host": self.base_url.netloc.decode("ascii"),
             "Accept": "application/json",
             "Accept-Encoding": "gzip, deflate",
             "Content-Type": "application/json",
             "User-Agent": "spanrun",
             **given,
+        }
+        default = 443 if url.scheme == "https" else 80
+        self.server: Final[Mapping[str, Any]] = {
+            semconv.SERVER_ADDRESS: url.host,
+            semconv.SERVER_PORT: url.port or default,
         }
         where = self.base_url.netloc.decode()
         secrets = (*given.values(), url.password, *url.params.values())
@@ -121,14 +132,15 @@ class HttpClient:
             httpx.TransportError: No answer came.
         """
         transport = self.open()
+        content = json.dumps(body).encode()
         request = httpx.Request(
             "POST",
             self._place(path)[0],
-            content=json.dumps(body).encode(),
-            headers=self._headers,
+            headers={**self._headers, "Content-Length": str(len(content))},
+            stream=httpx.ByteStream(content),
         )
         recorder = setup.recorder_or_off()
-        with self._unit(request, path) as call:
+        with self._unit(path, len(content)) as call:
             phases = Phases(recorder.clock.now)
             if call.span.is_recording():
                 request.extensions["trace"] = phases
@@ -153,15 +165,6 @@ class HttpClient:
         if transport is not None:
             await transport.aclose()
 
-    @property
-    def server(self) -> dict[str, Any]:
-        """The attributes that name the server."""
-        default = 443 if self.base_url.scheme == "https" else 80
-        return {
-            semconv.SERVER_ADDRESS: self.base_url.host,
-            semconv.SERVER_PORT: self.base_url.port or default,
-        }
-
     @functools.cache  # noqa: B019 -- as long as a client lives, for its few paths
     def _place(self, path: str) -> tuple[httpx.URL, str]:
         """Where ``path`` is, and how a span tells it: keys may be in the query."""
@@ -169,18 +172,18 @@ class HttpClient:
         url = base.copy_with(path=base.path.rstrip("/") + path)
         return url, redact(str(url.copy_with(query=None)))
 
-    def _unit(self, request: httpx.Request, path: str) -> CallUnit:
+    def _unit(self, path: str, size: int) -> CallUnit:
         attributes: dict[str, Any] = {
-            semconv.HTTP_REQUEST_METHOD: request.method,
+            semconv.HTTP_REQUEST_METHOD: "POST",
             **self.server,
             semconv.URL_FULL: self._place(path)[1],
-            semconv.HTTP_REQUEST_BODY_SIZE: len(request.content),
+            semconv.HTTP_REQUEST_BODY_SIZE: size,
         }
         if resends := attempt_number() - 1:
             attributes[semconv.HTTP_REQUEST_RESEND_COUNT] = resends
         return CallUnit(
             setup.recorder_or_off(),
-            request.method,
+            "POST",
             semconv.METRIC_HTTP_CLIENT_REQUEST_DURATION,
             attributes,
         )
