@@ -170,6 +170,233 @@ def test_values_that_cannot_work(options: dict[str, Any]) -> None:
         Embeddings(URL, **{"model": "m", **options})
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"encoding": "hex"}, {"max_bytes": 0}, {"limit": 0}, {"timeout": 0}],
+)
+def test_options_that_cannot_work(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        Embeddings(URL, model="m", **options)
+
+
+def test_an_option_that_there_is_not() -> None:
+    with pytest.raises(TypeError, match=r"Embeddings\(\) has no argument 'tiemout'"):
+        Embeddings(URL, model="m", tiemout=3)  # type: ignore[call-arg]
+
+
+async def test_a_text_that_is_none_is_named(
+    server: EmbeddingServer, open_at: Callable[..., Embeddings]
+) -> None:
+    wrong: Any = ["a", None]
+    async with open_at() as embeddings:
+        with pytest.raises(
+            ConfigurationError, match=r"texts\[1\]=None: must be a text"
+        ):
+            await embeddings.aget_text_embedding_batch(wrong)
+        with pytest.raises(ConfigurationError, match="query=7: must be a text"):
+            await embeddings.aget_query_embedding(wrong[:0] or 7)  # type: ignore[arg-type]
+    assert server.stats.requests == 0
+
+
+async def test_vectors_may_travel_in_base64(
+    open_at: Callable[..., Embeddings], spanrun_capture: Captured
+) -> None:
+    async with open_at(encoding="base64", batch=2) as embeddings:
+        vectors = await embeddings.aget_text_embedding_batch(["a", "bb", "ccc"])
+    assert vectors == [[1.0, 1.0], [2.0, 1.0], [3.0, 1.0]]
+    span = spanrun_capture.find("embeddings m")[0]
+    assert span.attributes["gen_ai.request.encoding_formats"] == ("base64",)
+
+
+@pytest.mark.parametrize(
+    ("packed", "what"),
+    [
+        ("AAA", "no base64"),
+        ("!!!!", "no base64"),
+        ("AAAA", "no base64 of numbers with 4 bytes"),
+        ("", "no list of numbers"),
+        ("AAAAAA==", "all zeros"),
+        ("AACAfw==", "finite"),  # infinity
+        ([1.0], None),  # who was asked for base64 may not know it
+    ],
+)
+async def test_base64_is_checked(packed: Any, what: str | None) -> None:
+    transport, _ = scripted({"data": rows(packed)})
+    client = Embeddings(URL, model="m", encoding="base64", transport=transport)
+    async with client as embeddings:
+        if what is None:
+            assert await embeddings.aget_text_embedding("a") == [1.0]
+            return
+        with pytest.raises(EmbeddingError, match=what):
+            await embeddings.aget_text_embedding("a")
+
+
+# Heroku
+
+
+@pytest.fixture
+def config(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    values = {
+        "EMBEDDING_URL": "http://host",
+        "EMBEDDING_KEY": KEY,
+        "EMBEDDING_MODEL_ID": "cohere",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    return values
+
+
+@pytest.mark.parametrize("base", ["http://host", "http://host/", "http://host/v1/"])
+async def test_heroku_has_what_it_needs_from_the_environment(
+    config: dict[str, str], spanrun_capture: Captured, base: str
+) -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json={"data": rows([1, 2])})
+
+    transport = httpx.MockTransport(answer)
+    async with Embeddings.heroku(base_url=base, transport=transport) as embeddings:
+        assert embeddings.batch == 96
+        await embeddings.aget_text_embedding("a")
+        await embeddings.aget_query_embedding("b")
+    text, query = asked
+    assert str(text.url) == "http://host/v1/embeddings"
+    assert text.headers["Authorization"] == f"Bearer {KEY}"
+    assert json.loads(text.content) == {"model": "cohere", "input": ["a"]}
+    assert json.loads(query.content) == {
+        "model": "cohere",
+        "input": ["b"],
+        "input_type": "search_query",
+    }
+    (span, _) = spanrun_capture.find("embeddings cohere")
+    assert span.attributes["gen_ai.provider.name"] == "heroku"
+
+
+@pytest.mark.parametrize("value", [None, "", "  "])
+@pytest.mark.parametrize(
+    ("variable", "argument"),
+    [
+        ("EMBEDDING_URL", "base_url"),
+        ("EMBEDDING_KEY", "api_key"),
+        ("EMBEDDING_MODEL_ID", "model"),
+    ],
+)
+def test_what_heroku_lacks_is_named(
+    config: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    value: str | None,
+    variable: str,
+    argument: str,
+) -> None:
+    if value is None:
+        monkeypatch.delenv(variable)
+    else:
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(ValueError, match=f"pass {argument}=… or set {variable}") as why:
+        Embeddings.heroku()
+    assert isinstance(why.value, ConfigurationError)
+    given = Embeddings.heroku(**{argument: config[variable]})
+    assert given.model == "cohere"
+
+
+# Twins
+
+
+def test_the_twins_work_without_a_loop(
+    server: EmbeddingServer, open_at: Callable[..., Embeddings]
+) -> None:
+    embeddings = open_at(batch=2)
+    assert embeddings.get_text_embedding("abc") == [3.0, 1.0]
+    assert embeddings.dimension == 2  # what a twin has learnt
+    assert embeddings.get_query_embedding("ab") == [2.0, 1.0]
+    vectors = embeddings.get_text_embedding_batch(["a", "bb", "ccc"])
+    assert vectors == [[1.0, 1.0], [2.0, 1.0], [3.0, 1.0]]
+    assert embeddings.get_text_embedding_batch([]) == []
+
+
+async def test_the_twins_work_inside_a_running_loop(spanrun_capture: Captured) -> None:
+    async with no_leaks():
+        with served(embed=embed) as server:
+            embeddings = Embeddings(f"{server.url}/v1", model="m")
+            ours = await embeddings.aget_text_embedding("abc")
+            assert embeddings.get_text_embedding("abc") == ours
+            assert await embeddings.aget_text_embedding("abc") == ours
+            await embeddings.aclose()
+    assert len(spanrun_capture.find("embeddings m")) == 3
+
+
+def test_a_twins_error_is_its_own(
+    server: EmbeddingServer, open_at: Callable[..., Embeddings]
+) -> None:
+    server.fail_next(400)
+    with pytest.raises(EmbeddingError, match="answered 400"):
+        open_at().get_text_embedding("a")
+
+
+def test_a_client_belongs_to_the_loop_that_it_was_opened_on(
+    open_at: Callable[..., Embeddings],
+) -> None:
+    embeddings = open_at()
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(embeddings.aget_text_embedding("a"))
+        with pytest.raises(ConfigurationError, match="opened on another event loop"):
+            asyncio.run(embeddings.aget_text_embedding("a"))
+        with pytest.raises(ConfigurationError, match="opened on another event loop"):
+            asyncio.run(embeddings.aclose())
+        assert embeddings.get_text_embedding("a") == [1.0, 1.0]
+        loop.run_until_complete(embeddings.aclose())
+    finally:
+        loop.close()
+
+
+async def test_it_opens_with_its_first_use_and_stays_closed() -> None:
+    async with no_leaks():
+        with served(embed=embed) as server:
+            embeddings = Embeddings(f"{server.url}/v1", model="m")
+            assert repr(embeddings).endswith(", new>")
+            await embeddings.aget_text_embedding("a")
+            async with embeddings:  # it is open: this only closes it
+                await embeddings.aget_text_embedding("a")
+            with pytest.raises(ShuttingDown, match="open it again with `async with`"):
+                await embeddings.aget_text_embedding("a")
+            async with embeddings:
+                await embeddings.aget_text_embedding("a")
+
+
+async def test_two_at_once_are_one_too_many(open_at: Callable[..., Embeddings]) -> None:
+    async with open_at() as embeddings:
+        with pytest.raises(ConfigurationError, match="is open already"):
+            await embeddings.__aenter__()
+        await embeddings.aget_text_embedding("a")
+
+
+# Progress
+
+
+async def test_progress_is_shown_to_who_asked(
+    open_at: Callable[..., Embeddings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with open_at(batch=2) as embeddings:
+        quiet, _ = await asyncio.gather(
+            embeddings.aget_text_embedding_batch(["a"] * 3),
+            embeddings.aget_text_embedding_batch(["a"] * 8, show_progress=True),
+        )
+    assert len(quiet) == 3
+    shown = capsys.readouterr().err
+    assert "embed: 4/4" in shown
+    assert "2/2" not in shown
+
+
+def test_progress_of_a_twin(
+    open_at: Callable[..., Embeddings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_at(batch=2).get_text_embedding_batch(["a"] * 6, show_progress=True)
+    assert "embed: 3/3" in capsys.readouterr().err
+
+
 # Attempts
 
 
@@ -286,6 +513,18 @@ async def test_a_poisoned_text_costs_itself_alone() -> None:
     assert [outcome.index for outcome in failed] == [5]
     assert isinstance(failed[0].error, EmbeddingError)
     assert server.stats.requests == 1 + 2 * 4
+
+
+async def test_poisoned_texts_are_found_beside_many_good_ones() -> None:
+    with served(poison="bad", embed=embed) as server:
+        texts = ["bad" if n % 250 == 77 else f"text {n}" for n in range(1_000)]
+        async with Embeddings(f"{server.url}/v1", model="m", batch=50) as embeddings:
+            outcomes = await embeddings.runner.map_batches(
+                embeddings.embed, texts, size=50, errors="collect"
+            )
+    failed = [n for n, outcome in enumerate(outcomes) if isinstance(outcome, sr.Err)]
+    assert failed == [77, 327, 577, 827]
+    assert server.stats.requests <= 20 + 4 * 2 * 6
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 307])
