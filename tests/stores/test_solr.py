@@ -15,6 +15,7 @@ from spanrun.ingest.documents import Document
 from spanrun.ingest.pipeline import Pipeline
 from spanrun.ingest.stages import Split, Store
 from spanrun.stores import solr as module
+from spanrun.stores._solr_search import LOOKS
 from spanrun.stores.base import Chunk
 from spanrun.stores.solr import SolrStore
 from spanrun.testing import Captured, no_leaks
@@ -82,7 +83,7 @@ async def test_a_document_replaced_between_the_queries_is_seen_in_one_state(
         ("a", 1),
         ("b", 0),
     ]
-    assert times - left == min(times, module._LOOKS + 1)
+    assert times - left == min(times, LOOKS + 1)
 
 
 async def test_both_queries_are_asked_at_the_same_time(make, spanrun_capture: Captured):
@@ -250,6 +251,56 @@ async def test_a_dead_server_is_told_at_once():
         with pytest.raises(StoreError, match="can't be reached"):
             async with SolrStore(client, DIMENSION, MODEL):
                 pass
+
+
+async def test_what_goes_wrong_in_a_search_keeps_its_cause(make):
+    async with make() as store:
+        with pytest.raises(StoreError) as raised:
+            await store.search(at(0), "word", 2**31)
+    assert raised.value.status == 400
+    assert raised.value.__cause__ is not None
+
+
+async def test_the_password_is_in_no_error(solr_url, make):
+    async with make() as store:
+        await put(store, "a", "x")
+    url = solr_url.replace("//", "//me:hunter22@")
+    for options in ({"text": "body"}, {"vector": "title"}, {"model": "other"}):
+        told = {"dimension": DIMENSION, "model": MODEL, **options}
+        with pytest.raises(ConfigurationError) as raised:
+            async with SolrStore(AsyncSolrClient(url), **told):
+                pass
+        assert "hunter22" not in f"{raised.value}{raised.value!r}"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda store: put(store, "b", "word"),
+        lambda store: store.search(at(0), "word"),
+        lambda store: store.delete(["a"]),
+        lambda store: store.count(),
+        lambda store: store.content_hashes(),
+        lambda store: store.__aenter__(),
+    ],
+    ids=["upsert", "search", "delete", "count", "content_hashes", "open"],
+)
+async def test_a_cancelled_call_leaves_nothing(make, call, spanrun_capture: Captured):
+    async with make() as kept:
+        await put(kept, "a", "word")
+    cut = 0
+    async with no_leaks():
+        for turns in (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048):
+            store = make()
+            task = asyncio.create_task(call(store))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            cut += task.cancelled()
+            await store.aclose()
+    assert cut > 5
+    assert not spanrun_capture.unfinished()
 
 
 async def test_a_cancelled_closing_still_closes(make):

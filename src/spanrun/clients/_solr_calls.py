@@ -109,7 +109,9 @@ class SolrCalls:
         return f"{type(self).__name__}(base_url={self._target.url!r})"
 
     def __del__(self) -> None:
-        if getattr(self, "_client", None) is not None:
+        client = getattr(self, "_client", None)
+        if client is not None:
+            client.session.detach()  # or aiohttp says the same, less well, to the loop
             warnings.warn(
                 f"{self!r}, made at {self._made_at}, was never closed: "
                 "`await client.close()`, or use it with `async with`",

@@ -25,6 +25,13 @@ _MAX_WORDS: Final = 64
 _WORD: Final = re.compile(r"(?:\w|[^\x00-\x7f\s])+")
 _FIELD: Final = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 _SEPARATOR: Final = "\x1f"
+# Fields and values without patterns or negation: whatever they find, they say it.
+_VALUE: Final = (
+    r'(?:"(?:\\.|[^"\\])*"|(?!(?:AND|OR|NOT)\b)(?:\\.|[\w.])(?:\\.|[\w.@-])*)'
+)
+_AND: Final = r"\s+(?:(?:AND|OR)\s+)?"
+_CLAUSE: Final = rf"[A-Za-z][\w.]*:(?:{_VALUE}|\({_VALUE}(?:{_AND}{_VALUE})*\))"
+_PLAIN: Final = re.compile(rf"{_CLAUSE}(?:{_AND}{_CLAUSE})*")
 SAFE: Final = {"expandMacros": "false"}
 
 
@@ -98,3 +105,8 @@ def only(where: Where | None, others: Mapping[str, Any]) -> dict[str, Any]:
 def is_field_name(name: object) -> bool:
     """Whether ``name`` can stand in a query as it is."""
     return isinstance(name, str) and _FIELD.fullmatch(name) is not None
+
+
+def is_plain(text: str) -> bool:
+    """Whether a query is only fields with their values, such as ``a:1 OR b:(2 3)``."""
+    return _PLAIN.fullmatch(text.strip()) is not None

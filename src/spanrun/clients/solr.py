@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self
 
+from spanrun.clients import _solr_answers as answers
 from spanrun.clients import _solr_query as query
 from spanrun.clients._solr_calls import MaybeStored, SolrCalls, transient
 from spanrun.clients._solr_documents import can_be_repeated, prepared
 from spanrun.clients._solr_wire import named
 from spanrun.clients.solr_schema import SolrSchema
-from spanrun.errors import ConfigurationError, StoreError
+from spanrun.errors import ConfigurationError
 from spanrun.policies.base import whole
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from spanrun.clients.solr_responses import SolrSelectResponse, SolrUpdateResponse
 
 __all__ = ["AsyncSolrClient", "MaybeStored", "transient"]
 
-Model = TypeVar("Model", bound="BaseModel")
-
 _EVERYTHING: Final = "*:*"
-# Fields and values without patterns or negation: whatever they find, they say it.
-_VALUE: Final = (
-    r'(?:"(?:\\.|[^"\\])*"|(?!(?:AND|OR|NOT)\b)(?:\\.|[\w.])(?:\\.|[\w.@-])*)'
-)
-_AND: Final = r"\s+(?:(?:AND|OR)\s+)?"
-_CLAUSE: Final = rf"[A-Za-z][\w.]*:(?:{_VALUE}|\({_VALUE}(?:{_AND}{_VALUE})*\))"
-_PLAIN: Final = re.compile(rf"{_CLAUSE}(?:{_AND}{_CLAUSE})*")
 
 
 class AsyncSolrClient(SolrCalls):
@@ -93,7 +82,7 @@ class AsyncSolrClient(SolrCalls):
         """
         parameters = named({**query_params, **kwargs})
         return await self._call(
-            "select", lambda client: client.query(**parameters), _selected
+            "select", lambda client: client.query(**parameters), answers.selected
         )
 
     async def search_text(
@@ -125,7 +114,7 @@ class AsyncSolrClient(SolrCalls):
         await self._require(*weights, *(where or ()))
         quoted = query.words(text)
         if not quoted:
-            return _no_documents()
+            return answers.nothing_selected()
         asked = query.by_text(quoted, weights)
         return await self.search({**query.only(where, params), **asked, "rows": rows})
 
@@ -233,7 +222,7 @@ class AsyncSolrClient(SolrCalls):
             raise ConfigurationError(
                 "delete_by_query(query_string=''): must be a query"
             )
-        if not _PLAIN.fullmatch(query_string.strip()):
+        if not query.is_plain(query_string):
             await self._refuse_everything(query_string)
         return await self._delete_by(query_string, kwargs)
 
@@ -252,7 +241,7 @@ class AsyncSolrClient(SolrCalls):
             StoreError: As for `search`.
         """
         return await self._call(
-            "commit", lambda client: client.commit(soft=soft), _updated
+            "commit", lambda client: client.commit(soft=soft), answers.updated
         )
 
     async def schema(self) -> SolrSchema:
@@ -294,7 +283,7 @@ class AsyncSolrClient(SolrCalls):
         return await self._call(
             operation,
             lambda client: client.update(data=data, **parameters),
-            _updated,
+            answers.updated,
             repeatable=repeatable,
         )
 
@@ -314,36 +303,3 @@ class AsyncSolrClient(SolrCalls):
                 f"delete_by_query({query_string!r}) would delete all {total} "
                 "documents: call clear_collection() for that"
             )
-
-
-def _selected(answer: Any) -> SolrSelectResponse:
-    from spanrun.clients.solr_responses import SolrSelectResponse  # noqa: PLC0415
-
-    told: dict[str, Any] = answer.data
-    if "grouped" in told and "response" not in told:
-        told = {**told, "response": {"docs": [], "numFound": 0}}
-    return _read(SolrSelectResponse, told, answer.status)
-
-
-def _updated(answer: Any) -> SolrUpdateResponse:
-    from spanrun.clients.solr_responses import SolrUpdateResponse  # noqa: PLC0415
-
-    return _read(SolrUpdateResponse, answer.data, answer.status)
-
-
-def _read(model: type[Model], told: dict[str, Any], status: int) -> Model:
-    """Check an answer's shape; the HTTP status stands in its header."""
-    if "responseHeader" not in told:
-        return model.model_validate(told)
-    header: dict[str, Any] = told["responseHeader"]
-    if header.get("status"):
-        raise StoreError(f"Solr's own status is {header['status']}, not 0")
-    return model.model_validate(
-        {**told, "responseHeader": {**header, "status": status}}
-    )
-
-
-def _no_documents() -> SolrSelectResponse:
-    from spanrun.clients.solr_responses import SolrSelectResponse  # noqa: PLC0415
-
-    return SolrSelectResponse.model_validate({"response": {"docs": [], "numFound": 0}})

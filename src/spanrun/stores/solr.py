@@ -7,11 +7,12 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
-from spanrun.errors import ConfigurationError, StoreError
+from spanrun.errors import StoreError
 from spanrun.stores import _checks as check
-from spanrun.stores import _solr_documents as solr
+from spanrun.stores import _solr_collection as solr
+from spanrun.stores._solr_search import both_rankings
 from spanrun.stores.base import Chunk, Hit, Where
 from spanrun.stores.fusion import DEPTH, fuse
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 _MAX_DIMENSION: Final = 4096
 _PAGE: Final = 1000
 _VISIBLE_WITHIN: Final = 1000  # ms, also for others and after a crash
-_LOOKS: Final = 3
 _FIELDS: Final = {"document_id": solr.ID, "source": solr.SOURCE}
 
 
@@ -89,13 +89,13 @@ class SolrStore:
                 )
                 for told in answer.response.docs:
                     hashes[told[solr.ID]] = told.get(solr.HASH, "")
-                mark, before = _extra(answer, "nextCursorMark"), mark
+                mark, before = solr.part_of(answer, "nextCursorMark"), mark
         return hashes
 
     async def count(self) -> tuple[int, int]:
         """How many documents and how many chunks are stored."""
         async with self._reading():
-            kinds = await self._values_of(solr.KIND)
+            kinds = await solr.values_of(self._client, solr.KIND)
         return kinds.get(solr.DOCUMENT, 0), kinds.get(solr.CHUNK, 0)
 
     async def upsert(
@@ -165,16 +165,10 @@ class SolrStore:
             _FIELDS.get(field, field): values
             for field, values in check.where_of(where).items()
         }
-        asked = numbers, text, max(k, DEPTH), wanted
         async with self._reading():
-            near, worded = await self._ask(*asked)
-            for _ in range(_LOOKS):
-                if not _mixed([*near, *worded]):
-                    break
-                near, worded = await self._ask(*asked)
-        # A document that is replaced all the time: as the second query saw it.
-        mixed = _mixed([*near, *worded])
-        near = [each for each in near if each.hit.document_id not in mixed]
+            near, worded = await both_rankings(
+                self._client, self._fields, numbers, text, max(k, DEPTH), wanted
+            )
         found = {each.key: each.hit for each in [*near, *worded]}
         scores = fuse([[each.key for each in ranking] for ranking in (near, worded)])
         best = sorted(scores, key=lambda key: (-scores[key], key))[:k]
@@ -212,52 +206,6 @@ class SolrStore:
             f"model={self.model!r})"
         )
 
-    async def _ask(
-        self,
-        vector: Sequence[float],
-        text: str,
-        depth: int,
-        where: dict[str, list[str]],
-    ) -> tuple[list[solr.Found], list[solr.Found]]:
-        """Both rankings, asked for at the same time."""
-        where = {**where, solr.KIND: [solr.CHUNK]}
-        client, fields = self._client, self._fields
-
-        async def near() -> list[solr.Found]:
-            if not len(vector):
-                return []
-            answer = await client.search_vector(
-                vector, fields.vector, where=where, rows=depth, fl=fields.shown
-            )
-            return [solr.Found.of(fields, told) for told in answer.response.docs]
-
-        async def worded() -> list[solr.Found]:
-            answer = await client.search_text(
-                text,
-                (fields.text, fields.title),
-                where=where,
-                rows=depth,
-                fl=fields.shown,
-            )
-            return [solr.Found.of(fields, told) for told in answer.response.docs]
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                rankings = group.create_task(near()), group.create_task(worded())
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None
-        return rankings[0].result(), rankings[1].result()
-
-    async def _values_of(self, field: str) -> dict[str, int]:
-        """The values of a field, and how many have each one."""
-        answer = await self._client.search_where(
-            {},
-            rows=0,
-            **{"facet": True, "facet.field": field, "facet.mincount": 1},
-        )
-        told = _extra(answer, "facet_counts")["facet_fields"][field]
-        return dict(zip(told[::2], told[1::2], strict=True))
-
     @asynccontextmanager
     async def _reading(self) -> AsyncGenerator[None]:
         """Hold the store open, and let what it wrote be found."""
@@ -281,60 +229,12 @@ class SolrStore:
         try:
             async with self._turn:
                 if not self._is_checked:
-                    await self._check()
+                    await solr.fit(
+                        self._client, self._fields, self.dimension, self.model
+                    )
                     self._is_checked = True
             yield
         finally:
             self._active -= 1
             if not self._active:
                 self._idle.set()
-
-    async def _check(self) -> None:
-        schema = await self._client.schema()
-        missing = [
-            name for name in (*solr.OWN, *self._fields) if schema.type_of(name) is None
-        ]
-        if missing:
-            raise ConfigurationError(
-                f"{self!r}: the schema lacks {', '.join(missing)}: add them, as "
-                "docs/how-to/store-in-solr.md shows"
-            )
-        kind = schema.type_of(self._fields.vector) or {}
-        found = (
-            str(kind.get("class", "")).rpartition(".")[2],
-            str(kind.get("vectorDimension")),
-            kind.get("similarityFunction"),
-        )
-        if found != ("DenseVectorField", str(self.dimension), "cosine"):
-            raise ConfigurationError(
-                f"{self!r}: the field {self._fields.vector!r} must be a "
-                f"DenseVectorField of {self.dimension} dimensions with cosine "
-                f"similarity, not {' '.join(map(str, found))}"
-            )
-        await self._client.commit(soft=True)  # what another store has just written
-        others = await self._values_of(solr.MODEL)
-        if others.keys() - {self.model}:
-            raise ConfigurationError(
-                f"{self!r}: the collection holds vectors of "
-                f"{', '.join(map(repr, others))}: use that model, or name another "
-                "collection and ingest anew"
-            )
-
-
-def _mixed(found: Iterable[solr.Found]) -> set[str]:
-    """The documents that were replaced between the two queries."""
-    states: dict[str, str] = {}
-    return {
-        each.hit.document_id
-        for each in found
-        if states.setdefault(each.hit.document_id, each.content_hash)
-        != each.content_hash
-    }
-
-
-def _extra(answer: Any, name: str) -> Any:
-    """A part of Solr's answer that has no type of its own."""
-    extra = answer.model_extra
-    if name not in extra:
-        raise StoreError(f"Solr's answer has no {name}")
-    return extra[name]

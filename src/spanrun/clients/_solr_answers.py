@@ -1,0 +1,50 @@
+"""aiosolr's answers, read into typed ones; pydantic is imported when one comes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from spanrun.errors import StoreError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from spanrun.clients.solr_responses import SolrSelectResponse, SolrUpdateResponse
+
+Model = TypeVar("Model", bound="BaseModel")
+
+
+def selected(answer: Any) -> SolrSelectResponse:
+    """The answer to a search; grouped documents are left in ``grouped``."""
+    from spanrun.clients.solr_responses import SolrSelectResponse  # noqa: PLC0415
+
+    told: dict[str, Any] = answer.data
+    if "grouped" in told and "response" not in told:
+        told = {**told, "response": {"docs": [], "numFound": 0}}
+    return _read(SolrSelectResponse, told, answer.status)
+
+
+def updated(answer: Any) -> SolrUpdateResponse:
+    """The answer to an update."""
+    from spanrun.clients.solr_responses import SolrUpdateResponse  # noqa: PLC0415
+
+    return _read(SolrUpdateResponse, answer.data, answer.status)
+
+
+def _read(model: type[Model], told: dict[str, Any], status: int) -> Model:
+    """Check an answer's shape; the HTTP status stands in its header."""
+    if "responseHeader" not in told:
+        return model.model_validate(told)
+    header: dict[str, Any] = told["responseHeader"]
+    if header.get("status"):
+        raise StoreError(f"Solr's own status is {header['status']}, not 0")
+    return model.model_validate(
+        {**told, "responseHeader": {**header, "status": status}}
+    )
+
+
+def nothing_selected() -> SolrSelectResponse:
+    """The answer to a search that need not be made."""
+    from spanrun.clients.solr_responses import SolrSelectResponse  # noqa: PLC0415
+
+    return SolrSelectResponse.model_validate({"response": {"docs": [], "numFound": 0}})
