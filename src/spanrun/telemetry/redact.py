@@ -2,80 +2,34 @@
 
 from __future__ import annotations
 
-import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from spanrun.telemetry.secret_forms import HIDDEN, HINTS, RULES, SECRET_KEY
+
+__all__ = [
+    "HIDDEN",
+    "MAX_CHARACTERS",
+    "redact",
+    "redact_attributes",
+    "redact_value",
+    "text_of",
+]
 
 MAX_CHARACTERS: Final = 16 * 1024
-HIDDEN: Final = "[redacted]"
 _SPARE: Final = 4 * 1024
 """Characters beyond the cut that are looked at: what stands there may be the end
 of a secret that begins before it."""
+_SHORT: Final = 256
+_MAX_KNOWN: Final = 4_096
+_MAX_DEPTH: Final = 32
 
-_NAMES: Final = (
-    r"[\w-]*(?:api[_-]?key|access[_-]?key(?:[_-]?id)?|secret(?:[_-]?key)?"
-    r"|private[_-]?key|token|password|passphrase|passwd|pwd|credentials?)"
-)
-_HINTS: Final = (
-    *("://", "auth", "bearer", "basic", "cookie", "key", "secret", "token", "pass"),
-    *("pwd", "credential", "sk-", "sk_", "pk-", "pk_", "rk-", "rk_", "ghp_", "gho_"),
-    *("ghu_", "ghs_", "ghr_", "github_pat", "glpat-", "xox", "hf_", "aiza", "akia"),
-    *("asia", "ya29", "eyj"),
-)
-"""Each rule needs one of them; text without any, which is most, needs no rule."""
 
-_RULES: Final = (
-    (
-        re.compile(
-            r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
-            r".*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
-            re.DOTALL,
-        ),
-        HIDDEN,
-    ),
-    # user:password@, or a token alone, in a URL
-    (re.compile(r"(?<=://)[^/\s'\"<>]+(?=@)"), HIDDEN),
-    # Authorization: …, also in the text of an exception or a dict
-    (
-        re.compile(
-            r"(?i)(authorization['\"]?\s*[:=]\s*['\"]?(?:[a-z]+\s+)?+)"
-            r"(?!\[redacted\])[^\s'\",;]{3,}"
-        ),
-        rf"\1{HIDDEN}",
-    ),
-    (
-        re.compile(
-            r"\b((?i:bearer|basic))\s+(?=\S*(?:[\d=]|[a-z][A-Z]))[\w.~+/=-]{6,}"
-        ),
-        rf"\1 {HIDDEN}",
-    ),
-    (re.compile(r"(?i)\b((?:set-)?cookie['\"]?\s*:\s*)[^\r\n]+"), rf"\1{HIDDEN}"),
-    # "token": "…", quoted, to the closing quote or the end of the line
-    (
-        re.compile(
-            rf"(?i)\b({_NAMES}['\"]?\s*[=:]\s*)(['\"])"
-            r"(?!\[redacted\])(?:\\.|(?!\2)[^\\\n])+(\2|$)",
-            re.MULTILINE,
-        ),
-        rf"\1\2{HIDDEN}\3",
-    ),
-    # api_key=…, password: …
-    (
-        re.compile(
-            rf"(?i)\b({_NAMES}['\"]?\s*[=:]\s*)(?!\[redacted\])[^\s'\"&,;)}}\]]{{3,}}"
-        ),
-        rf"\1{HIDDEN}",
-    ),
-    # keys that are known by their first letters
-    (
-        re.compile(
-            r"\b(?:[spr]k[-_](?=[\w-]*\d)[\w-]{12,}|gh[pousr]_\w{12,}"
-            r"|github_pat_\w{12,}|glpat-[\w-]{12,}|xox[a-z]-[\w-]{10,}|hf_\w{16,}"
-            r"|AIza[\w-]{20,}|(?:AKIA|ASIA)[A-Z0-9]{12,}|ya29\.[\w.-]{6,}"
-            r"|eyJ[\w-]{6,}\.[\w-]+(?:\.[\w-]*)?)"
-        ),
-        HIDDEN,
-    ),
-)
+_harmless: Final[dict[str, None]] = {}
+"""Short texts in which there was nothing: names and hosts come again and again."""
+_fine_keys: Final[dict[str, None]] = {}
+"""The same for keys, which don't say that their values are secret either."""
+_SAFE: Final = frozenset((int, float, bool, type(None)))
 
 
 def text_of(value: object) -> str:
@@ -87,15 +41,126 @@ def text_of(value: object) -> str:
 
 
 def redact(text: str) -> str:
-    """``text`` without credentials, at most `MAX_CHARACTERS` long, valid UTF-8."""
+    """``text`` without credentials, at most `MAX_CHARACTERS` long, valid UTF-8.
+
+    A text in which there is nothing to hide comes back as it is.
+    """
+    if type(text) is not str:  # a subclass may have another idea of texts
+        text = str.__str__(text)
+    if text in _harmless:
+        return text
+    clean = _redacted(text)
+    if clean != text:
+        return clean
+    _remember(_harmless, text)
+    return text
+
+
+def redact_value(key: str, value: Any) -> Any:
+    """A plain value of an attribute, also a container, without credentials.
+
+    Texts are redacted, the keys of mappings as well. Under a key such as
+    ``http.request.header.authorization`` or ``db.password`` all of it is hidden.
+
+    Returns:
+        ``value`` itself, if there is nothing to hide.
+    """
+    if isinstance(value, int | float) or value is None:
+        return value
+    return _value(key, value, 0)
+
+
+def redact_attributes(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Attributes with plain values, without credentials.
+
+    Returns:
+        ``attributes`` itself, if there is nothing to hide.
+    """
+    clean: dict[str, Any] = {}
+    same = True
+    for key, value in attributes.items():
+        kind = value.__class__
+        if key in _fine_keys and (value in _harmless if kind is str else kind in _SAFE):
+            clean[key] = value
+            continue
+        name, shown = redact(key), redact_value(key, value)
+        clean[name] = shown
+        if name is not key or shown is not value:
+            same = False
+        elif not _is_secret(key):
+            _remember(_fine_keys, key)
+    return attributes if same else clean
+
+
+def _value(key: str, value: Any, depth: int) -> Any:
+    if depth > _MAX_DEPTH:  # deeper than `values.clean` lets anything through
+        return HIDDEN
+    if isinstance(value, str):
+        return HIDDEN if value and _is_secret(key) else redact(value)
+    if isinstance(value, bytes):
+        return _bytes(key, value)
+    if isinstance(value, list | tuple):
+        return _sequence(key, cast("list[Any]", value), depth)
+    if isinstance(value, dict):
+        return _mapping(key, cast("dict[str, Any]", value), depth)
+    return value
+
+
+def _bytes(key: str, value: bytes) -> bytes:
+    if value and _is_secret(key):
+        return HIDDEN.encode()
+    text = value.decode("latin-1")
+    clean = redact(text)
+    return value if clean == text else clean.encode("latin-1", "replace")
+
+
+def _sequence(key: str, value: list[Any], depth: int) -> Any:
+    if len(value) == 2 and isinstance(value[0], str) and _is_secret(value[0]):  # noqa: PLR2004 -- a pair
+        # As headers are often kept: the first of a pair names the second.
+        clean = (redact(value[0]), _value(value[0], value[1], depth + 1))
+    else:
+        clean = tuple(_value(key, each, depth + 1) for each in value)
+    return value if _same(clean, value) else clean
+
+
+def _mapping(key: str, value: dict[Any, Any], depth: int) -> Any:
+    clean: dict[Any, Any] = {}
+    for name, each in value.items():
+        inner = name if isinstance(name, str) else ""
+        place = key if _is_secret(key) else inner
+        clean[redact(inner) if inner else name] = _value(place, each, depth + 1)
+    same = all(clean.get(name) is each for name, each in value.items())
+    return value if same else clean
+
+
+def _same(clean: tuple[Any, ...], value: list[Any]) -> bool:
+    return all(one is other for one, other in zip(clean, value, strict=True))
+
+
+def _is_secret(key: str) -> bool:
+    if key in _fine_keys:
+        return False
+    return SECRET_KEY.fullmatch(key[:_SHORT]) is not None
+
+
+def _remember(known: dict[str, None], text: str) -> None:
+    if len(text) <= _SHORT:
+        if len(known) >= _MAX_KNOWN:
+            known.clear()  # what comes often is soon back
+        known[text] = None
+
+
+def _redacted(text: str) -> str:
     cut = len(text) > MAX_CHARACTERS
     if cut:
         text = text[: MAX_CHARACTERS + _SPARE]
     lower = text.lower()
-    if any(hint in lower for hint in _HINTS):
-        for pattern, instead in _RULES:
-            text = pattern.sub(instead, text)
+    found = [hint for hint in HINTS if hint in lower]
+    if found:
+        for hints, pattern, instead in RULES:
+            if not hints.isdisjoint(found):
+                text = pattern.sub(instead, text)
     if cut:
         # What stood last may be half a secret: it stays out, whatever was shortened.
         text = text[: min(MAX_CHARACTERS - 1, len(text) - _SPARE // 2)] + "…"
-    return text.encode("utf-8", "backslashreplace").decode()
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
