@@ -70,7 +70,7 @@ async def hold_the_loop(number: int) -> None:
 
 async def embed(url: str, model: str, ledger: Ledger) -> None:
     async with Embeddings(url, model=model, batch=8, observers=[ledger]) as client:
-        await client.aget_text_embedding_batch(TEXTS)
+        await client.runner.map_batches(client.embed, TEXTS, size=8, errors="collect")
 
 
 async def fetch_all(ledger: Ledger) -> None:
@@ -108,7 +108,7 @@ async def index(url: str, ledger: Ledger) -> None:
 
 async def main() -> None:
     ledger = Ledger()
-    faults = (0, 0) if CLEAN else (0.1, 0.05)
+    faults = (0, 0) if CLEAN else (0.2, 0.1)
     with EmbeddingServer(rate_limited=faults[0], unavailable=faults[1]) as server:
         await asyncio.gather(
             embed(f"{server.url}/v1", server.model, ledger),
