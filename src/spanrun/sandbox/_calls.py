@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from collections.abc import Generator, Mapping, MutableMapping
+from collections.abc import Generator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from types import CodeType
@@ -147,7 +147,12 @@ def safe_exec(
     enter("safe_exec", asafe_exec(source, globals, locals, **limits))
 
 
-async def _evaluate(*arguments: Any) -> Any:
+async def _evaluate(
+    source: str,
+    values: Mapping[str, Any],
+    limits: Limits,
+    names: Sequence[str] | None = None,
+) -> Any:
     """Run a `Session` in a thread. Cancelled, it ends first, and then is gone."""
     if importlib.util.find_spec("pydantic_monty") is None:
         raise ConfigurationError(
@@ -155,7 +160,7 @@ async def _evaluate(*arguments: Any) -> Any:
         )
     from spanrun.sandbox._session import Session  # noqa: PLC0415 -- needs an extra
 
-    session = Session(*arguments)
+    session = Session(source, values, limits, names)
     loop = asyncio.get_running_loop()
     ending = loop.run_in_executor(None, copy_context().run, session.run)
     try:
@@ -171,6 +176,8 @@ async def _evaluate(*arguments: Any) -> Any:
         if not ending.cancelled():
             ending.exception()  # known: nobody has to be warned of it
         del ending  # it holds the error, whose traceback holds this frame
+        if session.printed:
+            limits.on_print(session.printed)
 
 
 @contextmanager

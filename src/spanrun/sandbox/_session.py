@@ -115,14 +115,17 @@ class Session:
             failure = self._failure(error)
         except FileNotFoundError as error:  # of the package, but not the program
             failure = ConfigurationError(str(error))
-        if self._printed and not self._over.is_set():
-            self._limits.on_print("".join(self._printed))
         if failure is not None:
             try:
                 raise failure
             finally:
                 del failure  # its traceback holds this frame
         return value
+
+    @property
+    def printed(self) -> str:
+        """All that was printed; nothing of what was ended."""
+        return "" if self._over.is_set() else "".join(self._printed)
 
     def end(self, why: str) -> None:
         """Kill the process, if it lives: ``why`` is the limit, or anything else."""
