@@ -1,12 +1,14 @@
 """The clients' own connections: HTTP/1.1 and 2, TLS, reuse, and what goes wrong."""
 
 import asyncio
+import gc
 import gzip
 import shutil
 import socket
 import ssl
 import subprocess
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +21,7 @@ from tests.clients.h2_server import h2_serving
 
 from spanrun.clients import _connections, _dial
 from spanrun.clients._dial import dial
+from spanrun.clients._stream import connect
 from spanrun.clients.http import HttpClient, transient
 from spanrun.errors import ServiceError
 from spanrun.testing import Captured, no_leaks
@@ -473,6 +476,45 @@ async def test_a_host_without_an_address_is_a_lost_connection() -> None:
     with pytest.raises(httpx.ConnectError):
         await calls.post("/x", {})
     await calls.aclose()
+
+
+async def test_closed_while_it_connects_it_leaves_no_socket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    going = asyncio.Event()
+
+    async def slowly(host: str, port: int) -> Any:
+        made = await connect(host, port)
+        going.set()
+        await asyncio.sleep(0.02)
+        return made
+
+    monkeypatch.setattr(_connections, "connect", slowly)
+    async with no_leaks():
+        with Faulty(GOOD) as server:
+            async with client(int(server.url[17:])) as calls:
+                asking = asyncio.ensure_future(calls.post("/x", {}))
+                await going.wait()
+            with pytest.raises(httpx.ConnectError, match="the client was closed"):
+                await asking
+
+
+async def test_a_stream_may_be_closed_by_many_at_once() -> None:
+    async with no_leaks():
+        with Faulty(GOOD) as server:
+            stream = await connect("127.0.0.1", int(server.url[17:]))
+            await asyncio.wait_for(
+                asyncio.gather(*(stream.aclose() for _ in range(3))), timeout=5
+            )
+
+
+def test_a_client_that_nobody_holds_is_gone() -> None:
+    calls = HttpClient("http://127.0.0.1:9")
+    assert calls._place("/x")[1] == "http://127.0.0.1:9/x"
+    gone = weakref.ref(calls)
+    del calls
+    gc.collect()
+    assert gone() is None
 
 
 # Where the time went

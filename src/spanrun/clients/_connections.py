@@ -30,6 +30,8 @@ _Http = httpcore.AsyncHTTP11Connection | httpcore.AsyncHTTP2Connection
 class Connections(httpx.AsyncBaseTransport):
     """Connections to the origin of ``url``, opened when they are needed.
 
+    Closed is closed. The ALPN protocols of ``tls`` are set.
+
     Over HTTP/2 all requests share one. Where a request on it fails or is cancelled,
     later ones get another: what it left behind would count against its window.
 
@@ -45,11 +47,14 @@ class Connections(httpx.AsyncBaseTransport):
         self._origin: Final = httpcore.Origin(
             url.raw_scheme, url.raw_host, url.port or (443 if tls else 80)
         )
+        if tls is not None:
+            tls.set_alpn_protocols(["h2", "http/1.1"] if http2 else ["http/1.1"])
         self._tls: Final = tls
         self._http2: Final = http2
         self._open: Final[set[_Link]] = set()
         self._idle: Final[deque[_Link]] = deque()
         self._shared: _Link | None = None
+        self._closed = False
         self._connecting: Final = asyncio.Lock()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -98,6 +103,7 @@ class Connections(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close all; requests that run on them fail."""
+        self._closed = True
         self._shared = None
         self._idle.clear()
         while self._open:
@@ -138,7 +144,6 @@ class Connections(httpx.AsyncBaseTransport):
         await _tell(trace, "connection.connect_tcp.complete")
         speaks_2 = self._http2
         if self._tls is not None:
-            self._tls.set_alpn_protocols(["h2", "http/1.1"][not speaks_2 :])
             await _tell(trace, "connection.start_tls.started")
             await stream.start_tls(self._tls, host)
             await _tell(trace, "connection.start_tls.complete")
@@ -149,6 +154,9 @@ class Connections(httpx.AsyncBaseTransport):
             if speaks_2
             else httpcore.AsyncHTTP11Connection
         )
+        if self._closed:  # while this was connecting
+            await stream.aclose()
+            raise httpcore.ConnectError("the client was closed")
         link = _Link(stream, kind(self._origin, stream, keepalive_expiry=_IDLE))
         self._open.add(link)
         return link

@@ -160,8 +160,8 @@ class ModelClient:
         await self._close(ShuttingDown(f"{self!r} is closed"))
 
     async def _open(self) -> None:
-        await self.runner.__aenter__()
         self._http.open()
+        await self.runner.__aenter__()
         self._loop = asyncio.get_running_loop()
 
     async def _ready(self) -> Runner:

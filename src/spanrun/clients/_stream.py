@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections import defaultdict
 from typing import Any, Final, cast
 
 import httpcore
@@ -124,16 +125,16 @@ class _Wire(asyncio.Protocol):
         self.error: Exception | None = None
         self._held = False
         self._unsent: Final = bytearray()
-        self._waiting: Final[dict[str, asyncio.Future[None]]] = {}
+        self._waiting: Final[dict[str, set[asyncio.Future[None]]]] = defaultdict(set)
 
     async def wait(self, what: str) -> None:
-        """Until something happens to the connection. One waits for each thing."""
+        """Until something happens to the connection."""
         waiter = self.loop.create_future()
-        self._waiting[what] = waiter
+        self._waiting[what].add(waiter)
         try:
             await waiter
         finally:
-            self._waiting.pop(what, None)
+            self._waiting[what].discard(waiter)
 
     def send(self, data: bytes) -> None:
         """Send ``data``, together with what else is sent in this turn of the loop."""
@@ -145,7 +146,7 @@ class _Wire(asyncio.Protocol):
 
     def flush(self) -> None:
         """Hand what is unsent to the kernel: a head and its body in one call."""
-        if self._unsent and not self.over:
+        if self._unsent and not self.transport.is_closing():
             self.transport.write(bytes(self._unsent))
         self._unsent.clear()
 
@@ -196,6 +197,6 @@ class _Wire(asyncio.Protocol):
 
     def _wake(self, *whats: str) -> None:
         for what in whats:
-            waiter = self._waiting.get(what)
-            if waiter is not None and not waiter.done():
-                waiter.set_result(None)
+            for waiter in self._waiting[what]:
+                if not waiter.done():
+                    waiter.set_result(None)

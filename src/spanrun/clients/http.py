@@ -112,6 +112,7 @@ class HttpClient:
         where = self.base_url.netloc.decode()
         secrets = (*given.values(), url.password, *url.params.values())
         self._answers: Final = Answers(where, error, max_bytes, secrets)
+        self._places: Final[dict[str, tuple[httpx.URL, str]]] = {}
         self._http2: Final = http2
         self._tls: Final = tls
         self._given: Final = transport
@@ -165,12 +166,13 @@ class HttpClient:
         if transport is not None:
             await transport.aclose()
 
-    @functools.cache  # noqa: B019 -- as long as a client lives, for its few paths
     def _place(self, path: str) -> tuple[httpx.URL, str]:
         """Where ``path`` is, and how a span tells it: keys may be in the query."""
-        base = self.base_url
-        url = base.copy_with(path=base.path.rstrip("/") + path)
-        return url, redact(str(url.copy_with(query=None)))
+        if path not in self._places:
+            base = self.base_url
+            url = base.copy_with(path=base.path.rstrip("/") + path)
+            self._places[path] = url, redact(str(url.copy_with(query=None)))
+        return self._places[path]
 
     def _unit(self, path: str, size: int) -> CallUnit:
         attributes: dict[str, Any] = {
@@ -198,8 +200,7 @@ class HttpClient:
         url = self.base_url
         tls = None
         if url.scheme == "https":
-            tls = self._tls or _trusted(os.environ.get("SSL_CERT_FILE"))
-            tls.set_alpn_protocols(["h2", "http/1.1"][not self._http2 :])
+            tls = self._tls or _trusted(os.environ.get("SSL_CERT_FILE"), self._http2)
         proxy = _proxy(url)
         if proxy is None:
             return Connections(url, tls=tls, http2=self._http2)
@@ -212,7 +213,8 @@ class HttpClient:
 
 
 @functools.cache
-def _trusted(_: str | None) -> ssl.SSLContext:
+def _trusted(_: str | None, __: bool) -> ssl.SSLContext:  # noqa: FBT001 -- a key
+    """The system's certificates, read once; its ALPN protocols differ by the key."""
     return httpx.create_ssl_context()
 
 
