@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from hypothesis import settings
+from tests import registry_watch
 
 import spanrun as sr
 from spanrun.testing import FakeClock, plugin
@@ -17,6 +18,7 @@ settings.load_profile("spanrun")
 def pytest_configure(config: pytest.Config) -> None:
     if not config.pluginmanager.is_registered(plugin):
         config.pluginmanager.register(plugin, "spanrun")
+    registry_watch.watch()
 
 
 @pytest.fixture
