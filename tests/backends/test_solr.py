@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 import math
+import random
 
 import numpy as np
 import pytest
@@ -139,6 +140,30 @@ async def test_a_text_finds_nothing_but_what_has_its_words(library, payload):
             name for name, words in WORDS.items() if words & set(literal)
         }
     assert len(await ids(library)) == 4
+
+
+PIECES = [
+    "{!", "}", "lucene", "func", "v=", "$sr_text", "$sr_fields", "${", '"', "'", "\\",
+    "*", "*:*", "?", "~", "^", "(", ")", "[", "]", " TO ", "AND", "OR", "NOT", "+", "-",
+    "!", "&&", "||", "/", ":", "text", "title", "id", "_query_:", "needle", "hay", "zebra",
+    " ", "\t", "\n", "\0", "\u3000", "“", "”", "<", ">", "=", "#", "%", "&", ";", "\x1f",
+    "\ud83d", "🎉", "\u200b",
+]  # fmt: skip
+
+
+async def test_a_text_of_random_pieces_finds_nothing_else_either(library):
+    draw = random.Random(7)
+
+    async def check() -> None:
+        text = "".join(draw.choices(PIECES, k=draw.randint(1, 14)))
+        found = await library.search_text(text, ["text", "title"], fl="id", rows=100)
+        assert {document["id"] for document in found.response.docs} <= {
+            name
+            for name, words in WORDS.items()
+            if any(word in text.lower() for word in words)
+        }, text
+
+    await asyncio.gather(*(check() for _ in range(500)))
 
 
 def test_there_are_at_least_60_payloads():

@@ -294,7 +294,7 @@ class AsyncSolrClient(SolrCalls):
 
     async def _refuse_everything(self, query_string: str) -> None:
         await self.commit(soft=True)
-        every = {"q": _EVERYTHING, "rows": 0}
+        every = {"q": _EVERYTHING, "rows": 0, **query.SAFE}
         total = (await self.search(every)).response.num_found
         found = await self.search({**every, "fq": query_string})
         bare = "".join(query_string.split()).strip("+()")
