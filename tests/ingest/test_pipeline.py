@@ -393,10 +393,19 @@ async def test_two_texts_under_one_id_are_the_second_ones_failure() -> None:
 async def test_a_document_must_be_in_every_store_to_be_left_alone() -> None:
     first, second = MemoryStore(), MemoryStore()
     await Pipeline([Lines(), Store(first)]).arun(documents(2))
-    both = Pipeline([Lines(), Store(first), Store(second)])
+    both = Pipeline([Lines(), Store(first), Store(second, name="second")])
     assert (await both.arun(documents(3))).stored == 3
     assert first.kept.keys() == second.kept.keys() == {"d0", "d1", "d2"}
     assert (await both.arun(documents(3))).unchanged == 3
+
+
+async def test_two_stores_have_names_and_workers_of_their_own(
+    spanrun_capture: Captured,
+) -> None:
+    stores = [Store(MemoryStore()), Store(MemoryStore(), name="second")]
+    await Pipeline([Lines(), *stores]).arun(documents(2), num_workers={"second": 1})
+    assert len(spanrun_capture.find("job store")) == 2
+    assert len(spanrun_capture.find("job second")) == 2
 
 
 async def test_one_pipeline_may_run_twice_at_once() -> None:

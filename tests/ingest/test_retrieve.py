@@ -209,6 +209,26 @@ async def test_cancelled_it_leaves_nothing() -> None:
             await task
 
 
+@pytest.mark.parametrize("after", range(0, 40, 3))
+async def test_cancelled_at_any_time_it_leaves_nothing(
+    spanrun_capture: Captured, after: int
+) -> None:
+    async def soon() -> None:
+        for _ in range(9):
+            await asyncio.sleep(0)
+
+    stores = {"a": Listed(("x", 0), before=soon), "b": Listed(before=fail)}
+    async with no_leaks():
+        asking = aquery("q", stores, embedder=Letters())
+        task = asyncio.create_task(asking)
+        for _ in range(after):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task], timeout=5)
+    assert task.done()
+    assert not spanrun_capture.unfinished()
+
+
 async def test_what_the_embedder_raises_comes_out() -> None:
     class Broken(Letters):
         async def aget_query_embedding(self, query: str) -> Sequence[float]:

@@ -55,7 +55,8 @@ class Split:
         split("", size, overlap)  # so that what is wrong is known now
         self._arguments: Final = size, overlap
         self._count: Final = count
-        self.recipe: Final = f"split {size} {overlap} {count.__qualname__}"
+        counted = getattr(count, "__qualname__", type(count).__qualname__)
+        self.recipe: Final = f"split {size} {overlap} {counted}"
 
     async def __call__(self, document: Document) -> Changes:
         """The chunks, without vectors."""
@@ -146,26 +147,30 @@ class Embed:
 
 
 class Store:
-    """Puts documents into a store, in place of what it had of them before."""
+    """Puts documents into a store, in place of what it had of them before.
 
-    name = "store"
+    Args:
+        store: Open while the pipeline runs.
+        name: Of the stage's runner; where there are two stores, to tell them apart.
+    """
+
     recipe = ""  # where a document is put doesn't change it
 
-    def __init__(self, store: VectorStore) -> None:
+    def __init__(self, store: VectorStore, *, name: str = "store") -> None:
+        self.name: Final = name
         self._store: Final = store
 
     async def open(self, setting: Setting, stack: AsyncExitStack) -> Flow:
         """Learn what the store has. What the stage does in one run."""
         setting.stored.append(await self._store.content_hashes())
-        return await transformed(_Put(self._store, setting), setting, stack)
+        return await transformed(_Put(self.name, self._store, setting), setting, stack)
 
 
 class _Put:
     """Stores a document; nothing of it changes."""
 
-    name = Store.name
-
-    def __init__(self, store: VectorStore, setting: Setting) -> None:
+    def __init__(self, name: str, store: VectorStore, setting: Setting) -> None:
+        self.name = name
         self._store: Final = store
         self._setting: Final = setting
 
