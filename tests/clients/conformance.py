@@ -106,6 +106,11 @@ class Faulty:
         self.times.append(asyncio.get_running_loop().time())
         return self.answers.popleft() if self.answers else Answer(200, self.good)
 
+    async def accepted(self, connections: int = 1) -> None:
+        """Wait until so many connections were accepted."""
+        while self.connections < connections:  # noqa: ASYNC110 -- in another thread
+            await asyncio.sleep(0.001)
+
     async def asked(self, requests: int = 1) -> None:
         """Wait until so many requests have come."""
         while len(self.requests) < requests:  # noqa: ASYNC110 -- in another thread

@@ -497,12 +497,14 @@ async def test_closed_while_it_connects_it_leaves_no_socket(
                 await going.wait()
             with pytest.raises(httpx.ConnectError, match="the client was closed"):
                 await asking
+            await server.accepted()
 
 
 async def test_a_stream_may_be_closed_by_many_at_once() -> None:
     async with no_leaks():
         with Faulty(GOOD) as server:
             stream = await connect("127.0.0.1", int(server.url[17:]))
+            await server.accepted()
             await asyncio.wait_for(
                 asyncio.gather(*(stream.aclose() for _ in range(3))), timeout=5
             )
