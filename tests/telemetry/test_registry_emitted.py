@@ -176,6 +176,7 @@ NOT_HERE = {
 """Names that the program can't emit, and why. When it does, they go from here."""
 
 
+@pytest.mark.slow
 def test_all_that_is_emitted_is_in_the_registry_and_all_of_it_is_emitted(emitted):
     emitted()
     found = emitted(
