@@ -31,6 +31,16 @@ def test_three_sentences_at_most_in_the_order_of_the_hits() -> None:
     assert extract("boat", hits) == [(f"Boat {n} is a boat.", n + 1) for n in range(3)]
 
 
+def test_a_whole_sentence_comes_before_a_fragment() -> None:
+    hits = [hit(f"- boats {n}\n- boats again {n}") for n in range(3)]
+    said = extract("boats", [*hits, hit("Boats sail. Boats sink. Boats rot.")])
+    assert [sentence for sentence, _ in said] == [
+        "Boats sail.",
+        "Boats sink.",
+        "Boats rot.",
+    ]
+
+
 def test_a_sentence_that_two_hits_share_is_said_once() -> None:
     assert extract("boat", [hit("A boat."), hit("A boat.")]) == [("A boat.", 1)]
 

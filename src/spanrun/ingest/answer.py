@@ -18,6 +18,8 @@ _LONGEST: Final = 400  # characters of one sentence
 _PASSAGE: Final = 4_000  # characters of one hit that a model is shown
 _STEM: Final = 5
 _WORD: Final = re.compile(r"\w{2,}")
+_WHOLE: Final = re.compile(r"[.!?\u2026\u3002\uff01\uff1f:][\"'\u201d\u2019)\]]*$")
+_FRAGMENT: Final = 0.5  # what a word counts where it isn't a whole sentence: in lists
 _CITATION: Final = re.compile(r"\[(\d{1,4}(?:\s*,\s*\d{1,4})*)\]")
 _RULES: Final = (
     "Answer the question from the numbered passages alone, in the language of the "
@@ -67,7 +69,8 @@ def extract(query: str, hits: Sequence[Hit]) -> list[tuple[str, int]]:
 
     Three at most, in the order of the hits. A word of the query counts more the
     fewer sentences it is in, once in a sentence; words are compared by their first
-    five letters. Where no sentence has any, it is the beginning of the best hit.
+    five letters. What doesn't end like a sentence counts half. Where nothing has any
+    of the words, it is the beginning of the best hit.
     """
     sentences: dict[str, int] = {}
     for number, hit in enumerate(hits, 1):
@@ -79,6 +82,7 @@ def extract(query: str, hits: Sequence[Hit]) -> list[tuple[str, int]]:
     weight = {n: math.log(1 + len(sentences) / count) for n, count in common.items()}
     scores = {
         sentence: sum(weight[stem] for stem in sorted(found & wanted))
+        * (1 if _WHOLE.search(sentence) else _FRAGMENT)
         for sentence, found in stems.items()
     }
     best = sorted(scores, key=lambda sentence: -scores[sentence])[:_SENTENCES]
