@@ -594,11 +594,12 @@ def test_a_survey_tells_what_is_there_and_changes_nothing(root: Path, lost: Loss
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
     by_life = {writer.live: writer for writer in found.writers}
     left = by_life[False]
-    assert (left.frames, left.items, left.kept) == (4, {"traces": 5, "metrics": 1}, 1)
+    assert left.items == {"traces": 5, "metrics": 1}
+    traces, metrics = left.signals["traces"], left.signals["metrics"]
+    assert (traces.frames, traces.kept, metrics.frames) == (3, 1, 1)
     assert left.pid == os.getpid()
     assert by_life[True].items == {"traces": 1}
-    folder = root / by_life[True].name
-    assert [frame.order for frame in waiting_frames(folder)] == [9]
+    assert [frame.order for frame in waiting_frames(by_life[True].path)] == [9]
     (aside,) = found.quarantine
     assert (aside.code, aside.items) == ("INVALID-ARGUMENT", {"traces": 4})
     assert [frame.order for frame in quarantined_frames(aside.path)] == [7]

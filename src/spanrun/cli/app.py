@@ -15,6 +15,7 @@ from spanrun.cli.ingest import ingest
 from spanrun.cli.registry import registry
 from spanrun.cli.search import search
 from spanrun.cli.slo import slo
+from spanrun.cli.spool import spool
 
 
 class Commands(TyperGroup):
@@ -58,3 +59,4 @@ app.command()(search)
 app.add_typer(dashboards, name="dashboards")
 app.add_typer(registry, name="registry")
 app.add_typer(slo, name="slo")
+app.add_typer(spool, name="spool")

@@ -21,7 +21,6 @@ from spanrun.telemetry import preferences
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator, is_sampled
 from spanrun.telemetry.books import SpoolStatus
-from spanrun.telemetry.destination import destination
 from spanrun.telemetry.export import (
     Collector,
     ConsoleExit,
@@ -39,7 +38,7 @@ from spanrun.telemetry.provider import NativeTracerProvider, Sink
 from spanrun.telemetry.recorded import Recorded
 from spanrun.telemetry.recorder import OtelRecorder, Recorder
 from spanrun.telemetry.sampling import TailSampling
-from spanrun.telemetry.send import sender
+from spanrun.telemetry.send import senders
 from spanrun.telemetry.spooled import SpooledSender
 
 _SETTLING: Final = 0.25
@@ -117,21 +116,19 @@ class Pipeline:
         )
 
     def _exits(self, settings: Settings) -> dict[Signal, Exit]:
-        asked = {"traces": settings.traces, "metrics": settings.metrics}
-        otlp = [signal for signal in SIGNALS if asked[signal].exporter == "otlp"]
         exits: dict[Signal, Exit] = {}
-        if otlp:
+        reached = senders(settings, os.environ)
+        if reached:
             self._spooled = SpooledSender(
                 settings.spool,
-                {
-                    signal: sender(destination(signal, asked[signal], os.environ))
-                    for signal in otlp
-                },
+                reached,
                 self._account,
                 max_bytes=settings.spool_bytes,
                 cumulative=settings.temporality == "cumulative",
             )
-            exits.update(dict.fromkeys(otlp, OtlpExit(self._spooled, self._account)))
+            leave = OtlpExit(self._spooled, self._account)
+            exits.update(dict.fromkeys(reached, leave))
+        asked = {"traces": settings.traces, "metrics": settings.metrics}
         for signal in SIGNALS:
             if asked[signal].exporter == "console":
                 exits[signal] = ConsoleExit(self._account)

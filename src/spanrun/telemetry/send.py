@@ -26,11 +26,14 @@ OTLP/gRPC Response), RFC 9110 §10.2.3 (Retry-After).
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Final, Literal, Protocol, TypeAlias
 
-from spanrun.telemetry.destination import Destination
+from spanrun.settings import Settings
+from spanrun.telemetry.destination import Destination, destination
+from spanrun.telemetry.frames import SIGNALS, Signal
 
 Verdict: TypeAlias = Literal["delivered", "retry", "split", "misconfigured", "refused"]
 
@@ -88,19 +91,33 @@ class Sender(Protocol):
         ...
 
 
-def sender(destination: Destination) -> Sender:
-    """A sender for ``destination``. Nothing is connected yet.
+def sender(where: Destination) -> Sender:
+    """A sender for ``where``. Nothing is connected yet.
 
     Raises:
         ConfigurationError: If a certificate or a key can't be used.
     """
-    if destination.protocol == "grpc":
+    if where.protocol == "grpc":
         from spanrun.telemetry.send_grpc import GrpcSender  # noqa: PLC0415 -- 50 ms
 
-        return GrpcSender(destination)
+        return GrpcSender(where)
     from spanrun.telemetry.send_http import HttpSender  # noqa: PLC0415 -- 20 ms
 
-    return HttpSender(destination)
+    return HttpSender(where)
+
+
+def senders(settings: Settings, environ: Mapping[str, str]) -> dict[Signal, Sender]:
+    """A sender for each signal that ``settings`` want to leave over OTLP.
+
+    Raises:
+        ConfigurationError: With the variable and its value, but no secret.
+    """
+    asked = {"traces": settings.traces, "metrics": settings.metrics}
+    return {
+        signal: sender(destination(signal, asked[signal], environ))
+        for signal in SIGNALS
+        if asked[signal].exporter == "otlp"
+    }
 
 
 def verdict_of(status: int) -> Verdict:

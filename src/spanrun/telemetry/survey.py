@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from spanrun.telemetry.contents import waiting_since
 from spanrun.telemetry.frames import Damage, Found, Frame, Signal, scan
 from spanrun.telemetry.parcel import Cursor
 from spanrun.telemetry.quarantine import quarantined
@@ -19,31 +20,51 @@ from spanrun.telemetry.writer import KEYS, PREFIX, is_live, lane_name, read_curs
 _QUARANTINED: Final = re.compile(r"(\d+)-(.+)-[0-9a-f]+\.frames")
 
 
+@dataclass(slots=True)
+class Waiting:
+    """What waits of one signal.
+
+    Attributes:
+        frames: Requests.
+        items: Spans, or data points.
+        kept: How many of the items are failed spans and zero points.
+        bytes: Of their files.
+        since: When the oldest item was made, seconds since the epoch; 0 where
+            nothing says so.
+    """
+
+    frames: int = 0
+    items: int = 0
+    kept: int = 0
+    bytes: int = 0
+    since: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class WriterSurvey:
     """What one process has in the spool.
 
     Attributes:
-        name: Of its folder.
+        path: Of its folder.
         pid: Its number, when it lived on this machine.
-        live: Whether it still has its lock. Else the next process takes over.
-        frames: Frames that wait.
-        items: Items that wait, by signal.
-        kept: How many of the items are failed spans and zero points.
-        bytes: Of its files.
+        live: Whether somebody has its lock: itself, or who took it over. Else the
+            next process does that.
+        signals: What waits.
         damaged: Places where no frame can be read.
-        since: When the oldest of its files was begun, seconds since the epoch.
+        trouble: Why the folder can't be read; empty when it can.
     """
 
-    name: str
+    path: Path
     pid: int
     live: bool
-    frames: int
-    items: Mapping[Signal, int]
-    kept: int
-    bytes: int
+    signals: Mapping[Signal, Waiting]
     damaged: int
-    since: float
+    trouble: str
+
+    @property
+    def items(self) -> dict[Signal, int]:
+        """Items that wait, by signal."""
+        return {signal: each.items for signal, each in self.signals.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +99,12 @@ def survey(root: Path) -> Survey:
     """Look at the spool in ``root``; an empty one if there is none.
 
     Others may write and delete meanwhile: it is as good as a photograph.
+
+    Raises:
+        OSError: It is there, and can't be read.
     """
+    with contextlib.suppress(FileNotFoundError), os.scandir(root):
+        pass
     writers = [_writer(path) for path in sorted(root.glob(f"{PREFIX}*"))]
     files = quarantined(root)
     quarantine = [found for path in files if (found := _quarantined(path))]
@@ -87,9 +113,10 @@ def survey(root: Path) -> Survey:
 
 def waiting_frames(folder: Path) -> Iterator[Frame]:
     """The frames that wait in the folder of one process, lane by lane."""
-    for piece in _pieces(folder):
-        if isinstance(piece, Found):
-            yield piece.frame
+    for lane in _lanes(folder):
+        for piece in lane:
+            if isinstance(piece, Found):
+                yield piece.frame
 
 
 def quarantined_frames(path: Path) -> Iterator[Frame]:
@@ -100,42 +127,84 @@ def quarantined_frames(path: Path) -> Iterator[Frame]:
 
 
 def _writer(folder: Path) -> WriterSurvey:
-    items: Counter[Signal] = Counter()
-    frames = kept = damaged = 0
-    for piece in _pieces(folder):
-        if isinstance(piece, Damage):
-            damaged += 1
-            continue
-        frames += 1
-        items[piece.frame.signal] += piece.frame.items
-        kept += piece.frame.items if piece.frame.keep else 0
-    stats: list[os.stat_result] = []
-    for signal, keep in KEYS:
-        for path in folder.glob(f"{lane_name(signal, keep=keep)}.*"):
-            with contextlib.suppress(OSError):
-                stats.append(path.stat())
+    signals: dict[Signal, Waiting] = {}
+    damaged = 0
+    for (signal, keep), lane in zip(KEYS, _lanes(folder), strict=True):
+        told = Waiting()
+        for piece in lane:
+            if isinstance(piece, Damage):
+                damaged += 1
+                continue
+            frame = piece.frame
+            if not told.frames:
+                told.since = waiting_since(frame)
+            told.frames += 1
+            told.items += frame.items
+            told.kept += frame.items if frame.keep else 0
+        told.bytes = _size(folder, f"{lane_name(signal, keep=keep)}.*")
+        if told.frames:
+            signals[signal] = _sum(signals.get(signal), told)
     pid = folder.name.removeprefix(PREFIX).partition("-")[0]
     return WriterSurvey(
-        name=folder.name,
+        path=folder,
         pid=int(pid) if pid.isdecimal() else 0,
         live=is_live(folder),
-        frames=frames,
-        items=dict(items),
-        kept=kept,
-        bytes=sum(stat.st_size for stat in stats),
+        signals=signals,
         damaged=damaged,
-        since=min((stat.st_ctime for stat in stats), default=0.0),
+        trouble=_trouble(folder),
     )
 
 
-def _pieces(folder: Path) -> Iterator[Found | Damage]:
-    """What is behind the cursors."""
-    cursors = read_cursors(folder)[1]
-    for (signal, keep), cursor in zip(KEYS, cursors, strict=True):
-        for path in sorted(folder.glob(f"{lane_name(signal, keep=keep)}.*")):
-            start = _start(path, cursor)
-            if start is not None:
-                yield from scan(_bytes(path), start)
+def _sum(one: Waiting | None, other: Waiting) -> Waiting:
+    if one is None:
+        return other
+    return Waiting(
+        frames=one.frames + other.frames,
+        items=one.items + other.items,
+        kept=one.kept + other.kept,
+        bytes=one.bytes + other.bytes,
+        since=min(filter(None, (one.since, other.since)), default=0.0),
+    )
+
+
+def _size(folder: Path, pattern: str) -> int:
+    size = 0
+    for path in folder.glob(pattern):
+        with contextlib.suppress(OSError):
+            size += path.stat().st_size
+    return size
+
+
+def _trouble(folder: Path) -> str:
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                with open(entry.path, "rb"):  # noqa: PTH123 -- entries have a text
+                    pass
+    except FileNotFoundError:
+        return ""  # delivered meanwhile
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _lanes(folder: Path) -> list[Iterator[Found | Damage]]:
+    """What is behind the cursors, for each key."""
+    try:
+        cursors = read_cursors(folder)[1]
+    except OSError:
+        return [iter(()) for _ in KEYS]
+    return [
+        _lane(folder, lane_name(signal, keep=keep), cursor)
+        for (signal, keep), cursor in zip(KEYS, cursors, strict=True)
+    ]
+
+
+def _lane(folder: Path, name: str, cursor: Cursor) -> Iterator[Found | Damage]:
+    for path in sorted(folder.glob(f"{name}.*")):
+        start = _start(path, cursor)
+        if start is not None:
+            yield from scan(_bytes(path), start)
 
 
 def _start(path: Path, cursor: Cursor) -> int | None:
