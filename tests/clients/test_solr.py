@@ -58,6 +58,10 @@ def test_slashes_at_the_end_are_cut() -> None:
             "https://localhost/api/solr/docs",
             {"connection_url": "https://localhost/api/solr/docs"},
         ),
+        (
+            "http://localhost:80/docs",
+            {"scheme": "http", "host": "localhost", "port": 80, "collection": "docs"},
+        ),
         # aiosolr would leave the path out.
         (
             "http://localhost:80/proxy/solr/docs",

@@ -224,6 +224,22 @@ async def test_closing_waits_for_a_request_that_runs() -> None:
         assert (await search).response.num_found == 1
 
 
+async def test_an_error_in_the_block_cancels_what_runs() -> None:
+    asked = asyncio.Event()
+
+    async def never(_: asyncio.StreamWriter) -> None:
+        asked.set()
+        await asyncio.sleep(60)
+
+    async with no_leaks(), scripted(never) as server:
+        with pytest.raises(KeyError):  # noqa: PT012 -- leaving the block is tested
+            async with client(server.url) as solr:
+                search = asyncio.create_task(solr.search(QUERY))
+                await asked.wait()
+                raise KeyError
+        assert search.done()
+
+
 @pytest.mark.parametrize("times", [1, 2])
 async def test_a_cancellation_at_any_await_leaves_nothing(
     spanrun_capture: Captured, times: int

@@ -7,7 +7,8 @@ import inspect
 import json
 import warnings
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
 
 from spanrun import semconv
 from spanrun.clients import _solr_wire as wire
@@ -91,14 +92,15 @@ class SolrCalls:
             observers=observers,
             clock=clock,
         )
-        self._attributes: Final = {
+        self._attributes: Final[dict[str, Any]] = {
             semconv.DB_SYSTEM_NAME: "solr",
             semconv.DB_COLLECTION_NAME: self._target.collection,
-            semconv.DB_NAMESPACE: self._target.prefix.strip("/") or "solr",
             semconv.SERVER_ADDRESS: self._target.host.strip("[]"),
             semconv.SERVER_PORT: self._target.port
             or (443 if self._target.scheme == "https" else 80),
         }
+        if self._target.prefix:
+            self._attributes[semconv.DB_NAMESPACE] = self._target.prefix.strip("/")
 
     @property
     def base_url(self) -> str:
@@ -129,12 +131,24 @@ class SolrCalls:
         Raises:
             ConfigurationError: It is open on another event loop.
         """
+        await self.__aexit__(None, None, None)
+
+    async def __aenter__(self) -> Self:
+        await self._get_client()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         async with self._turn():
             client, self._client = self._client, None
             if client is None:
                 return
             try:
-                await self.runner.__aexit__(None, None, None)
+                await self.runner.__aexit__(kind, error, trace)
             finally:
                 await client.close()
 
@@ -281,7 +295,7 @@ def _secrets(headers: Mapping[str, str], target: Target) -> list[str]:
 def _caller(made: object) -> str:
     """The line that constructs ``made``, outside of its constructors."""
     frame = inspect.currentframe()
-    while frame and made in (frame.f_locals.get("self"), frame.f_locals.get("made")):
+    while frame and any(frame.f_locals.get(name) is made for name in ("made", "self")):
         frame = frame.f_back
     if frame is None:
         return "an unknown line"

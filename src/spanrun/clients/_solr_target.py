@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 from spanrun.errors import ConfigurationError
 from spanrun.telemetry.redact import redact
 
-_PREFIX: Final = "/solr"  # aiosolr puts it before the collection by itself
+_PREFIX: Final = "/solr"  # with a port, aiosolr puts it before the collection
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,12 @@ class Target:
         names = [unquote(part) for part in url.path.rstrip("/").split("/")]
         if not names[-1] or any(name in (".", "..") for name in names):
             raise _wrong(base_url, "must end with the collection's name")
+        prefix = "".join(f"/{escaped(name)}" for name in names[1:-1])
         return cls(
             url.scheme,
             f"[{url.hostname}]" if ":" in url.hostname else url.hostname,
             port,
-            "".join(f"/{escaped(name)}" for name in names[1:-1]),
+            prefix or ("" if port is None else _PREFIX),
             names[-1],
             _login(url),
         )
@@ -80,7 +81,7 @@ class Target:
         It makes URLs of its own kind from a host and a port; other paths than
         Solr's usual one get through as a connection URL alone.
         """
-        if self.port is None or self.prefix not in ("", _PREFIX):
+        if self.port is None or self.prefix != _PREFIX:
             return {"connection_url": self.url}
         return {
             "host": self.host,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from spanrun.clients import _solr_answers as answers
 from spanrun.clients import _solr_query as query
@@ -52,18 +51,6 @@ class AsyncSolrClient(SolrCalls):
     """
 
     _schema: SolrSchema | None = None
-
-    async def __aenter__(self) -> Self:
-        await self._get_client()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.close()
 
     async def search(
         self, query_params: Mapping[str, Any], **kwargs: Any
