@@ -10,7 +10,7 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import typer
 
@@ -238,7 +238,7 @@ def _dropped(done: SpoolStatus) -> Mapping[str, int]:
 @contextmanager
 def _quiet() -> Generator[None]:
     """The sender's log would say in the midst what is said at the end."""
-    logger: Any = logging.getLogger("spanrun.telemetry")
+    logger = logging.getLogger(survey.__package__)
     before, logger.propagate = logger.propagate, False
     silent = logging.NullHandler()
     logger.addHandler(silent)
