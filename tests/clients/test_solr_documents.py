@@ -3,6 +3,7 @@
 import copy
 import datetime
 import json
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -87,6 +88,23 @@ def test_json_is_the_same_whether_it_is_written_in_pieces_or_not() -> None:
         {"delete": ["a"]},
     ):
         assert json.loads(documents.encoded(data)) == data
+
+
+def test_the_vectors_of_a_document_are_written_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Nothing else runs, in any thread, while `json.dumps` does.
+    def noted(*args: Any, **kwargs: Any) -> str:
+        pieces.append(dumps(*args, **kwargs))
+        return pieces[-1]
+
+    pieces: list[str] = []
+    dumps = json.dumps
+    monkeypatch.setattr(documents.json, "dumps", noted)
+    chunk = {"id": "c", "embedding": [0.123456789] * 256}
+    text = documents.encoded([{"id": "a", "_childDocuments_": [chunk] * 1000}])
+    assert len(text) > 3_000_000
+    assert max(map(len, pieces)) < 4_000
 
 
 def test_only_what_comes_to_the_same_may_be_sent_twice() -> None:

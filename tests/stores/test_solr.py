@@ -157,19 +157,11 @@ async def test_a_value_too_long_for_solr_is_an_error_and_nothing_is_changed(make
         assert await found(store, text="old new") == [("a", 0)]
 
 
-async def test_the_loop_runs_on_while_a_large_document_is_sent(make):
+async def test_a_document_of_a_thousand_chunks_is_stored(make):
     text, vector = "word " * 100, [0.123456789, 1.0] * (DIMENSION // 2)
     async with make() as store:
-        sending = asyncio.create_task(put(store, "a", *[text] * 1000, vector=vector))
-        await asyncio.sleep(0)
-        worst = 0.0
-        while not sending.done():
-            began = time.perf_counter()
-            await asyncio.sleep(0.001)
-            worst = max(worst, time.perf_counter() - began)
-        await sending
-        assert (await store.count()) == (1, 1000)
-    assert worst < 0.5  # 25 ms on an idle machine; all of its JSON takes 400
+        await put(store, "a", *[text] * 1000, vector=vector)
+        assert await store.count() == (1, 1000)
 
 
 # With a pipeline
