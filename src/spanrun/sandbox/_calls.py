@@ -166,10 +166,8 @@ async def _evaluate(
     try:
         return await asyncio.shield(ending)
     finally:
-        if not ending.done():
-            session.end("cancelled")
-            if not session.begun:
-                ending.cancel()  # it waits for a thread
+        if not ending.done() and not session.end("cancelled"):
+            ending.cancel()  # it waits for a thread
         while not ending.done():
             with suppress(asyncio.CancelledError):  # one is on its way already
                 await asyncio.wait({ending})

@@ -56,9 +56,6 @@ _WHY: Final = {
 class Session:
     """One run of checked code. `run` blocks; `end`, from another thread, ends it.
 
-    Attributes:
-        begun: Whether `run` was called.
-
     Args:
         source: The code.
         values: Copies of these go in, by name.
@@ -74,7 +71,7 @@ class Session:
         limits: Limits,
         names: Sequence[str] | None = None,
     ) -> None:
-        self.begun = False
+        self._begun = False
         self._source = source
         self._values = values
         self._limits = limits
@@ -100,7 +97,9 @@ class Session:
             SandboxError: The process died, or the expression's value isn't data.
             Exception: What the code raised.
         """
-        self.begun = True
+        with self._lock:
+            self._refuse_if_over()
+            self._begun = True
         value: Any = None
         try:
             with (
@@ -127,19 +126,27 @@ class Session:
         """All that was printed; nothing of what was ended."""
         return "" if self._over.is_set() else "".join(self._printed)
 
-    def end(self, why: str) -> None:
-        """Kill the process, if it lives: ``why`` is the limit, or anything else."""
+    def end(self, why: str) -> bool:
+        """Kill the process, if it lives: ``why`` is the limit, or anything else.
+
+        Returns:
+            Whether `run` has begun; else it never makes a process.
+        """
         with self._lock:
             self._why = self._why or why
             self._over.set()
             if self._pid is not None:
                 with suppress(ProcessLookupError):
                     os.kill(self._pid, signal.SIGTERM)
+            return self._begun
+
+    def _refuse_if_over(self) -> None:
+        if self._over.is_set():
+            raise SandboxError("the code was ended before it began")
 
     def _feed(self, session: MontySession) -> tuple[str, Any]:
         with self._lock:
-            if self._over.is_set():
-                raise SandboxError("cancelled before it began")
+            self._refuse_if_over()
             self._pid = session.worker_pid
         try:
             session.feed_run(PRELUDE)
