@@ -59,7 +59,7 @@ DOCUMENTS: Final = "documents.db"
 TIMEOUT: Final = 30.0
 # The promise is 5 s at most for a dead collector; ending the process is a part.
 _SHUTDOWN: Final = 4.5
-_LOGGERS: Final = ("opentelemetry", "spanrun.telemetry")
+_LOGGERS: Final = ("opentelemetry", setup.__name__.rpartition(".")[0])
 
 
 def folder(option: Path | None) -> Path:

@@ -16,11 +16,12 @@ from opentelemetry.sdk.resources import Resource
 
 from spanrun import semconv
 from spanrun.clock import SystemClock
-from spanrun.settings import Settings
+from spanrun.settings import Settings, SignalSettings
 from spanrun.telemetry import preferences
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.aggregate import Aggregator, is_sampled
+from spanrun.telemetry.aggregate import Aggregator
 from spanrun.telemetry.books import SpoolStatus
+from spanrun.telemetry.cells import is_sampled
 from spanrun.telemetry.destination import destination
 from spanrun.telemetry.export import (
     Collector,
@@ -39,7 +40,7 @@ from spanrun.telemetry.provider import NativeTracerProvider, Sink
 from spanrun.telemetry.recorded import Recorded
 from spanrun.telemetry.recorder import OtelRecorder, Recorder
 from spanrun.telemetry.sampling import TailSampling
-from spanrun.telemetry.send import sender
+from spanrun.telemetry.send import Sender, sender
 from spanrun.telemetry.spooled import SpooledSender
 
 _SETTLING: Final = 0.25
@@ -117,21 +118,25 @@ class Pipeline:
         )
 
     def _exits(self, settings: Settings) -> dict[Signal, Exit]:
-        asked = {"traces": settings.traces, "metrics": settings.metrics}
-        otlp = [signal for signal in SIGNALS if asked[signal].exporter == "otlp"]
+        asked: dict[Signal, SignalSettings] = {
+            "traces": settings.traces,
+            "metrics": settings.metrics,
+        }
         exits: dict[Signal, Exit] = {}
-        if otlp:
+        senders: dict[Signal, Sender] = {
+            signal: sender(destination(signal, asked[signal], os.environ))
+            for signal in SIGNALS
+            if asked[signal].exporter == "otlp"
+        }
+        if senders:
             self._spooled = SpooledSender(
                 settings.spool,
-                {
-                    signal: sender(destination(signal, asked[signal], os.environ))
-                    for signal in otlp
-                },
+                senders,
                 self._account,
                 max_bytes=settings.spool_bytes,
                 cumulative=settings.temporality == "cumulative",
             )
-            exits.update(dict.fromkeys(otlp, OtlpExit(self._spooled, self._account)))
+            exits.update(dict.fromkeys(senders, OtlpExit(self._spooled, self._account)))
         for signal in SIGNALS:
             if asked[signal].exporter == "console":
                 exits[signal] = ConsoleExit(self._account)
