@@ -8,23 +8,16 @@ temporality and cardinality limit.
 from __future__ import annotations
 
 import logging
-import math
-import sys
 import threading
 import time
-from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol, TypeAlias
+from collections.abc import Callable
+from typing import Any, Final
 
-from opentelemetry.sdk.metrics import Exemplar
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     ExponentialHistogram,
-    ExponentialHistogramDataPoint,
     Histogram,
-    HistogramDataPoint,
     MetricsData,
-    NumberDataPoint,
     ResourceMetrics,
     ScopeMetrics,
     Sum,
@@ -32,257 +25,26 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.metrics.export import Metric as SdkMetric
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Span, SpanContext
+from opentelemetry.trace import Span
 
 from spanrun import __version__
 from spanrun.semconv import Metric
+from spanrun.telemetry.cells import (
+    Cell,
+    ExponentialCell,
+    HistogramCell,
+    Labels,
+    Pin,
+    SumCell,
+    is_sampled,
+)
 from spanrun.telemetry.ids import tell_after_fork
 
 _log = logging.getLogger(__name__)
 
 CARDINALITY_LIMIT: Final = 2_000
+_MAX_RECORDED: Final = 20_000
 _OVERFLOW: Final = {"otel.metric.overflow": True}
-_MAX_SCALE: Final = 20
-_MAX_BUCKETS: Final = 160
-
-Labels: TypeAlias = Mapping[str, Any]
-
-
-class Cell(Protocol):
-    """The state of one series. To be used with the aggregator's lock held."""
-
-    labels: Labels
-
-    def add(self, value: float, span: Span | None) -> None:
-        """Take a measurement, made in ``span``."""
-        ...
-
-    def point(self, started: int, now: int) -> Any:
-        """What the cell holds, as a data point of the SDK."""
-        ...
-
-    def reset(self) -> None:
-        """Begin again from zero, as delta temporality wants it."""
-        ...
-
-
-class SumCell:
-    """A counter's, or an up-down-counter's, running total."""
-
-    __slots__ = ("labels", "value")
-
-    def __init__(self, labels: Labels) -> None:
-        self.labels: Labels = labels
-        self.value: float = 0
-
-    def add(self, value: float, span: Span | None) -> None:  # noqa: ARG002
-        """Take a measurement."""
-        self.value += value
-
-    def point(self, started: int, now: int) -> NumberDataPoint:
-        """The total so far."""
-        return NumberDataPoint(self.labels, started, now, self.value)
-
-    def reset(self) -> None:
-        """Begin again from zero."""
-        self.value = 0
-
-
-Pin: TypeAlias = Callable[[SpanContext], bool]
-
-
-def is_sampled(span: SpanContext) -> bool:
-    """Whether the trace of ``span`` will be there, if nobody can see to it."""
-    return span.trace_flags.sampled
-
-
-class _Exemplars:
-    """For each bucket the first measurement since the last collection.
-
-    Of a trace that wasn't sampled it is taken when the trace can be pinned, which
-    keeps it. So each exemplar leads somewhere, and few traces are kept for it.
-    """
-
-    __slots__ = ("_kept", "_pin")
-
-    def __init__(self, pin: Pin) -> None:
-        self._kept: dict[int, tuple[float, SpanContext, int]] = {}
-        self._pin = pin
-
-    def offer(self, bucket: int, value: float, span: Span) -> None:
-        if bucket not in self._kept:
-            context = span.get_span_context()
-            if context.trace_flags.sampled or self._pin(context):
-                self._kept[bucket] = value, context, time.time_ns()
-
-    def collect(self) -> list[Exemplar]:
-        exemplars = [
-            Exemplar({}, value, when, span.span_id, span.trace_id)
-            for value, span, when in self._kept.values()
-        ]
-        self._kept.clear()
-        return exemplars
-
-
-class HistogramCell:
-    """Counts in buckets with explicit bounds."""
-
-    __slots__ = (
-        "_bounds",
-        "_counts",
-        "_exemplars",
-        "_greatest",
-        "_least",
-        "_sum",
-        "labels",
-    )
-    _counts: list[int]
-    _sum: float
-    _least: float
-    _greatest: float
-
-    def __init__(self, labels: Labels, bounds: Sequence[float], pin: Pin) -> None:
-        self.labels: Labels = labels
-        self._bounds = tuple(bounds)
-        self._exemplars = _Exemplars(pin)
-        self.reset()
-
-    def add(self, value: float, span: Span | None) -> None:
-        """Take a measurement; bounds are inclusive upwards, as OTLP's are."""
-        bucket = bisect_left(self._bounds, value)
-        self._counts[bucket] += 1
-        self._sum += value
-        if value < self._least:
-            self._least = value
-        if value > self._greatest:
-            self._greatest = value
-        if span is not None:
-            self._exemplars.offer(bucket, value, span)
-
-    def point(self, started: int, now: int) -> HistogramDataPoint:
-        """The buckets so far. Also of an empty cell: that is a zero point."""
-        count = sum(self._counts)
-        return HistogramDataPoint(
-            self.labels,
-            started,
-            now,
-            count,
-            self._sum,
-            tuple(self._counts),
-            self._bounds,
-            self._least if count else 0.0,
-            self._greatest if count else 0.0,
-            self._exemplars.collect(),
-        )
-
-    def reset(self) -> None:
-        """Begin again from zero."""
-        self._counts = [0] * (len(self._bounds) + 1)
-        self._sum = 0.0
-        self._least = math.inf
-        self._greatest = -math.inf
-
-
-class ExponentialCell:
-    """Counts in buckets whose bounds are powers of ``2 ** 2 ** -scale``.
-
-    The scale shrinks when the values don't fit into 160 buckets (OpenTelemetry
-    specification, Metrics data model, ExponentialHistogram). Only for values
-    that aren't negative, which durations and sizes are not.
-    """
-
-    __slots__ = (
-        "_counts",
-        "_exemplars",
-        "_greatest",
-        "_least",
-        "_scale",
-        "_sum",
-        "_zeros",
-        "labels",
-    )
-    _counts: dict[int, int]
-    _scale: int
-    _zeros: int
-    _sum: float
-    _least: float
-    _greatest: float
-
-    def __init__(self, labels: Labels, pin: Pin) -> None:
-        self.labels: Labels = labels
-        self._exemplars = _Exemplars(pin)
-        self.reset()
-
-    def add(self, value: float, span: Span | None) -> None:
-        """Take a measurement."""
-        self._sum += value
-        if value < self._least:
-            self._least = value
-        if value > self._greatest:
-            self._greatest = value
-        if value <= 0:
-            self._zeros += 1
-            return
-        bucket = self._bucket(value)
-        counts = self._counts
-        if bucket in counts:
-            counts[bucket] += 1
-        else:
-            counts[bucket] = 1
-            if max(counts) - min(counts) >= _MAX_BUCKETS:
-                self._shrink()
-                bucket = self._bucket(value)
-        if span is not None:
-            self._exemplars.offer(bucket, value, span)
-
-    def _shrink(self) -> None:
-        """Halve the number of buckets until they are few enough."""
-        counts = self._counts
-        while max(counts) - min(counts) >= _MAX_BUCKETS:
-            self._scale -= 1
-            shrunk: dict[int, int] = {}
-            for index, count in counts.items():
-                shrunk[index >> 1] = shrunk.get(index >> 1, 0) + count
-            counts = shrunk
-        self._counts = counts
-
-    def _bucket(self, value: float) -> int:
-        """The bucket of ``value``; what is below the normal floats is in theirs."""
-        exponent = math.log2(max(value, sys.float_info.min))
-        return math.ceil(exponent * 2.0**self._scale) - 1
-
-    def point(self, started: int, now: int) -> ExponentialHistogramDataPoint:
-        """The buckets so far."""
-        from opentelemetry.sdk.metrics.export import Buckets  # noqa: PLC0415
-
-        counts = self._counts
-        first = min(counts) if counts else 0
-        last = max(counts) if counts else -1
-        count = sum(counts.values()) + self._zeros
-        return ExponentialHistogramDataPoint(
-            self.labels,
-            started,
-            now,
-            count,
-            self._sum,
-            self._scale,
-            self._zeros,
-            Buckets(first, [counts.get(i, 0) for i in range(first, last + 1)]),
-            Buckets(0, []),
-            0,
-            self._least if count else 0.0,
-            self._greatest if count else 0.0,
-            self._exemplars.collect(),
-        )
-
-    def reset(self) -> None:
-        """Begin again from zero."""
-        self._counts = {}
-        self._scale = _MAX_SCALE
-        self._zeros = 0
-        self._sum = 0.0
-        self._least = math.inf
-        self._greatest = -math.inf
 
 
 class Series:
@@ -377,6 +139,7 @@ class Aggregator:
         self._exponential: Final = exponential
         self._pin: Final = pin
         self._series: Final[dict[str, Series]] = {}
+        self._recorded: Final[dict[tuple[Any, ...], Cell]] = {}
         tell_after_fork(self)
 
     def cell(self, metric: Metric, labels: Labels) -> Cell:
@@ -388,12 +151,23 @@ class Aggregator:
         self,
         metric: Metric,
         value: float,
-        labels: Labels,
+        attributes: Labels,
         span: Span | None = None,
     ) -> None:
-        """Add ``value`` to the series of ``labels``."""
+        """Add ``value`` to the series of those ``attributes`` that the metric has."""
+        key = (metric.name, *map(attributes.get, metric.attributes))
         with self.lock:
-            self._of(metric).cell(labels).add(value, span)
+            cell = self._recorded.get(key)
+            if cell is None:
+                cell = self._find(metric, attributes, key)
+            cell.add(value, span)
+
+    def _find(self, metric: Metric, attributes: Labels, key: tuple[Any, ...]) -> Cell:
+        has = [name for name in metric.attributes if name in attributes]
+        cell = self._of(metric).cell({name: attributes[name] for name in has})
+        if len(self._recorded) < _MAX_RECORDED:
+            self._recorded[key] = cell
+        return cell
 
     def collect(self) -> list[SdkMetric]:
         """Everything, at one moment."""

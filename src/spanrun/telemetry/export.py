@@ -101,7 +101,7 @@ class ConsoleExit:
     def __init__(self, account: Account) -> None:
         self._account: Final = account
         self._spans: Final = ConsoleSpanExporter()
-        self._metrics: Final = ConsoleMetricExporter()
+        self._metrics: Final[Any] = ConsoleMetricExporter()
 
     def spans(self, batch: Sequence[Recorded]) -> None:
         """Print each span."""

@@ -11,7 +11,6 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.trace import Span, set_span_in_context
 
 from spanrun import semconv
-from spanrun.outcome import Timings
 from spanrun.semconv import Metric, SpanrunJobOutcome
 from spanrun.telemetry.account import Account
 
@@ -87,10 +86,16 @@ class Instruments:
         self,
         metric: Metric,
         value: float,
-        labels: Mapping[str, Any],
+        attributes: Mapping[str, Any],
         span: Span | None = None,
     ) -> None:
-        """Add ``value`` to ``metric``; ``span`` may become its exemplar."""
+        """Add ``value`` to ``metric``; ``span`` may become its exemplar.
+
+        Of ``attributes`` those count that the registry gives to the metric.
+        """
+        labels = {
+            key: attributes[key] for key in metric.attributes if key in attributes
+        }
         add = self._add.get(metric.name)
         if add is None:
             add = self._add[metric.name] = self._make(metric)
@@ -192,11 +197,11 @@ class NativeInstruments(Instruments):
         self,
         metric: Metric,
         value: float,
-        labels: Mapping[str, Any],
+        attributes: Mapping[str, Any],
         span: Span | None = None,
     ) -> None:
         """Add ``value`` to ``metric``; ``span`` may become its exemplar."""
-        self._aggregator.record(metric, value, labels, span)
+        self._aggregator.record(metric, value, attributes, span)
 
     def bind(self, metric: Metric, labels: Mapping[str, Any]) -> Add:
         """What adds to one series: called with a value and a span."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
-from opentelemetry.context import Context
 from opentelemetry.metrics import Meter, MeterProvider
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, Span, SpanKind
+from opentelemetry.trace import Span
 
 from spanrun import __version__
 from spanrun.clock import Clock
@@ -54,9 +52,8 @@ class NativeRecorder(OtelRecorder):
         self._aggregator: Final = aggregator
         self._take_snapshot: Final = snapshot
         super().__init__(tracers, meters, clock=clock, account=account)
-        tracer = tracers.tracer(InstrumentationScope(SCOPE, __version__))
-        self._start: Final = tracer.span
-        self._wall_ns: Final[Callable[[float], int]] = clock.wall_ns
+        # No method around it: it is called for every span.
+        self.span = tracers.tracer(InstrumentationScope(SCOPE, __version__)).span
 
     def _make(self, meter: Meter) -> Instruments:
         return NativeInstruments(meter, self._account, self._collect, self._aggregator)
@@ -68,19 +65,6 @@ class NativeRecorder(OtelRecorder):
             self._take_snapshot(keep=keep)
         except Exception as error:  # noqa: BLE001 -- counted: breaks no job
             self.failed("metrics", error)
-
-    def span(
-        self,
-        name: str,
-        kind: SpanKind,
-        context: Context | None,
-        start: float,
-        attributes: dict[str, Any],
-        links: Sequence[Link] = (),
-    ) -> Span:
-        """Start a span below the one in ``context``; None means the current one."""
-        wall_ns = self._wall_ns(start)
-        return self._start(name, kind, context, wall_ns, attributes, links)
 
     def describe(self, span: Span, columns: Columns, values: tuple[Any, ...]) -> None:
         """Give ``span`` attributes of a known shape, once, before it ends."""

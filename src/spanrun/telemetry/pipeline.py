@@ -19,8 +19,9 @@ from spanrun.clock import SystemClock
 from spanrun.settings import Settings
 from spanrun.telemetry import preferences
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.aggregate import Aggregator, is_sampled
+from spanrun.telemetry.aggregate import Aggregator
 from spanrun.telemetry.books import SpoolStatus
+from spanrun.telemetry.cells import is_sampled
 from spanrun.telemetry.export import (
     Collector,
     ConsoleExit,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import Meter, MeterProvider
@@ -37,30 +37,27 @@ _log = logging.getLogger(__name__)
 
 SCOPE: Final = "spanrun"
 
+StartSpan: TypeAlias = Callable[
+    [str, SpanKind, Context, int, dict[str, Any], Sequence[Link]], Span
+]
+"""Name, kind, context, start in ns since the epoch, attributes and links of a span.
+
+The attributes become the span's own: the caller leaves them alone.
+"""
+
 
 class Recorder(Protocol):
     """Where units put their spans and metrics.
 
-    ``clock`` gives the times that go in; ``start`` and the end of a span are
-    its readings.
+    ``clock`` gives the times that go in.
     """
 
     clock: Clock
     errors: ErrorTypes
 
-    def span(
-        self,
-        name: str,
-        kind: SpanKind,
-        context: Context | None,
-        start: float,
-        attributes: dict[str, Any],
-        links: Sequence[Link] = (),
-    ) -> Span:
-        """Start a span below the one in ``context``; None means the current one.
-
-        ``attributes`` becomes the span's own: the caller leaves it alone.
-        """
+    @property
+    def span(self) -> StartSpan:
+        """Called, it starts a span below the one that is current in a context."""
         ...
 
     def describe(self, span: Span, columns: Columns, values: tuple[Any, ...]) -> None:
@@ -71,10 +68,13 @@ class Recorder(Protocol):
         self,
         metric: Metric,
         value: float,
-        labels: Mapping[str, Any],
+        attributes: Mapping[str, Any],
         span: Span | None = None,
     ) -> None:
-        """Add ``value`` to ``metric``; ``span`` may become its exemplar."""
+        """Add ``value`` to ``metric``; ``span`` may become its exemplar.
+
+        Of ``attributes`` those count that the registry gives to the metric.
+        """
         ...
 
     def runner(self, name: str, gauges: Callable[[], Gauges]) -> RunnerMetrics:
@@ -111,22 +111,22 @@ class OtelRecorder:
         self._tracer: Tracer = tracers.get_tracer(SCOPE, __version__)
         self._account: Final = account or Account()
         self._complained = False
+        self.span: StartSpan = self._by_api
         self._instruments: Final = self._make(meters.get_meter(SCOPE, __version__))
         self.record = self._instruments.record
 
     def _make(self, meter: Meter) -> Instruments:
         return Instruments(meter, self._account)
 
-    def span(
+    def _by_api(
         self,
         name: str,
         kind: SpanKind,
-        context: Context | None,
-        start: float,
+        context: Context,
+        start_ns: int,
         attributes: dict[str, Any],
-        links: Sequence[Link] = (),
+        links: Sequence[Link],
     ) -> Span:
-        """Start a span below the one in ``context``; None means the current one."""
         try:
             return self._tracer.start_span(
                 name,
@@ -134,7 +134,7 @@ class OtelRecorder:
                 kind,
                 attributes,
                 links,
-                self.clock.wall_ns(start),
+                start_ns,
                 record_exception=False,
                 set_status_on_exception=False,
             )

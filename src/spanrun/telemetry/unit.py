@@ -98,14 +98,18 @@ class Unit:
     ) -> None:
         """``attributes`` becomes the span's own: the caller leaves it alone."""
         self._recorder = recorder
-        self.started = recorder.clock.now() if started is None else started
+        clock = recorder.clock
+        begun = clock.now() if started is None else started
+        self.started: Final = begun
         if linked is None:
             outside = otel_context.get_current()
             links: Sequence[Link] = ()
         else:
             outside, links = linked.context, linked.links
         given = {} if attributes is None else attributes
-        self.span: Span = recorder.span(name, kind, outside, self.started, given, links)
+        self.span: Span = recorder.span(
+            name, kind, outside, clock.wall_ns(begun), given, links
+        )
         self.context: Context = self._inside(outside)
         self._outside: Context | None = None
 
@@ -115,9 +119,8 @@ class Unit:
     @property
     def trace_id(self) -> int:
         """The trace that the span belongs to."""
-        try:
-            native: int = self.span.trace_id  # type: ignore[attr-defined]
-        except AttributeError:
+        native: int | None = getattr(self.span, "trace_id", None)
+        if native is None:
             return self.span.get_span_context().trace_id
         return native
 
@@ -315,8 +318,9 @@ class CallUnit(Unit):
         attributes: Mapping[str, Any],
     ) -> None:
         self._metric = metric
-        self._attributes = dict(attributes)
-        super().__init__(recorder, name, SpanKind.CLIENT, attributes=dict(attributes))
+        # A native span keeps this very dict: one for both is enough.
+        self._attributes = own = dict(attributes)
+        super().__init__(recorder, name, SpanKind.CLIENT, attributes=own)
 
     def set(self, key: str, value: Any) -> None:
         """Set an attribute of the span and, where it belongs there, the metric."""
@@ -330,9 +334,8 @@ class CallUnit(Unit):
 
     def record(self, metric: Metric, value: float, **more: Any) -> None:
         """Record another metric of the call, with its attributes and ``more``."""
-        values = {**self._attributes, **more}
-        labels = {key: values[key] for key in metric.attributes if key in values}
-        self._recorder.record(metric, value, labels, self.span)
+        attributes = {**self._attributes, **more} if more else self._attributes
+        self._recorder.record(metric, value, attributes, self.span)
 
     def __enter__(self) -> Self:
         self.enter()

@@ -34,13 +34,13 @@ class Watch:
         self,
         name: str,
         kind: SpanKind,
-        context: Context | None,
-        start: float,
+        context: Context,
+        start_ns: int,
         attributes: dict[str, Any],
         links: Sequence[Link] = (),
     ) -> Span:
         """Start a span, and remember it."""
-        span = self._recorder.span(name, kind, context, start, attributes, links)
+        span = self._recorder.span(name, kind, context, start_ns, attributes, links)
         self._open[span.get_span_context().span_id] = name, span
         if len(self._open) > self._sweep_at:
             left = self.unfinished()
@@ -56,11 +56,11 @@ class Watch:
         self,
         metric: Metric,
         value: float,
-        labels: Mapping[str, Any],
+        attributes: Mapping[str, Any],
         span: Span | None = None,
     ) -> None:
         """Record a metric."""
-        self._recorder.record(metric, value, labels, span)
+        self._recorder.record(metric, value, attributes, span)
 
     def failed(self, signal: SpanrunTelemetrySignal, error: Exception) -> None:
         """Count a span or metric that is lost."""
