@@ -350,6 +350,7 @@ def test_a_giant_trace_keeps_what_fits_when_it_fails() -> None:
     assert 1 < len(stage.kept) <= 101
 
 
+@pytest.mark.slow
 def test_a_million_open_traces_take_little_memory() -> None:
     out = 0
 
@@ -639,3 +640,61 @@ def test_about_one_in_a_hundred_is_above() -> None:
         above += value > quantile.value
         quantile.add(value)
     assert 0.005 < above / 50_000 < 0.015
+
+
+# Through the environment, in a program of its own
+
+PROGRAM = """
+async def some_fail(number):
+    if number % 10 == 0:
+        raise ValueError(number)
+
+async def main():
+    async with sr.Runner("work", limit=4) as runner:
+        await runner.map(some_fail, range(20), errors="collect", trace="linked")
+
+sr.configure()
+sr.run(main())
+assert sr.shutdown()
+"""
+
+
+@pytest.mark.parametrize(
+    ("sampler", "argument", "kept"),
+    [
+        ("always_on", "", 21),
+        ("parentbased_always_on", "", 21),
+        ("traceidratio", "1", 21),
+        ("parentbased_traceidratio", "1", 21),
+        ("traceidratio", "0", 2),
+        ("parentbased_traceidratio", "0", 2),
+        ("always_off", "", 0),
+        ("parentbased_always_off", "", 0),
+    ],
+)
+def test_a_program_samples_as_the_environment_says_and_counts_all(
+    collector: Any, run_program: Any, sampler: str, argument: str, kept: int
+) -> None:
+    ended = run_program(
+        PROGRAM,
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+        OTEL_TRACES_SAMPLER=sampler,
+        OTEL_TRACES_SAMPLER_ARG=argument,
+    )
+    assert not ended.code, ended.err
+    spans = collector.spans()
+    assert len(spans) == kept
+    if kept == 2:
+        assert {span.status.code for span in spans} == {2}
+    newest = {
+        labels[semconv.SPANRUN_JOB_OUTCOME]: point.as_int or point.as_double
+        for labels, point in collector.points("spanrun.jobs")
+        if point.as_int or point.as_double
+    }
+    assert newest == {"ok": 18, "failed": 2}
+    left_out = [
+        point.as_int
+        for labels, point in collector.points("spanrun.telemetry.items")
+        if labels[semconv.SPANRUN_TELEMETRY_RESULT] == "sampled_out"
+    ]
+    assert left_out[-1:] == ([19] if kept == 2 else [])

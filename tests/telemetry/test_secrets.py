@@ -7,8 +7,11 @@ import time
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import Link, SpanContext, StatusCode
+from tests.telemetry import tracing
 from tests.telemetry.test_redact import HARMLESS, SECRETS
 from tests.telemetry.tracing import Box, native, one
 
@@ -377,3 +380,17 @@ def test_random_containers_keep_their_shape() -> None:
         value = any_value(4)
         expected = eval(repr(value).replace("hunter2", HIDDEN))  # noqa: S307 -- ours
         assert redact_value("said", value) == expected
+
+
+@given(tracing.attributes, tracing.attributes, st.text(max_size=8))
+def test_a_span_of_any_content_survives(
+    given_: dict[str, Any], more: dict[str, Any], text: str
+) -> None:
+    span = Box().start(text, attributes=given_)
+    span.add_event(text, more)
+    span.add_link(SpanContext(1, 2, is_remote=True), more)
+    span.set_status(StatusCode.ERROR, text)
+    span.end()
+    before = one(span)
+    scrub(span)
+    assert one(span) == before
