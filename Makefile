@@ -8,7 +8,7 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types fmt backends stack bench bench-outage soak lock generate clean
+.PHONY: help demo test check lint types fmt backends stack bench bench-outage bench-ingest soak lock generate clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) \
@@ -49,12 +49,17 @@ bench: $(VENV)/dev.stamp ## what a job costs, beside its rivals (ARGS=--quick; 4
 bench-outage: $(VENV)/dev.stamp ## what a dead collector costs, the SDK beside the spool
 	@$(BIN)/python -m bench.outage $(ARGS)
 
+bench-ingest: $(VENV)/dev.stamp ## the pipeline, beside a plain loop
+	@$(BIN)/python -m bench.ingest $(ARGS)
+
 soak: $(VENV)/dev.stamp ## the stateful tests in full: 10,000 schedules
 	@SPANRUN_SOAK=10000 $(BIN)/python -m pytest tests/stateful $(ARGS)
 
 generate: $(VENV)/dev.stamp ## write the generated files anew
 	@$(BIN)/python instrumentation/generate.py
 	@$(BIN)/python dashboards/build.py
+	@$(BIN)/spanrun slo compile instrumentation/slo/*.yaml --health \
+		--out instrumentation/prometheus/rules
 	@$(BIN)/python docs/_generate.py
 
 lock: $(VENV)/dev.stamp ## resolve the dependencies anew, with hashes

@@ -166,7 +166,11 @@ async def stock_traced(jobs: int) -> int:
     async def one(number: int) -> int:
         submitted = time.perf_counter()
         async with places:
-            with stock.job(number, submitted), stock.attempt(), stock.call(CALL) as call:
+            with (
+                stock.job(number, submitted),
+                stock.attempt(),
+                stock.call(CALL) as call,
+            ):
                 await asyncio.sleep(0)
                 call.set_attribute("http.response.status_code", 200)
             return number

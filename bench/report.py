@@ -23,7 +23,9 @@ TITLES = {
     "window": "bare window: a task a job, nothing else",
     "pool": "worker pool: jobs share variables",
     "spanrun": "**spanrun**, no telemetry",
-    "spanrun-otlp": "**spanrun**, every span and metric delivered by OTLP",
+    "spanrun-otlp": "**spanrun**, a span for each job, delivered with all metrics",
+    "spanrun-traced": "**spanrun**, job, attempt and call spans, delivered",
+    "stock-traced": "the same spans and metrics by the SDK, around `gather`",
     "stream": "**spanrun** `stream`",
 }
 
@@ -46,6 +48,7 @@ def text(results: Results, sizes: Sequence[int]) -> str:
         f"`{results.command}` · {about['python']} · {place}",
         f"CPU time, {results.rounds} rounds, median (range).{_fewer(results)}",
         _costs(results, sizes),
+        _traced(results),
         _memories(results),
         _delivery(results),
     ]
@@ -101,12 +104,31 @@ def _memories(results: Results) -> str:
     return _table(["memory gained, at most", "MiB"], rows)
 
 
+def _traced(results: Results) -> str:
+    says = {
+        "window": "bare windows that a fully traced job costs",
+        "stock-traced": "times as much that the SDK takes for the same",
+    }
+    rows = [
+        [f"{says[name]}, {jobs:,} jobs", _spread(ratios, 1)]
+        for name, by_size in results.traced.items()
+        for jobs, ratios in by_size.items()
+    ]
+    return _table(["a job with three spans and all metrics, delivered", "ratio"], rows)
+
+
 def _delivery(results: Results) -> str:
     lines = [
-        f"- {jobs:,} jobs: {min(counts):,.0f} to {max(counts):,.0f} spans a run"
-        for jobs, counts in results.delivered.items()
+        f"- {TITLES[name]}, {jobs:,} jobs: {_counts(counts)} a run"
+        for name, by_size in results.delivered.items()
+        for jobs, counts in by_size.items()
     ]
-    return "\n".join(["Spans that arrived, with those of the warm-up:", "", *lines])
+    return "\n".join(["Distinct spans that arrived, with the warm-up's:", "", *lines])
+
+
+def _counts(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _spread(samples: Sequence[float], digits: int) -> str:

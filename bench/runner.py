@@ -23,7 +23,10 @@ if __package__ in {None, ""}:  # run as a script
 from bench import report, sink  # noqa: E402 -- after the path is set
 
 BASE = "gather"
-RIVALS = ("gather", "aiometer", "run_jobs", "window", "pool", "spanrun", "spanrun-otlp")
+RIVALS = (
+    *("gather", "aiometer", "run_jobs", "window", "pool"),
+    *("spanrun", "spanrun-otlp", "spanrun-traced", "stock-traced"),
+)
 HOARDERS = ("gather", "run_jobs", "window", "pool", "spanrun")
 
 
@@ -53,15 +56,20 @@ QUICK = Plan(3, (10_000, 30_000), 100_000, (100_000,), slow=4.0, slow_rounds=1)
 
 @dataclass
 class Results:
-    """Every sample: per contestant and number of jobs, one a round."""
+    """Every sample: per contestant and number of jobs, one a round.
+
+    ``traced`` compares the fully traced runner: how many bare windows it costs, and
+    how many of it the stock SDK costs.
+    """
 
     machine: dict[str, str]
     command: str
     rounds: int
     cpu: dict[str, dict[int, list[float]]] = field(default_factory=dict)
     ratio: dict[str, dict[int, list[float]]] = field(default_factory=dict)
+    traced: dict[str, dict[int, list[float]]] = field(default_factory=dict)
     memory: dict[str, dict[int, float]] = field(default_factory=dict)
-    delivered: dict[int, list[float]] = field(default_factory=dict)
+    delivered: dict[str, dict[int, list[int]]] = field(default_factory=dict)
 
 
 def measure(name: str, jobs: int, endpoint: str = "") -> dict[str, float]:
@@ -92,14 +100,21 @@ def race(results: Results, plan: Plan, jobs: int, endpoint: str) -> None:
             earlier = results.cpu.setdefault(name, {}).setdefault(jobs, [])
             if number >= plan.slow_rounds and earlier[0] * jobs / 1e6 > plan.slow:
                 continue
-            sends = name == "spanrun-otlp"
+            sends = name.endswith(("-otlp", "-traced"))
             spent[name] = measure(name, jobs, endpoint if sends else "")["cpu"]
             earlier.append(spent[name] / jobs * 1e6)
             if sends:
-                results.delivered.setdefault(jobs, []).append(sink.spans(endpoint))
+                counts = results.delivered.setdefault(name, {}).setdefault(jobs, [])
+                counts.append(sink.spans(endpoint))
         for name, seconds in spent.items():
             ratios = results.ratio.setdefault(name, {}).setdefault(jobs, [])
             ratios.append(seconds / spent[BASE])
+        ours = spent["spanrun-traced"]
+        against = {"window": ours / spent["window"]}
+        if "stock-traced" in spent:
+            against["stock-traced"] = spent["stock-traced"] / ours
+        for name, ratio in against.items():
+            results.traced.setdefault(name, {}).setdefault(jobs, []).append(ratio)
 
 
 def weigh(results: Results, plan: Plan) -> None:

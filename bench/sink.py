@@ -27,7 +27,7 @@ class Sink(ThreadingHTTPServer):
         self.bodies: list[bytes] = []
 
     def spans(self) -> int:
-        """How many have come since this was asked last."""
+        """How many different ones have come since this was asked last."""
         from opentelemetry.proto.collector.trace.v1 import (  # noqa: PLC0415 -- when asked
             trace_service_pb2,
         )
@@ -35,11 +35,14 @@ class Sink(ThreadingHTTPServer):
         bodies, self.bodies = self.bodies, []
         plain = (gzip.decompress(each) if each[:2] == GZIP else each for each in bodies)
         parse = trace_service_pb2.ExportTraceServiceRequest.FromString
-        return sum(
-            len(scope.spans)
-            for request in map(parse, plain)
-            for resource in request.resource_spans
-            for scope in resource.scope_spans
+        return len(
+            {
+                span.span_id
+                for request in map(parse, plain)
+                for resource in request.resource_spans
+                for scope in resource.scope_spans
+                for span in scope.spans
+            }
         )
 
 
