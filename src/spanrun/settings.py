@@ -22,6 +22,7 @@ Temporality: TypeAlias = Literal["cumulative", "delta", "lowmemory"]
 Histograms: TypeAlias = Literal[
     "explicit_bucket_histogram", "base2_exponential_bucket_histogram"
 ]
+Exemplars: TypeAlias = Literal["trace_based", "always_on", "always_off"]
 
 STORE: Final = ".spanrun"
 _SCHEMES: Final = ("http://", "https://")
@@ -61,6 +62,7 @@ class Settings:
         spool_bytes: That may wait there.
         temporality: What metrics count from: see OpenTelemetry's specification.
         histograms: The buckets of histograms.
+        exemplars: Which measurements may become exemplars.
         metric_interval: Seconds between two exports of the metrics.
         shutdown_timeout: Seconds that leaving may take.
         loop_threshold: Seconds that one step may hold the event loop.
@@ -77,6 +79,7 @@ class Settings:
     spool_bytes: int
     temporality: Temporality
     histograms: Histograms
+    exemplars: Exemplars
     metric_interval: float
     shutdown_timeout: float
     loop_threshold: float
@@ -208,6 +211,12 @@ def load(
             allowed=("explicit_bucket_histogram", "base2_exponential_bucket_histogram"),
         )
         or "explicit_bucket_histogram",
+        exemplars=sources.choice(
+            "exemplars",
+            "OTEL_METRICS_EXEMPLAR_FILTER",
+            allowed=("trace_based", "always_on", "always_off"),
+        )
+        or "trace_based",
         metric_interval=sources.seconds(
             "metric_interval", "OTEL_METRIC_EXPORT_INTERVAL", default=15.0, unit=0.001
         ),

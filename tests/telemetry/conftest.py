@@ -1,6 +1,7 @@
 """A collector that keeps what arrives over OTLP, and programs that send to it."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -146,3 +147,23 @@ def run_program(tmp_path):
 
     run.folder = Path(tmp_path)
     return run
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl on the path to make certificates with")
+    folder = tmp_path_factory.mktemp("tls")
+    for name in ("server", "client"):
+        subprocess.run(
+            [
+                *("openssl", "req", "-x509", "-newkey", "ec", "-nodes"),
+                *("-pkeyopt", "ec_paramgen_curve:prime256v1", "-days", "2"),
+                *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
+                *("-keyout", f"{name}.key", "-out", f"{name}.pem"),
+            ],
+            cwd=folder,
+            check=True,
+            capture_output=True,
+        )
+    return folder

@@ -2,10 +2,8 @@
 
 import gzip
 import logging
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -383,26 +381,6 @@ def test_a_proxy_is_used_and_told_who_we_are(monkeypatch: pytest.MonkeyPatch):
 
 
 # --- TLS, with certificates made by the openssl on the path
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl on the path to make certificates with")
-    folder = tmp_path_factory.mktemp("tls")
-    for name in ("server", "client"):
-        subprocess.run(
-            [
-                *("openssl", "req", "-x509", "-newkey", "ec", "-nodes"),
-                *("-pkeyopt", "ec_paramgen_curve:prime256v1", "-days", "2"),
-                *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
-                *("-keyout", f"{name}.key", "-out", f"{name}.pem"),
-            ],
-            cwd=folder,
-            check=True,
-            capture_output=True,
-        )
-    return folder
 
 
 def test_tls_with_a_client_certificate(certificates: Path):

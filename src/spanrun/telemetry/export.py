@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, Protocol, cast
 
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
@@ -203,6 +203,7 @@ class MetricPipe:
         interval: Seconds between two of them.
         collector: Of what the SDK's instruments hold.
         aggregator: Of what was aggregated in place.
+        exemplars: Whether its exemplars leave.
     """
 
     def __init__(
@@ -212,12 +213,15 @@ class MetricPipe:
         interval: float,
         collector: Collector,
         aggregator: Aggregator,
+        *,
+        exemplars: bool = True,
     ) -> None:
         self._exit: Final = leave
         self._account: Final = account
         self._interval: Final = interval
         self._collector: Final = collector
         self._aggregator: Final = aggregator
+        self._exemplars: Final = exemplars
         self._closed: Final = threading.Event()
         self._outbox: Final = Outbox[tuple[MetricsData, bool]](
             "metrics",
@@ -246,6 +250,8 @@ class MetricPipe:
         with self._collecting:
             data = self._aggregator.add_to(self._collector.now())
             if data is not None:
+                if not self._exemplars:
+                    _drop_exemplars(data)
                 self._outbox.put((data, keep))
 
     def flush(self, timeout: float) -> bool:
@@ -294,6 +300,20 @@ def _count_lost(
     else:
         account.produce(signal, items)
     account.drop(signal, reason, items)
+
+
+def _drop_exemplars(snapshot: MetricsData) -> None:
+    for point in _points(snapshot):
+        kept = getattr(point, "exemplars", None)
+        if isinstance(kept, list):
+            cast("list[object]", kept).clear()
+
+
+def _points(snapshot: MetricsData) -> Iterator[object]:
+    for resource in snapshot.resource_metrics:
+        for scope in resource.scope_metrics:
+            for metric in scope.metrics:
+                yield from metric.data.data_points
 
 
 def count_points(snapshot: MetricsData) -> int:

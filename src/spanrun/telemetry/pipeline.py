@@ -13,15 +13,17 @@ from opentelemetry import metrics as otel_metrics
 from opentelemetry import trace as otel_trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanLimits
 
 from spanrun import semconv
 from spanrun.clock import SystemClock
+from spanrun.errors import ConfigurationError
 from spanrun.settings import Settings
 from spanrun.telemetry import preferences
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
 from spanrun.telemetry.books import SpoolStatus
-from spanrun.telemetry.cells import is_sampled
+from spanrun.telemetry.cells import Pin, is_sampled
 from spanrun.telemetry.export import (
     Collector,
     ConsoleExit,
@@ -97,7 +99,7 @@ class Pipeline:
             lambda: tracers.resource,
             delta=preferences.delta(settings.temporality),
             exponential=preferences.is_exponential(settings.histograms),
-            pin=self._tail.pin if self._tail else is_sampled,
+            pin=self._pin(settings),
         )
         if "metrics" in exits:
             self._metrics = MetricPipe(
@@ -106,6 +108,7 @@ class Pipeline:
                 settings.metric_interval,
                 meters.collector,
                 aggregator,
+                exemplars=settings.exemplars != "always_off",
             )
         return NativeRecorder(
             tracers,
@@ -115,6 +118,12 @@ class Pipeline:
             account=account,
             snapshot=self._metrics.snapshot if self._metrics else None,
         )
+
+    def _pin(self, settings: Settings) -> Pin:
+        """What sees to it that the trace of an exemplar is there."""
+        if self._tail is None or settings.exemplars == "always_off":
+            return is_sampled
+        return self._tail.pin
 
     def _exits(self, settings: Settings) -> dict[Signal, Exit]:
         exits: dict[Signal, Exit] = {}
@@ -217,7 +226,12 @@ class OurMeterProvider(MeterProvider):
             preferences.temporality(settings.temporality),
             preferences.aggregation(settings.histograms),
         )
-        super().__init__([self.collector], resource, shutdown_on_exit=False)
+        super().__init__(
+            [self.collector],
+            resource,
+            shutdown_on_exit=False,
+            exemplar_filter=preferences.exemplar_filter(settings.exemplars),
+        )
 
 
 def _tracers(
@@ -233,11 +247,18 @@ def _tracers(
     if isinstance(found, NativeTracerProvider):
         found.redirect(sink, resource, sampler, takes)
         return found
+    try:
+        limits = SpanLimits()
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{error}: correct the variable, or unset it"
+        ) from None
     tracers = NativeTracerProvider(
         sink,
         sampler=sampler,
         takes=takes,
         resource=resource,
+        span_limits=limits,
         clock=clock,
         failed=lambda _: account.fault("traces"),
     )

@@ -1,17 +1,21 @@
-"""What ``OTEL_EXPORTER_OTLP_METRICS_*`` prefer, in the SDK's terms and in ours.
+"""What ``OTEL_METRICS_*`` and their like prefer, in the SDK's terms and in ours.
 
-Source: OpenTelemetry specification, Metrics Exporters, OTLP, "Additional
-Configuration".
+Sources: OpenTelemetry specification, Metrics Exporters, OTLP, "Additional
+Configuration"; Metrics SDK, "ExemplarFilter".
 """
 
 from __future__ import annotations
 
 from opentelemetry.sdk.metrics import (
+    AlwaysOffExemplarFilter,
+    AlwaysOnExemplarFilter,
     Counter,
+    ExemplarFilter,
     Histogram,
     ObservableCounter,
     ObservableGauge,
     ObservableUpDownCounter,
+    TraceBasedExemplarFilter,
     UpDownCounter,
 )
 from opentelemetry.sdk.metrics.export import AggregationTemporality
@@ -21,7 +25,7 @@ from opentelemetry.sdk.metrics.view import (
     ExponentialBucketHistogramAggregation,
 )
 
-from spanrun.settings import Histograms, Temporality
+from spanrun.settings import Exemplars, Histograms, Temporality
 
 _ALL = (
     *(Counter, UpDownCounter, Histogram),
@@ -56,3 +60,12 @@ def aggregation(preferred: Histograms) -> dict[type, Aggregation]:
 def is_exponential(preferred: Histograms) -> bool:
     """Whether histograms have exponential buckets."""
     return preferred == "base2_exponential_bucket_histogram"
+
+
+def exemplar_filter(preferred: Exemplars) -> ExemplarFilter:
+    """Which measurements of the SDK's instruments may become exemplars."""
+    if preferred == "always_off":
+        return AlwaysOffExemplarFilter()
+    if preferred == "always_on":
+        return AlwaysOnExemplarFilter()
+    return TraceBasedExemplarFilter()

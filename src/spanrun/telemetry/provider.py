@@ -10,11 +10,12 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias
 
+from opentelemetry.sdk.environment_variables import OTEL_TRACES_SAMPLER
 from opentelemetry.sdk.resources import PROCESS_PID, Resource
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor
 from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import Sampler
+from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import NoOpTracer, Tracer, TracerProvider
 from opentelemetry.util.types import Attributes
@@ -220,7 +221,12 @@ class _Complainer:
 
 
 def _sampler_of_environment() -> Sampler:
-    """As the SDK's provider reads ``OTEL_TRACES_SAMPLER`` and its ``_ARG``."""
+    """As the SDK's provider reads ``OTEL_TRACES_SAMPLER`` and its ``_ARG``.
+
+    It complains of an empty one, which by the specification is an unset one.
+    """
+    if not os.environ.get(OTEL_TRACES_SAMPLER, "").strip():
+        return DEFAULT_ON
     return SdkTracerProvider(
         resource=Resource.get_empty(), shutdown_on_exit=False
     ).sampler
