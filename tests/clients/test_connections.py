@@ -19,7 +19,7 @@ import pytest
 from tests.clients.conformance import Faulty, counting_awaits
 from tests.clients.h2_server import h2_serving
 
-from spanrun.clients import _connections, _dial
+from spanrun.clients import _connections, _dial, _protocols
 from spanrun.clients._dial import dial
 from spanrun.clients._stream import connect
 from spanrun.clients.http import HttpClient, transient
@@ -98,7 +98,7 @@ async def test_a_connection_that_the_server_closed_meanwhile_is_not_used() -> No
 async def test_the_connection_that_waited_too_long_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_connections, "_IDLE", 0.05)
+    monkeypatch.setattr(_protocols, "_IDLE", 0.05)
     async with no_leaks():
         with Faulty(GOOD) as server:
             async with client(int(server.url[17:])) as calls:

@@ -14,17 +14,15 @@ from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
+import h11
 import httpcore
 import httpx
 
+from spanrun.clients._protocols import Answer, Http1, Http2, tell
 from spanrun.clients._stream import Stream, connect
 
 _KEPT: Final = 128
 """Connections that may wait for the next request."""
-_IDLE: Final = 30.0
-"""Seconds that one waits."""
-
-_Http = httpcore.AsyncHTTP11Connection | httpcore.AsyncHTTP2Connection
 
 
 class Connections(httpx.AsyncBaseTransport):
@@ -63,35 +61,21 @@ class Connections(httpx.AsyncBaseTransport):
         Raises:
             httpx.TransportError: There is no answer.
         """
-        extensions: dict[str, Any] = cast("Any", request).extensions
-        sent = httpcore.Request(
-            request.method,
-            httpcore.URL(
-                scheme=self._origin.scheme,
-                host=self._origin.host,
-                port=self._origin.port,
-                target=request.url.raw_path,
-            ),
-            headers=request.headers.raw,
-            content=request.stream,
-            extensions=extensions,
-        )
         with _as_httpx(request):
-            link, answer = await self._send(sent, extensions.get("trace"))
+            link, answer = await self._send(request)
         return httpx.Response(
             answer.status,
             headers=answer.headers,
             stream=_Body(self, link, answer, request),
-            extensions=cast("Any", answer).extensions,
+            extensions=answer.extensions,
         )
 
-    async def _send(
-        self, sent: httpcore.Request, trace: Any
-    ) -> tuple[_Link, httpcore.Response]:
+    async def _send(self, request: httpx.Request) -> tuple[_Link, Answer]:
+        trace = cast("Any", request).extensions.get("trace")
         for last in (False, True):
             link = await self._link(trace)
             try:
-                return link, await link.http.handle_async_request(sent)
+                return link, await link.http.ask(request, trace)
             except httpcore.ConnectionNotAvailable:  # HTTP/2: the server wants to go
                 await self.done(link, well=False)
                 if last:
@@ -113,7 +97,7 @@ class Connections(httpx.AsyncBaseTransport):
         """A connection to send on, counted as used."""
         while self._idle:
             link = self._idle.pop()
-            if not link.http.has_expired():
+            if not link.http.expired:
                 link.used += 1
                 return link
             await self._close(link)
@@ -122,7 +106,7 @@ class Connections(httpx.AsyncBaseTransport):
         else:
             async with self._connecting:
                 link = await self._alive() or await self._connect(trace)
-                if isinstance(link.http, httpcore.AsyncHTTP2Connection):
+                if link.http.shared:
                     self._shared = link
         link.used += 1
         return link
@@ -130,7 +114,7 @@ class Connections(httpx.AsyncBaseTransport):
     async def _alive(self) -> _Link | None:
         """The shared connection, if it still takes requests."""
         link = self._shared
-        if link is None or (link.http.is_available() and not link.stream.ended):
+        if link is None or (link.http.available and not link.http.expired):
             return link
         self._shared = None
         if not link.used:  # else who uses it last closes it
@@ -139,32 +123,27 @@ class Connections(httpx.AsyncBaseTransport):
 
     async def _connect(self, trace: Any) -> _Link:
         host = self._origin.host.decode("ascii")
-        await _tell(trace, "connection.connect_tcp.started")
+        await tell(trace, "connection.connect_tcp.started")
         stream = await connect(host, self._origin.port)
-        await _tell(trace, "connection.connect_tcp.complete")
+        await tell(trace, "connection.connect_tcp.complete")
         speaks_2 = self._http2
         if self._tls is not None:
-            await _tell(trace, "connection.start_tls.started")
+            await tell(trace, "connection.start_tls.started")
             await stream.start_tls(self._tls, host)
-            await _tell(trace, "connection.start_tls.complete")
+            await tell(trace, "connection.start_tls.complete")
             chosen = stream.get_extra_info("ssl_object").selected_alpn_protocol()
             speaks_2 = chosen == "h2"
-        kind = (
-            httpcore.AsyncHTTP2Connection
-            if speaks_2
-            else httpcore.AsyncHTTP11Connection
-        )
         if self._closed:  # while this was connecting
             await stream.aclose()
             raise httpcore.ConnectError("the client was closed")
-        link = _Link(stream, kind(self._origin, stream, keepalive_expiry=_IDLE))
+        link = _Link(stream, (Http2 if speaks_2 else Http1)(stream, self._origin))
         self._open.add(link)
         return link
 
     async def done(self, link: _Link, *, well: bool) -> None:
         """A request on ``link`` has ended, ``well`` or not."""
         link.used -= 1
-        link.spoilt |= not well or not link.http.is_available()
+        link.spoilt |= not well or not link.http.available
         if link.spoilt and self._shared is link:
             self._shared = None
         if link.used or link is self._shared:
@@ -173,7 +152,7 @@ class Connections(httpx.AsyncBaseTransport):
             await self._close(link)
             return
         self._idle.append(link)
-        if self._idle[0].http.has_expired():  # the one that has waited longest
+        if self._idle[0].http.expired:  # the one that has waited longest
             await self._close(self._idle.popleft())
 
     async def _close(self, link: _Link) -> None:
@@ -193,7 +172,7 @@ class _Link:
 
     __slots__ = ("http", "spoilt", "stream", "used")
 
-    def __init__(self, stream: Stream, http: _Http) -> None:
+    def __init__(self, stream: Stream, http: Http1 | Http2) -> None:
         self.stream: Final = stream
         self.http: Final = http
         self.used = 0
@@ -207,7 +186,7 @@ class _Body(httpx.AsyncByteStream):
         self,
         connections: Connections,
         link: _Link,
-        answer: httpcore.Response,
+        answer: Answer,
         request: httpx.Request,
     ) -> None:
         self._connections: Final = connections
@@ -218,7 +197,7 @@ class _Body(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with _as_httpx(self._request):
-            async for part in self._answer.aiter_stream():
+            async for part in self._answer.parts:
                 yield part
         self._well = True
 
@@ -228,21 +207,16 @@ class _Body(httpx.AsyncByteStream):
             return
         try:
             with _as_httpx(self._request):
-                await self._answer.aclose()
+                await link.http.close(self._answer)
         finally:
             await self._connections.done(link, well=self._well)
 
 
-async def _tell(trace: Any, event: str) -> None:
-    if trace is not None:
-        await trace(event, {})
-
-
 @contextmanager
 def _as_httpx(request: httpx.Request) -> Generator[None]:
-    """What httpcore raises, as what httpx raises: they have the same names."""
+    """What the libraries raise, as what httpx raises: they have the same names."""
     try:
         yield
-    except (httpcore.NetworkError, httpcore.ProtocolError) as why:
+    except (httpcore.NetworkError, httpcore.ProtocolError, h11.ProtocolError) as why:
         kind: type[httpx.TransportError] = getattr(httpx, type(why).__name__)
         raise kind(str(why), request=request) from why
