@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, Self, TypedDict, TypeVar
 import httpx
 
 from spanrun import semconv
+from spanrun.clients._calls import Untold, calling
 from spanrun.clients._json import at, count_at, text_at
 from spanrun.clients.http import MAX_BYTES, HttpClient, transient
 from spanrun.clock import Clock
@@ -27,7 +28,6 @@ from spanrun.policies.timeout import Timeout
 from spanrun.runner.bridge import enter
 from spanrun.runner.runner import Runner
 from spanrun.semconv import GenAiTokenType
-from spanrun.telemetry import setup
 from spanrun.telemetry.observe import Observer
 from spanrun.telemetry.unit import CallUnit
 
@@ -202,10 +202,9 @@ class ModelClient:
 
         return enter(type(self).__name__, asked())
 
-    def _operation(self, name: str, **more: Any) -> CallUnit:
+    def _operation(self, name: str, **more: Any) -> CallUnit | Untold:
         """The unit of one request, by the conventions for generative AI."""
-        return CallUnit(
-            setup.recorder_or_off(),
+        return calling(
             f"{name} {self.model}",
             semconv.METRIC_GEN_AI_CLIENT_OPERATION_DURATION,
             {
@@ -218,7 +217,7 @@ class ModelClient:
         )
 
 
-def note_usage(call: CallUnit, answer: Any) -> tuple[int | None, int | None]:
+def note_usage(call: CallUnit | Untold, answer: Any) -> tuple[int | None, int | None]:
     """The tokens in and out that ``answer`` tells of, put on the span and counted."""
     if model := text_at(answer, "model"):
         call.set(semconv.GEN_AI_RESPONSE_MODEL, model)
@@ -229,7 +228,9 @@ def note_usage(call: CallUnit, answer: Any) -> tuple[int | None, int | None]:
     return into, out
 
 
-def _count(call: CallUnit, key: str, kind: GenAiTokenType, tokens: int | None) -> None:
+def _count(
+    call: CallUnit | Untold, key: str, kind: GenAiTokenType, tokens: int | None
+) -> None:
     if tokens is not None:
         call.set(key, tokens)
         call.record(

@@ -9,13 +9,15 @@ import json
 import os
 import ssl
 import urllib.request
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, cast
 
 import httpx
 
 from spanrun import semconv
 from spanrun.clients._answers import Answers, retry_after
+from spanrun.clients._calls import Untold, calling
 from spanrun.clients._connections import Connections
 from spanrun.clients._phases import Phases
 from spanrun.errors import ConfigurationError, ServiceError
@@ -96,14 +98,16 @@ class HttpClient:
                 raise ConfigurationError(
                     f"the header {name}: must be printable ASCII, without a line break"
                 )
-        self._headers: Final = {
-            "Host": self.base_url.netloc.decode("ascii"),
-            "Accept": "application/json",
-            "Accept-Encoding": "gzip, deflate",
-            "Content-Type": "application/json",
-            "User-Agent": "spanrun",
-            **given,
-        }
+        self._headers: Final = httpx.Headers(
+            {
+                "Host": self.base_url.netloc.decode("ascii"),
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip, deflate",
+                "Content-Type": "application/json",
+                "User-Agent": "spanrun",
+                **given,
+            }
+        )
         default = 443 if url.scheme == "https" else 80
         self.server: Final[Mapping[str, Any]] = {
             semconv.SERVER_ADDRESS: url.host,
@@ -137,15 +141,12 @@ class HttpClient:
         request = httpx.Request(
             "POST",
             self._place(path)[0],
-            headers={**self._headers, "Content-Length": str(len(content))},
+            headers=self._headers,
             stream=httpx.ByteStream(content),
         )
-        recorder = setup.recorder_or_off()
+        request.headers["Content-Length"] = str(len(content))
         with self._unit(path, len(content)) as call:
-            phases = Phases(recorder.clock.now)
-            if call.span.is_recording():
-                request.extensions["trace"] = phases
-            try:
+            with _timed(call, request):
                 response = await transport.handle_async_request(request)
                 response.request = request
                 try:
@@ -153,8 +154,6 @@ class HttpClient:
                     text = await self._answers.read(response)
                 finally:
                     await response.aclose()
-            finally:
-                call.span.set_attributes(phases.spent())
             call.set(semconv.HTTP_RESPONSE_BODY_SIZE, len(text))
             if not response.is_success:
                 call.fail(str(response.status_code))
@@ -174,7 +173,7 @@ class HttpClient:
             self._places[path] = url, redact(str(url.copy_with(query=None)))
         return self._places[path]
 
-    def _unit(self, path: str, size: int) -> CallUnit:
+    def _unit(self, path: str, size: int) -> CallUnit | Untold:
         attributes: dict[str, Any] = {
             semconv.HTTP_REQUEST_METHOD: "POST",
             **self.server,
@@ -183,15 +182,11 @@ class HttpClient:
         }
         if resends := attempt_number() - 1:
             attributes[semconv.HTTP_REQUEST_RESEND_COUNT] = resends
-        return CallUnit(
-            setup.recorder_or_off(),
-            "POST",
-            semconv.METRIC_HTTP_CLIENT_REQUEST_DURATION,
-            attributes,
-        )
+        metric = semconv.METRIC_HTTP_CLIENT_REQUEST_DURATION
+        return calling("POST", metric, attributes)
 
     @staticmethod
-    def _describe(call: CallUnit, response: httpx.Response) -> None:
+    def _describe(call: CallUnit | Untold, response: httpx.Response) -> None:
         call.set(semconv.HTTP_RESPONSE_STATUS_CODE, response.status_code)
         version = response.http_version.removeprefix("HTTP/")
         call.set(semconv.NETWORK_PROTOCOL_VERSION, "2" if version == "2.0" else version)
@@ -210,6 +205,20 @@ class HttpClient:
             proxy=proxy,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
         )
+
+
+@contextmanager
+def _timed(call: CallUnit | Untold, request: httpx.Request) -> Generator[None]:
+    """Put on the call's span where the time inside went."""
+    if not isinstance(call, CallUnit) or not call.span.is_recording():
+        yield
+        return
+    phases = Phases(setup.recorder_or_off().clock.now)
+    cast("Any", request).extensions["trace"] = phases
+    try:
+        yield
+    finally:
+        call.span.set_attributes(phases.spent())
 
 
 @functools.cache

@@ -1,0 +1,40 @@
+"""`calling`: the unit of a call, or nothing where telemetry is off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Self
+
+from spanrun.semconv import Metric
+from spanrun.telemetry import setup
+from spanrun.telemetry.unit import CallUnit
+
+
+class Untold:
+    """A call that nobody hears of."""
+
+    def set(self, key: str, value: Any) -> None:
+        """As `CallUnit.set`."""
+
+    def fail(self, error_type: str) -> None:
+        """As `CallUnit.fail`."""
+
+    def record(self, metric: Metric, value: float, **more: Any) -> None:
+        """As `CallUnit.record`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+_UNTOLD: Final = Untold()
+
+
+def calling(
+    name: str, metric: Metric, attributes: Mapping[str, Any]
+) -> CallUnit | Untold:
+    """One call to a service, to be entered: see `CallUnit`."""
+    recorder = setup.recorder()
+    return CallUnit(recorder, name, metric, attributes) if recorder else _UNTOLD
