@@ -23,6 +23,14 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "spanrun.telemetry.observe": ("Observer", "RunInfo"),
     "spanrun.clients.embeddings": ("Embeddings",),
     "spanrun.clients.http": ("transient",),
+    "spanrun.clients.solr": (),
+    "spanrun.clients.solr_responses": (
+        "SolrResponseHeader",
+        "SolrSelectBody",
+        "SolrSelectResponse",
+        "SolrUpdateResponse",
+    ),
+    "spanrun.clients.solr_schema": ("SolrSchema",),
     "spanrun.ingest.documents": ("Document", "Skipped", "read_documents"),
     "spanrun.ingest.embedder": ("Embedder", "LocalEmbedder"),
     "spanrun.ingest.pipeline": ("Pipeline", "Report"),
@@ -45,6 +53,8 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "spanrun.sandbox": (),
     "spanrun.stores.base": ("Chunk", "Hit", "VectorStore"),
+    "spanrun.stores.fusion": ("fuse",),
+    "spanrun.stores.solr": ("SolrStore",),
     "spanrun.stores.sqlite": ("SqliteStore",),
 }
 

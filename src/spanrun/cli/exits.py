@@ -44,7 +44,7 @@ class Exit(enum.IntEnum):
 
 _MEANINGS: Final[Mapping[Exit, str]] = {
     Exit.OK: "all that was asked for is done",
-    Exit.SOME_FAILED: "some of it could not be done; everything else is",
+    Exit.SOME_FAILED: "some of it could not be done, or has faults; everything else is",
     Exit.USAGE: "the command can't be understood: an option, an argument",
     Exit.INPUT: "there is nothing to work on: no readable document, nothing ingested",
     Exit.UNREACHABLE: "a service can't be reached, or doesn't answer as it should",

@@ -112,7 +112,8 @@ class parallel:  # noqa: N801 -- reads as a word in a list of stages
                     for transform in self._transforms
                 ]
         except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+            first = errors.exceptions[0]
+            raise first from first.__cause__
         changes: dict[str, Any] = {}
         for task in tasks:
             changes.update(task.result())

@@ -11,7 +11,7 @@ from typing import Final, TypedDict
 from spanrun.errors import ConfigurationError
 from spanrun.policies.base import at_least, whole
 
-IMPORTS: Final = frozenset(
+IMPORTS: Final = tuple(
     """
     base64 binascii bisect collections copy csv dataclasses datetime decimal functools
     hashlib itertools json math random re time tomllib typing unicodedata

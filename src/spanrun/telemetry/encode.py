@@ -30,6 +30,7 @@ from spanrun.telemetry.recorded import (
     Rare,
     Recorded,
 )
+from spanrun.telemetry.scrub import scrub
 from spanrun.telemetry.values import Plain, clean
 from spanrun.telemetry.wire import (
     IS_SMALL,
@@ -145,6 +146,7 @@ class SpanEncoder:
             try:
                 body = self._usual_span(recorded)
             except Exception:  # noqa: BLE001 -- something in it is not as usual
+                scrub(recorded)
                 attributes, dropped = recorded.cleaned()
                 body = otlp.any_span(recorded, attributes, dropped)
                 self._learn(attributes)
@@ -189,7 +191,12 @@ class SpanEncoder:
         return b"".join(parts)
 
     def _rest(self, span: Recorded) -> bytes:
-        """All but ids, times and the numbers of the row."""
+        """All but ids, times and the numbers of the row.
+
+        Secrets are looked for here, where texts are new: a shape is known by the
+        texts as they came, and remembered as it goes out.
+        """
+        scrub(span)
         name, row, raw, rare = span.span_name, span.row, span.raw, span.rare
         parts = [self._names.get(name) or self._name(name), otlp.kind(span.span_kind)]
         room = span.origin.most

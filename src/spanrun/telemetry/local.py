@@ -13,8 +13,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from opentelemetry.sdk.trace import ReadableSpan
-
 from spanrun.errors import ConfigurationError
 from spanrun.outcome import Err, Outcome
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES, SpanrunTelemetryReason
@@ -22,7 +20,9 @@ from spanrun.telemetry.account import Account
 from spanrun.telemetry.metrics import ErrorTypes
 from spanrun.telemetry.observe import RunInfo
 from spanrun.telemetry.outbox import Outbox
+from spanrun.telemetry.recorded import Recorded
 from spanrun.telemetry.redact import redact, text_of
+from spanrun.telemetry.scrub import scrub
 
 FILE: Final = "telemetry.db"
 _VERSION: Final = 1
@@ -49,7 +49,7 @@ _TABLES: Final = frozenset(("sessions", "runs", "jobs", "spans"))
 _JOB_COLUMNS: Final = 9 + len(SPANRUN_JOB_PHASE_VALUES)
 
 Statement: TypeAlias = tuple[str, tuple[Any, ...]]
-Row: TypeAlias = Statement | ReadableSpan
+Row: TypeAlias = Statement | Recorded
 """A span is immutable once it has ended, so the writer's thread encodes it."""
 
 
@@ -117,7 +117,7 @@ class LocalStore:
         """Note that a run is over."""
         self._put("UPDATE runs SET ended_ns = ? WHERE id = ?", run.ended_ns, run.id)
 
-    def put(self, span: ReadableSpan) -> None:
+    def put(self, span: Recorded) -> None:
         """Note an ended span."""
         self._outbox.put(span)
 
@@ -176,9 +176,9 @@ class LocalStore:
                 db.execute(statement, values)
         self.account.deliver("traces", len(rows))
 
-    def _span(self, span: ReadableSpan) -> Statement:
+    def _span(self, span: Recorded) -> Statement:
+        scrub(span)
         context, status = span.get_span_context(), span.status
-        assert context is not None  # noqa: S101 -- the SDK's spans have one
         events = [[e.timestamp, e.name, dict(e.attributes or {})] for e in span.events]
         links = [
             [f"{link.context.trace_id:032x}", f"{link.context.span_id:016x}"]

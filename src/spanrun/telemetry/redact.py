@@ -40,8 +40,8 @@ def text_of(value: object) -> str:
         return f"<{type(value).__name__} without a text>"
 
 
-def redact(text: str) -> str:
-    """``text`` without credentials, at most `MAX_CHARACTERS` long, valid UTF-8.
+def redact(text: str, limit: int = MAX_CHARACTERS) -> str:
+    """``text`` without credentials, at most ``limit`` long, valid UTF-8.
 
     A text in which there is nothing to hide comes back as it is.
     """
@@ -49,14 +49,14 @@ def redact(text: str) -> str:
         text = str.__str__(text)
     if text in _harmless:
         return text
-    clean = _redacted(text)
+    clean = _redacted(text, limit)
     if clean != text:
         return clean
     _remember(_harmless, text)
     return text
 
 
-def redact_value(key: str, value: Any) -> Any:
+def redact_value(key: str, value: Any, limit: int = MAX_CHARACTERS) -> Any:
     """A plain value of an attribute, also a container, without credentials.
 
     Texts are redacted, the keys of mappings as well. Under a key such as
@@ -67,10 +67,12 @@ def redact_value(key: str, value: Any) -> Any:
     """
     if isinstance(value, int | float) or value is None:
         return value
-    return _value(key, value, 0)
+    return _value(key, value, 0, limit)
 
 
-def redact_attributes(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+def redact_attributes(
+    attributes: Mapping[str, Any], limit: int = MAX_CHARACTERS
+) -> Mapping[str, Any]:
     """Attributes with plain values, without credentials.
 
     Returns:
@@ -83,7 +85,7 @@ def redact_attributes(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
         if key in _fine_keys and (value in _harmless if kind is str else kind in _SAFE):
             clean[key] = value
             continue
-        name, shown = redact(key), redact_value(key, value)
+        name, shown = redact(key), redact_value(key, value, limit)
         clean[name] = shown
         if name is not key or shown is not value:
             same = False
@@ -92,43 +94,43 @@ def redact_attributes(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     return attributes if same else clean
 
 
-def _value(key: str, value: Any, depth: int) -> Any:
+def _value(key: str, value: Any, depth: int, limit: int) -> Any:
     if depth > _MAX_DEPTH:  # deeper than `values.clean` lets anything through
         return HIDDEN
     if isinstance(value, str):
-        return HIDDEN if value and _is_secret(key) else redact(value)
+        return HIDDEN if value and _is_secret(key) else redact(value, limit)
     if isinstance(value, bytes):
-        return _bytes(key, value)
+        return _bytes(key, value, limit)
     if isinstance(value, list | tuple):
-        return _sequence(key, cast("list[Any]", value), depth)
+        return _sequence(key, cast("list[Any]", value), depth, limit)
     if isinstance(value, dict):
-        return _mapping(key, cast("dict[str, Any]", value), depth)
+        return _mapping(key, cast("dict[str, Any]", value), depth, limit)
     return value
 
 
-def _bytes(key: str, value: bytes) -> bytes:
+def _bytes(key: str, value: bytes, limit: int) -> bytes:
     if value and _is_secret(key):
         return HIDDEN.encode()
     text = value.decode("latin-1")
-    clean = redact(text)
+    clean = redact(text, limit)
     return value if clean == text else clean.encode("latin-1", "replace")
 
 
-def _sequence(key: str, value: list[Any], depth: int) -> Any:
+def _sequence(key: str, value: list[Any], depth: int, limit: int) -> Any:
     if len(value) == 2 and isinstance(value[0], str) and _is_secret(value[0]):  # noqa: PLR2004 -- a pair
         # As headers are often kept: the first of a pair names the second.
-        clean = (redact(value[0]), _value(value[0], value[1], depth + 1))
+        clean = (redact(value[0]), _value(value[0], value[1], depth + 1, limit))
     else:
-        clean = tuple(_value(key, each, depth + 1) for each in value)
+        clean = tuple(_value(key, each, depth + 1, limit) for each in value)
     return value if _same(clean, value) else clean
 
 
-def _mapping(key: str, value: dict[Any, Any], depth: int) -> Any:
+def _mapping(key: str, value: dict[Any, Any], depth: int, limit: int) -> Any:
     clean: dict[Any, Any] = {}
     for name, each in value.items():
         inner = name if isinstance(name, str) else ""
         place = key if _is_secret(key) else inner
-        clean[redact(inner) if inner else name] = _value(place, each, depth + 1)
+        clean[redact(inner) if inner else name] = _value(place, each, depth + 1, limit)
     same = all(clean.get(name) is each for name, each in value.items())
     return value if same else clean
 
@@ -150,10 +152,10 @@ def _remember(known: dict[str, None], text: str) -> None:
         known[text] = None
 
 
-def _redacted(text: str) -> str:
-    cut = len(text) > MAX_CHARACTERS
+def _redacted(text: str, limit: int) -> str:
+    cut = len(text) > limit
     if cut:
-        text = text[: MAX_CHARACTERS + _SPARE]
+        text = text[: limit + _SPARE]
     lower = text.lower()
     found = [hint for hint in HINTS if hint in lower]
     if found:
@@ -162,5 +164,5 @@ def _redacted(text: str) -> str:
                 text = pattern.sub(instead, text)
     if cut:
         # What stood last may be half a secret: it stays out, whatever was shortened.
-        text = text[: min(MAX_CHARACTERS - 1, len(text) - _SPARE // 2)] + "…"
+        text = text[: min(limit - 1, len(text) - _SPARE // 2)] + "…"
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

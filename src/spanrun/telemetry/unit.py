@@ -171,12 +171,14 @@ class Unit:
         """
         recorder, span = self._recorder, self.span
         error_type = ""
+        end = recorder.clock.now() if ended is None else ended
         try:
-            if error is not None and failed:
-                error_type = recorder.errors.name(error)
-                self._fail(error, error_type)
-            end = recorder.clock.now() if ended is None else ended
-            span.end(recorder.clock.wall_ns(end))
+            try:
+                if error is not None and failed:
+                    error_type = recorder.errors.name(error)
+                    self._fail(error, error_type)
+            finally:
+                span.end(recorder.clock.wall_ns(end))
         except Exception as broken:  # noqa: BLE001 -- counted: breaks no job
             recorder.failed("traces", broken)
         return error_type
