@@ -116,7 +116,7 @@ def test_metric_is_whole(metric: semconv.Metric):
     assert set(metric.attributes) <= set(semconv.ATTRIBUTES)
     assert len(set(metric.attributes)) == len(metric.attributes)
     assert set(metric.required) <= set(metric.attributes)
-    assert metric.unit in {"s", "By"} or re.fullmatch(r"\{[a-z]+\}", metric.unit)
+    assert metric.unit in {"s", "By"} or re.fullmatch(r"\{[a-z_]+\}", metric.unit)
     assert bool(metric.boundaries) == (metric.instrument == "histogram")
     assert list(metric.boundaries) == sorted(set(metric.boundaries))
 

@@ -81,6 +81,8 @@ SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"
 URL_FULL: Final = "url.full"
 NETWORK_PROTOCOL_VERSION: Final = "network.protocol.version"
+OTEL_COMPONENT_NAME: Final = "otel.component.name"
+OTEL_COMPONENT_TYPE: Final = "otel.component.type"
 HTTP_REQUEST_METHOD: Final = "http.request.method"
 HTTP_RESPONSE_STATUS_CODE: Final = "http.response.status_code"
 HTTP_REQUEST_RESEND_COUNT: Final = "http.request.resend_count"
@@ -189,6 +191,13 @@ SPANRUN_TELEMETRY_REASON_VALUES: Final = (
     "partial_success",
     "disk_full",
     "internal_error",
+)
+OTEL_COMPONENT_TYPE_VALUES: Final = (
+    "batching_span_processor",
+    "otlp_http_span_exporter",
+    "otlp_grpc_span_exporter",
+    "otlp_http_metric_exporter",
+    "otlp_grpc_metric_exporter",
 )
 HttpRequestMethod: TypeAlias = Literal[
     "CONNECT",
@@ -380,6 +389,67 @@ METRIC_SPANRUN_TELEMETRY_EXPORT_DURATION: Final = Metric(
     attributes=(),
     boundaries=METRIC_SPANRUN_JOB_DURATION.boundaries,
 )
+METRIC_OTEL_SDK_PROCESSOR_SPAN_QUEUE_SIZE: Final = Metric(
+    name="otel.sdk.processor.span.queue.size",
+    instrument="updowncounter",
+    unit="{span}",
+    description="Spans that wait to be encoded.",
+    attributes=(OTEL_COMPONENT_NAME, OTEL_COMPONENT_TYPE),
+)
+METRIC_OTEL_SDK_PROCESSOR_SPAN_QUEUE_CAPACITY: Final = Metric(
+    name="otel.sdk.processor.span.queue.capacity",
+    instrument="updowncounter",
+    unit="{span}",
+    description="Spans that may wait to be encoded.",
+    attributes=(OTEL_COMPONENT_NAME, OTEL_COMPONENT_TYPE),
+)
+METRIC_OTEL_SDK_PROCESSOR_SPAN_PROCESSED: Final = Metric(
+    name="otel.sdk.processor.span.processed",
+    instrument="counter",
+    unit="{span}",
+    description="Spans that left that queue, or were lost in it.",
+    attributes=(OTEL_COMPONENT_NAME, OTEL_COMPONENT_TYPE, ERROR_TYPE),
+)
+METRIC_OTEL_SDK_EXPORTER_SPAN_EXPORTED: Final = Metric(
+    name="otel.sdk.exporter.span.exported",
+    instrument="counter",
+    unit="{span}",
+    description="Spans whose export has ended, well or not.",
+    attributes=(
+        OTEL_COMPONENT_NAME,
+        OTEL_COMPONENT_TYPE,
+        ERROR_TYPE,
+        SERVER_ADDRESS,
+        SERVER_PORT,
+    ),
+)
+METRIC_OTEL_SDK_EXPORTER_SPAN_INFLIGHT: Final = Metric(
+    name="otel.sdk.exporter.span.inflight",
+    instrument="updowncounter",
+    unit="{span}",
+    description="Spans whose export has not ended.",
+    attributes=(OTEL_COMPONENT_NAME, OTEL_COMPONENT_TYPE, SERVER_ADDRESS, SERVER_PORT),
+)
+METRIC_OTEL_SDK_EXPORTER_METRIC_DATA_POINT_EXPORTED: Final = Metric(
+    name="otel.sdk.exporter.metric_data_point.exported",
+    instrument="counter",
+    unit="{data_point}",
+    description="Data points whose export has ended, well or not.",
+    attributes=(
+        OTEL_COMPONENT_NAME,
+        OTEL_COMPONENT_TYPE,
+        ERROR_TYPE,
+        SERVER_ADDRESS,
+        SERVER_PORT,
+    ),
+)
+METRIC_OTEL_SDK_EXPORTER_METRIC_DATA_POINT_INFLIGHT: Final = Metric(
+    name="otel.sdk.exporter.metric_data_point.inflight",
+    instrument="updowncounter",
+    unit="{data_point}",
+    description="Data points whose export has not ended.",
+    attributes=(OTEL_COMPONENT_NAME, OTEL_COMPONENT_TYPE, SERVER_ADDRESS, SERVER_PORT),
+)
 METRIC_HTTP_CLIENT_REQUEST_DURATION: Final = Metric(
     name="http.client.request.duration",
     instrument="histogram",
@@ -510,6 +580,13 @@ METRICS: Final = (
     METRIC_SPANRUN_TELEMETRY_ITEMS,
     METRIC_SPANRUN_TELEMETRY_SPOOL_SIZE,
     METRIC_SPANRUN_TELEMETRY_EXPORT_DURATION,
+    METRIC_OTEL_SDK_PROCESSOR_SPAN_QUEUE_SIZE,
+    METRIC_OTEL_SDK_PROCESSOR_SPAN_QUEUE_CAPACITY,
+    METRIC_OTEL_SDK_PROCESSOR_SPAN_PROCESSED,
+    METRIC_OTEL_SDK_EXPORTER_SPAN_EXPORTED,
+    METRIC_OTEL_SDK_EXPORTER_SPAN_INFLIGHT,
+    METRIC_OTEL_SDK_EXPORTER_METRIC_DATA_POINT_EXPORTED,
+    METRIC_OTEL_SDK_EXPORTER_METRIC_DATA_POINT_INFLIGHT,
     METRIC_HTTP_CLIENT_REQUEST_DURATION,
     METRIC_GEN_AI_CLIENT_OPERATION_DURATION,
     METRIC_GEN_AI_CLIENT_TOKEN_USAGE,
@@ -562,6 +639,8 @@ ATTRIBUTES: Final[dict[str, str]] = {
     SERVER_PORT: "int",
     URL_FULL: "string",
     NETWORK_PROTOCOL_VERSION: "string",
+    OTEL_COMPONENT_NAME: "string",
+    OTEL_COMPONENT_TYPE: "string",
     HTTP_REQUEST_METHOD: "string",
     HTTP_RESPONSE_STATUS_CODE: "int",
     HTTP_REQUEST_RESEND_COUNT: "int",

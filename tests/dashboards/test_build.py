@@ -217,7 +217,11 @@ def test_every_metric_is_on_some_panel() -> None:
         for selector in reading.selectors(asked.expression(**EXAMPLE))
     }
     assert {
-        metric.name for metric in semconv.METRICS if series(metric) not in shown
+        metric.name
+        for metric in semconv.METRICS
+        if series(metric) not in shown
+        # Those are for the dashboards of others: ours show spanrun's own names.
+        and not metric.name.startswith("otel.sdk.")
     } == set()
 
 

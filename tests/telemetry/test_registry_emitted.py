@@ -170,8 +170,6 @@ NOT_HERE = {
     "gen_ai.embeddings.dimension.count": "no code sets it",
     "spanrun.engine": "there is no engine but the event loop",
     "spanrun.run.jobs.skipped": "no code skips a job",
-    "spanrun.telemetry.export.duration": "no code records it",
-    "spanrun.telemetry.spool.size": "no code records it",
 }
 """Names that the program can't emit, and why. When it does, they go from here."""
 

@@ -33,7 +33,7 @@ class Account:
 
     def __init__(self) -> None:
         # Re-entrant: the garbage collector may end a span while this is held.
-        self._lock: Final = threading.RLock()
+        self._lock = threading.RLock()
         self.produced: Final[Counter[SpanrunTelemetrySignal]] = Counter()
         self.delivered: Final[Counter[SpanrunTelemetrySignal]] = Counter()
         self.dropped: Final[
@@ -42,6 +42,12 @@ class Account:
         self.spooled: Final[Counter[SpanrunTelemetrySignal]] = Counter()
         self.recovered: Final[Counter[SpanrunTelemetrySignal]] = Counter()
         self.sampled_out: Final[Counter[SpanrunTelemetrySignal]] = Counter()
+        self.processed: Final[Counter[str]] = Counter()
+
+    def process(self, spans: int, failure: str = "") -> None:
+        """``spans`` left their queue; or were lost in it, and why."""
+        with self._lock:
+            self.processed[failure] += spans
 
     def produce(self, signal: SpanrunTelemetrySignal, items: int = 1) -> None:
         """``items`` were made."""
@@ -80,6 +86,20 @@ class Account:
             for signal, known in status.signals.items():
                 self.spooled[signal] = known.on_disk
                 self.recovered[signal] = known.recovered
+
+    def after_fork(self) -> None:
+        """In the child: nothing was counted yet; the parent counts on."""
+        self._lock = threading.RLock()
+        for counter in (
+            self.produced,
+            self.delivered,
+            self.dropped,
+            self.spooled,
+            self.recovered,
+            self.sampled_out,
+            self.processed,
+        ):
+            counter.clear()
 
     def results(self) -> list[Row]:
         """Rows of signal, result, reason and count, as the metric reports them."""

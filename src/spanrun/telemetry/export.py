@@ -135,19 +135,28 @@ class SpanPipe:
     Args:
         leave: Where they leave.
         account: Counts them.
+
+    Attributes:
+        capacity: Spans that may wait.
     """
 
     def __init__(self, leave: Exit, account: Account) -> None:
         self._exit: Final = leave
         self._account: Final = account
+        self.capacity: Final = _MAX_SPANS
         self._outbox: Final = Outbox[Recorded](
             "spans",
-            leave.spans,
+            self._leave,
             self._lost,
-            capacity=_MAX_SPANS,
+            capacity=self.capacity,
             full="lose" if leave.waits else "send",
         )
         self.put: Final = self._outbox.put
+
+    @property
+    def waiting(self) -> int:
+        """Spans that wait to be handed over."""
+        return self._outbox.waiting
 
     def flush(self, timeout: float) -> bool:
         """Hand over all that is queued; whether that took less than ``timeout``."""
@@ -157,7 +166,13 @@ class SpanPipe:
         """Hand over what is left and end; whether that was all, in time."""
         return self._outbox.close(timeout)
 
+    def _leave(self, spans: list[Recorded]) -> None:
+        self._account.process(len(spans))
+        self._exit.spans(spans)
+
     def _lost(self, spans: list[Recorded], reason: SpanrunTelemetryReason) -> None:
+        if reason != "export_failed":
+            self._account.process(len(spans), reason)
         _count_lost(self._account, "traces", reason, len(spans))
 
 
@@ -201,7 +216,7 @@ class MetricPipe:
         leave: Where snapshots leave.
         account: Counts them.
         interval: Seconds between two of them.
-        collector: Of what the SDK's instruments hold.
+        collectors: Of what the SDK's instruments hold.
         aggregator: Of what was aggregated in place.
         exemplars: Whether its exemplars leave.
     """
@@ -211,7 +226,7 @@ class MetricPipe:
         leave: Exit,
         account: Account,
         interval: float,
-        collector: Collector,
+        collectors: Sequence[Collector],
         aggregator: Aggregator,
         *,
         exemplars: bool = True,
@@ -219,7 +234,7 @@ class MetricPipe:
         self._exit: Final = leave
         self._account: Final = account
         self._interval: Final = interval
-        self._collector: Final = collector
+        self._collectors: Final = collectors
         self._aggregator: Final = aggregator
         self._exemplars: Final = exemplars
         self._closed: Final = threading.Event()
@@ -248,7 +263,7 @@ class MetricPipe:
             keep: It says what no later one says: where a series begins.
         """
         with self._collecting:
-            data = self._aggregator.add_to(self._collector.now())
+            data = self._aggregator.add_to(self._collected())
             if data is not None:
                 if not self._exemplars:
                     _drop_exemplars(data)
@@ -271,6 +286,11 @@ class MetricPipe:
         """In the child: a ticker of its own."""
         if not self._closed.is_set():
             self._begin()
+
+    def _collected(self) -> MetricsData | None:
+        found = [data for each in self._collectors if (data := each.now())]
+        parts = [part for data in found for part in data.resource_metrics]
+        return MetricsData(parts) if parts else None
 
     def _tick(self) -> None:
         while not self._closed.wait(self._interval):

@@ -91,6 +91,11 @@ class Outbox(Generic[T]):
         if self._closed:
             self._lose("shutdown")
 
+    @property
+    def waiting(self) -> int:
+        """Items that are queued."""
+        return len(self._items)
+
     def flush(self, timeout: float) -> bool:
         """Wait until all that was queued is sent or lost.
 

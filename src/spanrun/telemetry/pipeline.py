@@ -15,7 +15,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits
 
-from spanrun import semconv
+from spanrun import __version__, semconv
 from spanrun.clock import SystemClock
 from spanrun.errors import ConfigurationError
 from spanrun.settings import Settings
@@ -34,12 +34,14 @@ from spanrun.telemetry.export import (
 )
 from spanrun.telemetry.frames import SIGNALS, Signal
 from spanrun.telemetry.head import HeadSampler
+from spanrun.telemetry.health import Health
+from spanrun.telemetry.ids import tell_after_fork
 from spanrun.telemetry.local import LocalStore
 from spanrun.telemetry.native import NativeRecorder
 from spanrun.telemetry.outbox import remaining
 from spanrun.telemetry.provider import NativeTracerProvider, Sink
 from spanrun.telemetry.recorded import Recorded
-from spanrun.telemetry.recorder import OtelRecorder, Recorder
+from spanrun.telemetry.recorder import SCOPE, OtelRecorder, Recorder
 from spanrun.telemetry.sampling import TailSampling
 from spanrun.telemetry.send import senders
 from spanrun.telemetry.spooled import SpooledSender
@@ -68,6 +70,8 @@ class Pipeline:
 
     def __init__(self, settings: Settings, account: Account) -> None:
         self._account: Final = account
+        self._health: Final = Health(account)
+        tell_after_fork(account)
         self.store: Final = (
             None if settings.store is None else LocalStore(settings.store)
         )
@@ -94,7 +98,7 @@ class Pipeline:
         resource = resource_of(settings.service_name)
         sampler, sink = self._sampling(settings, self._sink())
         tracers = _tracers(found, sink, sampler, resource, clock, account)
-        meters = _meters(resource, settings)
+        theirs, ours = _meters(resource, settings), OurMeterProvider(resource, settings)
         aggregator = Aggregator(
             lambda: tracers.resource,
             delta=preferences.delta(settings.temporality),
@@ -106,13 +110,15 @@ class Pipeline:
                 exits["metrics"],
                 account,
                 settings.metric_interval,
-                meters.collector,
+                (theirs.collector, ours.collector),
                 aggregator,
                 exemplars=settings.exemplars != "always_off",
             )
+        meter = ours.get_meter(SCOPE, __version__)
+        self._health.begin(meter, aggregator, self._spans, self._spooled)
         return NativeRecorder(
             tracers,
-            meters,
+            ours,
             aggregator,
             clock=clock,
             account=account,
@@ -135,6 +141,7 @@ class Pipeline:
                 self._account,
                 max_bytes=settings.spool_bytes,
                 cumulative=settings.temporality == "cumulative",
+                watch=self._health.requested,
             )
             leave = OtlpExit(self._spooled, self._account)
             exits.update(dict.fromkeys(reached, leave))
@@ -217,8 +224,9 @@ class Pipeline:
 class OurMeterProvider(MeterProvider):
     """The SDK's, with what collects from it.
 
-    It stays OpenTelemetry's, whatever is configured later, and so instruments of
-    other libraries keep the temporality of the first `configure`.
+    One is OpenTelemetry's, and stays it whatever is configured later: so the
+    instruments of other libraries keep the temporality of the first `configure`.
+    Another, for our own, is made by each `configure`.
     """
 
     def __init__(self, resource: Resource, settings: Settings) -> None:

@@ -22,6 +22,7 @@ from typing import Final
 
 from spanrun.telemetry.backoff import Backoff
 from spanrun.telemetry.books import Books, SignalStatus, SpoolStatus, Tally
+from spanrun.telemetry.destination import Destination
 from spanrun.telemetry.frames import MAX_PAYLOAD, Frame, Signal
 from spanrun.telemetry.ids import tell_after_fork
 from spanrun.telemetry.send import Sender
@@ -236,6 +237,10 @@ class SpooledSender:
             damaged=spool.damaged,
             disk_trouble=self._stock.disk_trouble,
         )
+
+    def destinations(self) -> dict[Signal, Destination]:
+        """Where each signal goes."""
+        return {signal: line.sender.destination for signal, line in self._lines.items()}
 
     def requeue(self) -> int:
         """Send what was quarantined once more; how many items that is.
