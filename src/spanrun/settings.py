@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 from spanrun.errors import ConfigurationError
 
@@ -167,6 +167,10 @@ class _Sources:
             raise self.bad(name, value, f"must be one of {', '.join(allowed)}")
         return known
 
+    def preference(self, name: str, variable: str, allowed: tuple[str, ...]) -> Any:
+        """One of ``allowed``, by default the first."""
+        return self.choice(name, variable, allowed=allowed) or allowed[0]
+
 
 def load(
     arguments: Mapping[str, Any] | None = None,
@@ -199,24 +203,19 @@ def load(
         slow=sources.seconds("slow") if sources.get("slow") is not None else None,
         spool=Path(sources.get("spool", default=(kept or Path(STORE)) / "spool")),
         spool_bytes=sources.whole("spool_bytes", default=256 * 1024 * 1024),
-        temporality=sources.choice(
+        temporality=sources.preference(
             "temporality",
             "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
-            allowed=("cumulative", "delta", "lowmemory"),
-        )
-        or "cumulative",
-        histograms=sources.choice(
+            get_args(Temporality),
+        ),
+        histograms=sources.preference(
             "histograms",
             "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
-            allowed=("explicit_bucket_histogram", "base2_exponential_bucket_histogram"),
-        )
-        or "explicit_bucket_histogram",
-        exemplars=sources.choice(
-            "exemplars",
-            "OTEL_METRICS_EXEMPLAR_FILTER",
-            allowed=("trace_based", "always_on", "always_off"),
-        )
-        or "trace_based",
+            get_args(Histograms),
+        ),
+        exemplars=sources.preference(
+            "exemplars", "OTEL_METRICS_EXEMPLAR_FILTER", get_args(Exemplars)
+        ),
         metric_interval=sources.seconds(
             "metric_interval", "OTEL_METRIC_EXPORT_INTERVAL", default=15.0, unit=0.001
         ),
