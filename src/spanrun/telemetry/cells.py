@@ -79,24 +79,24 @@ class _Exemplars:
     keeps it. So each exemplar leads somewhere, and few traces are kept for it.
     """
 
-    __slots__ = ("_kept", "_pin")
+    __slots__ = ("_pin", "kept")
 
     def __init__(self, pin: Pin) -> None:
-        self._kept: dict[int, tuple[float, SpanContext, int]] = {}
+        self.kept: dict[int, tuple[float, SpanContext, int]] = {}
         self._pin = pin
 
     def offer(self, bucket: int, value: float, span: Span) -> None:
-        if bucket not in self._kept:
-            context = span.get_span_context()
-            if context.trace_flags.sampled or self._pin(context):
-                self._kept[bucket] = value, context, time.time_ns()
+        """Take it, for a bucket that isn't in ``kept``."""
+        context = span.get_span_context()
+        if context.trace_flags.sampled or self._pin(context):
+            self.kept[bucket] = value, context, time.time_ns()
 
     def collect(self) -> list[Exemplar]:
         exemplars = [
             Exemplar({}, value, when, span.span_id, span.trace_id)
-            for value, span, when in self._kept.values()
+            for value, span, when in self.kept.values()
         ]
-        self._kept.clear()
+        self.kept.clear()
         return exemplars
 
 
@@ -130,8 +130,9 @@ class HistogramCell:
         self._sum += value
         self._least = min(self._least, value)
         self._greatest = max(self._greatest, value)
-        if span is not None:
-            self._exemplars.offer(bucket, value, span)
+        exemplars = self._exemplars
+        if span is not None and bucket not in exemplars.kept:
+            exemplars.offer(bucket, value, span)
 
     def point(self, started: int, now: int) -> HistogramDataPoint:
         """The buckets so far. Also of an empty cell: that is a zero point."""
@@ -204,8 +205,9 @@ class ExponentialCell:
             if max(counts) - min(counts) >= _MAX_BUCKETS:
                 self._shrink()
                 bucket = self._bucket(value)
-        if span is not None:
-            self._exemplars.offer(bucket, value, span)
+        exemplars = self._exemplars
+        if span is not None and bucket not in exemplars.kept:
+            exemplars.offer(bucket, value, span)
 
     def _shrink(self) -> None:
         """Halve the number of buckets until they are few enough."""

@@ -1,25 +1,34 @@
-"""What the current context of OpenTelemetry says, beside its span."""
+"""OpenTelemetry's context, which has the current span, by the shortest way."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Span, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, set_span_in_context
 
 (CURRENT_SPAN,) = set_span_in_context(INVALID_SPAN, Context())
 """The key under which a context has its span; OpenTelemetry doesn't tell it."""
 
-_ATTEMPT: Final = otel_context.create_key("spanrun-attempt")
+ATTEMPT: Final = otel_context.create_key("spanrun-attempt")
+"""The key under which it has the number of a job's attempt."""
 
+current: Callable[[], Context] = otel_context.get_current
+"""Gives the current context."""
+make_current: Callable[[Context], object] = otel_context.attach
+"""Makes a context the current one, in this task."""
 
-def with_attempt(context: Context, span: Span, number: int) -> Context:
-    """A copy of ``context`` with the span of an attempt, and the attempt's number."""
-    return Context({**context, CURRENT_SPAN: span, _ATTEMPT: number})
+# Nearly always it is a context variable, and three calls can be one.
+_variable: Any = getattr(
+    getattr(otel_context, "_RUNTIME_CONTEXT", None), "_current_context", None
+)
+if _variable is not None:
+    current, make_current = _variable.get, _variable.set
 
 
 def attempt_number() -> int:
     """Which attempt of its job this code runs in; 1 outside of any."""
-    number = otel_context.get_value(_ATTEMPT)
+    number = current().get(ATTEMPT)
     return number if isinstance(number, int) else 1

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
+from opentelemetry.context import Context
 from opentelemetry.metrics import Meter, MeterProvider
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Span
+from opentelemetry.trace import Link, Span, SpanKind
 
 from spanrun import __version__
 from spanrun.clock import Clock
@@ -52,8 +54,8 @@ class NativeRecorder(OtelRecorder):
         self._aggregator: Final = aggregator
         self._take_snapshot: Final = snapshot
         super().__init__(tracers, meters, clock=clock, account=account)
-        # No method around it: it is called for every span.
-        self.span = tracers.tracer(InstrumentationScope(SCOPE, __version__)).span
+        self._native: Final = tracers.tracer(InstrumentationScope(SCOPE, __version__))
+        self._wall_ns: Final[Callable[[float], int]] = clock.wall_ns
 
     def _make(self, meter: Meter) -> Instruments:
         return NativeInstruments(meter, self._account, self._collect, self._aggregator)
@@ -65,6 +67,28 @@ class NativeRecorder(OtelRecorder):
             self._take_snapshot(keep=keep)
         except Exception as error:  # noqa: BLE001 -- counted: breaks no job
             self.failed("metrics", error)
+
+    @property
+    def shares(self) -> bool:
+        """Whether a span keeps the very dict that it was given: it does."""
+        return True
+
+    def open(
+        self,
+        name: str,
+        kind: SpanKind,
+        outside: Context,
+        begun: float,
+        attributes: dict[str, Any],
+        links: Sequence[Link],
+    ) -> Span:
+        """Start a span below the one in ``outside``, which began at ``begun``."""
+        start_ns = self._wall_ns(begun)
+        return self._native.span(name, kind, outside, start_ns, attributes, links)
+
+    def close(self, span: Span, ended: float) -> None:
+        """End ``span``. Never raises."""
+        span.end(self._wall_ns(ended))
 
     def describe(self, span: Span, columns: Columns, values: tuple[Any, ...]) -> None:
         """Give ``span`` attributes of a known shape, once, before it ends."""

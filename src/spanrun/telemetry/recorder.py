@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import Meter, MeterProvider
@@ -37,14 +37,6 @@ _log = logging.getLogger(__name__)
 
 SCOPE: Final = "spanrun"
 
-StartSpan: TypeAlias = Callable[
-    [str, SpanKind, Context, int, dict[str, Any], Sequence[Link]], Span
-]
-"""Name, kind, context, start in ns since the epoch, attributes and links of a span.
-
-The attributes become the span's own: the caller leaves them alone.
-"""
-
 
 class Recorder(Protocol):
     """Where units put their spans and metrics.
@@ -56,8 +48,33 @@ class Recorder(Protocol):
     errors: ErrorTypes
 
     @property
-    def span(self) -> StartSpan:
-        """Called, it starts a span below the one that is current in a context."""
+    def now(self) -> Callable[[], float]:
+        """The clock's."""
+        ...
+
+    @property
+    def shares(self) -> bool:
+        """Whether a span keeps the very dict that it was given, until it ends."""
+        ...
+
+    def open(
+        self,
+        name: str,
+        kind: SpanKind,
+        outside: Context,
+        begun: float,
+        attributes: dict[str, Any],
+        links: Sequence[Link],
+    ) -> Span:
+        """Start a span below the one in ``outside``, which began at ``begun``.
+
+        ``attributes`` becomes the span's own: the caller leaves it alone, or may
+        write to it where the recorder `shares` it.
+        """
+        ...
+
+    def close(self, span: Span, ended: float) -> None:
+        """End ``span``. Never raises."""
         ...
 
     def describe(self, span: Span, columns: Columns, values: tuple[Any, ...]) -> None:
@@ -107,40 +124,53 @@ class OtelRecorder:
         from spanrun import __version__  # noqa: PLC0415 -- the package imports this
 
         self.clock: Clock = clock or SystemClock()
+        self.now: Final = self.clock.now
         self.errors = ErrorTypes()
         self._tracer: Tracer = tracers.get_tracer(SCOPE, __version__)
         self._account: Final = account or Account()
         self._complained = False
-        self.span: StartSpan = self._by_api
         self._instruments: Final = self._make(meters.get_meter(SCOPE, __version__))
         self.record = self._instruments.record
 
     def _make(self, meter: Meter) -> Instruments:
         return Instruments(meter, self._account)
 
-    def _by_api(
+    @property
+    def shares(self) -> bool:
+        """Whether a span keeps the very dict that it was given: it doesn't."""
+        return False
+
+    def open(
         self,
         name: str,
         kind: SpanKind,
-        context: Context,
-        start_ns: int,
+        outside: Context,
+        begun: float,
         attributes: dict[str, Any],
         links: Sequence[Link],
     ) -> Span:
+        """Start a span below the one in ``outside``, which began at ``begun``."""
         try:
             return self._tracer.start_span(
                 name,
-                context,
+                outside,
                 kind,
                 attributes,
                 links,
-                start_ns,
+                self.clock.wall_ns(begun),
                 record_exception=False,
                 set_status_on_exception=False,
             )
         except Exception as error:  # noqa: BLE001 -- counted: breaks no job
             self.failed("traces", error)
-            return NonRecordingSpan(get_current_span(context).get_span_context())
+            return NonRecordingSpan(get_current_span(outside).get_span_context())
+
+    def close(self, span: Span, ended: float) -> None:
+        """End ``span``. Never raises."""
+        try:
+            span.end(self.clock.wall_ns(ended))
+        except Exception as error:  # noqa: BLE001 -- counted: breaks no job
+            self.failed("traces", error)
 
     def describe(self, span: Span, columns: Columns, values: tuple[Any, ...]) -> None:
         """Give ``span`` attributes of a known shape, once, before it ends."""

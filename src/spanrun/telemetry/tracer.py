@@ -37,13 +37,12 @@ from opentelemetry.util._decorator import (
 )
 from opentelemetry.util.types import Attributes
 
+from spanrun.telemetry.current import CURRENT_SPAN
 from spanrun.telemetry.ids import RandomIds
 from spanrun.telemetry.origin import Limits, Origin
 from spanrun.telemetry.recorded import Inherited, lasting
 from spanrun.telemetry.span import NativeSpan, valid_link
 from spanrun.telemetry.values import frozen
-
-(_CURRENT_SPAN,) = set_span_in_context(INVALID_SPAN, Context())
 
 
 class NativeTracer(Tracer):
@@ -107,7 +106,7 @@ class NativeTracer(Tracer):
         """
         if parent is None:
             parent = get_current()
-        above = parent.get(_CURRENT_SPAN) if type(parent) is Context else parent
+        above = parent.get(CURRENT_SPAN) if type(parent) is Context else parent
         if type(above) is NativeSpan and self._follow:
             trace_id, ref, inherited = above.trace_id, above.span_id, above.inherited
         elif self._root is not None and (above is None or above is INVALID_SPAN):

@@ -14,7 +14,6 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
 
-from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import (
     INVALID_SPAN,
@@ -30,7 +29,7 @@ from spanrun import semconv
 from spanrun.outcome import CancelledBy, Timings
 from spanrun.semconv import Metric, SpanrunJobOutcome
 from spanrun.telemetry.columns import Columns
-from spanrun.telemetry.current import with_attempt
+from spanrun.telemetry.current import ATTEMPT, CURRENT_SPAN, current, make_current
 from spanrun.telemetry.metrics import RunnerMetrics
 from spanrun.telemetry.recorder import Recorder
 from spanrun.telemetry.redact import redact, text_of
@@ -98,23 +97,18 @@ class Unit:
     ) -> None:
         """``attributes`` becomes the span's own: the caller leaves it alone."""
         self._recorder = recorder
-        clock = recorder.clock
-        begun = clock.now() if started is None else started
+        begun = recorder.now() if started is None else started
         self.started: Final = begun
         if linked is None:
-            outside = otel_context.get_current()
+            outside = current()
             links: Sequence[Link] = ()
         else:
             outside, links = linked.context, linked.links
+        self._outside: Final = outside
         given = {} if attributes is None else attributes
-        self.span: Span = recorder.span(
-            name, kind, outside, clock.wall_ns(begun), given, links
-        )
-        self.context: Context = self._inside(outside)
-        self._outside: Context | None = None
-
-    def _inside(self, outside: Context) -> Context:
-        return set_span_in_context(self.span, outside)
+        span = recorder.open(name, kind, outside, begun, given, links)
+        self.span: Final = span
+        self.context: Context = Context({**outside, CURRENT_SPAN: span})
 
     @property
     def trace_id(self) -> int:
@@ -130,7 +124,8 @@ class Unit:
 
     def event(self, name: str, **attributes: Any) -> None:
         """Add an event to the span, at this moment."""
-        now = self._recorder.clock.wall_ns(self._recorder.clock.now())
+        recorder = self._recorder
+        now = recorder.clock.wall_ns(recorder.now())
         clean = {
             key: redact(value) if isinstance(value, str) else value
             for key, value in attributes.items()
@@ -139,8 +134,7 @@ class Unit:
 
     def enter(self) -> None:
         """Make this the current span, here and in what is started from here."""
-        self._outside = otel_context.get_current()
-        otel_context.attach(self.context)
+        make_current(self.context)
 
     def leave(self) -> None:
         """Make the span outside current again, unless we have left already.
@@ -148,9 +142,8 @@ class Unit:
         There is no token to hand back: where a generator was closed in another
         context than it ran in, that would fail. Here it changes nothing.
         """
-        outside, self._outside = self._outside, None
-        if outside is not None and otel_context.get_current() is self.context:
-            otel_context.attach(outside)
+        if current() is self.context:
+            make_current(self._outside)
 
     def finish(
         self,
@@ -169,18 +162,16 @@ class Unit:
         Returns:
             The value of ``error.type``; empty when the unit didn't fail.
         """
-        recorder, span = self._recorder, self.span
+        recorder = self._recorder
         error_type = ""
-        end = recorder.clock.now() if ended is None else ended
-        try:
+        end = recorder.now() if ended is None else ended
+        if error is not None and failed:
+            error_type = recorder.errors.name(error)
             try:
-                if error is not None and failed:
-                    error_type = recorder.errors.name(error)
-                    self._fail(error, error_type)
-            finally:
-                span.end(recorder.clock.wall_ns(end))
-        except Exception as broken:  # noqa: BLE001 -- counted: breaks no job
-            recorder.failed("traces", broken)
+                self._fail(error, error_type)
+            except Exception as broken:  # noqa: BLE001 -- counted: breaks no job
+                recorder.failed("traces", broken)
+        recorder.close(self.span, end)
         return error_type
 
     def _fail(self, error: BaseException, error_type: str) -> None:
@@ -265,15 +256,12 @@ class JobUnit(Unit):
 class AttemptUnit(Unit):
     """The span of one attempt, which knows its number: see `attempt_number`."""
 
-    __slots__ = ("_number",)
+    __slots__ = ()
 
     def __init__(self, recorder: Recorder, name: str, number: int, runner: str) -> None:
-        self._number = number
         super().__init__(recorder, name)
         recorder.describe(self.span, _ATTEMPT, (runner, number))
-
-    def _inside(self, outside: Context) -> Context:
-        return with_attempt(outside, self.span, self._number)
+        self.context = Context({**self.context, ATTEMPT: number})
 
 
 class BatchUnit(Unit):
@@ -297,9 +285,9 @@ class BatchUnit(Unit):
 
     def end(self, error: BaseException | None, *, failed: bool) -> None:
         """The batch is done."""
-        seconds = self._recorder.clock.now() - self.started
-        self.finish(error, failed=failed)
-        self._metrics.batch(self._items, seconds, self.span)
+        ended = self._recorder.now()
+        self.finish(error, failed=failed, ended=ended)
+        self._metrics.batch(self._items, ended - self.started, self.span)
 
 
 class CallUnit(Unit):
@@ -320,14 +308,15 @@ class CallUnit(Unit):
         attributes: Mapping[str, Any],
     ) -> None:
         self._metric = metric
-        # A native span keeps this very dict: one for both is enough.
         self._attributes = own = dict(attributes)
         super().__init__(recorder, name, SpanKind.CLIENT, attributes=own)
 
     def set(self, key: str, value: Any) -> None:
         """Set an attribute of the span and, where it belongs there, the metric."""
-        self._attributes[key] = value
-        super().set(key, value)
+        shown = redact(value) if isinstance(value, str) else value
+        self._attributes[key] = shown
+        if not self._recorder.shares:
+            self.span.set_attribute(key, shown)
 
     def fail(self, error_type: str) -> None:
         """The call has failed by what it answered, though nothing was raised."""
@@ -345,8 +334,9 @@ class CallUnit(Unit):
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self.leave()
-        seconds = self._recorder.clock.now() - self.started
-        error_type = self.finish(error, failed=isinstance(error, Exception))
+        ended = self._recorder.now()
+        failed = isinstance(error, Exception)
+        error_type = self.finish(error, failed=failed, ended=ended)
         if error_type:
             self._attributes[semconv.ERROR_TYPE] = error_type
-        self.record(self._metric, seconds)
+        self.record(self._metric, ended - self.started)

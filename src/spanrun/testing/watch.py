@@ -20,6 +20,8 @@ class Watch:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder: Final = recorder
         self.clock = recorder.clock
+        self.now: Final = recorder.now
+        self.shares: Final = recorder.shares
         self.errors = recorder.errors
         self._open: dict[int, tuple[str, Span]] = {}
         self._sweep_at = 1024
@@ -30,23 +32,27 @@ class Watch:
             key: name for key, (name, span) in self._open.items() if span.is_recording()
         }
 
-    def span(
+    def open(
         self,
         name: str,
         kind: SpanKind,
-        context: Context,
-        start_ns: int,
+        outside: Context,
+        begun: float,
         attributes: dict[str, Any],
-        links: Sequence[Link] = (),
+        links: Sequence[Link],
     ) -> Span:
         """Start a span, and remember it."""
-        span = self._recorder.span(name, kind, context, start_ns, attributes, links)
+        span = self._recorder.open(name, kind, outside, begun, attributes, links)
         self._open[span.get_span_context().span_id] = name, span
         if len(self._open) > self._sweep_at:
             left = self.unfinished()
             self._open = {key: self._open[key] for key in left}
             self._sweep_at = 1024 + 2 * len(left)
         return span
+
+    def close(self, span: Span, ended: float) -> None:
+        """End a span."""
+        self._recorder.close(span, ended)
 
     def describe(self, span: Span, columns: Columns, values: tuple[Any, ...]) -> None:
         """Give ``span`` attributes of a known shape."""
