@@ -180,8 +180,8 @@ async def test_a_body_that_drips_is_cut_off_by_the_attempts_time(
         server.answers.append(Answer(200, subject.good, delivery="drip"))
         began = time.monotonic()
         with pytest.raises(DeadlineExceeded):
-            await asked_once(subject, server, attempt=0.2)
-        assert time.monotonic() - began < 2
+            await asked_once(subject, server, attempt=0.5)
+        assert time.monotonic() - began < 4
 
 
 @pytest.mark.parametrize("delivery", ["reset", "truncate"])

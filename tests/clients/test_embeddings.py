@@ -552,7 +552,7 @@ async def test_a_page_in_place_of_json_is_not_halved(
 @pytest.mark.parametrize("fault", ["hang", "drip"])
 async def test_an_attempt_is_bounded_however_the_answer_comes(fault: Any) -> None:
     retry = sr.Retry(on=transient, attempts=2, base=0)
-    timeout = sr.Timeout(attempt=0.05, total=5)
+    timeout = sr.Timeout(attempt=0.4, total=20)
     async with no_leaks():
         with served() as server:
             server.spoil_next(fault, times=9)
@@ -565,7 +565,7 @@ async def test_an_attempt_is_bounded_however_the_answer_comes(fault: Any) -> Non
             took = time.monotonic() - began
             assert server.stats.requests == 2
     assert raised.value.scope == "attempt"
-    assert 0.1 <= took < 1.5
+    assert 0.8 <= took < 4
 
 
 async def test_a_total_bounds_all_attempts(fake_clock: FakeClock) -> None:

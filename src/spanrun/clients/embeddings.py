@@ -35,7 +35,7 @@ class Embeddings(ModelClient):
         dimension: How many numbers a vector must have; without it, as many as the
             first one.
         batch: Texts in one request.
-        encoding: How vectors travel. ``"base64"`` takes a tenth of the CPU here, and
+        encoding: How vectors travel. ``"base64"`` takes a third of the CPU here, and
             rounds to 32 bits; not every service knows it.
         text_fields: Sent as well in the requests for texts.
         query_fields: Sent as well in the requests for a query.
