@@ -8,7 +8,7 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types fmt backends stack bench bench-outage bench-ingest soak lock generate clean
+.PHONY: help demo test check lint types fmt backends stack bench bench-outage bench-clients bench-ingest soak lock generate clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) \
@@ -48,6 +48,9 @@ bench: $(VENV)/dev.stamp ## what a job costs, beside its rivals (ARGS=--quick; 4
 
 bench-outage: $(VENV)/dev.stamp ## what a dead collector costs, the SDK beside the spool
 	@$(BIN)/python -m bench.outage $(ARGS)
+
+bench-clients: $(VENV)/dev.stamp ## the embeddings client, beside bare httpx
+	@$(BIN)/python -m bench.clients $(ARGS)
 
 bench-ingest: $(VENV)/dev.stamp ## the pipeline, beside a plain loop
 	@$(BIN)/python -m bench.ingest $(ARGS)

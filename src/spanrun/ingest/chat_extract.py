@@ -45,6 +45,7 @@ class ChatTitle:
         whole("ChatTitle", "characters", characters, 1)
         self._chat: Final = chat
         self._characters: Final = characters
+        self.recipe: Final = f"chat title {chat.model} {characters}"
 
     async def __call__(self, document: Document) -> dict[str, Any]:
         """The title."""
@@ -76,6 +77,7 @@ class ChatSummary:
         self._chat: Final = chat
         self._rules: Final = _SUMMARY_RULES.format(sentences=sentences)
         self._characters: Final = characters
+        self.recipe: Final = f"chat summary {chat.model} {sentences} {characters}"
 
     async def __call__(self, document: Document) -> dict[str, Any]:
         """The summary."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from spanrun.testing.captured import Captured, capture
+    from spanrun.testing.chat_server import ChatServer
     from spanrun.testing.clock import Deadlock, FakeClock
     from spanrun.testing.embedding_server import EmbeddingServer
     from spanrun.testing.leaks import Leaked, no_leaks
@@ -20,6 +21,7 @@ __all__ = [
     "Captured",
     "CapturedEvent",
     "CapturedSpan",
+    "ChatServer",
     "Deadlock",
     "EmbeddingServer",
     "FakeClock",
@@ -34,6 +36,7 @@ _HOMES: Final = {
     "Captured": "captured",
     "CapturedEvent": "records",
     "CapturedSpan": "records",
+    "ChatServer": "chat_server",
     "Deadlock": "clock",
     "EmbeddingServer": "embedding_server",
     "FakeClock": "clock",
