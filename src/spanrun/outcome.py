@@ -53,8 +53,7 @@ class Timings:
         service = self.duration - (
             queue + limit + rate_limit + backoff + busy + loop_lag
         )
-        if service < 0.0:
-            service = 0.0
+        service = max(service, 0.0)
         return queue, limit, rate_limit, backoff, busy, loop_lag, service
 
     def phases(self) -> Iterator[tuple[str, float]]:
