@@ -22,6 +22,7 @@ from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
 from spanrun.telemetry.encode import SpanEncoder
 from spanrun.telemetry.ids import tell_after_fork
+from spanrun.telemetry.lazy import importing
 from spanrun.telemetry.outbox import Outbox, remaining
 from spanrun.telemetry.recorded import Recorded
 from spanrun.telemetry.spooled import SpooledSender
@@ -70,10 +71,10 @@ class OtlpExit:
 
     def metrics(self, snapshot: MetricsData, *, keep: bool) -> None:
         """Encode and hand over. The items are data points."""
-        # 60 ms of import, on a thread that nobody waits for.
-        from opentelemetry.exporter.otlp.proto.common.metrics_encoder import (  # noqa: PLC0415
-            encode_metrics,
-        )
+        with importing():  # 60 ms, on a thread that nobody waits for
+            from opentelemetry.exporter.otlp.proto.common.metrics_encoder import (  # noqa: PLC0415
+                encode_metrics,
+            )
 
         points = count_points(snapshot)
         self._account.produce("metrics", points)
@@ -237,7 +238,7 @@ class MetricPipe:
         self._collectors: Final = collectors
         self._aggregator: Final = aggregator
         self._exemplars: Final = exemplars
-        self._closed: Final = threading.Event()
+        self._closed = threading.Event()
         self._outbox: Final = Outbox[tuple[MetricsData, bool]](
             "metrics",
             self._send,
@@ -285,6 +286,7 @@ class MetricPipe:
     def after_fork(self) -> None:
         """In the child: a ticker of its own."""
         if not self._closed.is_set():
+            self._closed = threading.Event()  # a thread may have held the other's lock
             self._begin()
 
     def _collected(self) -> MetricsData | None:

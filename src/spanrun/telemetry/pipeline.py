@@ -79,6 +79,7 @@ class Pipeline:
         self._spans: SpanPipe | None = None
         self._metrics: MetricPipe | None = None
         self._tail: TailSampling | None = None
+        self._meters: OurMeterProvider | None = None
         found = otel_trace.get_tracer_provider()
         if isinstance(found, otel_trace.ProxyTracerProvider | NativeTracerProvider):
             self.recorder: Recorder = self._open(settings, found)
@@ -99,6 +100,7 @@ class Pipeline:
         sampler, sink = self._sampling(settings, self._sink())
         tracers = _tracers(found, sink, sampler, resource, clock, account)
         theirs, ours = _meters(resource, settings), OurMeterProvider(resource, settings)
+        self._meters = ours  # who else holds it? And it is told of forks
         aggregator = Aggregator(
             lambda: tracers.resource,
             delta=preferences.delta(settings.temporality),
@@ -240,6 +242,19 @@ class OurMeterProvider(MeterProvider):
             shutdown_on_exit=False,
             exemplar_filter=preferences.exemplar_filter(settings.exemplars),
         )
+        tell_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In the child: count from zero, and wait for no lock that the parent held.
+
+        The SDK does neither. What it counted so far is the parent's, and would be
+        told once more by each child.
+        """
+        consumer: Any = self._measurement_consumer
+        readers = list(consumer._reader_storages)  # noqa: SLF001 -- no other way
+        fresh: Any = type(consumer)(self._sdk_config, readers)
+        consumer._lock = fresh._lock  # noqa: SLF001
+        consumer._reader_storages = fresh._reader_storages  # noqa: SLF001
 
 
 def _tracers(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,13 +20,15 @@ from spanrun.telemetry.account import Account
 from spanrun.telemetry.observe import Observer
 from spanrun.telemetry.recorder import Observers, OtelRecorder, Recorder
 
+_LAST: Final = -100  # behind what multiprocessing itself finishes, such as its queues
+
 
 class Telemetry:
     """A pipeline that `configure` made: recorder, exporters and local store."""
 
     def __init__(self, settings: Settings) -> None:
         # The SDK is 60 ms of import: only who configures pays for it.
-        from spanrun.telemetry import pipeline  # noqa: PLC0415
+        from spanrun.telemetry import ids, pipeline  # noqa: PLC0415
 
         self.settings: Final = settings
         self.account: Final = Account()
@@ -36,6 +39,24 @@ class Telemetry:
         self.flush: Final = self._pipeline.flush
         self.close: Final = self._pipeline.close
         self.status: Final = self._pipeline.status
+        ids.tell_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In the child: end in order there, too.
+
+        One that `multiprocessing` made ends without `atexit`, by finalizers that it
+        forgets when it begins. It asks then who wants to know of that.
+        """
+        forker: Any = sys.modules.get("multiprocessing.util")
+        if forker is not None:
+            forker.register_after_fork(self, _shut_down_at_end)
+
+
+def _shut_down_at_end(_: Telemetry) -> None:
+    """In a child of `multiprocessing`, after all that the program does at the end."""
+    from multiprocessing.util import Finalize  # noqa: PLC0415 -- it is there already
+
+    Finalize(None, shutdown, exitpriority=_LAST)
 
 
 class _State:
