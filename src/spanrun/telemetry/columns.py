@@ -33,13 +33,18 @@ class Columns:
         ints: Columns of ``int``.
         floats: Columns of ``float``.
 
+    Attributes:
+        few: The number of the first ones.
+        keys: All of them, in order.
+        names: The same as a set.
+
     Example:
         >>> columns = Columns(few=("kind",), ints=("index",), floats=("seconds",))
         >>> columns.as_dict(("job", 7, 0.5))
         {'kind': 'job', 'index': 7, 'seconds': 0.5}
     """
 
-    __slots__ = ("_few", "_ints", "_known", "_pack", "_template", "keys", "names")
+    __slots__ = ("_ints", "_known", "_pack", "_template", "few", "keys", "names")
 
     def __init__(
         self,
@@ -50,7 +55,7 @@ class Columns:
     ) -> None:
         self.keys: Final = (*few, *ints, *floats)
         self.names: Final = frozenset(self.keys)
-        self._few: Final = len(few)
+        self.few: Final = len(few)
         self._ints: Final = [int_prefixes(_TAG, key) for key in ints]
         prefixes = [double_prefix(_TAG, key) for key in floats]
         form = "".join(f"{len(prefix)}sd" for prefix in prefixes)
@@ -64,22 +69,18 @@ class Columns:
         """The attributes that ``values`` stand for."""
         return dict(zip(self.keys, values, strict=True))
 
-    def few_of(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Those of few distinct values."""
-        return values[: self._few]
-
     def encode_few(self, values: tuple[Any, ...], parts: list[bytes]) -> None:
         """Append those of few distinct values, as attributes of an OTLP span.
 
         Raises:
             Exception: A value isn't what its column says.
         """
-        few = values[: self._few]
+        few = values[: self.few]
         parts.append(self._known.get(few) or self._learn(few))
 
     def encode_numbers(self, values: tuple[Any, ...], parts: list[bytes]) -> None:
         """Append the others. Raises what `encode_few` does."""
-        at = self._few
+        at = self.few
         for prefixes in self._ints:
             number: int = values[at]
             digits = SMALL[number] if 0 <= number < IS_SMALL else varint(number)

@@ -79,17 +79,21 @@ class _Shape:
     """What spans have in common that differ in ids, times and numbers alone.
 
     Attributes:
+        columns: Of their row.
         kind: Theirs.
         links: Theirs: the same object, as all jobs of a run have.
+        state: Their tracestate: the same object.
         types: Of the values of their attributes: 1 and True are equal as keys.
         rest: Their bytes, but for those ids, times and numbers.
     """
 
-    __slots__ = ("kind", "links", "rest", "types")
+    __slots__ = ("columns", "kind", "links", "rest", "state", "types")
 
-    def __init__(self, span: Recorded, rest: bytes) -> None:
+    def __init__(self, span: Recorded, columns: Columns, rest: bytes) -> None:
+        self.columns = columns
         self.kind = span.span_kind
         self.links = span.raw_links
+        self.state = span.inherited[1]
         self.types = tuple(map(type, span.raw.values()))
         self.rest = rest
 
@@ -161,33 +165,29 @@ class SpanEncoder:
         Raises:
             Exception: It is not of that kind, or has a key that is new.
         """
-        row, raw, above = span.row, span.raw, span.above
-        columns, values = row or _NO_ROW
-        name = span.span_name
-        shape: _Shape | None = None
-        key: tuple[Any, ...] = ()
+        row, raw, name = span.row, span.raw, span.span_name
+        columns, values = _NO_ROW if row is None else row
+        few = values[: columns.few]
+        key = (name, few, *raw.items()) if raw else (name, few)
+        shape = self._shapes.get(key) if span.rare is None else None
+        above = span.above
         if (
-            span.rare is None
-            and span.inherited[1] is DEFAULT_TRACE_STATE
+            shape is not None
+            and shape.columns is columns
+            and shape.kind is span.span_kind
+            and shape.links is span.raw_links
+            and shape.state is span.inherited[1]
             and (above is None or type(above) is int)
-            and self._shapes_of[name] < _MAX_SHAPES
+            and (not raw or shape.types == tuple(map(type, raw.values())))
         ):
-            few = columns.few_of(values)
-            key = (columns, name, few, *raw.items()) if raw else (columns, name, few)
-            shape = self._shapes.get(key)
-        if (
-            shape is None
-            or shape.kind is not span.span_kind
-            or shape.links is not span.raw_links
-            or (raw and shape.types != tuple(map(type, raw.values())))
-        ):
-            rest = self._rest(span)
-            if key:
-                self._remember_shape(name, key, _Shape(span, rest))
-        else:
             rest = shape.rest
+        else:
+            rest = self._rest(span)
+            if span.rare is None and (above is None or type(above) is int):
+                self._remember_shape(key, _Shape(span, columns, rest))
         parts = [_ids(span), _times(_START, span.start_ns, _END, span.end_ns), rest]
-        columns.encode_numbers(values, parts)
+        if values:
+            columns.encode_numbers(values, parts)
         return b"".join(parts)
 
     def _rest(self, span: Recorded) -> bytes:
@@ -225,9 +225,12 @@ class SpanEncoder:
             parts.append(otlp.rest(span, dropped))
         return b"".join(parts)
 
-    def _remember_shape(self, name: str, key: tuple[Any, ...], shape: _Shape) -> None:
-        if sum(map(len, map(str, key))) > _LONG:  # not to keep long texts for ever
-            self._shapes_of[name] = _MAX_SHAPES
+    def _remember_shape(self, key: tuple[Any, ...], shape: _Shape) -> None:
+        """Unless it has long texts, or a float, which is never the same again."""
+        name = key[0]
+        if self._shapes_of[name] >= _MAX_SHAPES or float in shape.types:
+            return
+        if sum(map(len, map(str, key))) > _LONG:
             return
         if len(self._shapes) >= _MAX_KNOWN:
             self._shapes.clear()
