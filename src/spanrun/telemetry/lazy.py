@@ -16,7 +16,8 @@ def importing() -> AbstractContextManager[Any]:
 
     A child that is forked in the midst of another thread's import never gets that
     module: its lock is held by a thread that isn't there. A program that forks its
-    workers right after `configure` did so each time.
+    workers right after `configure` did so each time. (What the standard library
+    imports on its own, as sockets do `encodings.idna`, is to be loaded before.)
     """
     if not _hooked and hasattr(os, "register_at_fork"):
         _hooked.append(True)

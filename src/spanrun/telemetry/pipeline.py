@@ -48,6 +48,8 @@ from spanrun.telemetry.spooled import SpooledSender
 
 _SETTLING: Final = 0.25
 """The part of the closing time in which spans may hold the last metrics up."""
+_WAITING: Final = 0.9
+"""The part of it that is for waiting; the rest is for letting go, also on time."""
 
 
 class Pipeline:
@@ -204,7 +206,7 @@ class Pipeline:
 
         What could not be delivered is on disk then, where a spool is in use.
         """
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * _WAITING
         done = True
         if self._tail is not None:
             self._tail.close()

@@ -8,7 +8,7 @@ shut from another thread, which is what bounds a request by its whole time.
 from __future__ import annotations
 
 import contextlib
-import encodings.idna  # noqa: F401 -- sockets load it, on a thread that a fork may cut off
+import encodings.idna  # noqa: F401  # pyright: ignore[reportUnusedImport] -- see `lazy`
 import gzip
 import http.client
 import select
