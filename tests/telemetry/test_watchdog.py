@@ -1,6 +1,10 @@
 """The thread that looks at a blocked loop from outside. This needs real time."""
 
 import asyncio
+
+# Before any provider: the SDK's hook at a fork starts an executor, and waits for ever
+# where that module's own hook, which frees its lock, was registered later.
+import concurrent.futures.thread  # noqa: F401
 import contextlib
 import gc
 import io
@@ -361,6 +365,7 @@ def test_a_forked_child_has_a_watchdog_of_its_own():
         async with sr.Runner("parent"):
             process.start()
             await asyncio.to_thread(process.join, 30)
+            process.kill()  # if it hangs: at the end Python would wait for it
 
     fork = multiprocessing.get_context("fork")
     result = fork.SimpleQueue()
