@@ -159,8 +159,9 @@ def check(arrived):
     ids = Counter(span.span_id for span in arrived.spans())
     assert max(ids.values()) == 1
     traces = {span.name: span.trace_id for span in arrived.spans()}
-    # Each instance of the spans is one of the metrics, and the reverse.
-    assert set(names) == set(sums)
+    # Each instance of the spans is one of the metrics. The reverse not always: a
+    # worker of a pool may find nothing to do.
+    assert set(names) <= set(sums)
     parents = [key for key, counted in names.items() if counted["job parent"]]
     assert len(parents) == 1
     parent = parents[0]
@@ -168,10 +169,10 @@ def check(arrived):
     assert jobs(sums[parent]) == {"parent": 110}
     assert sums[parent]["theirs", ()] == 110
     children = {}
-    for key in set(names) - {parent}:
+    for key in set(sums) - {parent}:
         told = jobs(sums[key])
         children.update(told)
-        assert sums[key]["theirs", ()] == 7 * len(told)
+        assert sums[key].get(("theirs", ()), 0) == 7 * len(told)
         for name, count in told.items():
             assert names[key][f"job {name}"] == count == 7
             assert names[key][f"theirs {name}"] == 1

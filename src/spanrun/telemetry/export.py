@@ -21,10 +21,11 @@ from spanrun.semconv import SpanrunTelemetryReason, SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
 from spanrun.telemetry.encode import SpanEncoder
+from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.ids import tell_after_fork
-from spanrun.telemetry.lazy import importing
 from spanrun.telemetry.outbox import Outbox, remaining
 from spanrun.telemetry.recorded import Recorded
+from spanrun.telemetry.scrub import scrub
 from spanrun.telemetry.spooled import SpooledSender
 
 _MAX_SNAPSHOTS: Final = 256
@@ -71,7 +72,7 @@ class OtlpExit:
 
     def metrics(self, snapshot: MetricsData, *, keep: bool) -> None:
         """Encode and hand over. The items are data points."""
-        with importing():  # 60 ms, on a thread that nobody waits for
+        with no_fork():  # 60 ms, on a thread that nobody waits for
             from opentelemetry.exporter.otlp.proto.common.metrics_encoder import (  # noqa: PLC0415
                 encode_metrics,
             )
@@ -106,6 +107,8 @@ class ConsoleExit:
 
     def spans(self, batch: Sequence[Recorded]) -> None:
         """Print each span."""
+        for span in batch:
+            scrub(span)
         self._print("traces", len(batch), lambda: self._spans.export(batch))
 
     def metrics(self, snapshot: MetricsData, *, keep: bool) -> None:  # noqa: ARG002

@@ -12,6 +12,7 @@ from spanrun import semconv
 from spanrun.errors import ConfigurationError
 from spanrun.telemetry import setup
 from spanrun.telemetry.recorder import Recorder
+from spanrun.telemetry.redact import redact
 from spanrun.telemetry.unit import Unit
 
 P = ParamSpec("P")
@@ -34,7 +35,7 @@ class unit:  # noqa: N801 -- used like a function: `with unit("parse"):`
     def __init__(self, name: str, /, **attributes: Any) -> None:
         if not name or not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"unit({name!r}): the name must be a text")
-        self._name = name
+        self._name = redact(name)  # it is a metric's attribute, too
         self._attributes = attributes
         self._open: list[tuple[Recorder, Unit]] = []
 

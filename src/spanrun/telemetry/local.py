@@ -17,6 +17,7 @@ from spanrun.errors import ConfigurationError
 from spanrun.outcome import Err, Outcome
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES, SpanrunTelemetryReason
 from spanrun.telemetry.account import Account
+from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.metrics import ErrorTypes
 from spanrun.telemetry.observe import RunInfo
 from spanrun.telemetry.outbox import Outbox
@@ -210,7 +211,7 @@ class LocalStore:
 @contextmanager
 def connect(path: Path) -> Generator[sqlite3.Connection]:
     """A connection for one transaction: committed on leaving, else rolled back."""
-    with closing(sqlite3.connect(path, timeout=5.0)) as db, db:
+    with no_fork(), closing(sqlite3.connect(path, timeout=5.0)) as db, db:
         db.execute("PRAGMA synchronous = NORMAL")
         yield db
 

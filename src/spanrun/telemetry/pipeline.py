@@ -11,7 +11,6 @@ from typing import Any, Final, Literal
 
 from opentelemetry import metrics as otel_metrics
 from opentelemetry import trace as otel_trace
-from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits
 
@@ -25,7 +24,6 @@ from spanrun.telemetry.aggregate import Aggregator
 from spanrun.telemetry.books import SpoolStatus
 from spanrun.telemetry.cells import Pin, is_sampled
 from spanrun.telemetry.export import (
-    Collector,
     ConsoleExit,
     Exit,
     MetricPipe,
@@ -37,11 +35,13 @@ from spanrun.telemetry.head import HeadSampler
 from spanrun.telemetry.health import Health
 from spanrun.telemetry.ids import tell_after_fork
 from spanrun.telemetry.local import LocalStore
+from spanrun.telemetry.meters import OurMeterProvider
 from spanrun.telemetry.native import NativeRecorder
 from spanrun.telemetry.outbox import remaining
 from spanrun.telemetry.provider import NativeTracerProvider, Sink
 from spanrun.telemetry.recorded import Recorded
 from spanrun.telemetry.recorder import SCOPE, OtelRecorder, Recorder
+from spanrun.telemetry.redact import redact_attributes
 from spanrun.telemetry.sampling import TailSampling
 from spanrun.telemetry.send import senders
 from spanrun.telemetry.spooled import SpooledSender
@@ -77,6 +77,8 @@ class Pipeline:
         self.store: Final = (
             None if settings.store is None else LocalStore(settings.store)
         )
+        if self.store is not None:
+            tell_after_fork(self.store.account)
         self._spooled: SpooledSender | None = None
         self._spans: SpanPipe | None = None
         self._metrics: MetricPipe | None = None
@@ -225,40 +227,6 @@ class Pipeline:
         return done
 
 
-class OurMeterProvider(MeterProvider):
-    """The SDK's, with what collects from it.
-
-    One is OpenTelemetry's, and stays it whatever is configured later: so the
-    instruments of other libraries keep the temporality of the first `configure`.
-    Another, for our own, is made by each `configure`.
-    """
-
-    def __init__(self, resource: Resource, settings: Settings) -> None:
-        self.collector: Final = Collector(
-            preferences.temporality(settings.temporality),
-            preferences.aggregation(settings.histograms),
-        )
-        super().__init__(
-            [self.collector],
-            resource,
-            shutdown_on_exit=False,
-            exemplar_filter=preferences.exemplar_filter(settings.exemplars),
-        )
-        tell_after_fork(self)
-
-    def after_fork(self) -> None:
-        """In the child: count from zero, and wait for no lock that the parent held.
-
-        The SDK does neither. What it counted so far is the parent's, and would be
-        told once more by each child.
-        """
-        consumer: Any = self._measurement_consumer
-        readers = list(consumer._reader_storages)  # noqa: SLF001 -- no other way
-        fresh: Any = type(consumer)(self._sdk_config, readers)
-        consumer._lock = fresh._lock  # noqa: SLF001
-        consumer._reader_storages = fresh._reader_storages  # noqa: SLF001
-
-
 def _tracers(
     found: otel_trace.ProxyTracerProvider | NativeTracerProvider,
     sink: Sink,
@@ -301,7 +269,7 @@ def _meters(resource: Resource, settings: Settings) -> OurMeterProvider:
 
 
 def resource_of(service_name: str) -> Resource:
-    """What describes this process: ``OTEL_RESOURCE_ATTRIBUTES`` and a name."""
+    """What describes this process, without secrets: given attributes and a name."""
     given = Resource.create()
     attributes: dict[str, Any] = {
         semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4()),
@@ -312,4 +280,4 @@ def resource_of(service_name: str) -> Resource:
         attributes[semconv.SERVICE_NAME] = service_name
     elif not name or name.startswith("unknown_service"):
         attributes[semconv.SERVICE_NAME] = Path(sys.argv[0]).stem or "python"
-    return Resource(attributes, given.schema_url)
+    return Resource(dict(redact_attributes(attributes)), given.schema_url)

@@ -8,7 +8,7 @@ shut from another thread, which is what bounds a request by its whole time.
 from __future__ import annotations
 
 import contextlib
-import encodings.idna  # noqa: F401  # pyright: ignore[reportUnusedImport] -- see `lazy`
+import encodings.idna  # noqa: F401  # pyright: ignore[reportUnusedImport] -- see `forks`
 import gzip
 import http.client
 import select
@@ -22,8 +22,8 @@ from urllib.request import getproxies_environment, proxy_bypass
 
 from spanrun.errors import ConfigurationError
 from spanrun.telemetry.destination import Destination
+from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.frames import Signal
-from spanrun.telemetry.lazy import importing
 from spanrun.telemetry.send import Outcome, retry_after, verdict_of
 
 _MAX_ANSWER: Final = 64 * 1024
@@ -243,7 +243,7 @@ def _left(deadline: float) -> float:
 def _rejected(signal: Signal, body: bytes) -> tuple[int, str]:
     if not body:
         return 0, ""
-    with importing():
+    with no_fork():
         from spanrun.telemetry.answers import partial_success  # noqa: PLC0415 -- 30 ms
 
     return partial_success(signal, body)
@@ -252,7 +252,7 @@ def _rejected(signal: Signal, body: bytes) -> tuple[int, str]:
 def _message(body: bytes, kind: str) -> str:
     """What an error's body says: a ``google.rpc.Status`` or plain text."""
     if kind == "application/x-protobuf":
-        with importing():
+        with no_fork():
             from spanrun.telemetry.answers import message_of  # noqa: PLC0415 -- 30 ms
 
         return message_of(body)

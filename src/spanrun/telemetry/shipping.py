@@ -10,8 +10,8 @@ from typing import Final, TypeAlias
 
 from spanrun.telemetry.backoff import Backoff
 from spanrun.telemetry.books import Books
+from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.frames import Signal
-from spanrun.telemetry.lazy import importing
 from spanrun.telemetry.parcel import Parcel
 from spanrun.telemetry.send import Outcome, Sender
 from spanrun.telemetry.stock import Stock
@@ -176,7 +176,7 @@ class Line:
         self.trouble = trouble
 
     def _halve(self, parcel: Parcel) -> list[list[Parcel]]:
-        with importing():
+        with no_fork():
             from spanrun.telemetry.halve import halve  # noqa: PLC0415 -- 30 ms, rare
 
         frames = halve(parcel.frame)
@@ -192,7 +192,7 @@ class Line:
         self._stock.done([parcel])
         hint = ""
         if self._signal == "metrics":
-            with importing():
+            with no_fork():
                 from spanrun.telemetry.halve import is_delta  # noqa: PLC0415 -- as above
 
             if is_delta(frame):

@@ -1,0 +1,174 @@
+"""Planted secrets, through a whole program: none is in anything that it writes."""
+
+import json
+from urllib.parse import quote
+
+import pytest
+from tests.telemetry.receiver import Answer, receiving
+from tests.telemetry.test_secrets import ALL
+from tests.telemetry.test_shutdown import refusing
+
+from spanrun.telemetry.redact import HIDDEN
+
+pytestmark = pytest.mark.slow
+
+PROGRAM = """
+import json, logging, os
+from opentelemetry import baggage, metrics, trace
+from opentelemetry.trace import Link, SpanContext, Status, StatusCode
+
+logging.basicConfig(level=logging.DEBUG)
+TEXTS = json.load(open(os.environ.pop("PLANTED")))
+sr.configure()
+tracer = trace.get_tracer("theirs")
+counter = metrics.get_meter("theirs").create_counter("theirs")
+
+def fail(text):
+    error = ValueError(text)
+    error.add_note(text)
+    raise error
+
+async def by_error(text): fail(text)
+async def by_cause(text):
+    try: fail(text)
+    except ValueError as error: raise RuntimeError("outer") from error
+async def by_group(text): raise ExceptionGroup(text, [OSError(2, text)])
+async def by_unit_error(text):
+    with sr.unit("inner"): fail(text)
+async def by_unit_attribute(text):
+    with sr.unit("inner", said=text, deep={"a": [text]}): pass
+async def by_unit_name(text):
+    with sr.unit(text): pass
+async def by_current_span(text):
+    span = trace.get_current_span()
+    span.set_attribute("said", text)
+    span.add_event(text, {"said": text})
+    span.set_status(Status(StatusCode.ERROR, text))
+async def by_foreign_name(text): tracer.start_span(text).end()
+async def by_foreign_attribute(text):
+    tracer.start_span("a", attributes={"said": text, "all": [text]}).end()
+async def by_foreign_link(text):
+    link = Link(SpanContext(1, 2, True), {"said": text})
+    tracer.start_span("a", links=[link]).end()
+async def by_foreign_event(text):
+    span = tracer.start_span("a")
+    span.add_event("said", {"said": text})
+    span.end()
+async def by_foreign_error(text):
+    with tracer.start_as_current_span("a"): fail(text)
+async def by_foreign_status(text):
+    span = tracer.start_span("a")
+    span.set_status(Status(StatusCode.ERROR, text))
+    span.end()
+async def by_foreign_metric(text): counter.add(1, {"said": text})
+async def by_key(text): pass
+
+CHANNELS = [each for name, each in list(globals().items()) if name.startswith("by_")]
+
+async def main():
+    for channel in CHANNELS:
+        async with sr.Runner(channel.__name__) as runner:
+            await runner.map(channel, TEXTS, errors="collect", key=str)
+
+assert len(CHANNELS) >= 12 and len(TEXTS) >= 40
+asyncio.run(main())
+sr.shutdown()
+"""
+
+
+WORDS = {
+    word
+    for _, secret in ALL
+    for word in (secret, *secret.split())
+    # "correct", of a password, is in "Incorrect API key provided", which is none.
+    if not any(word in text for text, _ in ALL)
+}
+
+
+@pytest.fixture
+def planted(run_program, tmp_path_factory):
+    """Run the program; all that it has written, by where."""
+    path = tmp_path_factory.mktemp("planted") / "texts.json"
+    path.write_text(json.dumps([text.format(secret) for text, secret in ALL]))
+
+    def run(**environ):
+        told = [quote(text.format(secret), safe="") for text, secret in ALL]
+        pairs = ",".join(f"said{number}={each}" for number, each in enumerate(told))
+        environ.setdefault("OTEL_RESOURCE_ATTRIBUTES", pairs)
+        done = run_program(PROGRAM, PLANTED=str(path), **environ)
+        assert done.code == 0, done.err[-2000:]
+        written = {"stdout": done.out.encode(), "stderr": done.err.encode()}
+        for file in run_program.folder.rglob("*"):
+            if file.is_file():
+                written[str(file.relative_to(run_program.folder))] = file.read_bytes()
+        return written
+
+    return run
+
+
+def found_in(written):
+    """Where a secret is, or a word of one."""
+    return sorted(
+        (word, where)
+        for word in WORDS
+        for where, content in written.items()
+        if word.encode() in content
+    )
+
+
+def test_none_arrives_nor_is_logged(planted):
+    with receiving() as receiver:
+        written = planted(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url)
+    for number, got in enumerate(receiver.requests):
+        written[f"{got.path} {number}"] = got.body
+    assert sum(body.count(HIDDEN.encode()) for body in written.values()) > 500
+    assert found_in(written) == []
+
+
+def test_none_is_in_the_spool_or_in_the_local_store(planted):
+    with refusing() as port:
+        written = planted(
+            OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}",
+            SPANRUN_STORE=".spanrun",
+        )
+    spooled = [content for where, content in written.items() if "/traces" in where]
+    assert sum(content.count(HIDDEN.encode()) for content in spooled) > 500
+    assert HIDDEN.encode() in written[".spanrun/telemetry.db"]
+    assert found_in(written) == []
+
+
+def test_none_is_on_the_console(planted):
+    both = {"OTEL_TRACES_EXPORTER": "console", "OTEL_METRICS_EXPORTER": "console"}
+    written = planted(**both)
+    assert written["stdout"].count(HIDDEN.encode()) > 500
+    assert found_in(written) == []
+
+
+def test_the_key_of_an_endpoint_is_in_no_log_and_no_status(run_program):
+    secret = "hunter2" * 2
+
+    def echo(got):
+        return Answer(503, body=f"no {got.headers['api-key']}, {secret}".encode())
+
+    program = (
+        "import logging\n"
+        "logging.basicConfig(level=logging.DEBUG)\n"
+        "sr.configure()\nsr.run(work())\n"
+        "from spanrun.telemetry import setup\n"
+        "print(setup.telemetry().flush(0.5), setup.telemetry().status())\n"
+        "print(setup.telemetry().settings)\n"
+        "sr.shutdown()\n"
+    )
+    with receiving(echo) as receiver:
+        address = receiver.url.removeprefix("http://")
+        done = run_program(
+            program,
+            OTEL_EXPORTER_OTLP_ENDPOINT=f"http://me:{secret}@{address}",
+            OTEL_EXPORTER_OTLP_HEADERS=f"api-key={secret}",
+        )
+    assert done.code == 0
+    assert "503" in done.err
+    assert "[redacted]" in done.err
+    assert secret not in done.err + done.out
+    for file in run_program.folder.rglob("*"):
+        assert not file.is_file() or secret.encode() not in file.read_bytes()
