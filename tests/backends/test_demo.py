@@ -13,7 +13,7 @@ import pytest
 
 from spanrun.ingest.documents import topics
 
-RUNNERS = ("split", "extract", "embed", "store", "search")
+RUNNERS = ("split", "extract", "embed", "store", "search", "search documents")
 
 
 def demo(folder: Path, **environ: str) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def _bytes(key: str, value: bytes, limit: int) -> bytes:
         return HIDDEN.encode()
     text = value.decode("latin-1")
     clean = redact(text, limit)
-    return value if clean == text else clean.encode("latin-1", "replace")
+    return value if clean == text else clean.encode("latin-1", "ignore")
 
 
 def _sequence(key: str, value: list[Any], depth: int, limit: int) -> Any:
