@@ -225,10 +225,10 @@ def _item(item: Item) -> str:
     if item.signal == "metrics":
         points = amount({"metrics": item.points})
         return f"{moment}  {name}  {points}  {service}".rstrip()
-    failed = "" if item.status == "unset" else f"  {item.status}"
-    return (
-        f"{moment}  {name}  {seconds(item.seconds)}{failed}  {item.trace_id}  {service}"
-    )
+    told = [moment, name, seconds(item.seconds), item.trace_id, service]
+    if item.status != "unset":
+        told.insert(3, item.status)
+    return "  ".join(told).rstrip()
 
 
 def _item_json(item: Item) -> dict[str, Any]:
