@@ -40,9 +40,9 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.destination import Destination
-from spanrun.telemetry.send import sender
-from spanrun.telemetry.spooled import SpooledSender
+from spanrun.telemetry.delivery.destination import Destination
+from spanrun.telemetry.delivery.send import sender
+from spanrun.telemetry.delivery.spooled import SpooledSender
 
 ROOT = Path(__file__).parent.parent
 SHAPES = ("burst", "spread", "dead")

@@ -28,11 +28,11 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.trace import Span, SpanKind, Tracer, set_span_in_context
 
 from spanrun import semconv
-from spanrun.telemetry.columns import Columns
-from spanrun.telemetry.encode import SpanEncoder
-from spanrun.telemetry.provider import NativeTracerProvider
-from spanrun.telemetry.span import NativeSpan
-from spanrun.telemetry.tracer import NativeTracer
+from spanrun.telemetry.spans.columns import Columns
+from spanrun.telemetry.spans.encode import SpanEncoder
+from spanrun.telemetry.spans.provider import NativeTracerProvider
+from spanrun.telemetry.spans.span import NativeSpan
+from spanrun.telemetry.spans.tracer import NativeTracer
 
 BATCH = 512
 TIMES = (

@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from instrumentation.backends import servers
-from tests.telemetry.receiver import Receiver, receiving, spans
+from tests.telemetry.delivery.receiver import Receiver, receiving, spans
 
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.backoff import Backoff
-from spanrun.telemetry.destination import Destination
-from spanrun.telemetry.send import sender
-from spanrun.telemetry.spooled import SpooledSender
+from spanrun.telemetry.delivery.backoff import Backoff
+from spanrun.telemetry.delivery.destination import Destination
+from spanrun.telemetry.delivery.send import sender
+from spanrun.telemetry.delivery.spooled import SpooledSender
 
 TOXICS: dict[str, dict[str, Any]] = {
     "latency": {"latency": 150, "jitter": 50},

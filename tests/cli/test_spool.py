@@ -18,12 +18,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from tests.cli.conftest import Cli
-from tests.telemetry.receiver import OK, Answer, Got, receiving
+from tests.telemetry.delivery.receiver import OK, Answer, Got, receiving
 
 from spanrun.cli.exits import Exit
-from spanrun.telemetry.frames import Frame
-from spanrun.telemetry.parcel import Parcel
-from spanrun.telemetry.spool import Spool
+from spanrun.telemetry.delivery.frames import Frame
+from spanrun.telemetry.delivery.parcel import Parcel
+from spanrun.telemetry.delivery.spool import Spool
 
 AGO = 600.0
 

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 
 import pytest
-from tests.telemetry.receiver import receiving
+from tests.telemetry.delivery.receiver import receiving
 from tests.telemetry.test_variables import Arrived, grpc_receiving
 
 from spanrun import semconv

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from tests.telemetry.tracing import Box
+from tests.telemetry.spans.tracing import Box
 
 from spanrun.telemetry.ids import RandomIds
 
@@ -33,7 +33,7 @@ def test_a_forked_child_draws_other_ids_and_is_another_instance() -> None:
     script = """
 import os, sys
 from opentelemetry.sdk.resources import Resource
-from spanrun.telemetry.provider import NativeTracerProvider
+from spanrun.telemetry.spans.provider import NativeTracerProvider
 resource = Resource({"service.instance.id": "parent", "process.pid": os.getpid()})
 tracer = NativeTracerProvider(print, resource=resource).get_tracer("x")
 tracer.start_span("drawn before")

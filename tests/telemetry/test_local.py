@@ -14,7 +14,7 @@ from spanrun.errors import ConfigurationError
 from spanrun.outcome import Err, Ok, Timings
 from spanrun.telemetry.local import FILE, LocalStore
 from spanrun.telemetry.observe import RunInfo
-from spanrun.telemetry.provider import NativeTracerProvider
+from spanrun.telemetry.spans.provider import NativeTracerProvider
 
 SOON = 10.0
 

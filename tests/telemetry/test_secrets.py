@@ -11,19 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import Link, SpanContext, StatusCode
-from tests.telemetry import tracing
+from tests.telemetry.spans import tracing
+from tests.telemetry.spans.tracing import Box, native, one
 from tests.telemetry.test_redact import HARMLESS, SECRETS
-from tests.telemetry.tracing import Box, native, one
 
 from spanrun import semconv
-from spanrun.telemetry.encode import SpanEncoder
 from spanrun.telemetry.redact import (
     HIDDEN,
     redact,
     redact_attributes,
     redact_value,
 )
-from spanrun.telemetry.scrub import scrub
+from spanrun.telemetry.spans.encode import SpanEncoder
+from spanrun.telemetry.spans.scrub import scrub
 
 # More of them, made up as well: forms that libraries show them in.
 MORE = [

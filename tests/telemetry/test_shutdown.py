@@ -4,7 +4,7 @@ import socket
 from contextlib import contextmanager
 
 import pytest
-from tests.telemetry.receiver import Answer, receiving
+from tests.telemetry.delivery.receiver import Answer, receiving
 from tests.telemetry.test_variables import Arrived
 
 from spanrun.cli.exits import Exit

@@ -18,12 +18,12 @@ from spanrun import settings
 from spanrun.cli import console, session, spool_text
 from spanrun.cli.exits import Exit, fail
 from spanrun.cli.spool_text import amount
-from spanrun.telemetry import survey
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.books import SpoolStatus
-from spanrun.telemetry.frames import Signal
-from spanrun.telemetry.send import senders
-from spanrun.telemetry.spooled import SpooledSender
+from spanrun.telemetry.delivery import survey
+from spanrun.telemetry.delivery.books import SpoolStatus
+from spanrun.telemetry.delivery.frames import Signal
+from spanrun.telemetry.delivery.send import senders
+from spanrun.telemetry.delivery.spooled import SpooledSender
 
 spool = typer.Typer(
     help="What waits on disk to be delivered.",

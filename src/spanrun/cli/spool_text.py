@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from spanrun.cli import console
 from spanrun.cli.tables import seconds
-from spanrun.telemetry.books import SignalStatus, SpoolStatus
-from spanrun.telemetry.contents import Item, contents
-from spanrun.telemetry.frames import Frame, Signal
-from spanrun.telemetry.survey import (
+from spanrun.telemetry.delivery.books import SignalStatus, SpoolStatus
+from spanrun.telemetry.delivery.contents import Item, contents
+from spanrun.telemetry.delivery.frames import Frame, Signal
+from spanrun.telemetry.delivery.survey import (
     Survey,
     Waiting,
     WriterSurvey,

@@ -21,7 +21,7 @@ from spanrun.semconv import (
 )
 
 if TYPE_CHECKING:
-    from spanrun.telemetry.books import SpoolStatus
+    from spanrun.telemetry.delivery.books import SpoolStatus
 
 Row: TypeAlias = tuple[
     SpanrunTelemetrySignal, SpanrunTelemetryResult, SpanrunTelemetryReason, int

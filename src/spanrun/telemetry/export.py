@@ -20,13 +20,13 @@ from opentelemetry.trace import StatusCode
 from spanrun.semconv import SpanrunTelemetryReason, SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
-from spanrun.telemetry.encode import SpanEncoder
+from spanrun.telemetry.delivery.spooled import SpooledSender
 from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.ids import tell_after_fork
 from spanrun.telemetry.outbox import Outbox, remaining
-from spanrun.telemetry.recorded import Recorded
-from spanrun.telemetry.scrub import scrub
-from spanrun.telemetry.spooled import SpooledSender
+from spanrun.telemetry.spans.encode import SpanEncoder
+from spanrun.telemetry.spans.recorded import Recorded
+from spanrun.telemetry.spans.scrub import scrub
 
 _MAX_SNAPSHOTS: Final = 256
 _MAX_SPANS: Final = 4_096

@@ -21,9 +21,9 @@ from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.metrics import ErrorTypes
 from spanrun.telemetry.observe import RunInfo
 from spanrun.telemetry.outbox import Outbox
-from spanrun.telemetry.recorded import Recorded
 from spanrun.telemetry.redact import redact, text_of
-from spanrun.telemetry.scrub import scrub
+from spanrun.telemetry.spans.recorded import Recorded
+from spanrun.telemetry.spans.scrub import scrub
 
 FILE: Final = "telemetry.db"
 _VERSION: Final = 1

@@ -14,11 +14,11 @@ from spanrun import __version__
 from spanrun.clock import Clock
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
-from spanrun.telemetry.columns import Columns
 from spanrun.telemetry.metrics import Instruments, NativeInstruments
-from spanrun.telemetry.provider import NativeTracerProvider
 from spanrun.telemetry.recorder import SCOPE, OtelRecorder
-from spanrun.telemetry.span import NativeSpan
+from spanrun.telemetry.spans.columns import Columns
+from spanrun.telemetry.spans.provider import NativeTracerProvider
+from spanrun.telemetry.spans.span import NativeSpan
 
 
 class Snapshot(Protocol):

@@ -21,8 +21,11 @@ from spanrun.settings import Settings
 from spanrun.telemetry import preferences
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
-from spanrun.telemetry.books import SpoolStatus
 from spanrun.telemetry.cells import Pin, is_sampled
+from spanrun.telemetry.delivery.books import SpoolStatus
+from spanrun.telemetry.delivery.frames import SIGNALS, Signal
+from spanrun.telemetry.delivery.send import senders
+from spanrun.telemetry.delivery.spooled import SpooledSender
 from spanrun.telemetry.export import (
     ConsoleExit,
     Exit,
@@ -30,21 +33,18 @@ from spanrun.telemetry.export import (
     OtlpExit,
     SpanPipe,
 )
-from spanrun.telemetry.frames import SIGNALS, Signal
-from spanrun.telemetry.head import HeadSampler
 from spanrun.telemetry.health import Health
 from spanrun.telemetry.ids import tell_after_fork
 from spanrun.telemetry.local import LocalStore
 from spanrun.telemetry.meters import OurMeterProvider
 from spanrun.telemetry.native import NativeRecorder
 from spanrun.telemetry.outbox import remaining
-from spanrun.telemetry.provider import NativeTracerProvider, Sink
-from spanrun.telemetry.recorded import Recorded
 from spanrun.telemetry.recorder import SCOPE, OtelRecorder, Recorder
 from spanrun.telemetry.redact import redact_attributes
-from spanrun.telemetry.sampling import TailSampling
-from spanrun.telemetry.send import senders
-from spanrun.telemetry.spooled import SpooledSender
+from spanrun.telemetry.spans.head import HeadSampler
+from spanrun.telemetry.spans.provider import NativeTracerProvider, Sink
+from spanrun.telemetry.spans.recorded import Recorded
+from spanrun.telemetry.spans.sampling import TailSampling
 
 _SETTLING: Final = 0.25
 """The part of the closing time in which spans may hold the last metrics up."""

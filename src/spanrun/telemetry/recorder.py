@@ -31,7 +31,7 @@ from spanrun.telemetry.metrics import (
 from spanrun.telemetry.observe import Observer, RunInfo
 
 if TYPE_CHECKING:
-    from spanrun.telemetry.columns import Columns
+    from spanrun.telemetry.spans.columns import Columns
 
 _log = logging.getLogger(__name__)
 

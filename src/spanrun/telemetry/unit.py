@@ -28,11 +28,11 @@ from opentelemetry.trace import (
 from spanrun import semconv
 from spanrun.outcome import CancelledBy, Timings
 from spanrun.semconv import Metric, SpanrunJobOutcome
-from spanrun.telemetry.columns import Columns
 from spanrun.telemetry.current import ATTEMPT, CURRENT_SPAN, current, make_current
 from spanrun.telemetry.metrics import RunnerMetrics
 from spanrun.telemetry.recorder import Recorder
 from spanrun.telemetry.redact import redact, text_of
+from spanrun.telemetry.spans.columns import Columns
 
 _JOB: Final = Columns(
     few=(

@@ -26,7 +26,7 @@ from spanrun.telemetry import setup
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
 from spanrun.telemetry.native import NativeRecorder
-from spanrun.telemetry.provider import NativeTracerProvider
+from spanrun.telemetry.spans.provider import NativeTracerProvider
 from spanrun.testing.leaks import keepers
 from spanrun.testing.records import CapturedSpan, Point, points_of, span_of
 

@@ -9,9 +9,9 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind
 
 from spanrun.semconv import Metric, SpanrunTelemetrySignal
-from spanrun.telemetry.columns import Columns
 from spanrun.telemetry.metrics import Gauges, RunnerMetrics
 from spanrun.telemetry.recorder import Recorder
+from spanrun.telemetry.spans.columns import Columns
 
 
 class Watch:

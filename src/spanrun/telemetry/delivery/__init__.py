@@ -1,0 +1,1 @@
+"""Encoded telemetry on its way: queued, spooled on disk, sent, acknowledged."""

@@ -1,0 +1,127 @@
+"""`Fresh`: the parcels that are in memory only, for now."""
+
+from __future__ import annotations
+
+from collections import deque
+from heapq import merge
+from typing import Final
+
+from spanrun.semconv import SpanrunTelemetryReason
+from spanrun.telemetry.delivery.frames import Signal
+from spanrun.telemetry.delivery.lane import Lost
+from spanrun.telemetry.delivery.parcel import Parcel
+from spanrun.telemetry.delivery.writer import KEYS, Key
+
+
+class Fresh:
+    """A bounded queue of parcels that aren't on disk yet.
+
+    When it is full, the oldest ordinary parcels are given up for newer ones, and
+    those marked ``keep`` for others of their kind only. Not safe from several
+    threads: its owner has the lock.
+
+    Args:
+        max_bytes: Of all payloads in it.
+        lost: Told of what had to be given up.
+    """
+
+    def __init__(self, max_bytes: int, lost: Lost) -> None:
+        self.bytes = 0
+        self._max_bytes: Final = max_bytes
+        self._lost: Final = lost
+        self._lines: Final[dict[Key, deque[Parcel]]] = {key: deque() for key in KEYS}
+
+    def add(self, parcel: Parcel, reason: SpanrunTelemetryReason) -> bool:
+        """Queue ``parcel``, if it fits; ``reason`` is told of what is given up."""
+        frame = parcel.frame
+        size = len(frame.payload)
+        if size > self._max_bytes:
+            self._lost(frame.signal, frame.items, reason)
+            return False
+        while self.bytes + size > self._max_bytes:
+            if not self._evict(reason, keep=frame.keep):
+                self._lost(frame.signal, frame.items, reason)
+                return False
+        self._lines[frame.signal, frame.keep].append(parcel)
+        self.bytes += size
+        return True
+
+    def replace(self, old: Parcel, new: list[Parcel]) -> None:
+        """Put ``new`` in the place of ``old``, which is the first or not in here."""
+        line = self._lines[old.frame.signal, old.frame.keep]
+        old.done = True
+        self.settle()
+        for parcel in reversed(new):
+            line.appendleft(parcel)
+            self.bytes += len(parcel.frame.payload)
+
+    def head(self, signal: Signal, limit: int) -> list[Parcel]:
+        """The oldest of ``signal``: ``limit`` bytes, or one longer parcel."""
+        taken: list[Parcel] = []
+        size = 0
+        # Copies: what the garbage collector ends meanwhile may be put in here.
+        lines = [tuple(line) for key, line in self._lines.items() if key[0] == signal]
+        for parcel in merge(*lines, key=lambda parcel: parcel.frame.order):
+            if parcel.place is not None or parcel.done:
+                continue
+            size += len(parcel.frame.payload)
+            if taken and size > limit:
+                break
+            taken.append(parcel)
+        return taken
+
+    def waiting(self, signal: Signal) -> int:
+        """Items of ``signal`` in here."""
+        return sum(
+            parcel.frame.items
+            for key, line in self._lines.items()
+            if key[0] == signal
+            for parcel in tuple(line)
+            if parcel.place is None and not parcel.done
+        )
+
+    def holds(self, signal: Signal) -> bool:
+        """Whether something of ``signal`` is in here."""
+        return any(line for key, line in self._lines.items() if key[0] == signal)
+
+    def born(self) -> float | None:
+        """When the oldest was handed over; None when there is none."""
+        return min(
+            (line[0].born for line in self._lines.values() if line), default=None
+        )
+
+    def before(self, moment: float) -> list[Parcel]:
+        """All that were handed over before ``moment``."""
+        return [
+            parcel
+            for line in self._lines.values()
+            for parcel in tuple(line)
+            if parcel.born <= moment and parcel.place is None and not parcel.done
+        ]
+
+    def settle(self) -> None:
+        """Forget what is on disk by now, or done with."""
+        for line in self._lines.values():
+            while line and (line[0].done or line[0].place is not None):
+                self.bytes -= len(line.popleft().frame.payload)
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        for line in self._lines.values():
+            line.clear()
+        self.bytes = 0
+
+    def _evict(self, reason: SpanrunTelemetryReason, *, keep: bool) -> bool:
+        for key in KEYS:
+            line = self._lines[key]
+            if key[1] and not keep:
+                break
+            for parcel in tuple(line):
+                if not parcel.flying and not parcel.writing:
+                    line.remove(parcel)
+                    self.bytes -= len(parcel.frame.payload)
+                    if parcel.place is None and not parcel.done:
+                        parcel.done = True
+                        self._lost(key[0], parcel.frame.items, reason)
+                    return True
+        return False

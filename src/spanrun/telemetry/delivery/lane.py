@@ -1,0 +1,349 @@
+"""`Lane`: the spool files of one signal and rank in one writer's folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Sequence
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from spanrun.semconv import SpanrunTelemetryReason
+from spanrun.telemetry.delivery.frames import (
+    Damage,
+    Found,
+    Signal,
+    encode,
+    extent,
+    scan,
+)
+from spanrun.telemetry.delivery.parcel import Cursor, Parcel, Place, Segment
+
+Lost: TypeAlias = Callable[[Signal, int, SpanrunTelemetryReason], None]
+
+# The registry has no reason of its own for a file that was found damaged.
+DAMAGED: Final[SpanrunTelemetryReason] = "internal_error"
+
+
+class Lane:
+    """Frames appended at one end, read and acknowledged at the other, in order.
+
+    Not safe from several threads: its `Spool` has the lock.
+
+    Args:
+        folder: Of the writer.
+        name: The files are called ``name.number``.
+        lost: Told of items that were evicted or found damaged.
+        segment_bytes: A file begins anew when it would grow over this.
+        held: Segments of a lane that must not be evicted just now.
+        most: Segments that are kept; more means that the oldest goes.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        lost: Lost,
+        *,
+        signal: Signal,
+        segment_bytes: int,
+        held: Callable[[Lane], Container[int]],
+        most: int | None = None,
+    ) -> None:
+        self.folder: Final = folder
+        self.name: Final = name
+        self.signal: Final[Signal] = signal
+        self.cursor = Cursor(0, 0, 0)
+        self.damaged = 0
+        self.segments: Final[deque[Segment]] = deque()
+        self._lost: Final = lost
+        self._segment_bytes: Final = segment_bytes
+        self._held: Final = held
+        self._most: Final = most
+        self._read = self.cursor
+        self._ahead: Final[deque[Parcel]] = deque()
+        self._ahead_bytes = 0
+        # Acknowledged before their turn: where each begins and ends.
+        self._early: Final[dict[tuple[int, int], Cursor]] = {}
+        self._written = 0
+        self._number = 0
+        self._fd: int | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Items that are on disk and not acknowledged."""
+        return sum(segment.waiting for segment in tuple(self.segments))
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(segment.size for segment in tuple(self.segments))
+
+    def load(self, cursor: Cursor) -> int:
+        """Take over what another process left, from ``cursor`` on.
+
+        Returns:
+            How many items wait in it.
+        """
+        self.cursor = self._read = cursor
+        last, number = cursor.position, cursor.segment
+        for path in sorted(self.folder.glob(f"{self.name}.*")):
+            found = int(path.suffix[1:]) if path.suffix[1:].isdigit() else 0
+            if found < max(1, cursor.segment):
+                path.unlink(missing_ok=True)
+                continue
+            data = path.read_bytes()
+            inside = extent(data)
+            # A jump in the numbers is an eviction: counted when it was done.
+            follows = found <= number + 1
+            first = last if follows or inside is None else inside.first
+            end = max(first, inside.last) if inside else first
+            segment = Segment(found, path, len(data), first, end, end - first)
+            self.segments.append(segment)
+            last, number = end, found
+        self._number, self._written = number, last
+        return self.waiting
+
+    # --- writing
+
+    def append(self, parcels: Sequence[Parcel]) -> None:
+        """Write ``parcels`` and give each its place.
+
+        Raises:
+            OSError: If the disk won't have it. The parcels that went through
+                have a place, the others none, and the file holds no half frame.
+        """
+        at = 0
+        while at < len(parcels):
+            segment = self._tail()
+            chunks: list[bytes] = []
+            size, before = segment.size, segment.last
+            for parcel in parcels[at:]:
+                chunk = encode(parcel.frame, before)
+                if size and size + len(chunk) > self._segment_bytes:
+                    break
+                chunks.append(chunk)
+                size += len(chunk)
+                before += parcel.frame.items
+            if chunks:
+                self._write(segment, parcels[at : at + len(chunks)], chunks)
+                at += len(chunks)
+            else:
+                self.seal()
+
+    def _write(
+        self, segment: Segment, parcels: Sequence[Parcel], chunks: Sequence[bytes]
+    ) -> None:
+        assert self._fd is not None  # noqa: S101 -- `_tail` opened it
+        data = memoryview(b"".join(chunks))
+        wrote, failure = 0, None
+        while wrote < len(data) and failure is None:
+            try:
+                wrote += os.write(self._fd, data[wrote:])
+            except OSError as error:
+                failure = error
+        for parcel, chunk in zip(parcels, chunks, strict=True):
+            wrote -= len(chunk)
+            if wrote < 0:
+                break
+            start = segment.size
+            segment.size += len(chunk)
+            segment.last += parcel.frame.items
+            segment.waiting += parcel.frame.items
+            self._written = segment.last
+            end = Cursor(segment.number, segment.size, segment.last)
+            parcel.place = Place(self, start, end)
+        if failure is not None:
+            self._cut(segment)
+            raise failure
+
+    def _cut(self, segment: Segment) -> None:
+        """Take a half-written frame off again; failing that, begin a new file."""
+        try:
+            if self._fd is not None:
+                os.ftruncate(self._fd, segment.size)
+        except OSError:
+            self.seal()
+        if not segment.size:
+            self.seal()
+            self.segments.remove(segment)
+            segment.path.unlink(missing_ok=True)
+
+    def _tail(self) -> Segment:
+        if self._fd is not None:
+            return self.segments[-1]
+        if self._most is not None:
+            while len(self.segments) >= self._most and self.evict() is not None:
+                pass
+        number = self._number + 1
+        path = self.folder / f"{self.name}.{number:08}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        self._fd = os.open(path, flags | os.O_NOFOLLOW, 0o600)
+        self._number = number
+        segment = Segment(number, path, 0, self._written, self._written, 0)
+        self.segments.append(segment)
+        return segment
+
+    def seal(self) -> None:
+        """Close the file that is being written; the next frame begins another."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    # --- reading
+
+    def peek(self, limit: int) -> Iterable[Parcel]:
+        """The parcels behind the cursor, in order, about ``limit`` bytes of them.
+
+        Raises:
+            OSError: If a file can't be read just now.
+        """
+        self._advance()
+        while self._ahead_bytes < max(limit, 1) and self._more():
+            self._advance()
+        return [p for p in self._ahead if p.place and p.place.key not in self._early]
+
+    def _more(self) -> bool:
+        segment = self._unread()
+        if segment is None:
+            return False
+        try:
+            data = _read(segment.path, self._read.offset, segment.size)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.EIO):
+                raise
+            data = b""  # it was deleted, or the disk is dying
+        base, position = self._read.offset, self._read.position
+        for piece in scan(data):
+            position = self._take(segment, piece, base, position)
+        if len(data) < segment.size - base:
+            self.damaged += 1
+            self._lose(segment, segment.last - position)
+            position = segment.last
+        self._read = Cursor(segment.number, segment.size, position)
+        return True
+
+    def _unread(self) -> Segment | None:
+        for segment in self.segments:
+            if segment.number < self._read.segment:
+                continue
+            if segment.number > self._read.segment:
+                follows = segment.number == self._read.segment + 1
+                position = self._read.position if follows else segment.first
+                self._read = Cursor(segment.number, 0, position)
+            if self._read.offset < segment.size:
+                return segment
+        return None
+
+    def _take(
+        self, segment: Segment, piece: Found | Damage, base: int, position: int
+    ) -> int:
+        """Note a frame or a damage; the items passed behind it."""
+        if isinstance(piece, Damage):
+            self.damaged += 1
+            after = max(position, piece.after or 0)
+            self._lose(segment, after - position)
+            return after
+        self._lose(segment, piece.before - position)
+        after = piece.before + piece.frame.items
+        end = Cursor(segment.number, base + piece.end, after)
+        place = Place(self, base + piece.start, end)
+        self._ahead.append(Parcel(piece.frame, place))
+        self._ahead_bytes += len(piece.frame.payload)
+        return after
+
+    def _lose(self, segment: Segment, items: int) -> None:
+        items = max(0, min(items, segment.waiting))
+        segment.waiting -= items
+        if items:
+            self._lost(self.signal, items, DAMAGED)
+
+    # --- what is done with
+
+    def ack(self, parcels: Iterable[Parcel]) -> None:
+        """``parcels`` are done with. Twice does no harm, nor does it out of turn."""
+        for parcel in parcels:
+            place = parcel.place
+            if place is None or place.end <= self.cursor or place.key in self._early:
+                continue
+            for segment in self.segments:
+                if segment.number == place.end.segment:
+                    segment.waiting = max(0, segment.waiting - parcel.frame.items)
+                    self._early[place.key] = place.end
+                    break
+        self._advance()
+
+    def _advance(self) -> None:
+        """Move the cursor over all that is acknowledged or damaged."""
+        while self._ahead:
+            parcel = self._ahead[0]
+            if parcel.place is not None:
+                end = self._early.pop(parcel.place.key, None)
+                if end is None:
+                    return
+                self.cursor = end
+            self._ahead_bytes -= len(self._ahead.popleft().frame.payload)
+        # Unread, and acknowledged: it was sent from memory in the meantime.
+        while self._early and self._unread() is not None:
+            end = self._early.pop(self._read[:2], None)
+            if end is None:
+                break
+            self._read = end
+        self.cursor = max(self.cursor, self._read)
+
+    def sweep(self) -> None:
+        """Delete the files that are done with."""
+        while self.segments:
+            head = self.segments[0]
+            if self.cursor[:2] < (head.number, head.size):
+                return
+            self._delete(head)
+
+    def evict(self) -> int | None:
+        """Give the oldest segment up that isn't held.
+
+        Returns:
+            The bytes that this freed; None when there is no such segment.
+        """
+        held = self._held(self)
+        for segment in self.segments:
+            if segment.number not in held:
+                self._evict(segment)
+                return segment.size
+        return None
+
+    def _evict(self, segment: Segment) -> None:
+        end = Cursor(segment.number, segment.size, segment.last)
+        kept = [
+            p for p in self._ahead if p.place and p.place.end.segment != end.segment
+        ]
+        self._ahead.clear()
+        self._ahead.extend(kept)
+        self._ahead_bytes = sum(len(parcel.frame.payload) for parcel in kept)
+        for key in [key for key in self._early if key[0] == end.segment]:
+            del self._early[key]
+        if self._read.segment == end.segment:
+            self._read = end
+        if segment is self.segments[0]:
+            self.cursor = max(self.cursor, end)
+            self._read = max(self._read, self.cursor)
+        self._delete(segment)
+        if segment.waiting:
+            self._lost(self.signal, segment.waiting, "queue_full")
+
+    def _delete(self, segment: Segment) -> None:
+        if segment is self.segments[-1]:
+            self.seal()
+        self.segments.remove(segment)
+        segment.path.unlink(missing_ok=True)
+
+
+def _read(path: Path, start: int, end: int) -> bytes:
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        parts: list[bytes] = []
+        while start < end and (part := file.read(end - start)):
+            parts.append(part)
+            start += len(part)
+        return b"".join(parts)

@@ -1,0 +1,160 @@
+"""Deliver encoded telemetry over OTLP, and say what became of it.
+
+What an answer means, HTTP status or gRPC code:
+
+=================  ==========================================================
+delivered          2xx, OK; with the items that a partial success rejected
+retry              429, 502, 503, 504 and 408; CANCELLED, DEADLINE_EXCEEDED,
+                   ABORTED, OUT_OF_RANGE, UNAVAILABLE, DATA_LOSS;
+                   RESOURCE_EXHAUSTED with RetryInfo; no connection, no answer
+split              413; RESOURCE_EXHAUSTED without RetryInfo
+misconfigured      3xx, 401, 403, 404, 405, 407; UNAUTHENTICATED,
+                   PERMISSION_DENIED, UNIMPLEMENTED; a certificate that fails
+refused            all else: 400, 500, …; INVALID_ARGUMENT, INTERNAL, …
+=================  ==========================================================
+
+The rows *retry* and *refused* are the protocol's own, but for 408: a proxy
+sends it when it saw no whole request. *misconfigured* is not about the data: a
+wrong path, a missing token, an endpoint that moved. So the data is kept, and one
+request a minute asks whether that was put right. A redirect is never followed,
+as it could carry the headers to a stranger, and is never a success.
+
+Sources: https://opentelemetry.io/docs/specs/otlp/ (OTLP/HTTP Response, Failures;
+OTLP/gRPC Response), RFC 9110 §10.2.3 (Retry-After).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Final, Literal, Protocol, TypeAlias
+
+from spanrun.settings import Settings
+from spanrun.telemetry.delivery.destination import Destination, destination
+from spanrun.telemetry.delivery.frames import SIGNALS, Signal
+
+Verdict: TypeAlias = Literal["delivered", "retry", "split", "misconfigured", "refused"]
+
+_RETRY: Final = frozenset((408, 429, 502, 503, 504))
+_MISCONFIGURED: Final = frozenset((401, 403, 404, 405, 407))
+_TOO_LARGE: Final = 413
+_REDIRECT: Final = range(300, 400)
+_SUCCESS: Final = range(200, 300)
+
+_MAX_RETRY_AFTER: Final = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a request.
+
+    Attributes:
+        verdict: See the table of the module.
+        code: Of the answer, or the name of the error: ``"503"``, ``"UNAVAILABLE"``,
+            ``"ConnectionRefusedError"``.
+        detail: What else was said, without secrets.
+        rejected: Items that a partial success left out.
+        after: Seconds that the server asked to wait for.
+    """
+
+    verdict: Verdict
+    code: str
+    detail: str = ""
+    rejected: int = 0
+    after: float | None = None
+
+
+class Sender(Protocol):
+    """Sends requests to one `Destination`, one at a time."""
+
+    @property
+    def destination(self) -> Destination:
+        """Where they go."""
+        ...
+
+    def send(self, payload: bytes) -> Outcome:
+        """Deliver an encoded export request. Never raises for what can go wrong."""
+        ...
+
+    def abort(self) -> None:
+        """End a `send` that runs in another thread, if there is one."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection; another `send` opens a new one."""
+        ...
+
+    def after_fork(self) -> None:
+        """In the child: leave the connection to the parent."""
+        ...
+
+
+def sender(where: Destination) -> Sender:
+    """A sender for ``where``. Nothing is connected yet.
+
+    Raises:
+        ConfigurationError: If a certificate or a key can't be used.
+    """
+    if where.protocol == "grpc":
+        from spanrun.telemetry.delivery.send_grpc import GrpcSender  # noqa: PLC0415 -- 50 ms
+
+        return GrpcSender(where)
+    from spanrun.telemetry.delivery.send_http import HttpSender  # noqa: PLC0415 -- 20 ms
+
+    return HttpSender(where)
+
+
+def senders(settings: Settings, environ: Mapping[str, str]) -> dict[Signal, Sender]:
+    """A sender for each signal that ``settings`` want to leave over OTLP.
+
+    Raises:
+        ConfigurationError: With the variable and its value, but no secret.
+    """
+    asked = {"traces": settings.traces, "metrics": settings.metrics}
+    return {
+        signal: sender(destination(signal, asked[signal], environ))
+        for signal in SIGNALS
+        if asked[signal].exporter == "otlp"
+    }
+
+
+def verdict_of(status: int) -> Verdict:
+    """What an HTTP status means for the data."""
+    if status in _SUCCESS:
+        return "delivered"
+    if status in _RETRY:
+        return "retry"
+    if status == _TOO_LARGE:
+        return "split"
+    if status in _MISCONFIGURED or status in _REDIRECT:
+        return "misconfigured"
+    return "refused"
+
+
+def retry_after(value: str | None, now: float | None = None) -> float | None:
+    """The seconds that a ``Retry-After`` asks for, at most an hour.
+
+    Args:
+        value: Seconds, or an HTTP date.
+        now: Seconds since the epoch; the system's clock if not given.
+    """
+    if value is None:
+        return None
+    text = value.strip()
+    try:
+        seconds = float(text) if text.isdecimal() else _until(text, now)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return capped(seconds)
+
+
+def _until(date: str, now: float | None) -> float:
+    moment = parsedate_to_datetime(date).timestamp()
+    return moment - (time.time() if now is None else now)
+
+
+def capped(seconds: float) -> float:
+    """What a server may ask for: at most an hour."""
+    return min(max(0.0, seconds), _MAX_RETRY_AFTER)

@@ -1,0 +1,381 @@
+"""`SpooledSender`: at once when the receiver answers, else by way of the disk.
+
+One thread sends. A second one guards the promise that no item older than a second
+is in memory only: it writes what ``linger`` seconds did not see delivered, also
+while the first hangs in a request, and cuts a request that takes too long.
+
+A receiver that is up acknowledges within milliseconds, and then nothing is written.
+That halves the cost of delivery (batches of 512 spans of 150 bytes, 200 a second,
+loopback: 0.78 µs of CPU a span against 1.74 with each batch written first), and a
+disk that is slow or full changes nothing while the receiver is up.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from spanrun.telemetry.delivery.backoff import Backoff
+from spanrun.telemetry.delivery.books import Books, SignalStatus, SpoolStatus, Tally
+from spanrun.telemetry.delivery.destination import Destination
+from spanrun.telemetry.delivery.frames import MAX_PAYLOAD, Frame, Signal
+from spanrun.telemetry.delivery.send import Sender
+from spanrun.telemetry.delivery.shipping import Line, Watch
+from spanrun.telemetry.delivery.stock import Stock
+from spanrun.telemetry.ids import tell_after_fork
+
+_log = logging.getLogger(__name__)
+
+_GRACE: Final = 0.5  # seconds that a request may take over its timeout
+_LAST: Final = 0.2  # seconds for the threads to end, when all of the time is used
+_TICK: Final = 0.5  # seconds between two looks at a request that runs
+
+
+class SpooledSender:
+    """Takes encoded requests from any thread, and delivers each at least once.
+
+    What other processes left in the folder is delivered, too.
+
+    Args:
+        folder: Of the spool. See `spanrun.telemetry.delivery.spool`.
+        senders: One for each signal that is handed over.
+        tally: Told what became of the items.
+        max_bytes: That may wait on disk.
+        memory_bytes: That may wait in memory: all there is without a disk.
+        request_bytes: Of a request that is put together from several.
+        linger: Seconds after which what wasn't delivered is on disk.
+        adopt_every: Seconds between two looks for what dead processes left.
+        cumulative: Whether each metrics request supersedes the one before it.
+        backoff: Makes the back-off of a signal.
+        watch: Told of each request: signal, seconds, outcome.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        senders: Mapping[Signal, Sender],
+        tally: Tally,
+        *,
+        max_bytes: int = 256 * 1024 * 1024,
+        memory_bytes: int = 16 * 1024 * 1024,
+        request_bytes: int = 1024 * 1024,
+        linger: float = 0.25,
+        adopt_every: float = 10.0,
+        cumulative: bool = True,
+        backoff: Callable[[], Backoff] | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        self._books: Final = Books(tally)
+        self._stock: Final = Stock(
+            folder,
+            self._books.drop,
+            memory_bytes=memory_bytes,
+            max_bytes=max_bytes,
+            cumulative=cumulative,
+        )
+        # What is in a request can't be given up: it must not be all there is.
+        most = min(request_bytes, max_bytes // 8, memory_bytes // 4)
+        self._lines: Final[dict[Signal, Line]] = {
+            signal: self._line(signal, sender, (backoff or _backoff)(), most, watch)
+            for signal, sender in senders.items()
+        }
+        self._linger: Final = linger
+        self._adopt_every: Final = adopt_every
+        self._begin()
+        tell_after_fork(self)
+        self._start()
+
+    def _line(
+        self,
+        signal: Signal,
+        sender: Sender,
+        backoff: Backoff,
+        most: int,
+        watch: Watch | None,
+    ) -> Line:
+        return Line(
+            sender,
+            self._stock,
+            self._books,
+            backoff,
+            request_bytes=most if signal == "traces" else 0,
+            watch=watch,
+        )
+
+    def _begin(self) -> None:
+        lock = self._stock.lock
+        self._to_send = threading.Condition(lock)
+        self._to_disk = threading.Condition(lock)
+        self._changed = threading.Condition(lock)
+        self._threads: list[threading.Thread] = []
+        self._adopt_at = 0.0
+        self._rushed = 0  # how many wait for what is ours
+        self._closing = False
+        self._stopped = False
+
+    # --- what a caller does
+
+    def put(
+        self, signal: Signal, payload: bytes, items: int, *, keep: bool = False
+    ) -> None:
+        """Hand over an encoded request; never waits, neither for disk nor network.
+
+        Args:
+            signal: What is in it.
+            payload: An ``ExportTraceServiceRequest`` or its like for metrics.
+            items: Spans, or data points, in it.
+            keep: Given up last when room runs out: failed spans, zero points.
+        """
+        self._books.produce(signal, items)
+        taken = False
+        with self._stock.lock:
+            if not self._closing and len(payload) <= MAX_PAYLOAD:
+                order = self._stock.next_order()
+                was_due = self._stock.due(self._linger)
+                self._stock.put(Frame(signal, payload, items, keep=keep, order=order))
+                if was_due is None or self._stock.presses:
+                    self._to_disk.notify()
+                self._to_send.notify()
+                self._start()
+                taken = True
+        if not taken:
+            self._books.drop(
+                signal, items, "shutdown" if self._closing else "queue_full"
+            )
+        elif self._stock.is_tight:
+            # A busy interpreter may keep the other thread from the disk: let it in.
+            time.sleep(0)
+
+    def flush(
+        self, timeout: float, *, adopted: bool = False, patient: bool = True
+    ) -> bool:
+        """Wait until what was handed over is delivered, or counted as lost.
+
+        Args:
+            timeout: Seconds, at most.
+            adopted: Also what other processes left.
+            patient: Also while a receiver doesn't answer; else no longer than that.
+
+        Returns:
+            Whether that was so in time. It goes on in any case.
+        """
+        if adopted:
+            self._stock.spool.adopt()
+        with self._stock.lock:
+            self._hurry()
+            self._rushed += 1
+            try:
+                self._changed.wait_for(
+                    lambda: (
+                        self._is_empty(adopted=adopted)
+                        or (not patient and self._is_over())
+                    ),
+                    timeout,
+                )
+                return self._is_empty(adopted=adopted)
+            finally:
+                self._rushed -= 1
+
+    def close(self, timeout: float = 5.0) -> bool:
+        """Deliver what is left, for at most ``timeout`` seconds, and end the threads.
+
+        When the receiver doesn't answer, what is left goes to disk without
+        further waiting, for the next process. Only without a working disk is all
+        of the time used. A second call does nothing.
+
+        Returns:
+            Whether everything was delivered that was handed over here.
+        """
+        deadline = time.monotonic() + timeout
+        with self._stock.lock:
+            if self._stopped:
+                return self._is_empty(adopted=False)
+            self._closing = True
+            self._rushed += 1
+            self._hurry()
+            self._changed.wait_for(self._is_over, timeout)
+        self._stock.write_out(time.monotonic())
+        with self._stock.lock:
+            if self._stock.disk_trouble:
+                self._changed.wait_for(
+                    lambda: self._is_empty(adopted=False), _left(deadline)
+                )
+            delivered = self._is_empty(adopted=False)
+            self._stopped = True
+            self._to_send.notify_all()
+            self._to_disk.notify_all()
+        self._join(max(deadline, time.monotonic() + _LAST))
+        self._stock.close()
+        for line in self._lines.values():
+            line.sender.close()
+        return delivered
+
+    def status(self) -> SpoolStatus:
+        """Where each item is, and how the receivers do. Never waits for a disk."""
+        spool, now = self._stock.spool, time.monotonic()
+        return SpoolStatus(
+            signals={
+                signal: SignalStatus(
+                    produced=self._books.produced[signal],
+                    recovered=spool.adopted_items[signal],
+                    delivered=self._books.delivered[signal],
+                    dropped=self._books.dropped_of(signal),
+                    in_memory=self._stock.in_memory(signal),
+                    on_disk=spool.waiting(signal),
+                    destination=line.sender.destination.label,
+                    trouble=line.trouble,
+                    retry_in=max(0.0, line.backoff.until - now),
+                )
+                for signal, line in self._lines.items()
+            },
+            bytes_on_disk=spool.size,
+            damaged=spool.damaged,
+            disk_trouble=self._stock.disk_trouble,
+        )
+
+    def destinations(self) -> dict[Signal, Destination]:
+        """Where each signal goes."""
+        return {signal: line.sender.destination for signal, line in self._lines.items()}
+
+    def requeue(self) -> int:
+        """Send what was quarantined once more; how many items that is.
+
+        Raises:
+            OSError: If it can't be read or written.
+        """
+        items = self._stock.spool.requeue()
+        with self._stock.lock:
+            self._hurry()
+        return items
+
+    def _join(self, deadline: float) -> None:
+        """End the threads. One that looks a name up can't be ended: it is left."""
+        while any(thread.is_alive() for thread in self._threads):
+            for line in self._lines.values():
+                line.stop()
+            for thread in self._threads:
+                thread.join(0.02)
+            if time.monotonic() > deadline:
+                return
+
+    # --- what its threads do
+
+    def _start(self) -> None:
+        if self._threads or self._stopped:
+            return
+        for name, work in (("send", self._send), ("spool", self._keep)):
+            thread = threading.Thread(target=work, name=f"spanrun-{name}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _hurry(self) -> None:
+        for line in self._lines.values():
+            line.backoff.hurry()
+            line.failed = False
+        self._start()
+        self._to_send.notify_all()
+
+    def _send(self) -> None:
+        last: Signal | None = None
+        while not self._stopped:
+            self._adopt()
+            signal = self._next(last)
+            if signal is None:
+                continue
+            last = signal
+            line = self._lines[signal]
+            try:
+                line.ship(own_first=self._rushed > 0)
+            except Exception as error:  # noqa: BLE001 -- the thread has to go on
+                line.fail_inside(error)
+            with self._stock.lock:
+                self._changed.notify_all()
+
+    def _next(self, last: Signal | None) -> Signal | None:
+        """The signal whose turn it is, after a wait for one; None to look again."""
+        with self._stock.lock:
+            now = time.monotonic()
+            wake = self._adopt_at
+            # The one that was just served comes last.
+            for signal in sorted(self._lines, key=lambda signal: signal == last):
+                line = self._lines[signal]
+                if self._stock.holds(signal, adopted=not self._closing):
+                    if line.backoff.until <= now:
+                        return signal
+                    wake = min(wake, line.backoff.until)
+            self._changed.notify_all()
+            if not self._stopped:
+                self._to_send.wait(max(0.0, wake - now))
+            return None
+
+    def _adopt(self) -> None:
+        now = time.monotonic()
+        if now < self._adopt_at or self._closing:
+            return
+        self._adopt_at = now + self._adopt_every
+        try:
+            if self._stock.spool.adopt():
+                with self._stock.lock:
+                    self._to_disk.notify()
+        except Exception as error:  # noqa: BLE001 -- the thread has to go on
+            _log.warning("spool: what other processes left can't be read: %r", error)
+
+    def _keep(self) -> None:
+        """The other thread: to disk what is due, and an eye on the request."""
+        while not self._stopped:
+            with self._stock.lock:
+                now = time.monotonic()
+                due = self._stock.due(self._linger)
+                if due is None or due > now:
+                    busy = not self._is_empty(adopted=True)
+                    tick = now + _TICK if busy else None
+                    wake = min((t for t in (due, tick) if t is not None), default=None)
+                    if not self._stopped:
+                        self._to_disk.wait(None if wake is None else wake - now)
+                    due = None
+                moment = now if self._stock.presses else now - self._linger
+            for line in self._lines.values():
+                line.cut(_GRACE)
+            if due is not None:
+                try:
+                    self._stock.write_out(moment)
+                except Exception as error:  # noqa: BLE001 -- the thread has to go on
+                    self._stock.disk_failed(error)
+
+    # --- with the lock held
+
+    def _is_empty(self, *, adopted: bool) -> bool:
+        return not any(
+            self._stock.holds(signal, adopted=adopted) for signal in self._lines
+        )
+
+    def _is_over(self) -> bool:
+        """Whether all is delivered that can be now."""
+        now = time.monotonic()
+        return all(
+            line.failed
+            or (line.backoff.ordered and line.backoff.until > now)
+            or not self._stock.holds(signal, adopted=False)
+            for signal, line in self._lines.items()
+        )
+
+    def after_fork(self) -> None:
+        """In the child: what was handed over belongs to the parent."""
+        self._stock.after_fork()
+        self._books.reset()
+        for line in self._lines.values():
+            line.after_fork()
+        self._begin()
+
+
+def _backoff() -> Backoff:
+    return Backoff(random.Random())  # noqa: S311 -- jitter is no secret
+
+
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())

@@ -1,0 +1,229 @@
+"""`Stock`: what waits to be delivered, in memory and on disk, as one queue."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from spanrun.telemetry.delivery.frames import Frame, Signal
+from spanrun.telemetry.delivery.fresh import Fresh
+from spanrun.telemetry.delivery.lane import Lost
+from spanrun.telemetry.delivery.parcel import Parcel
+from spanrun.telemetry.delivery.spool import Spool
+
+_DISK_AGAIN: Final = 1.0  # seconds until a disk that failed is tried again
+_TRIES: Final = 3
+_PRESSURE: Final = 4 * 1024 * 1024  # bytes in memory that are no longer let linger
+
+
+class Stock:
+    """Parcels go in at one end, and `done` takes them off. Safe from any thread.
+
+    They begin in memory. `write_out` moves those of a certain age to disk. No
+    method but that one waits for a disk, except those that read from it.
+
+    Args:
+        folder: Of the spool.
+        lost: Told of items that had to be given up, with the reason.
+        memory_bytes: That may wait in memory.
+        max_bytes: That may wait on disk.
+        cumulative: Whether each metrics frame supersedes the one before it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        lost: Lost,
+        *,
+        memory_bytes: int,
+        max_bytes: int,
+        cumulative: bool,
+    ) -> None:
+        self.spool: Final = Spool(
+            folder, lost, max_bytes=max_bytes, cumulative=cumulative
+        )
+        self._fresh: Final = Fresh(memory_bytes, lost)
+        self._lost: Final = lost
+        self._pressure: Final = min(memory_bytes // 2, _PRESSURE)
+        self._tight: Final = memory_bytes * 3 // 4
+        self._turn = False
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """In the child: leave everything to the parent, and begin with nothing."""
+        # Again from the same thread: the garbage collector may end a span in here.
+        self.lock = threading.RLock()
+        self._writing = threading.Lock()
+        self._order = itertools.count(1)
+        self._disk_again = 0.0
+        self.disk_trouble = ""
+        self._fresh.clear()
+        self.spool.after_fork()
+
+    # --- in
+
+    def put(self, frame: Frame) -> None:
+        """Queue ``frame``, with ``lock`` held. Never waits."""
+        self._fresh.add(
+            Parcel(frame), "disk_full" if self.disk_trouble else "queue_full"
+        )
+
+    def next_order(self) -> int:
+        """The number of the next frame, with ``lock`` held."""
+        return next(self._order)
+
+    # --- out
+
+    def take(self, signal: Signal, limit: int, *, own_first: bool) -> list[Parcel]:
+        """The next parcels of ``signal``, which fly until `land`.
+
+        Of what this process made the oldest first. It takes turns with what was
+        adopted, unless ``own_first``.
+
+        Raises:
+            OSError: If the spool can't be read just now.
+        """
+        self._turn = not self._turn
+        adopted = self._turn and not own_first
+        taken = self._peek(signal, limit, adopted=adopted)
+        return taken or self._peek(signal, limit, adopted=not adopted)
+
+    def _peek(self, signal: Signal, limit: int, *, adopted: bool) -> list[Parcel]:
+        for _ in range(_TRIES):
+            if self.spool.holds(signal, adopted=adopted):
+                parcels = self.spool.peek(signal, limit, adopted=adopted)
+                if parcels:
+                    return self._fly(parcels)
+            if adopted:
+                return []
+            with self.lock:
+                # Written out just now, and older than what is in memory?
+                if not self.spool.holds(signal, adopted=False):
+                    return self._fly(self._fresh.head(signal, limit))
+        return []
+
+    def _fly(self, parcels: list[Parcel]) -> list[Parcel]:
+        for parcel in parcels:
+            parcel.flying = True
+        self.spool.flying = parcels
+        return parcels
+
+    def land(self, parcels: Sequence[Parcel]) -> None:
+        """They are in no request any more."""
+        for parcel in parcels:
+            parcel.flying = False
+        self.spool.flying = ()
+
+    def done(self, parcels: Sequence[Parcel]) -> None:
+        """They need not be kept: delivered, or counted as lost."""
+        with self.lock:
+            for parcel in parcels:
+                parcel.done = True
+            self._fresh.settle()
+        placed = [parcel for parcel in parcels if parcel.place is not None]
+        if placed:
+            self.spool.ack(placed)
+
+    def replace(self, old: Parcel, frames: Sequence[Frame]) -> list[Parcel]:
+        """Keep ``frames`` in the place of ``old``, where that is: memory or disk."""
+        new = [Parcel(frame) for frame in frames]
+        self._fly([*self.spool.flying, *new])
+        if old.place is not None:
+            try:
+                self.spool.append(new)
+            except OSError as error:
+                self._say(error)
+        with self.lock:
+            self._fresh.replace(old, [parcel for parcel in new if parcel.place is None])
+        if old.place is not None:
+            self.spool.ack([old])
+        return new
+
+    # --- to disk
+
+    def due(self, linger: float) -> float | None:
+        """When `write_out` has something to do, with ``lock`` held."""
+        born = self._fresh.born()
+        if born is None:
+            return None
+        if self._fresh.bytes > self._pressure:
+            return self._disk_again
+        return max(born + linger, self._disk_again)
+
+    @property
+    def presses(self) -> bool:
+        """Whether so much is in memory that it is written out at once."""
+        return self._fresh.bytes > self._pressure
+
+    @property
+    def is_tight(self) -> bool:
+        """Whether the memory is nearly full."""
+        return self._fresh.bytes > self._tight
+
+    def write_out(self, before: float) -> None:
+        """Move what was handed over ``before`` that moment to disk, if it can be.
+
+        What can't stays in memory, and `disk_trouble` tells why.
+        """
+        with self._writing:
+            with self.lock:
+                parcels = self._fresh.before(before)
+                for parcel in parcels:
+                    parcel.writing = True
+            if not parcels:
+                return
+            trouble: OSError | None = None
+            try:
+                self.spool.append(parcels)
+            except OSError as error:
+                trouble = error
+            with self.lock:
+                for parcel in parcels:
+                    parcel.writing = False
+                self._fresh.settle()
+                self._say(trouble)
+                if any(p.place is None and not p.done for p in parcels):
+                    self._disk_again = time.monotonic() + _DISK_AGAIN
+
+    def disk_failed(self, error: Exception) -> None:
+        """A fault of our own at the disk: note it, and try again later."""
+        with self.lock:
+            self.disk_trouble = repr(error)
+            self._disk_again = time.monotonic() + _DISK_AGAIN
+
+    def _say(self, trouble: OSError | None) -> None:
+        self.disk_trouble = "" if trouble is None else str(trouble)
+
+    # --- what there is
+
+    def holds(self, signal: Signal, *, adopted: bool = True) -> bool:
+        """Whether something of ``signal`` waits, with ``lock`` held."""
+        return (
+            self._fresh.holds(signal)
+            or self.spool.holds(signal, adopted=False)
+            or (adopted and self.spool.holds(signal, adopted=True))
+        )
+
+    def in_memory(self, signal: Signal) -> int:
+        """Items of ``signal`` that wait in memory only."""
+        with self.lock:
+            return self._fresh.waiting(signal)
+
+    def close(self) -> None:
+        """Write what can be, give up what can't, and let go of the folder."""
+        self.write_out(time.monotonic())
+        with self.lock:
+            left = self._fresh.before(time.monotonic())
+            self._fresh.clear()
+        for parcel in left:
+            parcel.done = True
+            self._lost(
+                parcel.frame.signal,
+                parcel.frame.items,
+                "disk_full" if self.disk_trouble else "shutdown",
+            )
+        self.spool.close()

@@ -1,0 +1,1 @@
+"""Spans: started, recorded, chosen, encoded."""

@@ -1,0 +1,232 @@
+"""`NativeTracerProvider`: OpenTelemetry's tracing API, over native spans."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, Final, Literal, TypeAlias
+
+from opentelemetry.sdk.environment_variables import OTEL_TRACES_SAMPLER
+from opentelemetry.sdk.resources import PROCESS_PID, Resource
+from opentelemetry.sdk.trace import SpanLimits, SpanProcessor
+from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Sampler
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import NoOpTracer, Tracer, TracerProvider
+from opentelemetry.util.types import Attributes
+
+from spanrun.clock import Clock, SystemClock
+from spanrun.semconv import SERVICE_INSTANCE_ID
+from spanrun.telemetry.ids import RandomIds, tell_after_fork
+from spanrun.telemetry.spans.origin import Limits, Origin
+from spanrun.telemetry.spans.recorded import Recorded
+from spanrun.telemetry.spans.tracer import NativeTracer, is_plain
+from spanrun.telemetry.spans.values import cleaned, text_of
+
+_log: Final = logging.getLogger(__name__)
+
+_MAX_TRACERS: Final = 1_000
+
+Sink: TypeAlias = Callable[[Recorded], object]
+
+
+class NativeTracerProvider(TracerProvider):
+    """Makes the tracers of a process, and hands on the spans that have ended.
+
+    It offers what the SDK's provider offers, by the specification of the tracing
+    API and SDK. What a sampler, processor or sink raises is told to ``failed``
+    and goes no further: telemetry breaks nobody's program.
+
+    Args:
+        sink: Called with each ended span, on the thread that ended it.
+        sampler: Decides which spans are recorded; by default the one that
+            ``OTEL_TRACES_SAMPLER`` names.
+        resource: Describes the process; by default as the SDK does. A forked
+            child has another ``service.instance.id``.
+        span_limits: By default those of ``OTEL_*_LIMIT``.
+        id_generator: By default `RandomIds`.
+        clock: What spans are timed with, where their maker doesn't give a time.
+        takes: Whether the sink takes the sampled spans, or all that are recorded.
+        failed: Told of what went wrong inside.
+    """
+
+    of_spanrun: Final = True  # for who hasn't loaded the SDK
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        sampler: Sampler | None = None,
+        resource: Resource | None = None,
+        span_limits: SpanLimits | None = None,
+        id_generator: IdGenerator | None = None,
+        clock: Clock | None = None,
+        takes: Literal["sampled", "recorded"] = "sampled",
+        failed: Callable[[Exception], None] | None = None,
+    ) -> None:
+        self._sink = sink
+        self.sampler = sampler or _sampler_of_environment()
+        self.resource = Resource.create() if resource is None else resource
+        self.limits: Final = Limits.of(span_limits or SpanLimits())
+        self.id_generator: Final = id_generator or RandomIds()
+        self._clock: Final = clock or SystemClock()
+        self._takes_all = takes == "recorded"
+        self._failed: Final = failed or _Complainer()
+        self._processors: tuple[SpanProcessor, ...] = ()
+        self._tracers: Final[dict[InstrumentationScope, NativeTracer]] = {}
+        self._lock = threading.Lock()
+        self._over = False
+        tell_after_fork(self)
+
+    def get_tracer(
+        self,
+        instrumenting_module_name: str,
+        instrumenting_library_version: str | None = None,
+        schema_url: str | None = None,
+        attributes: Attributes = None,
+    ) -> Tracer:
+        """The tracer of an instrumentation scope; one that does nothing at the end."""
+        if self._over:
+            return NoOpTracer()
+        return self.tracer(
+            InstrumentationScope(
+                text_of(instrumenting_module_name or ""),
+                text_of(instrumenting_library_version or ""),
+                text_of(schema_url or ""),
+                cleaned(attributes or {})[0],
+            )
+        )
+
+    def tracer(self, scope: InstrumentationScope) -> NativeTracer:
+        """The tracer of ``scope``, with what only a native one can do."""
+        with self._lock:
+            tracer = self._tracers.get(scope)
+            if tracer is None:
+                origin = Origin(
+                    scope,
+                    self.resource,
+                    self.limits,
+                    self._now,
+                    self._ended(),
+                    self._failed,
+                )
+                tracer = NativeTracer(origin, self.sampler, self.id_generator)
+                tracer.process(self._processors)
+                if len(self._tracers) < _MAX_TRACERS:
+                    self._tracers[scope] = tracer
+            return tracer
+
+    def add_span_processor(self, span_processor: SpanProcessor) -> None:
+        """Have ``span_processor`` told of spans, after those that were added before."""
+        with self._lock:
+            self._processors = (*self._processors, span_processor)
+            ended = self._ended()
+            for tracer in self._tracers.values():
+                tracer.origin.ended = ended
+                tracer.process(self._processors)
+
+    def redirect(
+        self,
+        sink: Sink,
+        resource: Resource | None = None,
+        sampler: Sampler | None = None,
+        takes: Literal["sampled", "recorded"] = "sampled",
+    ) -> None:
+        """From now on, give what ends to another sink. See the class for the rest."""
+        with self._lock:
+            self._sink = sink
+            self._takes_all = takes == "recorded"
+            self.resource = resource or self.resource
+            self.sampler = sampler or _sampler_of_environment()
+            ended = self._ended()
+            for tracer in self._tracers.values():
+                tracer.origin.ended = ended
+                tracer.origin.resource = self.resource
+                tracer.ask(self.sampler)
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Have the processors export what they hold.
+
+        Returns:
+            Whether all of them did, within ``timeout_millis`` in all.
+        """
+        deadline = time.monotonic() + timeout_millis / 1e3
+        done = True
+        for processor in self._processors:
+            left = int((deadline - time.monotonic()) * 1e3)
+            if left <= 0:
+                return False
+            try:
+                done = processor.force_flush(left) is not False and done
+            except Exception as error:  # noqa: BLE001 -- a processor breaks no program
+                self._failed(error)
+                done = False
+        return done
+
+    def shutdown(self) -> None:
+        """Shut the processors down, once. Spans that are open still reach the sink."""
+        with self._lock:
+            if self._over:
+                return
+            self._over = True
+        for processor in self._processors:
+            try:
+                processor.shutdown()
+            except Exception as error:  # noqa: BLE001 -- a processor breaks no program
+                self._failed(error)
+
+    def after_fork(self) -> None:
+        """In a child process: be another instance of the service."""
+        self._lock = threading.Lock()
+        of_child = {SERVICE_INSTANCE_ID: str(uuid.uuid4()), PROCESS_PID: os.getpid()}
+        told: dict[str, Any] = dict(self.resource.attributes)
+        told.update((key, value) for key, value in of_child.items() if key in told)
+        self.resource = Resource(told, self.resource.schema_url)
+        for tracer in self._tracers.values():
+            tracer.origin.resource = self.resource
+
+    def _now(self) -> int:
+        return self._clock.wall_ns(self._clock.now())
+
+    def _ended(self) -> Sink:
+        """What a span's end calls: the sink itself, where nothing is to be asked."""
+        takes_each = self._takes_all or is_plain(self.sampler)
+        return self._sink if takes_each and not self._processors else self._finish
+
+    def _finish(self, span: Recorded) -> None:
+        for processor in self._processors:
+            try:
+                processor.on_end(span)
+            except Exception as error:  # noqa: BLE001 -- a processor breaks no program
+                self._failed(error)
+        if self._takes_all or span.inherited[0].sampled:
+            self._sink(span)
+
+
+class _Complainer:
+    """Logs the first failure; the others would say the same, once a span."""
+
+    def __init__(self) -> None:
+        self._complained = False
+
+    def __call__(self, error: Exception) -> None:
+        if not self._complained:
+            self._complained = True
+            _log.warning("tracing failed inside and goes on", exc_info=error)
+
+
+def _sampler_of_environment() -> Sampler:
+    """As the SDK's provider reads ``OTEL_TRACES_SAMPLER`` and its ``_ARG``.
+
+    It complains of an empty one, which by the specification is an unset one.
+    """
+    if not os.environ.get(OTEL_TRACES_SAMPLER, "").strip():
+        return DEFAULT_ON
+    return SdkTracerProvider(
+        resource=Resource.get_empty(), shutdown_on_exit=False
+    ).sampler
