@@ -55,8 +55,9 @@ bench-clients: $(VENV)/dev.stamp ## the embeddings client, beside bare httpx
 bench-ingest: $(VENV)/dev.stamp ## the pipeline, beside a plain loop
 	@$(BIN)/python -m bench.ingest $(ARGS)
 
-soak: $(VENV)/dev.stamp ## the stateful tests in full: 10,000 schedules
-	@SPANRUN_SOAK=10000 $(BIN)/python -m pytest tests/stateful $(ARGS)
+soak: $(VENV)/dev.stamp ## the long tests in full: 10,000 schedules, 400 kills
+	@SPANRUN_SOAK=10000 $(BIN)/python -m pytest tests/stateful \
+		tests/telemetry/delivery/test_kills.py $(ARGS)
 
 generate: $(VENV)/dev.stamp ## write the generated files anew
 	@$(BIN)/python instrumentation/generate.py

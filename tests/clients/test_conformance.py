@@ -318,3 +318,18 @@ async def test_secrets_are_in_no_span_error_or_log(
         told += caplog.text
         assert SECRET not in told
         assert SECRET[:10] not in told
+
+
+async def test_the_service_is_told_the_trace_by_each_send(
+    subject: Subject, spanrun_capture: Captured
+) -> None:
+    async with serving(subject) as server:
+        server.answers.append(Answer(503, b"later", {"retry-after": "0"}))
+        async with subject.make(server.url, Asked(attempts=2)) as client:
+            await subject.ask(client)
+        told = [request.headers["traceparent"] for request in server.requests]
+    assert told == [
+        f"00-{span.trace_id:032x}-{span.span_id:016x}-03"  # sampled, random
+        for span in spanrun_capture.find("POST")
+    ]
+    assert len(told) == 2

@@ -380,3 +380,16 @@ async def test_answers_are_read_while_many_are_asked_for() -> None:
         found = await asyncio.gather(*(solr.search(QUERY) for _ in range(30)))
         assert {one.response.num_found for one in found} == {1}
         assert len(server.tasks) <= 3
+
+
+async def test_solr_is_told_the_trace(spanrun_capture: Captured) -> None:
+    async with scripted(FOUND, DONE) as server, client(server.url) as solr:
+        await solr.search(QUERY)
+        await solr.add([{"id": "a"}])
+    calls = [spanrun_capture.find(name)[0] for name in ("select docs", "add docs")]
+    assert (
+        [request.headers["traceparent"] for request in server.requests[:2]]
+        == [
+            f"00-{span.trace_id:032x}-{span.span_id:016x}-03"  # sampled, random for span in calls
+        ]
+    )

@@ -1,9 +1,11 @@
-"""`calling`: the unit of a call, or nothing where telemetry is off."""
+"""`calling`: the unit of a call, or nothing where telemetry is off; `propagate`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Final, Self
+
+from opentelemetry.propagate import inject
 
 from spanrun.semconv import Metric
 from spanrun.telemetry import setup
@@ -38,3 +40,16 @@ def calling(
     """One call to a service, to be entered: see `CallUnit`."""
     recorder = setup.recorder()
     return CallUnit(recorder, name, metric, attributes) if recorder else _UNTOLD
+
+
+def propagate(headers: MutableMapping[str, str]) -> None:
+    """Have the service know the trace: put the current span into ``headers``.
+
+    By the propagators that ``OTEL_PROPAGATORS`` names: W3C Trace Context and
+    Baggage by default. A propagator that fails is counted, and costs no call.
+    """
+    try:
+        inject(headers)
+    except Exception as error:  # noqa: BLE001 -- telemetry breaks no call
+        if recorder := setup.recorder():
+            recorder.failed("traces", error)

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote_plus
 
+from spanrun.clients._calls import propagate
 from spanrun.clients._solr_documents import encoded
 from spanrun.clients._solr_target import Target, escaped, escaped_path
 from spanrun.errors import ConfigurationError, StoreError
@@ -137,6 +138,7 @@ def _contained() -> Any:
             headers: Mapping[str, str] | None = None,
         ) -> Any:
             sent = dict(headers or {})
+            propagate(sent)
             return await base._get(self, url, body=body, headers=sent)  # noqa: SLF001
 
         async def _post(
@@ -145,6 +147,7 @@ def _contained() -> Any:
             # Not on the event loop: a document's vectors are megabytes of digits.
             body = await asyncio.to_thread(lambda: io.BytesIO(encoded(data).encode()))
             sent = {**(headers or {}), "Content-Type": "application/json"}
+            propagate(sent)
             async with self.session.post(url, data=body, headers=sent) as response:
                 response.body = await response.text()
             return response

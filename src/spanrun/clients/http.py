@@ -17,7 +17,7 @@ import httpx
 
 from spanrun import semconv
 from spanrun.clients._answers import Answers, retry_after
-from spanrun.clients._calls import Untold, calling
+from spanrun.clients._calls import Untold, calling, propagate
 from spanrun.clients._connections import Connections
 from spanrun.clients._phases import Phases
 from spanrun.errors import ConfigurationError, ServiceError
@@ -146,6 +146,7 @@ class HttpClient:
         )
         request.headers["Content-Length"] = str(len(content))
         with self._unit(path, len(content)) as call:
+            propagate(request.headers)
             with _timed(call, request):
                 response = await transport.handle_async_request(request)
                 response.request = request

@@ -178,8 +178,8 @@ class Aggregator:
     def add_to(self, data: MetricsData | None) -> MetricsData | None:
         """``data`` of the SDK with our own metrics beside it; None if there is none."""
         metrics = self.collect()
-        if not metrics:
-            return data
+        if not metrics and data is None:
+            return None
         scopes = {InstrumentationScope("spanrun", __version__): metrics}
         for part in data.resource_metrics if data else ():
             for theirs in part.scope_metrics:
