@@ -1,6 +1,7 @@
 """For all tests: the fixtures of spanrun's own pytest plugin."""
 
 import functools
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -16,6 +17,9 @@ settings.load_profile("spanrun")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As in a job in a shell's background; the programs that we start inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not config.pluginmanager.is_registered(plugin):
         config.pluginmanager.register(plugin, "spanrun")
     registry_watch.watch()

@@ -64,8 +64,9 @@ async def test_none_is_left_after_a_cancelled_call(code: str) -> None:
 
 
 async def test_a_call_that_waits_for_a_thread_is_cancelled_at_once() -> None:
+    before = children()  # a server of other tests, perhaps
     tasks = [asyncio.create_task(asafe_exec(ENDLESS, seconds=20)) for _ in range(40)]
-    await until(children)
+    await until(lambda: children() != before)
     tasks[-1].cancel()
     with pytest.raises(asyncio.CancelledError):
         await tasks[-1]
@@ -73,7 +74,7 @@ async def test_a_call_that_waits_for_a_thread_is_cancelled_at_once() -> None:
         task.cancel()
     ended = await asyncio.gather(*tasks, return_exceptions=True)
     assert {type(error) for error in ended} == {asyncio.CancelledError}
-    await until(lambda: not children())  # killed, and on their way out
+    await until(lambda: children() == before)  # killed, and on their way out
 
 
 @pytest.mark.slow
