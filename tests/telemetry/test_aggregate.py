@@ -175,13 +175,3 @@ def test_no_measurement_of_many_threads_is_lost() -> None:
         thread.join()
     assert point(ours).count == 16_000
     assert collected == sorted(collected)
-
-
-def test_a_beginning_series_is_told_before_its_first_value() -> None:
-    ours = aggregator()
-    seen: list[float] = []
-    ours.began = lambda: seen.append(point(ours).value)
-    for _ in range(3):
-        ours.record(COUNTER, 2, LABELS)
-    assert seen == [0]
-    assert point(ours).value == 6

@@ -222,19 +222,3 @@ def test_a_dead_collector_holds_up_no_exit_without_shutdown(run_program):
     )
     assert (done.code, done.err, done.out.strip()) == (0, "", RESULT)
     assert done.seconds < 5 + START_UP
-
-
-def test_a_series_that_begins_anywhere_is_exported_from_zero(run_program, collector):
-    done = run_program(
-        f"sr.configure(endpoint={collector.url!r})\n"
-        "with sr.unit('lonely'): pass\n"
-        "sr.shutdown()"
-    )
-    assert (done.code, done.err) == (0, "")
-    points = collector.points("spanrun.unit.duration")
-    counts = [
-        point.count
-        for labels, point in points
-        if labels["spanrun.unit.name"] == "lonely"
-    ]
-    assert (counts[0], counts[-1]) == (0, 1)

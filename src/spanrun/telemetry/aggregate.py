@@ -44,7 +44,6 @@ _log = logging.getLogger(__name__)
 
 CARDINALITY_LIMIT: Final = 2_000
 _MAX_RECORDED: Final = 20_000
-_MAX_BEGINNINGS: Final = 256
 _OVERFLOW: Final = {"otel.metric.overflow": True}
 
 
@@ -123,10 +122,6 @@ class Aggregator:
             count from the last collection; the others count from the start.
         exponential: Histograms have exponential buckets.
         pin: Asked to keep the trace of an exemplar; whether it does.
-
-    Attributes:
-        began: Called when a series begins, before its first value: whoever exports
-            it then exports its zero. Not for more than the first few hundred.
     """
 
     def __init__(
@@ -143,7 +138,6 @@ class Aggregator:
         self._delta: Final = delta
         self._exponential: Final = exponential
         self._pin: Final = pin
-        self.began: Callable[[], object] = int
         self._series: Final[dict[str, Series]] = {}
         self._recorded: Final[dict[tuple[Any, ...], Cell]] = {}
         tell_after_fork(self)
@@ -162,13 +156,10 @@ class Aggregator:
     ) -> None:
         """Add ``value`` to the series of those ``attributes`` that the metric has."""
         key = (metric.name, *map(attributes.get, metric.attributes))
-        cell = self._recorded.get(key)
-        if cell is None:
-            with self.lock:
-                cell = self._find(metric, attributes, key)
-            if len(self._recorded) < _MAX_BEGINNINGS:
-                self.began()  # not with the lock: who collects has another one
         with self.lock:
+            cell = self._recorded.get(key)
+            if cell is None:
+                cell = self._find(metric, attributes, key)
             cell.add(value, span)
 
     def _find(self, metric: Metric, attributes: Labels, key: tuple[Any, ...]) -> Cell:

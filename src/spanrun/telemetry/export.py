@@ -254,8 +254,7 @@ class MetricPipe:
         tell_after_fork(self)
 
     def _begin(self) -> None:
-        self._collecting = threading.RLock()
-        self._busy = False
+        self._collecting = threading.Lock()
         self._ticker = threading.Thread(
             target=self._tick, name="spanrun-ticker", daemon=True
         )
@@ -268,13 +267,7 @@ class MetricPipe:
             keep: It says what no later one says: where a series begins.
         """
         with self._collecting:
-            if self._busy:
-                return  # the garbage collector ended a unit in the middle of one
-            self._busy = True
-            try:
-                data = self._aggregator.add_to(self._collected())
-            finally:
-                self._busy = False
+            data = self._aggregator.add_to(self._collected())
             if data is not None:
                 if not self._exemplars:
                     _drop_exemplars(data)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -189,7 +188,6 @@ class NativeInstruments(Instruments):
         self.lock = aggregator.lock
         self._snapshot: Final = snapshot
         self._aggregator: Final = aggregator
-        aggregator.began = partial(snapshot, keep=True)
 
     def snapshot(self, *, keep: bool = False) -> None:
         """Export the metrics as they are now; ``keep``: a series begins."""
