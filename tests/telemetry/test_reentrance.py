@@ -11,6 +11,7 @@ from opentelemetry.sdk.resources import Resource
 from spanrun import semconv
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
+from spanrun.telemetry.export import MetricPipe
 
 METRIC = semconv.METRIC_SPANRUN_UNIT_DURATION
 
@@ -47,3 +48,31 @@ def test_telemetry_can_be_counted_while_it_is_counted():
             account.results()
 
     assert ends(count)
+
+
+class Kept:
+    """An exit that keeps the snapshots."""
+
+    waits = False
+
+    def __init__(self):
+        self.taken = []
+
+    def spans(self, batch):
+        raise AssertionError(batch)
+
+    def metrics(self, snapshot, *, keep):
+        self.taken.append((snapshot, keep))
+
+
+def test_a_snapshot_can_be_asked_for_while_one_is_taken(aggregator):
+    class Collecting:
+        def now(self):
+            pipe.snapshot(keep=True)
+
+    aggregator.record(METRIC, 1.0, {"spanrun.unit.name": "inner"})
+    kept = Kept()
+    pipe = MetricPipe(kept, Account(), 3600, [Collecting()], aggregator)
+    assert ends(pipe.snapshot)
+    assert pipe.close(5)
+    assert [keep for _, keep in kept.taken] == [False, True]

@@ -254,7 +254,8 @@ class MetricPipe:
         tell_after_fork(self)
 
     def _begin(self) -> None:
-        self._collecting = threading.Lock()
+        self._collecting = threading.RLock()
+        self._busy = False
         self._ticker = threading.Thread(
             target=self._tick, name="spanrun-ticker", daemon=True
         )
@@ -267,7 +268,13 @@ class MetricPipe:
             keep: It says what no later one says: where a series begins.
         """
         with self._collecting:
-            data = self._aggregator.add_to(self._collected())
+            if self._busy:
+                return  # the garbage collector ended a unit in the middle of one
+            self._busy = True
+            try:
+                data = self._aggregator.add_to(self._collected())
+            finally:
+                self._busy = False
             if data is not None:
                 if not self._exemplars:
                     _drop_exemplars(data)
@@ -343,9 +350,4 @@ def _points(snapshot: MetricsData) -> Iterator[object]:
 
 def count_points(snapshot: MetricsData) -> int:
     """The data points in ``snapshot``."""
-    return sum(
-        len(metric.data.data_points)
-        for resource in snapshot.resource_metrics
-        for scope in resource.scope_metrics
-        for metric in scope.metrics
-    )
+    return sum(1 for _ in _points(snapshot))
