@@ -1,49 +1,84 @@
 """The adaptive limit's algorithm, against a simulated service."""
 
+import itertools
 import math
+import statistics
 
 import pytest
 from bench.queueing import Service, constant, exponential, noisy, simulate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanrun.policies._gradient import PROBE_EVERY, Gradient
+from spanrun.policies._gradient import PROBE, PROBE_EVERY, Gradient
 
 
 @pytest.mark.parametrize("seconds", [constant, noisy])
-@pytest.mark.parametrize("factor", [0.25, 4], ids=["below", "above"])
-@pytest.mark.parametrize("capacity", [4, 16, 64, 200])
-def test_limit_settles_where_the_service_is_busy_and_nothing_queues(
+@pytest.mark.parametrize("factor", [0.25, 1, 4], ids=["below", "right", "above"])
+@pytest.mark.parametrize("capacity", [4, 8, 16, 64, 200])
+def test_limit_settles_where_the_service_is_busy_and_hardly_queues(
     capacity, factor, seconds
 ):
     limiter = Gradient(round(capacity * factor), 1, 2_000)
     history = simulate(Service(capacity, seconds), limiter, 300)
     low, high = 0.7 * capacity, 1.5 * capacity
     assert low <= history.mean(150, 300) <= high
-    assert history.share(low, high, 150, 300) > 0.8  # the rest: probes
+    assert history.share(low, high, 150, 300) > 0.95  # measured: 1
 
 
-@pytest.mark.parametrize("capacity", [4, 16, 64])
+@pytest.mark.parametrize("refuses", [None, 0.01], ids=["queue", "refused"])
+@pytest.mark.parametrize(
+    ("capacity", "seconds", "seeds"),
+    [(4, 900, 8), (8, 900, 8), (16, 900, 8), (64, 600, 2), (200, 300, 1)],
+)
+def test_limit_settles_though_calls_take_very_different_times(
+    capacity, seconds, seeds, refuses
+):
+    """In bounds for 98 to 100 % of the time, in the worst of the runs for 78 %."""
+    low, high = 0.7 * capacity, 1.5 * capacity
+    shares = []
+    for seed, factor in itertools.product(range(seeds), [0.25, 1, 4]):
+        service = Service(capacity, exponential, refuses=refuses, seed=seed)
+        limiter = Gradient(round(capacity * factor), 1, 2_000)
+        history = simulate(service, limiter, seconds)
+        assert low <= history.mean(seconds / 2, seconds) <= high
+        shares.append(history.share(low, high, seconds / 2, seconds))
+    assert statistics.mean(shares) > 0.95
+    assert min(shares) > 0.6
+
+
+@pytest.mark.parametrize("capacity", [4, 8, 16, 64])
 def test_limit_settles_below_the_number_at_which_calls_are_refused(capacity):
     service = Service(capacity, noisy, refuses=0.01)
     history = simulate(service, Gradient(16, 1, 1_000), 300)
     assert 0.7 * capacity <= history.mean(150, 300) <= 1.1 * capacity
+    assert history.share(0.7 * capacity, 1.5 * capacity, 150, 300) > 0.95
     assert service.done / service.now / capacity > 0.75
 
 
-def test_limit_settles_though_calls_take_very_different_times():
-    history = simulate(Service(64, exponential), Gradient(16, 1, 1_000), 300)
-    assert 0.7 * 64 <= history.mean(150, 300) <= 1.5 * 64
+def follows(before, after, seconds, seed, start, end):
+    """Seconds until the limit is right again, when the capacity changes at start."""
+    service = Service(before, seconds, seed=seed)
+    limiter = Gradient(16, 1, 1_000)
+    history = simulate(service, limiter, end, changes=[(start, after)])
+    low, high = 0.7 * after, 1.5 * after
+    assert low <= history.mean((start + end) / 2, end) <= high
+    return history.reached(low, high, start)
 
 
 @pytest.mark.parametrize(
     ("before", "after"), [(64, 16), (16, 64), (20, 200), (200, 20)]
 )
 def test_limit_follows_a_change_of_the_capacity(before, after):
-    service = Service(before, noisy)
-    history = simulate(service, Gradient(16, 1, 1_000), 450, changes=[(200, after)])
-    assert history.reached(0.7 * after, 1.5 * after, 200) < 100
-    assert 0.7 * after <= history.mean(320, 450) <= 1.5 * after
+    assert follows(before, after, noisy, 1, 200, 450) < 100
+
+
+@pytest.mark.parametrize("before", [4, 8, 16, 32])
+def test_limit_follows_a_capacity_that_halves_or_doubles(before):
+    for seed in range(3):
+        assert follows(before, 2 * before, noisy, seed, 300, 600) < 40
+        assert follows(2 * before, before, noisy, seed, 300, 600) < 40
+        assert follows(before, 2 * before, exponential, seed, 300, 900) < 400
+        assert follows(2 * before, before, exponential, seed, 300, 900) < 120
 
 
 def test_limit_follows_when_all_calls_become_slower_without_a_queue():
@@ -147,8 +182,8 @@ def test_a_few_refusals_are_not_an_overload():
     for number in range(20_000):
         seconds = None if number % 100 == 0 else 1.0
         limiter.learn(number, number + 1, seconds, limiter.limit)
-        assert limiter.limit >= 31  # half, in a probe
-    assert limiter.limit in {64, 32}
+        assert limiter.limit >= (31 if number < 500 else 47)  # in a probe
+    assert limiter.limit in {64, 63, 48, 47}
 
 
 def test_probing_costs_little_throughput():
@@ -158,13 +193,25 @@ def test_probing_costs_little_throughput():
 
 
 def test_baseline_is_measured_again_now_and_then():
-    limiter = Gradient(16, 1, 16)
-    probes = 0
-    for number in range(100 * 3 * 16):
-        before = limiter.limit
-        limiter.learn(number, number + 1, 1.0, limiter.limit)
-        probes += before == 16 and limiter.limit == 8
-    assert probes == pytest.approx(100 / PROBE_EVERY, abs=1)
+    history = simulate(Service(64, constant), Gradient(16, 16, 32), 1_000)
+    probes = [at for at, limit in history.limits if limit == 32 * PROBE]
+    between = [until - since for since, until in itertools.pairwise(probes)]
+    window = 2 + 2  # of 1 s: calls before it and with it are left out, two count
+    assert between
+    assert between == pytest.approx(
+        [(PROBE_EVERY + 2) * window] * len(between), rel=0.1
+    )
+
+
+def test_baseline_too_low_by_chance_does_not_take_the_limit_down():
+    limiter = Gradient(64, 1, 64)
+    now = feed(limiter, 1.0, 1_000, 0.0)
+    limiter.baseline = 0.75
+    for _ in range(5_000):
+        now = feed(limiter, 1.0, 1, now)
+        assert limiter.limit >= 32
+    assert limiter.limit >= 48
+    assert limiter.baseline == pytest.approx(1.0, rel=0.01)
 
 
 @given(
