@@ -140,13 +140,13 @@ async def spanrun_traced(jobs: int) -> int:
     import spanrun as sr  # noqa: PLC0415 -- only this contestant pays for it
     from spanrun import semconv  # noqa: PLC0415
     from spanrun.telemetry import setup  # noqa: PLC0415
-    from spanrun.telemetry.unit import CallUnit  # noqa: PLC0415
+    from spanrun.telemetry.open_units import CallKind  # noqa: PLC0415
 
     recorder = setup.recorder_or_off()
-    duration = semconv.METRIC_HTTP_CLIENT_REQUEST_DURATION
+    kind = CallKind("POST", semconv.METRIC_HTTP_CLIENT_REQUEST_DURATION, CALL)
 
     async def called(number: int) -> int:
-        with CallUnit(recorder, "POST", duration, CALL) as call:
+        with recorder.call(kind) as call:
             await asyncio.sleep(0)
             call.set(semconv.HTTP_RESPONSE_STATUS_CODE, 200)
         return number

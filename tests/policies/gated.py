@@ -12,6 +12,7 @@ class Work:
         self.name = name
         self.timings = Timings()
         self.attempts = 0
+        self.unit = None
         self.priority = priority
         self.task = None
 

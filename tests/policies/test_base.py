@@ -10,7 +10,6 @@ pytestmark = pytest.mark.usefixtures("fake_clock")
 DOCUMENTED = [
     "deadline",
     "retry",
-    "attempt",
     "breaker",
     "hedge",
     "slot",

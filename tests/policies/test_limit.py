@@ -15,6 +15,7 @@ class Work:
         self.name = name
         self.timings = Timings()
         self.attempts = 0
+        self.unit = None
         self.priority = priority
 
 

@@ -28,6 +28,7 @@ class Work:
     def __init__(self):
         self.timings = Timings()
         self.attempts = 0
+        self.unit = None
         self.priority = 0
         self.task = None
         self.backs_off = 0

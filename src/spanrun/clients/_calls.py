@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any, Final, Self
 
 from opentelemetry.propagate import inject
 
 from spanrun.semconv import Metric
 from spanrun.telemetry import setup
-from spanrun.telemetry.unit import CallUnit
+from spanrun.telemetry.open_units import CallKind, OpenCall
 
 
 class Untold:
     """A call that nobody hears of."""
 
     def set(self, key: str, value: Any) -> None:
-        """As `CallUnit.set`."""
+        """As `OpenCall.set`."""
 
     def fail(self, error_type: str) -> None:
-        """As `CallUnit.fail`."""
+        """As `OpenCall.fail`."""
 
     def record(self, metric: Metric, value: float, **more: Any) -> None:
-        """As `CallUnit.record`."""
+        """As `OpenCall.record`."""
 
     def __enter__(self) -> Self:
         return self
@@ -34,12 +34,10 @@ class Untold:
 _UNTOLD: Final = Untold()
 
 
-def calling(
-    name: str, metric: Metric, attributes: Mapping[str, Any]
-) -> CallUnit | Untold:
-    """One call to a service, to be entered: see `CallUnit`."""
+def calling(kind: CallKind) -> OpenCall | Untold:
+    """One call to a service, to be entered: see `OpenCall`."""
     recorder = setup.recorder()
-    return CallUnit(recorder, name, metric, attributes) if recorder else _UNTOLD
+    return recorder.call(kind) if recorder else _UNTOLD
 
 
 def propagate(headers: MutableMapping[str, str]) -> None:

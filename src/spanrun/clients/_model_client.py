@@ -29,7 +29,7 @@ from spanrun.runner.bridge import enter
 from spanrun.runner.runner import Runner
 from spanrun.semconv import GenAiTokenType
 from spanrun.telemetry.observe import Observer
-from spanrun.telemetry.unit import CallUnit
+from spanrun.telemetry.open_units import CallKind, OpenCall
 
 T = TypeVar("T")
 
@@ -129,6 +129,7 @@ class ModelClient:
             observers=(*observers, *options.get("observers", ())),
             clock=options.get("clock"),
         )
+        self._kinds: Final[dict[str, CallKind]] = {}
         self._renew()
 
     def _renew(self) -> None:
@@ -202,22 +203,28 @@ class ModelClient:
 
         return enter(type(self).__name__, asked())
 
-    def _operation(self, name: str, **more: Any) -> CallUnit | Untold:
+    def _operation(self, name: str, **more: Any) -> OpenCall | Untold:
         """The unit of one request, by the conventions for generative AI."""
-        return calling(
-            f"{name} {self.model}",
-            semconv.METRIC_GEN_AI_CLIENT_OPERATION_DURATION,
-            {
-                semconv.GEN_AI_OPERATION_NAME: name,
-                semconv.GEN_AI_PROVIDER_NAME: self._provider,
-                semconv.GEN_AI_REQUEST_MODEL: self.model,
-                **self._http.server,
-                **more,
-            },
-        )
+        title = f"{name} {self.model}"
+        kind = self._kinds.get(title)
+        if kind is None:
+            kind = self._kinds[title] = CallKind(
+                title,
+                semconv.METRIC_GEN_AI_CLIENT_OPERATION_DURATION,
+                {
+                    semconv.GEN_AI_OPERATION_NAME: name,
+                    semconv.GEN_AI_PROVIDER_NAME: self._provider,
+                    semconv.GEN_AI_REQUEST_MODEL: self.model,
+                    **self._http.server,
+                },
+            )
+        call = calling(kind)
+        for key, value in more.items():
+            call.set(key, value)
+        return call
 
 
-def note_usage(call: CallUnit | Untold, answer: Any) -> tuple[int | None, int | None]:
+def note_usage(call: OpenCall | Untold, answer: Any) -> tuple[int | None, int | None]:
     """The tokens in and out that ``answer`` tells of, put on the span and counted."""
     if model := text_at(answer, "model"):
         call.set(semconv.GEN_AI_RESPONSE_MODEL, model)
@@ -229,7 +236,7 @@ def note_usage(call: CallUnit | Untold, answer: Any) -> tuple[int | None, int | 
 
 
 def _count(
-    call: CallUnit | Untold, key: str, kind: GenAiTokenType, tokens: int | None
+    call: OpenCall | Untold, key: str, kind: GenAiTokenType, tokens: int | None
 ) -> None:
     if tokens is not None:
         call.set(key, tokens)

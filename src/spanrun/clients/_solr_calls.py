@@ -12,6 +12,7 @@ from typing import Any, Final, Self, TypeVar
 
 from spanrun import semconv
 from spanrun.clients import _solr_wire as wire
+from spanrun.clients._calls import calling
 from spanrun.clients._solr_target import Target
 from spanrun.clients.http import retry_after
 from spanrun.clock import Clock
@@ -22,10 +23,9 @@ from spanrun.policies.limit import Limit
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
 from spanrun.runner.runner import Runner
-from spanrun.telemetry import setup
 from spanrun.telemetry.observe import Observer
+from spanrun.telemetry.open_units import CallKind
 from spanrun.telemetry.redact import HIDDEN, redact
-from spanrun.telemetry.unit import CallUnit
 
 T = TypeVar("T")
 Send = Callable[[Any], Awaitable[Any]]
@@ -92,6 +92,7 @@ class SolrCalls:
             observers=observers,
             clock=clock,
         )
+        self._kinds: Final[dict[str, CallKind]] = {}
         self._attributes: Final[dict[str, Any]] = {
             semconv.DB_SYSTEM_NAME: "solr",
             semconv.DB_COLLECTION_NAME: self._target.collection,
@@ -209,13 +210,7 @@ class SolrCalls:
         read: Callable[[Any], T],
         repeatable: bool,  # noqa: FBT001 -- by position, as the runner hands it on
     ) -> T:
-        call = CallUnit(
-            setup.recorder_or_off(),
-            f"{operation} {self._target.collection}",
-            semconv.METRIC_DB_CLIENT_OPERATION_DURATION,
-            {**self._attributes, semconv.DB_OPERATION_NAME: operation},
-        )
-        with call, wire.exchange() as seen:
+        with calling(self._kind(operation)) as call, wire.exchange() as seen:
             try:
                 return read(await send(client))
             except (ConfigurationError, TimeoutError):
@@ -225,6 +220,16 @@ class SolrCalls:
             finally:
                 if seen.status not in (None, _OK):
                     call.set(semconv.DB_RESPONSE_STATUS_CODE, str(seen.status))
+
+    def _kind(self, operation: str) -> CallKind:
+        kind = self._kinds.get(operation)
+        if kind is None:
+            kind = self._kinds[operation] = CallKind(
+                f"{operation} {self._target.collection}",
+                semconv.METRIC_DB_CLIENT_OPERATION_DURATION,
+                {**self._attributes, semconv.DB_OPERATION_NAME: operation},
+            )
+        return kind
 
     def _failure(
         self, seen: wire.Exchange, error: Exception, *, repeatable: bool

@@ -24,8 +24,8 @@ from spanrun.errors import ConfigurationError, ServiceError
 from spanrun.policies.base import whole
 from spanrun.telemetry import setup
 from spanrun.telemetry.current import attempt_number
+from spanrun.telemetry.open_units import CallKind, OpenCall
 from spanrun.telemetry.redact import redact
-from spanrun.telemetry.unit import CallUnit
 
 __all__ = ["MAX_BYTES", "HttpClient", "retry_after", "transient"]
 
@@ -117,6 +117,7 @@ class HttpClient:
         secrets = (*given.values(), url.password, *url.params.values())
         self._answers: Final = Answers(where, error, max_bytes, secrets)
         self._places: Final[dict[str, tuple[httpx.URL, str]]] = {}
+        self._kinds: Final[dict[str, CallKind]] = {}
         self._http2: Final = http2
         self._tls: Final = tls
         self._given: Final = transport
@@ -145,7 +146,7 @@ class HttpClient:
             stream=httpx.ByteStream(content),
         )
         request.headers["Content-Length"] = str(len(content))
-        with self._unit(path, len(content)) as call:
+        with self._call(path, len(content)) as call:
             propagate(request.headers)
             with _timed(call, request):
                 response = await transport.handle_async_request(request)
@@ -174,20 +175,24 @@ class HttpClient:
             self._places[path] = url, redact(str(url.copy_with(query=None)))
         return self._places[path]
 
-    def _unit(self, path: str, size: int) -> CallUnit | Untold:
-        attributes: dict[str, Any] = {
-            semconv.HTTP_REQUEST_METHOD: "POST",
-            **self.server,
-            semconv.URL_FULL: self._place(path)[1],
-            semconv.HTTP_REQUEST_BODY_SIZE: size,
-        }
+    def _call(self, path: str, size: int) -> OpenCall | Untold:
+        kind = self._kinds.get(path)
+        if kind is None:
+            attributes = {
+                semconv.HTTP_REQUEST_METHOD: "POST",
+                **self.server,
+                semconv.URL_FULL: self._place(path)[1],
+            }
+            metric = semconv.METRIC_HTTP_CLIENT_REQUEST_DURATION
+            kind = self._kinds[path] = CallKind("POST", metric, attributes)
+        call = calling(kind)
+        call.set(semconv.HTTP_REQUEST_BODY_SIZE, size)
         if resends := attempt_number() - 1:
-            attributes[semconv.HTTP_REQUEST_RESEND_COUNT] = resends
-        metric = semconv.METRIC_HTTP_CLIENT_REQUEST_DURATION
-        return calling("POST", metric, attributes)
+            call.set(semconv.HTTP_REQUEST_RESEND_COUNT, resends)
+        return call
 
     @staticmethod
-    def _describe(call: CallUnit | Untold, response: httpx.Response) -> None:
+    def _describe(call: OpenCall | Untold, response: httpx.Response) -> None:
         call.set(semconv.HTTP_RESPONSE_STATUS_CODE, response.status_code)
         version = response.http_version.removeprefix("HTTP/")
         call.set(semconv.NETWORK_PROTOCOL_VERSION, "2" if version == "2.0" else version)
@@ -209,9 +214,9 @@ class HttpClient:
 
 
 @contextmanager
-def _timed(call: CallUnit | Untold, request: httpx.Request) -> Generator[None]:
+def _timed(call: OpenCall | Untold, request: httpx.Request) -> Generator[None]:
     """Put on the call's span where the time inside went."""
-    if not isinstance(call, CallUnit) or not call.span.is_recording():
+    if isinstance(call, Untold) or not call.span.is_recording():
         yield
         return
     phases = Phases(setup.recorder_or_off().clock.now)

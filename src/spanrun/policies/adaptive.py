@@ -62,14 +62,12 @@ class AdaptiveSlots(Slots):
 
     def wrap(self, inner: Step) -> Step:
         """Hold a slot around ``inner``, and time it."""
-        now, places = self._now, self._line.places
+        now = self._now
         learn = self._gradient.learn
 
         async def slot(job: Work) -> Any:
-            if self.used < self.limit and not places:
-                self.used += 1
-            else:
-                await self._wait(job)
+            if not self.take():
+                await self.wait(job)
             since, timings = now(), job.timings
             paused = timings.rate_limit
             try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
@@ -22,7 +22,6 @@ from spanrun.outcome import Timings
 ORDER: Final = (
     "deadline",  # the whole job's time, every wait included
     "retry",  # another attempt; holds nothing while it waits
-    "attempt",  # the span of one attempt
     "breaker",  # refuses before anything is waited for
     "hedge",  # a second try takes a second slot
     "slot",  # the concurrency limit
@@ -36,7 +35,6 @@ ORDER: Final = (
 LayerName: TypeAlias = Literal[
     "deadline",
     "retry",
-    "attempt",
     "breaker",
     "hedge",
     "slot",
@@ -47,6 +45,18 @@ LayerName: TypeAlias = Literal[
 ]
 
 
+class Attempts(Protocol):
+    """Told of a job's attempts."""
+
+    def begin_attempt(self, number: int) -> None:
+        """An attempt begins, from 1."""
+        ...
+
+    def end_attempt(self, number: int, error: BaseException | None) -> None:
+        """It is over, by ``error`` if there is one."""
+        ...
+
+
 class Work(Protocol):
     """What a layer sees of a job. Layers book their own waits in ``timings``."""
 
@@ -54,6 +64,11 @@ class Work(Protocol):
     attempts: int
     priority: int
     task: asyncio.Task[None] | None
+
+    @property
+    def unit(self) -> Attempts | None:
+        """Told of its attempts; None without telemetry."""
+        ...
 
     def backing_off(self, error: Exception, delay: float) -> None:
         """Another attempt follows ``error`` after ``delay`` seconds."""
@@ -70,6 +85,10 @@ class Work(Protocol):
 
 Step: TypeAlias = Callable[[Any], Awaitable[Any]]
 """One step of a job's way: takes the job, gives its value or raises."""
+
+
+Way: TypeAlias = Callable[[Any], Generator[Any, Any, Any]]
+"""A step, for `types.coroutine`: which awaits by ``yield from``."""
 
 
 class Layer(Protocol):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from spanrun.policies._line import Line
-from spanrun.policies.base import Binding, Step, Work, at_least, whole
+from spanrun.policies.base import Binding, Step, Way, Work, at_least, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Slots:
         self.on_growth: Callable[[], None] | None = None
         self._now = binding.clock.now
         self._line: Final = Line(ageing)
+        self._places: Final = self._line.places
 
     @property
     def waiting(self) -> int:
@@ -63,24 +65,30 @@ class Slots:
 
     def wrap(self, inner: Step) -> Step:
         """Hold a slot around ``inner``."""
-        places = self._line.places
+        call = cast("Way", inner)
 
-        async def slot(job: Work) -> Any:
-            if self.used < self.limit and not places:
-                self.used += 1
-            else:
-                await self._wait(job)
+        @types.coroutine
+        def slot(job: Work) -> Generator[Any, Any, Any]:
+            if not self.take():
+                yield from self.wait(job)
             try:
-                return await inner(job)
+                return (yield from call(job))
             finally:
                 self.release()
 
         return slot
 
+    def take(self) -> bool:
+        """Take a slot, if one is free and nobody waits for it."""
+        if self.used < self.limit and not self._places:
+            self.used += 1
+            return True
+        return False
+
     def release(self) -> None:
         """Give a slot back, or to the first that waits."""
         self.used -= 1
-        if self._line.places:
+        if self._places:
             self._wake()
 
     def resize(self, limit: int) -> None:
@@ -90,7 +98,8 @@ class Slots:
         if grows and self.on_growth is not None:
             self.on_growth()
 
-    async def _wait(self, job: Work) -> None:
+    async def wait(self, job: Work) -> None:
+        """Wait for a slot, and take it. The wait is booked as ``limit``."""
         since = self._now()
         waiter = self._line.join(job.priority, since)
         try:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import types
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from spanrun.policies.base import Binding, Step, Work, above, at_least
+from spanrun.policies.base import Binding, Step, Way, Work, above, at_least
+from spanrun.policies.limit import Slots
 from spanrun.policies.overload import On, check_on, matches
 from spanrun.policies.rate import Gate
 
@@ -70,45 +73,84 @@ class Retry:
         """Whether ``error`` is worth another attempt."""
         return matches(self.on, error)
 
-    def bind(self, binding: Binding, gate: Gate) -> Retrier:
-        """The layer of one runner, which shares ``gate`` with its calls."""
-        return Retrier(self, binding, gate)
+    def bind(self, binding: Binding, gate: Gate, slots: Slots | None = None) -> Retrier:
+        """The layer of one runner, which shares ``gate`` with its calls.
+
+        With ``slots``, it is their layer as well.
+        """
+        return Retrier(self, binding, gate, slots)
 
 
 class Retrier:
-    """The layer of `Retry`."""
+    """The layer of `Retry`.
 
-    def __init__(self, policy: Retry, binding: Binding, gate: Gate) -> None:
+    With ``slots`` it is the layer of the limit as well, where nothing is between the
+    two: a coroutine less on each job's way saves it a microsecond (`make bench`).
+    """
+
+    def __init__(
+        self, policy: Retry, binding: Binding, gate: Gate, slots: Slots | None
+    ) -> None:
         self._policy = policy
         self._now = binding.clock.now
         self._uniform = binding.random.uniform
         self._gate = gate
+        self._slots = slots
         self._firsts = 0
         self._spent = 0.0
 
-    def wrap(self, inner: Step) -> Step:
+    def wrap(self, inner: Step) -> Step:  # noqa: C901 -- one coroutine, see above
         """Repeat ``inner`` until it succeeds, or its error stands."""
-        policy = self._policy
+        slots = self._slots
+        call = cast("Way", inner)
 
-        async def retry(job: Work) -> Any:
+        @types.coroutine
+        def retry(job: Work) -> Generator[Any, Any, Any]:
             self._firsts += 1
+            unit = job.unit
             while True:
                 job.attempts += 1
+                if unit is not None:
+                    unit.begin_attempt(job.attempts)
                 try:
-                    return await inner(job)
-                except Exception as error:  # the user's own: `on` says which
-                    if job.attempts >= policy.attempts or not policy.wants(error):
+                    if slots is None:
+                        value = yield from call(job)
+                    else:
+                        if not slots.take():
+                            yield from slots.wait(job)
+                        try:
+                            value = yield from call(job)
+                        finally:
+                            slots.release()
+                except BaseException as error:
+                    if unit is not None:
+                        unit.end_attempt(job.attempts, error)
+                    delay = self._delay_after(job, error)
+                    if delay is None:
                         raise
-                    if _cancelled():  # and the error came in place of that
-                        raise
-                    if not self._spend():
-                        error.add_note("no retry: the runner's retry budget is used up")
-                        raise
-                    delay = self._delay(job.attempts, error)
-                    job.backing_off(error, delay)
-                await self._back_off(job, delay)
+                else:
+                    if unit is not None:
+                        unit.end_attempt(job.attempts, None)
+                    return value
+                yield from self._back_off(job, delay)
 
         return retry
+
+    def _delay_after(self, job: Work, error: BaseException) -> float | None:
+        """How long to wait for another attempt; None when ``error`` stands."""
+        policy = self._policy
+        if not isinstance(error, Exception):  # the user's own: `on` says which
+            return None
+        if job.attempts >= policy.attempts or not policy.wants(error):
+            return None
+        if _cancelled():  # and the error came in place of that
+            return None
+        if not self._spend():
+            error.add_note("no retry: the runner's retry budget is used up")
+            return None
+        delay = self._delay(job.attempts, error)
+        job.backing_off(error, delay)
+        return delay
 
     async def _back_off(self, job: Work, delay: float) -> None:
         since = self._now()

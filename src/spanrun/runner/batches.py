@@ -103,8 +103,7 @@ class BatchRun(StreamRun):
 
     def _start(self, part: _Part) -> None:
         part.batch.pending += 1
-        job = self.submit(part, self._call_part)
-        self.admit(job, part.batch.context.copy())
+        self.launch(part, self._call_part, context=part.batch.context.copy())
 
     async def _call_part(self, part: _Part) -> list[Any]:
         answer: Any = await self._call(part.items)

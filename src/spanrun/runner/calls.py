@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any
 
 from spanrun.errors import ShuttingDown
 from spanrun.outcome import Ok, Outcome
@@ -13,17 +14,26 @@ from spanrun.runner.job import Job
 from spanrun.runner.run import Call, Run, in_job
 
 
+@dataclass(slots=True, eq=False)
+class _Caller:
+    """Who awaits a job: in which task, on what, and whether it has ended."""
+
+    waiter: asyncio.Future[Outcome[Any]]
+    task: asyncio.Task[Any] | None
+    over: bool = False
+
+
 class Calls(Run):
     """All calls of an open runner.
 
     They have no run span: each job is a child of its caller's own span.
     """
 
+    shows_times = False
+
     def __init__(self, core: Core) -> None:
         super().__init__(core, total=None, trace="child")
         self.info.calls = True
-        self._waiting: Final[dict[Job, asyncio.Future[Outcome[Any]]]] = {}
-        self._callers: Final[dict[Job, asyncio.Task[Any] | None]] = {}
         self._begun = False
 
     async def call(self, call: Call, priority: int = 0) -> Any:
@@ -33,26 +43,23 @@ class Calls(Run):
         if not self._begun:
             self._begun = True
             self.open(span=False)
-        job = self.submit(None, call)
-        job.priority = priority
-        done = self._waiting[job] = self.loop.create_future()
-        self._callers[job] = asyncio.current_task()
+        caller = _Caller(self.loop.create_future(), asyncio.current_task())
         context = contextvars.copy_context()
         context.run(in_job.set, True)  # noqa: FBT003 -- a value
-        self.admit(job, context)
+        job = self.launch(caller, call, priority=priority, context=context)
         outcome: Outcome[Any] | None = None
         cancelled: asyncio.CancelledError | None = None
         while outcome is None:
             try:
-                outcome = await done
+                outcome = await caller.waiter
             except asyncio.CancelledError as error:
-                if job not in self._waiting:  # it has ended in the same moment
+                if caller.over:  # it has ended in the same moment
                     if self.fatal is not None:
                         raise self.fatal from None
                     raise
                 cancelled = error
                 job.cancel("run")
-                done = self._waiting[job] = self.loop.create_future()
+                caller.waiter = self.loop.create_future()
         if self.fatal is not None:
             raise self.fatal
         if isinstance(outcome, Ok):
@@ -63,14 +70,15 @@ class Calls(Run):
 
     def owner(self, job: Job) -> asyncio.Task[Any] | None:
         """The task that awaits ``job``."""
-        return self._callers.get(job)
+        caller: _Caller = job.item
+        return caller.task
 
     def deliver(self, job: Job, outcome: Outcome[Any]) -> None:
         """Hand the outcome to who waits for it."""
-        waiter = self._waiting.pop(job)
-        del self._callers[job]
-        if not waiter.done():
-            waiter.set_result(outcome)
+        caller: _Caller = job.item
+        caller.over = True
+        if not caller.waiter.done():
+            caller.waiter.set_result(outcome)
 
     def drain(self) -> bool:
         """Admit no more calls but those of jobs that run."""

@@ -19,7 +19,7 @@ from spanrun.policies.limit import Limit, Slots
 from spanrun.policies.rate import Gate, RateLimit
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import AttemptBound, Timeout
-from spanrun.runner.job import Job, call_step
+from spanrun.runner.job import call_step
 from spanrun.runner.opened import OpenRun, register
 from spanrun.semconv import SPANRUN_RUNNER_NAME
 from spanrun.telemetry import setup
@@ -27,7 +27,6 @@ from spanrun.telemetry.looplag import THRESHOLD, lag_of
 from spanrun.telemetry.metrics import Gauges, RunnerMetrics
 from spanrun.telemetry.observe import Observer
 from spanrun.telemetry.recorder import Observers, Recorder
-from spanrun.telemetry.unit import AttemptUnit
 from spanrun.telemetry.watchdog import unwatch, watch
 
 
@@ -94,8 +93,6 @@ class Core:
         self.attempts: Final = policies.retry.attempts if policies.retry else None
         layers = _layers(policies, binding, self.slots)
         self._layers: Final = tuple(layers.values())
-        if self.recorder is not None and policies.retry is not None:
-            layers["attempt"] = AttemptSpans(name, self.recorder)
         self.lag: Final = lag_of(self.loop)
         self.lag.threshold = _threshold()
         self.chain: Final[Step] = compose(layers, call_step(self.lag, self.now))
@@ -166,7 +163,11 @@ def _layers(
         gate = policies.rate.bind(binding) if policies.rate else Gate(binding)
         layers["token"] = gate
         if policies.retry is not None:
-            layers["retry"] = policies.retry.bind(binding, gate)
+            between = policies.breaker or policies.hedge or type(slots) is not Slots
+            if not between:
+                del layers["slot"]
+            held = None if between else slots
+            layers["retry"] = policies.retry.bind(binding, gate, held)
     if policies.hedge is not None:
         hedger = policies.hedge.bind(binding)
         layers["hedge"], layers["start"] = hedger, hedger.start
@@ -179,30 +180,3 @@ def _layers(
         if inner := policies.timeout.attempt_layer():
             layers["timeout"] = inner
     return layers
-
-
-class AttemptSpans:
-    """The span of each attempt, between the retry and what it repeats."""
-
-    def __init__(self, runner: str, recorder: Recorder) -> None:
-        self._name = f"attempt {runner}"
-        self._runner = runner
-        self._recorder = recorder
-
-    def wrap(self, inner: Step) -> Step:
-        """Open a unit around each attempt."""
-
-        async def attempt(job: Job) -> Any:
-            unit = AttemptUnit(self._recorder, self._name, job.attempts, self._runner)
-            unit.enter()
-            error: BaseException | None = None
-            try:
-                return await inner(job)
-            except BaseException as raised:
-                error = raised
-                raise
-            finally:
-                unit.leave()
-                unit.finish(error, failed=isinstance(error, Exception))
-
-        return attempt

@@ -136,21 +136,19 @@ class FedRun(Run):
         self._refilling = self._again = True
         while self._again:
             self._again = False
-            self._admit_next(self._space())
-        self._refilling = False
-
-    def _admit_next(self, room: int) -> None:
-        assert self._read is not None  # noqa: S101 -- asked by `refill`
-        for _ in range(room):
-            try:
-                item = self._read()
-                if item is not _END:
+            room = self._space()
+            while room > 0:
+                room -= 1
+                try:
+                    item = self._read()
+                    if item is _END:
+                        self._ended()
+                        break
                     self._admit(item)
-                    continue
-                self._ended()
-            except BaseException as error:  # noqa: BLE001 -- raised by the consumer
-                self._source_failed(error)
-            return
+                except BaseException as error:  # noqa: BLE001 -- raised by the consumer
+                    self._source_failed(error)
+                    break
+        self._refilling = False
 
     def stop(self, by: Any) -> None:
         """Admit no more jobs, and cancel those that run."""
@@ -212,10 +210,7 @@ class FedRun(Run):
     def _admit(self, item: Any) -> None:
         key = None if self._key is None else self._key(item)
         priority = 0 if self._priority is None else self._priority(item)
-        job = self.submit(item, self._call)
-        job.key = key
-        job.priority = priority
-        self.admit(job)
+        self.launch(item, self._call, key, priority)
 
     def backing_off(self, change: int) -> None:
         """One job more, or less, waits for another attempt."""

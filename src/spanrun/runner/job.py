@@ -13,7 +13,7 @@ from spanrun.runner.drive import drive
 from spanrun.semconv import SpanrunJobOutcome
 from spanrun.telemetry.looplag import LoopLag, Mark
 from spanrun.telemetry.metrics import RunnerMetrics
-from spanrun.telemetry.unit import JobUnit
+from spanrun.telemetry.open_units import OpenJob
 
 _CANCELLED: Final[dict[CancelledBy, str]] = {
     "self": "the job cancelled itself, or something in it did",
@@ -80,6 +80,8 @@ class Job:
         call: Callable[[Any], Awaitable[Any]],
         submitted: float,
         mark: Mark,
+        key: Any,
+        priority: int,
     ) -> None:
         self.run = run
         self.index = index
@@ -87,13 +89,13 @@ class Job:
         self.call = call
         self.submitted = submitted
         self.mark = mark
-        self.key: Any = None
-        self.priority = 0
+        self.key = key
+        self.priority = priority
         self.timings = Timings()
         self.attempts = 0
         self.cancelled_by: CancelledBy | None = None
         self.task: asyncio.Task[None] | None = None
-        self.unit: JobUnit | None = None
+        self.unit: OpenJob | None = None
 
     @property
     def metrics(self) -> RunnerMetrics | None:
@@ -126,13 +128,16 @@ class Job:
 def call_step(
     lag: LoopLag, now: Callable[[], float]
 ) -> Callable[[Job], Awaitable[Any]]:
-    """The innermost step: call the user's function, and time it on the loop."""
+    """The innermost step: call the user's function, and time it on the loop.
+
+    It isn't timed while no run on the loop shows anybody its times.
+    """
 
     def call(job: Job) -> Awaitable[Any]:
         coroutine: Any = job.call(job.item)
         if type(coroutine) is not _COROUTINE:
             coroutine = _await(coroutine, job.call)
-        return drive(coroutine, job, lag, now)
+        return drive(coroutine, job, lag, now) if lag.shown else coroutine
 
     return call
 

@@ -34,6 +34,7 @@ class MapRun(FedRun):
     ) -> None:
         super().__init__(core, call, source, **options)
         self._raises: Final = errors == "raise"
+        self.shows_times = not self._raises
         self._results: Final[list[Any]] = []
         self._error: BaseException | None = None
 

@@ -14,6 +14,7 @@ from collections.abc import (
     Iterable,
 )
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from opentelemetry import context as otel_context
@@ -25,8 +26,7 @@ from spanrun.runner.job import Job, note, outcome_of
 from spanrun.semconv import SpanrunJobOutcome
 from spanrun.telemetry.metrics import RunnerMetrics
 from spanrun.telemetry.observe import RunInfo
-from spanrun.telemetry.redact import text_of
-from spanrun.telemetry.unit import JobUnit, Linked, Unit
+from spanrun.telemetry.unit import Linked, OpenJobs, Unit
 from spanrun.telemetry.watchdog import guilty_in
 
 Call: TypeAlias = Callable[[Any], Awaitable[Any]]
@@ -76,6 +76,16 @@ def start(
     return loop.create_task(coroutine, name=name, context=context)
 
 
+def _task_maker(
+    loop: asyncio.AbstractEventLoop,
+) -> Callable[..., asyncio.Task[None]]:
+    """``loop.create_task``, or what that does where it only makes a `Task`."""
+    plain = type(loop).create_task is asyncio.BaseEventLoop.create_task
+    if plain and loop.get_task_factory() is None and not loop.get_debug():
+        return partial(asyncio.Task, loop=loop)
+    return cast("Callable[..., asyncio.Task[None]]", loop.create_task)
+
+
 class Run:
     """The jobs of one `map` or `stream`, or all the single calls of a runner.
 
@@ -91,6 +101,9 @@ class Run:
         nested: A job opened it, and waits for it.
     """
 
+    shows_times = True
+    """Outcomes, with their times in them, are given to somebody."""
+
     links_jobs = True
     """In linked mode: each job begins a trace, not each batch."""
 
@@ -98,6 +111,9 @@ class Run:
         self.core: Final = core
         self.now: Final = core.now
         self.loop: Final = asyncio.get_running_loop()
+        self._new_task: Final = _task_maker(self.loop)
+        self._lag: Final = core.lag
+        self._observed: Final = bool(core.observers)
         self.active: Final[set[Job]] = set()
         self.counts: Final[dict[SpanrunJobOutcome, int]] = dict.fromkeys(
             semconv.SPANRUN_JOB_OUTCOME_VALUES, 0
@@ -114,6 +130,8 @@ class Run:
         self.unit: Unit | None = None
         self._owner: asyncio.Task[Any] | None = None
         self._linked: Linked | None = None
+        self._shown = False
+        self._open_job: OpenJobs | None = None
         self._trace: Final = trace
         self._task_name: Final = f"spanrun {core.job_name}"
         self.info: Final = RunInfo(secrets.token_hex(8), core.name, total, 0, 0)
@@ -122,6 +140,8 @@ class Run:
         """Begin: open the run's unit, and tell the observers."""
         core = self.core
         core.runs.add(self)
+        self._shown = bool(core.recorder or core.observers or self.shows_times)
+        self._lag.shown += self._shown
         self._owner = asyncio.current_task()
         if span and core.recorder is not None:
             self.unit = self._open_unit()
@@ -147,45 +167,50 @@ class Run:
         self._linked = Linked(unit.span, unit.context) if linked else None
         return unit
 
-    def admit(self, job: Job, context: contextvars.Context | None = None) -> None:
-        """Start ``job`` in a task of its own."""
+    def launch(
+        self,
+        item: Any,
+        call: Call,
+        key: Any = None,
+        priority: int = 0,
+        context: contextvars.Context | None = None,
+    ) -> Job:
+        """Make the next job, and start it in a task of its own."""
+        index = self._submitted
+        self._submitted = index + 1
+        job = Job(self, index, item, call, self.now(), self._lag.mark, key, priority)
         self.active.add(job)
-        job.task = start(
-            self.loop,
-            run_job(self, job),
-            self._task_name,
-            self._inside.copy() if context is None else context,
-        )
-
-    def submit(self, item: Any, call: Call) -> Job:
-        """Make the next job."""
-        job = Job(self, self._submitted, item, call, self.now(), self.core.lag.mark)
-        self._submitted += 1
+        coroutine = run_job(self, job)
+        coroutine.send(None)  # as `start` does
+        if context is None:
+            context = self._inside.copy()
+        job.task = self._new_task(coroutine, name=self._task_name, context=context)
         return job
 
-    def open_unit(self, job: Job) -> JobUnit:
+    def open_unit(self, job: Job) -> None:
         """The span and metrics of ``job``, current in the job's own context."""
-        core = self.core
-        assert core.recorder is not None  # noqa: S101 -- checked by the caller
-        assert core.metrics is not None  # noqa: S101 -- comes with the recorder
-        unit = JobUnit(
-            core.recorder,
-            core.metrics,
-            core.job_name,
-            # Where the runner has a clock of its own, spans keep the recorder's.
-            job.submitted if core.clock is core.recorder.clock else None,
-            job.index,
-            None if job.key is None else text_of(job.key),
-            self._linked if self.links_jobs else None,
-        )
-        unit.enter()
-        return unit
+        open_job = self._open_job
+        if open_job is None:
+            core = self.core
+            assert core.recorder is not None  # noqa: S101 -- checked by the caller
+            assert core.metrics is not None  # noqa: S101 -- comes with the recorder
+            open_job = self._open_job = core.recorder.jobs(
+                core.metrics,
+                self._linked if self.links_jobs else None,
+                attempts=core.attempts is not None,
+                # Where the runner has a clock of its own, spans keep the recorder's.
+                timed=core.clock is core.recorder.clock,
+            )
+        job.unit = open_job(job)
 
     def done(self, job: Job, value: Any, error: BaseException | None) -> None:
         """``job`` ended: its outcome is told to all, and the next one admitted."""
         try:
-            if error is None and not self.core.watched:
+            if error is None and not self._observed:
                 self.counts["ok"] += 1
+                unit = job.unit
+                if unit is not None:
+                    unit.succeed(job.timings, job.attempts or 1)
                 self.take(job, value)
             else:
                 self._conclude(job, value, error)
@@ -208,7 +233,7 @@ class Run:
                 self._annotate(job, error)
         if job.unit is not None:
             shown = outcome.error if isinstance(outcome, Err) else None
-            job.unit.end(job.timings, ended, outcome.attempts, shown, by)
+            job.unit.conclude(job.timings, ended, outcome.attempts, shown, by)
         self.counts[ended] += 1
         if core.observers:
             core.observers.job_ended(self.info, outcome)
@@ -260,8 +285,10 @@ class Run:
 
     def take(self, job: Job, value: Any) -> None:
         """What becomes of a value, where nobody else wants to see the outcome."""
-        attempts = max(job.attempts, 1)
-        self.deliver(job, Ok(job.index, value, job.timings, attempts, job.key))
+        done = Ok(job.index, value, job.timings, job.attempts or 1, job.key)
+        if job.unit is not None:
+            done.trace_id = job.unit.trace_id
+        self.deliver(job, done)
 
     def deliver(self, job: Job, outcome: Outcome[Any]) -> None:
         """What becomes of an outcome."""
@@ -310,6 +337,7 @@ class Run:
         """End: close the run's unit, and tell the observers."""
         core = self.core
         core.runs.discard(self)
+        self._lag.shown -= self._shown
         self.info.ended_ns = core.clock.wall_ns(core.now())
         if self.unit is not None:
             for outcome, count in self.counts.items():
@@ -347,7 +375,7 @@ async def run_job(run: Run, job: Job) -> None:
             if core.lag.mark is not job.mark:
                 timings.queue -= core.lag.held_up(timings, job.mark, timings.queue)
             if core.recorder is not None:
-                job.unit = run.open_unit(job)
+                run.open_unit(job)
         value = await core.chain(job)
     except BaseException as raised:  # noqa: BLE001 -- `done` says what becomes of it
         error = raised

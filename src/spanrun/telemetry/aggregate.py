@@ -8,7 +8,6 @@ temporality and cardinality limit.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -32,6 +31,7 @@ from spanrun.semconv import Metric
 from spanrun.telemetry.cells import (
     Cell,
     ExponentialCell,
+    Gate,
     HistogramCell,
     Labels,
     Pin,
@@ -132,8 +132,8 @@ class Aggregator:
         exponential: bool = False,
         pin: Pin = is_sampled,
     ) -> None:
-        # Re-entrant: the garbage collector may end a unit while this is held.
-        self.lock: Final = threading.RLock()
+        self.gate: Final = Gate()
+        self.lock: Final = self.gate.lock
         self._resource: Final = resource
         self._delta: Final = delta
         self._exponential: Final = exponential
@@ -162,6 +162,11 @@ class Aggregator:
                 cell = self._find(metric, attributes, key)
             cell.add(value, span)
 
+    def series_of(self, metric: Metric, attributes: Labels) -> Cell:
+        """The cell that `record` adds to. Add to it with `lock` held."""
+        has = [name for name in metric.attributes if name in attributes]
+        return self.cell(metric, {name: attributes[name] for name in has})
+
     def _find(self, metric: Metric, attributes: Labels, key: tuple[Any, ...]) -> Cell:
         has = [name for name in metric.attributes if name in attributes]
         cell = self._of(metric).cell({name: attributes[name] for name in has})
@@ -171,7 +176,7 @@ class Aggregator:
 
     def collect(self) -> list[SdkMetric]:
         """Everything, at one moment."""
-        with self.lock:
+        with self.gate:
             now = time.time_ns()
             return [series.collect(now) for series in self._series.values()]
 
@@ -190,7 +195,7 @@ class Aggregator:
 
     def after_fork(self) -> None:
         """In the child: begin from zero, as what was counted is the parent's."""
-        self.lock._at_fork_reinit()  # type: ignore[attr-defined] # noqa: SLF001 -- as `logging` does
+        self.gate.after_fork()
         for series in self._series.values():
             series.restart()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +41,39 @@ class Cell(Protocol):
     def reset(self) -> None:
         """Begin again from zero, as delta temporality wants it."""
         ...
+
+
+class Gate:
+    """Keeps who adds and who reads apart.
+
+    Who adds holds ``lock`` or, where it makes no call meanwhile, looks that nobody
+    is ``reading``: between two calls the interpreter doesn't switch threads.
+
+    Attributes:
+        lock: Re-entrant: the garbage collector may end a unit while it is held.
+        reading: A snapshot is being taken. Always, where threads run in parallel.
+    """
+
+    __slots__ = ("_parallel", "lock", "reading")
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        enabled = getattr(sys, "_is_gil_enabled", None)
+        self._parallel = enabled is not None and not enabled()
+        self.reading = self._parallel
+
+    def after_fork(self) -> None:
+        """In the child: nobody is in here, whatever the parent's threads did."""
+        self.lock._at_fork_reinit()  # type: ignore[attr-defined] # noqa: SLF001 -- as `logging` does
+        self.reading = self._parallel
+
+    def __enter__(self) -> None:
+        self.lock.acquire()
+        self.reading = True
+
+    def __exit__(self, *_: object) -> None:
+        self.reading = self._parallel
+        self.lock.release()
 
 
 class SumCell:
@@ -104,58 +138,61 @@ class HistogramCell:
     """Counts in buckets with explicit bounds."""
 
     __slots__ = (
-        "_bounds",
-        "_counts",
         "_exemplars",
-        "_greatest",
-        "_least",
-        "_sum",
+        "bounds",
+        "counts",
+        "greatest",
+        "kept",
         "labels",
+        "least",
+        "offer",
+        "sum",
     )
-    _counts: list[int]
-    _sum: float
-    _least: float
-    _greatest: float
+    counts: list[int]
+    sum: float
+    least: float
+    greatest: float
 
     def __init__(self, labels: Labels, bounds: Sequence[float], pin: Pin) -> None:
         self.labels: Labels = labels
-        self._bounds = tuple(bounds)
+        self.bounds = tuple(bounds)
         self._exemplars = _Exemplars(pin)
+        self.kept = self._exemplars.kept
+        self.offer = self._exemplars.offer
         self.reset()
 
     def add(self, value: float, span: Span | None) -> None:
         """Take a measurement; bounds are inclusive upwards, as OTLP's are."""
-        bucket = bisect_left(self._bounds, value)
-        self._counts[bucket] += 1
-        self._sum += value
-        self._least = min(self._least, value)
-        self._greatest = max(self._greatest, value)
-        exemplars = self._exemplars
-        if span is not None and bucket not in exemplars.kept:
-            exemplars.offer(bucket, value, span)
+        bucket = bisect_left(self.bounds, value)
+        self.counts[bucket] += 1
+        self.sum += value
+        self.least = min(self.least, value)
+        self.greatest = max(self.greatest, value)
+        if span is not None and bucket not in self.kept:
+            self.offer(bucket, value, span)
 
     def point(self, started: int, now: int) -> HistogramDataPoint:
         """The buckets so far. Also of an empty cell: that is a zero point."""
-        count = sum(self._counts)
+        count = sum(self.counts)
         return HistogramDataPoint(
             self.labels,
             started,
             now,
             count,
-            self._sum,
-            tuple(self._counts),
-            self._bounds,
-            self._least if count else 0.0,
-            self._greatest if count else 0.0,
+            self.sum,
+            tuple(self.counts),
+            self.bounds,
+            self.least if count else 0.0,
+            self.greatest if count else 0.0,
             self._exemplars.collect(),
         )
 
     def reset(self) -> None:
         """Begin again from zero."""
-        self._counts = [0] * (len(self._bounds) + 1)
-        self._sum = 0.0
-        self._least = math.inf
-        self._greatest = -math.inf
+        self.counts = [0] * (len(self.bounds) + 1)
+        self.sum = 0.0
+        self.least = math.inf
+        self.greatest = -math.inf
 
 
 class ExponentialCell:
@@ -255,3 +292,33 @@ class ExponentialCell:
         self._sum = 0.0
         self._least = math.inf
         self._greatest = -math.inf
+
+
+def adder(cell: Cell, gate: Gate) -> Callable[[float, Span], None]:
+    """What adds to ``cell`` by itself, without its caller's having the lock."""
+    if not isinstance(cell, HistogramCell):
+
+        def add(value: float, span: Span) -> None:
+            with gate.lock:
+                cell.add(value, span)
+
+        return add
+    bounds, kept, offer = cell.bounds, cell.kept, cell.offer
+
+    def add_plain(value: float, span: Span) -> None:
+        bucket = bisect_left(bounds, value)
+        if gate.reading:
+            with gate.lock:
+                cell.add(value, span)
+            return
+        # No call from here on, so nobody else reads or adds in between: see `Gate`.
+        cell.counts[bucket] += 1
+        cell.sum += value
+        if value < cell.least:  # noqa: PLR1730 -- not a call
+            cell.least = value
+        if value > cell.greatest:  # noqa: PLR1730 -- not a call
+            cell.greatest = value
+        if bucket not in kept:
+            offer(bucket, value, span)
+
+    return add_plain

@@ -15,8 +15,10 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.metrics.view import Aggregation
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import StatusCode
 
+from spanrun import __version__
 from spanrun.semconv import SpanrunTelemetryReason, SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
@@ -24,9 +26,15 @@ from spanrun.telemetry.delivery.spooled import SpooledSender
 from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.ids import tell_after_fork
 from spanrun.telemetry.outbox import Outbox, remaining
+from spanrun.telemetry.recorder import SCOPE
+from spanrun.telemetry.spans import otlp
 from spanrun.telemetry.spans.encode import SpanEncoder
+from spanrun.telemetry.spans.origin import Encoded, Origin, Wire
 from spanrun.telemetry.spans.recorded import Recorded
 from spanrun.telemetry.spans.scrub import scrub
+
+OUR_SCOPE: Final = InstrumentationScope(SCOPE, __version__)
+"""Of the spans that spanrun makes."""
 
 _MAX_SNAPSHOTS: Final = 256
 _MAX_SPANS: Final = 4_096
@@ -69,6 +77,13 @@ class OtlpExit:
             batch = [span for span in batch if not _has_failed(span)]
         if batch:
             self._put(batch, keep=False)
+
+    def encoded(self, origin: Origin, items: Sequence[Encoded]) -> None:
+        """Hand over spans of ``origin`` that are encoded already."""
+        spans = sum(count for _, count in items)
+        self._account.produce("traces", spans)
+        fields = b"".join([data for data, _ in items])
+        self._sender.put("traces", otlp.request_of(origin, fields), spans)
 
     def metrics(self, snapshot: MetricsData, *, keep: bool) -> None:
         """Encode and hand over. The items are data points."""
@@ -141,25 +156,36 @@ class SpanPipe:
         account: Counts them.
 
     Attributes:
-        capacity: Spans that may wait.
+        capacity: Items that may wait.
     """
 
     def __init__(self, leave: Exit, account: Account) -> None:
         self._exit: Final = leave
         self._account: Final = account
+        self._origin: Origin | None = None
         self.capacity: Final = _MAX_SPANS
-        self._outbox: Final = Outbox[Recorded](
+        self._outbox: Final = Outbox[Recorded | Encoded](
             "spans",
             self._leave,
             self._lost,
             capacity=self.capacity,
             full="lose" if leave.waits else "send",
         )
-        self.put: Final = self._outbox.put
+        self.put: Final[Callable[[Recorded], object]] = self._outbox.put
+
+    def encoded(self, origin: Origin) -> Wire | None:
+        """What takes ended spans of ``origin`` that are encoded already.
+
+        None for others' spans, and where they leave in another form.
+        """
+        if not isinstance(self._exit, OtlpExit) or origin.scope != OUR_SCOPE:
+            return None
+        self._origin = origin
+        return self._outbox.put
 
     @property
     def waiting(self) -> int:
-        """Spans that wait to be handed over."""
+        """Spans that wait to be handed over, or pairs of them."""
         return self._outbox.waiting
 
     def flush(self, timeout: float) -> bool:
@@ -170,14 +196,26 @@ class SpanPipe:
         """Hand over what is left and end; whether that was all, in time."""
         return self._outbox.close(timeout)
 
-    def _leave(self, spans: list[Recorded]) -> None:
-        self._account.process(len(spans))
-        self._exit.spans(spans)
+    def _leave(self, items: list[Recorded | Encoded]) -> None:
+        self._account.process(_count_spans(items))
+        encoded = [item for item in items if isinstance(item, tuple)]
+        spans = [item for item in items if not isinstance(item, tuple)]
+        if spans:
+            self._exit.spans(spans)
+        if encoded and self._origin is not None and isinstance(self._exit, OtlpExit):
+            self._exit.encoded(self._origin, encoded)
 
-    def _lost(self, spans: list[Recorded], reason: SpanrunTelemetryReason) -> None:
+    def _lost(
+        self, items: list[Recorded | Encoded], reason: SpanrunTelemetryReason
+    ) -> None:
+        spans = _count_spans(items)
         if reason != "export_failed":
-            self._account.process(len(spans), reason)
-        _count_lost(self._account, "traces", reason, len(spans))
+            self._account.process(spans, reason)
+        _count_lost(self._account, "traces", reason, spans)
+
+
+def _count_spans(items: Sequence[Recorded | Encoded]) -> int:
+    return sum(item[1] if isinstance(item, tuple) else 1 for item in items)
 
 
 class Collector(MetricReader):

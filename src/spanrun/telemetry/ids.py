@@ -6,10 +6,12 @@ import logging
 import os
 import random
 import weakref
-from functools import partial
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from opentelemetry.sdk.trace.id_generator import IdGenerator
+
+_SPAN: Final = 64
 
 _log: Final = logging.getLogger(__name__)
 
@@ -54,22 +56,21 @@ class RandomIds(IdGenerator):
     draw the parent's next ids.
 
     Attributes:
-        span_id: Draws a span id without a call of a Python function. One in
-            2**64 is 0, which is no id: write ``span_id() or 1``.
+        bits: Draws so many random bits, as an integer.
     """
 
     def __init__(self) -> None:
         self._random: Final = random.Random(os.urandom(32))  # noqa: S311 -- no secret
-        self.span_id: Final = partial(self._random.getrandbits, 64)
+        self.bits: Final = self._random.getrandbits
         tell_after_fork(self)
 
     def generate_span_id(self) -> int:
         """A span id: 64 random bits, never 0."""
-        return self._random.getrandbits(64) or 1
+        return self.bits(64) or 1
 
     def generate_trace_id(self) -> int:
         """A trace id: 128 random bits, never 0."""
-        return self._random.getrandbits(128) or 1
+        return self.bits(128) or 1
 
     def is_trace_id_random(self) -> bool:
         """True: the flag ``random`` of W3C Trace Context, level 2, may be set."""
@@ -78,3 +79,18 @@ class RandomIds(IdGenerator):
     def after_fork(self) -> None:
         """Go on from another random state."""
         self._random.seed(os.urandom(32))
+
+
+def bits_of(ids: IdGenerator) -> Callable[[int], int]:
+    """What draws a span id for 64 and a trace id for 128, with as few calls as can be.
+
+    One of ours in 2 ** 64 is 0, which is no id: write ``bits(64) or 1``.
+    """
+    if type(ids) is RandomIds:
+        return ids.bits
+
+    def bits(size: int) -> int:
+        drawn = ids.generate_span_id() if size == _SPAN else ids.generate_trace_id()
+        return drawn & ((1 << size) - 1)
+
+    return bits

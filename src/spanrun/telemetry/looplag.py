@@ -15,14 +15,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
 from spanrun import semconv
 from spanrun.outcome import Timings
 from spanrun.telemetry.metrics import RunnerMetrics
 from spanrun.telemetry.recorder import Recorder
-from spanrun.telemetry.unit import Unit
 
 THRESHOLD: Final = 0.1
 """Seconds that one step may hold the loop."""
@@ -30,11 +29,19 @@ THRESHOLD: Final = 0.1
 _STOPS: Final = 16
 
 
+class Told(Protocol):
+    """A unit, as far as it is told of a step that blocks."""
+
+    def event(self, name: str, **attributes: Any) -> None:
+        """Add an event to its span."""
+        ...
+
+
 class Guilty(Protocol):
     """Whose step blocks: a job, or a run by its source and observers."""
 
     @property
-    def unit(self) -> Unit | None:
+    def unit(self) -> Told | None:
         """Its span; None without telemetry."""
         ...
 
@@ -98,6 +105,7 @@ class LoopLag:
     Attributes:
         threshold: Seconds that one step may take.
         mark: Replaced whenever somebody who waits may have been held up.
+        shown: The open runs whose jobs' times somebody can see.
         suspect: What the watchdog has seen last; None when all is well.
         hosts: The open runners, where telemetry is on.
         recorder: Where their telemetry goes.
@@ -107,6 +115,7 @@ class LoopLag:
     def __init__(self) -> None:
         self.threshold = THRESHOLD
         self.mark = Mark(0.0)
+        self.shown = 0
         self.suspect: Suspect | None = None
         self.hosts: Final[WeakSet[Host]] = WeakSet()
         self.recorder: Recorder | None = None
@@ -218,7 +227,7 @@ class LoopLag:
                 raise
             self.recorder.failed("traces", error)
 
-    def _units(self, who: Guilty | None) -> Iterable[Unit]:
+    def _units(self, who: Guilty | None) -> Iterable[Told]:
         """Whose spans tell of it. Where nobody is guilty, those of all open runs."""
         guilty = [who] if who else [run for host in self.hosts for run in host.runs]
         return [one.unit for one in guilty if one.unit is not None]

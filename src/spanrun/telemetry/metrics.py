@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.trace import Span, set_span_in_context
@@ -16,8 +16,16 @@ from spanrun.telemetry.account import Account
 
 if TYPE_CHECKING:  # it needs the SDK, which only `configure` loads
     from spanrun.telemetry.aggregate import Aggregator
+    from spanrun.telemetry.cells import Cell
 
-Add: TypeAlias = Callable[[float, Span | None], None]
+
+class Adds(Protocol):
+    """Adds to one series."""
+
+    def add(self, value: float, span: Span | None) -> None:
+        """Add ``value``; ``span`` may become its exemplar."""
+        ...
+
 
 _MAX_ERROR_TYPES: Final = 64
 _OTHER: Final = "_OTHER"
@@ -101,13 +109,9 @@ class Instruments:
             add = self._add[metric.name] = self._make(metric)
         add(value, labels, None if span is None else set_span_in_context(span))
 
-    def bind(self, metric: Metric, labels: Mapping[str, Any]) -> Add:
-        """What adds to one series: called with a value and a span."""
-
-        def add(value: float, span: Span | None = None) -> None:
-            self.record(metric, value, labels, span)
-
-        return add
+    def bind(self, metric: Metric, labels: Mapping[str, Any]) -> Adds:
+        """What adds to one series."""
+        return _Bound(self, metric, labels)
 
     def _make(self, metric: Metric) -> Callable[..., None]:
         about = (metric.name, metric.unit, metric.description)
@@ -174,6 +178,16 @@ class Instruments:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    instruments: Instruments
+    metric: Metric
+    labels: Mapping[str, Any]
+
+    def add(self, value: float, span: Span | None) -> None:
+        self.instruments.record(self.metric, value, self.labels, span)
+
+
 class NativeInstruments(Instruments):
     """Aggregates in place; only what is read at a collection goes through the SDK."""
 
@@ -203,9 +217,9 @@ class NativeInstruments(Instruments):
         """Add ``value`` to ``metric``; ``span`` may become its exemplar."""
         self._aggregator.record(metric, value, attributes, span)
 
-    def bind(self, metric: Metric, labels: Mapping[str, Any]) -> Add:
-        """What adds to one series: called with a value and a span."""
-        return self._aggregator.cell(metric, labels).add
+    def bind(self, metric: Metric, labels: Mapping[str, Any]) -> Cell:
+        """What adds to one series."""
+        return self._aggregator.cell(metric, labels)
 
 
 class RunnerMetrics:
@@ -223,10 +237,10 @@ class RunnerMetrics:
         self.gauges: Final = gauges
         self._instruments: Final = instruments
         self._lock: Final = instruments.lock
-        self._jobs: Final[dict[tuple[str, str | None], tuple[Add, Add]]] = {}
-        self._phases: Final[list[Add]] = []
-        self._retries: Final[dict[str, Add]] = {}
-        self._blocked: Add | None = None
+        self._jobs: Final[dict[tuple[str, str | None], tuple[Adds, Adds]]] = {}
+        self._phases: Final[list[Adds]] = []
+        self._retries: Final[dict[str, Adds]] = {}
+        self._blocked: Adds | None = None
 
     def open(self) -> None:
         """Export the zero points."""
@@ -275,11 +289,15 @@ class RunnerMetrics:
             found = self._new_error(outcome, error_type)
         count, duration = found
         with self._lock:
-            count(1, span)
-            duration(seconds, span)
-            for add, part in zip(self._phases, parts, strict=True):
+            count.add(1, span)
+            duration.add(seconds, span)
+            for phase, part in zip(self._phases, parts, strict=True):
                 if part:
-                    add(part, None)
+                    phase.add(part, None)
+
+    def of_success(self) -> tuple[Adds, Adds, Sequence[Adds]]:
+        """What `job` adds to for one that succeeds: number, seconds, those by phase."""
+        return *self._jobs["ok", None], self._phases
 
     def retry(self, error_type: str) -> None:
         """An attempt failed and another one follows."""
@@ -290,13 +308,13 @@ class RunnerMetrics:
             self._retries[error_type] = count
             self._instruments.snapshot(keep=True)
         with self._lock:
-            count(1, None)
+            count.add(1, None)
 
     def blocked(self) -> None:
         """A step of the runner blocks the event loop."""
         assert self._blocked is not None  # noqa: S101 -- made in `open`
         with self._lock:
-            self._blocked(1, None)
+            self._blocked.add(1, None)
 
     def batch(self, items: int, seconds: float, span: Span) -> None:
         """A batch ended."""
@@ -307,7 +325,7 @@ class RunnerMetrics:
 
     def _new_error(
         self, outcome: SpanrunJobOutcome, error_type: str | None
-    ) -> tuple[Add, Add]:
+    ) -> tuple[Adds, Adds]:
         labels = {
             **self.attributes,
             semconv.SPANRUN_JOB_OUTCOME: outcome,
@@ -319,8 +337,8 @@ class RunnerMetrics:
         self._instruments.snapshot(keep=True)
         return found
 
-    def _begin(self, metric: Metric, labels: Mapping[str, Any]) -> Add:
+    def _begin(self, metric: Metric, labels: Mapping[str, Any]) -> Adds:
         add = self._instruments.bind(metric, labels)
         with self._lock:
-            add(0, None)
+            add.add(0, None)
         return add

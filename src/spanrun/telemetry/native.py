@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import Meter, MeterProvider
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, Span, SpanKind
 
-from spanrun import __version__
 from spanrun.clock import Clock
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
-from spanrun.telemetry.metrics import Instruments, NativeInstruments
-from spanrun.telemetry.recorder import SCOPE, OtelRecorder
+from spanrun.telemetry.export import OUR_SCOPE
+from spanrun.telemetry.metrics import Instruments, NativeInstruments, RunnerMetrics
+from spanrun.telemetry.native_call import NativeCalls
+from spanrun.telemetry.native_jobs import NativeJobs
+from spanrun.telemetry.open_units import CallKind, OpenCall
+from spanrun.telemetry.recorder import OtelRecorder
 from spanrun.telemetry.spans.columns import Columns
 from spanrun.telemetry.spans.provider import NativeTracerProvider
-from spanrun.telemetry.spans.span import NativeSpan
+from spanrun.telemetry.spans.recorded import Recorded
+from spanrun.telemetry.unit import Linked, OpenJobs
 
 
 class Snapshot(Protocol):
@@ -51,14 +54,14 @@ class NativeRecorder(OtelRecorder):
         account: Account,
         snapshot: Snapshot | None,
     ) -> None:
-        self._aggregator: Final = aggregator
+        self.aggregator: Final = aggregator
         self._take_snapshot: Final = snapshot
         super().__init__(tracers, meters, clock=clock, account=account)
-        self._native: Final = tracers.tracer(InstrumentationScope(SCOPE, __version__))
-        self._wall_ns: Final[Callable[[float], int]] = clock.wall_ns
+        self.tracer: Final = tracers.tracer(OUR_SCOPE)
+        self.zero: Final = clock.wall_ns(0.0)
 
     def _make(self, meter: Meter) -> Instruments:
-        return NativeInstruments(meter, self._account, self._collect, self._aggregator)
+        return NativeInstruments(meter, self._account, self._collect, self.aggregator)
 
     def _collect(self, *, keep: bool = False) -> None:
         if self._take_snapshot is None:
@@ -83,16 +86,34 @@ class NativeRecorder(OtelRecorder):
         links: Sequence[Link],
     ) -> Span:
         """Start a span below the one in ``outside``, which began at ``begun``."""
-        start_ns = self._wall_ns(begun)
-        return self._native.span(name, kind, outside, start_ns, attributes, links)
+        start_ns = self.zero + int(begun * 1e9)
+        return self.tracer.span(name, kind, outside, start_ns, attributes, links)
 
     def close(self, span: Span, ended: float) -> None:
         """End ``span``. Never raises."""
-        span.end(self._wall_ns(ended))
+        span.end(self.zero + int(ended * 1e9))
 
     def describe(self, span: Span, columns: Columns, values: tuple[Any, ...]) -> None:
         """Give ``span`` attributes of a known shape, once, before it ends."""
-        if type(span) is NativeSpan:
+        if isinstance(span, Recorded):
             span.row = columns, values
         else:
             span.set_attributes(columns.as_dict(values))
+
+    def jobs(
+        self,
+        metrics: RunnerMetrics,
+        linked: Linked | None,
+        *,
+        attempts: bool,
+        timed: bool,
+    ) -> OpenJobs:
+        """What opens the units of a run's jobs."""
+        return NativeJobs(self, metrics, linked, attempts=attempts, timed=timed).open
+
+    def call(self, kind: CallKind) -> OpenCall:
+        """One call to a service, to be entered."""
+        calls = kind.native
+        if calls is None or calls.recorder is not self:
+            calls = kind.native = NativeCalls(self, kind)
+        return calls.open()

@@ -42,7 +42,7 @@ from spanrun.telemetry.outbox import remaining
 from spanrun.telemetry.recorder import SCOPE, OtelRecorder, Recorder
 from spanrun.telemetry.redact import redact_attributes
 from spanrun.telemetry.spans.head import HeadSampler
-from spanrun.telemetry.spans.provider import NativeTracerProvider, Sink
+from spanrun.telemetry.spans.provider import NativeTracerProvider, Sink, Wires
 from spanrun.telemetry.spans.recorded import Recorded
 from spanrun.telemetry.spans.sampling import TailSampling
 
@@ -102,7 +102,9 @@ class Pipeline:
             self._spans = SpanPipe(exits["traces"], account)
         resource = resource_of(settings.service_name)
         sampler, sink = self._sampling(settings, self._sink())
-        tracers = _tracers(found, sink, sampler, resource, clock, account)
+        direct = self._spans is not None and sink is self._spans.put
+        wires = self._spans.encoded if self._spans and direct else None
+        tracers = _tracers(found, sink, sampler, resource, clock, account, wires)
         theirs, ours = _meters(resource, settings), OurMeterProvider(resource, settings)
         self._meters = ours  # who else holds it? And it is told of forks
         aggregator = Aggregator(
@@ -234,11 +236,12 @@ def _tracers(
     resource: Resource,
     clock: SystemClock,
     account: Account,
+    wires: Wires | None,
 ) -> NativeTracerProvider:
     """OpenTelemetry's provider from now on, or since an earlier `configure`."""
     takes: Literal["sampled", "recorded"] = "recorded" if sampler else "sampled"
     if isinstance(found, NativeTracerProvider):
-        found.redirect(sink, resource, sampler, takes)
+        found.redirect(sink, resource, sampler, takes, wires)
         return found
     try:
         limits = SpanLimits()
@@ -250,6 +253,7 @@ def _tracers(
         sink,
         sampler=sampler,
         takes=takes,
+        wires=wires,
         resource=resource,
         span_limits=limits,
         clock=clock,

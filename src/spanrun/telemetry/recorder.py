@@ -29,6 +29,8 @@ from spanrun.telemetry.metrics import (
     RunnerMetrics,
 )
 from spanrun.telemetry.observe import Observer, RunInfo
+from spanrun.telemetry.open_units import CallKind, OpenCall
+from spanrun.telemetry.unit import CallUnit, Linked, OpenJobs, job_units
 
 if TYPE_CHECKING:
     from spanrun.telemetry.spans.columns import Columns
@@ -96,6 +98,28 @@ class Recorder(Protocol):
 
     def runner(self, name: str, gauges: Callable[[], Gauges]) -> RunnerMetrics:
         """The metrics of one runner, which tells its state through ``gauges``."""
+        ...
+
+    def jobs(
+        self,
+        metrics: RunnerMetrics,
+        linked: Linked | None,
+        *,
+        attempts: bool,
+        timed: bool,
+    ) -> OpenJobs:
+        """What opens the units of a run's jobs.
+
+        Args:
+            metrics: Of their runner.
+            linked: Where they begin, in linked mode; else below the current span.
+            attempts: Whether each attempt has a span.
+            timed: Whether the jobs are timed by this recorder's clock.
+        """
+        ...
+
+    def call(self, kind: CallKind) -> OpenCall:
+        """One call to a service, to be entered."""
         ...
 
     def failed(self, signal: SpanrunTelemetrySignal, error: Exception) -> None:
@@ -175,6 +199,21 @@ class OtelRecorder:
     def describe(self, span: Span, columns: Columns, values: tuple[Any, ...]) -> None:
         """Give ``span`` attributes of a known shape, once, before it ends."""
         span.set_attributes(columns.as_dict(values))
+
+    def jobs(
+        self,
+        metrics: RunnerMetrics,
+        linked: Linked | None,
+        *,
+        attempts: bool,  # noqa: ARG002 -- it makes no difference here
+        timed: bool,
+    ) -> OpenJobs:
+        """What opens the units of a run's jobs."""
+        return job_units(self, metrics, linked, timed=timed)
+
+    def call(self, kind: CallKind) -> OpenCall:
+        """One call to a service, to be entered."""
+        return CallUnit(self, kind)
 
     def runner(self, name: str, gauges: Callable[[], Gauges]) -> RunnerMetrics:
         """The metrics of one runner, which tells its state through ``gauges``."""

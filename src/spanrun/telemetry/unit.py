@@ -11,8 +11,8 @@ spans of other libraries nest below ours and ours below theirs.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from opentelemetry.context import Context
 from opentelemetry.trace import (
@@ -30,11 +30,14 @@ from spanrun.outcome import CancelledBy, Timings
 from spanrun.semconv import Metric, SpanrunJobOutcome
 from spanrun.telemetry.current import ATTEMPT, CURRENT_SPAN, current, make_current
 from spanrun.telemetry.metrics import RunnerMetrics
-from spanrun.telemetry.recorder import Recorder
+from spanrun.telemetry.open_units import CallKind, OpenJob, Submitted
 from spanrun.telemetry.redact import redact, text_of
 from spanrun.telemetry.spans.columns import Columns
 
-_JOB: Final = Columns(
+if TYPE_CHECKING:  # it makes units
+    from spanrun.telemetry.recorder import Recorder
+
+JOB_COLUMNS: Final = Columns(
     few=(
         semconv.SPANRUN_RUNNER_NAME,
         semconv.SPANRUN_JOB_OUTCOME,
@@ -51,7 +54,7 @@ _JOB: Final = Columns(
         semconv.SPANRUN_JOB_TIME_SERVICE,
     ),
 )
-_ATTEMPT: Final = Columns(
+ATTEMPT_COLUMNS: Final = Columns(
     few=(semconv.SPANRUN_RUNNER_NAME, semconv.SPANRUN_ATTEMPT_NUMBER)
 )
 
@@ -94,8 +97,12 @@ class Unit:
         started: float | None = None,
         attributes: dict[str, Any] | None = None,
         linked: Linked | None = None,
+        span: Span | None = None,
     ) -> None:
-        """``attributes`` becomes the span's own: the caller leaves it alone."""
+        """``attributes`` becomes the span's own: the caller leaves it alone.
+
+        With ``span``, that one is it: it has been opened already.
+        """
         self._recorder = recorder
         begun = recorder.now() if started is None else started
         self.started: Final = begun
@@ -106,7 +113,8 @@ class Unit:
             outside, links = linked.context, linked.links
         self._outside: Final = outside
         given = {} if attributes is None else attributes
-        span = recorder.open(name, kind, outside, begun, given, links)
+        if span is None:
+            span = recorder.open(name, kind, outside, begun, given, links)
         self.span: Final = span
         self.context: Context = Context({**outside, CURRENT_SPAN: span})
 
@@ -124,13 +132,7 @@ class Unit:
 
     def event(self, name: str, **attributes: Any) -> None:
         """Add an event to the span, at this moment."""
-        recorder = self._recorder
-        now = recorder.clock.wall_ns(recorder.now())
-        clean = {
-            key: redact(value) if isinstance(value, str) else value
-            for key, value in attributes.items()
-        }
-        self.span.add_event(name, clean, now)
+        add_event(self._recorder, self.span, name, attributes)
 
     def enter(self) -> None:
         """Make this the current span, here and in what is started from here."""
@@ -166,53 +168,73 @@ class Unit:
         error_type = ""
         end = recorder.now() if ended is None else ended
         if error is not None and failed:
-            error_type = recorder.errors.name(error)
-            try:
-                self._fail(error, error_type)
-            except Exception as broken:  # noqa: BLE001 -- counted: breaks no job
-                recorder.failed("traces", broken)
+            error_type = fail(recorder, self.span, error)
         recorder.close(self.span, end)
         return error_type
 
-    def _fail(self, error: BaseException, error_type: str) -> None:
-        span, text = self.span, text_of(error)
+
+def add_event(
+    recorder: Recorder, span: Span, name: str, attributes: Mapping[str, Any]
+) -> None:
+    """Add an event to ``span``, at this moment; texts are redacted and cut."""
+    now = recorder.clock.wall_ns(recorder.now())
+    clean = {
+        key: redact(value) if isinstance(value, str) else value
+        for key, value in attributes.items()
+    }
+    span.add_event(name, clean, now)
+
+
+def fail(recorder: Recorder, span: Span, error: BaseException) -> str:
+    """Say on ``span`` that ``error`` ended it. Returns the value of ``error.type``."""
+    error_type = recorder.errors.name(error)
+    try:
+        text = text_of(error)
         span.set_attribute(semconv.ERROR_TYPE, error_type)
         span.set_status(Status(StatusCode.ERROR, redact(f"{error_type}: {text}")))
-        if not span.is_recording():
-            return
-        trace = "".join(traceback.format_exception(error, limit=-32))
-        self.event(
-            semconv.EVENT_EXCEPTION,
-            **{
+        if span.is_recording():
+            trace = "".join(traceback.format_exception(error, limit=-32))
+            told = {
                 semconv.EXCEPTION_TYPE: error_type,
                 semconv.EXCEPTION_MESSAGE: text,
                 semconv.EXCEPTION_STACKTRACE: trace,
-            },
-        )
+            }
+            add_event(recorder, span, semconv.EVENT_EXCEPTION, told)
+    except Exception as broken:  # noqa: BLE001 -- counted: breaks no job
+        recorder.failed("traces", broken)
+    return error_type
 
 
 class JobUnit(Unit):
-    """A job's span and metrics."""
+    """A job's span and metrics, and its attempts' spans."""
 
-    __slots__ = ("_index", "_metrics", "_submitted")
+    __slots__ = ("_attempt", "_index", "_metrics", "_submitted")
 
     def __init__(
         self,
         recorder: Recorder,
         metrics: RunnerMetrics,
-        name: str,
-        submitted: float | None,
-        index: int,
-        key: str | None,
+        job: Submitted,
         linked: Linked | None,
+        *,
+        timed: bool = True,
+        span: Span | None = None,
     ) -> None:
-        """Open it. ``submitted`` is when, on the recorder's clock; None means now."""
+        """Open it. ``timed``: the job's times are by the recorder's clock."""
         self._metrics = metrics
-        self._submitted = submitted
-        self._index = index
-        attributes = {} if key is None else {semconv.SPANRUN_JOB_KEY: redact(key)}
+        self._submitted = job.submitted if timed else None
+        self._index = job.index
+        key = job.key
+        attributes: dict[str, Any] = {}
+        if key is not None:
+            attributes[semconv.SPANRUN_JOB_KEY] = redact(text_of(key))
         super().__init__(
-            recorder, name, started=submitted, attributes=attributes, linked=linked
+            recorder,
+            f"job {metrics.name}",
+            started=self._submitted,
+            attributes=attributes,
+            linked=linked,
+            span=span,
         )
 
     def retried(self, error: Exception, delay: float) -> None:
@@ -232,7 +254,26 @@ class JobUnit(Unit):
             semconv.EVENT_SPANRUN_JOB_HEDGE, **{semconv.SPANRUN_JOB_HEDGE_AFTER: after}
         )
 
-    def end(
+    def begin_attempt(self, number: int) -> None:
+        """Open the unit of an attempt, below this one."""
+        name = f"attempt {self._metrics.name}"
+        self._attempt = AttemptUnit(self._recorder, name, number, self._metrics.name)
+        self._attempt.enter()
+
+    def end_attempt(
+        self,
+        number: int,  # noqa: ARG002 -- it is the one that is open
+        error: BaseException | None,
+    ) -> None:
+        """The attempt is over, by ``error`` if there is one."""
+        self._attempt.leave()
+        self._attempt.finish(error, failed=isinstance(error, Exception))
+
+    def succeed(self, timings: Timings, attempts: int) -> None:
+        """The job has its value."""
+        self.conclude(timings, "ok", attempts, None, None)
+
+    def conclude(
         self,
         timings: Timings,
         outcome: SpanrunJobOutcome,
@@ -243,7 +284,7 @@ class JobUnit(Unit):
         """The job has its outcome."""
         metrics, parts = self._metrics, timings.parts()
         described = (metrics.name, outcome, attempts, self._index, *parts)
-        self._recorder.describe(self.span, _JOB, described)
+        self._recorder.describe(self.span, JOB_COLUMNS, described)
         if cancelled_by is not None:
             self.span.set_attribute(semconv.SPANRUN_JOB_CANCELLED_BY, cancelled_by)
         # The very end that the ledger has: its parts add up to the span.
@@ -253,6 +294,22 @@ class JobUnit(Unit):
         metrics.job(timings.duration, parts, outcome, error_type or None, self.span)
 
 
+OpenJobs: TypeAlias = Callable[[Submitted], OpenJob]
+
+
+def job_units(
+    recorder: Recorder, metrics: RunnerMetrics, linked: Linked | None, *, timed: bool
+) -> OpenJobs:
+    """What opens a `JobUnit` for each job, and makes it the current one."""
+
+    def open_job(job: Submitted) -> JobUnit:
+        unit = JobUnit(recorder, metrics, job, linked, timed=timed)
+        unit.enter()
+        return unit
+
+    return open_job
+
+
 class AttemptUnit(Unit):
     """The span of one attempt, which knows its number: see `attempt_number`."""
 
@@ -260,7 +317,7 @@ class AttemptUnit(Unit):
 
     def __init__(self, recorder: Recorder, name: str, number: int, runner: str) -> None:
         super().__init__(recorder, name)
-        recorder.describe(self.span, _ATTEMPT, (runner, number))
+        recorder.describe(self.span, ATTEMPT_COLUMNS, (runner, number))
         self.context = Context({**self.context, ATTEMPT: number})
 
 
@@ -303,13 +360,11 @@ class CallUnit(Unit):
     def __init__(
         self,
         recorder: Recorder,
-        name: str,
-        metric: Metric,
-        attributes: Mapping[str, Any],
+        kind: CallKind,
     ) -> None:
-        self._metric = metric
-        self._attributes = own = dict(attributes)
-        super().__init__(recorder, name, SpanKind.CLIENT, attributes=own)
+        self._metric = kind.metric
+        self._attributes = own = dict(kind.attributes)
+        super().__init__(recorder, kind.name, SpanKind.CLIENT, attributes=own)
 
     def set(self, key: str, value: Any) -> None:
         """Set an attribute of the span and, where it belongs there, the metric."""

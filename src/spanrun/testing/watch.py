@@ -10,8 +10,10 @@ from opentelemetry.trace import Link, Span, SpanKind
 
 from spanrun.semconv import Metric, SpanrunTelemetrySignal
 from spanrun.telemetry.metrics import Gauges, RunnerMetrics
+from spanrun.telemetry.open_units import CallKind, OpenCall
 from spanrun.telemetry.recorder import Recorder
 from spanrun.telemetry.spans.columns import Columns
+from spanrun.telemetry.unit import CallUnit, Linked, OpenJobs, job_units
 
 
 class Watch:
@@ -75,3 +77,18 @@ class Watch:
     def runner(self, name: str, gauges: Callable[[], Gauges]) -> RunnerMetrics:
         """The metrics of one runner."""
         return self._recorder.runner(name, gauges)
+
+    def jobs(
+        self,
+        metrics: RunnerMetrics,
+        linked: Linked | None,
+        *,
+        attempts: bool,  # noqa: ARG002 -- it makes no difference here
+        timed: bool,
+    ) -> OpenJobs:
+        """What opens the units of a run's jobs."""
+        return job_units(self, metrics, linked, timed=timed)
+
+    def call(self, kind: CallKind) -> OpenCall:
+        """One call to a service."""
+        return CallUnit(self, kind)

@@ -363,7 +363,7 @@ def test_a_million_open_traces_take_little_memory() -> None:
     for trace_id in range(1, 1_000_001):
         if trace_id == 970_000:
             tracemalloc.start()
-        shared = span.origin, trace_id, 2, 1, span.inherited
+        shared = span.origin, trace_id.to_bytes(16), bytes(8), bytes(8), span.inherited
         orphan = Recorded(*shared, "a", SpanKind.INTERNAL, 0, {})
         orphan.end_ns = 1
         tail(orphan)

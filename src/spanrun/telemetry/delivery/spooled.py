@@ -33,6 +33,8 @@ _log = logging.getLogger(__name__)
 
 _GRACE: Final = 0.5  # seconds that a request may take over its timeout
 _LAST: Final = 0.2  # seconds for the threads to end, when all of the time is used
+_TURN: Final = 0.001  # seconds that a busy thread leaves to the others at a time
+_PATIENCE: Final = 0.05  # seconds of that for each request handed over
 _TICK: Final = 0.5  # seconds between two looks at a request that runs
 
 
@@ -123,7 +125,9 @@ class SpooledSender:
     def put(
         self, signal: Signal, payload: bytes, items: int, *, keep: bool = False
     ) -> None:
-        """Hand over an encoded request; never waits, neither for disk nor network.
+        """Hand over an encoded request. Waits only where the memory is nearly full.
+
+        And then no longer than 50 ms, for the disk's thread to have its turn.
 
         Args:
             signal: What is in it.
@@ -147,9 +151,20 @@ class SpooledSender:
             self._books.drop(
                 signal, items, "shutdown" if self._closing else "queue_full"
             )
-        elif self._stock.is_tight:
-            # A busy interpreter may keep the other thread from the disk: let it in.
-            time.sleep(0)
+        else:
+            self._give_way()
+
+    def _give_way(self) -> None:
+        """Let the other threads write and send while the memory is nearly full.
+
+        A busy interpreter keeps them from it: each of their calls to the system
+        costs them a turn of 5 ms. So whoever makes more than they take waits for
+        them, a bounded time; after that, what is too much is lost and counted.
+        """
+        patience = _PATIENCE
+        while self._stock.is_tight and not self._stock.disk_trouble and patience > 0:
+            time.sleep(_TURN)
+            patience -= _TURN
 
     def flush(
         self, timeout: float, *, adopted: bool = False, patient: bool = True

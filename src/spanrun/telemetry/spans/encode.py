@@ -35,6 +35,7 @@ from spanrun.telemetry.spans.values import Plain, clean
 from spanrun.telemetry.spans.wire import (
     IS_SMALL,
     SMALL,
+    TWO_BYTES,
     double,
     double_prefix,
     int_prefixes,
@@ -45,18 +46,21 @@ from spanrun.telemetry.spans.wire import (
 
 _log: Final = logging.getLogger(__name__)
 
-_root_ids: Final = struct.Struct(">HQQHQ").pack
-_child_ids: Final = struct.Struct(">HQQHQHQ").pack
-_times: Final = struct.Struct("<BQBQ").pack
+_root: Final = struct.Struct("<B2s2s16s2s8sBQBQ")
+_child: Final = struct.Struct("<B2s2s16s2s8s2s8sBQBQ")
+_ROOT_SIZE: Final = _root.size - 3
+_CHILD_SIZE: Final = _child.size - 3
+_pack_root: Final = _root.pack
+_pack_child: Final = _child.pack
 
-_TRACE_ID: Final = 0x0A10  # Span.trace_id, 16 bytes
-_SPAN_ID: Final = 0x1208  # Span.span_id, 8 bytes
-_PARENT_ID: Final = 0x2208  # Span.parent_span_id, 8 bytes
+_SPAN_FIELD: Final = 0x12  # ScopeSpans.spans
+_TRACE_ID: Final = b"\x0a\x10"  # Span.trace_id, 16 bytes
+_SPAN_ID: Final = b"\x12\x08"  # Span.span_id, 8 bytes
+_PARENT_ID: Final = b"\x22\x08"  # Span.parent_span_id, 8 bytes
 _START: Final = 0x39  # Span.start_time_unix_nano
 _END: Final = 0x41  # Span.end_time_unix_nano
 _NAME: Final = b"\x2a"  # Span.name
 _ATTRIBUTE: Final = b"\x4a"  # Span.attributes
-_HALF: Final = (1 << 64) - 1
 _NO_REST: Final = b"\x85\x01\x00\x01\x00\x00\x7a\x00"
 """Flags and status of most spans: what `otlp.rest` says of them."""
 
@@ -148,7 +152,7 @@ class SpanEncoder:
         try:
             recorded = span if isinstance(span, Recorded) else _recorded(span)
             try:
-                body = self._usual_span(recorded)
+                return field(recorded, self._usual(recorded))
             except Exception:  # noqa: BLE001 -- something in it is not as usual
                 scrub(recorded)
                 attributes, dropped = recorded.cleaned()
@@ -159,8 +163,8 @@ class SpanEncoder:
             failed(span, error)
             return b""
 
-    def _usual_span(self, span: Recorded) -> bytes:
-        """The content of a ``Span`` with ids, times and attributes as spans have.
+    def _usual(self, span: Recorded) -> bytes:
+        """All but ids and times of a ``Span`` with attributes as spans have.
 
         Raises:
             Exception: It is not of that kind, or has a key that is new.
@@ -177,20 +181,21 @@ class SpanEncoder:
             and shape.kind is span.span_kind
             and shape.links is span.raw_links
             and shape.state is span.inherited[1]
-            and (above is None or type(above) is int)
+            and (above is None or type(above) is bytes)
             and (not raw or shape.types == tuple(map(type, raw.values())))
         ):
             rest = shape.rest
         else:
-            rest = self._rest(span)
-            if span.rare is None and (above is None or type(above) is int):
+            rest = self.rest(span)
+            if span.rare is None and (above is None or type(above) is bytes):
                 self._remember_shape(key, _Shape(span, columns, rest))
-        parts = [_ids(span), _times(_START, span.start_ns, _END, span.end_ns), rest]
-        if values:
-            columns.encode_numbers(values, parts)
+        if not values:
+            return rest
+        parts = [rest]
+        columns.encode_numbers(values, parts)
         return b"".join(parts)
 
-    def _rest(self, span: Recorded) -> bytes:
+    def rest(self, span: Recorded) -> bytes:
         """All but ids, times and the numbers of the row.
 
         Secrets are looked for here, where texts are new: a shape is known by the
@@ -216,7 +221,7 @@ class SpanEncoder:
         if (
             rare is None
             and not too_many
-            and (above is None or type(above) is int)
+            and (above is None or type(above) is bytes)
             and span.inherited[1] is DEFAULT_TRACE_STATE
         ):
             parts.append(_NO_REST)
@@ -298,13 +303,24 @@ class SpanEncoder:
                 _remember(self._ints, key, int_prefixes(_ATTRIBUTE, key))
 
 
-def _ids(span: Recorded) -> bytes:
-    trace_id, above = span.trace_id, span.above
-    high, low = trace_id >> 64, trace_id & _HALF
+def field(span: Recorded, rest: bytes) -> bytes:
+    """``span`` as a field ``spans`` of ``ScopeSpans``.
+
+    ``rest`` is all of it but ids and times.
+
+    Raises:
+        IndexError: ``rest`` is too long for a length of two bytes.
+        struct.error: A time isn't whole.
+    """
+    above = span.above
+    ids = _TRACE_ID, span.trace, _SPAN_ID, span.own
+    times = _START, span.start_ns, _END, span.end_ns
     if above is None:
-        return _root_ids(_TRACE_ID, high, low, _SPAN_ID, span.span_id)
-    parent = above if isinstance(above, int) else above.span_id
-    return _child_ids(_TRACE_ID, high, low, _SPAN_ID, span.span_id, _PARENT_ID, parent)
+        size = TWO_BYTES[len(rest) + _ROOT_SIZE]
+        return _pack_root(_SPAN_FIELD, size, *ids, *times) + rest
+    parent = above if isinstance(above, bytes) else above.span_id.to_bytes(8)
+    size = TWO_BYTES[len(rest) + _CHILD_SIZE]
+    return _pack_child(_SPAN_FIELD, size, *ids, _PARENT_ID, parent, *times) + rest
 
 
 def _good(key: Any) -> str:
@@ -327,8 +343,8 @@ def _recorded(span: ReadableSpan) -> Recorded:
     )
     recorded = Recorded(
         origin,
-        context.trace_id,
-        context.span_id,
+        context.trace_id.to_bytes(16),
+        context.span_id.to_bytes(8),
         span.parent,
         (context.trace_flags, context.trace_state),
         span.name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits
@@ -46,6 +46,12 @@ class Limits(NamedTuple):
         )
 
 
+Encoded: TypeAlias = tuple[bytes, int]
+"""Ended spans as fields ``spans`` of ``ScopeSpans``, and how many."""
+
+Wire: TypeAlias = Callable[[Encoded], object]
+
+
 class Origin:
     """What all spans of one tracer share.
 
@@ -56,10 +62,21 @@ class Origin:
         now: Tells the time, in nanoseconds since the Unix epoch.
         ended: Told of each span that has ended.
         failed: Told of what goes wrong inside.
+        wire: Takes ended spans that are encoded already; None where somebody
+            wants to see them as they are.
         most: So many attributes need no look at the limits.
     """
 
-    __slots__ = ("ended", "failed", "limits", "most", "now", "resource", "scope")
+    __slots__ = (
+        "ended",
+        "failed",
+        "limits",
+        "most",
+        "now",
+        "resource",
+        "scope",
+        "wire",
+    )
 
     def __init__(
         self,
@@ -69,6 +86,7 @@ class Origin:
         now: Callable[[], int],
         ended: Callable[[Any], object],
         failed: Callable[[Exception], object],
+        wire: Wire | None = None,
     ) -> None:
         self.scope = scope
         self.resource = resource
@@ -76,5 +94,6 @@ class Origin:
         self.now = now
         self.ended = ended
         self.failed = failed
+        self.wire = wire
         most = sys.maxsize if limits.attributes is None else limits.attributes
         self.most = -1 if limits.length < SHORT else most

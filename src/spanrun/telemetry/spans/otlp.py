@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status
 
-from spanrun.telemetry.spans.origin import Limits
+from spanrun.telemetry.spans.origin import Limits, Origin
 from spanrun.telemetry.spans.recorded import (
     NOTHING_RARE,
     Happened,
@@ -39,11 +39,11 @@ _MAX_COUNT: Final = (1 << 32) - 1
 def any_span(span: Recorded, attributes: Mapping[str, Plain], dropped: int) -> bytes:
     """The content of a ``Span``, whatever is in it."""
     above = span.above
-    parent = above.span_id if isinstance(above, SpanContext) else above
+    parent = _id(above.span_id, 8) if isinstance(above, SpanContext) else above
     parts = (
-        sized(b"\x0a", _id(span.trace_id, 16)),
-        sized(b"\x12", _id(span.span_id, 8)),
-        b"" if parent is None else sized(b"\x22", _id(parent, 8)),
+        sized(b"\x0a", span.trace),
+        sized(b"\x12", span.own),
+        b"" if parent is None else sized(b"\x22", parent),
         text(b"\x2a", text_of(span.span_name)),
         b"\x39" + _fixed64(_nanoseconds(span.start_ns)),
         b"\x41" + _fixed64(_nanoseconds(span.end_ns)),
@@ -143,8 +143,14 @@ def request(groups: Iterable[tuple[ReadableSpan, list[bytes]]]) -> bytes:
     )
 
 
+def request_of(origin: Origin, fields: bytes) -> bytes:
+    """The same of encoded spans from one origin."""
+    scopes = {origin.scope: [fields]}
+    return sized(b"\x0a", _resource_spans(origin.resource, scopes))
+
+
 def _resource_spans(
-    resource: Resource, scopes: dict[InstrumentationScope | None, list[bytes]]
+    resource: Resource, scopes: Mapping[InstrumentationScope | None, list[bytes]]
 ) -> bytes:
     attributes, _ = cleaned(resource.attributes)
     return b"".join(

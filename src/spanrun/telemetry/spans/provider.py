@@ -23,7 +23,7 @@ from opentelemetry.util.types import Attributes
 from spanrun.clock import Clock, SystemClock
 from spanrun.semconv import SERVICE_INSTANCE_ID
 from spanrun.telemetry.ids import RandomIds, tell_after_fork
-from spanrun.telemetry.spans.origin import Limits, Origin
+from spanrun.telemetry.spans.origin import Limits, Origin, Wire
 from spanrun.telemetry.spans.recorded import Recorded
 from spanrun.telemetry.spans.tracer import NativeTracer, is_plain
 from spanrun.telemetry.spans.values import cleaned, text_of
@@ -33,6 +33,7 @@ _log: Final = logging.getLogger(__name__)
 _MAX_TRACERS: Final = 1_000
 
 Sink: TypeAlias = Callable[[Recorded], object]
+Wires: TypeAlias = Callable[[Origin], Wire | None]
 
 
 class NativeTracerProvider(TracerProvider):
@@ -53,6 +54,7 @@ class NativeTracerProvider(TracerProvider):
         clock: What spans are timed with, where their maker doesn't give a time.
         takes: Whether the sink takes the sampled spans, or all that are recorded.
         failed: Told of what went wrong inside.
+        wires: Gives what takes encoded spans of an origin, past the sink.
     """
 
     of_spanrun: Final = True  # for who hasn't loaded the SDK
@@ -68,8 +70,10 @@ class NativeTracerProvider(TracerProvider):
         clock: Clock | None = None,
         takes: Literal["sampled", "recorded"] = "sampled",
         failed: Callable[[Exception], None] | None = None,
+        wires: Wires | None = None,
     ) -> None:
         self._sink = sink
+        self._wires = wires
         self.sampler = sampler or _sampler_of_environment()
         self.resource = Resource.create() if resource is None else resource
         self.limits: Final = Limits.of(span_limits or SpanLimits())
@@ -115,6 +119,7 @@ class NativeTracerProvider(TracerProvider):
                     self._ended(),
                     self._failed,
                 )
+                origin.wire = self._wire(origin)
                 tracer = NativeTracer(origin, self.sampler, self.id_generator)
                 tracer.process(self._processors)
                 if len(self._tracers) < _MAX_TRACERS:
@@ -128,6 +133,7 @@ class NativeTracerProvider(TracerProvider):
             ended = self._ended()
             for tracer in self._tracers.values():
                 tracer.origin.ended = ended
+                tracer.origin.wire = self._wire(tracer.origin)
                 tracer.process(self._processors)
 
     def redirect(
@@ -136,10 +142,12 @@ class NativeTracerProvider(TracerProvider):
         resource: Resource | None = None,
         sampler: Sampler | None = None,
         takes: Literal["sampled", "recorded"] = "sampled",
+        wires: Wires | None = None,
     ) -> None:
         """From now on, give what ends to another sink. See the class for the rest."""
         with self._lock:
             self._sink = sink
+            self._wires = wires
             self._takes_all = takes == "recorded"
             self.resource = resource or self.resource
             self.sampler = sampler or _sampler_of_environment()
@@ -147,6 +155,7 @@ class NativeTracerProvider(TracerProvider):
             for tracer in self._tracers.values():
                 tracer.origin.ended = ended
                 tracer.origin.resource = self.resource
+                tracer.origin.wire = self._wire(tracer.origin)
                 tracer.ask(self.sampler)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
@@ -195,8 +204,17 @@ class NativeTracerProvider(TracerProvider):
 
     def _ended(self) -> Sink:
         """What a span's end calls: the sink itself, where nothing is to be asked."""
+        return self._sink if self._asks_nobody() else self._finish
+
+    def _wire(self, origin: Origin) -> Wire | None:
+        """What takes encoded spans, where nobody has to see them before."""
+        if self._wires is None or not self._asks_nobody():
+            return None
+        return self._wires(origin)
+
+    def _asks_nobody(self) -> bool:
         takes_each = self._takes_all or is_plain(self.sampler)
-        return self._sink if takes_each and not self._processors else self._finish
+        return takes_each and not self._processors
 
     def _finish(self, span: Recorded) -> None:
         for processor in self._processors:

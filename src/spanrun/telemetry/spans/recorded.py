@@ -84,8 +84,8 @@ class Recorded(ReadableSpan):
 
     Attributes:
         origin: What it shares with the other spans of its tracer.
-        trace_id: An integer of 128 bits.
-        span_id: An integer of 64 bits.
+        trace: Its trace id, as 16 bytes.
+        own: Its span id, as 8 bytes.
         above: The parent: its span id, where that is a span of this process which
             handed ``inherited`` down, else its context; None for a root.
         inherited: Flags and tracestate, which its children inherit.
@@ -106,15 +106,15 @@ class Recorded(ReadableSpan):
         "end_ns",
         "inherited",
         "origin",
+        "own",
         "rare",
         "raw",
         "raw_links",
         "row",
-        "span_id",
         "span_kind",
         "span_name",
         "start_ns",
-        "trace_id",
+        "trace",
     )
 
     _instrumentation_info = None  # for the SDK's deprecated property
@@ -122,9 +122,9 @@ class Recorded(ReadableSpan):
     def __init__(
         self,
         origin: Origin,
-        trace_id: int,
-        span_id: int,
-        above: int | SpanContext | None,
+        trace: bytes,
+        own: bytes,
+        above: bytes | SpanContext | None,
         inherited: Inherited,
         name: str,
         kind: SpanKind,
@@ -134,8 +134,8 @@ class Recorded(ReadableSpan):
     ) -> None:
         # Not super().__init__(): nothing of what that stores is used here.
         self.origin = origin
-        self.trace_id = trace_id
-        self.span_id = span_id
+        self.trace = trace
+        self.own = own
         self.above = above
         self.inherited = inherited
         self.span_name = name
@@ -160,6 +160,16 @@ class Recorded(ReadableSpan):
         return made
 
     @property
+    def trace_id(self) -> int:
+        """Its trace id."""
+        return int.from_bytes(self.trace)
+
+    @property
+    def span_id(self) -> int:
+        """Its span id."""
+        return int.from_bytes(self.own)
+
+    @property
     def name(self) -> str:
         """What it is called."""
         return self.span_name
@@ -178,16 +188,17 @@ class Recorded(ReadableSpan):
     def parent(self) -> SpanContext | None:
         """The identity of its parent; None for a root."""
         above = self.above
-        if not isinstance(above, int):
+        if not isinstance(above, bytes):
             return above
         flags, state = self.inherited
-        return SpanContext(self.trace_id, above, False, flags, state)  # noqa: FBT003 -- OpenTelemetry's signature
+        parent = int.from_bytes(above)
+        return SpanContext(self.trace_id, parent, False, flags, state)  # noqa: FBT003 -- OpenTelemetry's signature
 
     @property
     def is_local_root(self) -> bool:
         """Whether nothing above it was recorded in this process."""
         above = self.above
-        return not isinstance(above, int) and (above is None or above.is_remote)
+        return not isinstance(above, bytes) and (above is None or above.is_remote)
 
     @property
     def start_time(self) -> int:

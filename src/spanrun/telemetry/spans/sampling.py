@@ -100,7 +100,7 @@ class TailSampling:
         """Take a span that has ended."""
         if span.inherited[0] & TraceFlags.SAMPLED:
             self._sink(span)
-            if type(span.above) is int or not span.is_local_root:
+            if type(span.above) is bytes or not span.is_local_root:
                 return
         self._arrived.append(span)
         self._work()
@@ -179,7 +179,7 @@ class TailSampling:
     def _take(self, span: Recorded, kept: list[Recorded]) -> int:
         """Decide on ``span``, or let it wait; returns how many are sampled out."""
         trace_id = span.trace_id
-        is_root = type(span.above) is not int and span.is_local_root
+        is_root = type(span.above) is not bytes and span.is_local_root
         is_slow = is_root and self._worth.is_slow(span)
         if span.inherited[0] & TraceFlags.SAMPLED:
             return 0  # it has passed already, and only its time is of interest

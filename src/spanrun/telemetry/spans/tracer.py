@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, cast
 
 from opentelemetry.context import Context, get_current
@@ -38,9 +38,9 @@ from opentelemetry.util._decorator import (
 from opentelemetry.util.types import Attributes
 
 from spanrun.telemetry.current import CURRENT_SPAN
-from spanrun.telemetry.ids import RandomIds
+from spanrun.telemetry.ids import bits_of
 from spanrun.telemetry.spans.origin import Limits, Origin
-from spanrun.telemetry.spans.recorded import Inherited, lasting
+from spanrun.telemetry.spans.recorded import Inherited, Recorded, lasting
 from spanrun.telemetry.spans.span import NativeSpan, valid_link
 from spanrun.telemetry.spans.values import frozen
 
@@ -52,18 +52,21 @@ class NativeTracer(Tracer):
         origin: What its spans share.
         sampler: Decides which of them are recorded.
         ids: Draws their ids.
+
+    Attributes:
+        bits: Draws ids, as `bits_of` says.
+        follow: A span below one of ours need not be asked for, or told to anybody.
+        root: What a span without a parent hands down, where that need not be either.
     """
 
     def __init__(self, origin: Origin, sampler: Sampler, ids: IdGenerator) -> None:
         self.origin: Final = origin
         self._sampler = sampler
         self._ids: Final = ids
-        self._span_id: Final[Callable[[], int]] = (
-            ids.span_id if type(ids) is RandomIds else ids.generate_span_id
-        )
+        self.bits: Final = bits_of(ids)
         self._processors: tuple[SpanProcessor, ...] = ()
-        self._follow = False
-        self._root: Inherited | None = None
+        self.follow = False
+        self.root: Inherited | None = None
         self.process(())
 
     def ask(self, sampler: Sampler) -> None:
@@ -74,11 +77,11 @@ class NativeTracer(Tracer):
     def process(self, processors: tuple[SpanProcessor, ...]) -> None:
         """Tell ``processors`` of each span that starts from now on."""
         self._processors = processors
-        self._follow = not processors and children_follow(self._sampler)
+        self.follow = not processors and children_follow(self._sampler)
         samples_all = self._sampler is DEFAULT_ON or self._sampler is ALWAYS_ON
-        self._root = None
+        self.root = None
         if samples_all and not processors:
-            self._root = self._flags(None, sampled=True), DEFAULT_TRACE_STATE
+            self.root = self._flags(None, sampled=True), DEFAULT_TRACE_STATE
 
     def span(
         self,
@@ -107,18 +110,19 @@ class NativeTracer(Tracer):
         if parent is None:
             parent = get_current()
         above = parent.get(CURRENT_SPAN) if type(parent) is Context else parent
-        if type(above) is NativeSpan and self._follow:
-            trace_id, ref, inherited = above.trace_id, above.span_id, above.inherited
-        elif self._root is not None and (above is None or above is INVALID_SPAN):
-            trace_id, ref, inherited = self._ids.generate_trace_id(), None, self._root
+        if isinstance(above, Recorded) and self.follow:
+            trace, ref, inherited = above.trace, above.own, above.inherited
+        elif self.root is not None and (above is None or above is INVALID_SPAN):
+            trace = (self.bits(128) or 1).to_bytes(16)
+            ref, inherited = None, self.root
         else:
             if not isinstance(parent, Context):
                 parent = set_span_in_context(parent)
             return self._ask(name, kind, parent, start_ns, attributes, links)
         return NativeSpan(
             self.origin,
-            trace_id,
-            self._span_id() or 1,
+            trace,
+            (self.bits(64) or 1).to_bytes(8),
             ref,
             inherited,
             name,
@@ -201,7 +205,7 @@ class NativeTracer(Tracer):
         """Start a span if the sampler wants it, and tell the processors."""
         found = get_current_span(context).get_span_context()
         above = found if found and found.is_valid else None
-        trace_id = above.trace_id if above else self._ids.generate_trace_id()
+        trace_id = above.trace_id if above else self.bits(128) or 1
         result = self._decide(
             context,
             above,
@@ -215,8 +219,9 @@ class NativeTracer(Tracer):
         wanted: dict[str, Any] = dict(cast("Any", result).attributes)
         flags = self._flags(above, sampled=decision is Decision.RECORD_AND_SAMPLE)
         inherited = flags, result.trace_state or DEFAULT_TRACE_STATE
-        span_id = self._span_id() or 1
+        own = (self.bits(64) or 1).to_bytes(8)
         if decision is Decision.DROP:
+            span_id = int.from_bytes(own)
             return NonRecordingSpan(SpanContext(trace_id, span_id, False, *inherited))  # noqa: FBT003 -- OpenTelemetry's signature
         if wanted != attributes:
             # The caller may have kept the dict, so it stays the same one.
@@ -224,8 +229,8 @@ class NativeTracer(Tracer):
             attributes.update(frozen(wanted, self.origin.limits.length)[0])
         span = NativeSpan(
             self.origin,
-            trace_id,
-            span_id,
+            trace_id.to_bytes(16),
+            own,
             above,
             inherited,
             name,

@@ -1,0 +1,181 @@
+"""`NativeCall`: a call as a native span: the unit in the shortest way.
+
+It does what `CallUnit` does, for a recorder that has a provider of its own: the unit
+is the span itself, and encodes itself when it ends, unless something happened that
+few calls have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+
+from opentelemetry.context import Context
+from opentelemetry.trace import (
+    DEFAULT_TRACE_STATE,
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+)
+
+from spanrun import semconv
+from spanrun.semconv import Metric
+from spanrun.telemetry.cells import adder
+from spanrun.telemetry.current import CURRENT_SPAN, current, make_current
+from spanrun.telemetry.open_units import CallKind
+from spanrun.telemetry.redact import redact
+from spanrun.telemetry.spans import template
+from spanrun.telemetry.spans.columns import Columns
+from spanrun.telemetry.spans.recorded import Recorded
+from spanrun.telemetry.spans.span import NativeSpan
+from spanrun.telemetry.unit import CallUnit, fail
+
+if TYPE_CHECKING:
+    from spanrun.telemetry.native import NativeRecorder
+
+_CLIENT: Final = SpanKind.CLIENT
+_MAX_KNOWN: Final = 256
+
+Known: TypeAlias = tuple[template.Encode, Callable[[float, Span], None]]
+"""How to encode calls with some attributes, and what counts them."""
+
+
+class NativeCalls:
+    """Opens the units of one kind of calls."""
+
+    def __init__(self, recorder: NativeRecorder, kind: CallKind) -> None:
+        self.recorder: Final = recorder
+        self.kind: Final = kind
+        self.name: Final = kind.name
+        self.now: Final = recorder.now
+        self.zero: Final = recorder.zero
+        self.origin: Final = recorder.tracer.origin
+        self.bits: Final = recorder.tracer.bits
+        self.row: Final = (
+            Columns(few=tuple(kind.attributes)),
+            tuple(kind.attributes.values()),
+        )
+        self.known: Final[dict[tuple[Any, ...], Known]] = {}
+        self._tracer: Final = recorder.tracer
+
+    def open(self) -> NativeCall | CallUnit:
+        """The unit of a call, to be entered."""
+        outside = current()
+        above = outside.get(CURRENT_SPAN)
+        if self._tracer.follow and isinstance(above, Recorded):
+            return NativeCall(self, outside, above)
+        kind = self.kind
+        return CallUnit(self.recorder, kind)
+
+    def learn(self, call: NativeCall, key: tuple[Any, ...]) -> Known | None:
+        """How to encode calls with the attributes of ``call``, and where they count.
+
+        None when there are too many: then they are not the same again and again.
+        """
+        if len(self.known) >= _MAX_KNOWN:
+            return None
+        ids = template.OWN, template.ABOVE
+        raw = dict(call.raw)
+        example = template.example(self.origin, *ids, self.name, (), _CLIENT, raw)
+        example.row = self.row
+        encode = template.child_encoder(example)
+        kind = self.kind
+        aggregator, labels = self.recorder.aggregator, {**kind.attributes, **call.raw}
+        cell = aggregator.series_of(kind.metric, labels)
+        known = self.known[key] = encode, adder(cell, aggregator.gate)
+        return known
+
+
+class NativeCall(NativeSpan):
+    """One call to a service."""
+
+    __slots__ = ("_begun", "_calls", "_exact", "_outside")
+
+    raw: dict[str, Any]
+    above: bytes
+
+    def __init__(self, calls: NativeCalls, outside: Context, above: Recorded) -> None:
+        # All in here, and in each class anew: that is how it is cheap (`make bench`).
+        self._calls = calls
+        self._outside = outside
+        self._exact = True
+        self._begun = begun = calls.now()
+        self.origin = calls.origin
+        self.trace = above.trace
+        self.own = (calls.bits(64) or 1).to_bytes(8)
+        self.above = above.own
+        self.inherited = above.inherited
+        self.span_name = calls.name
+        self.span_kind = _CLIENT
+        self.start_ns = calls.zero + int(begun * 1e9)
+        self.end_ns = None
+        self.raw = {}
+        self.row = calls.row
+        self.raw_links = ()
+        self.rare = None
+        self._made = None
+
+    @property
+    def span(self) -> NativeSpan:
+        """Its span: itself."""
+        return self
+
+    def set(self, key: str, value: Any) -> None:
+        """As `CallUnit.set`."""
+        if type(value) is str:
+            value = redact(value)
+        elif type(value) is not int:
+            self._exact = False
+        self.raw[key] = value
+
+    def update_name(self, name: str) -> None:
+        """Call it ``name`` from now on."""
+        self._ensure_rare()
+        super().update_name(name)
+
+    def fail(self, error_type: str) -> None:
+        """As `CallUnit.fail`."""
+        self.set(semconv.ERROR_TYPE, error_type)
+        self.set_status(Status(StatusCode.ERROR))
+
+    def record(self, metric: Metric, value: float, **more: Any) -> None:
+        """As `CallUnit.record`."""
+        calls = self._calls
+        attributes = {**calls.kind.attributes, **self.raw, **more}
+        calls.recorder.record(metric, value, attributes, self)
+
+    def __enter__(self) -> Self:
+        make_current(Context({**self._outside, CURRENT_SPAN: self}))
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if current().get(CURRENT_SPAN) is self:
+            make_current(self._outside)
+        calls = self._calls
+        ended = calls.now()
+        end_ns = calls.zero + int(ended * 1e9)
+        wire = self.origin.wire
+        if (
+            error is None
+            and wire is not None
+            and self.end_ns is None
+            and self.rare is None
+            and self._exact
+            and self.inherited[1] is DEFAULT_TRACE_STATE
+        ):
+            key = tuple(self.raw.items())
+            known = calls.known.get(key) or calls.learn(self, key)
+            if known is not None:
+                encode, count = known
+                self.end_ns = end_ns
+                encoded = encode(
+                    self.trace, self.own, self.above, self.start_ns, end_ns
+                )
+                wire((encoded, 1))
+                count(ended - self._begun, self)
+                return
+        if isinstance(error, Exception):
+            self.raw[semconv.ERROR_TYPE] = fail(calls.recorder, self, error)
+        self.end(end_ns)
+        self.record(calls.kind.metric, ended - self._begun)
