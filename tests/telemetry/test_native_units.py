@@ -39,11 +39,14 @@ KIND = CallKind(
     },
 )
 
+RETRY = spanrun.Retry(on=ConnectionError, base=0, attempts=2)
+
 
 class Sent:
     """A recorder, and what it has sent: through the wire, or as objects."""
 
-    def __init__(self, *, wire, exponential=False):
+    def __init__(self, *, wire, exponential=False, account=None):
+        self.fails = False
         self.by_itself = []
         self.as_objects = []
         resource = Resource.get_empty()
@@ -60,12 +63,17 @@ class Sent:
             meters,
             self.aggregator,
             clock=SystemClock(),
-            account=Account(),
+            account=account or Account(),
             snapshot=None,
         )
 
     def _wire(self, origin):
-        return self.by_itself.append if origin.scope == OUR_SCOPE else None
+        return self._take if origin.scope == OUR_SCOPE else None
+
+    def _take(self, encoded):
+        if self.fails:
+            raise OSError("no wire")
+        self.by_itself.append(encoded)
 
     def spans(self):
         """All of them, as protobuf has them."""
@@ -169,8 +177,7 @@ async def failing():
             asyncio.current_task().cancel()
             await asyncio.sleep(0)
 
-    retry = spanrun.Retry(on=ConnectionError, base=0, attempts=2)
-    for policy in (None, retry):
+    for policy in (None, RETRY):
         async with spanrun.Runner("failing", limit=2, retry=policy) as runner:
             await runner.map(job, range(7), errors="collect")
 
@@ -189,6 +196,9 @@ async def calls():
                 call.set(semconv.HTTP_RESPONSE_BODY_SIZE, 1.0)
             if number == 6:
                 call.fail("503")
+            if number == 9:
+                call.span.set_attribute(semconv.HTTP_RESPONSE_BODY_SIZE, True)  # noqa: FBT003 -- OpenTelemetry's signature
+                call.span.set_attribute("several", [1, 2])
             if number == 7:
                 call.span.add_event("seen", {"number": number})
             await asyncio.sleep(0)
@@ -216,8 +226,7 @@ async def users_own():
             baggage.set_baggage("a", "b")
             await asyncio.sleep(0)
 
-    retry = spanrun.Retry(on=ConnectionError)
-    for policy in (None, retry):
+    for policy in (None, RETRY):
         async with spanrun.Runner("own", limit=2, retry=policy) as runner:
             await runner.map(job, range(7))
             await runner.map(job, range(7), key=lambda number: f"key {number}")
@@ -255,8 +264,7 @@ async def at_the_limits():
         if number == 1:
             trace.get_current_span().end()
 
-    retry = spanrun.Retry(on=ConnectionError)
-    for policy in (None, retry):
+    for policy in (None, RETRY):
         async with spanrun.Runner("ends", limit=2, retry=policy) as runner:
             await runner.map(ends, range(400))
 
@@ -324,3 +332,22 @@ def test_the_times_are_the_ledgers():
         told = {p.key: p.value.double_value for p in span.attributes}
         for phase, part in outcome.timings.phases():
             assert told[f"spanrun.job.time.{phase}"] == part
+
+
+def test_a_fault_inside_breaks_no_job_and_is_counted():
+    account = Account()
+    sent = Sent(wire=True, account=account)
+
+    async def job(number):
+        with setup.recorder_or_off().call(KIND):
+            await asyncio.sleep(0)
+        return number
+
+    async def main():
+        sent.fails = True
+        async with spanrun.Runner("faulty", retry=RETRY) as runner:
+            return await runner.map(job, range(3))
+
+    with setup.use(sent.recorder):
+        assert spanrun.run(main()) == [0, 1, 2]
+    assert account.dropped["traces", "internal_error"] == 6

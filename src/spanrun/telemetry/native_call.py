@@ -164,18 +164,27 @@ class NativeCall(NativeSpan):
             and self._exact
             and self.inherited[1] is DEFAULT_TRACE_STATE
         ):
-            key = tuple(self.raw.items())
-            known = calls.known.get(key) or calls.learn(self, key)
-            if known is not None:
-                encode, count = known
-                self.end_ns = end_ns
-                encoded = encode(
-                    self.trace, self.own, self.above, self.start_ns, end_ns
-                )
-                wire((encoded, 1))
-                count(ended - self._begun, self)
+            try:
+                key = tuple(self.raw.items())
+                known = calls.known.get(key) or calls.learn(self, key)
+                if known is not None:
+                    encode, count = known
+                    self.end_ns = end_ns
+                    encoded = encode(
+                        self.trace, self.own, self.above, self.start_ns, end_ns
+                    )
+                    wire((encoded, 1))
+                    count(ended - self._begun, self)
+                    return
+            except Exception as broken:  # noqa: BLE001 -- counted: breaks no call
+                calls.recorder.failed("traces", broken)
                 return
         if isinstance(error, Exception):
             self.raw[semconv.ERROR_TYPE] = fail(calls.recorder, self, error)
         self.end(end_ns)
         self.record(calls.kind.metric, ended - self._begun)
+
+    def _set(self, key: str, value: Any) -> None:
+        # By OpenTelemetry's API: of any type.
+        self._exact = False
+        super()._set(key, value)

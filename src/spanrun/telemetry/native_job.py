@@ -153,36 +153,39 @@ class NativeJob(_Native):
             self.unit().succeed(timings, attempts)
             return
         jobs = self._jobs
-        duration = timings.duration
-        queue, limit, rate_limit = timings.queue, timings.limit, timings.rate_limit
-        backoff, busy, lag = timings.backoff, timings.busy, timings.loop_lag
-        service = duration - (queue + limit + rate_limit + backoff + busy + lag)
-        service = max(service, 0.0)
-        self.end_ns = end_ns = jobs.zero + int((self.submitted + duration) * 1e9)
-        encode = jobs.encode or jobs.learn()
-        encoded = encode(
-            self.trace,
-            self.own,
-            self.above or b"",
-            self.start_ns,
-            end_ns,
-            index & 0x7F
-            | index << 1 & 0x7F00
-            | index << 2 & 0x7F0000
-            | index << 3 & 0x7F000000
-            | 0x808080,
-            queue,
-            limit,
-            rate_limit,
-            backoff,
-            busy,
-            lag,
-            service,
-        )
-        wire((encoded, 1))
-        jobs.count(
-            duration, queue, limit, rate_limit, backoff, busy, lag, service, self
-        )
+        try:
+            duration = timings.duration
+            queue, limit, rate_limit = timings.queue, timings.limit, timings.rate_limit
+            backoff, busy, lag = timings.backoff, timings.busy, timings.loop_lag
+            service = duration - (queue + limit + rate_limit + backoff + busy + lag)
+            service = max(service, 0.0)
+            self.end_ns = end_ns = jobs.zero + int((self.submitted + duration) * 1e9)
+            encode = jobs.encode or jobs.learn()
+            encoded = encode(
+                self.trace,
+                self.own,
+                self.above or b"",
+                self.start_ns,
+                end_ns,
+                index & 0x7F
+                | index << 1 & 0x7F00
+                | index << 2 & 0x7F0000
+                | index << 3 & 0x7F000000
+                | 0x808080,
+                queue,
+                limit,
+                rate_limit,
+                backoff,
+                busy,
+                lag,
+                service,
+            )
+            wire((encoded, 1))
+            jobs.count(
+                duration, queue, limit, rate_limit, backoff, busy, lag, service, self
+            )
+        except Exception as broken:  # noqa: BLE001 -- counted: breaks no job
+            jobs.recorder.failed("traces", broken)
 
 
 class NativeTry(_Native):
@@ -293,37 +296,40 @@ class NativeTry(_Native):
             self.conclude(timings, "ok", attempts, None, None)
             return
         jobs = self._jobs
-        duration = timings.duration
-        queue, limit, rate_limit = timings.queue, timings.limit, timings.rate_limit
-        backoff, busy, lag = timings.backoff, timings.busy, timings.loop_lag
-        service = duration - (queue + limit + rate_limit + backoff + busy + lag)
-        service = max(service, 0.0)
-        submitted = self.submitted
-        self.end_ns = ended = self._ended
-        encode = jobs.encode or jobs.learn()
-        encoded = encode(
-            self.trace,
-            self._job_own,
-            self._job_above or b"",
-            jobs.zero + int(submitted * 1e9),
-            jobs.zero + int((submitted + duration) * 1e9),
-            index & 0x7F
-            | index << 1 & 0x7F00
-            | index << 2 & 0x7F0000
-            | index << 3 & 0x7F000000
-            | 0x808080,
-            queue,
-            limit,
-            rate_limit,
-            backoff,
-            busy,
-            lag,
-            service,
-            self.own,
-            self.start_ns,
-            ended,
-        )
-        wire((encoded, 2))
-        jobs.count(
-            duration, queue, limit, rate_limit, backoff, busy, lag, service, self
-        )
+        try:
+            duration = timings.duration
+            queue, limit, rate_limit = timings.queue, timings.limit, timings.rate_limit
+            backoff, busy, lag = timings.backoff, timings.busy, timings.loop_lag
+            service = duration - (queue + limit + rate_limit + backoff + busy + lag)
+            service = max(service, 0.0)
+            submitted = self.submitted
+            self.end_ns = ended = self._ended
+            encode = jobs.encode or jobs.learn()
+            encoded = encode(
+                self.trace,
+                self._job_own,
+                self._job_above or b"",
+                jobs.zero + int(submitted * 1e9),
+                jobs.zero + int((submitted + duration) * 1e9),
+                index & 0x7F
+                | index << 1 & 0x7F00
+                | index << 2 & 0x7F0000
+                | index << 3 & 0x7F000000
+                | 0x808080,
+                queue,
+                limit,
+                rate_limit,
+                backoff,
+                busy,
+                lag,
+                service,
+                self.own,
+                self.start_ns,
+                ended,
+            )
+            wire((encoded, 2))
+            jobs.count(
+                duration, queue, limit, rate_limit, backoff, busy, lag, service, self
+            )
+        except Exception as broken:  # noqa: BLE001 -- counted: breaks no job
+            jobs.recorder.failed("traces", broken)
