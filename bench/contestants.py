@@ -17,7 +17,10 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spanrun.telemetry.account import Account
 
 WIDTH = 100
 WARM = 200
@@ -135,10 +138,9 @@ CALL = {
 }
 
 
-async def spanrun_traced(jobs: int) -> int:
-    """Each job with an attempt and a client call in it: three spans, all metrics."""
-    import spanrun as sr  # noqa: PLC0415 -- only this contestant pays for it
-    from spanrun import semconv  # noqa: PLC0415
+def traced_job() -> Callable[[int], Awaitable[int]]:
+    """The job with a client call in it."""
+    from spanrun import semconv  # noqa: PLC0415 -- only these contestants pay for it
     from spanrun.telemetry import setup  # noqa: PLC0415
     from spanrun.telemetry.open_units import CallKind  # noqa: PLC0415
 
@@ -151,9 +153,49 @@ async def spanrun_traced(jobs: int) -> int:
             call.set(semconv.HTTP_RESPONSE_STATUS_CODE, 200)
         return number
 
+    return called
+
+
+async def spanrun_traced(jobs: int) -> int:
+    """Each job with an attempt and a client call in it: three spans, all metrics."""
+    import spanrun as sr  # noqa: PLC0415 -- only this contestant pays for it
+
     retry = sr.Retry(on=ConnectionError)
     async with sr.Runner("bench", limit=WIDTH, retry=retry) as runner:
-        return len(await runner.map(called, range(jobs)))
+        return len(await runner.map(traced_job(), range(jobs)))
+
+
+async def stream_traced(jobs: int) -> int:
+    """The same as a stream, beside a task that notes how late the loop is."""
+    import spanrun as sr  # noqa: PLC0415 -- only this contestant pays for it
+
+    seen, work = 0, traced_job()
+    watcher = asyncio.create_task(note_lag())
+    retry = sr.Retry(on=ConnectionError)
+    async with (
+        sr.Runner("bench", limit=WIDTH, retry=retry) as runner,
+        runner.stream(work, (number for number in range(jobs))) as outcomes,
+    ):
+        async for _ in outcomes:
+            seen += 1
+    watcher.cancel()
+    return seen
+
+
+PATIENCE = {"stream-traced": 5}
+"""Seconds for what is left; else all of it shall arrive."""
+
+LAGS: list[float] = []
+NAP = 0.005
+
+
+async def note_lag() -> None:
+    """Sleep for 5 ms again and again, and note how much longer that takes."""
+    LAGS.clear()
+    while True:
+        before = time.perf_counter()
+        await asyncio.sleep(NAP)
+        LAGS.append(time.perf_counter() - before - NAP)
 
 
 async def stock_traced(jobs: int) -> int:
@@ -189,6 +231,8 @@ CONTESTANTS: dict[str, Contestant] = {
     "spanrun-traced": spanrun_traced,
     "stock-traced": stock_traced,
     "stream": spanrun_stream,
+    "stream-untold": stream_traced,
+    "stream-traced": stream_traced,
 }
 
 
@@ -205,9 +249,20 @@ def memory() -> tuple[float, float]:
     return most_so_far, most_so_far
 
 
+def fate(account: Account) -> dict[str, float]:
+    """What became of the spans."""
+    dropped = [n for (signal, _), n in account.dropped.items() if signal == "traces"]
+    return {
+        "delivered": account.delivered["traces"],
+        "spooled": account.spooled["traces"],
+        "dropped": sum(dropped),
+    }
+
+
 def measure(name: str, jobs: int, endpoint: str) -> dict[str, float]:
     """CPU seconds of the whole process, exporters included, and MiB gained."""
     end: Callable[[], object] = int
+    account: Account | None = None
     if endpoint and name.startswith("stock"):
         from bench import stock  # noqa: PLC0415 -- only this contestant pays for it
 
@@ -217,7 +272,11 @@ def measure(name: str, jobs: int, endpoint: str) -> dict[str, float]:
         import spanrun as sr  # noqa: PLC0415 -- the same
 
         sr.configure(service_name="bench", endpoint=endpoint)
-        end = functools.partial(sr.shutdown, timeout=120)
+        from spanrun.telemetry import setup  # noqa: PLC0415 -- the same
+
+        telemetry = setup.telemetry()
+        account = telemetry.account if telemetry else None
+        end = functools.partial(sr.shutdown, timeout=PATIENCE.get(name, 120))
     run = CONTESTANTS[name]
     asyncio.run(run(WARM))
     gc.collect()
@@ -229,7 +288,13 @@ def measure(name: str, jobs: int, endpoint: str) -> dict[str, float]:
     cpu = time.process_time() - cpu
     if done != jobs:
         sys.exit(f"{name}: {done} of {jobs} jobs were done")
-    return {"cpu": cpu, "wall": loop_seconds, "memory": memory()[1] - before}
+    return {
+        "cpu": cpu,
+        "wall": loop_seconds,
+        "memory": memory()[1] - before,
+        **(fate(account) if account else {}),
+        "lag": sorted(LAGS)[len(LAGS) * 99 // 100] if LAGS else 0.0,
+    }
 
 
 def main() -> None:

@@ -50,6 +50,7 @@ def text(results: Results, sizes: Sequence[int]) -> str:
         _costs(results, sizes),
         _traced(results),
         _memories(results),
+        _strain(results),
         _delivery(results),
     ]
     return "\n\n".join(parts)
@@ -117,6 +118,32 @@ def _traced(results: Results) -> str:
     return _table(["a job with three spans and all metrics, delivered", "ratio"], rows)
 
 
+def _strain(results: Results) -> str:
+    """The traced stream."""
+    rows = [
+        [
+            _RECEIVERS[each["delay"]],
+            f"{each['memory']:.1f}",
+            f"{each['lag'] * 1e3:.1f}",
+            *(
+                f"{each.get(key, 0):,.0f}"
+                for key in ("delivered", "spooled", "dropped")
+            ),
+        ]
+        for each in results.strained
+    ]
+    head = ["a traced stream", "MiB gained", "loop late, p99, ms"]
+    return _table([*head, "spans delivered", "on disk", "lost"], rows)
+
+
+_FATES = ("delivered", "spooled", "dropped")
+_RECEIVERS = {
+    -1.0: "the same jobs, telemetry off",
+    0.0: "a receiver that answers at once",
+    1.0: "a receiver that takes 1 s a request; 5 s to end",
+}
+
+
 def _delivery(results: Results) -> str:
     lines = [
         f"- {TITLES[name]}, {jobs:,} jobs: {_counts(counts)} a run"
@@ -128,7 +155,9 @@ def _delivery(results: Results) -> str:
 
 def _counts(counts: Sequence[int]) -> str:
     low, high = min(counts), max(counts)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    if low == high:
+        return f"{low:,}"
+    return f"{low:,} to {high:,} (**up to {high - low:,} lost**)"
 
 
 def _spread(samples: Sequence[float], digits: int) -> str:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -59,7 +62,7 @@ class Results:
     """Every sample: per contestant and number of jobs, one a round.
 
     ``traced`` compares the fully traced runner: how many bare windows it costs, and
-    how many of it the stock SDK costs.
+    how many of it the stock SDK costs. ``strained`` has a traced stream's figures.
     """
 
     machine: dict[str, str]
@@ -70,15 +73,24 @@ class Results:
     traced: dict[str, dict[int, list[float]]] = field(default_factory=dict)
     memory: dict[str, dict[int, float]] = field(default_factory=dict)
     delivered: dict[str, dict[int, list[int]]] = field(default_factory=dict)
+    strained: list[dict[str, float]] = field(default_factory=list)
 
 
-def measure(name: str, jobs: int, endpoint: str = "") -> dict[str, float]:
+def measure(
+    name: str, jobs: int, endpoint: str = "", settings: Mapping[str, str] = {}
+) -> dict[str, float]:
     """Run one contestant in a fresh process."""
     command = [sys.executable, "-m", "bench.contestants", name, str(jobs)]
     if endpoint:
         command += ["--endpoint", endpoint]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
+        command,
+        cwd=ROOT,
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
     )
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
@@ -128,6 +140,21 @@ def weigh(results: Results, plan: Plan) -> None:
             results.memory.setdefault(name, {})[jobs] = mebibytes
 
 
+def strain(results: Results, plan: Plan) -> None:
+    """A traced stream, to receivers of two speeds: memory, and how late the loop is.
+
+    All that the slow one can't take in time goes to a spool that is thrown away.
+    """
+    say(f"a traced stream of {plan.held:,}")
+    for delay in (None, 0.0, 1.0):
+        name = "stream-untold" if delay is None else "stream-traced"
+        with tempfile.TemporaryDirectory() as spool, sink.running(delay or 0) as where:
+            room = {"SPANRUN_SPOOL": spool, "SPANRUN_SPOOL_BYTES": str(4 << 30)}
+            endpoint = "" if delay is None else where
+            samples = measure(name, plan.held, endpoint, room)
+        results.strained.append({"delay": -1.0 if delay is None else delay, **samples})
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench.runner", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer and smaller runs")
@@ -160,6 +187,7 @@ def main() -> None:
         for jobs in plan.sizes:
             race(results, plan, jobs, endpoint)
     weigh(results, plan)
+    strain(results, plan)
     text = report.text(results, plan.sizes)
     print(text)
     say(f"took {time.monotonic() - began:.0f} s")

@@ -10,6 +10,7 @@ import contextlib
 import gzip
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Generator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +26,7 @@ class Sink(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Request)
         self.bodies: list[bytes] = []
+        self.delay = 0.0
 
     def spans(self) -> int:
         """How many different ones have come since this was asked last."""
@@ -53,6 +55,7 @@ class _Request(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.path == "/v1/traces":
+            time.sleep(self.server.delay)
             self.server.bodies.append(body)
         self._answer(b"")
 
@@ -71,11 +74,10 @@ class _Request(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def running() -> Generator[str]:
-    """A sink in another process; gives its address."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench.sink"], stdout=subprocess.PIPE, cwd=ROOT
-    )
+def running(delay: float = 0.0) -> Generator[str]:
+    """A sink in another process, each answer ``delay`` seconds late; its address."""
+    command = [sys.executable, "-m", "bench.sink", str(delay)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
     try:
         assert process.stdout is not None
         yield f"http://127.0.0.1:{int(process.stdout.readline())}"
@@ -91,5 +93,6 @@ def spans(address: str) -> int:
 
 if __name__ == "__main__":
     with Sink() as sink:
+        sink.delay = float(sys.argv[1])
         print(sink.server_port, flush=True)
         sink.serve_forever()

@@ -200,10 +200,10 @@ class SpanPipe:
         self._account.process(_count_spans(items))
         encoded = [item for item in items if isinstance(item, tuple)]
         spans = [item for item in items if not isinstance(item, tuple)]
-        if spans:
-            self._exit.spans(spans)
         if encoded and self._origin is not None and isinstance(self._exit, OtlpExit):
             self._exit.encoded(self._origin, encoded)
+        if spans:  # those of runs, which end last, are among them
+            self._exit.spans(spans)
 
     def _lost(
         self, items: list[Recorded | Encoded], reason: SpanrunTelemetryReason

@@ -558,6 +558,33 @@ def test_a_busy_interpreter_does_not_keep_things_from_the_disk(
     even(spooled)
 
 
+def test_who_makes_more_than_the_disk_takes_waits_for_it(make: Make, account: Account):
+    payload = os.urandom(512 * 1024)
+    spooled = make(dead())
+    for _ in range(400):  # 200 MB as fast as can be: the memory holds 16 MB
+        spooled.put("traces", payload, 512)
+    assert account.dropped == {}
+    spooled.close(1.0)
+    even(spooled)
+
+
+def test_it_does_not_wait_for_a_disk_that_hangs_for_longer_than_said(
+    make: Make, account: Account
+):
+    payload = os.urandom(512 * 1024)
+    spooled = make(dead())
+    with spooled._stock._writing:  # pyright: ignore[reportPrivateUsage]
+        for _ in range(40):
+            before = time.perf_counter()
+            spooled.put("traces", payload, 512)
+            assert time.perf_counter() - before < 0.3
+        assert account.dropped["traces", "queue_full"] > 0
+        in_memory = spooled.status().signals["traces"].in_memory
+        assert in_memory <= 512 * 32
+    spooled.close(1.0)
+    even(spooled)
+
+
 # --- fork, faults
 
 

@@ -125,9 +125,10 @@ class SpooledSender:
     def put(
         self, signal: Signal, payload: bytes, items: int, *, keep: bool = False
     ) -> None:
-        """Hand over an encoded request. Waits only where the memory is nearly full.
+        """Hand over an encoded request.
 
-        And then no longer than 50 ms, for the disk's thread to have its turn.
+        Waits only where much is in memory, for the disk's thread to have its turn,
+        and 50 ms at most.
 
         Args:
             signal: What is in it.
@@ -155,7 +156,7 @@ class SpooledSender:
             self._give_way()
 
     def _give_way(self) -> None:
-        """Let the other threads write and send while the memory is nearly full.
+        """Let the other threads write and send while much waits in memory.
 
         A busy interpreter keeps them from it: each of their calls to the system
         costs them a turn of 5 ms. So whoever makes more than they take waits for

@@ -18,6 +18,7 @@ from spanrun.telemetry.delivery.spool import Spool
 _DISK_AGAIN: Final = 1.0  # seconds until a disk that failed is tried again
 _TRIES: Final = 3
 _PRESSURE: Final = 4 * 1024 * 1024  # bytes in memory that are no longer let linger
+_TIGHT: Final = 6 * 1024 * 1024  # bytes in memory for which the disk is waited for
 
 
 class Stock:
@@ -49,7 +50,7 @@ class Stock:
         self._fresh: Final = Fresh(memory_bytes, lost)
         self._lost: Final = lost
         self._pressure: Final = min(memory_bytes // 2, _PRESSURE)
-        self._tight: Final = memory_bytes * 3 // 4
+        self._tight: Final = min(memory_bytes * 3 // 4, _TIGHT)
         self._turn = False
         self.after_fork()
 
@@ -161,7 +162,7 @@ class Stock:
 
     @property
     def is_tight(self) -> bool:
-        """Whether the memory is nearly full."""
+        """Whether more is in memory than should be while the disk works."""
         return self._fresh.bytes > self._tight
 
     def write_out(self, before: float) -> None:
