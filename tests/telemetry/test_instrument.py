@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import contextvars
+import itertools
 
 import pytest
 from opentelemetry import trace
@@ -137,6 +138,28 @@ def generate():
 def test_generators_are_refused_with_what_to_do(generator):
     with pytest.raises(ConfigurationError, match="open a unit inside"):
         sr.instrumented(generator)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations("abc")), ids="".join)
+@pytest.mark.usefixtures("spanrun_capture")
+async def test_units_closed_in_any_order_leave_no_ended_span_current(order):
+    before = trace.get_current_span()
+    opened = {}
+    for name in "abc":
+        opened[name] = sr.unit(name)
+        opened[name].__enter__()
+    innermost = trace.get_current_span()
+    left = set()
+    for name in order:
+        opened[name].__exit__(None, None, None)
+        left.add(name)
+        open_still = [each for each in "abc" if each not in left]
+        current = trace.get_current_span()
+        if "c" not in left:  # nobody else may take its place
+            assert current is innermost
+        elif open_still:
+            assert getattr(current, "name", None) == open_still[-1]
+    assert trace.get_current_span() is before
 
 
 async def test_a_generator_closed_in_another_context_disturbs_nobody(

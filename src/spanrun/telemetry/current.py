@@ -15,6 +15,9 @@ from opentelemetry.trace import INVALID_SPAN, set_span_in_context
 ATTEMPT: Final = otel_context.create_key("spanrun-attempt")
 """The key under which it has the number of a job's attempt."""
 
+WAY_OUT: Final = otel_context.create_key("spanrun-way-out")
+"""The key under which it has the `WayOut` of the unit that it was made for."""
+
 current: Callable[[], Context] = otel_context.get_current
 """Gives the current context."""
 make_current: Callable[[Context], object] = otel_context.attach
@@ -26,6 +29,31 @@ _variable: Any = getattr(
 )
 if _variable is not None:
     current, make_current = _variable.get, _variable.set
+
+
+class WayOut:
+    """What is outside of a unit, and whether it was left.
+
+    Attributes:
+        outside: The context that was current before.
+        left: The unit isn't to be current again.
+    """
+
+    __slots__ = ("left", "outside")
+
+    def __init__(self, outside: Context) -> None:
+        self.outside = outside
+        self.left = False
+
+    def leave(self) -> None:
+        """Make current what is outside, or outside of that if it was left before.
+
+        Units may be closed in another order than the reverse one.
+        """
+        outside = self.outside
+        while isinstance(way := outside.get(WAY_OUT), WayOut) and way.left:
+            outside = way.outside
+        make_current(outside)
 
 
 def attempt_number() -> int:

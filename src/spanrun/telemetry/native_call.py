@@ -25,11 +25,12 @@ from spanrun.telemetry.cells import adder
 from spanrun.telemetry.current import CURRENT_SPAN, current, make_current
 from spanrun.telemetry.open_units import CallKind
 from spanrun.telemetry.redact import redact
+from spanrun.telemetry.span_events import fail
 from spanrun.telemetry.spans import template
 from spanrun.telemetry.spans.columns import Columns
 from spanrun.telemetry.spans.recorded import Recorded
 from spanrun.telemetry.spans.span import NativeSpan
-from spanrun.telemetry.unit import CallUnit, fail
+from spanrun.telemetry.unit import CallUnit
 
 if TYPE_CHECKING:
     from spanrun.telemetry.native import NativeRecorder

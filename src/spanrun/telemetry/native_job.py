@@ -17,10 +17,11 @@ from spanrun.outcome import CancelledBy, Timings
 from spanrun.semconv import SpanrunJobOutcome
 from spanrun.telemetry.current import ATTEMPT, CURRENT_SPAN, make_current
 from spanrun.telemetry.open_units import Submitted
+from spanrun.telemetry.span_events import fail
 from spanrun.telemetry.spans import template
 from spanrun.telemetry.spans.recorded import Inherited
 from spanrun.telemetry.spans.span import NativeSpan
-from spanrun.telemetry.unit import ATTEMPT_COLUMNS, JobUnit, fail
+from spanrun.telemetry.unit import ATTEMPT_COLUMNS, JobUnit
 
 if TYPE_CHECKING:
     from spanrun.telemetry.native_jobs import NativeJobs

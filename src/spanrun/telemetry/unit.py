@@ -10,8 +10,7 @@ spans of other libraries nest below ours and ours below theirs.
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from opentelemetry.context import Context
@@ -28,10 +27,18 @@ from opentelemetry.trace import (
 from spanrun import semconv
 from spanrun.outcome import CancelledBy, Timings
 from spanrun.semconv import Metric, SpanrunJobOutcome
-from spanrun.telemetry.current import ATTEMPT, CURRENT_SPAN, current, make_current
+from spanrun.telemetry.current import (
+    ATTEMPT,
+    CURRENT_SPAN,
+    WAY_OUT,
+    WayOut,
+    current,
+    make_current,
+)
 from spanrun.telemetry.metrics import RunnerMetrics
 from spanrun.telemetry.open_units import CallKind, OpenJob, Submitted
 from spanrun.telemetry.redact import redact, text_of
+from spanrun.telemetry.span_events import add_event, fail
 from spanrun.telemetry.spans.columns import Columns
 
 if TYPE_CHECKING:  # it makes units
@@ -86,7 +93,7 @@ class Unit:
     It is opened below the current span or where ``linked`` says.
     """
 
-    __slots__ = ("_outside", "_recorder", "context", "span", "started")
+    __slots__ = ("_recorder", "_way_out", "context", "span", "started")
 
     def __init__(
         self,
@@ -111,12 +118,14 @@ class Unit:
             links: Sequence[Link] = ()
         else:
             outside, links = linked.context, linked.links
-        self._outside: Final = outside
+        self._way_out: Final = WayOut(outside)
         given = {} if attributes is None else attributes
         if span is None:
             span = recorder.open(name, kind, outside, begun, given, links)
         self.span: Final = span
-        self.context: Context = Context({**outside, CURRENT_SPAN: span})
+        self.context: Context = Context(
+            {**outside, CURRENT_SPAN: span, WAY_OUT: self._way_out}
+        )
 
     @property
     def trace_id(self) -> int:
@@ -144,8 +153,9 @@ class Unit:
         There is no token to hand back: where a generator was closed in another
         context than it ran in, that would fail. Here it changes nothing.
         """
+        self._way_out.left = True
         if current() is self.context:
-            make_current(self._outside)
+            self._way_out.leave()
 
     def finish(
         self,
@@ -171,38 +181,6 @@ class Unit:
             error_type = fail(recorder, self.span, error)
         recorder.close(self.span, end)
         return error_type
-
-
-def add_event(
-    recorder: Recorder, span: Span, name: str, attributes: Mapping[str, Any]
-) -> None:
-    """Add an event to ``span``, at this moment; texts are redacted and cut."""
-    now = recorder.clock.wall_ns(recorder.now())
-    clean = {
-        key: redact(value) if isinstance(value, str) else value
-        for key, value in attributes.items()
-    }
-    span.add_event(name, clean, now)
-
-
-def fail(recorder: Recorder, span: Span, error: BaseException) -> str:
-    """Say on ``span`` that ``error`` ended it. Returns the value of ``error.type``."""
-    error_type = recorder.errors.name(error)
-    try:
-        text = text_of(error)
-        span.set_attribute(semconv.ERROR_TYPE, error_type)
-        span.set_status(Status(StatusCode.ERROR, redact(f"{error_type}: {text}")))
-        if span.is_recording():
-            trace = "".join(traceback.format_exception(error, limit=-32))
-            told = {
-                semconv.EXCEPTION_TYPE: error_type,
-                semconv.EXCEPTION_MESSAGE: text,
-                semconv.EXCEPTION_STACKTRACE: trace,
-            }
-            add_event(recorder, span, semconv.EVENT_EXCEPTION, told)
-    except Exception as broken:  # noqa: BLE001 -- counted: breaks no job
-        recorder.failed("traces", broken)
-    return error_type
 
 
 class JobUnit(Unit):

@@ -1,0 +1,47 @@
+"""What happens to a span: an event, or the error that ends it. Without secrets."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.trace import Span, Status, StatusCode
+
+from spanrun import semconv
+from spanrun.telemetry.redact import redact, text_of
+
+if TYPE_CHECKING:  # it makes units
+    from spanrun.telemetry.recorder import Recorder
+
+
+def add_event(
+    recorder: Recorder, span: Span, name: str, attributes: Mapping[str, Any]
+) -> None:
+    """Add an event to ``span``, at this moment; texts are redacted and cut."""
+    now = recorder.clock.wall_ns(recorder.now())
+    clean = {
+        key: redact(value) if isinstance(value, str) else value
+        for key, value in attributes.items()
+    }
+    span.add_event(name, clean, now)
+
+
+def fail(recorder: Recorder, span: Span, error: BaseException) -> str:
+    """Say on ``span`` that ``error`` ended it. Returns the value of ``error.type``."""
+    error_type = recorder.errors.name(error)
+    try:
+        text = text_of(error)
+        span.set_attribute(semconv.ERROR_TYPE, error_type)
+        span.set_status(Status(StatusCode.ERROR, redact(f"{error_type}: {text}")))
+        if span.is_recording():
+            trace = "".join(traceback.format_exception(error, limit=-32))
+            told = {
+                semconv.EXCEPTION_TYPE: error_type,
+                semconv.EXCEPTION_MESSAGE: text,
+                semconv.EXCEPTION_STACKTRACE: trace,
+            }
+            add_event(recorder, span, semconv.EVENT_EXCEPTION, told)
+    except Exception as broken:  # noqa: BLE001 -- counted: breaks no job
+        recorder.failed("traces", broken)
+    return error_type
