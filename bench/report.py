@@ -122,7 +122,7 @@ def _strain(results: Results) -> str:
     """The traced stream."""
     rows = [
         [
-            _RECEIVERS[each["delay"]],
+            title,
             f"{each['memory']:.1f}",
             f"{each['lag'] * 1e3:.1f}",
             *(
@@ -130,18 +130,13 @@ def _strain(results: Results) -> str:
                 for key in ("delivered", "spooled", "dropped")
             ),
         ]
-        for each in results.strained
+        for title, each in results.strained.items()
     ]
     head = ["a traced stream", "MiB gained", "loop late, p99, ms"]
     return _table([*head, "spans delivered", "on disk", "lost"], rows)
 
 
 _FATES = ("delivered", "spooled", "dropped")
-_RECEIVERS = {
-    -1.0: "the same jobs, telemetry off",
-    0.0: "a receiver that answers at once",
-    1.0: "a receiver that takes 1 s a request; 5 s to end",
-}
 
 
 def _delivery(results: Results) -> str:

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -30,6 +29,12 @@ RIVALS = (
     *("gather", "aiometer", "run_jobs", "window", "pool"),
     *("spanrun", "spanrun-otlp", "spanrun-traced", "stock-traced"),
 )
+RECEIVERS = {
+    "the same jobs, telemetry off": None,
+    "a receiver that answers at once": 0.0,
+    "a receiver that takes 1 s a request; 5 s to end": 1.0,
+}
+"""Of a traced stream: the seconds that each answer takes."""
 HOARDERS = ("gather", "run_jobs", "window", "pool", "spanrun")
 
 
@@ -73,25 +78,27 @@ class Results:
     traced: dict[str, dict[int, list[float]]] = field(default_factory=dict)
     memory: dict[str, dict[int, float]] = field(default_factory=dict)
     delivered: dict[str, dict[int, list[int]]] = field(default_factory=dict)
-    strained: list[dict[str, float]] = field(default_factory=list)
+    strained: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def measure(
-    name: str, jobs: int, endpoint: str = "", settings: Mapping[str, str] = {}
+    name: str, jobs: int, endpoint: str = "", spool_bytes: int = 1 << 30
 ) -> dict[str, float]:
-    """Run one contestant in a fresh process."""
+    """Run one contestant in a fresh process, with a spool of its own."""
     command = [sys.executable, "-m", "bench.contestants", name, str(jobs)]
     if endpoint:
         command += ["--endpoint", endpoint]
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**os.environ, **settings},
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as spool:
+        room = {"SPANRUN_SPOOL": spool, "SPANRUN_SPOOL_BYTES": str(spool_bytes)}
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **room},
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
     return dict(json.loads(done.stdout.splitlines()[-1]))
@@ -141,18 +148,15 @@ def weigh(results: Results, plan: Plan) -> None:
 
 
 def strain(results: Results, plan: Plan) -> None:
-    """A traced stream, to receivers of two speeds: memory, and how late the loop is.
-
-    All that the slow one can't take in time goes to a spool that is thrown away.
-    """
+    """A traced stream, to receivers of two speeds: memory, and how late the loop is."""
     say(f"a traced stream of {plan.held:,}")
-    for delay in (None, 0.0, 1.0):
+    for title, delay in RECEIVERS.items():
         name = "stream-untold" if delay is None else "stream-traced"
-        with tempfile.TemporaryDirectory() as spool, sink.running(delay or 0) as where:
-            room = {"SPANRUN_SPOOL": spool, "SPANRUN_SPOOL_BYTES": str(4 << 30)}
+        with sink.running(delay or 0) as where:
             endpoint = "" if delay is None else where
-            samples = measure(name, plan.held, endpoint, room)
-        results.strained.append({"delay": -1.0 if delay is None else delay, **samples})
+            # All that the slow one can't take in time goes to the spool.
+            samples = measure(name, plan.held, endpoint, spool_bytes=4 << 30)
+        results.strained[title] = samples
 
 
 def arguments() -> argparse.Namespace:

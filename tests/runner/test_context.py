@@ -125,3 +125,21 @@ async def test_no_span_is_current_in_the_consumer_of_a_stream(
             if outcome.index == 5:
                 break
     assert trace.get_current_span() is before
+
+
+async def test_the_loops_own_way_to_make_tasks_is_kept(make_runner):
+    made = []
+
+    def factory(loop, coroutine, **options):
+        made.append(coroutine)
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(factory)
+    try:
+        async with make_runner(limit=2) as runner:
+            before = variable.get()
+            assert await runner.map(see_and_set, range(5)) == [before] * 5
+    finally:
+        loop.set_task_factory(None)
+    assert len(made) == 5

@@ -22,9 +22,9 @@ from spanrun.clock import SystemClock
 from spanrun.telemetry import setup
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
-from spanrun.telemetry.export import OUR_SCOPE
 from spanrun.telemetry.native import NativeRecorder
 from spanrun.telemetry.open_units import CallKind
+from spanrun.telemetry.scope import OUR_SCOPE
 from spanrun.telemetry.spans.encode import SpanEncoder
 from spanrun.telemetry.spans.provider import NativeTracerProvider
 
@@ -49,12 +49,13 @@ class Sent:
         self.fails = False
         self.by_itself = []
         self.as_objects = []
-        resource = Resource.get_empty()
+        resource, clock = Resource.get_empty(), SystemClock()
         self.aggregator = Aggregator(lambda: resource, exponential=exponential)
         tracers = NativeTracerProvider(
             self.as_objects.append,
             sampler=ALWAYS_ON,
             resource=resource,
+            clock=clock,
             wires=self._wire if wire else None,
         )
         meters = MeterProvider([InMemoryMetricReader()], resource)
@@ -62,7 +63,7 @@ class Sent:
             tracers,
             meters,
             self.aggregator,
-            clock=SystemClock(),
+            clock=clock,
             account=account or Account(),
             snapshot=None,
         )

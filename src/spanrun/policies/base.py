@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
@@ -85,10 +85,6 @@ class Work(Protocol):
 
 Step: TypeAlias = Callable[[Any], Awaitable[Any]]
 """One step of a job's way: takes the job, gives its value or raises."""
-
-
-Way: TypeAlias = Callable[[Any], Generator[Any, Any, Any]]
-"""A step, for `types.coroutine`: which awaits by ``yield from``."""
 
 
 class Layer(Protocol):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import types
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from spanrun.policies._line import Line
-from spanrun.policies.base import Binding, Step, Way, Work, at_least, whole
+from spanrun.policies.base import Binding, Step, Work, at_least, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +64,12 @@ class Slots:
 
     def wrap(self, inner: Step) -> Step:
         """Hold a slot around ``inner``."""
-        call = cast("Way", inner)
 
-        @types.coroutine
-        def slot(job: Work) -> Generator[Any, Any, Any]:
+        async def slot(job: Work) -> Any:
             if not self.take():
-                yield from self.wait(job)
+                await self.wait(job)
             try:
-                return (yield from call(job))
+                return await inner(job)
             finally:
                 self.release()
 

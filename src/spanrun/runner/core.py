@@ -163,10 +163,11 @@ def _layers(
         gate = policies.rate.bind(binding) if policies.rate else Gate(binding)
         layers["token"] = gate
         if policies.retry is not None:
-            between = policies.breaker or policies.hedge or type(slots) is not Slots
-            if not between:
+            between = policies.breaker or policies.hedge
+            direct = not between and type(slots) is Slots
+            if direct:
                 del layers["slot"]
-            held = None if between else slots
+            held = slots if direct else None
             layers["retry"] = policies.retry.bind(binding, gate, held)
     if policies.hedge is not None:
         hedger = policies.hedge.bind(binding)

@@ -26,7 +26,7 @@ from spanrun.runner.job import Job, note, outcome_of
 from spanrun.semconv import SpanrunJobOutcome
 from spanrun.telemetry.metrics import RunnerMetrics
 from spanrun.telemetry.observe import RunInfo
-from spanrun.telemetry.unit import Linked, OpenJobs, Unit
+from spanrun.telemetry.unit import JobKind, Linked, OpenJobs, Unit
 from spanrun.telemetry.watchdog import guilty_in
 
 Call: TypeAlias = Callable[[Any], Awaitable[Any]]
@@ -194,13 +194,14 @@ class Run:
             core = self.core
             assert core.recorder is not None  # noqa: S101 -- checked by the caller
             assert core.metrics is not None  # noqa: S101 -- comes with the recorder
-            open_job = self._open_job = core.recorder.jobs(
+            kind = JobKind(
                 core.metrics,
                 self._linked if self.links_jobs else None,
                 attempts=core.attempts is not None,
                 # Where the runner has a clock of its own, spans keep the recorder's.
                 timed=core.clock is core.recorder.clock,
             )
+            open_job = self._open_job = core.recorder.jobs(kind)
         job.unit = open_job(job)
 
     def done(self, job: Job, value: Any, error: BaseException | None) -> None:

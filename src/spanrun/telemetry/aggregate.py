@@ -23,10 +23,8 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.metrics.export import Metric as SdkMetric
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Span
 
-from spanrun import __version__
 from spanrun.semconv import Metric
 from spanrun.telemetry.cells import (
     Cell,
@@ -39,6 +37,7 @@ from spanrun.telemetry.cells import (
     is_sampled,
 )
 from spanrun.telemetry.ids import tell_after_fork
+from spanrun.telemetry.scope import OUR_SCOPE
 
 _log = logging.getLogger(__name__)
 
@@ -168,8 +167,7 @@ class Aggregator:
         return self.cell(metric, {name: attributes[name] for name in has})
 
     def _find(self, metric: Metric, attributes: Labels, key: tuple[Any, ...]) -> Cell:
-        has = [name for name in metric.attributes if name in attributes]
-        cell = self._of(metric).cell({name: attributes[name] for name in has})
+        cell = self.series_of(metric, attributes)
         if len(self._recorded) < _MAX_RECORDED:
             self._recorded[key] = cell
         return cell
@@ -185,7 +183,7 @@ class Aggregator:
         metrics = self.collect()
         if not metrics and data is None:
             return None
-        scopes = {InstrumentationScope("spanrun", __version__): metrics}
+        scopes = {OUR_SCOPE: metrics}
         for part in data.resource_metrics if data else ():
             for theirs in part.scope_metrics:
                 scopes.setdefault(theirs.scope, []).extend(theirs.metrics)

@@ -54,25 +54,29 @@ class Gate:
         reading: A snapshot is being taken. Always, where threads run in parallel.
     """
 
-    __slots__ = ("_parallel", "lock", "reading")
+    __slots__ = ("_always", "_readers", "lock", "reading")
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         enabled = getattr(sys, "_is_gil_enabled", None)
-        self._parallel = enabled is not None and not enabled()
-        self.reading = self._parallel
+        self._always = enabled is not None and not enabled()
+        self._readers = 0
+        self.reading = self._always
 
     def after_fork(self) -> None:
         """In the child: nobody is in here, whatever the parent's threads did."""
         self.lock._at_fork_reinit()  # type: ignore[attr-defined] # noqa: SLF001 -- as `logging` does
-        self.reading = self._parallel
+        self._readers = 0
+        self.reading = self._always
 
     def __enter__(self) -> None:
         self.lock.acquire()
+        self._readers += 1
         self.reading = True
 
     def __exit__(self, *_: object) -> None:
-        self.reading = self._parallel
+        self._readers -= 1
+        self.reading = self._always or self._readers > 0
         self.lock.release()
 
 

@@ -45,15 +45,15 @@ class WayOut:
         self.outside = outside
         self.left = False
 
-    def leave(self) -> None:
-        """Make current what is outside, or outside of that if it was left before.
 
-        Units may be closed in another order than the reverse one.
-        """
-        outside = self.outside
-        while isinstance(way := outside.get(WAY_OUT), WayOut) and way.left:
-            outside = way.outside
-        make_current(outside)
+def go_back_to(outside: Context) -> None:
+    """Make ``outside`` current or, if its unit was left before, what is outside of it.
+
+    Units may be closed in another order than the reverse of their opening.
+    """
+    while isinstance(way := outside.get(WAY_OUT), WayOut) and way.left:
+        outside = way.outside
+    make_current(outside)
 
 
 def attempt_number() -> int:

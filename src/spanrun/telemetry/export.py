@@ -15,10 +15,8 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.metrics.view import Aggregation
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import StatusCode
 
-from spanrun import __version__
 from spanrun.semconv import SpanrunTelemetryReason, SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
@@ -26,15 +24,12 @@ from spanrun.telemetry.delivery.spooled import SpooledSender
 from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.ids import tell_after_fork
 from spanrun.telemetry.outbox import Outbox, remaining
-from spanrun.telemetry.recorder import SCOPE
+from spanrun.telemetry.scope import OUR_SCOPE
 from spanrun.telemetry.spans import otlp
 from spanrun.telemetry.spans.encode import SpanEncoder
 from spanrun.telemetry.spans.origin import Encoded, Origin, Wire
 from spanrun.telemetry.spans.recorded import Recorded
 from spanrun.telemetry.spans.scrub import scrub
-
-OUR_SCOPE: Final = InstrumentationScope(SCOPE, __version__)
-"""Of the spans that spanrun makes."""
 
 _MAX_SNAPSHOTS: Final = 256
 _MAX_SPANS: Final = 4_096
@@ -161,6 +156,7 @@ class SpanPipe:
 
     def __init__(self, leave: Exit, account: Account) -> None:
         self._exit: Final = leave
+        self._otlp: Final = leave if isinstance(leave, OtlpExit) else None
         self._account: Final = account
         self._origin: Origin | None = None
         self.capacity: Final = _MAX_SPANS
@@ -178,7 +174,7 @@ class SpanPipe:
 
         None for others' spans, and where they leave in another form.
         """
-        if not isinstance(self._exit, OtlpExit) or origin.scope != OUR_SCOPE:
+        if self._otlp is None or origin.scope != OUR_SCOPE:
             return None
         self._origin = origin
         return self._outbox.put
@@ -200,8 +196,8 @@ class SpanPipe:
         self._account.process(_count_spans(items))
         encoded = [item for item in items if isinstance(item, tuple)]
         spans = [item for item in items if not isinstance(item, tuple)]
-        if encoded and self._origin is not None and isinstance(self._exit, OtlpExit):
-            self._exit.encoded(self._origin, encoded)
+        if encoded and self._origin is not None and self._otlp is not None:
+            self._otlp.encoded(self._origin, encoded)
         if spans:  # those of runs, which end last, are among them
             self._exit.spans(spans)
 

@@ -12,16 +12,16 @@ from opentelemetry.trace import Link, Span, SpanKind
 from spanrun.clock import Clock
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
-from spanrun.telemetry.export import OUR_SCOPE
-from spanrun.telemetry.metrics import Instruments, NativeInstruments, RunnerMetrics
+from spanrun.telemetry.metrics import Instruments, NativeInstruments
 from spanrun.telemetry.native_call import NativeCalls
 from spanrun.telemetry.native_jobs import NativeJobs
 from spanrun.telemetry.open_units import CallKind, OpenCall
 from spanrun.telemetry.recorder import OtelRecorder
+from spanrun.telemetry.scope import OUR_SCOPE
 from spanrun.telemetry.spans.columns import Columns
 from spanrun.telemetry.spans.provider import NativeTracerProvider
 from spanrun.telemetry.spans.recorded import Recorded
-from spanrun.telemetry.unit import Linked, OpenJobs
+from spanrun.telemetry.unit import JobKind, OpenJobs
 
 
 class Snapshot(Protocol):
@@ -100,16 +100,9 @@ class NativeRecorder(OtelRecorder):
         else:
             span.set_attributes(columns.as_dict(values))
 
-    def jobs(
-        self,
-        metrics: RunnerMetrics,
-        linked: Linked | None,
-        *,
-        attempts: bool,
-        timed: bool,
-    ) -> OpenJobs:
+    def jobs(self, kind: JobKind) -> OpenJobs:
         """What opens the units of a run's jobs."""
-        return NativeJobs(self, metrics, linked, attempts=attempts, timed=timed).open
+        return NativeJobs(self, kind).open
 
     def call(self, kind: CallKind) -> OpenCall:
         """One call to a service, to be entered."""

@@ -22,7 +22,7 @@ from opentelemetry.trace import (
 from spanrun import semconv
 from spanrun.semconv import Metric
 from spanrun.telemetry.cells import adder
-from spanrun.telemetry.current import CURRENT_SPAN, current, make_current
+from spanrun.telemetry.current import CURRENT_SPAN, current, go_back_to, make_current
 from spanrun.telemetry.open_units import CallKind
 from spanrun.telemetry.redact import redact
 from spanrun.telemetry.span_events import fail
@@ -66,8 +66,7 @@ class NativeCalls:
         above = outside.get(CURRENT_SPAN)
         if self._tracer.follow and isinstance(above, Recorded):
             return NativeCall(self, outside, above)
-        kind = self.kind
-        return CallUnit(self.recorder, kind)
+        return CallUnit(self.recorder, self.kind)
 
     def learn(self, call: NativeCall, key: tuple[Any, ...]) -> Known | None:
         """How to encode calls with the attributes of ``call``, and where they count.
@@ -97,7 +96,7 @@ class NativeCall(NativeSpan):
     above: bytes
 
     def __init__(self, calls: NativeCalls, outside: Context, above: Recorded) -> None:
-        # All in here, and in each class anew: that is how it is cheap (`make bench`).
+        # Not super().__init__(): see `NativeJob`.
         self._calls = calls
         self._outside = outside
         self._exact = True
@@ -130,11 +129,6 @@ class NativeCall(NativeSpan):
             self._exact = False
         self.raw[key] = value
 
-    def update_name(self, name: str) -> None:
-        """Call it ``name`` from now on."""
-        self._ensure_rare()
-        super().update_name(name)
-
     def fail(self, error_type: str) -> None:
         """As `CallUnit.fail`."""
         self.set(semconv.ERROR_TYPE, error_type)
@@ -152,7 +146,7 @@ class NativeCall(NativeSpan):
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if current().get(CURRENT_SPAN) is self:
-            make_current(self._outside)
+            go_back_to(self._outside)
         calls = self._calls
         ended = calls.now()
         end_ns = calls.zero + int(ended * 1e9)
@@ -163,6 +157,7 @@ class NativeCall(NativeSpan):
             and self.end_ns is None
             and self.rare is None
             and self._exact
+            and self.span_name is calls.name
             and self.inherited[1] is DEFAULT_TRACE_STATE
         ):
             try:

@@ -30,7 +30,7 @@ from spanrun.telemetry.metrics import (
 )
 from spanrun.telemetry.observe import Observer, RunInfo
 from spanrun.telemetry.open_units import CallKind, OpenCall
-from spanrun.telemetry.unit import CallUnit, Linked, OpenJobs, job_units
+from spanrun.telemetry.unit import CallUnit, JobKind, OpenJobs, job_units
 
 if TYPE_CHECKING:
     from spanrun.telemetry.spans.columns import Columns
@@ -100,22 +100,8 @@ class Recorder(Protocol):
         """The metrics of one runner, which tells its state through ``gauges``."""
         ...
 
-    def jobs(
-        self,
-        metrics: RunnerMetrics,
-        linked: Linked | None,
-        *,
-        attempts: bool,
-        timed: bool,
-    ) -> OpenJobs:
-        """What opens the units of a run's jobs.
-
-        Args:
-            metrics: Of their runner.
-            linked: Where they begin, in linked mode; else below the current span.
-            attempts: Whether each attempt has a span.
-            timed: Whether the jobs are timed by this recorder's clock.
-        """
+    def jobs(self, kind: JobKind) -> OpenJobs:
+        """What opens the units of a run's jobs."""
         ...
 
     def call(self, kind: CallKind) -> OpenCall:
@@ -200,16 +186,9 @@ class OtelRecorder:
         """Give ``span`` attributes of a known shape, once, before it ends."""
         span.set_attributes(columns.as_dict(values))
 
-    def jobs(
-        self,
-        metrics: RunnerMetrics,
-        linked: Linked | None,
-        *,
-        attempts: bool,  # noqa: ARG002 -- it makes no difference here
-        timed: bool,
-    ) -> OpenJobs:
+    def jobs(self, kind: JobKind) -> OpenJobs:
         """What opens the units of a run's jobs."""
-        return job_units(self, metrics, linked, timed=timed)
+        return job_units(self, kind)
 
     def call(self, kind: CallKind) -> OpenCall:
         """One call to a service, to be entered."""

@@ -11,6 +11,7 @@ spans of other libraries nest below ours and ours below theirs.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from opentelemetry.context import Context
@@ -33,6 +34,7 @@ from spanrun.telemetry.current import (
     WAY_OUT,
     WayOut,
     current,
+    go_back_to,
     make_current,
 )
 from spanrun.telemetry.metrics import RunnerMetrics
@@ -155,7 +157,7 @@ class Unit:
         """
         self._way_out.left = True
         if current() is self.context:
-            self._way_out.leave()
+            go_back_to(self._way_out.outside)
 
     def finish(
         self,
@@ -183,6 +185,23 @@ class Unit:
         return error_type
 
 
+@dataclass(frozen=True, slots=True)
+class JobKind:
+    """What the jobs of one run have in common, for their units.
+
+    Attributes:
+        metrics: Of their runner.
+        linked: Where they begin, in linked mode; else below the current span.
+        attempts: Whether each attempt has a span.
+        timed: Whether they are timed by the recorder's clock.
+    """
+
+    metrics: RunnerMetrics
+    linked: Linked | None
+    attempts: bool
+    timed: bool
+
+
 class JobUnit(Unit):
     """A job's span and metrics, and its attempts' spans."""
 
@@ -191,16 +210,12 @@ class JobUnit(Unit):
     def __init__(
         self,
         recorder: Recorder,
-        metrics: RunnerMetrics,
+        kind: JobKind,
         job: Submitted,
-        linked: Linked | None,
-        *,
-        timed: bool = True,
         span: Span | None = None,
     ) -> None:
-        """Open it. ``timed``: the job's times are by the recorder's clock."""
-        self._metrics = metrics
-        self._submitted = job.submitted if timed else None
+        self._metrics = metrics = kind.metrics
+        self._submitted = job.submitted if kind.timed else None
         self._index = job.index
         key = job.key
         attributes: dict[str, Any] = {}
@@ -211,7 +226,7 @@ class JobUnit(Unit):
             f"job {metrics.name}",
             started=self._submitted,
             attributes=attributes,
-            linked=linked,
+            linked=kind.linked,
             span=span,
         )
 
@@ -275,13 +290,11 @@ class JobUnit(Unit):
 OpenJobs: TypeAlias = Callable[[Submitted], OpenJob]
 
 
-def job_units(
-    recorder: Recorder, metrics: RunnerMetrics, linked: Linked | None, *, timed: bool
-) -> OpenJobs:
+def job_units(recorder: Recorder, kind: JobKind) -> OpenJobs:
     """What opens a `JobUnit` for each job, and makes it the current one."""
 
     def open_job(job: Submitted) -> JobUnit:
-        unit = JobUnit(recorder, metrics, job, linked, timed=timed)
+        unit = JobUnit(recorder, kind, job)
         unit.enter()
         return unit
 

@@ -13,7 +13,7 @@ from spanrun.telemetry.metrics import Gauges, RunnerMetrics
 from spanrun.telemetry.open_units import CallKind, OpenCall
 from spanrun.telemetry.recorder import Recorder
 from spanrun.telemetry.spans.columns import Columns
-from spanrun.telemetry.unit import CallUnit, Linked, OpenJobs, job_units
+from spanrun.telemetry.unit import CallUnit, JobKind, OpenJobs, job_units
 
 
 class Watch:
@@ -78,16 +78,9 @@ class Watch:
         """The metrics of one runner."""
         return self._recorder.runner(name, gauges)
 
-    def jobs(
-        self,
-        metrics: RunnerMetrics,
-        linked: Linked | None,
-        *,
-        attempts: bool,  # noqa: ARG002 -- it makes no difference here
-        timed: bool,
-    ) -> OpenJobs:
+    def jobs(self, kind: JobKind) -> OpenJobs:
         """What opens the units of a run's jobs."""
-        return job_units(self, metrics, linked, timed=timed)
+        return job_units(self, kind)
 
     def call(self, kind: CallKind) -> OpenCall:
         """One call to a service."""

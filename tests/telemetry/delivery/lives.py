@@ -31,7 +31,7 @@ EACH = 1_000_000
 
 def spool(folder: Path, number: int, url: str) -> Callable[[int], None]:
     where = Destination(
-        "traces", "http/protobuf", url, {"x-life": str(number)}, timeout=2.0
+        "traces", "http/protobuf", url, {"x-life": str(number)}, timeout=10.0
     )
     spooled = SpooledSender(
         folder,

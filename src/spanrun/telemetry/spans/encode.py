@@ -343,8 +343,8 @@ def _recorded(span: ReadableSpan) -> Recorded:
     )
     recorded = Recorded(
         origin,
-        context.trace_id.to_bytes(16),
-        context.span_id.to_bytes(8),
+        otlp.id_bytes(context.trace_id, 16),
+        otlp.id_bytes(context.span_id, 8),
         span.parent,
         (context.trace_flags, context.trace_state),
         span.name,

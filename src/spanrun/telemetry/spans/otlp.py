@@ -39,7 +39,7 @@ _MAX_COUNT: Final = (1 << 32) - 1
 def any_span(span: Recorded, attributes: Mapping[str, Plain], dropped: int) -> bytes:
     """The content of a ``Span``, whatever is in it."""
     above = span.above
-    parent = _id(above.span_id, 8) if isinstance(above, SpanContext) else above
+    parent = id_bytes(above.span_id, 8) if isinstance(above, SpanContext) else above
     parts = (
         sized(b"\x0a", span.trace),
         sized(b"\x12", span.own),
@@ -65,8 +65,8 @@ def link(to: Link, limits: Limits) -> bytes:
     context = to.context
     attributes, dropped = link_attributes(to, limits)
     body = (
-        sized(b"\x0a", _id(context.trace_id, 16)),
-        sized(b"\x12", _id(context.span_id, 8)),
+        sized(b"\x0a", id_bytes(context.trace_id, 16)),
+        sized(b"\x12", id_bytes(context.span_id, 8)),
         *key_values(b"\x22", attributes),
         _count(0x28, dropped),
         b"\x35" + (_REMOTE if context.is_remote else _LOCAL),
@@ -113,7 +113,7 @@ def _count(tag: int, number: int) -> bytes:
     return bytes((tag,)) + varint(min(number, _MAX_COUNT)) if number else b""
 
 
-def _id(number: Any, size: int) -> bytes:
+def id_bytes(number: Any, size: int) -> bytes:
     """A trace or span id; zeros when it is none."""
     whole = number if isinstance(number, int) else 0
     return (whole & ((1 << 8 * size) - 1)).to_bytes(size, "big")

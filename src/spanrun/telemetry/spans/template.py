@@ -2,7 +2,7 @@
 
 Of spans of one kind most bytes are the same. They are made once, by `SpanEncoder`,
 from an example; the ids, times and numbers of each span go in between, in one call
-of `struct`. That takes a fifth of what encoding takes.
+of `struct`.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def job_encoder(job: Recorded, attempt: Recorded | None = None) -> Encode:
 
     What it makes takes trace id, own and parent's id (empty for a root), start and
     end, the index as a varint of four bytes read as a number, the seconds of the
-    phases, and then, where there is an attempt, its id, start and end.
+    phases, and the attempt's id, start and end, whether there is one or not.
 
     Args:
         job: An example with `TRACE`, `OWN`, maybe `ABOVE`, the times and numbers.
@@ -157,8 +157,9 @@ def _job_encoder(template: Template) -> Encode:
 
     def encode(
         trace: bytes, own: bytes, above: bytes, start_ns: int, end_ns: int, index: int,
-        q: float, r: float, s: float, t: float, u: float, v: float, w: float,
+        parts: tuple[float, ...], *_: object,
     ) -> bytes:
+        q, r, s, t, u, v, w = parts
         return pack(
             a, trace, b, own, c, above, d, start_ns, e, end_ns, f, index,
             g, q, h, r, i, s, j, t, k, u, l, v, m, w, n,
@@ -173,9 +174,9 @@ def _pair_encoder(template: Template) -> Encode:
 
     def encode(
         trace: bytes, own: bytes, above: bytes, start_ns: int, end_ns: int, index: int,
-        q: float, r: float, s: float, t: float, u: float, v: float, w: float,
-        attempt: bytes, began_ns: int, over_ns: int,
+        parts: tuple[float, ...], attempt: bytes, began_ns: int, over_ns: int,
     ) -> bytes:
+        q, r, s, t, u, v, w = parts
         return pack(
             a, trace, b, own, c, above, d, start_ns, e, end_ns, f, index,
             g, q, h, r, i, s, j, t, k, u, l, v, m, w,
