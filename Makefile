@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 UV := UV_NO_PROGRESS=1 $(BIN)/uv
 COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --no-emit-index-url
+NATIVE := hatch_build.py $(wildcard native/*)
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -76,7 +77,8 @@ lock: $(VENV)/dev.stamp ## resolve the dependencies anew, with hashes
 clean: ## remove what make made here (not the cached backends)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis dist build
 
-# The environment: made once, then again when a lock or the project file changes.
+# The environment: made once, then again when a lock, the project file or the part in
+# C changes.
 $(VENV)/bootstrap.stamp: requirements/bootstrap.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "spanrun needs Python 3.11 or later; $(PYTHON) is older. \
@@ -96,8 +98,8 @@ define install
 	@touch $@
 endef
 
-$(VENV)/run.stamp: requirements/run.lock pyproject.toml $(VENV)/bootstrap.stamp
+$(VENV)/run.stamp: requirements/run.lock pyproject.toml $(NATIVE) $(VENV)/bootstrap.stamp
 	$(call install,requirements/run.lock)
 
-$(VENV)/dev.stamp: requirements/dev.lock pyproject.toml $(VENV)/bootstrap.stamp
+$(VENV)/dev.stamp: requirements/dev.lock pyproject.toml $(NATIVE) $(VENV)/bootstrap.stamp
 	$(call install,requirements/dev.lock)

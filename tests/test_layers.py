@@ -14,6 +14,8 @@ LAYERS = {
     "semconv": 0,
     "outcome": 0,
     "clock": 0,
+    "speed": 0,
+    "_native": 0,
     "settings": 1,
     "slo": 1,
     "policies": 2,
@@ -72,7 +74,8 @@ def imported_parts(tree):
             first, _, rest = name.partition(".")
             if first == "spanrun":
                 part = rest.partition(".")[0]
-                exists = (SRC / part).is_dir() or (SRC / f"{part}.py").is_file()
+                files = (SRC / part, SRC / f"{part}.py", SRC / f"{part}.pyi")
+                exists = bool(part) and any(file.exists() for file in files)
                 yield (part if exists else ""), node.lineno
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, final
 
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES, SpanrunJobOutcome
+from spanrun.speed import Seconds
 
 T = TypeVar("T")
 
@@ -14,7 +15,7 @@ CancelledBy: TypeAlias = Literal["self", "run", "timeout", "signal"]
 
 
 @final
-class Timings:
+class Timings(Seconds):
     """Where a job's time went, in seconds. The parts add up to `duration`.
 
     Attributes:
@@ -27,14 +28,7 @@ class Timings:
         duration: From submission to the outcome.
     """
 
-    # The zeros stand on the class: most jobs never wait for most things.
-    queue = 0.0
-    limit = 0.0
-    rate_limit = 0.0
-    backoff = 0.0
-    busy = 0.0
-    loop_lag = 0.0
-    duration = 0.0
+    __slots__ = ()
 
     @property
     def waited(self) -> float:
@@ -46,23 +40,24 @@ class Timings:
         """Seconds in which the job waited for what it had called."""
         return self.parts()[-1]
 
-    def parts(self) -> tuple[float, float, float, float, float, float, float]:
-        """The seconds of each phase, in the order in which a job meets them."""
-        queue, limit, rate_limit = self.queue, self.limit, self.rate_limit
-        backoff, busy, loop_lag = self.backoff, self.busy, self.loop_lag
-        service = self.duration - (
-            queue + limit + rate_limit + backoff + busy + loop_lag
-        )
-        service = max(service, 0.0)
-        return queue, limit, rate_limit, backoff, busy, loop_lag, service
-
     def phases(self) -> Iterator[tuple[str, float]]:
         """Each phase's name and seconds, in the order in which a job meets them."""
         return zip(SPANRUN_JOB_PHASE_VALUES, self.parts(), strict=True)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (*self.parts()[:-1], self.duration)
+
     def __repr__(self) -> str:
         parts = ", ".join(f"{name}={value:.6f}" for name, value in self.phases())
         return f"Timings({parts}, duration={self.duration:.6f})"
+
+
+def _restored(*seconds: float) -> Timings:
+    """What was pickled or copied; in another process it may be in C or not."""
+    made = Timings()
+    made.queue, made.limit, made.rate_limit = seconds[:3]
+    made.backoff, made.busy, made.loop_lag, made.duration = seconds[3:]
+    return made
 
 
 # Not frozen: a frozen dataclass sets each field through object.__setattr__,

@@ -1,8 +1,9 @@
 """Units that encode themselves say the very same as those that an encoder sees.
 
-Each scenario runs twice: once with a provider that takes encoded spans, so that the
-native units are in use, and once with one that doesn't. What the two have sent is
-decoded by protobuf and compared, ids and times aside; so are the metrics.
+Each scenario runs three times: with a provider that takes encoded spans in a buffer,
+so that the units in C are in use; with one that takes them as they come, which are
+those in Python; and with one that takes none. What was sent is decoded by protobuf and
+compared, ids and times aside; so are the metrics.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 import spanrun
 from spanrun import semconv
 from spanrun.clock import SystemClock
+from spanrun.speed import FAST, Buffer
 from spanrun.telemetry import setup
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
@@ -42,11 +44,17 @@ KIND = CallKind(
 RETRY = spanrun.Retry(on=ConnectionError, base=0, attempts=2)
 
 
+WIRES = (*(("buffer",) if FAST else ()), "plain", None)
+
+
 class Sent:
     """A recorder, and what it has sent: through the wire, or as objects."""
 
     def __init__(self, *, wire, exponential=False, account=None):
         self.fails = False
+        self._take = self._take_plain
+        if wire == "buffer":
+            self._take = Buffer(self._begun, lambda *some: self._take_plain(some), 2000)
         self.by_itself = []
         self.as_objects = []
         resource, clock = Resource.get_empty(), SystemClock()
@@ -71,14 +79,21 @@ class Sent:
     def _wire(self, origin):
         return self._take if origin.scope == OUR_SCOPE else None
 
-    def _take(self, encoded):
+    def _take_plain(self, encoded):
         if self.fails:
             raise OSError("no wire")
         self.by_itself.append(encoded)
 
+    def _begun(self, buffer):
+        assert buffer.spans
+        if self.fails:
+            raise OSError("no wire")
+
     def spans(self):
         """All of them, as protobuf has them."""
         found = []
+        if isinstance(self._take, Buffer) and self._take.spans:
+            self.by_itself.append(self._take.take())
         for data, count in self.by_itself:
             fields = trace_pb2.ScopeSpans.FromString(data)
             assert len(fields.spans) == count
@@ -277,18 +292,22 @@ SCENARIOS = (plain, linked, retried, failing, calls, users_own, others, at_the_l
 @pytest.mark.parametrize("work", SCENARIOS)
 def test_both_ways_say_the_same(work, exponential):
     ways = []
-    for wire in (True, False):
+    for wire in WIRES:
         sent = Sent(wire=wire, exponential=exponential)
         with setup.use(sent.recorder):
             spanrun.run(work())
         ways.append((sent.told(), sent.metrics()))
-        assert bool(sent.by_itself) is wire
+        assert bool(sent.by_itself) is (wire is not None)
         assert not any(b"hunter2" in data for data, _ in sent.by_itself)
-    assert ways[0] == ways[1]
+    assert all(way == ways[0] for way in ways)
 
 
-def test_an_index_of_any_size_arrives():
-    sent = Sent(wire=True)
+with_any_wire = pytest.mark.parametrize("wire", WIRES[:-1])
+
+
+@with_any_wire
+def test_an_index_of_any_size_arrives(wire):
+    sent = Sent(wire=wire)
 
     async def main():
         async with spanrun.Runner("big") as runner:
@@ -312,8 +331,9 @@ def test_an_index_of_any_size_arrives():
     assert sorted(told) == sorted(first + i for first in firsts for i in range(4))
 
 
-def test_the_times_are_the_ledgers():
-    sent = Sent(wire=True)
+@with_any_wire
+def test_the_times_are_the_ledgers(wire):
+    sent = Sent(wire=wire)
 
     async def main():
         async with spanrun.Runner("timed", limit=2) as runner:
@@ -335,9 +355,10 @@ def test_the_times_are_the_ledgers():
             assert told[f"spanrun.job.time.{phase}"] == part
 
 
-def test_a_fault_inside_breaks_no_job_and_is_counted():
+@with_any_wire
+def test_a_fault_inside_breaks_no_job_and_is_counted(wire):
     account = Account()
-    sent = Sent(wire=True, account=account)
+    sent = Sent(wire=wire, account=account)
 
     async def job(number):
         with setup.recorder_or_off().call(KIND):

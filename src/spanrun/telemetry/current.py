@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
@@ -24,11 +25,13 @@ make_current: Callable[[Context], object] = otel_context.attach
 """Makes a context the current one, in this task."""
 
 # Nearly always it is a context variable, and three calls can be one.
-_variable: Any = getattr(
+VARIABLE: ContextVar[Any] | None = getattr(
     getattr(otel_context, "_RUNTIME_CONTEXT", None), "_current_context", None
 )
-if _variable is not None:
-    current, make_current = _variable.get, _variable.set
+"""The context variable; None where OpenTelemetry keeps its context elsewhere."""
+
+if VARIABLE is not None:
+    current, make_current = VARIABLE.get, VARIABLE.set
 
 
 class WayOut:

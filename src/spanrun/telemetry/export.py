@@ -24,15 +24,13 @@ from spanrun.telemetry.delivery.spooled import SpooledSender
 from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.ids import tell_after_fork
 from spanrun.telemetry.outbox import Outbox, remaining
-from spanrun.telemetry.scope import OUR_SCOPE
 from spanrun.telemetry.spans import otlp
 from spanrun.telemetry.spans.encode import SpanEncoder
-from spanrun.telemetry.spans.origin import Encoded, Origin, Wire
+from spanrun.telemetry.spans.origin import Encoded, Origin
 from spanrun.telemetry.spans.recorded import Recorded
 from spanrun.telemetry.spans.scrub import scrub
 
 _MAX_SNAPSHOTS: Final = 256
-_MAX_SPANS: Final = 4_096
 
 
 class Exit(Protocol):
@@ -141,77 +139,6 @@ class ConsoleExit:
 def _has_failed(span: Recorded) -> bool:
     rare = span.rare
     return rare is not None and rare.status.status_code is StatusCode.ERROR
-
-
-class SpanPipe:
-    """The sink of ended spans: hands them to an exit in batches.
-
-    Args:
-        leave: Where they leave.
-        account: Counts them.
-
-    Attributes:
-        capacity: Items that may wait.
-    """
-
-    def __init__(self, leave: Exit, account: Account) -> None:
-        self._exit: Final = leave
-        self._otlp: Final = leave if isinstance(leave, OtlpExit) else None
-        self._account: Final = account
-        self._origin: Origin | None = None
-        self.capacity: Final = _MAX_SPANS
-        self._outbox: Final = Outbox[Recorded | Encoded](
-            "spans",
-            self._leave,
-            self._lost,
-            capacity=self.capacity,
-            full="lose" if leave.waits else "send",
-        )
-        self.put: Final[Callable[[Recorded], object]] = self._outbox.put
-
-    def encoded(self, origin: Origin) -> Wire | None:
-        """What takes ended spans of ``origin`` that are encoded already.
-
-        None for others' spans, and where they leave in another form.
-        """
-        if self._otlp is None or origin.scope != OUR_SCOPE:
-            return None
-        self._origin = origin
-        return self._outbox.put
-
-    @property
-    def waiting(self) -> int:
-        """Spans that wait to be handed over, or pairs of them."""
-        return self._outbox.waiting
-
-    def flush(self, timeout: float) -> bool:
-        """Hand over all that is queued; whether that took less than ``timeout``."""
-        return self._outbox.flush(timeout)
-
-    def close(self, timeout: float) -> bool:
-        """Hand over what is left and end; whether that was all, in time."""
-        return self._outbox.close(timeout)
-
-    def _leave(self, items: list[Recorded | Encoded]) -> None:
-        self._account.process(_count_spans(items))
-        encoded = [item for item in items if isinstance(item, tuple)]
-        spans = [item for item in items if not isinstance(item, tuple)]
-        if encoded and self._origin is not None and self._otlp is not None:
-            self._otlp.encoded(self._origin, encoded)
-        if spans:  # those of runs, which end last, are among them
-            self._exit.spans(spans)
-
-    def _lost(
-        self, items: list[Recorded | Encoded], reason: SpanrunTelemetryReason
-    ) -> None:
-        spans = _count_spans(items)
-        if reason != "export_failed":
-            self._account.process(spans, reason)
-        _count_lost(self._account, "traces", reason, spans)
-
-
-def _count_spans(items: Sequence[Recorded | Encoded]) -> int:
-    return sum(item[1] if isinstance(item, tuple) else 1 for item in items)
 
 
 class Collector(MetricReader):
@@ -352,15 +279,16 @@ class MetricPipe:
         reason: SpanrunTelemetryReason,
     ) -> None:
         for snapshot, _ in snapshots:
-            _count_lost(self._account, "metrics", reason, count_points(snapshot))
+            count_lost(self._account, "metrics", reason, count_points(snapshot))
 
 
-def _count_lost(
+def count_lost(
     account: Account,
     signal: SpanrunTelemetrySignal,
     reason: SpanrunTelemetryReason,
     items: int,
 ) -> None:
+    """Count what an outbox could not hand over."""
     if reason == "export_failed":  # an exit had them, and should not have raised
         reason = "internal_error"
     else:

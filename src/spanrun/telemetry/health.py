@@ -21,7 +21,7 @@ from spanrun.telemetry.aggregate import Aggregator
 from spanrun.telemetry.delivery.frames import Signal
 from spanrun.telemetry.delivery.send import Outcome
 from spanrun.telemetry.delivery.spooled import SpooledSender
-from spanrun.telemetry.export import SpanPipe
+from spanrun.telemetry.span_pipe import SpanPipe
 
 Read: TypeAlias = Callable[[], Iterable[Observation]]
 Labels: TypeAlias = dict[str, str | int]

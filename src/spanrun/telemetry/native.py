@@ -10,8 +10,10 @@ from opentelemetry.metrics import Meter, MeterProvider
 from opentelemetry.trace import Link, Span, SpanKind
 
 from spanrun.clock import Clock
+from spanrun.telemetry import fast
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
+from spanrun.telemetry.ids import RandomIds
 from spanrun.telemetry.metrics import Instruments, NativeInstruments
 from spanrun.telemetry.native_call import NativeCalls
 from spanrun.telemetry.native_jobs import NativeJobs
@@ -34,6 +36,9 @@ class Snapshot(Protocol):
 
 class NativeRecorder(OtelRecorder):
     """Records into our own providers, past OpenTelemetry's API.
+
+    Attributes:
+        is_bound: Its units are those in C.
 
     Args:
         tracers: Makes the spans. Its clock is ``clock``.
@@ -59,6 +64,7 @@ class NativeRecorder(OtelRecorder):
         super().__init__(tracers, meters, clock=clock, account=account)
         self.tracer: Final = tracers.tracer(OUR_SCOPE)
         self.zero: Final = clock.wall_ns(0.0)
+        self.is_bound: Final = fast.BOUND and type(tracers.id_generator) is RandomIds
 
     def _make(self, meter: Meter) -> Instruments:
         return NativeInstruments(meter, self._account, self._collect, self.aggregator)
@@ -102,11 +108,12 @@ class NativeRecorder(OtelRecorder):
 
     def jobs(self, kind: JobKind) -> OpenJobs:
         """What opens the units of a run's jobs."""
-        return NativeJobs(self, kind).open
+        jobs = NativeJobs(self, kind)
+        return jobs.open_fast if jobs.is_armed else jobs.open
 
     def call(self, kind: CallKind) -> OpenCall:
         """One call to a service, to be entered."""
         calls = kind.native
         if calls is None or calls.recorder is not self:
             calls = kind.native = NativeCalls(self, kind)
-        return calls.open()
+        return calls.open_fast() if self.is_bound else calls.open()

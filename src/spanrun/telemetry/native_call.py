@@ -21,7 +21,8 @@ from opentelemetry.trace import (
 
 from spanrun import semconv
 from spanrun.semconv import Metric
-from spanrun.telemetry.cells import adder
+from spanrun.speed import FAST, Calls, Shape
+from spanrun.telemetry.cells import HistogramCell, adder
 from spanrun.telemetry.current import CURRENT_SPAN, current, go_back_to, make_current
 from spanrun.telemetry.open_units import CallKind
 from spanrun.telemetry.redact import redact
@@ -38,11 +39,11 @@ if TYPE_CHECKING:
 _CLIENT: Final = SpanKind.CLIENT
 _MAX_KNOWN: Final = 256
 
-Known: TypeAlias = tuple[template.Encode, Callable[[float, Span], None]]
-"""How to encode calls with some attributes, and what counts them."""
+Known: TypeAlias = tuple[template.Encode, Callable[[float, Span], None], Shape | None]
+"""How to encode calls with some attributes, what counts them, and both of that in C."""
 
 
-class NativeCalls:
+class NativeCalls(Calls):
     """Opens the units of one kind of calls."""
 
     def __init__(self, recorder: NativeRecorder, kind: CallKind) -> None:
@@ -59,6 +60,17 @@ class NativeCalls:
         )
         self.known: Final[dict[tuple[Any, ...], Known]] = {}
         self._tracer: Final = recorder.tracer
+        if recorder.is_bound:
+            self.arm(
+                self.origin,
+                self._tracer,
+                self.name,
+                self.now,
+                self.bits,
+                self.row,
+                self.known,
+                self.zero,
+            )
 
     def open(self) -> NativeCall | CallUnit:
         """The unit of a call, to be entered."""
@@ -79,11 +91,16 @@ class NativeCalls:
         raw = dict(call.raw)
         example = template.example(self.origin, *ids, self.name, (), _CLIENT, raw)
         example.row = self.row
-        encode = template.child_encoder(example)
+        found = template.child_template(example)
         kind = self.kind
         aggregator, labels = self.recorder.aggregator, {**kind.attributes, **call.raw}
         cell = aggregator.series_of(kind.metric, labels)
-        known = self.known[key] = encode, adder(cell, aggregator.gate)
+        gate = aggregator.gate
+        count, shape = adder(cell, gate), None
+        if FAST:
+            histogram = cell if isinstance(cell, HistogramCell) else None
+            shape = Shape(found.text, found.at, gate, count, histogram)
+        known = self.known[key] = template.child_encoder(found), count, shape
         return known
 
 
@@ -164,7 +181,7 @@ class NativeCall(NativeSpan):
                 key = tuple(self.raw.items())
                 known = calls.known.get(key) or calls.learn(self, key)
                 if known is not None:
-                    encode, count = known
+                    encode, count, _ = known
                     self.end_ns = end_ns
                     encoded = encode(
                         self.trace, self.own, self.above, self.start_ns, end_ns

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry.context import Context
 from opentelemetry.trace import Link
 
+from spanrun.speed import Jobs
+from spanrun.telemetry.cells import HistogramCell
 from spanrun.telemetry.current import CURRENT_SPAN, current, make_current
 from spanrun.telemetry.job_cells import job_adder
 from spanrun.telemetry.native_job import NativeJob
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from spanrun.telemetry.native import NativeRecorder
 
 
-class NativeJobs:
+class NativeJobs(Jobs):
     """Opens the units of a run's jobs."""
 
     def __init__(self, recorder: NativeRecorder, kind: JobKind) -> None:
@@ -39,10 +41,29 @@ class NativeJobs:
         self.zero: Final = recorder.zero
         self.origin: Final = recorder.tracer.origin
         self.bits: Final = recorder.tracer.bits
-        self.count: Final = job_adder(recorder.aggregator.gate, *metrics.of_success())
+        count, duration, phases = metrics.of_success()
+        gate = recorder.aggregator.gate
+        self.count: Final = job_adder(gate, count, duration, phases)
         self.encode: template.Encode | None = None
         self._tracer: Final = recorder.tracer
         self._open_other: Final = job_units(recorder, kind)
+        self.is_armed: Final = (
+            recorder.is_bound and kind.timed and isinstance(duration, HistogramCell)
+        )
+        if self.is_armed:
+            self.arm(
+                self.origin,
+                self._tracer,
+                linked and linked.context,
+                self.links,
+                self.span_name,
+                self.now,
+                self.bits,
+                self.zero,
+                self.attempts,
+                (count, duration, tuple(phases)),
+                gate,
+            )
 
     def open(self, job: Submitted) -> OpenJob:
         """The unit of a job. Its span is the current one, until an attempt has one."""
@@ -76,5 +97,8 @@ class NativeJobs:
             ids = template.ATTEMPT, template.OWN
             attempt = template.example(self.origin, *ids, self.span_name)
             attempt.row = ATTEMPT_COLUMNS, (self.metrics.name, 1)
-        encode = self.encode = template.job_encoder(job, attempt)
+        found = template.job_template(job, attempt)
+        if self.is_armed:
+            self.teach(found.text, found.at)
+        encode = self.encode = template.job_encoder(found, attempt=self.attempts)
         return encode

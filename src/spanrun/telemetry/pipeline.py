@@ -31,7 +31,6 @@ from spanrun.telemetry.export import (
     Exit,
     MetricPipe,
     OtlpExit,
-    SpanPipe,
 )
 from spanrun.telemetry.health import Health
 from spanrun.telemetry.ids import tell_after_fork
@@ -41,6 +40,7 @@ from spanrun.telemetry.native import NativeRecorder
 from spanrun.telemetry.outbox import remaining
 from spanrun.telemetry.recorder import SCOPE, OtelRecorder, Recorder
 from spanrun.telemetry.redact import redact_attributes
+from spanrun.telemetry.span_pipe import SpanPipe
 from spanrun.telemetry.spans.head import HeadSampler
 from spanrun.telemetry.spans.provider import NativeTracerProvider, Sink, Wires
 from spanrun.telemetry.spans.recorded import Recorded

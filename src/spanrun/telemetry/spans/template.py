@@ -61,6 +61,8 @@ class Template:
         pack: Takes the first of ``constants``, what is in the first place, the
             second constant, and so on; the last one ends it.
         constants: What stands between the places.
+        text: The example.
+        at: Where the places begin in it; -1 for one of no bytes.
 
     Raises:
         ValueError: The example doesn't have those bytes.
@@ -72,17 +74,21 @@ class Template:
         b'id=abcdefgh;'
     """
 
-    __slots__ = ("constants", "pack")
+    __slots__ = ("at", "constants", "pack", "text")
 
     def __init__(self, example: bytes, places: Iterable[Place]) -> None:
         constants: list[bytes] = []
+        at: list[int] = []
         form, begin = "<", 0
         for code, value in places:
             end = example.index(value, begin)
+            at.append(end if value else -1)
             constants.append(example[begin:end])
             form += f"{end - begin}s{code}"
             begin = end + len(value)
         constants.append(example[begin:])
+        self.text: Final = example
+        self.at: Final = tuple(at)
         self.constants: Final = tuple(constants)
         self.pack: Final = struct.Struct(f"{form}{len(constants[-1])}s").pack
 
@@ -112,14 +118,18 @@ def _raise(_: object, error: Exception) -> None:
     raise error
 
 
-def child_encoder(example: Recorded) -> Encode:
-    """Encodes spans like ``example``, from trace id, own and parent's id and times.
+def child_template(example: Recorded) -> Template:
+    """Of spans like ``example``: trace id, own and parent's id, and times.
 
     Args:
         example: One with `TRACE`, `OWN`, `ABOVE`, `START` and `END`.
     """
     places = (("16s", TRACE), ("8s", OWN), ("8s", ABOVE), *_TIMES)
-    template = Template(_encoded(example), places)
+    return Template(_encoded(example), places)
+
+
+def child_encoder(template: Template) -> Encode:
+    """Fills a `child_template`."""
     pack = template.pack
     a, b, c, d, e, f = template.constants
 
@@ -131,12 +141,12 @@ def child_encoder(example: Recorded) -> Encode:
     return encode
 
 
-def job_encoder(job: Recorded, attempt: Recorded | None = None) -> Encode:
-    """Encodes jobs' spans like ``job``, and each one's only attempt behind it.
+def job_template(job: Recorded, attempt: Recorded | None = None) -> Template:
+    """Of jobs' spans like ``job``, and each one's only attempt behind it.
 
-    What it makes takes trace id, own and parent's id (empty for a root), start and
-    end, the index as a varint of four bytes read as a number, the seconds of the
-    phases, and the attempt's id, start and end, whether there is one or not.
+    In it are trace id, own and parent's id (none in a root), start and end, the index
+    as a varint of four bytes read as a number, the seconds of the phases, and the
+    attempt's trace id, own and parent's id, start and end.
 
     Args:
         job: An example with `TRACE`, `OWN`, maybe `ABOVE`, the times and numbers.
@@ -145,9 +155,17 @@ def job_encoder(job: Recorded, attempt: Recorded | None = None) -> Encode:
     parent: Place = ("0s", b"") if job.above is None else ("8s", ABOVE)
     places = [("16s", TRACE), ("8s", OWN), parent, *_TIMES, *_NUMBERS]
     if attempt is None:
-        return _job_encoder(Template(_encoded(job), places))
+        return Template(_encoded(job), places)
     places += [("16s", TRACE), ("8s", ATTEMPT), ("8s", OWN), *_TIMES]
-    return _pair_encoder(Template(_encoded(job) + _encoded(attempt), places))
+    return Template(_encoded(job) + _encoded(attempt), places)
+
+
+def job_encoder(template: Template, *, attempt: bool) -> Encode:
+    """Fills a `job_template`: each thing is given once.
+
+    What it makes takes the attempt's id, start and end, whether there is one or not.
+    """
+    return _pair_encoder(template) if attempt else _job_encoder(template)
 
 
 # fmt: off

@@ -1,0 +1,190 @@
+/* What the units of jobs and of calls have in common. */
+#include "native.h"
+
+/* A new reference to the current context of OpenTelemetry. */
+PyObject *
+current_context(void)
+{
+    PyObject *context;
+    if (PyContextVar_Get(bound.variable, NULL, &context) < 0) {
+        return NULL;
+    }
+    if (context == NULL || !PyDict_Check(context)) {
+        Py_XDECREF(context);
+        PyErr_SetString(PyExc_RuntimeError, "there is no OpenTelemetry context");
+        return NULL;
+    }
+    return context;
+}
+
+static int
+become_current(PyObject *context)
+{
+    PyObject *token = PyContextVar_Set(bound.variable, context);
+    Py_XDECREF(token);
+    return token == NULL ? -1 : 0;
+}
+
+/* Make ``span`` the current one: as in ``outside``, but for that. */
+int
+make_current(PyObject *outside, PyObject *span, int attempt)
+{
+    PyObject *context = PyObject_CallNoArgs(bound.context);
+    if (context == NULL) {
+        return -1;
+    }
+    int failed = PyDict_Update(context, outside) < 0
+                 || PyDict_SetItem(context, bound.span_key, span) < 0;
+    if (!failed && attempt) {
+        PyObject *one = PyLong_FromLong(attempt);
+        failed = one == NULL || PyDict_SetItem(context, bound.attempt_key, one) < 0;
+        Py_XDECREF(one);
+    }
+    if (!failed) {
+        failed = become_current(context) < 0;
+    }
+    Py_DECREF(context);
+    return failed ? -1 : 0;
+}
+
+/* Make ``outside`` current again if ``span`` is the current one.
+ *
+ * 1 when that is done, 0 when somebody has to look whose unit was left before.
+ */
+int
+leave(PyObject *outside, PyObject *span)
+{
+    PyObject *context = current_context();
+    if (context == NULL) {
+        return -1;
+    }
+    PyObject *now = PyDict_GetItemWithError(context, bound.span_key);
+    int is_current = now == span;
+    Py_DECREF(context);
+    if (!is_current) {
+        return PyErr_Occurred() ? -1 : 1;
+    }
+    PyObject *way = PyDict_GetItemWithError(outside, bound.way_out_key);
+    if (way == NULL) {
+        if (PyErr_Occurred()) {
+            return -1;
+        }
+    }
+    else if (Py_TYPE(way) != bound.way_out || slot(way, other_at.left) != Py_False) {
+        return 0;
+    }
+    return become_current(outside) < 0 ? -1 : 1;
+}
+
+static int
+draw(PyObject *bits, unsigned char into[8])
+{
+    PyObject *size = PyLong_FromLong(64);
+    PyObject *drawn = size == NULL ? NULL : PyObject_CallOneArg(bits, size);
+    Py_XDECREF(size);
+    if (drawn == NULL) {
+        return -1;
+    }
+    unsigned long long number = PyLong_AsUnsignedLongLongMask(drawn);
+    Py_DECREF(drawn);
+    if (number == (unsigned long long)-1 && PyErr_Occurred()) {
+        return -1;
+    }
+    number = number ? number : 1;
+    memcpy(into, &number, 8);
+    return 0;
+}
+
+PyObject *
+new_span_id(PyObject *bits)
+{
+    unsigned char id[8];
+    return draw(bits, id) < 0 ? NULL : PyBytes_FromStringAndSize((char *)id, 8);
+}
+
+PyObject *
+new_trace_id(PyObject *bits)
+{
+    unsigned char id[16];
+    if (draw(bits, id) < 0 || draw(bits, id + 8) < 0) {
+        return NULL;
+    }
+    return PyBytes_FromStringAndSize((char *)id, 16);
+}
+
+int
+seconds_now(PyObject *now, double *seconds)
+{
+    PyObject *reading = PyObject_CallNoArgs(now);
+    if (reading == NULL) {
+        return -1;
+    }
+    *seconds = PyFloat_AsDouble(reading);
+    Py_DECREF(reading);
+    return *seconds == -1.0 && PyErr_Occurred() ? -1 : 0;
+}
+
+PyObject *
+nanoseconds(long long zero, double seconds)
+{
+    return PyLong_FromLongLong(zero + (long long)(seconds * 1e9));
+}
+
+/* The buffer that takes the encoded spans of ``origin``; NULL if it isn't one. */
+Buffer *
+wire_of(PyObject *origin)
+{
+    PyObject *wire = slot(origin, other_at.wire);
+    return wire != NULL && Py_TYPE(wire) == &Buffer_Type ? (Buffer *)wire : NULL;
+}
+
+/* Whether nothing is known of ``span`` that a template doesn't have. */
+int
+is_plain(PyObject *span, PyObject *name)
+{
+    PyObject *inherited = slot(span, span_at.inherited);
+    return slot(span, span_at.end) == Py_None && slot(span, span_at.rare) == Py_None
+           && slot(span, span_at.name) == name && PyTuple_Check(inherited)
+           && PyTuple_GET_SIZE(inherited) == 2
+           && PyTuple_GET_ITEM(inherited, 1) == bound.no_state;
+}
+
+/* A span is lost by the current exception: have ``owner.recorder`` count it.
+ *
+ * -1 when it isn't an ``Exception``, and goes on.
+ */
+int
+lost_by_error(PyObject *owner)
+{
+    if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+        return -1;
+    }
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    PyErr_NormalizeException(&type, &error, &traceback);
+    PyObject *recorder = PyObject_GetAttrString(owner, "recorder");
+    PyObject *done =
+        recorder == NULL ? NULL
+                         : PyObject_CallMethod(recorder, "failed", "sO", "traces", error);
+    Py_XDECREF(recorder);
+    Py_XDECREF(type);
+    Py_XDECREF(error);
+    Py_XDECREF(traceback);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+/* Whether a span below ``above`` need not be asked for. */
+int
+follows(PyObject *tracer, PyObject *above)
+{
+    if (above == NULL || !PyObject_TypeCheck(above, bound.recorded)) {
+        return 0;
+    }
+    PyObject *follow = PyObject_GetAttrString(tracer, "follow");
+    if (follow == NULL) {
+        return -1;
+    }
+    Py_DECREF(follow);
+    return follow == Py_True;
+}
