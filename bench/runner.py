@@ -89,7 +89,11 @@ def measure(
     if endpoint:
         command += ["--endpoint", endpoint]
     with tempfile.TemporaryDirectory() as spool:
-        room = {"SPANRUN_SPOOL": spool, "SPANRUN_SPOOL_BYTES": str(spool_bytes)}
+        room = {
+            "SPANRUN_SPOOL": spool,
+            "SPANRUN_SPOOL_BYTES": str(spool_bytes),
+            "PYTHONDONTWRITEBYTECODE": "",  # compiled once, as installed modules are
+        }
         done = subprocess.run(
             command,
             cwd=ROOT,

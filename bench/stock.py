@@ -98,6 +98,12 @@ def set_up(endpoint: str) -> None:
     metrics.set_meter_provider(MeterProvider([PeriodicExportingMetricReader(exporter)]))
 
 
+def flush() -> None:
+    """Send what there is by now."""
+    for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):
+        provider.force_flush()  # type: ignore[attr-defined] -- the SDK's have it
+
+
 def shut_down() -> None:
     """Send what is left."""
     for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):

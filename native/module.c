@@ -147,6 +147,8 @@ bind(PyObject *module, PyObject *args)
 }
 
 static PyMethodDef functions[] = {
+    {"drive", (PyCFunction)(void (*)(void))drive, METH_FASTCALL,
+     "As `spanrun.runner.drive.drive`."},
     {"bind", bind, METH_VARARGS, "Give the methods here to two classes, once."},
     {NULL},
 };
@@ -167,7 +169,9 @@ PyInit__native(void)
         || PyModule_AddType(made, &Buffer_Type) < 0
         || PyModule_AddType(made, &Jobs_Type) < 0
         || PyModule_AddType(made, &Calls_Type) < 0
-        || PyModule_AddType(made, &Shape_Type) < 0) {
+        || PyModule_AddType(made, &Shape_Type) < 0
+        || PyModule_AddType(made, &Lag_Type) < 0
+        || PyModule_AddType(made, &Drive_Type) < 0) {
         Py_XDECREF(made);
         return NULL;
     }

@@ -152,6 +152,11 @@ int is_plain(PyObject *span, PyObject *name);
 int lost_by_error(PyObject *owner);
 int follows(PyObject *tracer, PyObject *above);
 
+/* --- drive.c: the steps of a job's coroutine, timed --- */
+
+extern PyTypeObject Lag_Type, Drive_Type;
+PyObject *drive(PyObject *module, PyObject *const *args, Py_ssize_t count);
+
 /* --- job.c and call.c --- */
 
 extern PyTypeObject Jobs_Type, Calls_Type, Shape_Type;

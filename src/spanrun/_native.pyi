@@ -1,8 +1,10 @@
 # The part in C: see native/. Whether it is in use, spanrun.speed says.
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import ContextVar
-from typing import Any, final
+from typing import Any, TypeVar, final
+
+_T = TypeVar("_T")
 
 class Seconds:
     queue: float
@@ -66,6 +68,36 @@ class Shape:
         self, text: bytes, places: tuple[int, ...], gate: Any, count: Any, cell: Any
     ) -> None: ...
 
+class Lag:
+    threshold: float
+    mark: Any
+    @property
+    def stepping(self) -> Drive | None: ...
+
+@final
+class Drive(Generator[Any, Any, Any]):
+    @property
+    def coroutine(self) -> Any: ...
+    @property
+    def job(self) -> Any: ...
+    @property
+    def now(self) -> Callable[[], float]: ...
+    @property
+    def began(self) -> float: ...
+    @property
+    def outer(self) -> Drive | None: ...
+    def __await__(self) -> Generator[Any, Any, Any]: ...
+    def send(self, value: Any, /) -> Any: ...
+    def throw(self, *error: Any) -> Any: ...
+    def close(self) -> None: ...
+
+def drive(
+    coroutine: Coroutine[Any, Any, _T],
+    job: Any,
+    lag: Lag,
+    now: Callable[[], float],
+    /,
+) -> Awaitable[_T]: ...
 def bind(
     job: type,
     call: type,

@@ -9,13 +9,34 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-__all__ = ["FAST", "Buffer", "Calls", "Jobs", "Seconds", "Shape", "bind"]
+__all__ = [
+    "FAST",
+    "Buffer",
+    "Calls",
+    "Drive",
+    "Jobs",
+    "Lag",
+    "Seconds",
+    "Shape",
+    "bind",
+    "drive",
+]
 
 _fast = not os.environ.get("SPANRUN_PURE_PYTHON")
 
 if _fast:
     try:
-        from spanrun._native import Buffer, Calls, Jobs, Seconds, Shape, bind
+        from spanrun._native import (
+            Buffer,
+            Calls,
+            Drive,
+            Jobs,
+            Lag,
+            Seconds,
+            Shape,
+            bind,
+            drive,
+        )
     except ImportError:
         _fast = False
 
@@ -23,7 +44,7 @@ FAST: Final = _fast
 """Whether the part in C is in use."""
 
 if not TYPE_CHECKING and not FAST:
-    bind = None
+    bind = drive = None
     Calls = Jobs = object
 
     class Seconds:
@@ -45,3 +66,11 @@ if not TYPE_CHECKING and not FAST:
 
     class Shape:
         """There are none."""
+
+    class Drive:
+        """There are none."""
+
+    class Lag:
+        """What a job's driver looks at."""
+
+        stepping = None

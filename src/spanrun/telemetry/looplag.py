@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from spanrun import semconv
 from spanrun.outcome import Timings
+from spanrun.speed import Lag
 from spanrun.telemetry.metrics import RunnerMetrics
 from spanrun.telemetry.recorder import Recorder
 
@@ -97,7 +98,7 @@ class Mark:
         self.seconds = seconds
 
 
-class LoopLag:
+class LoopLag(Lag):
     """The time that steps over the threshold have held one loop.
 
     All but `accuse`, `count`, `stop` and `stopped` belongs to the loop's own thread.

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
+from spanrun.speed import Drive
 from spanrun.telemetry.looplag import Guilty, Host, LoopLag, Suspect, nothing
 
 F = TypeVar("F")
@@ -56,6 +57,22 @@ def guilty_in(local: str, *, drives: bool = False) -> Callable[[F], F]:
     return note
 
 
+class _Step(NamedTuple):
+    """A step of a job, which says itself when it is over.
+
+    Attributes:
+        who: The job.
+        began: When, by the job's clock.
+        now: Reads that.
+        outside: The innermost frame that isn't the step's.
+    """
+
+    who: Guilty
+    began: float
+    now: Callable[[], float]
+    outside: FrameType | None
+
+
 class _Sight(NamedTuple):
     """What a loop's thread is doing at this moment.
 
@@ -64,12 +81,14 @@ class _Sight(NamedTuple):
         root: The frame that the loop has called; None while it waits, and as
             long as no beat has told what calls its callbacks.
         owner: The innermost frame that knows whose step this is.
+        step: The job's, if it is one's.
         debugged: A debugger has halted it.
     """
 
     top: FrameType | None
     root: FrameType | None
     owner: FrameType | None
+    step: _Step | None
     debugged: bool
 
 
@@ -146,18 +165,12 @@ class Watch:
             return
         if sight.debugged:
             self.lag.stop(before, now)
-        elif sight.owner is not None and sight.owner.f_code in _drivers:
-            self._suspect_job(sight, sight.owner)
+        elif sight.step is not None:
+            seconds = sight.step.now() - sight.step.began
+            if seconds >= self.interval:
+                self._suspect(sight, sight.step.who, sight.step.began, seconds)
         elif seen is not None and self._seen == seen:
             self._suspect(sight, _who(sight.owner), self._seen_at, now - self._seen_at)
-
-    def _suspect_job(self, sight: _Sight, owner: FrameType) -> None:
-        variables = owner.f_locals
-        began = variables.get("began")
-        if began is not None:
-            seconds = variables["now"]() - began
-            if seconds >= self.interval:
-                self._suspect(sight, _who(owner), began, seconds, owner)
 
     def _suspect(
         self,
@@ -165,13 +178,12 @@ class Watch:
         who: Guilty | None,
         since: float,
         seconds: float,
-        driver: FrameType | None = None,
     ) -> None:
-        lag, known = self.lag, self.lag.suspect
-        outside = driver or (sight.root and sight.root.f_back)
+        lag, known, step = self.lag, self.lag.suspect, sight.step
+        outside = step.outside if step else (sight.root and sight.root.f_back)
         if known is None or known.who is not who or known.since != since:
             stack = _stack(sight.top, outside)
-            known = Suspect(who, since, driver is not None, stack, seconds)
+            known = Suspect(who, since, step is not None, stack, seconds)
             lag.accuse(known)
             if self._sight().root is not sight.root:
                 lag.suspect = None  # it ended meanwhile
@@ -184,19 +196,42 @@ class Watch:
 
     def _sight(self) -> _Sight:
         top = sys._current_frames().get(self._thread)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] -- no other way
-        root = owner = None
+        root = owner = step = None
         debugged = False
+        driven = _driven(self.lag.stepping)
         frame = top
         while frame is not None:
             code, outer = frame.f_code, frame.f_back
-            if owner is None and code in _guilty:
+            if owner is None and (frame in driven or code in _guilty):
                 owner = frame
+                step = driven.get(frame) or _step(frame)
             if code.co_filename.endswith(_DEBUGGERS):
                 debugged = True
             if outer is not None and outer.f_code is self._caller:
                 root = frame
             frame = outer
-        return _Sight(top, root, owner, debugged)
+        return _Sight(top, root, owner, step, debugged)
+
+
+def _driven(drive: Drive | None) -> dict[FrameType, _Step]:
+    """The outermost frame of each step that runs, where C drives them."""
+    found: dict[FrameType, _Step] = {}
+    while drive is not None:
+        frame = drive.coroutine.cr_frame
+        if frame is not None:
+            found[frame] = _Step(drive.job, drive.began, drive.now, frame.f_back)
+        drive = drive.outer
+    return found
+
+
+def _step(frame: FrameType) -> _Step | None:
+    """The one that ``frame`` drives, in Python; None before it began."""
+    variables = frame.f_locals if frame.f_code in _drivers else {}
+    began = variables.get("began")
+    if began is None:
+        return None
+    who = variables[_guilty[frame.f_code]]
+    return _Step(who, began, variables["now"], frame)
 
 
 def _who(owner: FrameType | None) -> Guilty | None:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from spanrun.runner.drive import drive
+from spanrun.runner.drive import drive_in_python
+from spanrun.speed import Drive
 
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
@@ -28,7 +29,7 @@ _STRANGER_PATIENCE: Final = 1.0
 """Seconds, really, for a thread or signal that might yet wake a stuck loop."""
 _SELF_PIPE: Final = 1
 _ASYNCIO: Final = os.path.dirname(asyncio.__file__)  # noqa: PTH120 -- a prefix
-_DRIVE: Final = inspect.unwrap(drive).__code__
+_DRIVE: Final = inspect.unwrap(drive_in_python).__code__
 
 
 class Deadlock(RuntimeError):  # noqa: N818 -- what it is
@@ -236,6 +237,8 @@ def where(task: asyncio.Task[Any]) -> str:
     awaited: Any = task.get_coro()
     place = "not begun"
     while awaited is not None:
+        if isinstance(awaited, Drive):
+            awaited = awaited.coroutine
         frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
         if frame is None:
             break

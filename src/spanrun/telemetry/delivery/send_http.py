@@ -14,6 +14,8 @@ import http.client
 import select
 import socket
 import ssl
+import struct
+import sys
 import time
 from base64 import b64encode
 from typing import Final
@@ -27,6 +29,10 @@ from spanrun.telemetry.delivery.send import Outcome, retry_after, verdict_of
 from spanrun.telemetry.forks import no_fork
 
 _MAX_ANSWER: Final = 64 * 1024
+_EARLY: Final = -0.01  # seconds: the system may wake us so much before the deadline
+_TIMEOUTS: Final[tuple[int, ...]] = (
+    () if sys.platform == "win32" else (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO)
+)
 _GZIP_LEVEL: Final = 1  # 463 → 105 bytes a job for 0.4 µs a span
 
 
@@ -93,10 +99,14 @@ class HttpSender:
     def _exchange(self, body: bytes, deadline: float) -> Outcome:
         connection = self._open(deadline)
         connection.give_until(deadline)
-        connection.request("POST", self._target, body, self._headers)
-        with connection.getresponse() as answer:
-            text = _read(connection, answer, deadline)
-            read = answer.isclosed() or answer.length == 0
+        try:
+            connection.request("POST", self._target, body, self._headers)
+            with connection.getresponse() as answer:
+                text = _read(connection, answer, deadline)
+                read = answer.isclosed() or answer.length == 0
+        except (OSError, http.client.HTTPException):
+            _left(deadline + _EARLY)  # the system's own timeouts have other names
+            raise
         if not read or answer.will_close:
             self.close()
         return self._outcome(answer, text)
@@ -167,6 +177,7 @@ class _Connection(http.client.HTTPConnection):
         if self._tls is not None:
             sock.settimeout(_left(self._deadline))
             self.sock = self._tls.wrap_socket(sock, server_hostname=self._name)
+        self.give_until(self._deadline)
 
     def _dial(self, address: tuple[str, int], *_: object) -> socket.socket:
         failure: OSError = OSError("no address")
@@ -193,7 +204,7 @@ class _Connection(http.client.HTTPConnection):
         """What is done next must be done by then."""
         self._deadline = deadline
         if self.sock is not None:
-            self.sock.settimeout(_left(deadline))
+            _bound(self.sock, _left(deadline))
 
     def is_idle(self) -> bool:
         """Whether nothing has arrived, the other side's farewell included."""
@@ -230,7 +241,26 @@ def _read(
             break
         parts.append(part)
         size += len(part)
+    _left(deadline + _EARLY)
     return b"".join(parts)
+
+
+def _bound(sock: socket.socket, seconds: float) -> None:
+    """Let no call to the system take longer.
+
+    By the system's own timeouts, where they can be had: with Python's a socket takes
+    a large request in many small calls, and beside a busy event loop each of them
+    waits 5 ms for the interpreter's lock.
+    """
+    if isinstance(sock, ssl.SSLSocket) or not _TIMEOUTS:
+        sock.settimeout(seconds)
+        return
+    if sock.gettimeout() is not None:
+        sock.settimeout(None)
+    microseconds = max(1, int(seconds * 1e6))
+    timeout = struct.pack("@ll", *divmod(microseconds, 1_000_000))
+    for option in _TIMEOUTS:
+        sock.setsockopt(socket.SOL_SOCKET, option, timeout)
 
 
 def _left(deadline: float) -> float:
