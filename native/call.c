@@ -133,7 +133,6 @@ new_unit(Calls *self, PyObject *outside, PyObject *above)
     put_new(unit, span_at.kind, bound.client);
     put(unit, span_at.start, nanoseconds(self->zero, now));
     put_new(unit, span_at.end, Py_None);
-    put(unit, span_at.raw, PyDict_New());
     put_new(unit, span_at.row, self->row);
     put_new(unit, span_at.links, self->no_links);
     put_new(unit, span_at.rare, Py_None);
@@ -267,7 +266,10 @@ key_of(PyObject *raw)
 static Shape *
 shape_of(Calls *calls, PyObject *call)
 {
-    PyObject *raw = slot(call, span_at.raw);
+    PyObject *raw = raw_of(call);
+    if (raw == NULL) {
+        return NULL;
+    }
     if (is_last(calls, raw)) {
         return (Shape *)calls->last_shape;
     }
@@ -388,7 +390,8 @@ static PyObject *
 set(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     if (count == 2 && PyLong_CheckExact(args[1])) {
-        if (PyDict_SetItem(slot(self, span_at.raw), args[0], args[1]) < 0) {
+        PyObject *raw = raw_of(self);
+        if (raw == NULL || PyDict_SetItem(raw, args[0], args[1]) < 0) {
             return NULL;
         }
         Py_RETURN_NONE;

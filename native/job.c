@@ -74,15 +74,6 @@ teach(PyObject *op, PyObject *args)
     Py_RETURN_NONE;
 }
 
-static PyObject *
-attribute(PyObject *job, const char *name, PyObject **interned)
-{
-    if (*interned == NULL && (*interned = PyUnicode_InternFromString(name)) == NULL) {
-        return NULL;
-    }
-    return PyObject_GetAttr(job, *interned);
-}
-
 /* What a job's first span hands down, and where it begins. All are new references. */
 typedef struct {
     PyObject *outside, *trace, *above, *inherited;
@@ -153,7 +144,6 @@ new_unit(Jobs *self, Origins *from, PyObject *index, PyObject *submitted)
     put_new(unit, span_at.row, Py_None);
     put_new(unit, span_at.rare, Py_None);
     put_new(unit, span_at.made, Py_None);
-    put(unit, span_at.raw, PyDict_New());
     if (self->attempts) {
         put(unit, span_at.own, new_span_id(self->bits));
         put_new(unit, span_at.above, own);
@@ -447,7 +437,7 @@ succeed(PyObject *self, PyObject *const *args, Py_ssize_t count)
     }
     if (wire == NULL || !PyObject_TypeCheck(args[0], &Seconds_Type) || index < 0
         || index >= INDEX_END || slot(self, job_at.unit) != Py_None
-        || PyDict_GET_SIZE(raw) || !is_plain(self, jobs->name)
+        || (raw != NULL && PyDict_GET_SIZE(raw)) || !is_plain(self, jobs->name)
         || is_reading(jobs->gate)) {
         return by_twin(bound.succeed, self, args, count);
     }

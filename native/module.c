@@ -97,7 +97,10 @@ install(PyTypeObject *type, PyMethodDef *methods)
         }
         Py_DECREF(method);
     }
-    return 0;
+    PyObject *raw = PyDescr_NewGetSet(type, &raw_attribute);
+    int failed = raw == NULL || PyObject_SetAttrString((PyObject *)type, "raw", raw) < 0;
+    Py_XDECREF(raw);
+    return failed ? -1 : 0;
 }
 
 static int
@@ -116,9 +119,9 @@ bind(PyObject *module, PyObject *args)
 {
     PyObject *job, *call, *recorded, *others, *context, *variable, *span_key, *attempt,
         *way_out_key, *no_state, *internal, *client;
-    if (!PyArg_ParseTuple(args, "O!O!O!O!OO!OOOOOO:bind", &PyType_Type, &job,
+    if (!PyArg_ParseTuple(args, "O!O!O!O!O!O!OOOOOO:bind", &PyType_Type, &job,
                           &PyType_Type, &call, &PyType_Type, &recorded, &PyTuple_Type,
-                          &others, &context, &PyContextVar_Type, &variable, &span_key,
+                          &others, &PyType_Type, &context, &PyContextVar_Type, &variable, &span_key,
                           &attempt, &way_out_key, &no_state, &internal, &client)) {
         return NULL;
     }
@@ -131,7 +134,8 @@ bind(PyObject *module, PyObject *args)
         || install((PyTypeObject *)call, call_methods) < 0) {
         return NULL;
     }
-    bound.context = Py_NewRef(context);
+    bound.nothing = PyTuple_New(0);
+    bound.context = (PyTypeObject *)Py_NewRef(context);
     bound.variable = Py_NewRef(variable);
     bound.span_key = Py_NewRef(span_key);
     bound.attempt_key = Py_NewRef(attempt);

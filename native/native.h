@@ -23,7 +23,8 @@
 /* --- what bind() was given: classes, keys, and where their slots are --- */
 
 typedef struct {
-    PyObject *context;       /* opentelemetry.context.Context */
+    PyTypeObject *context;   /* opentelemetry.context.Context */
+    PyObject *nothing;       /* () */
     PyObject *variable;      /* the context variable that has the current one */
     PyObject *span_key, *attempt_key, *way_out_key;
     PyObject *no_state;      /* DEFAULT_TRACE_STATE */
@@ -140,6 +141,9 @@ void histogram_clear(Histogram *self);
 
 /* --- span.c: what jobs and calls have in common --- */
 
+extern PyGetSetDef raw_attribute;
+PyObject *attribute(PyObject *object, const char *name, PyObject **interned);
+PyObject *raw_of(PyObject *unit);
 PyObject *current_context(void);
 int make_current(PyObject *outside, PyObject *span, int attempt);
 int leave(PyObject *outside, PyObject *span);

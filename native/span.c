@@ -1,6 +1,49 @@
 /* What the units of jobs and of calls have in common. */
 #include "native.h"
 
+/* ``object.name``; ``interned`` keeps the name for the next time. */
+PyObject *
+attribute(PyObject *object, const char *name, PyObject **interned)
+{
+    if (*interned == NULL && (*interned = PyUnicode_InternFromString(name)) == NULL) {
+        return NULL;
+    }
+    return PyObject_GetAttr(object, *interned);
+}
+
+/* The attributes of ``unit`` as a dict, made when it is first asked for; borrowed. */
+PyObject *
+raw_of(PyObject *unit)
+{
+    if (slot(unit, span_at.raw) == NULL) {
+        PyObject *made = PyDict_New();
+        if (made == NULL) {
+            return NULL;
+        }
+        put(unit, span_at.raw, made);
+    }
+    return slot(unit, span_at.raw);
+}
+
+static PyObject *
+get_raw(PyObject *unit, void *Py_UNUSED(closure))
+{
+    return Py_XNewRef(raw_of(unit));
+}
+
+static int
+set_raw(PyObject *unit, PyObject *value, void *Py_UNUSED(closure))
+{
+    if (value == NULL || !PyDict_Check(value)) {
+        PyErr_SetString(PyExc_TypeError, "a span's attributes are a dict");
+        return -1;
+    }
+    put_new(unit, span_at.raw, value);
+    return 0;
+}
+
+PyGetSetDef raw_attribute = {"raw", get_raw, set_raw, "Its attributes."};
+
 /* A new reference to the current context of OpenTelemetry. */
 PyObject *
 current_context(void)
@@ -29,7 +72,8 @@ become_current(PyObject *context)
 int
 make_current(PyObject *outside, PyObject *span, int attempt)
 {
-    PyObject *context = PyObject_CallNoArgs(bound.context);
+    /* As Context() does; its __init__ is that of a dict, and has nothing to do. */
+    PyObject *context = bound.context->tp_new(bound.context, bound.nothing, NULL);
     if (context == NULL) {
         return -1;
     }
@@ -178,10 +222,11 @@ lost_by_error(PyObject *owner)
 int
 follows(PyObject *tracer, PyObject *above)
 {
+    static PyObject *follow_name;
     if (above == NULL || !PyObject_TypeCheck(above, bound.recorded)) {
         return 0;
     }
-    PyObject *follow = PyObject_GetAttrString(tracer, "follow");
+    PyObject *follow = attribute(tracer, "follow", &follow_name);
     if (follow == NULL) {
         return -1;
     }

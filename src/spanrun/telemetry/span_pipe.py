@@ -16,7 +16,7 @@ from spanrun.telemetry.spans.origin import Encoded, Origin, Wire
 from spanrun.telemetry.spans.recorded import Recorded
 
 _MAX_SPANS: Final = 4_096
-_MAX_BYTES: Final = 128 * 1024  # of encoded spans in the memory of who makes them
+_MAX_BYTES: Final = 256 * 1024  # of encoded spans in the memory of who makes them
 
 Item: TypeAlias = "Recorded | Encoded | Buffer"
 """A span, some that are encoded, or a buffer in which some are."""

@@ -18,7 +18,7 @@ import struct
 import sys
 import time
 from base64 import b64encode
-from typing import Final
+from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
@@ -29,6 +29,7 @@ from spanrun.telemetry.delivery.send import Outcome, retry_after, verdict_of
 from spanrun.telemetry.forks import no_fork
 
 _MAX_ANSWER: Final = 64 * 1024
+_BUSY: Final = 0.1  # seconds after an answer in which no server gives a connection up
 _EARLY: Final = -0.01  # seconds: the system may wake us so much before the deadline
 _TIMEOUTS: Final[tuple[int, ...]] = (
     () if sys.platform == "win32" else (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO)
@@ -100,13 +101,14 @@ class HttpSender:
         connection = self._open(deadline)
         connection.give_until(deadline)
         try:
-            connection.request("POST", self._target, body, self._headers)
+            connection.post(self._target, body, self._headers)
             with connection.getresponse() as answer:
                 text = _read(connection, answer, deadline)
                 read = answer.isclosed() or answer.length == 0
         except (OSError, http.client.HTTPException):
             _left(deadline + _EARLY)  # the system's own timeouts have other names
             raise
+        connection.answered = time.monotonic()
         if not read or answer.will_close:
             self.close()
         return self._outcome(answer, text)
@@ -150,7 +152,11 @@ class HttpSender:
 
 
 class _Connection(http.client.HTTPConnection):
-    """A connection that can be shut from another thread, also while it is made."""
+    """A connection that can be shut from another thread, also while it is made.
+
+    Attributes:
+        answered: When the last answer was read, on `time.monotonic`.
+    """
 
     def __init__(
         self,
@@ -165,6 +171,8 @@ class _Connection(http.client.HTTPConnection):
         self._name = url.hostname or ""
         self._deadline = deadline
         self._shut = False
+        self._body: bytes | None = None
+        self.answered = 0.0
         self._proxy_tls = proxy is not None and _is_tls(proxy)
         if proxy is not None and tls is not None:
             self.set_tunnel(self._name, _port(url), _proxy_headers(proxy))
@@ -200,6 +208,29 @@ class _Connection(http.client.HTTPConnection):
                 break
         raise failure
 
+    def post(self, target: str, body: bytes, headers: dict[str, str]) -> None:
+        """Send a request, in one call to the system: see `_bound`."""
+        self._body = body
+        self.request(
+            "POST", target, headers={**headers, "content-length": f"{len(body)}"}
+        )
+
+    def send(self, data: Any) -> None:
+        """Send ``data``: the head of a request, with its body behind it."""
+        body, self._body = self._body, None
+        if body is None:  # to a proxy, while it connects
+            super().send(data)
+            return
+        if self.sock is None:
+            self.connect()
+        sock: socket.socket = self.sock
+        if isinstance(sock, ssl.SSLSocket) or sys.platform == "win32":
+            sock.sendall(data + body)
+            return
+        sent = sock.sendmsg([data, body])
+        if sent < len(data) + len(body):
+            sock.sendall((data + body)[sent:])
+
     def give_until(self, deadline: float) -> None:
         """What is done next must be done by then."""
         self._deadline = deadline
@@ -211,6 +242,8 @@ class _Connection(http.client.HTTPConnection):
         sock: socket.socket | None = self.sock
         if sock is None or self._shut:
             return False
+        if time.monotonic() - self.answered < _BUSY:
+            return True
         try:
             poll = select.poll()
             poll.register(sock, select.POLLIN)

@@ -17,7 +17,7 @@ from spanrun.telemetry.delivery.spool import Spool
 
 _DISK_AGAIN: Final = 1.0  # seconds until a disk that failed is tried again
 _TRIES: Final = 3
-_QUEUE: Final = 256 * 1024  # bytes in memory for which the other threads get a turn
+_QUEUE: Final = 128 * 1024  # bytes in memory for which the other threads get a turn
 _PRESSURE: Final = 4 * 1024 * 1024  # bytes in memory that are no longer let linger
 _TIGHT: Final = 6 * 1024 * 1024  # bytes in memory for which the disk is waited for
 
