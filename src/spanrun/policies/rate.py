@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -141,9 +142,11 @@ class Gate:
         """Let a job into ``inner`` when a token is due and the gate is open."""
         now, places = self._now, self._line.places
 
-        async def gated(job: Work) -> Any:
-            if self._paused:
-                await self._wait(job, now())
+        def gated(job: Work) -> Awaitable[Any]:  # nearly always there is no pause
+            return after_pause(job) if self._paused else inner(job)
+
+        async def after_pause(job: Work) -> Any:
+            await self._wait(job, now())
             return await inner(job)
 
         async def paced(job: Work) -> Any:

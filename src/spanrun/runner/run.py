@@ -26,6 +26,7 @@ from spanrun.runner.job import Job, note, outcome_of
 from spanrun.semconv import SpanrunJobOutcome
 from spanrun.telemetry.metrics import RunnerMetrics
 from spanrun.telemetry.observe import RunInfo
+from spanrun.telemetry.recorder import Recorder
 from spanrun.telemetry.unit import JobKind, Linked, OpenJobs, Unit
 from spanrun.telemetry.watchdog import guilty_in
 
@@ -98,6 +99,7 @@ class Run:
         counts: Outcomes so far.
         closing: No more jobs are admitted.
         unit: Its span; None without telemetry, and for single calls.
+        open_job: Opens a job's unit, in the job's own context; None without telemetry.
         nested: A job opened it, and waits for it.
     """
 
@@ -131,7 +133,7 @@ class Run:
         self._owner: asyncio.Task[Any] | None = None
         self._linked: Linked | None = None
         self._shown = False
-        self._open_job: OpenJobs | None = None
+        self.open_job: OpenJobs | None = None
         self._trace: Final = trace
         self._task_name: Final = f"spanrun {core.job_name}"
         self.info: Final = RunInfo(secrets.token_hex(8), core.name, total, 0, 0)
@@ -145,6 +147,8 @@ class Run:
         self._owner = asyncio.current_task()
         if span and core.recorder is not None:
             self.unit = self._open_unit()
+        if core.recorder is not None:
+            self.open_job = core.recorder.jobs(self._job_kind(core.recorder))
         self.info.started_ns = core.clock.wall_ns(core.now())
         if core.observers:
             core.observers.run_opened(self.info)
@@ -167,6 +171,17 @@ class Run:
         self._linked = Linked(unit.span, unit.context) if linked else None
         return unit
 
+    def _job_kind(self, recorder: Recorder) -> JobKind:
+        core = self.core
+        assert core.metrics is not None  # noqa: S101 -- comes with the recorder
+        return JobKind(
+            core.metrics,
+            self._linked if self.links_jobs else None,
+            attempts=core.attempts is not None,
+            # Where the runner has a clock of its own, spans keep the recorder's.
+            timed=core.clock is recorder.clock,
+        )
+
     def launch(
         self,
         item: Any,
@@ -186,23 +201,6 @@ class Run:
             context = self._inside.copy()
         job.task = self._new_task(coroutine, name=self._task_name, context=context)
         return job
-
-    def open_unit(self, job: Job) -> None:
-        """The span and metrics of ``job``, current in the job's own context."""
-        open_job = self._open_job
-        if open_job is None:
-            core = self.core
-            assert core.recorder is not None  # noqa: S101 -- checked by the caller
-            assert core.metrics is not None  # noqa: S101 -- comes with the recorder
-            kind = JobKind(
-                core.metrics,
-                self._linked if self.links_jobs else None,
-                attempts=core.attempts is not None,
-                # Where the runner has a clock of its own, spans keep the recorder's.
-                timed=core.clock is core.recorder.clock,
-            )
-            open_job = self._open_job = core.recorder.jobs(kind)
-        job.unit = open_job(job)
 
     def done(self, job: Job, value: Any, error: BaseException | None) -> None:
         """``job`` ended: its outcome is told to all, and the next one admitted."""
@@ -375,8 +373,8 @@ async def run_job(run: Run, job: Job) -> None:
             timings.queue = now() - job.submitted
             if core.lag.mark is not job.mark:
                 timings.queue -= core.lag.held_up(timings, job.mark, timings.queue)
-            if core.recorder is not None:
-                run.open_unit(job)
+            if run.open_job is not None:
+                job.unit = run.open_job(job)
         value = await core.chain(job)
     except BaseException as raised:  # noqa: BLE001 -- `done` says what becomes of it
         error = raised

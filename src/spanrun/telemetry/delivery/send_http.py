@@ -223,7 +223,7 @@ class _Connection(http.client.HTTPConnection):
             return
         if self.sock is None:
             self.connect()
-        sock: socket.socket = self.sock
+        sock: Any = self.sock
         if isinstance(sock, ssl.SSLSocket) or sys.platform == "win32":
             sock.sendall(data + body)
             return
