@@ -159,11 +159,11 @@ drive_send(PyObject *op, PyObject *value, PyObject **result)
     return sent;
 }
 
-static PyObject *
-send(PyObject *op, PyObject *value)
+/* What ``send`` gives: a value that was returned is in a StopIteration. */
+PyObject *
+stop_with(PySendResult sent, PyObject *result)
 {
-    PyObject *result;
-    if (drive_send(op, value, &result) == PYGEN_RETURN) {
+    if (sent == PYGEN_RETURN) {
         PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
         Py_CLEAR(result);
         if (stop != NULL) {
@@ -172,6 +172,14 @@ send(PyObject *op, PyObject *value)
         }
     }
     return result;
+}
+
+static PyObject *
+send(PyObject *op, PyObject *value)
+{
+    PyObject *result;
+    PySendResult sent = drive_send(op, value, &result);
+    return stop_with(sent, result);
 }
 
 static PyObject *

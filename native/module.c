@@ -175,7 +175,10 @@ PyInit__native(void)
         || PyModule_AddType(made, &Calls_Type) < 0
         || PyModule_AddType(made, &Shape_Type) < 0
         || PyModule_AddType(made, &Lag_Type) < 0
-        || PyModule_AddType(made, &Drive_Type) < 0) {
+        || PyModule_AddType(made, &Drive_Type) < 0
+        || PyModule_AddType(made, &Slots_Type) < 0
+        || PyModule_AddType(made, &FirstAttempts_Type) < 0
+        || PyModule_AddType(made, &Attempt_Type) < 0) {
         Py_XDECREF(made);
         return NULL;
     }

@@ -161,6 +161,12 @@ int follows(PyObject *tracer, PyObject *above);
 extern PyTypeObject Lag_Type, Drive_Type;
 PyObject *drive(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
+PyObject *stop_with(PySendResult sent, PyObject *result);
+
+/* --- attempt.c: first attempts, and the slots that they hold --- */
+
+extern PyTypeObject Slots_Type, FirstAttempts_Type, Attempt_Type;
+
 /* --- job.c and call.c --- */
 
 extern PyTypeObject Jobs_Type, Calls_Type, Shape_Type;

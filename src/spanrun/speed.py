@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Final
 
 __all__ = [
     "FAST",
+    "Attempt",
     "Buffer",
     "Calls",
     "Drive",
+    "FirstAttempts",
     "Jobs",
     "Lag",
     "Seconds",
     "Shape",
+    "Slots",
     "bind",
     "drive",
 ]
@@ -27,13 +30,16 @@ _fast = not os.environ.get("SPANRUN_PURE_PYTHON")
 if _fast:
     try:
         from spanrun._native import (
+            Attempt,
             Buffer,
             Calls,
             Drive,
+            FirstAttempts,
             Jobs,
             Lag,
             Seconds,
             Shape,
+            Slots,
             bind,
             drive,
         )
@@ -70,7 +76,29 @@ if not TYPE_CHECKING and not FAST:
     class Drive:
         """There are none."""
 
+    class Attempt:
+        """There are none."""
+
     class Lag:
         """What a job's driver looks at."""
 
         stepping = None
+
+    class FirstAttempts:
+        """There are none."""
+
+    class Slots:
+        """How many slots there are, and how many are taken."""
+
+        def take(self) -> bool:
+            """Take a slot, if one is free and nobody waits for it."""
+            if self.used < self.limit and not self.places:
+                self.used += 1
+                return True
+            return False
+
+        def release(self) -> None:
+            """Give a slot back, or to the first that waits."""
+            self.used -= 1
+            if self.places:
+                self.wake()

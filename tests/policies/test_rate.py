@@ -2,7 +2,7 @@ import asyncio
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.policies.gated import Calls, Work
 
@@ -253,6 +253,7 @@ def assert_bound(began, most, per):
         max_size=40,
     ),
 )
+@example(0.01, 0.001, 1, 0.0, [(0.0, 0.0, False), (0.0, 1.0, False), (0.0, 1.0, False)])
 def test_never_more_than_rate_in_any_window(rate, per, burst, start, plan):
     clock = FakeClock(start)
     token = per / rate

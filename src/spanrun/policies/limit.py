@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from spanrun.policies._line import Line
 from spanrun.policies.base import Binding, Step, Work, at_least, whole
+from spanrun.speed import Slots as _Slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Limit:
         return Slots(self.concurrency, self.ageing, binding)
 
 
-class Slots:
+class Slots(_Slots):
     """Keeps the slots: the layer of `Limit`.
 
     A freed slot is handed to the first waiter in the same step, so nobody who
@@ -46,6 +47,7 @@ class Slots:
     Attributes:
         limit: How many slots there are.
         used: How many of them are taken.
+        places: Of who waits; empty when nobody does.
         on_growth: Called when there are more slots than before.
     """
 
@@ -55,7 +57,7 @@ class Slots:
         self.on_growth: Callable[[], None] | None = None
         self._now = binding.clock.now
         self._line: Final = Line(ageing)
-        self._places: Final = self._line.places
+        self.places = self._line.places
 
     @property
     def waiting(self) -> int:
@@ -75,23 +77,10 @@ class Slots:
 
         return slot
 
-    def take(self) -> bool:
-        """Take a slot, if one is free and nobody waits for it."""
-        if self.used < self.limit and not self._places:
-            self.used += 1
-            return True
-        return False
-
-    def release(self) -> None:
-        """Give a slot back, or to the first that waits."""
-        self.used -= 1
-        if self._places:
-            self._wake()
-
     def resize(self, limit: int) -> None:
         """Change the limit, at once. Jobs beyond a lower limit finish undisturbed."""
         grows, self.limit = limit > self.limit, limit
-        self._wake()
+        self.wake()
         if grows and self.on_growth is not None:
             self.on_growth()
 
@@ -106,12 +95,13 @@ class Slots:
                 self.release()
             else:
                 self._line.leave()
-                self._wake()  # who joined behind a cancelled one
+                self.wake()  # who joined behind a cancelled one
             raise
         finally:
             job.timings.limit += self._now() - since
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Serve who waits, as far as there are slots."""
         line = self._line
         while self.used < self.limit and line.first():
             self.used += 1

@@ -95,6 +95,10 @@ class Pace:
         """Take the token that is due, as if ``late`` seconds ago."""
         self.due = max(self.due, now - late - self.spare) + self.interval
 
+    def begin(self, now: float) -> None:
+        """Who took a token begins only now: the loop was held up in between."""
+        self.due = max(self.due, now - self.slack - self.spare + self.interval)
+
     def give_back(self) -> None:
         """The last token that was taken isn't needed."""
         self.due = max(self.due - self.interval, self.held_until)
@@ -165,6 +169,7 @@ class Gate:
             self._serve()
         try:
             await waiter
+            self.pace.begin(self._now())
         except asyncio.CancelledError:
             if not waiter.cancelled():
                 self.pace.give_back()

@@ -10,6 +10,7 @@ from spanrun.policies.base import Binding, Step, Work, above, at_least
 from spanrun.policies.limit import Slots
 from spanrun.policies.overload import On, check_on, matches
 from spanrun.policies.rate import Gate
+from spanrun.speed import FAST, FirstAttempts
 
 _MAX_DOUBLINGS: Final = 64
 """Beyond this a float overflows sooner than any sensible cap is reached."""
@@ -95,42 +96,72 @@ class Retrier:
         self._gate = gate
         self._slots = slots
         self._firsts = 0
+        self._in_c: FirstAttempts | None = None
         self._spent = 0.0
 
-    def wrap(self, inner: Step) -> Step:  # noqa: C901 -- one coroutine, see above
+    def wrap(self, inner: Step) -> Step:
         """Repeat ``inner`` until it succeeds, or its error stands."""
-        slots = self._slots
+        attempt = self._attempt(inner)
 
         async def retry(job: Work) -> Any:
             self._firsts += 1
-            unit = job.unit
-            while True:
-                job.attempts += 1
-                if unit is not None:
-                    unit.begin_attempt(job.attempts)
-                try:
-                    if slots is None:
-                        value = await inner(job)
-                    else:
-                        if not slots.take():
-                            await slots.wait(job)
-                        try:
-                            value = await inner(job)
-                        finally:
-                            slots.release()
-                except BaseException as error:
-                    if unit is not None:
-                        unit.end_attempt(job.attempts, error)
+            try:
+                return await attempt(job)
+            except BaseException as error:  # noqa: BLE001 -- raised again, if it stands
+                return await again(job, error)
+
+        async def again(job: Work, error: BaseException) -> Any:
+            try:
+                while True:
                     delay = self._delay_after(job, error)
                     if delay is None:
-                        raise
-                else:
-                    if unit is not None:
-                        unit.end_attempt(job.attempts, None)
-                    return value
-                await self._back_off(job, delay)
+                        raise error
+                    await self._back_off(job, delay)
+                    try:
+                        return await attempt(job)
+                    except BaseException as raised:  # noqa: BLE001 -- as above
+                        error = raised
+            finally:
+                del error  # its traceback holds this frame: don't make a cycle of them
 
-        return retry
+        if not FAST:
+            return retry
+        self._in_c = FirstAttempts(inner, self._slots, retry, again)
+        return self._in_c
+
+    def _attempt(self, inner: Step) -> Step:
+        """One attempt: its span and its slot around ``inner``."""
+        slots = self._slots
+
+        async def attempt(job: Work) -> Any:
+            unit = job.unit
+            job.attempts += 1
+            if unit is not None:
+                unit.begin_attempt(job.attempts)
+            try:
+                if slots is None:
+                    value = await inner(job)
+                else:
+                    if not slots.take():
+                        await slots.wait(job)
+                    try:
+                        value = await inner(job)
+                    finally:
+                        slots.release()
+            except BaseException as error:
+                if unit is not None:
+                    unit.end_attempt(job.attempts, error)
+                raise
+            if unit is not None:
+                unit.end_attempt(job.attempts, None)
+            return value
+
+        return attempt
+
+    @property
+    def firsts(self) -> int:
+        """How many jobs had a first attempt."""
+        return self._firsts + (self._in_c.firsts if self._in_c else 0)
 
     def _delay_after(self, job: Work, error: BaseException) -> float | None:
         """How long to wait for another attempt; None when ``error`` stands."""
@@ -160,7 +191,7 @@ class Retrier:
         policy = self._policy
         if policy.budget is None:
             return True
-        earned = policy.budget * self._firsts
+        earned = policy.budget * self.firsts
         self._spent = max(self._spent, earned - _SAVED)
         if self._spent + 1 > max(policy.reserve, earned):
             return False

@@ -15,7 +15,7 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from spanrun.runner.drive import drive_in_python
-from spanrun.speed import Drive
+from spanrun.speed import Attempt, Drive
 
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
@@ -237,7 +237,7 @@ def where(task: asyncio.Task[Any]) -> str:
     awaited: Any = task.get_coro()
     place = "not begun"
     while awaited is not None:
-        if isinstance(awaited, Drive):
+        while isinstance(awaited, Attempt | Drive):
             awaited = awaited.coroutine
         frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
         if frame is None:
