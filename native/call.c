@@ -77,7 +77,7 @@ PyTypeObject Shape_Type = {
 
 typedef struct {
     PyObject_HEAD
-    PyObject *origin, *tracer, *name, *now, *bits, *row, *known, *no_links;
+    PyObject *recorder, *origin, *tracer, *name, *now, *bits, *row, *known, *no_links;
     PyObject *last_key, *last_shape;
     long long zero;
 } Calls;
@@ -86,16 +86,17 @@ static PyObject *
 arm(PyObject *op, PyObject *args)
 {
     Calls *self = (Calls *)op;
-    PyObject *origin, *tracer, *name, *now, *bits, *row, *known;
+    PyObject *recorder, *origin, *tracer, *name, *now, *bits, *row, *known;
     if (self->origin != NULL) {
         PyErr_SetString(PyExc_RuntimeError, "arm() was called before");
         return NULL;
     }
-    if (!PyArg_ParseTuple(args, "OOUOOOO!L:arm", &origin, &tracer, &name, &now, &bits,
+    if (!PyArg_ParseTuple(args, "OOOUOOOO!L:arm", &recorder, &origin, &tracer, &name, &now, &bits,
                           &row, &PyDict_Type, &known, &self->zero)) {
         return NULL;
     }
     self->no_links = PyTuple_New(0);
+    self->recorder = Py_NewRef(recorder);
     self->tracer = Py_NewRef(tracer);
     self->name = Py_NewRef(name);
     self->now = Py_NewRef(now);
@@ -166,10 +167,30 @@ open_fast(PyObject *op, PyObject *Py_UNUSED(ignored))
     return PyObject_CallMethod(op, "open", NULL);
 }
 
+/* The twin of `NativeRecorder.call`. */
+static PyObject *
+open_of(PyObject *recorder, PyObject *kind)
+{
+    if (Py_TYPE(kind) == bound.call_kind) {
+        PyObject *calls = slot(kind, other_at.native);
+        if (calls != NULL && PyObject_TypeCheck(calls, &Calls_Type)
+            && ((Calls *)calls)->recorder == recorder) {
+            return open_fast(calls, NULL);
+        }
+    }
+    return PyObject_CallFunctionObjArgs(bound.open_call, recorder, kind, NULL);
+}
+
+PyMethodDef recorder_methods[] = {
+    {"call", open_of, METH_O, "One call to a service, to be entered."},
+    {NULL},
+};
+
 static int
 calls_traverse(PyObject *op, visitproc visit, void *arg)
 {
     Calls *self = (Calls *)op;
+    Py_VISIT(self->recorder);
     Py_VISIT(self->origin);
     Py_VISIT(self->tracer);
     Py_VISIT(self->now);
@@ -185,6 +206,7 @@ static int
 calls_clear(PyObject *op)
 {
     Calls *self = (Calls *)op;
+    Py_CLEAR(self->recorder);
     Py_CLEAR(self->origin);
     Py_CLEAR(self->tracer);
     Py_CLEAR(self->name);

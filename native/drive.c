@@ -6,6 +6,7 @@
 typedef struct {
     PyObject_HEAD
     double threshold;
+    Py_ssize_t shown;
     PyObject *mark, *stepping;
 } Lag;
 
@@ -35,6 +36,7 @@ lag_dealloc(PyObject *op)
 
 static PyMemberDef lag_members[] = {
     {"threshold", T_DOUBLE, offsetof(Lag, threshold)},
+    {"shown", T_PYSSIZET, offsetof(Lag, shown)},
     {"mark", T_OBJECT, offsetof(Lag, mark)},
     {"stepping", T_OBJECT, offsetof(Lag, stepping), READONLY,
      "The innermost Drive whose step runs; None when there is none."},
@@ -246,21 +248,14 @@ throw(PyObject *op, PyObject *args)
     return step_by(self, "throw", args);
 }
 
-PyObject *
-drive(PyObject *module, PyObject *const *args, Py_ssize_t count)
+static PyObject *
+new_drive(PyObject *coroutine, PyObject *job, PyObject *lag, PyObject *now)
 {
     static PyObject *timings_name;
-    if (count != 4 || !PyObject_TypeCheck(args[2], &Lag_Type)) {
-        return PyErr_Format(PyExc_TypeError,
-                            "drive() takes a coroutine, a job, a Lag and a clock");
-    }
-    if (timings_name == NULL) {
-        timings_name = PyUnicode_InternFromString("timings");
-    }
-    PyObject *timings = PyObject_GetAttr(args[1], timings_name);
+    PyObject *timings = attribute(job, "timings", &timings_name);
     if (timings == NULL || !PyObject_TypeCheck(timings, &Seconds_Type)) {
         Py_XDECREF(timings);
-        return PyErr_Format(PyExc_TypeError, "%R has no timings", args[1]);
+        return PyErr_Format(PyExc_TypeError, "%R has no timings", job);
     }
     Drive *self = (Drive *)Drive_Type.tp_alloc(&Drive_Type, 0);
     if (self == NULL) {
@@ -268,11 +263,21 @@ drive(PyObject *module, PyObject *const *args, Py_ssize_t count)
         return NULL;
     }
     self->timings = (Seconds *)timings;
-    self->coroutine = Py_NewRef(args[0]);
-    self->job = Py_NewRef(args[1]);
-    self->lag = (Lag *)Py_NewRef(args[2]);
-    self->now = Py_NewRef(args[3]);
+    self->coroutine = Py_NewRef(coroutine);
+    self->job = Py_NewRef(job);
+    self->lag = (Lag *)Py_NewRef(lag);
+    self->now = Py_NewRef(now);
     return (PyObject *)self;
+}
+
+PyObject *
+drive(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 4 || !PyObject_TypeCheck(args[2], &Lag_Type)) {
+        return PyErr_Format(PyExc_TypeError,
+                            "drive() takes a coroutine, a job, a Lag and a clock");
+    }
+    return new_drive(args[0], args[1], args[2], args[3]);
 }
 
 static int
@@ -346,4 +351,95 @@ PyTypeObject Drive_Type = {
     .tp_dealloc = drive_dealloc,
     .tp_methods = drive_methods,
     .tp_members = drive_members,
+};
+
+/* --- CallStep: the twin of what `spanrun.runner.job.call_step` makes --- */
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *lag, *now, *other;
+} CallStep;
+
+static PyObject *
+step_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"lag", "now", "other", NULL};
+    PyObject *lag, *now, *other;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OO:CallStep", names, &Lag_Type,
+                                     &lag, &now, &other)) {
+        return NULL;
+    }
+    CallStep *self = (CallStep *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        self->lag = Py_NewRef(lag);
+        self->now = Py_NewRef(now);
+        self->other = Py_NewRef(other);
+    }
+    return (PyObject *)self;
+}
+
+static PyObject *
+step_call(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    static PyObject *call_name, *item_name;
+    CallStep *self = (CallStep *)op;
+    PyObject *job, *awaited = NULL;
+    if (kwargs != NULL || !PyArg_UnpackTuple(args, "CallStep", 1, 1, &job)) {
+        return NULL;
+    }
+    PyObject *call = attribute(job, "call", &call_name);
+    PyObject *item = call == NULL ? NULL : attribute(job, "item", &item_name);
+    if (item != NULL) {
+        awaited = PyObject_CallOneArg(call, item);
+    }
+    if (awaited != NULL && !PyCoro_CheckExact(awaited)) {
+        PyObject *other = PyObject_CallFunctionObjArgs(self->other, awaited, call, NULL);
+        Py_SETREF(awaited, other);
+    }
+    Py_XDECREF(call);
+    Py_XDECREF(item);
+    if (awaited != NULL && ((Lag *)self->lag)->shown) {
+        PyObject *driven = new_drive(awaited, job, self->lag, self->now);
+        Py_SETREF(awaited, driven);
+    }
+    return awaited;
+}
+
+static int
+step_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Py_VISIT(((CallStep *)op)->lag);
+    Py_VISIT(((CallStep *)op)->now);
+    Py_VISIT(((CallStep *)op)->other);
+    return 0;
+}
+
+static int
+step_clear(PyObject *op)
+{
+    Py_CLEAR(((CallStep *)op)->lag);
+    Py_CLEAR(((CallStep *)op)->now);
+    Py_CLEAR(((CallStep *)op)->other);
+    return 0;
+}
+
+static void
+step_dealloc(PyObject *op)
+{
+    PyObject_GC_UnTrack(op);
+    step_clear(op);
+    Py_TYPE(op)->tp_free(op);
+}
+
+PyTypeObject CallStep_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "spanrun._native.CallStep",
+    .tp_basicsize = sizeof(CallStep),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .tp_doc = "Calls a job's function, and drives what that gives.",
+    .tp_call = step_call,
+    .tp_new = step_new,
+    .tp_traverse = step_traverse,
+    .tp_clear = step_clear,
+    .tp_dealloc = step_dealloc,
 };

@@ -36,8 +36,9 @@ typedef struct {
 static int
 find_slots(PyObject *recorded, PyObject *job, PyObject *call, PyObject *others)
 {
-    PyObject *origin, *gate, *way_out, *sum, *histogram;
-    if (!PyArg_ParseTuple(others, "OOOOO", &origin, &gate, &way_out, &sum, &histogram)) {
+    PyObject *origin, *gate, *way_out, *kind, *sum, *histogram;
+    if (!PyArg_ParseTuple(others, "OOOOOO", &origin, &gate, &way_out, &kind, &sum,
+                          &histogram)) {
         return -1;
     }
     Wanted wanted[] = {
@@ -70,6 +71,7 @@ find_slots(PyObject *recorded, PyObject *job, PyObject *call, PyObject *others)
         {&other_at.wire, origin, "wire"},
         {&other_at.reading, gate, "reading"},
         {&other_at.left, way_out, "left"},
+        {&other_at.native, kind, "native"},
         {&other_at.value, sum, "value"},
         {&other_at.counts, histogram, "counts"},
         {&other_at.sum, histogram, "sum"},
@@ -97,6 +99,12 @@ install(PyTypeObject *type, PyMethodDef *methods)
         }
         Py_DECREF(method);
     }
+    return 0;
+}
+
+static int
+install_raw(PyTypeObject *type)
+{
     PyObject *raw = PyDescr_NewGetSet(type, &raw_attribute);
     int failed = raw == NULL || PyObject_SetAttrString((PyObject *)type, "raw", raw) < 0;
     Py_XDECREF(raw);
@@ -109,7 +117,6 @@ find_twins(PyObject *job, PyObject *call)
     return (bound.begin_attempt = PyObject_GetAttrString(job, "begin_attempt")) == NULL
            || (bound.end_attempt = PyObject_GetAttrString(job, "end_attempt")) == NULL
            || (bound.succeed = PyObject_GetAttrString(job, "succeed")) == NULL
-           || (bound.enter = PyObject_GetAttrString(call, "__enter__")) == NULL
            || (bound.exit = PyObject_GetAttrString(call, "__exit__")) == NULL
            || (bound.set = PyObject_GetAttrString(call, "set")) == NULL;
 }
@@ -131,7 +138,9 @@ bind(PyObject *module, PyObject *args)
     }
     if (find_slots(recorded, job, call, others) < 0 || find_twins(job, call)
         || install((PyTypeObject *)job, job_methods) < 0
-        || install((PyTypeObject *)call, call_methods) < 0) {
+        || install_raw((PyTypeObject *)job) < 0
+        || install((PyTypeObject *)call, call_methods) < 0
+        || install_raw((PyTypeObject *)call) < 0) {
         return NULL;
     }
     bound.nothing = PyTuple_New(0);
@@ -145,12 +154,28 @@ bind(PyObject *module, PyObject *args)
     bound.client = Py_NewRef(client);
     bound.recorded = (PyTypeObject *)Py_NewRef(recorded);
     bound.way_out = (PyTypeObject *)Py_NewRef(PyTuple_GET_ITEM(others, 2));
+    bound.call_kind = (PyTypeObject *)Py_NewRef(PyTuple_GET_ITEM(others, 3));
     bound.call = (PyTypeObject *)Py_NewRef(call);
     bound.job = (PyTypeObject *)Py_NewRef(job);
     Py_RETURN_NONE;
 }
 
+static PyObject *
+bind_recorder(PyObject *module, PyObject *type)
+{
+    if (!PyType_Check(type) || bound.open_call != NULL) {
+        PyErr_SetString(PyExc_TypeError, "bind_recorder() takes a class, once");
+        return NULL;
+    }
+    bound.open_call = PyObject_GetAttrString(type, "call");
+    if (bound.open_call == NULL || install((PyTypeObject *)type, recorder_methods) < 0) {
+        return NULL;
+    }
+    return Py_NewRef(type);
+}
+
 static PyMethodDef functions[] = {
+    {"bind_recorder", bind_recorder, METH_O, "Give its method to a recorder's class."},
     {"drive", (PyCFunction)(void (*)(void))drive, METH_FASTCALL,
      "As `spanrun.runner.drive.drive`."},
     {"bind", bind, METH_VARARGS, "Give the methods here to two classes, once."},
@@ -176,6 +201,7 @@ PyInit__native(void)
         || PyModule_AddType(made, &Shape_Type) < 0
         || PyModule_AddType(made, &Lag_Type) < 0
         || PyModule_AddType(made, &Drive_Type) < 0
+        || PyModule_AddType(made, &CallStep_Type) < 0
         || PyModule_AddType(made, &Slots_Type) < 0
         || PyModule_AddType(made, &FirstAttempts_Type) < 0
         || PyModule_AddType(made, &Attempt_Type) < 0) {

@@ -29,10 +29,11 @@ typedef struct {
     PyObject *span_key, *attempt_key, *way_out_key;
     PyObject *no_state;      /* DEFAULT_TRACE_STATE */
     PyObject *internal, *client; /* SpanKind */
-    PyTypeObject *recorded, *way_out;
+    PyTypeObject *recorded, *way_out, *call_kind;
     PyTypeObject *job, *call;
     PyObject *begin_attempt, *end_attempt, *succeed; /* NativeJob's own */
-    PyObject *enter, *exit, *set;                    /* NativeCall's own */
+    PyObject *exit, *set;                            /* NativeCall's own */
+    PyObject *open_call;                             /* NativeRecorder.call */
 } Bound;
 
 typedef struct {
@@ -52,6 +53,7 @@ typedef struct {
     Py_ssize_t wire;                               /* Origin */
     Py_ssize_t reading;                            /* Gate */
     Py_ssize_t left;                               /* WayOut */
+    Py_ssize_t native;                             /* CallKind */
     Py_ssize_t value;                              /* SumCell */
     Py_ssize_t counts, sum, least, greatest;       /* HistogramCell */
 } OtherSlots;
@@ -158,7 +160,7 @@ int follows(PyObject *tracer, PyObject *above);
 
 /* --- drive.c: the steps of a job's coroutine, timed --- */
 
-extern PyTypeObject Lag_Type, Drive_Type;
+extern PyTypeObject Lag_Type, Drive_Type, CallStep_Type;
 PyObject *drive(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
 PyObject *stop_with(PySendResult sent, PyObject *result);
@@ -170,6 +172,6 @@ extern PyTypeObject Slots_Type, FirstAttempts_Type, Attempt_Type;
 /* --- job.c and call.c --- */
 
 extern PyTypeObject Jobs_Type, Calls_Type, Shape_Type;
-extern PyMethodDef job_methods[], call_methods[];
+extern PyMethodDef job_methods[], call_methods[], recorder_methods[];
 
 #endif

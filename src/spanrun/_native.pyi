@@ -50,6 +50,7 @@ class Jobs:
 class Calls:
     def arm(
         self,
+        recorder: Any,
         origin: Any,
         tracer: Any,
         name: str,
@@ -70,6 +71,7 @@ class Shape:
 
 class Lag:
     threshold: float
+    shown: int
     mark: Any
     @property
     def stepping(self) -> Drive | None: ...
@@ -90,6 +92,13 @@ class Drive(Generator[Any, Any, Any]):
     def send(self, value: Any, /) -> Any: ...
     def throw(self, *error: Any) -> Any: ...
     def close(self) -> None: ...
+
+@final
+class CallStep:
+    def __init__(
+        self, lag: Lag, now: Callable[[], float], other: Callable[[Any, Any], Any]
+    ) -> None: ...
+    def __call__(self, job: Any, /) -> Awaitable[Any]: ...
 
 class Slots:
     used: int
@@ -142,3 +151,4 @@ def bind(
     client: Any,
     /,
 ) -> None: ...
+def bind_recorder(recorder: type, /) -> type: ...

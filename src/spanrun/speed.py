@@ -13,6 +13,7 @@ __all__ = [
     "FAST",
     "Attempt",
     "Buffer",
+    "CallStep",
     "Calls",
     "Drive",
     "FirstAttempts",
@@ -22,6 +23,7 @@ __all__ = [
     "Shape",
     "Slots",
     "bind",
+    "bind_recorder",
     "drive",
 ]
 
@@ -33,6 +35,7 @@ if _fast:
             Attempt,
             Buffer,
             Calls,
+            CallStep,
             Drive,
             FirstAttempts,
             Jobs,
@@ -41,6 +44,7 @@ if _fast:
             Shape,
             Slots,
             bind,
+            bind_recorder,
             drive,
         )
     except ImportError:
@@ -50,7 +54,7 @@ FAST: Final = _fast
 """Whether the part in C is in use."""
 
 if not TYPE_CHECKING and not FAST:
-    bind = drive = None
+    bind = bind_recorder = drive = None
     Calls = Jobs = object
 
     class Seconds:
@@ -71,6 +75,9 @@ if not TYPE_CHECKING and not FAST:
         """There are none."""
 
     class Shape:
+        """There are none."""
+
+    class CallStep:
         """There are none."""
 
     class Drive:

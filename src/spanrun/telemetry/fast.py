@@ -19,6 +19,7 @@ from spanrun.telemetry.current import (
 )
 from spanrun.telemetry.native_call import NativeCall
 from spanrun.telemetry.native_job import NativeJob
+from spanrun.telemetry.open_units import CallKind
 from spanrun.telemetry.spans.origin import Origin
 from spanrun.telemetry.spans.recorded import Recorded
 
@@ -42,7 +43,7 @@ def _bind() -> bool:
         FastJob,
         FastCall,
         Recorded,
-        (Origin, Gate, WayOut, SumCell, HistogramCell),
+        (Origin, Gate, WayOut, CallKind, SumCell, HistogramCell),
         Context,
         VARIABLE,
         CURRENT_SPAN,

@@ -10,6 +10,7 @@ from opentelemetry.metrics import Meter, MeterProvider
 from opentelemetry.trace import Link, Span, SpanKind
 
 from spanrun.clock import Clock
+from spanrun.speed import bind_recorder
 from spanrun.telemetry import fast
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
@@ -117,3 +118,7 @@ class NativeRecorder(OtelRecorder):
         if calls is None or calls.recorder is not self:
             calls = kind.native = NativeCalls(self, kind)
         return calls.open_fast() if self.is_bound else calls.open()
+
+
+if fast.BOUND:
+    bind_recorder(NativeRecorder)

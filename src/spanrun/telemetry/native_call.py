@@ -62,6 +62,7 @@ class NativeCalls(Calls):
         self._tracer: Final = recorder.tracer
         if recorder.is_bound:
             self.arm(
+                recorder,
                 self.origin,
                 self._tracer,
                 self.name,
