@@ -91,6 +91,8 @@ PyTypeObject Slots_Type = {
 
 /* --- FirstAttempts --- */
 
+static Spare spare;
+
 typedef struct {
     PyObject_HEAD
     PyObject *inner, *retry, *again;
@@ -134,7 +136,7 @@ layer_call(PyObject *op, PyObject *args, PyObject *kwargs)
     if (kwargs != NULL || !PyArg_UnpackTuple(args, "FirstAttempts", 1, 1, &job)) {
         return NULL;
     }
-    Attempt *self = (Attempt *)Attempt_Type.tp_alloc(&Attempt_Type, 0);
+    Attempt *self = (Attempt *)take_spare(&spare, &Attempt_Type);
     if (self != NULL) {
         self->layer = (FirstAttempts *)Py_NewRef(op);
         self->job = Py_NewRef(job);
@@ -480,7 +482,7 @@ attempt_dealloc(PyObject *op)
 {
     PyObject_GC_UnTrack(op);
     attempt_clear(op);
-    Py_TYPE(op)->tp_free(op);
+    keep_spare(&spare, op);
 }
 
 static PyMethodDef attempt_methods[] = {

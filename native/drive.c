@@ -58,6 +58,8 @@ PyTypeObject Lag_Type = {
 
 /* --- Drive --- */
 
+static Spare spare;
+
 typedef enum { FRESH, WAITING, RUNNING, OVER } State;
 
 typedef struct {
@@ -257,7 +259,7 @@ new_drive(PyObject *coroutine, PyObject *job, PyObject *lag, PyObject *now)
         Py_XDECREF(timings);
         return PyErr_Format(PyExc_TypeError, "%R has no timings", job);
     }
-    Drive *self = (Drive *)Drive_Type.tp_alloc(&Drive_Type, 0);
+    Drive *self = (Drive *)take_spare(&spare, &Drive_Type);
     if (self == NULL) {
         Py_DECREF(timings);
         return NULL;
@@ -313,7 +315,7 @@ drive_dealloc(PyObject *op)
 {
     PyObject_GC_UnTrack(op);
     drive_clear(op);
-    Py_TYPE(op)->tp_free(op);
+    keep_spare(&spare, op);
 }
 
 static PyMethodDef drive_methods[] = {

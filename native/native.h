@@ -86,6 +86,18 @@ put_new(PyObject *object, Py_ssize_t offset, PyObject *value)
     put(object, offset, Py_NewRef(value));
 }
 
+/* --- spare.c: memory of objects that each job needs, used again --- */
+
+#define MOST_SPARE 256
+
+typedef struct {
+    int count;
+    PyObject *objects[MOST_SPARE];
+} Spare;
+
+PyObject *take_spare(Spare *spare, PyTypeObject *type);
+void keep_spare(Spare *spare, PyObject *object);
+
 /* --- seconds.c: where a job's time went --- */
 
 typedef struct {

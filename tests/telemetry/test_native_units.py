@@ -7,6 +7,7 @@ compared, ids and times aside; so are the metrics.
 """
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401 -- or the SDK's meters hang in a fork
 import time
 
 import pytest
@@ -133,6 +134,8 @@ class Sent:
         """The series, with what can be told of them without their times."""
         told = {}
         for metric in self.aggregator.collect():
+            if metric.name == "spanrun.loop.lag":
+                continue  # as often as the machine has time for it
             for point in metric.data.data_points:
                 key = metric.name, tuple(sorted(point.attributes.items()))
                 is_time = metric.name == "spanrun.job.phase.time"
@@ -299,7 +302,9 @@ def test_both_ways_say_the_same(work, exponential):
         ways.append((sent.told(), sent.metrics()))
         assert bool(sent.by_itself) is (wire is not None)
         assert not any(b"hunter2" in data for data, _ in sent.by_itself)
-    assert all(way == ways[0] for way in ways)
+    for spans, metrics in ways[1:]:
+        assert spans == ways[0][0]
+        assert metrics == ways[0][1]
 
 
 with_any_wire = pytest.mark.parametrize("wire", WIRES[:-1])

@@ -144,30 +144,41 @@ def request(groups: Iterable[tuple[ReadableSpan, list[bytes]]]) -> bytes:
 
 
 def request_of(origin: Origin, fields: bytes) -> bytes:
-    """The same of encoded spans from one origin."""
-    scopes = {origin.scope: [fields]}
-    return sized(b"\x0a", _resource_spans(origin.resource, scopes))
+    """The same of encoded spans from one origin: they are many, and copied once."""
+    ahead, behind = _around_spans(origin.scope)
+    first, last = _around_scopes(origin.resource)
+    inner = len(ahead) + len(fields) + len(behind)
+    scope = b"\x12" + varint(inner)
+    outer = len(first) + len(scope) + inner + len(last)
+    return b"".join((b"\x0a", varint(outer), first, scope, ahead, fields, behind, last))
 
 
 def _resource_spans(
     resource: Resource, scopes: Mapping[InstrumentationScope | None, list[bytes]]
 ) -> bytes:
-    attributes, _ = cleaned(resource.attributes)
-    return b"".join(
-        (
-            sized(b"\x0a", b"".join(key_values(b"\x0a", attributes))),
-            *(
-                sized(b"\x12", _scope_spans(scope, spans))
-                for scope, spans in scopes.items()
-            ),
-            text(b"\x1a", text_of(resource.schema_url or "")),
-        )
+    ahead, behind = _around_scopes(resource)
+    told = (
+        sized(b"\x12", _scope_spans(scope, spans)) for scope, spans in scopes.items()
     )
+    return b"".join((ahead, *told, behind))
 
 
 def _scope_spans(scope: InstrumentationScope | None, spans: list[bytes]) -> bytes:
+    ahead, behind = _around_spans(scope)
+    return b"".join((ahead, *spans, behind))
+
+
+def _around_scopes(resource: Resource) -> tuple[bytes, bytes]:
+    """What stands in ``ResourceSpans`` ahead of the scopes, and behind them."""
+    attributes, _ = cleaned(resource.attributes)
+    about = b"".join(key_values(b"\x0a", attributes))
+    return sized(b"\x0a", about), text(b"\x1a", text_of(resource.schema_url or ""))
+
+
+def _around_spans(scope: InstrumentationScope | None) -> tuple[bytes, bytes]:
+    """What stands in ``ScopeSpans`` ahead of the spans, and behind them."""
     if scope is None:
-        return b"\x0a\x00" + b"".join(spans)
+        return b"\x0a\x00", b""
     attributes, _ = cleaned(scope.attributes or {})
     about = (
         text(b"\x0a", text_of(scope.name)),
@@ -175,4 +186,4 @@ def _scope_spans(scope: InstrumentationScope | None, spans: list[bytes]) -> byte
         *key_values(b"\x1a", attributes),
     )
     schema = text(b"\x1a", text_of(scope.schema_url or ""))
-    return sized(b"\x0a", b"".join(about)) + b"".join(spans) + schema
+    return sized(b"\x0a", b"".join(about)), schema
