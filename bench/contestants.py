@@ -229,6 +229,7 @@ CONTESTANTS: dict[str, Contestant] = {
     "spanrun": spanrun,
     "spanrun-otlp": spanrun,
     "spanrun-traced": spanrun_traced,
+    "spanrun-python-traced": spanrun_traced,
     "stock-traced": stock_traced,
     "stream": spanrun_stream,
     "stream-untold": stream_traced,

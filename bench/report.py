@@ -25,6 +25,7 @@ TITLES = {
     "spanrun": "**spanrun**, no telemetry",
     "spanrun-otlp": "**spanrun**, a span for each job, delivered with all metrics",
     "spanrun-traced": "**spanrun**, job, attempt and call spans, delivered",
+    "spanrun-python-traced": "the same without the part in C",
     "stock-traced": "the same spans and metrics by the SDK, around `gather`",
     "stream": "**spanrun** `stream`",
 }

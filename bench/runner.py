@@ -27,7 +27,8 @@ from bench import report, sink  # noqa: E402 -- after the path is set
 BASE = "gather"
 RIVALS = (
     *("gather", "aiometer", "run_jobs", "window", "pool"),
-    *("spanrun", "spanrun-otlp", "spanrun-traced", "stock-traced"),
+    *("spanrun", "spanrun-otlp", "spanrun-traced", "spanrun-python-traced"),
+    "stock-traced",
 )
 RECEIVERS = {
     "the same jobs, telemetry off": None,
@@ -92,6 +93,7 @@ def measure(
         room = {
             "SPANRUN_SPOOL": spool,
             "SPANRUN_SPOOL_BYTES": str(spool_bytes),
+            "SPANRUN_PURE_PYTHON": "1" if "-python-" in name else "",
             "PYTHONDONTWRITEBYTECODE": "",  # compiled once, as installed modules are
         }
         done = subprocess.run(

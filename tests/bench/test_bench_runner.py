@@ -37,6 +37,7 @@ def test_a_bench_measures_every_contestant_and_writes_the_page(
     warm_up = 200 + 2  # its jobs, and the two runs themselves
     assert results["delivered"]["spanrun-otlp"]["300"] == [300 + warm_up] * 2
     assert results["delivered"]["spanrun-traced"]["300"] == [3 * 500 + 2] * 2
+    assert results["delivered"]["spanrun-python-traced"]["300"] == [3 * 500 + 2] * 2
     assert results["delivered"]["stock-traced"]["300"] == [3 * 500] * 2
     assert len(results["traced"]["stock-traced"]["300"]) == 2
     assert shown.strip() in page.read_text()

@@ -128,8 +128,7 @@ class SpooledSender:
     ) -> None:
         """Hand over an encoded request.
 
-        Waits only where something is in memory, for the other threads to have their
-        turn: 0.1 ms, and where much is there, 50 ms at most.
+        Waits 0.1 ms where something is in memory, and 50 ms at most where much is.
 
         Args:
             signal: What is in it.
@@ -159,13 +158,10 @@ class SpooledSender:
     def _give_way(self) -> None:
         """Let the other threads write and send while something waits in memory.
 
-        A busy event loop keeps them from it. It gives up the interpreter's lock for
-        some microseconds at a time, whenever it asks for events, and has it back
-        before another thread is awake; and that one doesn't insist, as the lock was
-        free in between. (Requests took 150 ms instead of 1, and all went to disk.)
-
-        Who makes more than they take, even so, waits for them, a bounded time; after
-        that, what is too much is lost and counted.
+        A busy event loop keeps them from it: it gives up the interpreter's lock for
+        microseconds, and has it back before another thread is awake. Who makes more
+        than they take, even so, waits for them, a bounded time; after that, what is
+        too much is lost and counted.
         """
         if self._stock.queues:
             time.sleep(_BREATH)
