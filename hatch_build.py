@@ -48,14 +48,17 @@ def compiled(root: Path) -> Path:
         {"ext_modules": [extension], "package_dir": {"": "src"}, "packages": []}
     )
     command = build_ext(project)
+    name = str(command.get_ext_filename(MODULE))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] -- setuptools' types
+    built = root / "src" / name
+    built.unlink(missing_ok=True)  # an old one doesn't fit, if this fails
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(root)
         try:
-            command.build_temp = scratch
+            command.build_temp = command.build_lib = scratch
             command.inplace = True
             command.ensure_finalized()
             command.run()
         finally:
             os.chdir(before)
-    return root / "src" / command.get_ext_filename(MODULE)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] -- setuptools' types
+    return built
