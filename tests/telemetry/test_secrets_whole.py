@@ -69,6 +69,9 @@ async def main():
     for channel in CHANNELS:
         async with sr.Runner(channel.__name__) as runner:
             await runner.map(channel, TEXTS, errors="collect", key=str)
+    for text in TEXTS:
+        async with sr.Runner(text) as runner:
+            await runner.map(by_foreign_error, [text], errors="collect")
 
 assert len(CHANNELS) >= 12 and len(TEXTS) >= 40
 asyncio.run(main())

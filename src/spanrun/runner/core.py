@@ -27,6 +27,7 @@ from spanrun.telemetry.looplag import THRESHOLD, lag_of
 from spanrun.telemetry.metrics import Gauges, RunnerMetrics
 from spanrun.telemetry.observe import Observer
 from spanrun.telemetry.recorder import Observers, Recorder
+from spanrun.telemetry.redact import redact
 from spanrun.telemetry.watchdog import unwatch, watch
 
 
@@ -51,7 +52,7 @@ class Core:
 
     Attributes:
         loop: The event loop that the runner was opened on.
-        name: The runner's name.
+        name: The runner's name, as telemetry shows it.
         now: Its clock's reading, in seconds.
         slots: The concurrency limit.
         lag: What blocks its event loop.
@@ -75,7 +76,7 @@ class Core:
     ) -> None:
         cores.add(self)
         self.loop: Final = asyncio.get_running_loop()
-        self.name: Final = name
+        self.name: Final = redact(name)
         self.recorder: Final[Recorder | None] = setup.recorder()
         if clock is None:
             clock = self.recorder.clock if self.recorder else SystemClock()
@@ -97,10 +98,10 @@ class Core:
         self.lag.threshold = _threshold()
         self.chain: Final[Step] = compose(layers, call_step(self.lag, self.now))
         self.metrics: Final[RunnerMetrics | None] = (
-            self.recorder.runner(name, self.gauges) if self.recorder else None
+            self.recorder.runner(self.name, self.gauges) if self.recorder else None
         )
-        self.job_name: Final = f"job {name}"
-        self.attributes: Final[Mapping[str, Any]] = {SPANRUN_RUNNER_NAME: name}
+        self.job_name: Final = f"job {self.name}"
+        self.attributes: Final[Mapping[str, Any]] = {SPANRUN_RUNNER_NAME: self.name}
 
     def gauges(self) -> Gauges:
         """What the runner is doing at this moment."""
