@@ -167,7 +167,8 @@ def test_all_is_the_same_without_it():
     this = "tests/telemetry/test_fast.py::test_all_is_the_same_without_it"
     command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow"]
     command += [f"tests/telemetry/{each}" for each in tests]
-    command += ["tests/runner", "tests/semantics", "--deselect", this]
+    command += ["tests/runner", "tests/policies", "tests/semantics"]
+    command += ["--deselect", this]
     done = subprocess.run(
         command,
         env={**os.environ, "SPANRUN_PURE_PYTHON": "1"},
