@@ -187,7 +187,7 @@ open_fast(PyObject *op, PyObject *job)
         if (submitted != NULL) {
             unit = new_unit(self, &from, index, submitted);
         }
-        if (unit && !self->attempts && make_current(from.outside, unit, 0) < 0) {
+        if (unit && make_current(from.outside, unit, self->attempts) < 0) {
             Py_CLEAR(unit);
         }
     }
@@ -320,9 +320,6 @@ begin_attempt(PyObject *self, PyObject *const *args, Py_ssize_t count)
         return NULL;
     }
     put(self, span_at.start, began);
-    if (make_current(slot(self, job_at.outside), self, 1) < 0) {
-        return NULL;
-    }
     Py_RETURN_NONE;
 }
 

@@ -194,11 +194,15 @@ class Run:
         index = self._submitted
         self._submitted = index + 1
         job = Job(self, index, item, call, self.now(), self._lag.mark, key, priority)
+        if context is None:
+            context = self._inside.copy()
+        if self.open_job is not None:
+            # Here, where another job has just ended, and not in the job's first step:
+            # then many at once make new objects, and the garbage collector comes.
+            job.unit = context.run(self.open_job, job)
         self.active.add(job)
         coroutine = run_job(self, job)
         coroutine.send(None)  # as `start` does
-        if context is None:
-            context = self._inside.copy()
         job.task = self._new_task(coroutine, name=self._task_name, context=context)
         return job
 
@@ -373,8 +377,6 @@ async def run_job(run: Run, job: Job) -> None:
             timings.queue = now() - job.submitted
             if core.lag.mark is not job.mark:
                 timings.queue -= core.lag.held_up(timings, job.mark, timings.queue)
-            if run.open_job is not None:
-                job.unit = run.open_job(job)
         value = await core.chain(job)
     except BaseException as raised:  # noqa: BLE001 -- `done` says what becomes of it
         error = raised

@@ -15,7 +15,7 @@ from opentelemetry.trace import DEFAULT_TRACE_STATE, SpanKind
 
 from spanrun.outcome import CancelledBy, Timings
 from spanrun.semconv import SpanrunJobOutcome
-from spanrun.telemetry.current import ATTEMPT, CURRENT_SPAN, make_current
+from spanrun.telemetry.current import make_current
 from spanrun.telemetry.open_units import Submitted
 from spanrun.telemetry.span_events import fail
 from spanrun.telemetry.spans import template
@@ -97,13 +97,12 @@ class NativeJob(NativeSpan):
         return
 
     def begin_attempt(self, number: int) -> None:
-        """As `JobUnit.begin_attempt`."""
+        """As `JobUnit.begin_attempt`. The first one's span is current already."""
         if number > 1:
             self._take_over().begin_attempt(number)
             return
         jobs = self._jobs
         self.start_ns = jobs.zero + int(jobs.now() * 1e9)
-        make_current(Context({**self._outside, CURRENT_SPAN: self, ATTEMPT: 1}))
 
     def end_attempt(self, number: int, error: BaseException | None) -> None:
         """As `JobUnit.end_attempt`."""

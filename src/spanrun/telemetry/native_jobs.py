@@ -10,7 +10,7 @@ from opentelemetry.trace import Link
 
 from spanrun.speed import Jobs
 from spanrun.telemetry.cells import HistogramCell
-from spanrun.telemetry.current import CURRENT_SPAN, current, make_current
+from spanrun.telemetry.current import ATTEMPT, CURRENT_SPAN, current, make_current
 from spanrun.telemetry.job_cells import job_adder
 from spanrun.telemetry.native_job import NativeJob
 from spanrun.telemetry.open_units import OpenJob, Submitted
@@ -66,7 +66,7 @@ class NativeJobs(Jobs):
             )
 
     def open(self, job: Submitted) -> OpenJob:
-        """The unit of a job. Its span is the current one, until an attempt has one."""
+        """The unit of a job. Its span is the current one, or the first attempt's."""
         linked, tracer = self.kind.linked, self._tracer
         if self.origin.wire is None or not self.kind.timed or job.key is not None:
             return self._open_other(job)
@@ -82,8 +82,8 @@ class NativeJobs(Jobs):
             trace, parent = (self.bits(128) or 1).to_bytes(16), None
             outside, inherited = linked.context, tracer.root
         unit = NativeJob(self, job, outside, trace, parent, inherited)
-        if not self.attempts:
-            make_current(Context({**outside, CURRENT_SPAN: unit}))
+        number = {ATTEMPT: 1} if self.attempts else {}
+        make_current(Context({**outside, CURRENT_SPAN: unit, **number}))
         return unit
 
     def learn(self) -> template.Encode:
