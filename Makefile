@@ -44,7 +44,7 @@ backends: ## provide Prometheus, Jaeger, Collector, toxiproxy and Solr (cached)
 stack: $(VENV)/dev.stamp ## Prometheus, Jaeger and a Collector on loopback, until Ctrl-C
 	@$(BIN)/python instrumentation/stack.py
 
-bench: $(VENV)/dev.stamp ## what a job costs, beside its rivals (ARGS=--quick; 10 min)
+bench: $(VENV)/dev.stamp ## what a job costs, beside its rivals (ARGS=--quick; 8 min)
 	@$(BIN)/python -m bench.runner $(ARGS)
 
 bench-outage: $(VENV)/dev.stamp ## what a dead collector costs, the SDK beside the spool

@@ -40,10 +40,8 @@ class NativeHook(BuildHookInterface[Any]):
 def compiled(root: Path) -> Path:
     """Compile ``native/`` below ``root`` into the package there."""
     sources = [f"native/{each.name}" for each in sorted((root / "native").glob("*.c"))]
-    options = [] if sys.platform == "win32" else ["-O2", "-fvisibility=hidden"]
-    extension = Extension(
-        MODULE, sources, depends=["native/native.h"], extra_compile_args=options
-    )
+    options = [] if sys.platform == "win32" else ["-fvisibility=hidden"]
+    extension = Extension(MODULE, sources, extra_compile_args=options)
     project = Distribution(
         {"ext_modules": [extension], "package_dir": {"": "src"}, "packages": []}
     )

@@ -91,8 +91,8 @@ arm(PyObject *op, PyObject *args)
         PyErr_SetString(PyExc_RuntimeError, "arm() was called before");
         return NULL;
     }
-    if (!PyArg_ParseTuple(args, "OOOUOOOO!L:arm", &recorder, &origin, &tracer, &name, &now, &bits,
-                          &row, &PyDict_Type, &known, &self->zero)) {
+    if (!PyArg_ParseTuple(args, "OOOUOOOO!L:arm", &recorder, &origin, &tracer,
+                          &name, &now, &bits, &row, &PyDict_Type, &known, &self->zero)) {
         return NULL;
     }
     self->no_links = PyTuple_New(0);
@@ -364,23 +364,16 @@ enter(PyObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
-by_twin(PyObject *self, PyObject *const *args)
-{
-    PyObject *all[4] = {self, args[0], args[1], args[2]};
-    return PyObject_Vectorcall(bound.exit, all, 4, NULL);
-}
-
-static PyObject *
 leave_call(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 3) {
-        return PyErr_Format(PyExc_TypeError, "__exit__() takes 3 arguments");
+    if (!takes("__exit__", count, 3)) {
+        return NULL;
     }
     Calls *calls = (Calls *)slot(self, call_at.calls);
     Buffer *wire = wire_of(slot(self, span_at.origin));
     if (args[1] != Py_None || wire == NULL || slot(self, call_at.exact) != Py_True
         || !is_plain(self, calls->name)) {
-        return by_twin(self, args);
+        return by_twin(bound.exit, self, args, count);
     }
     double now, begun = PyFloat_AsDouble(slot(self, call_at.begun));
     if (seconds_now(calls->now, &now) < 0) {
@@ -390,12 +383,12 @@ leave_call(PyObject *self, PyObject *const *args, Py_ssize_t count)
     if (shape == NULL || is_reading(shape->gate)) {
         Py_XDECREF(shape);
         PyErr_Clear(); /* the twin meets it again, and has it counted */
-        return by_twin(self, args);
+        return by_twin(bound.exit, self, args, count);
     }
     int left = leave(slot(self, call_at.outside), self);
     if (left == 0) {
         Py_DECREF(shape);
-        return by_twin(self, args);
+        return by_twin(bound.exit, self, args, count);
     }
     if (left < 0 || encode(shape, wire, self, calls->zero, now) < 0
         || count_in(shape, now - begun, self) < 0) {
@@ -411,20 +404,17 @@ leave_call(PyObject *self, PyObject *const *args, Py_ssize_t count)
 static PyObject *
 set(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
-    if (count == 2 && PyLong_CheckExact(args[1])) {
-        PyObject *raw = raw_of(self);
-        if (raw == NULL || PyDict_SetItem(raw, args[0], args[1]) < 0) {
-            return NULL;
-        }
-        Py_RETURN_NONE;
+    if (!takes("set", count, 2)) {
+        return NULL;
     }
-    PyObject *all[3] = {self};
-    if (count != 2) {
-        return PyErr_Format(PyExc_TypeError, "set() takes a key and a value");
+    if (!PyLong_CheckExact(args[1])) {
+        return by_twin(bound.set, self, args, count);
     }
-    all[1] = args[0];
-    all[2] = args[1];
-    return PyObject_Vectorcall(bound.set, all, 3, NULL);
+    PyObject *raw = raw_of(self);
+    if (raw == NULL || PyDict_SetItem(raw, args[0], args[1]) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
 }
 
 PyMethodDef call_methods[] = {

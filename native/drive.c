@@ -71,7 +71,7 @@ typedef struct {
     State state;
 } Drive;
 
-/* The step that begins now may follow on a wait: whoever blocked meanwhile held us up. */
+/* The step may follow on a wait: whoever blocked the loop meanwhile held us up. */
 static int
 begin(Drive *self)
 {

@@ -274,27 +274,6 @@ PyTypeObject Jobs_Type = {
 
 /* --- the methods of a job's unit --- */
 
-static PyObject *
-by_twin(PyObject *twin, PyObject *self, PyObject *const *args, Py_ssize_t count)
-{
-    PyObject *all[4] = {self};
-    for (Py_ssize_t i = 0; i < count; i++) {
-        all[i + 1] = args[i];
-    }
-    return PyObject_Vectorcall(twin, all, count + 1, NULL);
-}
-
-static int
-takes(const char *name, Py_ssize_t count, Py_ssize_t wanted)
-{
-    if (count != wanted) {
-        PyErr_Format(PyExc_TypeError, "%s() takes %zd arguments (%zd given)", name,
-                     wanted, count);
-        return 0;
-    }
-    return 1;
-}
-
 static int
 is_first(PyObject *number)
 {

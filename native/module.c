@@ -128,8 +128,9 @@ bind(PyObject *module, PyObject *args)
         *way_out_key, *no_state, *internal, *client;
     if (!PyArg_ParseTuple(args, "O!O!O!O!O!O!OOOOOO:bind", &PyType_Type, &job,
                           &PyType_Type, &call, &PyType_Type, &recorded, &PyTuple_Type,
-                          &others, &PyType_Type, &context, &PyContextVar_Type, &variable, &span_key,
-                          &attempt, &way_out_key, &no_state, &internal, &client)) {
+                          &others, &PyType_Type, &context, &PyContextVar_Type,
+                          &variable, &span_key, &attempt, &way_out_key, &no_state,
+                          &internal, &client)) {
         return NULL;
     }
     if (bound.job != NULL) {

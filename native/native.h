@@ -169,6 +169,9 @@ Buffer *wire_of(PyObject *origin);
 int is_plain(PyObject *span, PyObject *name);
 int lost_by_error(PyObject *owner);
 int follows(PyObject *tracer, PyObject *above);
+PyObject *by_twin(PyObject *twin, PyObject *self, PyObject *const *args,
+                  Py_ssize_t count);
+int takes(const char *name, Py_ssize_t count, Py_ssize_t wanted);
 
 /* --- drive.c: the steps of a job's coroutine, timed --- */
 

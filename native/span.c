@@ -233,3 +233,25 @@ follows(PyObject *tracer, PyObject *above)
     Py_DECREF(follow);
     return follow == Py_True;
 }
+
+/* What the method's twin in Python makes of it. */
+PyObject *
+by_twin(PyObject *twin, PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    PyObject *all[4] = {self};
+    for (Py_ssize_t i = 0; i < count; i++) {
+        all[i + 1] = args[i];
+    }
+    return PyObject_Vectorcall(twin, all, count + 1, NULL);
+}
+
+/* Whether a method was given as many arguments as it takes, three at most. */
+int
+takes(const char *name, Py_ssize_t count, Py_ssize_t wanted)
+{
+    if (count != wanted) {
+        PyErr_Format(PyExc_TypeError, "%s() takes %zd arguments (%zd given)", name,
+                     wanted, count);
+    }
+    return count == wanted;
+}

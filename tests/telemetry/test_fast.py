@@ -153,6 +153,33 @@ def test_nothing_is_kept_of_jobs_that_are_over():
     assert after[1] - before[1] < 3_000
 
 
+@needs_c
+def test_traced_jobs_do_not_bring_the_garbage_collector():
+    collections = []
+
+    def note(phase, _):
+        if phase == "start":
+            collections.append(phase)
+
+    async def job(_):
+        with setup.recorder_or_off().call(KIND) as call:
+            call.set("http.response.status_code", 200)
+            await asyncio.sleep(0)
+
+    async def main(jobs):
+        async with spanrun.Runner("width", limit=100, retry=RETRY) as runner:
+            await runner.map(job, range(jobs), trace="linked")
+
+    with setup.use(Sent(wire="buffer").recorder):
+        spanrun.run(main(300))
+        gc.callbacks.append(note)
+        try:
+            spanrun.run(main(3_000))
+        finally:
+            gc.callbacks.remove(note)
+    assert len(collections) < 10  # 30 and more when each hundred brings it
+
+
 @pytest.mark.parametrize("again", [copy.copy, lambda t: pickle.loads(pickle.dumps(t))])  # noqa: S301 -- ours
 def test_timings_can_be_copied_and_pickled(again):
     timings = Timings()

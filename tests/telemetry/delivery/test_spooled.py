@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import random
+import select
 import socket
 import threading
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench import sink
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
@@ -555,6 +557,24 @@ def test_a_busy_interpreter_does_not_keep_things_from_the_disk(
         spooled.put("traces", payload, 512)
     assert account.dropped == {}
     spooled.close(1.0)
+    even(spooled)
+
+
+def test_a_busy_loop_does_not_keep_things_from_the_receiver(make: Make):
+    # A loop that asks for events lets the lock go for microseconds, and as it does so
+    # more often than each 5 ms, nobody who waits for the lock insists on it.
+    payload, poll, puts = os.urandom(256 * 1024), select.poll(), 200
+    with sink.running() as where:
+        spooled = make(f"{where}/v1/traces")
+        for _ in range(puts):
+            for _ in range(4):
+                busy_until = time.perf_counter() + 0.002
+                while time.perf_counter() < busy_until:
+                    pass
+                poll.poll(0)
+            spooled.put("traces", payload, 512)
+        assert spooled.status().signals["traces"].delivered > puts * 512 / 2
+        spooled.close(5.0)
     even(spooled)
 
 
