@@ -146,7 +146,7 @@ def test_close_sends_what_is_left(outbox, sink):
         box.put(number)
     assert box.close(SOON)
     assert sink.items == list(range(25))
-    assert not box._thread.is_alive()
+    assert not box._worker.is_alive
 
 
 def test_what_could_not_be_sent_in_time_is_lost_and_counted(outbox, sink):
@@ -159,7 +159,7 @@ def test_what_could_not_be_sent_in_time_is_lost_and_counted(outbox, sink):
     assert len(sink.lost) >= 15
     assert {reason for _, reason in sink.lost} == {"shutdown"}
     sink.free.set()
-    box._thread.join(SOON)
+    box._worker.join(SOON)
     assert sorted(sink.items + [item for item, _ in sink.lost]) == list(range(25))
 
 
@@ -226,6 +226,6 @@ def test_in_every_order_sent_and_lost_are_what_was_put(operations, capacity, bat
             case "close":
                 assert box.close(SOON)
     assert box.close(SOON)
-    assert not box._thread.is_alive()
+    assert not box._worker.is_alive
     assert sorted(sink.items + [item for item, _ in sink.lost]) == list(range(put))
     assert sink.items == sorted(sink.items)

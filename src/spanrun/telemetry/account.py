@@ -12,16 +12,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from spanrun.semconv import (
     SpanrunTelemetryReason,
     SpanrunTelemetryResult,
     SpanrunTelemetrySignal,
 )
-
-if TYPE_CHECKING:
-    from spanrun.telemetry.delivery.books import SpoolStatus
+from spanrun.telemetry.delivery.books import SpoolStatus, described
 
 Row: TypeAlias = tuple[
     SpanrunTelemetrySignal, SpanrunTelemetryResult, SpanrunTelemetryReason, int
@@ -100,6 +98,12 @@ class Account:
             self.processed,
         ):
             counter.clear()
+
+    @property
+    def lost(self) -> str:
+        """What is lost, and why, in words; empty when nothing is."""
+        with self._lock:
+            return described(self.dropped)
 
     def results(self) -> list[Row]:
         """Rows of signal, result, reason and count, as the metric reports them."""

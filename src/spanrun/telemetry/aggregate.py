@@ -7,7 +7,6 @@ temporality and cardinality limit.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -37,9 +36,10 @@ from spanrun.telemetry.cells import (
     is_sampled,
 )
 from spanrun.telemetry.ids import tell_after_fork
+from spanrun.telemetry.log import Log
 from spanrun.telemetry.scope import OUR_SCOPE
 
-_log = logging.getLogger(__name__)
+_log: Final = Log(__name__)
 
 CARDINALITY_LIMIT: Final = 2_000
 _MAX_RECORDED: Final = 20_000

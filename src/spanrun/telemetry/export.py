@@ -23,14 +23,19 @@ from spanrun.telemetry.aggregate import Aggregator
 from spanrun.telemetry.delivery.spooled import SpooledSender
 from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.ids import tell_after_fork
+from spanrun.telemetry.log import Log
 from spanrun.telemetry.outbox import Outbox, remaining
 from spanrun.telemetry.spans import otlp
 from spanrun.telemetry.spans.encode import SpanEncoder
 from spanrun.telemetry.spans.origin import Encoded, Origin
 from spanrun.telemetry.spans.recorded import Recorded
 from spanrun.telemetry.spans.scrub import scrub
+from spanrun.telemetry.threads import Worker
+
+_log: Final = Log(__name__)
 
 _MAX_SNAPSHOTS: Final = 256
+_PATIENCE: Final = 1.0  # seconds that one snapshot waits for another's end
 
 
 class Exit(Protocol):
@@ -217,10 +222,8 @@ class MetricPipe:
     def _begin(self) -> None:
         self._collecting = threading.RLock()
         self._busy = False
-        self._ticker = threading.Thread(
-            target=self._tick, name="spanrun-ticker", daemon=True
-        )
-        self._ticker.start()
+        self._patience = _PATIENCE
+        self._ticker = Worker("ticker", self._tick)
 
     def snapshot(self, *, keep: bool = False) -> None:
         """Take one now, and queue it.
@@ -228,7 +231,13 @@ class MetricPipe:
         Args:
             keep: It says what no later one says: where a series begins.
         """
-        with self._collecting:
+        if not self._collecting.acquire(timeout=self._patience):
+            # A callback of the application hangs in another thread.
+            self._patience = 0.0
+            self._fail(TimeoutError("metrics are being collected, for too long"))
+            return
+        self._patience = _PATIENCE
+        try:
             if self._busy:
                 return  # the garbage collector ended a unit in the middle of one
             self._busy = True
@@ -240,6 +249,10 @@ class MetricPipe:
                 if not self._exemplars:
                     _drop_exemplars(data)
                 self._outbox.put((data, keep))
+        except Exception as error:  # noqa: BLE001 -- counted: telemetry breaks no job
+            self._fail(error)
+        finally:
+            self._collecting.release()
 
     def flush(self, timeout: float) -> bool:
         """Take one more, and hand over; whether that took less than ``timeout``."""
@@ -251,8 +264,7 @@ class MetricPipe:
         deadline = time.monotonic() + timeout
         self._closed.set()
         self._ticker.join(timeout)
-        self.snapshot(keep=True)  # what was recorded since the last one
-        return self._outbox.close(remaining(deadline))
+        return self._outbox.close(remaining(deadline)) and not self._ticker.is_alive
 
     def after_fork(self) -> None:
         """In the child: a ticker of its own."""
@@ -268,6 +280,13 @@ class MetricPipe:
     def _tick(self) -> None:
         while not self._closed.wait(self._interval):
             self.snapshot()
+        # What was recorded since the last one. Not on the thread that closes, where
+        # a callback of the application that hangs would hold up the program's end.
+        self.snapshot(keep=True)
+
+    def _fail(self, error: Exception) -> None:
+        self._account.fault("metrics")
+        _log.warning("metrics could not be collected: %r", error)
 
     def _send(self, snapshots: list[tuple[MetricsData, bool]]) -> None:
         for snapshot, keep in snapshots:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import weakref
@@ -11,9 +10,11 @@ from typing import Final, Protocol
 
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
+from spanrun.telemetry.log import Log
+
 _SPAN: Final = 64
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = Log(__name__)
 
 
 class Forked(Protocol):
@@ -44,8 +45,8 @@ def _after_fork() -> None:
     for watched in tuple(_watched):
         try:
             watched.after_fork()
-        except Exception:  # noqa: BLE001 -- the others have their things to put right
-            _log.exception("%r is not right after a fork", watched)
+        except Exception as error:  # noqa: BLE001 -- the others have theirs to do
+            _log.error("%r is not right after a fork", watched, error=error)
 
 
 class RandomIds(IdGenerator):

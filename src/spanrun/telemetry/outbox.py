@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -12,10 +11,12 @@ from typing import Final, Generic, Literal, TypeVar
 
 from spanrun.semconv import SpanrunTelemetryReason
 from spanrun.telemetry.ids import tell_after_fork
+from spanrun.telemetry.log import Log
+from spanrun.telemetry.threads import Worker
 
 T = TypeVar("T")
 
-_log = logging.getLogger(__name__)
+_log: Final = Log(__name__)
 
 Send = Callable[[list[T]], None]
 Lost = Callable[[list[T], SpanrunTelemetryReason], None]
@@ -73,10 +74,7 @@ class Outbox(Generic[T]):
         self._awake = False
         self._hurry = False
         self._closed = False
-        self._thread = threading.Thread(
-            target=self._work, name=f"spanrun-{self._name}", daemon=True
-        )
-        self._thread.start()
+        self._worker = Worker(self._name, self._work)
 
     def put(self, item: T) -> None:
         """Queue ``item``."""
@@ -127,7 +125,7 @@ class Outbox(Generic[T]):
             self._changed.notify_all()
         self._lose("shutdown")
         if done:
-            self._thread.join(1.0)
+            self._worker.join(1.0)
         return done
 
     def after_fork(self) -> None:
@@ -201,9 +199,13 @@ class Outbox(Generic[T]):
             self._lost(batch, "export_failed")
             # At most one line every few seconds would be said by the exporter.
             _log.debug("%s: %r", self._name, error)
-        with self._changed:
-            self._sending -= len(batch)
-            self._changed.notify_all()
+        except BaseException:
+            self._lost(batch, "export_failed")
+            raise  # for the worker, or for whoever sends it on a thread of its own
+        finally:
+            with self._changed:
+                self._sending -= len(batch)
+                self._changed.notify_all()
 
 
 def remaining(deadline: float) -> float:

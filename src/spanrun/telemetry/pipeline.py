@@ -6,8 +6,9 @@ import os
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from opentelemetry import metrics as otel_metrics
 from opentelemetry import trace as otel_trace
@@ -22,7 +23,7 @@ from spanrun.telemetry import preferences
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
 from spanrun.telemetry.cells import Pin, is_sampled
-from spanrun.telemetry.delivery.books import SpoolStatus
+from spanrun.telemetry.delivery.books import SpoolStatus, counted
 from spanrun.telemetry.delivery.frames import SIGNALS, Signal
 from spanrun.telemetry.delivery.send import senders
 from spanrun.telemetry.delivery.spooled import SpooledSender
@@ -35,6 +36,7 @@ from spanrun.telemetry.export import (
 from spanrun.telemetry.health import Health
 from spanrun.telemetry.ids import tell_after_fork
 from spanrun.telemetry.local import LocalStore
+from spanrun.telemetry.log import Log
 from spanrun.telemetry.meters import OurMeterProvider
 from spanrun.telemetry.native import NativeRecorder
 from spanrun.telemetry.outbox import remaining
@@ -45,6 +47,8 @@ from spanrun.telemetry.spans.head import HeadSampler
 from spanrun.telemetry.spans.provider import NativeTracerProvider, Sink, Wires
 from spanrun.telemetry.spans.recorded import Recorded
 from spanrun.telemetry.spans.sampling import TailSampling
+
+_log: Final = Log(__name__)
 
 _SETTLING: Final = 0.25
 """The part of the closing time in which spans may hold the last metrics up."""
@@ -206,27 +210,62 @@ class Pipeline:
         return done
 
     def close(self, timeout: float) -> bool:
-        """Send what is left and stop; whether all was sent within ``timeout``.
+        """Send what is left and stop, within ``timeout``.
 
-        What could not be delivered is on disk then, where a spool is in use.
+        What could not be delivered is on disk then, where a spool is in use. One line
+        of log says what is, and what is lost.
+
+        Returns:
+            Whether everything was delivered, since the beginning.
         """
         deadline = time.monotonic() + timeout * _WAITING
-        done = True
         if self._tail is not None:
-            self._tail.close()
-        if self._spans is not None:
-            done = self._spans.close(remaining(deadline) / 2)
-        if self._metrics is not None:
+            _guarded(self._tail.close)
+        done = self._close_part(self._spans, deadline, 0.5)
+        if self._metrics is not None and self._spooled is not None:
             # They come last, as they count what became of the spans.
-            if self._spooled is not None:
-                self._spooled.flush(remaining(deadline) * _SETTLING, patient=False)
-            done = self._metrics.close(remaining(deadline) / 2) and done
-        if self.store is not None:
-            done = self.store.close(remaining(deadline) / 2) and done
+            self._spooled.flush(remaining(deadline) * _SETTLING, patient=False)
+        done = self._close_part(self._metrics, deadline, 0.5) and done
+        done = self._close_part(self.store, deadline, 0.5) and done
+        done = self._close_part(self._spooled, deadline, 1.0) and done
         if self._spooled is not None:
-            done = self._spooled.close(remaining(deadline)) and done
             self._account.settle(self._spooled.status())
-        return done
+        return not self._say_what_is_left() and done
+
+    def _close_part(self, part: _Part | None, deadline: float, share: float) -> bool:
+        if part is None:
+            return True
+        return _guarded(lambda: part.close(remaining(deadline) * share))
+
+    def _say_what_is_left(self) -> bool:
+        """Log what was not delivered; whether something is lost."""
+        lost = self._account.lost
+        kept: dict[Signal, int] = {s: n for s, n in self._account.spooled.items() if n}
+        if not lost and not kept:
+            return False
+        said: list[str] = []
+        if lost:
+            said.append(f"lost: {lost}")
+        if kept and self._spooled is not None:
+            where = self._spooled.folder
+            said.append(f"kept in {where} for the next process: {counted(kept)}")
+        if self._spooled is not None:
+            said.extend(self._spooled.status().troubles())
+        _log.warning("not all telemetry was delivered: %s", "; ".join(said))
+        return bool(lost)
+
+
+class _Part(Protocol):
+    def close(self, timeout: float) -> bool: ...
+
+
+def _guarded(close: Callable[[], bool | None]) -> bool:
+    """Close one part; what goes wrong there keeps no other from being closed."""
+    try:
+        return close() is not False
+    except Exception as error:  # noqa: BLE001 -- it is said, and the others go on
+        _log.error("a part of telemetry could not be closed", error=error)
+        return False
 
 
 def _tracers(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -22,6 +21,7 @@ from spanrun.clock import Clock, SystemClock
 from spanrun.outcome import Outcome
 from spanrun.semconv import Metric, SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
+from spanrun.telemetry.log import Log
 from spanrun.telemetry.metrics import (
     ErrorTypes,
     Gauges,
@@ -35,7 +35,7 @@ from spanrun.telemetry.unit import CallUnit, JobKind, OpenJobs, job_units
 if TYPE_CHECKING:
     from spanrun.telemetry.spans.columns import Columns
 
-_log = logging.getLogger(__name__)
+_log: Final = Log(__name__)
 
 SCOPE: Final = "spanrun"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import os
 import sys
 import threading
@@ -22,6 +23,7 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from spanrun.speed import Drive
 from spanrun.telemetry.looplag import Guilty, Host, LoopLag, Suspect, nothing
+from spanrun.telemetry.threads import Worker
 
 F = TypeVar("F")
 
@@ -33,6 +35,8 @@ _OVERSLEPT: Final = 3
 """Intervals: a wait this long means that the process was stopped or had no turn …"""
 _IDLE: Final = 0.25
 """… if it used less than this part of it. Else it is code that keeps Python's lock."""
+_LAST: Final = 1.0
+"""Seconds for the thread to end: a log handler may hang in it."""
 _VIRTUAL: Final = 60.0
 """Seconds between the loop's time and the machine's: such a loop's is a test's own."""
 
@@ -256,7 +260,7 @@ class _Watchdog:
     def __init__(self) -> None:
         self.lock: Final = threading.Lock()
         self.watches: Final[dict[LoopLag, Watch]] = {}
-        self._thread: threading.Thread | None = None
+        self._worker: Worker | None = None
         self._end = threading.Event()
         self._checking: Final = threading.Lock()
         self._sampled = self._used = 0.0
@@ -267,17 +271,12 @@ class _Watchdog:
                 return
             self.watches[lag] = Watch(loop, lag)
             lag.look = self.check
-            if self._thread is not None:
+            if self._worker is not None:
                 return
             self._sampled, self._used = time.perf_counter(), time.process_time()
             self._end = threading.Event()
-            self._thread = threading.Thread(
-                target=self._run,
-                args=(self._end,),
-                name="spanrun-watchdog",
-                daemon=True,
-            )
-            self._thread.start()
+            run = functools.partial(self._run, self._end)
+            self._worker = Worker("watchdog", run)
 
     def end(self, lag: LoopLag) -> None:
         with self.lock:
@@ -286,12 +285,12 @@ class _Watchdog:
                 return
             watch.over = True
             lag.look, lag.suspect = nothing, None
-            thread = self._thread
-            if self.watches or thread is None:
+            worker = self._worker
+            if self.watches or worker is None:
                 return
-            self._thread = None
+            self._worker = None
             self._end.set()
-        thread.join()
+        worker.join(_LAST)
 
     def check(self) -> None:
         """Find out whether the process did not run since the last time."""
@@ -326,8 +325,9 @@ class _Watchdog:
         with self.lock:
             if self.watches.get(watch.lag) is watch:
                 del self.watches[watch.lag]
-            if not self.watches and self._thread is threading.current_thread():
-                self._thread = None
+            worker = self._worker
+            if not self.watches and worker is not None and worker.is_current:
+                self._worker = None
                 self._end.set()
 
 

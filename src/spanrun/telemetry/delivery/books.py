@@ -13,10 +13,30 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from spanrun.semconv import SpanrunTelemetryReason
 from spanrun.telemetry.delivery.frames import SIGNALS, Signal
+
+Lost: TypeAlias = Mapping[tuple[Signal, SpanrunTelemetryReason], int]
+
+_ITEMS: Final[dict[Signal, str]] = {"traces": "spans", "metrics": "data points"}
+# Each refusal has a line of its own where it happens.
+_SAID: Final = frozenset(("rejected", "partial_success"))
+
+
+def described(lost: Lost) -> str:
+    """As ``300 spans (queue_full), 2 data points (rejected)``; empty without a loss."""
+    return ", ".join(
+        f"{count:,} {_ITEMS[signal]} ({reason})"
+        for (signal, reason), count in sorted(lost.items())
+        if count
+    )
+
+
+def counted(items: Mapping[Signal, int]) -> str:
+    """As ``300 spans, 2 data points``."""
+    return ", ".join(f"{count:,} {_ITEMS[signal]}" for signal, count in items.items())
 
 
 class Tally(Protocol):
@@ -45,6 +65,7 @@ class Books:
         self.produced: Counter[Signal] = Counter(dict.fromkeys(SIGNALS, 0))
         self.delivered: Counter[Signal] = Counter(dict.fromkeys(SIGNALS, 0))
         self.dropped: Counter[tuple[Signal, SpanrunTelemetryReason]] = Counter()
+        self._said: Counter[tuple[Signal, SpanrunTelemetryReason]] = Counter()
 
     def produce(self, signal: Signal, items: int) -> None:
         """``items`` were handed over."""
@@ -62,6 +83,19 @@ class Books:
         with self._lock:
             self.dropped[signal, reason] += items
         self._tally.drop(signal, reason, items)
+
+    @property
+    def lost(self) -> bool:
+        """Whether any item was."""
+        with self._lock:
+            return any(self.dropped.values())
+
+    def unsaid(self) -> str:
+        """What was lost since the last call, without refusals."""
+        with self._lock:
+            news = self.dropped - self._said
+            self._said = self.dropped.copy()
+        return described({key: n for key, n in news.items() if key[1] not in _SAID})
 
     def dropped_of(self, signal: Signal) -> dict[SpanrunTelemetryReason, int]:
         """What was lost of ``signal``, by reason."""
@@ -115,3 +149,12 @@ class SpoolStatus:
     bytes_on_disk: int
     damaged: int
     disk_trouble: str
+
+    def troubles(self) -> list[str]:
+        """What went wrong last at the disk, and at each destination."""
+        disk = [f"the spool can't be written: {self.disk_trouble}"]
+        return (disk if self.disk_trouble else []) + [
+            f"{known.destination} doesn't take {signal}: {known.trouble}"
+            for signal, known in self.signals.items()
+            if known.trouble
+        ]

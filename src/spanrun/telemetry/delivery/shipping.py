@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,8 +14,9 @@ from spanrun.telemetry.delivery.parcel import Parcel
 from spanrun.telemetry.delivery.send import Outcome, Sender
 from spanrun.telemetry.delivery.stock import Stock
 from spanrun.telemetry.forks import no_fork
+from spanrun.telemetry.log import Log
 
-_log = logging.getLogger(__name__)
+_log: Final = Log(__name__)
 
 Watch: TypeAlias = Callable[[Signal, float, Outcome], None]
 
@@ -105,7 +105,7 @@ class Line:
 
     def fail_inside(self, error: Exception) -> None:
         """A fault of our own: note it, and go on later."""
-        _log.error("spanrun: fault while sending %s", self._signal, exc_info=error)
+        _log.error("spanrun: fault while sending %s", self._signal, error=error)
         self._fail(Outcome("retry", type(error).__name__, "a fault in spanrun"))
 
     def _send(self, group: Sequence[Parcel]) -> Outcome:
@@ -165,12 +165,9 @@ class Line:
         self.failed = True
         trouble = f"{outcome.code} {outcome.detail}".strip()
         if not self.trouble and not self._stopped:
-            level = logging.WARNING
-            if outcome.verdict == "misconfigured":
-                level = logging.ERROR
-            _log.log(
-                level,
-                "%s doesn't take %s, they are kept meanwhile: %s",
+            say = _log.error if outcome.verdict == "misconfigured" else _log.warning
+            say(
+                "%s doesn't take %s, which wait for it: %s",
                 *(self._where, self._signal, trouble),
             )
         self.trouble = trouble

@@ -12,7 +12,6 @@ disk that is slow or full changes nothing while the receiver is up.
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 import time
@@ -28,14 +27,18 @@ from spanrun.telemetry.delivery.send import Sender
 from spanrun.telemetry.delivery.shipping import Line, Watch
 from spanrun.telemetry.delivery.stock import Stock
 from spanrun.telemetry.ids import tell_after_fork
+from spanrun.telemetry.log import Log
+from spanrun.telemetry.threads import Worker
 
-_log = logging.getLogger(__name__)
+_log: Final = Log(__name__)
 
 _GRACE: Final = 0.5  # seconds that a request may take over its timeout
+_ONCE_MORE: Final = 0.5  # seconds for another request, where all else is a loss
 _LAST: Final = 0.2  # seconds for the threads to end, when all of the time is used
 _BREATH: Final = 5e-5  # seconds that it takes another thread to wake up
 _TURN: Final = 0.001  # seconds that a busy thread leaves to the others at a time
 _PATIENCE: Final = 0.05  # seconds of that for each request handed over
+_SAY_EVERY: Final = 60.0  # seconds between two lines about what is lost
 _TICK: Final = 0.5  # seconds between two looks at a request that runs
 
 
@@ -115,8 +118,9 @@ class SpooledSender:
         self._to_send = threading.Condition(lock)
         self._to_disk = threading.Condition(lock)
         self._changed = threading.Condition(lock)
-        self._threads: list[threading.Thread] = []
+        self._workers: list[Worker] = []
         self._adopt_at = 0.0
+        self._say_at = 0.0
         self._rushed = 0  # how many wait for what is ours
         self._closing = False
         self._stopped = False
@@ -204,16 +208,17 @@ class SpooledSender:
         """Deliver what is left, for at most ``timeout`` seconds, and end the threads.
 
         When the receiver doesn't answer, what is left goes to disk without
-        further waiting, for the next process. Only without a working disk is all
-        of the time used. A second call does nothing.
+        further waiting, for the next process. Without a working disk it is asked
+        once more. A second call does nothing.
 
         Returns:
-            Whether everything was delivered that was handed over here.
+            Whether everything was delivered that was handed over here, and nothing
+            was ever lost.
         """
         deadline = time.monotonic() + timeout
         with self._stock.lock:
             if self._stopped:
-                return self._is_empty(adopted=False)
+                return self._is_delivered()
             self._closing = True
             self._rushed += 1
             self._hurry()
@@ -222,9 +227,10 @@ class SpooledSender:
         with self._stock.lock:
             if self._stock.disk_trouble:
                 self._changed.wait_for(
-                    lambda: self._is_empty(adopted=False), _left(deadline)
+                    lambda: self._is_empty(adopted=False),
+                    min(_left(deadline), _ONCE_MORE),
                 )
-            delivered = self._is_empty(adopted=False)
+            delivered = self._is_delivered()
             self._stopped = True
             self._to_send.notify_all()
             self._to_disk.notify_all()
@@ -257,6 +263,11 @@ class SpooledSender:
             disk_trouble=self._stock.disk_trouble,
         )
 
+    @property
+    def folder(self) -> Path:
+        """Of the spool."""
+        return self._stock.spool.root
+
     def destinations(self) -> dict[Signal, Destination]:
         """Where each signal goes."""
         return {signal: line.sender.destination for signal, line in self._lines.items()}
@@ -274,23 +285,21 @@ class SpooledSender:
 
     def _join(self, deadline: float) -> None:
         """End the threads. One that looks a name up can't be ended: it is left."""
-        while any(thread.is_alive() for thread in self._threads):
+        while any(worker.is_alive for worker in self._workers):
             for line in self._lines.values():
                 line.stop()
-            for thread in self._threads:
-                thread.join(0.02)
+            for worker in self._workers:
+                worker.join(0.02)
             if time.monotonic() > deadline:
                 return
 
     # --- what its threads do
 
     def _start(self) -> None:
-        if self._threads or self._stopped:
+        if self._workers or self._stopped:
             return
-        for name, work in (("send", self._send), ("spool", self._keep)):
-            thread = threading.Thread(target=work, name=f"spanrun-{name}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        self._workers.append(Worker("send", self._send))
+        self._workers.append(Worker("spool", self._keep))
 
     def _hurry(self) -> None:
         for line in self._lines.values():
@@ -358,13 +367,18 @@ class SpooledSender:
                         self._to_disk.wait(None if wake is None else wake - now)
                     due = None
                 moment = now if self._stock.presses else now - self._linger
+            self._say_losses()
             for line in self._lines.values():
                 line.cut(_GRACE)
             if due is not None:
-                try:
-                    self._stock.write_out(moment)
-                except Exception as error:  # noqa: BLE001 -- the thread has to go on
-                    self._stock.disk_failed(error)
+                self._stock.write_out(moment)
+
+    def _say_losses(self) -> None:
+        """Log what had to be given up, once a minute at most."""
+        now = time.monotonic()
+        if now >= self._say_at and (lost := self._books.unsaid()):
+            self._say_at = now + _SAY_EVERY
+            _log.warning("given up: %s", lost)
 
     # --- with the lock held
 
@@ -372,6 +386,9 @@ class SpooledSender:
         return not any(
             self._stock.holds(signal, adopted=adopted) for signal in self._lines
         )
+
+    def _is_delivered(self) -> bool:
+        return self._is_empty(adopted=False) and not self._books.lost
 
     def _is_over(self) -> bool:
         """Whether all is delivered that can be now."""

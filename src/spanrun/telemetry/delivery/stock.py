@@ -14,6 +14,9 @@ from spanrun.telemetry.delivery.fresh import Fresh
 from spanrun.telemetry.delivery.lane import Lost
 from spanrun.telemetry.delivery.parcel import Parcel
 from spanrun.telemetry.delivery.spool import Spool
+from spanrun.telemetry.log import Log
+
+_log: Final = Log(__name__)
 
 _DISK_AGAIN: Final = 1.0  # seconds until a disk that failed is tried again
 _TRIES: Final = 3
@@ -138,7 +141,7 @@ class Stock:
             try:
                 self.spool.append(new)
             except OSError as error:
-                self._say(error)
+                self._note(error)
         with self.lock:
             self._fresh.replace(old, [parcel for parcel in new if parcel.place is None])
         if old.place is not None:
@@ -183,27 +186,36 @@ class Stock:
                     parcel.writing = True
             if not parcels:
                 return
-            trouble: OSError | None = None
+            trouble: Exception | None = None
             try:
                 self.spool.append(parcels)
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 -- a fault of ours, or the disk's
                 trouble = error
             with self.lock:
                 for parcel in parcels:
                     parcel.writing = False
                 self._fresh.settle()
-                self._say(trouble)
+                had = self._note(trouble)
                 if any(p.place is None and not p.done for p in parcels):
                     self._disk_again = time.monotonic() + _DISK_AGAIN
+        self._say(had)
 
-    def disk_failed(self, error: Exception) -> None:
-        """A fault of our own at the disk: note it, and try again later."""
-        with self.lock:
-            self.disk_trouble = repr(error)
-            self._disk_again = time.monotonic() + _DISK_AGAIN
+    def _note(self, trouble: Exception | None) -> str:
+        """Keep ``trouble``; what there was before."""
+        had = self.disk_trouble
+        self.disk_trouble = "" if trouble is None else str(trouble) or repr(trouble)
+        return had
 
-    def _say(self, trouble: OSError | None) -> None:
-        self.disk_trouble = "" if trouble is None else str(trouble)
+    def _say(self, had: str) -> None:
+        """Log that the disk fails, or works again. Without the lock: see `Log`."""
+        trouble = self.disk_trouble
+        if trouble and not had:
+            _log.warning(
+                "the spool %s can't be written, so what waits is in memory only: %s",
+                *(self.spool.root, trouble),
+            )
+        elif had and not trouble:
+            _log.info("the spool %s can be written again", self.spool.root)
 
     # --- what there is
 
