@@ -74,6 +74,7 @@ ERROR_TYPE: Final = "error.type"
 EXCEPTION_TYPE: Final = "exception.type"
 EXCEPTION_MESSAGE: Final = "exception.message"
 EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
+THREAD_NAME: Final = "thread.name"
 SERVICE_NAME: Final = "service.name"
 SERVICE_VERSION: Final = "service.version"
 SERVICE_INSTANCE_ID: Final = "service.instance.id"
@@ -374,6 +375,14 @@ METRIC_SPANRUN_TELEMETRY_ITEMS: Final = Metric(
         SPANRUN_TELEMETRY_REASON,
     ),
 )
+METRIC_SPANRUN_TELEMETRY_THREAD_RESTARTS: Final = Metric(
+    name="spanrun.telemetry.thread.restarts",
+    instrument="counter",
+    unit="{restart}",
+    description="How often a thread of spanrun's own failed and began its work again.",
+    attributes=(THREAD_NAME,),
+    required=(THREAD_NAME,),
+)
 METRIC_SPANRUN_TELEMETRY_SPOOL_SIZE: Final = Metric(
     name="spanrun.telemetry.spool.size",
     instrument="updowncounter",
@@ -578,6 +587,7 @@ METRICS: Final = (
     METRIC_SPANRUN_LOOP_LAG,
     METRIC_SPANRUN_LOOP_BLOCKED,
     METRIC_SPANRUN_TELEMETRY_ITEMS,
+    METRIC_SPANRUN_TELEMETRY_THREAD_RESTARTS,
     METRIC_SPANRUN_TELEMETRY_SPOOL_SIZE,
     METRIC_SPANRUN_TELEMETRY_EXPORT_DURATION,
     METRIC_OTEL_SDK_PROCESSOR_SPAN_QUEUE_SIZE,
@@ -632,6 +642,7 @@ ATTRIBUTES: Final[dict[str, str]] = {
     EXCEPTION_TYPE: "string",
     EXCEPTION_MESSAGE: "string",
     EXCEPTION_STACKTRACE: "string",
+    THREAD_NAME: "string",
     SERVICE_NAME: "string",
     SERVICE_VERSION: "string",
     SERVICE_INSTANCE_ID: "string",

@@ -18,7 +18,7 @@ class Sink:
     def __init__(self):
         self.sent = []
         self.lost = []
-        self.broken = False
+        self.broken = None
         self.holding = threading.Event()
         self.free = threading.Event()
         self.free.set()
@@ -27,7 +27,7 @@ class Sink:
         self.holding.set()
         self.free.wait(SOON)
         if self.broken:
-            raise ConnectionError("no")
+            raise self.broken
         self.sent.append(list(batch))
 
     def lose(self, batch, reason):
@@ -113,14 +113,26 @@ def test_put_never_waits_for_the_sink(outbox, sink):
 
 def test_a_sink_that_fails_loses_its_batch_and_goes_on(outbox, sink):
     box = outbox()
-    sink.broken = True
+    sink.broken = ConnectionError("no")
     box.put(1)
     assert box.flush(SOON)
-    sink.broken = False
+    sink.broken = None
     box.put(2)
     assert box.flush(SOON)
     assert sink.lost == [(1, "export_failed")]
     assert sink.items == [2]
+
+
+def test_a_sink_that_wants_to_end_the_program_ends_no_thread(outbox, sink):
+    box = outbox()
+    sink.broken = SystemExit(1)
+    box.put(1)
+    assert box.flush(SOON)
+    assert sink.lost == [(1, "export_failed")]
+    sink.broken = None
+    box.put(2)
+    assert box.flush(SOON)
+    assert sink.sent == [[2]]
 
 
 def test_flush_gives_up_when_its_time_is_up(outbox, sink):
@@ -220,9 +232,9 @@ def test_in_every_order_sent_and_lost_are_what_was_put(operations, capacity, bat
                 assert box.flush(SOON)
                 assert len(sink.items) + len(sink.lost) == put
             case "break":
-                sink.broken = True
+                sink.broken = ConnectionError("no")
             case "mend":
-                sink.broken = False
+                sink.broken = None
             case "close":
                 assert box.close(SOON)
     assert box.close(SOON)

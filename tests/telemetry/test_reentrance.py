@@ -9,6 +9,7 @@ import pytest
 from opentelemetry.sdk.resources import Resource
 
 from spanrun import semconv
+from spanrun.telemetry import export
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
 from spanrun.telemetry.export import MetricPipe
@@ -63,6 +64,43 @@ class Kept:
 
     def metrics(self, snapshot, *, keep):
         self.taken.append((snapshot, keep))
+
+
+def test_a_callback_that_hangs_holds_up_no_end_and_is_counted(aggregator, monkeypatch):
+    monkeypatch.setattr(export, "_PATIENCE", 0.01)
+    entered, free, account = threading.Event(), threading.Event(), Account()
+
+    class Hanging:
+        def now(self):
+            entered.set()
+            free.wait(60)
+
+    pipe = MetricPipe(Kept(), account, 0.001, [Hanging()], aggregator)
+    assert entered.wait(5)
+    pipe.snapshot()
+    assert account.dropped["metrics", "internal_error"] == 1
+    assert not pipe.close(0.1)
+    free.set()
+
+
+@pytest.mark.parametrize("raised", [RuntimeError("a callback"), SystemExit(1)])
+def test_a_callback_that_raises_ends_no_collecting(aggregator, raised):
+    kept, collected = Kept(), threading.Event()
+
+    class Raising:
+        calls = 0
+
+        def now(self):
+            self.calls += 1
+            if self.calls <= 2:
+                raise raised
+            collected.set()
+
+    aggregator.record(METRIC, 1.0, {"spanrun.unit.name": "inner"})
+    pipe = MetricPipe(kept, Account(), 0.001, [Raising()], aggregator)
+    assert collected.wait(30)
+    assert pipe.close(5)
+    assert kept.taken
 
 
 def test_a_snapshot_can_be_asked_for_while_one_is_taken(aggregator):

@@ -12,6 +12,7 @@ PROGRAM = """
 import time
 from spanrun.clients.chat import Chat
 from spanrun.clients.embeddings import Embeddings
+from spanrun.telemetry.threads import Worker
 from spanrun.testing.chat_server import ChatServer
 from spanrun.testing.embedding_server import EmbeddingServer
 
@@ -85,7 +86,13 @@ async def main():
         except Exception as error:
             assert "connect" in str(error).lower(), error
 
+def fails_once(calls=[]):
+    calls.append(1)
+    if len(calls) == 1:
+        raise RuntimeError("a log handler, say")
+
 sr.configure(service_name="all")
+Worker("all", fails_once).join(0.01)
 sr.run(main())
 assert sr.shutdown()
 """

@@ -4,6 +4,9 @@ import socket
 from contextlib import contextmanager
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceResponse,
+)
 from tests.telemetry.delivery.receiver import Answer, receiving
 from tests.telemetry.test_variables import Arrived
 
@@ -88,3 +91,101 @@ def test_nor_does_one_together_with_a_disk_that_takes_nothing(run_program, colle
     delivered, seconds = done.out.split()
     assert delivered == "False"
     assert float(seconds) < LIMIT
+
+
+FEW = """
+sr.configure(store="none")
+for number in range(3):
+    with sr.unit("step"): pass
+print(sr.shutdown())
+"""
+
+
+def test_it_is_true_when_everything_was_delivered(run_program):
+    with receiving() as receiver:
+        done = run_program(FEW, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url)
+    assert (done.code, done.out, done.err) == (0, "True\n", "")
+
+
+PARTIAL = ExportTraceServiceResponse(
+    partial_success={"rejected_spans": 1, "error_message": "one is too old"}
+).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("answer", "lost"),
+    [
+        (Answer(400), "3 spans (rejected)"),
+        (Answer(500), "3 spans (rejected)"),
+        (Answer(200, body=PARTIAL), "1 spans (partial_success)"),
+    ],
+)
+def test_it_is_false_when_something_was_refused_and_a_line_says_what(
+    run_program, answer, lost
+):
+    def traces(got):
+        return answer if got.path.endswith("traces") else Answer(200)
+
+    with receiving(traces) as receiver:
+        done = run_program(FEW, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url)
+    assert (done.code, done.out) == (0, "False\n")
+    assert f"not all telemetry was delivered: lost: {lost}" in done.err
+    assert "kept in" not in done.err
+
+
+def test_what_is_kept_is_said_with_its_place(run_program):
+    with refusing() as port:
+        done = run_program(FEW, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}")
+    assert (done.code, done.out) == (0, "False\n")
+    assert "kept in .spanrun/spool for the next process: 3 spans" in done.err
+    assert "lost" not in done.err
+
+
+def test_what_has_no_place_is_lost_and_that_is_said(run_program):
+    (run_program.folder / "file").write_text("")
+    with refusing() as port:
+        done = run_program(
+            FEW,
+            OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}",
+            SPANRUN_SPOOL=str(run_program.folder / "file"),
+        )
+    assert (done.code, done.out) == (0, "False\n")
+    assert "lost: " in done.err
+    assert "3 spans (disk_full)" in done.err
+    assert "kept in" not in done.err
+
+
+CALLBACK = """
+from opentelemetry import metrics
+import logging, threading
+class Broken(logging.Handler):
+    def emit(self, record): raise RuntimeError("handler")
+logging.getLogger().addHandler(Broken())
+sr.configure(store="none")
+def observe(options): CALLED
+metrics.get_meter("theirs").create_observable_gauge("theirs", [observe])
+with sr.unit("step"): pass
+print(sr.shutdown(timeout=TIMEOUT))
+"""
+
+
+def test_a_callback_and_a_log_handler_that_raise_keep_nothing_from_being_sent(
+    run_program,
+):
+    program = CALLBACK.replace("CALLED", "raise ValueError('callback')")
+    with receiving() as receiver:
+        done = run_program(
+            program.replace("TIMEOUT", "60"), OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url
+        )
+    assert (done.code, done.out) == (0, "False\n")
+    assert len(Arrived(receiver.requests).spans()) == 1
+
+
+def test_a_callback_that_hangs_does_not_hold_up_the_end(run_program):
+    program = CALLBACK.replace("CALLED", "threading.Event().wait()")
+    with receiving() as receiver:
+        done = run_program(
+            program.replace("TIMEOUT", "1"), OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url
+        )
+    assert (done.code, done.out) == (0, "False\n")
+    assert len(Arrived(receiver.requests).spans()) == 1

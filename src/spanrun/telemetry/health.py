@@ -16,6 +16,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from spanrun import semconv
 from spanrun.semconv import Metric
+from spanrun.telemetry import threads
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
 from spanrun.telemetry.delivery.frames import Signal
@@ -54,6 +55,10 @@ class Health:
             metric = semconv.METRIC_SPANRUN_TELEMETRY_EXPORT_DURATION
             self._aggregator.record(metric, seconds, {})
 
+    def after_fork(self) -> None:
+        """In the child: no thread of its own has failed yet."""
+        threads.restarts.clear()
+
     def begin(
         self,
         meter: Meter,
@@ -70,6 +75,7 @@ class Health:
             spooled: Delivers, if anything leaves over OTLP.
         """
         self._aggregator = aggregator
+        _observable(meter, semconv.METRIC_SPANRUN_TELEMETRY_THREAD_RESTARTS, _restarts)
         if spans is not None:
             self._observe_queue(meter, spans)
         if spooled is not None:
@@ -115,6 +121,11 @@ class Health:
                     yield Observation(count, _failed(labels, failed))
 
         return read
+
+
+def _restarts() -> Iterator[Observation]:
+    for name, count in threads.restarts.copy().items():
+        yield Observation(count, {semconv.THREAD_NAME: name})
 
 
 def _inflight(spooled: SpooledSender, signal: Signal, labels: Labels) -> Read:

@@ -78,6 +78,7 @@ class Pipeline:
         self._account: Final = account
         self._health: Final = Health(account)
         tell_after_fork(account)
+        tell_after_fork(self._health)
         self.store: Final = (
             None if settings.store is None else LocalStore(settings.store)
         )

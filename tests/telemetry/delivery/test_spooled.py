@@ -662,6 +662,81 @@ def test_a_fault_of_our_own_loses_nothing(make: Make, caplog: pytest.LogCaptureF
     even(spooled)
 
 
+class Raising(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        raise RuntimeError("this handler is broken")
+
+
+def test_a_log_handler_that_raises_ends_no_delivery(
+    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(logging.getLogger("spanrun"), "handlers", [Raising()])
+    answers = scripted(Answer(503), Answer(503), Answer(400), OK)
+    with receiving(answers) as receiver:
+        spooled = make(receiver.url)
+        for number in range(20):
+            spooled.put("traces", spans([number]), 1)
+            assert spooled.flush(10)
+        even(spooled)
+    assert len(receiver.taken) == 19  # one was refused, with 400
+
+
+@pytest.mark.parametrize("raised", [SystemExit(1), MemoryError(), RuntimeError("x")])
+def test_whatever_a_sender_raises_its_thread_goes_on(make: Make, raised: BaseException):
+    class Exits(Broken):
+        def send(self, payload: bytes) -> Outcome:
+            if self.times:
+                self.times -= 1
+                raise raised
+            return self._inner.send(payload)
+
+    with receiving() as receiver:
+        spooled = make(
+            receiver.url, senders={"traces": Exits(to(receiver.url)["traces"], 2)}
+        )
+        spooled.put("traces", spans([1]), 1)
+        assert spooled.flush(30)
+    assert receiver.taken == {1: 1}
+    even(spooled)
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_what_was_refused_is_not_delivered(make: Make, status: int):
+    with receiving(lambda _: Answer(status)) as receiver:
+        spooled = make(receiver.url)
+        spooled.put("traces", spans([1]), 1)
+        assert spooled.flush(5)
+        assert not spooled.close()
+        assert not spooled.close()
+
+
+def test_without_a_disk_a_dead_receiver_is_not_waited_for(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    (tmp_path / "file").write_text("no folder can be made below this")
+    spooled = make(dead(), tmp_path / "file" / "spool")
+    spooled.put("traces", spans([1, 2]), 2)
+    began = time.monotonic()
+    assert not spooled.close(3600)
+    assert time.monotonic() - began < 1800
+    assert "can't be written, so what waits is in memory only" in caplog.text
+    assert "kept" not in caplog.text
+
+
+def test_what_is_given_up_is_said(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    (tmp_path / "file").write_text("no folder can be made below this")
+    spooled = make(dead(), tmp_path / "file" / "spool", memory_bytes=4000)
+
+    def said() -> bool:
+        spooled.put("traces", spans([1], "x" * 500), 1)
+        return "given up: " in caplog.text
+
+    until(said)
+    assert " spans (disk_full)" in caplog.text or " spans (queue_full)" in caplog.text
+
+
 def test_what_the_garbage_collector_ends_can_be_handed_over_anywhere(make: Make):
     with receiving() as receiver:
         spooled = make(receiver.url)
