@@ -116,7 +116,8 @@ def shutdown(timeout: float | None = None) -> bool:
     Also done at exit. A second call does nothing.
 
     Returns:
-        Whether everything was delivered.
+        Whether everything was delivered since `configure`. Else a line of log says
+        what is lost and why, and what is kept on disk for the next process.
     """
     telemetry, _State.telemetry = _State.telemetry, None
     if telemetry is None:
