@@ -10,6 +10,7 @@ from spanrun import semconv
 SRC = Path(__file__).parents[1] / "src" / "spanrun"
 
 LAYERS = {
+    "causes": 0,
     "errors": 0,
     "semconv": 0,
     "outcome": 0,

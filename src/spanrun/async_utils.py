@@ -23,14 +23,13 @@ import sys
 from collections.abc import (
     Awaitable,
     Coroutine,
-    Generator,
     Iterable,
     Iterator,
     Sequence,
 )
 from dataclasses import replace
 from itertools import repeat, zip_longest
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from tqdm.asyncio import tqdm_asyncio
 
@@ -182,14 +181,17 @@ def _itself(job: Awaitable[T]) -> Awaitable[T]:
     return job
 
 
-@contextlib.contextmanager
-def _owned(jobs: Iterable[Awaitable[T]]) -> Generator[list[Awaitable[T]]]:
+class _owned(Generic[T]):  # noqa: N801 -- used like a function: `with _owned(jobs):`
     """The jobs as a list; those that never ran are closed in the end."""
-    owned = list(jobs)
-    try:
-        yield owned
-    finally:
-        for job in owned:
+
+    def __init__(self, jobs: Iterable[Awaitable[T]]) -> None:
+        self._jobs: Final = list(jobs)
+
+    def __enter__(self) -> list[Awaitable[T]]:
+        return self._jobs
+
+    def __exit__(self, *_: object) -> None:
+        for job in self._jobs:
             discard(job)
 
 

@@ -313,3 +313,12 @@ def test_no_wait_is_beyond_its_bounds(attempts, base, extra, seed):
     for attempt in range(1, attempts + 1):
         bound = min(retry.cap, retry.base * 2 ** (attempt - 1))
         assert 0 <= layer._delay(attempt, OSError()) <= bound
+
+
+async def test_a_group_is_tried_again_when_all_in_it_is():
+    retry = sr.Retry(on=ConnectionError)
+    refused, wrong = ConnectionRefusedError("x"), ValueError("x")
+    assert retry.wants(ExceptionGroup("g", [refused, ExceptionGroup("h", [refused])]))
+    assert not retry.wants(ExceptionGroup("g", [refused, wrong]))
+    assert not retry.wants(wrong)
+    assert sr.Retry(on=ExceptionGroup).wants(ExceptionGroup("g", [wrong]))

@@ -1,10 +1,11 @@
 import asyncio
 import itertools
 
+import httpx
 import pytest
 
 import spanrun as sr
-from spanrun.errors import ConfigurationError, Rejected
+from spanrun.errors import CircuitOpen, ConfigurationError, Rejected
 from spanrun.runner.groups import batches
 
 pytestmark = pytest.mark.usefixtures("fake_clock", "no_leaks")
@@ -70,8 +71,8 @@ async def test_a_sequence_that_lies_about_its_length_is_an_error(make_runner):
         def __len__(self):
             return 2
 
-        def __iter__(self):
-            return iter([])
+        def __getitem__(self, index):
+            raise IndexError(index)
 
     async with make_runner() as runner:
         with pytest.raises(ValueError, match="gave 0 for"):
@@ -119,11 +120,145 @@ async def test_a_poisoned_item_costs_only_itself(make_runner, poison):
     assert len(service.batches) == 7  # 8, 4 4, 2 2, 1 1
 
 
-async def test_every_item_poisoned_fails_each_by_itself(make_runner):
-    service = Service(*range(4))
+@pytest.mark.parametrize(
+    ("poison", "calls", "ok"),
+    [
+        (range(64), 14, 0),  # after 2 · log2(64) + 2 none succeeded
+        ([17], 13, 63),
+        ([3, 40], 23, 62),
+        (range(0, 64, 8), 63, 56),
+    ],
+)
+async def test_a_few_calls_tell_whether_it_is_the_items(make_runner, poison, calls, ok):
+    service = Service(*poison)
     async with make_runner() as runner:
-        got = await runner.map_batches(service, range(4), size=4, errors="collect")
-    assert [str(o.error) for o in got] == [f"poisoned by {n}" for n in range(4)]
+        got = await runner.map_batches(service, range(64), size=64, errors="collect")
+    assert [o.index for o in got] == list(range(64))
+    assert sum(isinstance(o, sr.Ok) for o in got) == ok
+    assert len(service.batches) == calls
+
+
+async def test_where_nothing_succeeds_the_rest_has_the_batchs_own_error(make_runner):
+    service = Service(*range(8))
+    async with make_runner() as runner:
+        got = await runner.map_batches(service, range(8), size=8, errors="collect")
+    assert [len(batch) for batch in service.batches] == [8, 4, 2, 1, 1, 2, 1, 1]
+    assert [str(o.error) for o in got] == [
+        f"poisoned by {n}" for n in (0, 1, 2, 3, 0, 0, 0, 0)
+    ]
+
+
+async def test_halves_follow_at_once_when_one_succeeded(make_runner, fake_clock):
+    service = Service(7)  # the last of all: each first half succeeds
+    began = fake_clock.now()
+    async with make_runner() as runner:
+        await runner.map_batches(service, range(8), size=8, errors="collect")
+    # 8, then 4 and after it 4, and from then on both halves at once: 2 2, 1 1
+    assert fake_clock.now() - began == 1 + 2 + 1 + 1
+    assert len(service.batches) == 7
+
+
+class ForeignError(Exception):
+    """As clients' errors are, with the status of an answer."""
+
+    def __init__(self, status):
+        super().__init__(f"answered {status}")
+        self.status_code = status
+
+
+def wrapped(error):
+    outer = RuntimeError(f"of {error!r}")
+    outer.__cause__ = error
+    return outer
+
+
+@pytest.mark.parametrize(
+    ("error", "calls"),
+    [
+        (ConnectionRefusedError("refused"), 1),
+        (httpx.ConnectError("refused"), 1),
+        (httpx.ReadTimeout("slow"), 1),
+        (wrapped(httpx.ConnectError("refused")), 1),
+        (TimeoutError(), 1),
+        (ForeignError(401), 1),
+        (ForeignError(404), 1),
+        (ForeignError(429), 1),
+        (ForeignError(503), 1),
+        (wrapped(ForeignError(503)), 1),
+        (sr.ServiceError("an error in a 200", status=200), 1),
+        (sr.ServiceError("an answer that can't be used"), 1),
+        (CircuitOpen("embed", 1.0), 1),
+        (ForeignError(400), 7),
+        (ForeignError(413), 7),
+        (ForeignError(422), 7),
+        (sr.ServiceError("too long", status=400), 7),
+        (KeyError("name"), 7),
+        (FileNotFoundError("of one item"), 7),
+    ],
+    ids=repr,
+)
+async def test_only_what_may_lie_in_the_items_is_split(make_runner, error, calls):
+    service = Service(3, error=lambda _: error)
+    async with make_runner() as runner:
+        got = await runner.map_batches(service, range(8), size=8, errors="collect")
+    assert len(service.batches) == calls
+    assert sum(isinstance(o, sr.Err) for o in got) == (8 if calls == 1 else 1)
+    assert got[3].error is error
+
+
+@pytest.mark.parametrize(
+    ("split_on", "calls"),
+    [
+        (False, 1),
+        (LookupError, 1),
+        (ValueError, 7),
+        ((ValueError, KeyError), 7),
+        (lambda error: "poisoned" in str(error), 7),
+        (lambda error: 1 / 0, 1),
+    ],
+)
+async def test_the_user_says_what_is_split(make_runner, split_on, calls):
+    service = Service(3)
+    async with make_runner() as runner:
+        got = await runner.map_batches(
+            service, range(8), size=8, errors="collect", split_on=split_on
+        )
+    assert len(service.batches) == calls
+    assert isinstance(got[3].error, ValueError)
+
+
+@pytest.mark.parametrize("split_on", [True, "x", 5, BaseException, (ValueError, 1)])
+async def test_nonsense_for_split_on_is_refused(make_runner, split_on):
+    async with make_runner() as runner:
+        with pytest.raises(ConfigurationError, match="split_on"):
+            await runner.map_batches(Service(), [1], size=2, split_on=split_on)
+
+
+@pytest.mark.parametrize(
+    "answer", [{0: 1, 1: 2}, {1, 2}, "ab", b"xy", {0: 1, 1: 2}.values(), iter([1, 2])]
+)
+async def test_what_has_no_order_of_its_own_is_no_answer(make_runner, answer):
+    calls = []
+
+    async def job(batch):
+        calls.append(batch)
+        return answer
+
+    async with make_runner() as runner:
+        with pytest.raises(ValueError, match=f"gave {type(answer).__name__} for 2"):
+            await runner.map_batches(job, range(2), size=2)
+    assert len(calls) == 1
+
+
+async def test_leaving_early_ends_a_batch_that_is_being_split(make_runner):
+    service = Service(*range(1, 8))
+    async with (
+        make_runner() as runner,
+        runner.stream_batches(service, range(8), size=8, ordered=False) as outcomes,
+    ):
+        async for _ in outcomes:
+            break
+    assert len(service.batches) == 4  # 8, 4, 2 and the 1 that was read
 
 
 async def test_with_raise_the_poisoned_items_own_error_comes_out(make_runner):
@@ -279,3 +414,22 @@ async def test_an_async_source_is_closed_after_an_early_break(make_runner):
         async with stream as outcomes:
             await anext(outcomes)
         assert closed
+
+
+class Fatal(BaseException):
+    """As a program's own exit may be."""
+
+
+@pytest.mark.parametrize("fatal", [SystemExit(7), KeyboardInterrupt(), Fatal()])
+@pytest.mark.parametrize("errors", ["raise", "collect"])
+async def test_a_programs_exit_is_never_an_outcome(make_runner, fatal, errors):
+    async def exits(batch):
+        await asyncio.sleep(1)
+        if 4 in batch:
+            raise fatal
+        return batch
+
+    with pytest.raises(type(fatal)) as raised:
+        async with make_runner() as runner:
+            await runner.map_batches(exits, range(20), size=4, errors=errors)
+    assert raised.value is fatal

@@ -1,5 +1,6 @@
 import asyncio
 import contextvars
+import dataclasses
 import subprocess
 import sys
 import threading
@@ -7,6 +8,8 @@ import threading
 import pytest
 
 import spanrun as sr
+from spanrun import async_utils
+from spanrun.testing import capture
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -251,3 +254,45 @@ assert threading.active_count() == 1, threading.enumerate()
 assert before == [signal.getsignal(each) for each in signal.valid_signals()]
 """
     subprocess.run([sys.executable, "-c", source], check=True, timeout=30)
+
+
+@dataclasses.dataclass(frozen=True)
+class RefusedError(Exception):
+    """Nothing of it can be set, not even by those who mean well."""
+
+    code: int
+
+
+def test_a_frozen_exception_comes_out_of_everything_as_it_was():
+    async def fail():
+        raise RefusedError(7)
+
+    async def mapped():
+        async with sr.Runner("r") as runner:
+            await runner.map(lambda _: fail(), [1])
+
+    async def nested():
+        return async_utils.asyncio_run(fail())
+
+    ways = [
+        lambda: sr.run(fail()),
+        lambda: sr.run(mapped()),
+        lambda: sr.run(nested()),
+        lambda: async_utils.asyncio_run(fail()),
+        lambda: async_utils.run_async_tasks([fail()]),
+        lambda: asyncio.run(async_utils.run_jobs([fail()])),
+        lambda: asyncio.run(async_utils.batch_gather([fail()])),
+    ]
+    for way in ways:
+        with pytest.raises(RefusedError):
+            way()
+
+
+def test_a_frozen_exception_goes_through_units():
+    @sr.instrumented
+    def work():
+        with sr.unit("inner"):
+            raise RefusedError(7)
+
+    with pytest.raises(RefusedError), capture():
+        work()

@@ -223,3 +223,28 @@ async def test_a_runner_that_is_closed_refuses(make_runner):
         pass
     with pytest.raises(ShuttingDown):
         runner.stream(nap, [1])
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_a_programs_exit_comes_before_outcomes_and_over_other_errors(
+    make_runner, ordered
+):
+    async def exits(number):
+        await asyncio.sleep(1 + number)
+        if number == 1:
+            raise SystemExit(7)
+        return number
+
+    async def consume():
+        async with (
+            make_runner() as runner,
+            runner.stream(exits, range(4), ordered=ordered) as outcomes,
+        ):
+            async for outcome in outcomes:
+                if isinstance(outcome, sr.Err):
+                    raise outcome.error
+                await asyncio.sleep(9)  # in time for the exit of the next one
+                raise ValueError("of the consumer's own")
+
+    with pytest.raises(SystemExit):
+        await consume()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -16,14 +15,11 @@ _wanted: Final[ContextVar[Progress | None]] = ContextVar(
 )
 
 
-@contextmanager
-def progress(*, show: bool) -> Generator[None]:
-    """Show the runs that are opened inside, if ``show`` says so."""
-    token = _wanted.set(Progress() if show else None)
-    try:
-        yield
-    finally:
-        _wanted.reset(token)
+def progress(*, show: bool) -> ExitStack:
+    """Show the runs that are opened until the stack ends, if ``show`` says so."""
+    stack = ExitStack()
+    stack.callback(_wanted.reset, _wanted.set(Progress() if show else None))
+    return stack
 
 
 class ProgressOnRequest:

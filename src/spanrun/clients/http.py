@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 import httpx
 
 from spanrun import semconv
+from spanrun.causes import causes
 from spanrun.clients._answers import Answers, retry_after
 from spanrun.clients._calls import Untold, calling, propagate
 from spanrun.clients._connections import Connections
@@ -42,11 +43,8 @@ def transient(error: Exception) -> bool:
     """
     if isinstance(error, ServiceError):
         return error.status in _TRANSIENT
-    why: BaseException | None = error
-    while why is not None:
-        if isinstance(why, ssl.SSLCertVerificationError):
-            return False
-        why = why.__cause__
+    if any(isinstance(why, ssl.SSLCertVerificationError) for why in causes(error)):
+        return False
     return isinstance(error, httpx.TransportError | TimeoutError)
 
 

@@ -33,7 +33,7 @@ def overloaded(error: Exception) -> bool:
     """
     if isinstance(error, TimeoutError | ConnectionError):
         return True
-    if _status(error) in STATUSES:
+    if status_of(error) in STATUSES:
         return True
     # httpx's errors are no built-in ones. It is imported if one was raised.
     httpx: Any = sys.modules.get("httpx")
@@ -41,7 +41,8 @@ def overloaded(error: Exception) -> bool:
     return any(kind is not None and isinstance(error, kind) for kind in kinds)
 
 
-def _status(error: Exception) -> object:
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status that ``error`` carries, as the usual clients' errors do."""
     for holder in (error, getattr(error, "response", None)):
         for name in ("status", "status_code"):
             status = getattr(holder, name, None)
@@ -50,23 +51,23 @@ def _status(error: Exception) -> object:
     return None
 
 
-def check_on(policy: str, on: object) -> None:
+def check_on(policy: str, on: object, field: str = "on") -> None:
     """Refuse what isn't an `On`.
 
     Raises:
-        ConfigurationError: With the policy and the value in its text.
+        ConfigurationError: With the policy, the field and the value in its text.
     """
     kinds = cast("tuple[object, ...]", on) if isinstance(on, tuple) else (on,)
     for kind in kinds:
         if isinstance(kind, type):
             if not issubclass(kind, Exception):
                 raise ConfigurationError(
-                    f"{policy}(on={kind.__name__}): must be an Exception type; "
+                    f"{policy}({field}={kind.__name__}): must be an Exception type; "
                     "cancellation and exit belong to the program"
                 )
         elif isinstance(on, tuple) or not callable(kind):
             raise ConfigurationError(
-                f"{policy}(on={on!r}): must be exception types or a predicate"
+                f"{policy}({field}={on!r}): must be exception types or a predicate"
             )
 
 

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, Final
 
+from spanrun.causes import leaves
 from spanrun.policies.base import Binding, Step, Work, above, at_least
 from spanrun.policies.limit import Slots
 from spanrun.policies.overload import On, check_on, matches
@@ -69,8 +70,13 @@ class Retry:
         at_least("Retry", "reserve", self.reserve, 0)
 
     def wants(self, error: Exception) -> bool:
-        """Whether ``error`` is worth another attempt."""
-        return matches(self.on, error)
+        """Whether ``error`` is worth another attempt: itself, or all that it groups."""
+        if matches(self.on, error):
+            return True
+        parts = [part for part in leaves(error) if part is not error]
+        return bool(parts) and all(
+            isinstance(part, Exception) and matches(self.on, part) for part in parts
+        )
 
     def bind(self, binding: Binding, gate: Gate, slots: Slots | None = None) -> Retrier:
         """The layer of one runner, which shares ``gate`` with its calls.

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import ceil, log2
 from operator import attrgetter
 from typing import Any, Final, cast
 
 from opentelemetry import context as otel_context
 
 from spanrun import semconv
-from spanrun.errors import Rejected, ServiceError
 from spanrun.outcome import Err, Ok, Outcome
+from spanrun.policies.overload import check_on
 from spanrun.policies.retry import Retry
+from spanrun.runner.blame import SplitOn, WrongAnswer, splits
 from spanrun.runner.core import Core
 from spanrun.runner.groups import batches
 from spanrun.runner.job import Job
@@ -24,31 +26,50 @@ from spanrun.telemetry.unit import BatchUnit
 
 
 @dataclass(slots=True)
-class _Batch:
-    """A group on its way: one job at first, more when it had to be halved."""
-
-    unit: BatchUnit | None
-    context: contextvars.Context
-    pending: int = 0
-    error: Exception | None = field(default=None)
-
-
-@dataclass(slots=True)
 class _Part:
-    """The items of one job of a batch, and the place of the first in the run."""
+    """Some items of a batch, and the place of the first in the run."""
 
     batch: _Batch
     first: int
     items: list[Any]
 
 
+@dataclass(slots=True)
+class _Batch:
+    """A group on its way: one job at first, more when it had to be split.
+
+    Attributes:
+        unit: Its span; None without telemetry.
+        context: What its jobs begin with.
+        calls: Jobs that were made of it.
+        most: Jobs after which it is given up, if none of them succeeded.
+        running: Jobs without an outcome yet.
+        waiting: Parts to be tried, the next one last.
+        succeeded: A job of it has.
+        error: The first.
+    """
+
+    unit: BatchUnit | None
+    context: contextvars.Context
+    most: int
+    calls: int = 0
+    running: int = 0
+    waiting: list[_Part] = field(default_factory=list[_Part])
+    succeeded: bool = False
+    error: Exception | None = None
+
+
 class BatchRun(StreamRun):
     """A stream whose jobs each take a list of items and give a list of values.
 
-    ``run ⊃ batch ⊃ job``: a batch has one job, unless that fails by an error
-    which says something of its items. Then its halves are tried, until the
-    poisoned items stand alone. An error that `Retry` names as transient, a
-    refusal and a timeout say nothing of the items, and are not halved.
+    ``run ⊃ batch ⊃ job``: a batch has one job, unless that fails by an error which
+    may lie in its items (``split_on``). Then its halves are tried, until the poisoned
+    items stand alone. An error that `Retry` names as transient is never split.
+
+    One half is tried after the other, the first one down to its items, until a part
+    succeeds: then the others follow at once. When ``2 · log2(items) + 2`` jobs have
+    failed and none succeeded, all items are to blame, or none: the rest fails by the
+    batch's first error.
     """
 
     links_jobs = False
@@ -62,12 +83,16 @@ class BatchRun(StreamRun):
         size: int,
         max_wait: float | None,
         retry: Retry | None,
+        split_on: SplitOn,
         ordered: bool,
         **options: Any,
     ) -> None:
         groups = batches(cast("Iterable[Any]", source), size, max_wait)
         super().__init__(core, call, groups, ordered=ordered, **options)
+        if split_on is not None and split_on is not False:
+            check_on("batches", split_on, "split_on")
         self._retry: Final = retry
+        self._split_on: Final[SplitOn] = split_on
         self.weight = size
         self._items_seen = 0
         self._batches_seen = 0
@@ -75,7 +100,7 @@ class BatchRun(StreamRun):
     def _admit(self, item: list[Any]) -> None:
         context = self._inside.copy()
         unit = context.run(self._open_batch, item)
-        batch = _Batch(unit, context)
+        batch = _Batch(unit, context, most=2 * ceil(log2(len(item))) + 2)
         part = _Part(batch, self._items_seen, item)
         self._items_seen += len(item)
         self._start(part)
@@ -102,69 +127,94 @@ class BatchRun(StreamRun):
         return unit
 
     def _start(self, part: _Part) -> None:
-        part.batch.pending += 1
+        part.batch.calls += 1
+        part.batch.running += 1
         self.launch(part, self._call_part, context=part.batch.context.copy())
 
     async def _call_part(self, part: _Part) -> list[Any]:
         answer: Any = await self._call(part.items)
-        found: object = type(answer).__name__
-        if hasattr(answer, "__len__"):
+        found = type(answer).__name__
+        if _is_sequence(answer):
             values = list(answer)
-            found = len(values)
-            if found == len(part.items):
+            if len(values) == len(part.items):
                 return values
-        raise ValueError(
+            found = str(len(values))
+        raise WrongAnswer(
             f"{self.core.name!r} gave {found} for {len(part.items)} items: a "
-            "batch's function returns one value for each item, in order"
+            "batch's function returns a sequence, such as a list, of one value for "
+            "each item, in order"
         )
 
     def deliver(self, job: Job, outcome: Outcome[Any]) -> None:
         """Give each item its outcome, or try the halves of a failed part."""
         part: _Part = job.item
         batch = part.batch
+        batch.running -= 1
         if isinstance(outcome, Ok):
-            for offset, value in enumerate(outcome.value):
-                self._emit(
-                    Ok(
-                        part.first + offset,
-                        value,
-                        outcome.timings,
-                        outcome.attempts,
-                        None,
-                        outcome.trace_id,
-                    )
-                )
-        elif len(part.items) > 1 and self._halves(outcome) and not self.closing:
-            middle = len(part.items) // 2
-            self._start(_Part(batch, part.first, part.items[:middle]))
-            self._start(_Part(batch, part.first + middle, part.items[middle:]))
+            batch.succeeded = True
+            self._give_values(part, outcome)
         else:
-            batch.error = outcome.error
-            for offset in range(len(part.items)):
-                self._emit(
-                    Err(
-                        part.first + offset,
-                        outcome.error,
-                        outcome.timings,
-                        outcome.attempts,
-                        None,
-                        outcome.trace_id,
-                        outcome.outcome,
-                    )
+            batch.error = batch.error or outcome.error
+            if len(part.items) > 1 and self._splits(outcome):
+                middle = len(part.items) // 2
+                batch.waiting.append(
+                    _Part(batch, part.first + middle, part.items[middle:])
                 )
-        batch.pending -= 1
-        if not batch.pending and batch.unit is not None:
+                batch.waiting.append(_Part(batch, part.first, part.items[:middle]))
+            else:
+                self._give_error(part, outcome, outcome.error)
+            if self.closing or (not batch.succeeded and batch.calls >= batch.most):
+                while batch.waiting:
+                    self._give_error(batch.waiting.pop(), outcome, batch.error)
+        self._go_on(batch, outcome)
+
+    def _go_on(self, batch: _Batch, outcome: Outcome[Any]) -> None:
+        """Try the next part, or all of them once one succeeded; or end the batch."""
+        while batch.waiting and (batch.succeeded or not batch.running):
+            self._start(batch.waiting.pop())
+        if not batch.running and batch.unit is not None:
             cancelled = isinstance(outcome, Err) and outcome.outcome == "cancelled"
             batch.unit.end(batch.error, failed=not cancelled)
 
-    def _halves(self, outcome: Err) -> bool:
+    def _give_values(self, part: _Part, done: Ok[Any]) -> None:
+        for index, value in enumerate(done.value, part.first):
+            self._emit(
+                Ok(index, value, done.timings, done.attempts, None, done.trace_id)
+            )
+
+    def _give_error(self, part: _Part, failed: Err, error: Exception) -> None:
+        for index in range(part.first, part.first + len(part.items)):
+            self._emit(
+                Err(
+                    index,
+                    error,
+                    failed.timings,
+                    failed.attempts,
+                    None,
+                    failed.trace_id,
+                    failed.outcome,
+                )
+            )
+
+    def _splits(self, outcome: Err) -> bool:
+        """Whether the halves are to be tried. What the user's predicate raises: no."""
         error = outcome.error
-        if isinstance(error, ServiceError) and not error.blames_request:
+        if outcome.outcome in ("cancelled", "skipped"):
             return False
-        transient = self._retry is not None and _wants(self._retry, error)
-        return outcome.outcome == "failed" and not (
-            transient or isinstance(error, Rejected | TimeoutError)
-        )
+        try:
+            transient = self._retry is not None and self._retry.wants(error)
+            return not transient and splits(self._split_on, error)
+        except Exception:  # noqa: BLE001 -- `error` is its own, or stands
+            return False
+
+
+def _is_sequence(answer: object) -> bool:
+    """Whether it has an order of its own; also arrays, which are no `Sequence`."""
+    return (
+        hasattr(answer, "__len__")
+        and hasattr(answer, "__getitem__")
+        and not isinstance(answer, str | bytes | bytearray | Mapping)
+    )
 
 
 async def collected(outcomes: Stream[Any], errors: Errors) -> list[Any]:
@@ -183,10 +233,3 @@ async def collected(outcomes: Stream[Any], errors: Errors) -> list[Any]:
         return results
     results.sort(key=attrgetter("index"))
     return [outcome.value for outcome in results]
-
-
-def _wants(retry: Retry, error: Exception) -> bool:
-    try:
-        return retry.wants(error)
-    except Exception:  # noqa: BLE001 -- the user's predicate: `error` is its own
-        return True

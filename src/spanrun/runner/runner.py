@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import (
-    Any,
-    Final,
-    Literal,
-    ParamSpec,
-    Self,
-    TypeVar,
-    TypeVarTuple,
-    overload,
-)
+from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, TypeVarTuple, overload
 
 from spanrun.clock import Clock
 from spanrun.errors import ConfigurationError, ShuttingDown
@@ -26,6 +17,7 @@ from spanrun.policies.rate import RateLimit
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
 from spanrun.runner.batches import BatchRun, collected
+from spanrun.runner.blame import SplitOn
 from spanrun.runner.calls import Calls
 from spanrun.runner.core import Core, Policies
 from spanrun.runner.feed import FedRun
@@ -302,21 +294,25 @@ class Runner:
         *,
         size: int,
         max_wait: float | None = None,
+        split_on: SplitOn = None,
         ordered: bool = True,
         total: int | None = None,
         trace: Trace = "auto",
     ) -> Stream[R]:
         """Run ``function`` on lists of items, and give each item's outcome.
 
-        A batch that fails by an error of its own items is halved until the
-        poisoned ones stand alone, so they cost only themselves.
+        A batch that fails by an error which may lie in its items is split until
+        the poisoned ones stand alone, so they cost only themselves; when nothing of
+        it succeeds, after ``2 · log2(size) + 2`` calls at most. A service that can't
+        be reached, is overloaded, refuses us or answers nonsense blames no item.
 
         Args:
-            function: Called with a list; returns as many values, in order.
+            function: Called with a list; returns a list of as many values, in order.
             items: Pulled only when there is room.
             size: Items in a full batch.
-            max_wait: Seconds that a batch which isn't full waits for more
-                items of an async source.
+            max_wait: Seconds that a batch waits for more items of an async source.
+            split_on: Errors that may lie in single items, instead of the usual ones:
+                exception types, or a predicate; ``False``: none does.
             ordered: In the order of the items, or as the jobs end.
             total: How many batches there are, where that is known.
             trace: As for `map`.
@@ -329,6 +325,7 @@ class Runner:
                 size=size,
                 max_wait=max_wait,
                 retry=self._policies.retry,
+                split_on=split_on,
                 ordered=ordered,
                 total=total,
                 trace=trace,
@@ -343,6 +340,7 @@ class Runner:
         *,
         size: int,
         max_wait: float | None = None,
+        split_on: SplitOn = None,
         errors: Literal["raise"] = "raise",
         trace: Trace = "auto",
     ) -> list[R]: ...
@@ -355,6 +353,7 @@ class Runner:
         *,
         size: int,
         max_wait: float | None = None,
+        split_on: SplitOn = None,
         errors: Literal["collect"],
         trace: Trace = "auto",
     ) -> list[Outcome[R]]: ...
@@ -366,13 +365,13 @@ class Runner:
         *,
         size: int,
         max_wait: float | None = None,
+        split_on: SplitOn = None,
         errors: Errors = "raise",
         trace: Trace = "auto",
     ) -> list[Any]:
         """Run ``function`` on lists of items, and give one result for each item.
 
-        As `stream_batches`, collected in the items' order; ``errors`` as for
-        `map`.
+        As `stream_batches`, collected in order; ``errors`` as for `map`.
         """
         check_errors("map_batches", errors)
         total = -(-len(items) // size) if isinstance(items, Sequence) and size else None
@@ -381,6 +380,7 @@ class Runner:
             items,
             size=size,
             max_wait=max_wait,
+            split_on=split_on,
             ordered=errors == "collect",
             total=total,
             trace=trace,

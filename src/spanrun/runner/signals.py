@@ -22,10 +22,12 @@ import math
 import signal
 import threading
 from collections import Counter
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine
+from contextlib import ExitStack
 from types import FrameType, TracebackType
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
+from spanrun.causes import leaves
 from spanrun.errors import JobCancelled, ShuttingDown
 from spanrun.runner.opened import drain, stop
 
@@ -99,21 +101,21 @@ class _Active:
     signals: Signals | None = None
 
 
-@contextlib.contextmanager
-def listening(program: Program, loop: asyncio.AbstractEventLoop) -> Generator[None]:
+# No generator is a context manager around the user's code: `contextlib` sets the
+# traceback of what is raised through one, which a frozen exception doesn't let it do.
+
+
+def listening(program: Program, loop: asyncio.AbstractEventLoop) -> ExitStack:
     """Let ``program`` hear of the signals, where the main thread's `run` listens."""
     signals = _Active.signals
-    if signals is None:
-        yield
-        return
-    behind = signals.add(program)
-    if behind:
-        program.ask(behind)
-    try:
-        with signals.waking(loop):
-            yield
-    finally:
-        signals.programs.discard(program)
+    with ExitStack() as stack:
+        if signals is not None:
+            stack.callback(signals.programs.discard, program)
+            behind = signals.add(program)
+            if behind:
+                program.ask(behind)
+            signals.wake(loop, stack)
+        return stack.pop_all()
 
 
 class Signals:
@@ -164,24 +166,15 @@ class Signals:
         if self._first == signal.SIGINT and error is not None and _by_signal(error):
             raise KeyboardInterrupt
 
-    @contextlib.contextmanager
-    def waking(self, loop: asyncio.AbstractEventLoop) -> Generator[None]:
-        """Wake ``loop`` for each signal, if it is the main thread's."""
+    def wake(self, loop: asyncio.AbstractEventLoop, stack: ExitStack) -> None:
+        """Wake ``loop`` for each signal until ``stack`` ends, in the main thread."""
         if threading.current_thread() is not threading.main_thread():
-            yield
             return
         with contextlib.suppress(NotImplementedError):  # Windows
             for number in self._before:
+                stack.callback(_leave_alone, loop, number)
                 loop.add_signal_handler(number, lambda: None)
                 signal.signal(number, self._received)
-        try:
-            yield
-        finally:
-            for number in self._before:
-                now = signal.getsignal(number)
-                with contextlib.suppress(NotImplementedError):
-                    loop.remove_signal_handler(number)
-                    signal.signal(number, now)
 
     def add(self, program: Program) -> int:
         """Let it hear from now on; gives what it is to do at once.
@@ -214,9 +207,16 @@ class Signals:
             program.ask(stage)
 
 
+def _leave_alone(loop: asyncio.AbstractEventLoop, number: signal.Signals) -> None:
+    """Wake ``loop`` no more; the handler that is in force stays so."""
+    now = signal.getsignal(number)
+    loop.remove_signal_handler(number)
+    signal.signal(number, now)
+
+
 def _by_signal(error: BaseException) -> bool:
     """Whether ``error`` is what a cancelled or drained program ends with."""
-    if isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)
-        return all(_by_signal(part) for part in group.exceptions)
-    return isinstance(error, asyncio.CancelledError | ShuttingDown | JobCancelled)
+    return all(
+        isinstance(part, asyncio.CancelledError | ShuttingDown | JobCancelled)
+        for part in leaves(error)
+    )

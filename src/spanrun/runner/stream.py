@@ -104,6 +104,8 @@ class Stream(Generic[T]):
             late = run.fatal or run.close_error
             run.close(error or run.source_error or late)
             self._leave(run)
+        if run.fatal is not None and error is not run.fatal:
+            raise run.fatal  # the program's end, also where an outcome was raised
         if error is None and late is not None:
             raise late
 
@@ -116,6 +118,8 @@ class Stream(Generic[T]):
             raise ConfigurationError(
                 "the stream isn't open: write `async with runner.stream(…) as outcomes`"
             )
+        if run.fatal is not None:
+            raise run.fatal
         while not run.ready:
             if run.fatal is not None:
                 raise run.fatal

@@ -5,8 +5,8 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -170,12 +170,13 @@ def observers(more: Sequence[Observer] = ()) -> Observers:
     return (active.observers if active else Observers()) + more
 
 
-@contextmanager
-def use(recorder: Recorder, observers: Observers | None = None) -> Generator[None]:
-    """Put ``recorder`` in force meanwhile; what `configure` made stays as it is."""
+def use(recorder: Recorder, observers: Observers | None = None) -> ExitStack:
+    """Put ``recorder`` in force until the stack that this gives ends.
+
+    What `configure` made stays as it is.
+    """
     before = _State.used
     _State.used = recorder, observers or Observers()
-    try:
-        yield
-    finally:
-        _State.used = before
+    stack = ExitStack()
+    stack.callback(setattr, _State, "used", before)
+    return stack

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Final
 
@@ -175,8 +175,7 @@ class Captured:
         self.snapshots.append(self._metrics())
 
 
-@contextmanager
-def capture(clock: Clock | None = None) -> Generator[Captured]:
+class capture:  # noqa: N801 -- used like a function: `with capture() as captured:`
     """Catch what spanrun emits meanwhile, with every span and metric of it.
 
     Telemetry that is configured stays as it is, and sees nothing of this.
@@ -196,12 +195,19 @@ def capture(clock: Clock | None = None) -> Generator[Captured]:
         >>> captured.value("spanrun.jobs")
         2
     """
-    captured = Captured(clock)
-    try:
-        with setup.use(captured.recorder):
-            yield captured
-    finally:
-        captured.close()
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock: Final = clock
+        self._stack: Final = ExitStack()
+
+    def __enter__(self) -> Captured:
+        captured = Captured(self._clock)
+        self._stack.callback(captured.close)
+        self._stack.enter_context(setup.use(captured.recorder))
+        return captured
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
 
 class _Keep(SpanProcessor):
