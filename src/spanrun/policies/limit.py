@@ -49,12 +49,15 @@ class Slots(_Slots):
         used: How many of them are taken.
         places: Of who waits; empty when nobody does.
         on_growth: Called when there are more slots than before.
+        on_wait: Called with a job that is about to wait, and the slots taken; gives
+            what is to be cancelled when it has one, or raises in its place.
     """
 
     def __init__(self, limit: int, ageing: float, binding: Binding) -> None:
         self.limit = limit
         self.used = 0
         self.on_growth: Callable[[], None] | None = None
+        self.on_wait: Callable[[Any, int], asyncio.TimerHandle | None] | None = None
         self._now = binding.clock.now
         self._line: Final = Line(ageing)
         self.places = self._line.places
@@ -87,6 +90,7 @@ class Slots(_Slots):
     async def wait(self, job: Work) -> None:
         """Wait for a slot, and take it. The wait is booked as ``limit``."""
         since = self._now()
+        watch = None if self.on_wait is None else self.on_wait(job, self.used)
         waiter = self._line.join(job.priority, since)
         try:
             await waiter
@@ -98,6 +102,8 @@ class Slots(_Slots):
                 self.wake()  # who joined behind a cancelled one
             raise
         finally:
+            if watch is not None:
+                watch.cancel()
             job.timings.limit += self._now() - since
 
     def wake(self) -> None:

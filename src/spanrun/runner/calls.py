@@ -16,10 +16,11 @@ from spanrun.runner.run import Call, Run, in_job
 
 @dataclass(slots=True, eq=False)
 class _Caller:
-    """Who awaits a job: in which task, on what, and whether it has ended."""
+    """Who awaits a job: in which task, in a job or not, on what; and if it is over."""
 
     waiter: asyncio.Future[Outcome[Any]]
     task: asyncio.Task[Any] | None
+    nested: bool
     over: bool = False
 
 
@@ -29,6 +30,7 @@ class Calls(Run):
     They have no run span: each job is a child of its caller's own span.
     """
 
+    awaited = True
     shows_times = False
 
     def __init__(self, core: Core) -> None:
@@ -38,12 +40,13 @@ class Calls(Run):
 
     async def call(self, call: Call, priority: int = 0) -> Any:
         """Run one job and give its value, or raise what it raised."""
-        if self.closing or (self.core.draining and not in_job.get()):
+        nested = in_job.get()
+        if self.closing or (self.core.draining and not nested):
             raise ShuttingDown(f"Runner {self.core.name!r} is closing")
         if not self._begun:
             self._begun = True
             self.open(span=False)
-        caller = _Caller(self.loop.create_future(), asyncio.current_task())
+        caller = _Caller(self.loop.create_future(), asyncio.current_task(), nested)
         context = contextvars.copy_context()
         context.run(in_job.set, True)  # noqa: FBT003 -- a value
         job = self.launch(caller, call, priority=priority, context=context)
@@ -72,6 +75,11 @@ class Calls(Run):
         """The task that awaits ``job``."""
         caller: _Caller = job.item
         return caller.task
+
+    def is_nested(self, job: Job) -> bool:
+        """Whether the task that awaits ``job`` is in a job itself."""
+        caller: _Caller = job.item
+        return caller.nested
 
     def deliver(self, job: Job, outcome: Outcome[Any]) -> None:
         """Hand the outcome to who waits for it."""

@@ -20,6 +20,7 @@ from spanrun.policies.rate import Gate, RateLimit
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import AttemptBound, Timeout
 from spanrun.runner.job import call_step
+from spanrun.runner.nested import Nesting
 from spanrun.runner.opened import OpenRun, register
 from spanrun.semconv import SPANRUN_RUNNER_NAME
 from spanrun.telemetry import setup
@@ -91,6 +92,9 @@ class Core:
         binding = Binding(name, self.clock, random.Random())  # noqa: S311 -- jitter
         self.slots: Final[Slots] = policies.limit.bind(binding)
         self.slots.on_growth = self._refill
+        self.slots.on_wait = Nesting(
+            self.name, self.runs, certain=_is_rigid(policies)
+        ).waits
         self.attempts: Final = policies.retry.attempts if policies.retry else None
         layers = _layers(policies, binding, self.slots)
         self._layers: Final = tuple(layers.values())
@@ -149,6 +153,12 @@ class Core:
         if self.metrics is not None:
             unwatch(self.lag, self)
             self.metrics.close()
+
+
+def _is_rigid(policies: Policies) -> bool:
+    """Whether nothing but a job's end frees a slot, or ends a job without one."""
+    given = (policies.timeout, policies.hedge, policies.breaker)
+    return isinstance(policies.limit, Limit) and not any(given)
 
 
 def _threshold() -> float:

@@ -37,6 +37,14 @@ class Owner(Protocol):
         """One job more, or less, waits for another attempt."""
         ...
 
+    def owner(self, job: Job) -> asyncio.Task[Any] | None:
+        """The task that awaits ``job``."""
+        ...
+
+    def is_nested(self, job: Job) -> bool:
+        """Whether that task is in a job, of whatever runner."""
+        ...
+
 
 class Job:
     """One item on its way through a runner; the layers' view of it is `Work`.
@@ -188,11 +196,15 @@ def outcome_of(
     return failed, by, fatal
 
 
+def which(job: Job) -> str:
+    """The job by its key or, where it has none, by its place."""
+    return f"job {job.index}" if job.key is None else f"job {job.key!r}"
+
+
 def note(job: Job, runner: str, attempts: int | None) -> str:
     """What is added to an error's traceback: which job, attempt and waits."""
     timings = job.timings
-    which = f"job {job.index}" if job.key is None else f"job {job.key!r}"
-    parts = [f"{which} of {runner!r}"]
+    parts = [f"{which(job)} of {runner!r}"]
     if attempts is not None:
         parts.append(f"attempt {job.attempts}/{attempts}")
     waits = (

@@ -29,6 +29,8 @@ def check_errors(method: str, errors: str) -> None:
 class MapRun(FedRun):
     """Collects values, or with ``errors="collect"`` outcomes, in input order."""
 
+    awaited = True
+
     def __init__(
         self, core: Core, call: Call, source: Source, *, errors: Errors, **options: Any
     ) -> None:

@@ -6,9 +6,10 @@ import asyncio
 import threading
 import weakref
 from collections.abc import Collection
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from spanrun.outcome import CancelledBy
+from spanrun.runner.job import Job
 from spanrun.telemetry.looplag import Guilty
 
 
@@ -23,6 +24,20 @@ class OpenRun(Guilty, Protocol):
     @property
     def nested(self) -> bool:
         """Whether a job opened it, and waits for it."""
+        ...
+
+    @property
+    def awaited(self) -> bool:
+        """Whether its owner does nothing else while it runs."""
+        ...
+
+    @property
+    def active(self) -> Collection[Job]:
+        """Its jobs without an outcome."""
+        ...
+
+    def owner(self, job: Job) -> asyncio.Task[Any] | None:
+        """The task that awaits ``job``."""
         ...
 
     def __len__(self) -> int:

@@ -103,6 +103,9 @@ class Run:
         nested: A job opened it, and waits for it.
     """
 
+    awaited = False
+    """Its owner does nothing else while it runs."""
+
     shows_times = True
     """Outcomes, with their times in them, are given to somebody."""
 
@@ -247,6 +250,10 @@ class Run:
     def owner(self, job: Job) -> asyncio.Task[Any] | None:  # noqa: ARG002 -- of calls
         """The task that awaits ``job``."""
         return self._owner
+
+    def is_nested(self, job: Job) -> bool:  # noqa: ARG002 -- of calls
+        """Whether the task that awaits ``job`` is in a job itself."""
+        return self.nested
 
     def _given_up(self, job: Job) -> bool:
         """Whether ``job`` was cancelled beside the task that awaits it.
