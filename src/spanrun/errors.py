@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+_NOTEWORTHY: Final = 0.05  # seconds of a blocked event loop
 _OF_WHAT_WAS_SENT: Final = (None, 400, 413, 422)
 
 
@@ -77,16 +78,33 @@ class DeadlineExceeded(SpanrunError, TimeoutError):  # noqa: N818 -- gRPC's word
     Attributes:
         scope: ``"attempt"`` or ``"total"``: whose time was up.
         seconds: The time that was allowed.
+        elapsed: Seconds after which it was cancelled.
+        blocked: Seconds of them in which the event loop was blocked.
     """
 
-    def __init__(self, scope: Literal["attempt", "total"], seconds: float) -> None:
-        super().__init__(scope, seconds)
+    def __init__(
+        self,
+        scope: Literal["attempt", "total"],
+        seconds: float,
+        elapsed: float = 0.0,
+        blocked: float = 0.0,
+    ) -> None:
+        super().__init__(scope, seconds, elapsed, blocked)
         self.scope: Literal["attempt", "total"] = scope
         self.seconds = seconds
+        self.elapsed = elapsed
+        self.blocked = blocked
 
     def __str__(self) -> str:
         whose = "one attempt" if self.scope == "attempt" else "the whole job"
-        return f"{self.seconds:g} s for {whose} were up: Timeout({self.scope}=…)"
+        what = f"{self.seconds:g} s for {whose} were up: Timeout({self.scope}=…)"
+        if self.blocked < _NOTEWORTHY:
+            return what
+        left = max(0.0, self.elapsed - self.blocked)
+        return (
+            f"{what}; it had {left:.3g} s of {self.elapsed:.3g}, as the event loop was "
+            f"blocked for {self.blocked:.3g} s of them"
+        )
 
 
 class JobCancelled(SpanrunError):  # noqa: N818 -- an outcome, not a fault

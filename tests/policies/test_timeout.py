@@ -1,10 +1,15 @@
 import asyncio
+import pickle
+from types import SimpleNamespace
 
 import pytest
 
 import spanrun as sr
 from spanrun.errors import ConfigurationError, DeadlineExceeded
+from spanrun.outcome import Timings
+from spanrun.policies.base import Binding
 from spanrun.policies.timeout import Bound, Timeout
+from spanrun.testing import FakeClock
 
 pytestmark = pytest.mark.usefixtures("fake_clock", "no_leaks")
 
@@ -17,8 +22,9 @@ def test_nonsense_is_refused_with_field_and_value(field, value):
 
 
 def test_a_bound_that_is_not_set_is_no_layer():
-    assert Timeout(total=3).attempt_layer() is None
-    assert Timeout(attempt=3).deadline_layer() is None
+    binding = Binding("test", FakeClock())
+    assert Timeout(total=3).attempt_layer(binding) is None
+    assert Timeout(attempt=3).deadline_layer(binding) is None
 
 
 async def test_a_job_in_time_gives_its_value_and_leaves_no_timer(make_runner):
@@ -166,9 +172,10 @@ async def test_cancelled_from_outside_before_the_deadline_is_cancelled(make_runn
 
 async def test_the_tasks_count_of_cancellations_is_as_before():
     task = asyncio.current_task()
-    step = Bound("attempt", 4).wrap(lambda _: asyncio.sleep(9))
+    step = Bound(4, lambda _: 0.0).wrap(lambda _: asyncio.sleep(9))
+    job = SimpleNamespace(timings=Timings())
     with pytest.raises(DeadlineExceeded):
-        await step(None)
+        await step(job)
     assert task.cancelling() == 0
 
 
@@ -193,3 +200,38 @@ async def test_a_jobs_own_timeout_at_the_same_moment_has_one_clean_end(make_runn
         with pytest.raises(TimeoutError):
             await runner.call(job)
         assert asyncio.current_task().cancelling() == 0
+
+
+@pytest.mark.parametrize("scope", ["attempt", "total"])
+async def test_a_timeout_that_fires_late_says_why(make_runner, fake_clock, scope):
+    async def block():
+        await asyncio.sleep(2)
+        fake_clock.advance(1.5)  # in one step: nothing else runs
+
+    async with make_runner(limit=2, timeout=sr.Timeout(**{scope: 3})) as runner:
+        late = asyncio.create_task(runner.call(asyncio.sleep, 9))
+        await runner.call(block)
+        with pytest.raises(DeadlineExceeded) as caught:
+            await late
+    assert (caught.value.elapsed, caught.value.blocked) == (3.5, 0.5)
+    assert str(caught.value) == (
+        f"3 s for {'one attempt' if scope == 'attempt' else 'the whole job'} were up: "
+        f"Timeout({scope}=…); it had 3 s of 3.5, as the event loop was blocked for "
+        "0.5 s of them"
+    )
+
+
+async def test_how_long_the_loop_was_blocked_is_asked_of_who_knows():
+    task = asyncio.current_task()
+    asked = []
+
+    def blocked(seconds):
+        asked.append(seconds)
+        return 1.25
+
+    step = Bound(4, blocked).wrap(lambda _: asyncio.sleep(9))
+    with pytest.raises(DeadlineExceeded, match=r"it had 2\.75 s of 4") as caught:
+        await step(SimpleNamespace(timings=Timings()))
+    assert asked == [4]
+    assert pickle.loads(pickle.dumps(caught.value)).blocked == 1.25  # noqa: S301
+    assert task.cancelling() == 0

@@ -97,11 +97,19 @@ class Layer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What a policy is bound to: the runner's name, its time and its chance."""
+    """What a policy is bound to.
+
+    Attributes:
+        runner: Its name.
+        clock: Its time.
+        random: Its chance.
+        blocked: How many of the last so many seconds its event loop was blocked.
+    """
 
     runner: str
     clock: Clock
     random: random.Random = field(default_factory=random.Random)
+    blocked: Callable[[float], float] = lambda _: 0.0
 
 
 def compose(layers: Mapping[LayerName, Layer], call: Step) -> Step:

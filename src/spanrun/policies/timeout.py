@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from spanrun.errors import DeadlineExceeded
-from spanrun.policies.base import Step, Work, above
+from spanrun.policies.base import Binding, Step, Work, above
+
+Blocked: TypeAlias = Callable[[float], float]
+"""As `Binding.blocked`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +39,17 @@ class Timeout:
             if value is not None:
                 above("Timeout", name, value, 0)
 
-    def deadline_layer(self) -> Bound | None:
+    def deadline_layer(self, binding: Binding) -> Bound | None:
         """The outer layer, for ``total``."""
-        return None if self.total is None else Bound("total", self.total)
+        if self.total is None:
+            return None
+        return Bound(self.total, binding.blocked)
 
-    def attempt_layer(self) -> AttemptBound | None:
+    def attempt_layer(self, binding: Binding) -> AttemptBound | None:
         """The inner layer, for ``attempt``."""
-        return None if self.attempt is None else AttemptBound(self.attempt)
+        if self.attempt is None:
+            return None
+        return AttemptBound(self.attempt, binding.blocked)
 
 
 class Bound:
@@ -51,9 +59,9 @@ class Bound:
     is one call to the loop, and a bound that isn't set is no layer at all.
     """
 
-    def __init__(self, scope: Literal["attempt", "total"], seconds: float) -> None:
-        self._scope: Literal["attempt", "total"] = scope
+    def __init__(self, seconds: float, blocked: Blocked) -> None:
         self._seconds = seconds
+        self._blocked = blocked
 
     def wrap(self, inner: Step) -> Step:
         """Bound ``inner``'s time."""
@@ -64,10 +72,10 @@ class Bound:
             before = task.cancelling()
             alarm = _Alarm(task)
             # The whole job's time runs from its submission.
-            spent = 0.0
-            if self._scope == "total":
-                spent = job.timings.queue + job.timings.loop_lag
-            handle = task.get_loop().call_later(self._seconds - spent, alarm.ring)
+            spent = job.timings.queue + job.timings.loop_lag
+            loop = task.get_loop()
+            due = loop.time() - spent + self._seconds
+            handle = loop.call_at(due, self._ring, alarm, due)
             cancelled = False
             try:
                 return await inner(job)
@@ -77,10 +85,14 @@ class Bound:
             finally:
                 handle.cancel()
                 # Ours, unless somebody else asked for cancellation as well.
-                if alarm.rung and task.uncancel() <= before and cancelled:
-                    raise DeadlineExceeded(self._scope, self._seconds) from None
+                if alarm.error and task.uncancel() <= before and cancelled:
+                    raise alarm.take() from None
 
         return bounded
+
+    def _ring(self, alarm: _Alarm, due: float) -> None:
+        late = max(0.0, asyncio.get_running_loop().time() - due)
+        alarm.ring("total", self._seconds, late, self._blocked)
 
 
 class AttemptBound:
@@ -90,8 +102,9 @@ class AttemptBound:
     5 times as much (`bench/policies.py`: 5.2 µs a job, and 1.0 so).
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, blocked: Blocked) -> None:
         self._seconds = seconds
+        self._blocked = blocked
         self._due: dict[_Alarm, float] = {}  # the first is due first
         self._timer: asyncio.TimerHandle | None = None
 
@@ -122,8 +135,8 @@ class AttemptBound:
             finally:
                 due.pop(alarm, None)
                 # Ours, unless somebody else asked for cancellation as well.
-                if alarm.rung and task.uncancel() <= before and cancelled:
-                    raise DeadlineExceeded("attempt", seconds) from None
+                if alarm.error and task.uncancel() <= before and cancelled:
+                    raise alarm.take() from None
 
         return bounded
 
@@ -140,16 +153,39 @@ class AttemptBound:
                 self._watch(due - now)
                 return
             del self._due[alarm]
-            alarm.ring()
+            alarm.ring("attempt", self._seconds, max(0.0, now - due), self._blocked)
 
 
 class _Alarm:
-    __slots__ = ("rung", "task")
+    """Cancels a task, and keeps why.
+
+    Attributes:
+        task: Whose time it is.
+        error: What is to be raised; None until it has rung.
+    """
+
+    __slots__ = ("error", "task")
 
     def __init__(self, task: asyncio.Task[Any]) -> None:
         self.task = task
-        self.rung = False
+        self.error: DeadlineExceeded | None = None
 
-    def ring(self) -> None:
-        self.rung = True
+    def ring(
+        self,
+        scope: Literal["attempt", "total"],
+        seconds: float,
+        late: float,
+        blocked: Blocked,
+    ) -> None:
+        elapsed = seconds + late
+        # A timer that is late was held up, also where nobody has seen by what.
+        self.error = DeadlineExceeded(
+            scope, seconds, elapsed, max(blocked(elapsed), late)
+        )
         self.task.cancel()
+
+    def take(self) -> DeadlineExceeded:
+        """The error. Kept here as well, its traceback would hold itself."""
+        error, self.error = self.error, None
+        assert error is not None  # noqa: S101 -- it has rung
+        return error

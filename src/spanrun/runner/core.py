@@ -89,7 +89,10 @@ class Core:
         self.runs: Final[set[OpenRun]] = set()
         self.draining = False
         register(self)
-        binding = Binding(name, self.clock, random.Random())  # noqa: S311 -- jitter
+        self.lag: Final = lag_of(self.loop)
+        self.lag.threshold = _threshold()
+        chance = random.Random()  # noqa: S311 -- jitter
+        binding = Binding(name, self.clock, chance, self.lag.within)
         self.slots: Final[Slots] = policies.limit.bind(binding)
         self.slots.on_growth = self._refill
         self.slots.on_wait = Nesting(
@@ -98,8 +101,6 @@ class Core:
         self.attempts: Final = policies.retry.attempts if policies.retry else None
         layers = _layers(policies, binding, self.slots)
         self._layers: Final = tuple(layers.values())
-        self.lag: Final = lag_of(self.loop)
-        self.lag.threshold = _threshold()
         self.chain: Final[Step] = compose(layers, call_step(self.lag, self.now))
         self.metrics: Final[RunnerMetrics | None] = (
             self.recorder.runner(self.name, self.gauges) if self.recorder else None
@@ -187,8 +188,8 @@ def _layers(
         circuit = policies.breaker.bind(binding)
         layers["breaker"], layers["fuse"] = circuit, circuit.fuse
     if policies.timeout is not None:
-        if outer := policies.timeout.deadline_layer():
+        if outer := policies.timeout.deadline_layer(binding):
             layers["deadline"] = outer
-        if inner := policies.timeout.attempt_layer():
+        if inner := policies.timeout.attempt_layer(binding):
             layers["timeout"] = inner
     return layers

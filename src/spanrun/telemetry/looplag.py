@@ -28,6 +28,7 @@ THRESHOLD: Final = 0.1
 """Seconds that one step may hold the loop."""
 
 _STOPS: Final = 16
+_BLOCKS: Final = 256
 
 
 class Told(Protocol):
@@ -123,6 +124,7 @@ class LoopLag(Lag):
         self.look: Callable[[], None] = nothing
         self._seconds = 0.0
         self._stops: Final[deque[tuple[float, float]]] = deque(maxlen=_STOPS)
+        self._blocks: Final[deque[tuple[float, float]]] = deque(maxlen=_BLOCKS)
         self._lock: Final = threading.Lock()
 
     def accuse(self, suspect: Suspect) -> None:
@@ -209,9 +211,19 @@ class LoopLag(Lag):
                 for begin, end in self._stops
             )
 
+    def within(self, seconds: float) -> float:
+        """How many of the last ``seconds`` steps that block have taken."""
+        self.settle()
+        now = time.perf_counter()
+        return sum(
+            max(0.0, end - max(now - seconds, begin)) for begin, end in self._blocks
+        )
+
     def _book(self, seconds: float) -> None:
         self._seconds += seconds
         self.mark = Mark(self._seconds)
+        now = time.perf_counter()
+        self._blocks.append((now - seconds, now))
 
     def _tell(self, suspect: Suspect, seconds: float) -> None:
         attributes: dict[str, float | str] = {
