@@ -41,7 +41,6 @@ class Rule(NamedTuple):
     instead: Instead
 
 
-
 # --- names, and what may stand around them
 
 _KEYS: Final = (
@@ -73,8 +72,8 @@ _START: Final = r"(?:\A|[\s'\"\[(`])"
 _GLUED: Final = r"(?:\\*['\"],)?[\s=]{0,4}"  # to its option, in a line or in a list
 _NEXT: Final = r"(?:\\*['\"],)?[\s=]{1,4}"
 _Q: Final = r"\\*['\"]"
-_OPEN: Final = r"(?:\\*['\"`]|[‘“])"  # noqa: RUF001 -- as word processors write it
-_QUOTED: Final = r"(?P<quoted>[^'\"`’”\\\n]+)"  # noqa: RUF001
+_OPEN: Final = r"(?:\\*['\"`]|[‘“])"
+_QUOTED: Final = r"(?P<quoted>[^'\"`’”\\\n]+)"
 _WORD: Final = r"(?P<secret>[^\s'\"`\\]{3,})"
 _INSIDE: Final = rf"{_Q}(?P<quoted>[^'\"\\\n]+)"
 _SPOKEN: Final = rf"(?:{_PASSWORD}|token|secret|authorization|(?:{_KEYS})[\s_-]?key)"
@@ -89,21 +88,20 @@ def _rule(hints: tuple[str, ...], pattern: str, instead: Instead) -> Rule:
 
 
 def _markup(opens: str, closes: str, first: str, inside: str) -> Iterator[Rule]:
-    """What is in a tag: ``<password>``, ``<property name="db.password">``, a plist's."""
+    """What is in a tag: ``<password>``, ``<property name="password">``, a plist's."""
     tag = (
         rf"{opens}(?:[^<>&\\\n]{{0,96}}?|key{closes}[\w.:-]{{0,64}}){_NAMES}(?:{_QUOTE})?"
         rf"(?:\s[^<>]{{0,256}}?)?(?:{opens}/key{closes}\s{{0,64}}{opens}string)?{closes}"
     )
     cdata = rf"\s{{0,64}}{opens}!\[CDATA\[(?P<quoted>.{{1,2048}}?)\]\]{closes}"
     # Where the text breaks off in it, nothing shows that this was no placeholder.
-    ended, broken_off = rf"\s{{0,64}}(?P<secret>{inside}+){opens}/", rf"{first}{inside}*"
-    yield _rule(
-        _SAYS, rf"(?is){tag}(?:{cdata}|{ended}|(?P<rest>{broken_off})\Z)", hide
-    )
+    ended = rf"\s{{0,64}}(?P<secret>{inside}+){opens}/"
+    broken_off = rf"{first}{inside}*"
+    yield _rule(_SAYS, rf"(?is){tag}(?:{cdata}|{ended}|(?P<rest>{broken_off})\Z)", hide)
 
 
 def _pairs() -> Iterator[Rule]:
-    """``name="password" value="x"``, of markup, JSON or YAML, and the other way round."""
+    """``name="password" value="x"``, of markup, JSON or YAML, in either order."""
     more = rf"(?:[\w-]{{1,32}}={_Q}[^'\"<>\n]{{0,64}}{_Q}\s{{1,8}}){{0,4}}"
     name = (
         rf"(?:name|key|header|id)(?:{_Q})?\s{{0,4}}[:=]\s{{0,4}}(?:{_Q})?"
@@ -148,7 +146,9 @@ def _arguments() -> Iterator[Rule]:
     yield _rule(programs, rf"{by_program}(?:{_INSIDE}|{_WORD})", hide_argument)
     yield _rule(("mysql", "mariadb"), rf"{mysql}(?:{_INSIDE}|{_WORD})", hide_glued)
     yield _rule(
-        ("oracle", "sqlplus"), rf"(?i){oracle}[\w$#]{{1,64}}/(?P<secret>[^\s@'\"]+)", hide
+        ("oracle", "sqlplus"),
+        rf"(?i){oracle}[\w$#]{{1,64}}/(?P<secret>[^\s@'\"]+)",
+        hide,
     )
     yield _rule(
         ("pass",),

@@ -1,4 +1,4 @@
-"""Which part of a text that looks like a secret is one, and not a word of a sentence."""
+"""Whether what looks like a secret is one, and not a word of a sentence."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from typing import Final
 
 HIDDEN: Final = "[redacted]"
 
-_WORDS: Final = frozenset(
-    (
-        "a all an and any are as at auth authentication based be been but by can cannot"
-        " check cookie cookies empty error expired expires failed false field fields for"
-        " found from given has have header headers here if in instead invalid is isn't"
-        " it malformed may missing must name named needed needs no none not null of ok"
-        " on or present provided refresh refused rejected required requires sent set"
-        " should that the then there this to true unset used using valid value values"
-        " was were when where which will with wrong yes"
-    ).split()
-)
+_SENTENCES: Final = """
+a all an and any are as at auth authentication based be been but by can cannot check
+cookie cookies empty error expired expires failed false field fields for found from
+given has have header headers here if in instead invalid is isn't it malformed may
+missing must name named needed needs no none not null of ok on or present provided
+refresh refused rejected required requires sent set should that the then there this to
+true unset used using valid value values was were when where which will with wrong yes
+"""
+_WORDS: Final = frozenset(_SENTENCES.split())
 _NO_SECRET: Final = re.compile(
     r"\d{1,5}(?:[.,]\d+)?(?:-[a-z]+|[a-zA-Zµ%]{1,4}(?:/[a-z]+)?)"  # 128-bit, 20ms
     r"|(?:base|sha|md|utf|[rehp]s|aes|rsa|ed|x|v|oauth|pkcs|argon|http)[-_]?\d.{0,4}"
@@ -27,13 +25,12 @@ _NO_SECRET: Final = re.compile(
 _MIXED: Final = re.compile(
     r"[a-zA-Z]\D*\d|\d[^a-zA-Z]*[a-zA-Z]|[a-zA-Z0-9][!#$%^&*+=~@]+[a-zA-Z0-9]"
 )
-_OF_MAIL: Final = frozenset(
-    (
-        "account acct assignee author bcc by cc committer contact email e-mail from"
-        " id key login mail mailto maintainer name owner recipient reply-to sender sha1"
-        " sha256 sha512 sip sips to user username xmpp"
-    ).split()
-)
+_BEFORE_MAIL: Final = """
+account acct assignee author bcc by cc committer contact email e-mail from id key login
+mail mailto maintainer name owner recipient reply-to sender sha1 sha256 sha512 sip sips
+to user username xmpp
+"""
+_OF_MAIL: Final = frozenset(_BEFORE_MAIL.split())
 _PLACEHOLDER: Final = ("$", "{", "<", "%", "*", "-", HIDDEN)
 _WITH_P: Final = frozenset(
     ("ath", "id", "ipe", "ort", "orts", "rint", "rocess", "rod", "rofile", "rotocol")

@@ -25,6 +25,7 @@ __all__ = [
     "excerpt",
     "harmless",
     "inert",
+    "line_of",
     "one_line",
     "redact",
     "remember",
@@ -95,6 +96,15 @@ def one_line(text: str, width: int = 0) -> str:
 def excerpt(text: str, width: int = _WIDTH) -> str:
     """How ``text`` begins, fit for a log or an error: no secret, inert, on one line."""
     return one_line(redact(text), width)
+
+
+def line_of(error: object) -> str:
+    """What the ``repr`` of an error, or another object, says: fit for a log."""
+    try:
+        shown = repr(error)
+    except Exception:  # noqa: BLE001 -- whatever a user's class does there
+        shown = f"<{type(error).__name__} without a text>"
+    return excerpt(shown)
 
 
 def traceback_of(error: BaseException) -> str:

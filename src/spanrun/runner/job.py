@@ -15,6 +15,7 @@ from spanrun.speed import FAST, CallStep
 from spanrun.telemetry.looplag import LoopLag, Mark
 from spanrun.telemetry.metrics import RunnerMetrics
 from spanrun.telemetry.open_units import OpenJob
+from spanrun.text import line_of
 
 _CANCELLED: Final[dict[CancelledBy, str]] = {
     "self": "the job cancelled itself, or something in it did",
@@ -191,7 +192,7 @@ def outcome_of(
 def note(job: Job, runner: str, attempts: int | None) -> str:
     """What is added to an error's traceback: which job, attempt and waits."""
     timings = job.timings
-    which = f"job {job.index}" if job.key is None else f"job {job.key!r}"
+    which = f"job {job.index}" if job.key is None else f"job {line_of(job.key)}"
     parts = [f"{which} of {runner!r}"]
     if attempts is not None:
         parts.append(f"attempt {job.attempts}/{attempts}")

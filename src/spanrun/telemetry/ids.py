@@ -11,6 +11,8 @@ from typing import Final, Protocol
 
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
+from spanrun.text import line_of, traceback_of
+
 _SPAN: Final = 64
 
 _log: Final = logging.getLogger(__name__)
@@ -44,8 +46,9 @@ def _after_fork() -> None:
     for watched in tuple(_watched):
         try:
             watched.after_fork()
-        except Exception:  # noqa: BLE001 -- the others have their things to put right
-            _log.exception("%r is not right after a fork", watched)
+        except Exception as error:  # noqa: BLE001 -- the others have things to put right
+            who, told = line_of(watched), traceback_of(error)
+            _log.error("%s is not right after a fork\n%s", who, told)
 
 
 class RandomIds(IdGenerator):

@@ -12,6 +12,7 @@ from typing import Final, Generic, Literal, TypeVar
 
 from spanrun.semconv import SpanrunTelemetryReason
 from spanrun.telemetry.ids import tell_after_fork
+from spanrun.text import line_of
 
 T = TypeVar("T")
 
@@ -200,7 +201,7 @@ class Outbox(Generic[T]):
         except Exception as error:  # noqa: BLE001 -- counted: telemetry breaks no job
             self._lost(batch, "export_failed")
             # At most one line every few seconds would be said by the exporter.
-            _log.debug("%s: %r", self._name, error)
+            _log.debug("%s: %s", self._name, line_of(error))
         with self._changed:
             self._sending -= len(batch)
             self._changed.notify_all()

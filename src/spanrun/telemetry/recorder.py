@@ -31,6 +31,7 @@ from spanrun.telemetry.metrics import (
 from spanrun.telemetry.observe import Observer, RunInfo
 from spanrun.telemetry.open_units import CallKind, OpenCall
 from spanrun.telemetry.unit import CallUnit, JobKind, OpenJobs, job_units
+from spanrun.text import line_of
 
 if TYPE_CHECKING:
     from spanrun.telemetry.spans.columns import Columns
@@ -203,7 +204,8 @@ class OtelRecorder:
         self._account.fault(signal)
         if not self._complained:
             self._complained = True
-            _log.warning("%s could not be recorded: %r; the job goes on", signal, error)
+            why = line_of(error)
+            _log.warning("%s could not be recorded: %s; the job goes on", signal, why)
 
 
 class Observers:
@@ -245,4 +247,5 @@ class Observers:
     def _complain(self, observer: Observer, error: Exception) -> None:
         if not self._complained:
             self._complained = True
-            _log.warning("observer %r failed and goes on: %r", observer, error)
+            who, why = line_of(observer), line_of(error)
+            _log.warning("observer %s failed and goes on: %s", who, why)

@@ -104,12 +104,19 @@ def _sequence(key: str, value: list[Any], depth: int, limit: int) -> Any:
 
 def _mapping(key: str, value: dict[Any, Any], depth: int, limit: int) -> Any:
     clean: dict[Any, Any] = {}
+    named = _named(value)
     for name, each in value.items():
         inner = name if isinstance(name, str) else ""
-        place = key if _is_secret(key) else inner
+        place = key if _is_secret(key) else named if inner == "value" else inner
         clean[redact(inner) if inner else name] = _value(place, each, depth + 1, limit)
     same = all(clean.get(name) is each for name, each in value.items())
     return value if same else clean
+
+
+def _named(value: dict[Any, Any]) -> str:
+    """What ``{"name": "password", "value": "x"}`` says of its value."""
+    named = value.get("name", value.get("key"))
+    return named if isinstance(named, str) else "value"
 
 
 def _same(clean: tuple[Any, ...], value: list[Any]) -> bool:

@@ -15,6 +15,7 @@ from spanrun.telemetry.delivery.parcel import Parcel
 from spanrun.telemetry.delivery.send import Outcome, Sender
 from spanrun.telemetry.delivery.stock import Stock
 from spanrun.telemetry.forks import no_fork
+from spanrun.text import traceback_of
 
 _log = logging.getLogger(__name__)
 
@@ -105,7 +106,8 @@ class Line:
 
     def fail_inside(self, error: Exception) -> None:
         """A fault of our own: note it, and go on later."""
-        _log.error("spanrun: fault while sending %s", self._signal, exc_info=error)
+        told = traceback_of(error)
+        _log.error("spanrun: fault while sending %s\n%s", self._signal, told)
         self._fail(Outcome("retry", type(error).__name__, "a fault in spanrun"))
 
     def _send(self, group: Sequence[Parcel]) -> Outcome:

@@ -28,6 +28,7 @@ from spanrun.telemetry.delivery.send import Sender
 from spanrun.telemetry.delivery.shipping import Line, Watch
 from spanrun.telemetry.delivery.stock import Stock
 from spanrun.telemetry.ids import tell_after_fork
+from spanrun.text import line_of
 
 _log = logging.getLogger(__name__)
 
@@ -342,7 +343,8 @@ class SpooledSender:
                 with self._stock.lock:
                     self._to_disk.notify()
         except Exception as error:  # noqa: BLE001 -- the thread has to go on
-            _log.warning("spool: what other processes left can't be read: %r", error)
+            why = line_of(error)
+            _log.warning("spool: what other processes left can't be read: %s", why)
 
     def _keep(self) -> None:
         """The other thread: to disk what is due, and an eye on the request."""

@@ -43,6 +43,7 @@ from spanrun.telemetry.spans.wire import (
     text,
     varint,
 )
+from spanrun.text import excerpt, line_of, text_of
 
 _log: Final = logging.getLogger(__name__)
 
@@ -76,7 +77,8 @@ V = TypeVar("V")
 
 
 def _log_failure(span: ReadableSpan, error: Exception) -> None:
-    _log.warning("span %r can't be encoded and is lost: %r", span.name, error)
+    name, why = excerpt(text_of(span.name)), line_of(error)
+    _log.warning("span '%s' can't be encoded and is lost: %s", name, why)
 
 
 class _Shape:

@@ -34,6 +34,7 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import Attributes
 
 from spanrun.errors import ConfigurationError
+from spanrun.text import line_of
 
 _log: Final = logging.getLogger(__name__)
 
@@ -108,9 +109,9 @@ class HeadSampler(Sampler):
         except (ValueError, ConfigurationError):
             # The specification wants a warning and the default, not an error.
             _log.warning(
-                "%s=%r: must be a number between 0 and 1; all traces are kept",
+                "%s=%s: must be a number between 0 and 1; all traces are kept",
                 OTEL_TRACES_SAMPLER_ARG,
-                said,
+                line_of(said),
             )
             return cls(1, parent_based=_RATIOS[name], opened=opened)
 

@@ -27,6 +27,7 @@ from spanrun.telemetry.spans.origin import Limits, Origin, Wire
 from spanrun.telemetry.spans.recorded import Recorded
 from spanrun.telemetry.spans.tracer import NativeTracer, is_plain
 from spanrun.telemetry.spans.values import cleaned, text_of
+from spanrun.text import traceback_of
 
 _log: Final = logging.getLogger(__name__)
 
@@ -235,7 +236,8 @@ class _Complainer:
     def __call__(self, error: Exception) -> None:
         if not self._complained:
             self._complained = True
-            _log.warning("tracing failed inside and goes on", exc_info=error)
+            told = traceback_of(error)
+            _log.warning("tracing failed inside and goes on\n%s", told)
 
 
 def _sampler_of_environment() -> Sampler:

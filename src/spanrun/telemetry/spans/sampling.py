@@ -35,12 +35,14 @@ from spanrun.semconv import SpanrunSamplingReason
 from spanrun.telemetry.ids import tell_after_fork
 from spanrun.telemetry.spans.recorded import Recorded
 from spanrun.telemetry.spans.worth import Verdict, Worth
+from spanrun.text import traceback_of
 
 _log: Final = logging.getLogger(__name__)
 
 
 def _complain(error: Exception) -> None:
-    _log.warning("tail sampling failed inside and goes on", exc_info=error)
+    told = traceback_of(error)
+    _log.warning("tail sampling failed inside and goes on\n%s", told)
 
 
 class TailSampling:
