@@ -63,7 +63,9 @@ _LETTERS: Final = (
 
 _QUOTE: Final = r"(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27])"
 """In JSON inside of JSON it has backslashes; in HTML and in URLs it is escaped."""
-_IS: Final = r"\s*(?::=|==?|:|=>|<-|->|%3[dDaA])\s*"
+_S: Final = r"(?:\n[ +]{0,32}\||\s|\\{1,4}[nrt])"
+"""White space, in JSON and in a repr as well, and where a group of errors is shown."""
+_IS: Final = rf"{_S}*(?::=|==?|:|=>|<-|->|%3[dDaA]){_S}*"
 _PREFIX: Final = r"[bBrRuUfFN]{0,2}"
 _NOT_AGAIN: Final = r"(?!\[redacted\])"
 
@@ -72,7 +74,7 @@ _START: Final = r"(?:\A|[\s'\"\[(`])"
 _GLUED: Final = r"(?:\\*['\"],)?[\s=]{0,4}"  # to its option, in a line or in a list
 _NEXT: Final = r"(?:\\*['\"],)?[\s=]{1,4}"
 _Q: Final = r"\\*['\"]"
-_OPEN: Final = r"(?:\\*['\"`]|[‘“])"
+_OPEN: Final = r"(?:\\*['\"`]|[‘“]|\\{1,4}u201[8c])"
 _QUOTED: Final = r"(?P<quoted>[^'\"`’”\\\n]+)"
 _WORD: Final = r"(?P<secret>[^\s'\"`\\]{3,})"
 _INSIDE: Final = rf"{_Q}(?P<quoted>[^'\"\\\n]+)"
@@ -87,17 +89,31 @@ def _rule(hints: tuple[str, ...], pattern: str, instead: Instead) -> Rule:
     return Rule(frozenset(hints), re.compile(pattern), instead)
 
 
+def _blocks() -> Iterator[Rule]:
+    """``password: |``, and the value in the next line, of YAML."""
+    yield _rule(
+        _SAYS,
+        rf"(?i){_NAMES}(?:{_Q})?\s{{0,4}}:\s{{0,4}}[|>][+-]?{_S}{{2,64}}"
+        r"(?P<secret>[^\s'\"\\][^'\"\n\\]*)",
+        hide,
+    )
+
+
 def _markup(opens: str, closes: str, first: str, inside: str) -> Iterator[Rule]:
     """What is in a tag: ``<password>``, ``<property name="password">``, a plist's."""
     tag = (
-        rf"{opens}(?:[^<>&\\\n]{{0,96}}?|key{closes}[\w.:-]{{0,64}}){_NAMES}(?:{_QUOTE})?"
-        rf"(?:\s[^<>]{{0,256}}?)?(?:{opens}/key{closes}\s{{0,64}}{opens}string)?{closes}"
+        rf"{opens}(?:[^<>&\n]{{0,96}}?|key{closes}[\w.:-]{{0,64}}){_NAMES}(?:{_QUOTE})?"
+        rf"(?:{_S}[^<>]{{0,256}}?)?(?:{opens}/key{closes}{_S}{{0,64}}{opens}string)?{closes}"
     )
-    cdata = rf"\s{{0,64}}{opens}!\[CDATA\[(?P<quoted>.{{1,2048}}?)\]\]{closes}"
-    # Where the text breaks off in it, nothing shows that this was no placeholder.
-    ended = rf"\s{{0,64}}(?P<secret>{inside}+){opens}/"
-    broken_off = rf"{first}{inside}*"
-    yield _rule(_SAYS, rf"(?is){tag}(?:{cdata}|{ended}|(?P<rest>{broken_off})\Z)", hide)
+    cdata = rf"{_S}{{0,64}}{opens}!\[CDATA\[(?P<quoted>.{{1,2048}}?)\]\]{closes}"
+    # Where a line or the text breaks off in it: one with a space is a placeholder.
+    ended = rf"{_S}{{0,64}}(?P<secret>{inside}+){opens}/"
+    broken_off = rf"{first}[^<&\\\n]*"
+    yield _rule(
+        _SAYS,
+        rf"(?is){tag}(?:{cdata}|{ended}|(?P<rest>{broken_off})(?:\Z|{_S}|{_Q}))",
+        hide,
+    )
 
 
 def _pairs() -> Iterator[Rule]:
@@ -108,7 +124,7 @@ def _pairs() -> Iterator[Rule]:
         rf"[\w.:-]{{0,64}}(?:{_NAMES}|authorization)"
     )
     value = rf"(?:value|content|default)(?:{_Q})?\s{{0,4}}[:=]\s{{0,4}}"
-    between = rf"(?:{_Q})?[\s,;]{{1,40}}(?:{_Q})?{more}(?:{_Q})?"
+    between = rf"(?:{_Q})?(?:{_S}|[,;]){{1,40}}(?:{_Q})?{more}(?:{_Q})?"
     says = (*_SAYS, "auth")
     yield _rule(
         says,
@@ -161,7 +177,7 @@ def _prose() -> Iterator[Rule]:
     """Without a colon or a sign of equality, as people and servers write."""
     spoken = rf"(?P<named>{_SPOKEN}){_TOLD}\s{{0,2}}[:=]?\s{{1,4}}"
     said = rf"{_PASSWORD}(?:\s{{1,4}}(?:is|was|to|as|set\sto|changed\sto))?\s{{1,4}}"
-    header = rf"\bx-[\w-]{{0,32}}(?:{_NAMES}|key|auth)[ \t]{{1,4}}"
+    header = rf"\bx-[\w-]{{0,32}}(?:{_NAMES}|key|auth)(?:[ \t]|\\{{1,4}}t){{1,4}}"
     auth = (*_SAYS, "auth")
     yield _rule(auth, rf"(?i){header}{_WORD}", hide_after_header)
     yield _rule(("pass", "pwd"), rf"(?i){said}{_OPEN}{_QUOTED}", hide)
@@ -193,12 +209,6 @@ def _assignments() -> Iterator[Rule]:
         r"@(?:[a-zA-Z][\w-]{0,62}\.[a-zA-Z]|\d{1,3}\.\d{1,3}\.|localhost\b|[a-z]{1,8}\("
         r"|\w[\w-]{0,62}[:/])",
         hide_at_host,
-    )
-    yield _rule(
-        _SAYS,  # YAML: the value is the next line
-        rf"(?i){_NAMES}(?:{_Q})?\s{{0,4}}:\s{{0,4}}[|>][+-]?[ \t\r]{{0,8}}\n\s{{1,32}}"
-        r"(?P<secret>[^\n]+)",
-        hide,
     )
     yield _rule(
         ("pass",),
@@ -334,6 +344,7 @@ _WITH_SIGNS: Final = tuple(
 )
 
 RULES: Final = (
+    *_blocks(),  # before what would take the bar for a value
     *_WITH_SIGNS,
     *_markup("<", ">", r"[^<\s]", "[^<]"),
     *_markup("&lt;", "&gt;", r"[^<&\s]", "(?:[^<&]|&[^l<&])"),

@@ -21,7 +21,7 @@ FORMS = [
     ("ApiKey {}", "VnVhQ2ZHY0JDZGJrU0w4"),
     ("JWT token {}", "abc.def.ghi0123"),
     # prose
-    ("passphrase '{}'", "x y z"),
+    ("passphrase '{}'", "gooseberry wine"),
     ('password "{}"', "swordfish"),
     ("password ‘{}’", "swordfish"),
     ("PASSWORD is {}", "hunter2"),
@@ -61,7 +61,7 @@ FORMS = [
     ("machine h login joe password {}", "swordfish"),
     ("requirepass {}", "swordfish"),
     # markup
-    ("<password>{}</password>", "x y"),
+    ("<password>{}</password>", "gooseberry wine"),
     ("<apiKey>{}</apiKey>", "swordfish"),
     ("<db_password>\n  {}\n</db_password>", "swordfish"),
     ("<wsse:Password Type='#PasswordText'>{}</wsse:Password>", "swordfish"),

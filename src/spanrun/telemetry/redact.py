@@ -88,9 +88,12 @@ def _value(key: str, value: Any, depth: int, limit: int) -> Any:
 def _bytes(key: str, value: bytes, limit: int) -> bytes:
     if value and _is_secret(key):
         return HIDDEN.encode()
-    text = value.decode("latin-1")
+    try:
+        text, form = value.decode(), "utf-8"
+    except UnicodeDecodeError:
+        text, form = value.decode("latin-1"), "latin-1"
     clean = redact(text, limit)
-    return value if clean == text else clean.encode("latin-1", "ignore")
+    return value if clean == text else clean.encode(form, "ignore")
 
 
 def _sequence(key: str, value: list[Any], depth: int, limit: int) -> Any:

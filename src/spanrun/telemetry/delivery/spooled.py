@@ -28,7 +28,6 @@ from spanrun.telemetry.delivery.send import Sender
 from spanrun.telemetry.delivery.shipping import Line, Watch
 from spanrun.telemetry.delivery.stock import Stock
 from spanrun.telemetry.ids import tell_after_fork
-from spanrun.text import line_of
 
 _log = logging.getLogger(__name__)
 
@@ -343,8 +342,7 @@ class SpooledSender:
                 with self._stock.lock:
                     self._to_disk.notify()
         except Exception as error:  # noqa: BLE001 -- the thread has to go on
-            why = line_of(error)
-            _log.warning("spool: what other processes left can't be read: %s", why)
+            _log.warning("spool: what other processes left can't be read: %r", error)
 
     def _keep(self) -> None:
         """The other thread: to disk what is due, and an eye on the request."""
