@@ -22,6 +22,7 @@ _NO_SECRET: Final = re.compile(
     r"|\d{4}-\d\d-\d\d.*|\w+=[^=].*|[\w.]+\(.*",
     re.IGNORECASE,
 )
+_COUNTED: Final = re.compile(r"[a-zA-Z]+[-_]?\d{1,4}\W?")  # index3, float32
 _MIXED: Final = re.compile(
     r"[a-zA-Z]\D*\d|\d[^a-zA-Z]*[a-zA-Z]|[a-zA-Z0-9][!#$%^&*+=~@]+[a-zA-Z0-9]"
 )
@@ -98,10 +99,11 @@ def hide_spoken(found: re.Match[str]) -> str:
     is_password = name.startswith("p") and "key" not in name
     if is_password and verb and value.rstrip(".,;:!?)").isdecimal():
         return hide(found) if len(value) >= _SHORT else found[0]
-    least = _SHORT if verb else 5 if is_password else _LONG
+    least = _SHORT if verb else 5 if is_password else 6
     if name == "secret" and not verb:
         least = 2 * _LONG  # else it may be the name of one
-    return hide(found) if _shaped(value, least) else found[0]
+    counted = not is_password and not verb and _COUNTED.fullmatch(value)
+    return hide(found) if _shaped(value, least) and not counted else found[0]
 
 
 def hide_assigned(found: re.Match[str]) -> str:

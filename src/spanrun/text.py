@@ -165,8 +165,10 @@ def _redacted(text: str, limit: int) -> str:
     lower = text.lower()
     found = [hint for hint in HINTS if hint in lower]
     if found:
-        for hints, pattern, instead in RULES:
-            if not hints.isdisjoint(found):
+        for hints, also, pattern, instead in RULES:
+            if hints.isdisjoint(found):
+                continue
+            if not also or any(hint in lower for hint in also):
                 text = pattern.sub(instead, text)
     if cut:
         # What stood last may be half a secret: it stays out, whatever was shortened.

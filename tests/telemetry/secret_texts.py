@@ -16,6 +16,7 @@ FORMS = [
     ("Ocp-Apim-Subscription-Key: {}", "abcdefghijkl"),
     # schemes without their header
     ("Token {}", "9944b09199c62bcf9418ad846dd0e4bbdfc6ee4b"),
+    ("Token {}", "s3cr3t"),
     ("token: {}", "abcdef"),
     ('Token token="{}"', "abcdef"),
     ("ApiKey {}", "VnVhQ2ZHY0JDZGJrU0w4"),
@@ -121,6 +122,7 @@ STAY = [
     "next-token prediction over 128-bit keys",
     "text-embedding-3-small costs 0.02 per token",
     "token 512 of 4096, 20ms/token",
+    "token index3, token float32, token gpt-4",
     "the password is required",
     "password is too short: 8 characters are needed",
     "your password was changed on 2024-05-01",

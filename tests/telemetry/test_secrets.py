@@ -422,6 +422,7 @@ def test_each_rule_has_a_hint_without_which_it_costs_nothing() -> None:
             if rule.pattern.search(text.format(secret)):
                 hints = [hint for hint in rule.hints if hint in shown]
                 assert hints, (rule.pattern.pattern, shown)
+                assert not rule.also or any(hint in shown for hint in rule.also)
     assert all(hint == hint.lower() for hint in HINTS)
 
 
