@@ -93,6 +93,8 @@ def _bytes(key: str, value: bytes, limit: int) -> bytes:
     except UnicodeDecodeError:
         text, form = value.decode("latin-1"), "latin-1"
     clean = redact(text, limit)
+    if len(text) > limit:
+        clean = clean.removesuffix("…")  # which is a sign of texts
     return value if clean == text else clean.encode(form, "ignore")
 
 
