@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Iterator
+from typing import Final
 
 from spanrun.secret_words import (
     HIDDEN,
+    Instead,
+    Rule,
     hide,
     hide_after_header,
     hide_argument,
@@ -18,30 +20,6 @@ from spanrun.secret_words import (
     hide_shaped,
     hide_spoken,
 )
-
-Instead: TypeAlias = str | Callable[[re.Match[str]], str]
-
-
-class Rule(NamedTuple):
-    """One form of secrets.
-
-    No pattern may begin with what can be long, or begin within what it has seen: the
-    time that takes grows with the square of the text. What comes before a secret is
-    bounded. Newer patterns look neither ahead nor back; what they must not hide is
-    decided by a function, which sees the match.
-
-    Attributes:
-        hints: Texts of which it needs one, in lower case.
-        also: The same once more, where there are any.
-        pattern: What it looks for.
-        instead: What it leaves of that.
-    """
-
-    hints: frozenset[str]
-    also: tuple[str, ...]
-    pattern: re.Pattern[str]
-    instead: Instead
-
 
 # --- names, and what may stand around them
 
@@ -98,7 +76,7 @@ _TOLD: Final = r"(?P<verb>\s{1,4}(?:is|was|to|provided|used|given))?"
 def _rule(
     hints: tuple[str, ...], pattern: str, instead: Instead, also: tuple[str, ...] = ()
 ) -> Rule:
-    return Rule(frozenset(hints), also, re.compile(pattern), instead)
+    return Rule(frozenset(hints), also, pattern, instead)
 
 
 def _blocks() -> Iterator[Rule]:

@@ -165,11 +165,11 @@ def _redacted(text: str, limit: int) -> str:
     lower = text.lower()
     found = [hint for hint in HINTS if hint in lower]
     if found:
-        for hints, also, pattern, instead in RULES:
-            if hints.isdisjoint(found):
+        for rule in RULES:
+            if rule.hints.isdisjoint(found):
                 continue
-            if not also or any(hint in lower for hint in also):
-                text = pattern.sub(instead, text)
+            if not rule.also or any(hint in lower for hint in rule.also):
+                text = rule.pattern.sub(rule.instead, text)
     if cut:
         # What stood last may be half a secret: it stays out, whatever was shortened.
         text = text[: min(limit - 1, len(text) - _SPARE // 2)] + "…"

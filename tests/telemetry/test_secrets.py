@@ -20,7 +20,8 @@ from tests.telemetry.spans.tracing import Box, native, one
 from tests.telemetry.test_redact import HARMLESS, SECRETS
 
 from spanrun import semconv
-from spanrun.secret_forms import HINTS, RULES, Rule
+from spanrun.secret_forms import HINTS, RULES
+from spanrun.secret_words import Rule
 from spanrun.telemetry.redact import (
     HIDDEN,
     redact,
