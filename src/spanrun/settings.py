@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 from spanrun.errors import ConfigurationError
+from spanrun.text import line_of
 
 Exporter: TypeAlias = Literal["otlp", "console", "none"]
 Protocol: TypeAlias = Literal["http/protobuf", "grpc"]
@@ -121,7 +122,7 @@ class _Sources:
     def bad(self, name: str, value: object, hint: str) -> ConfigurationError:
         """The error for a value that can't be used."""
         return ConfigurationError(
-            f"{name}={value!r} (from {self.origins[name]}): {hint}"
+            f"{name}={line_of(value)} (from {self.origins[name]}): {hint}"
         )
 
     def boolean(self, name: str, *variables: str, default: bool) -> bool:

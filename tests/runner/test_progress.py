@@ -15,6 +15,7 @@ from fcntl import ioctl
 from typing import Any, TextIO
 
 import pytest
+from tests.test_text import ACTIVE, HOSTILE
 
 import spanrun as sr
 from spanrun.outcome import Err, Ok, Timings
@@ -82,6 +83,18 @@ def test_where_nothing_is_done_nothing_is_said(run: RunInfo, outcomes: Any) -> N
     stream = io.StringIO()
     show(Progress(stream), run, *outcomes)
     assert stream.getvalue() == ""
+
+
+def test_a_name_is_inert_in_lines_and_in_bars() -> None:
+    stream, bars = io.StringIO(), io.StringIO()
+    run = a_run(f"a{HOSTILE}\nb")
+    show(Progress(stream), run, OK)
+    show(Progress(bars, bars=True), run, OK)
+    for written in (stream, bars):
+        shown = written.getvalue().replace("\x1b[A", "")  # tqdm's own
+        assert not set(shown) & {*ACTIVE} - {"\r"}
+        assert "\\x1b]0;title" in shown
+    assert stream.getvalue().count("\n") == 1
 
 
 # Bars

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-import traceback
 
 from spanrun.cli import console
 from spanrun.cli.exits import Exit, fail
+from spanrun.text import traceback_of
 
 
 def main() -> None:
@@ -16,8 +16,8 @@ def main() -> None:
         _run()
     except KeyboardInterrupt:  # before any command has begun
         sys.exit(Exit.INTERRUPTED)
-    except Exception:  # noqa: BLE001 -- what nobody foresaw is shown whole
-        traceback.print_exc()
+    except Exception as error:  # noqa: BLE001 -- what nobody foresaw is shown whole
+        console.say(traceback_of(error))
         sys.exit(Exit.FAULT)
     finally:
         console.release()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
 
 from spanrun import __version__
+from spanrun.cli import console
 from spanrun.cli.dashboards import dashboards
 from spanrun.cli.demo import demo
 from spanrun.cli.exits import explained
@@ -21,10 +24,27 @@ from spanrun.cli.spool import spool
 class Commands(TyperGroup):
     """Every command's errors become two lines and an exit code."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse the options that stand before the command."""
+        with _inert_usage():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
-        with explained():
+        with _inert_usage(), explained():
             return super().invoke(ctx)
+
+
+@contextmanager
+def _inert_usage() -> Generator[None]:
+    """Arguments may be the names of somebody's files: typer quotes them as they are."""
+    try:
+        yield
+    except Exception as error:
+        told = getattr(error, "format_message", None)
+        if told is not None:
+            cast("Any", error).format_message = lambda: console.line(told())
+        raise
 
 
 app = typer.Typer(

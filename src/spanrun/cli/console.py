@@ -8,6 +8,8 @@ import os
 import sys
 from typing import TextIO
 
+from spanrun.text import inert, one_line, redact
+
 
 def prepare() -> None:
     """Make both streams usable: open, and able to write any character.
@@ -27,14 +29,14 @@ def prepare() -> None:
 
 
 def say(text: str) -> None:
-    """Write a line to standard error. No result depends on whether it arrives."""
+    """Write ``text``, inert, to standard error. No result depends on that."""
     with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{inert(text)}\n")
         sys.stderr.flush()
 
 
 def give(text: str) -> None:
-    """Write a result to standard output.
+    """Write a result, inert, to standard output.
 
     Whoever reads it may close it early, as ``head`` does: it has read enough.
 
@@ -42,7 +44,7 @@ def give(text: str) -> None:
         OSError: It can't be written: the device is full.
     """
     try:
-        sys.stdout.write(f"{text}\n")
+        sys.stdout.write(f"{inert(text)}\n")
         sys.stdout.flush()
     except BrokenPipeError:
         pass
@@ -60,14 +62,8 @@ def release() -> None:
 
 
 def line(text: str, width: int = 0) -> str:
-    """``text`` on one line, printable, at most ``width`` characters if that isn't 0.
-
-    Texts, file names and answers come from elsewhere: a terminal must not take
-    orders from them.
-    """
-    shown = "".join(each if each.isprintable() else " " for each in text)
-    shown = " ".join(shown.split())
-    return shown if not width or len(shown) <= width else shown[: width - 1] + "…"
+    """``text`` without secrets, inert, on one line, of ``width`` characters or any."""
+    return one_line(redact(text), width)
 
 
 def _forget(stream: TextIO) -> None:

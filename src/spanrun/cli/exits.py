@@ -87,7 +87,9 @@ _WIDTH: Final = 300
 
 def fail(code: Exit, what: str, to_do: str) -> NoReturn:
     """Say what happened and, on its own line, what to do; then exit."""
-    console.say(f"spanrun: {console.line(what, _WIDTH)}\n  {to_do}")
+    console.say(
+        f"spanrun: {console.line(what, _WIDTH)}\n  {console.line(to_do, _WIDTH)}"
+    )
     sys.exit(code)
 
 

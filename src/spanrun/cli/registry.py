@@ -87,8 +87,8 @@ def docs() -> None:
 def _as_text(path: Path, found: Findings) -> str:
     looked_at = f"{found.spans} spans, {found.points} metric points"
     if not found:
-        return f"{path}: {looked_at}: all as in the registry"
-    lines = [f"{path}: {looked_at}: {len(found)} findings"]
+        return f"{console.line(str(path))}: {looked_at}: all as in the registry"
+    lines = [f"{console.line(str(path))}: {looked_at}: {len(found)} findings"]
     for each in found:
         where, problem = each.where, each.problem
         scope = f" of {where.scope}" if where.scope else ""

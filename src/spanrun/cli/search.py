@@ -17,6 +17,7 @@ from spanrun.ingest.embedder import Embedder
 from spanrun.ingest.retrieve import Answer, aquery, aretrieve
 from spanrun.runner.bridge import run
 from spanrun.stores.base import Hit, VectorStore
+from spanrun.text import one_line
 
 _STORE: Final = "documents"
 _WIDTH: Final = 160
@@ -57,7 +58,7 @@ def search(
         console.give(json.dumps(told))
         return
     if answer and found.text:
-        console.give(f"{console.line(found.text, _ANSWER)}\n")
+        console.give(f"{one_line(found.text, _ANSWER)}\n")
     console.give(show(hits) if hits else "no hits")
 
 
@@ -75,10 +76,13 @@ async def find(
 
 
 def show(hits: Sequence[Hit]) -> str:
-    """Hits as lines: rank, title and source, then the beginning of the passage."""
+    """Hits as lines: rank, title and source, then the beginning of the passage.
+
+    They are the user's own documents: nothing in them is hidden.
+    """
     lines: list[str] = []
     for rank, hit in enumerate(hits, 1):
-        name = console.line(hit.title or hit.source)
-        lines.append(f"  {rank}. {name}  ({console.line(hit.source)})")
-        lines.append(f"     {console.line(hit.text, _WIDTH)}")
+        name = one_line(hit.title or hit.source)
+        lines.append(f"  {rank}. {name}  ({one_line(hit.source)})")
+        lines.append(f"     {one_line(hit.text, _WIDTH)}")
     return "\n".join(lines)

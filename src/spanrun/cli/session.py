@@ -124,7 +124,8 @@ def _configure(store: Path) -> None:
     except ConfigurationError as error:
         if not isinstance(error.__cause__, OSError | sqlite3.Error):
             raise
-        console.say(f"no telemetry is kept in {store}: {error.__cause__}")
+        what = f"no telemetry is kept in {store}: {error.__cause__}"
+        console.say(console.line(what))
         setup.configure(store="none")
 
 

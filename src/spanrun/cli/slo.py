@@ -23,6 +23,7 @@ from spanrun.slo.local import LAST, check_run
 from spanrun.slo.rules import RUNBOOKS
 from spanrun.slo.text import rule_file
 from spanrun.telemetry.local import FILE
+from spanrun.text import redact
 
 slo = typer.Typer(
     help="Service level objectives, from OpenSLO files.", no_args_is_help=True
@@ -116,7 +117,7 @@ def check(
     if prometheus is None:
         where, verdicts = _of_run(session.folder(store) / FILE, run or LAST, slos)
     else:
-        where = {"prometheus": _without_password(prometheus)}
+        where = {"prometheus": redact(prometheus)}
         verdicts = _of_server(prometheus, slos)
     if as_json:
         told = {**where, "slos": [_as_values(each) for each in verdicts]}
@@ -154,7 +155,7 @@ def _of_server(url: str, slos: Sequence[Slo]) -> list[Verdict]:
 
 def _ask(client: httpx.Client, url: str, query: str, now: float) -> float:
     """The value of a query that gives one number."""
-    shown = _without_password(url)
+    shown = redact(url)
     to_do = "Check --prometheus, as http://host:9090."
     try:
         answer = client.post(
@@ -221,8 +222,3 @@ def _is_local(url: str) -> bool:
         return httpx.URL(url).host in ("localhost", "127.0.0.1", "::1")
     except httpx.InvalidURL:
         return False
-
-
-def _without_password(url: str) -> str:
-    before, at, host = url.rpartition("@")
-    return f"{before.partition('://')[0]}://{host}" if at else url

@@ -105,7 +105,7 @@ def _of_documents(report: Report) -> Sequence[Failures]:
 
 def _failure(group: Failures) -> str:
     kind = group.error_type.rpartition(".")[2]
-    what = f"{group.count} × {group.runner}: {kind}: "
+    what = f"{group.count} × {line(group.runner)}: {line(kind)}: "
     trace = f" · e.g. trace {group.trace_id}" if group.trace_id else ""
     return f"  {what}{line(group.error, _ERROR)}{trace}"
 
@@ -158,7 +158,7 @@ def _hint(report: Report, session: Session) -> str:
     }
     if totals:
         name, phase = max(totals, key=lambda key: totals[key])
-        return f"{name}: {_ADVICE[phase]}"
+        return f"{line(name)}: {_ADVICE[phase]}"
     if report.stored:
         return "with telemetry, this would tell where the time went"
     return "nothing has changed since the last run"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from spanrun.telemetry.read import RunnerStats
+from spanrun.text import one_line
 
 _BAR: Final = 28
 _NAMED: Final = 3
@@ -29,7 +30,7 @@ def durations(runners: Sequence[RunnerStats]) -> list[str]:
     for stats in runners:
         p50, p95, p99 = map(seconds, stats.percentiles)
         lines.append(
-            f"{stats.name:<{width}}{stats.jobs:>8}{stats.ok:>8}"
+            f"{one_line(stats.name):<{width}}{stats.jobs:>8}{stats.ok:>8}"
             f"{stats.jobs - stats.ok:>8}{stats.retries:>9}{p50:>10}{p95:>10}{p99:>10}"
         )
     return lines
@@ -46,9 +47,8 @@ def times(runners: Sequence[RunnerStats]) -> list[str]:
             shares = {phase: part / total for phase, part in stats.phases.items()}
             used |= {phase for phase, share in shares.items() if share * _BAR >= 1 / 2}
             told = " · ".join(_shares(shares))
-            lines.append(
-                f"{stats.name:<{width}}{seconds(total):>8}  {_bar(shares)}  {told}"
-            )
+            name = one_line(stats.name)
+            lines.append(f"{name:<{width}}{seconds(total):>8}  {_bar(shares)}  {told}")
     legend = "  ".join(
         f"{fill} {phase}" for phase, fill in _FILL.items() if phase in used
     )
@@ -67,7 +67,7 @@ def seconds(value: float) -> str:
 
 
 def _width(runners: Sequence[RunnerStats]) -> int:
-    return max(len("runner"), *(len(stats.name) for stats in runners)) + 1
+    return max(len("runner"), *(len(one_line(stats.name)) for stats in runners)) + 1
 
 
 def _bar(shares: Mapping[str, float]) -> str:

@@ -11,10 +11,10 @@ from typing import Any, Final, cast
 import httpx
 
 from spanrun.errors import ServiceError
-from spanrun.telemetry.redact import HIDDEN, redact
+from spanrun.text import Confidential, excerpt
 
 _HEAD: Final = 300
-_SECRET: Final = 7  # characters: a shorter word is no secret
+_LOOKED_AT: Final = 64 * _HEAD  # half a secret at its end is far from what is shown
 
 
 def retry_after(value: str | None) -> float | None:
@@ -42,6 +42,9 @@ class Answers:
         error: The class of the errors.
         max_bytes: Of a body, unpacked.
         confidential: Texts with words that a server may repeat and an error may not.
+
+    Attributes:
+        confidential: What hides these.
     """
 
     def __init__(
@@ -54,11 +57,7 @@ class Answers:
         self._where: Final = where
         self._error: Final = error
         self._max_bytes: Final = max_bytes
-        words = {word for text in confidential for word in text.split()}
-        # The longest first: one may be a part of another.
-        self._secrets: Final = sorted(
-            (word for word in words if len(word) >= _SECRET), key=len, reverse=True
-        )
+        self.confidential: Final = Confidential(confidential)
 
     async def read(self, response: httpx.Response) -> bytes:
         """The whole body, unpacked.
@@ -105,7 +104,8 @@ class Answers:
 
     def _refused(self, response: httpx.Response, text: bytes) -> ServiceError:
         status, head = response.status_code, self._head(_reason(text))
-        what = f"{self._where} answered {status} {response.reason_phrase}".rstrip()
+        reason = self._head(response.reason_phrase.encode())
+        what = f"{self._where} answered {status} {reason}".rstrip()
         if location := response.headers.get("Location"):
             what += f": moved to {self._head(location.encode())}, which isn't followed"
         elif head:
@@ -118,11 +118,9 @@ class Answers:
         )
 
     def _head(self, text: bytes) -> str:
-        """How the answer begins, without what was sent in confidence."""
-        head = text[: 4 * _HEAD].decode("utf-8", "replace")
-        for secret in self._secrets:
-            head = head.replace(secret, HIDDEN)
-        return redact(head)[:_HEAD]
+        """How the answer begins, inert and without what was sent in confidence."""
+        head = text[:_LOOKED_AT].decode("utf-8", "replace")
+        return excerpt(self.confidential.hide(head), _HEAD)
 
 
 def _reason(text: bytes) -> bytes:

@@ -25,7 +25,7 @@ from spanrun.policies.timeout import Timeout
 from spanrun.runner.runner import Runner
 from spanrun.telemetry.observe import Observer
 from spanrun.telemetry.open_units import CallKind
-from spanrun.telemetry.redact import HIDDEN, redact
+from spanrun.text import Confidential, excerpt
 
 T = TypeVar("T")
 Send = Callable[[Any], Awaitable[Any]]
@@ -36,7 +36,6 @@ _OK: Final = 200
 # another length.
 _BUSY: Final = frozenset({408, 425, 429, 502, 503, 504})
 _HEAD: Final = 300
-_SECRET: Final = 7  # characters: a shorter word of a header is no secret
 
 
 class MaybeStored(StoreError):  # noqa: N818 -- says what it is
@@ -81,7 +80,9 @@ class SolrCalls:
         at_least("AsyncSolrClient", "request_timeout_sec", request_timeout_sec, 0)
         self._headers: Final = _checked_headers(headers or {})
         self._options: Final = wire.checked(client_kwargs)
-        self._secrets: Final = _secrets(self._headers, self._target)
+        self._confidential: Final = Confidential(
+            (*self._headers.values(), *wire.credentials(self._target))
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = asyncio.Lock()
         self.runner: Final = Runner(
@@ -264,9 +265,7 @@ class SolrCalls:
         )
 
     def _clean(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, HIDDEN)
-        return redact(text)[:_HEAD]
+        return excerpt(self._confidential.hide(text), _HEAD)
 
 
 def _reason(body: bytes) -> str:
@@ -289,12 +288,6 @@ def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
                     "line break"
                 )
     return dict(headers)
-
-
-def _secrets(headers: Mapping[str, str], target: Target) -> list[str]:
-    values = [*headers.values(), *(target.login or ())]
-    words = [word for value in values for word in value.split()]
-    return [word for word in words if len(word) >= _SECRET]
 
 
 def _caller(made: object) -> str:

@@ -20,13 +20,14 @@ from spanrun.causes import causes
 from spanrun.clients._answers import Answers, retry_after
 from spanrun.clients._calls import Untold, calling, propagate
 from spanrun.clients._connections import Connections
+from spanrun.clients._discreet import Discreet, filter_logs
 from spanrun.clients._phases import Phases
 from spanrun.errors import ConfigurationError, ServiceError
 from spanrun.policies.base import whole
 from spanrun.telemetry import setup
 from spanrun.telemetry.current import attempt_number
 from spanrun.telemetry.open_units import CallKind, OpenCall
-from spanrun.telemetry.redact import redact
+from spanrun.text import excerpt, redact
 
 __all__ = ["MAX_BYTES", "HttpClient", "retry_after", "transient"]
 
@@ -94,7 +95,8 @@ class HttpClient:
             # Not left to httpx, whose error would quote the value.
             if not (name.isascii() and value.isascii() and value.isprintable()):
                 raise ConfigurationError(
-                    f"the header {name}: must be printable ASCII, without a line break"
+                    f"the header {excerpt(name)}: must be printable ASCII, without a "
+                    "line break"
                 )
         self._headers: Final = httpx.Headers(
             {
@@ -124,6 +126,7 @@ class HttpClient:
     def open(self) -> httpx.AsyncBaseTransport:
         """Get ready now, not in the first request: certificates take 20 ms and more."""
         if self._transport is None:
+            filter_logs()
             self._transport = self._given or self._direct_or_by_proxy()
         return self._transport
 
@@ -146,7 +149,7 @@ class HttpClient:
         request.headers["Content-Length"] = str(len(content))
         with self._call(path, len(content)) as call:
             propagate(request.headers)
-            with _timed(call, request):
+            with _timed(call, request), Discreet(self._answers.confidential):
                 response = await transport.handle_async_request(request)
                 response.request = request
                 try:

@@ -15,6 +15,7 @@ from spanrun.speed import FAST, CallStep
 from spanrun.telemetry.looplag import LoopLag, Mark
 from spanrun.telemetry.metrics import RunnerMetrics
 from spanrun.telemetry.open_units import OpenJob
+from spanrun.text import line_of
 
 _CANCELLED: Final[dict[CancelledBy, str]] = {
     "self": "the job cancelled itself, or something in it did",
@@ -198,7 +199,7 @@ def outcome_of(
 
 def which(job: Job) -> str:
     """The job by its key or, where it has none, by its place."""
-    return f"job {job.index}" if job.key is None else f"job {job.key!r}"
+    return f"job {job.index}" if job.key is None else f"job {line_of(job.key)}"
 
 
 def note(job: Job, runner: str, attempts: int | None) -> str:

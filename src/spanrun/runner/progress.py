@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from spanrun.outcome import Ok, Outcome
 from spanrun.telemetry.observe import RunInfo
+from spanrun.text import one_line
 
 _EVERY: Final = 2.0
 _BAR: Final = (
@@ -118,7 +119,7 @@ class _Bar:
         self._errors = 0
         self._bar: Final[Any] = _Tqdm(
             total=run.total,
-            desc=run.runner,
+            desc=one_line(run.runner),
             file=stream,
             unit=" jobs",
             dynamic_ncols=True,
@@ -166,7 +167,8 @@ class _Lines:
         total = self._run.total
         rate = self._done / max(now - self.began, 1e-9)
         parts = [
-            f"{self._run.runner}: {self._done}" + (f"/{total}" if total else ""),
+            f"{one_line(self._run.runner)}: {self._done}"
+            + (f"/{total}" if total else ""),
             f"{rate:.1f} jobs/s",
             f"{self._errors} failed",
         ]

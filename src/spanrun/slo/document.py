@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from spanrun.errors import ConfigurationError
+from spanrun.text import one_line
 
 _STRING: Final = "tag:yaml.org,2002:str"
 _NULL: Final = "tag:yaml.org,2002:null"
@@ -34,11 +35,12 @@ def documents(text: str, source: str) -> list[Part]:
         line = f":{mark.line + 1}" if mark else ""
         why = getattr(error, "problem", None) or getattr(error, "reason", "") or error
         raise ConfigurationError(
-            f"{source}{line} isn't YAML, {why}: mend that line"
+            one_line(f"{source}{line} isn't YAML, {why}: mend that line")
         ) from error
     except RecursionError as error:
         raise ConfigurationError(
-            f"{source} is nested too deeply: it isn't an objective, name another file"
+            f"{one_line(source)} is nested too deeply: it isn't an objective, name "
+            "another file"
         ) from error
     return [Part(node, "", source, _line(node)) for node in nodes if node.tag != _NULL]
 
@@ -77,7 +79,8 @@ class Part:
     def wrong(self, what: str, to_do: str) -> ConfigurationError:
         """The error that says where it is, ``what`` it is and what ``to_do``."""
         name = self.path or "the document"
-        return ConfigurationError(f"{self.source}:{self.line}: {name} {what}: {to_do}")
+        where = f"{self.source}:{self.line}"
+        return ConfigurationError(one_line(f"{where}: {name} {what}: {to_do}"))
 
     def fields(self, *known: str) -> dict[str, Part]:
         """The fields of a mapping, of which no others are allowed than ``known``."""

@@ -15,6 +15,7 @@ from spanrun.errors import ConfigurationError
 from spanrun.slo.document import Part, documents
 from spanrun.slo.indicator import availability, latency, required
 from spanrun.slo.model import MIN_BAD_EVENTS, Availability, Latency, Period, Slo
+from spanrun.text import one_line
 
 MIN_BAD_EVENTS_KEY: Final = "spanrun/min-bad-events"
 RUNBOOK_KEY: Final = "spanrun/runbook"
@@ -37,12 +38,13 @@ def load(paths: Iterable[Path]) -> list[Slo]:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise ConfigurationError(
-                f"{path} isn't UTF-8: name a file with objectives"
+                f"{one_line(str(path))} isn't UTF-8: name a file with objectives"
             ) from error
         for slo in parse(text, str(path)):
             if slo.name in slos:
                 raise ConfigurationError(
-                    f"{path}: {slo.name} is there already: give it another name"
+                    f"{one_line(str(path))}: {slo.name} is there already: "
+                    "give it another name"
                 )
             slos[slo.name] = slo
     return list(slos.values())

@@ -286,7 +286,7 @@ class MetricPipe:
 
     def _fail(self, error: Exception) -> None:
         self._account.fault("metrics")
-        _log.warning("metrics could not be collected: %r", error)
+        _log.warning("metrics could not be collected: %s", error)
 
     def _send(self, snapshots: list[tuple[MetricsData, bool]]) -> None:
         for snapshot, keep in snapshots:

@@ -46,7 +46,7 @@ def _after_fork() -> None:
         try:
             watched.after_fork()
         except Exception as error:  # noqa: BLE001 -- the others have theirs to do
-            _log.error("%r is not right after a fork", watched, error=error)
+            _log.error("%s is not right after a fork", watched, error=error)
 
 
 class RandomIds(IdGenerator):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from typing import Final
 
-from spanrun.telemetry.redact import redact, text_of
+from spanrun.text import excerpt, line_of, text_of, traceback_of
 
+_WIDTH: Final = 1_000  # characters of a value
 _FROM_CALLER: Final = 3  # frames from the call of `logging` up to whoever says it
 
 
 class Log:
-    """Writes to the logger ``name``; raises nothing, and shows no secret.
+    """Writes to the logger ``name``; raises nothing, shows no secret, and is inert.
 
     Handlers and filters are the application's, and may raise. Then the record goes
     to stderr, by the handler that Python has for a program without any.
@@ -58,18 +58,18 @@ class Log:
         try:
             if error is not None:
                 # As text: a formatter would show the secrets in it.
-                message, values = f"{message}\n%s", (*values, _traceback(error))
+                message, values = f"{message}\n%s", (*values, traceback_of(error))
             self._logger.log(level, message, *values, stacklevel=_FROM_CALLER)
         except Exception:  # noqa: BLE001 -- of a handler or a filter: said elsewhere
             _by_last_resort(self._logger.name, level, message, values)
 
 
 def _shown(value: object) -> object:
-    return value if isinstance(value, int | float) else redact(text_of(value))
-
-
-def _traceback(error: BaseException) -> str:
-    return redact("".join(traceback.format_exception(error))).rstrip()
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, BaseException):
+        return line_of(value)
+    return excerpt(text_of(value), _WIDTH)
 
 
 def _by_last_resort(

@@ -198,7 +198,7 @@ class Outbox(Generic[T]):
         except Exception as error:  # noqa: BLE001 -- counted: telemetry breaks no job
             self._lost(batch, "export_failed")
             # At most one line every few seconds would be said by the exporter.
-            _log.debug("%s: %r", self._name, error)
+            _log.debug("%s: %s", self._name, error)
         except BaseException:
             self._lost(batch, "export_failed")
             raise  # for the worker, or for whoever sends it on a thread of its own

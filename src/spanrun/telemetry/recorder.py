@@ -203,7 +203,7 @@ class OtelRecorder:
         self._account.fault(signal)
         if not self._complained:
             self._complained = True
-            _log.warning("%s could not be recorded: %r; the job goes on", signal, error)
+            _log.warning("%s could not be recorded: %s; the job goes on", signal, error)
 
 
 class Observers:
@@ -245,4 +245,4 @@ class Observers:
     def _complain(self, observer: Observer, error: Exception) -> None:
         if not self._complained:
             self._complained = True
-            _log.warning("observer %r failed and goes on: %r", observer, error)
+            _log.warning("observer %s failed and goes on: %s", observer, error)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from spanrun.telemetry.secret_forms import HIDDEN, HINTS, RULES, SECRET_KEY
+from spanrun.secret_forms import SECRET_KEY
+from spanrun.text import (
+    HIDDEN,
+    MAX_CHARACTERS,
+    harmless,
+    redact,
+    remember,
+    text_of,
+)
 
 __all__ = [
     "HIDDEN",
@@ -16,44 +24,13 @@ __all__ = [
     "text_of",
 ]
 
-MAX_CHARACTERS: Final = 16 * 1024
-_SPARE: Final = 4 * 1024
-"""Characters beyond the cut that are looked at: what stands there may be the end
-of a secret that begins before it."""
 _SHORT: Final = 256
-_MAX_KNOWN: Final = 4_096
 _MAX_DEPTH: Final = 32
 
 
-_harmless: Final[dict[str, None]] = {}
-"""Short texts in which there was nothing: names and hosts come again and again."""
 _fine_keys: Final[dict[str, None]] = {}
-"""The same for keys, which don't say that their values are secret either."""
+"""Keys in which there was nothing, and which don't say that their value is secret."""
 _SAFE: Final = frozenset((int, float, bool, type(None)))
-
-
-def text_of(value: object) -> str:
-    """``str(value)``, or the name of its type where that can't be had."""
-    try:
-        return str(value)
-    except Exception:  # noqa: BLE001 -- whatever a user's class does there
-        return f"<{type(value).__name__} without a text>"
-
-
-def redact(text: str, limit: int = MAX_CHARACTERS) -> str:
-    """``text`` without credentials, at most ``limit`` long, valid UTF-8.
-
-    A text in which there is nothing to hide comes back as it is.
-    """
-    if type(text) is not str:  # a subclass may have another idea of texts
-        text = str.__str__(text)
-    if text in _harmless:
-        return text
-    clean = _redacted(text, limit)
-    if clean != text:
-        return clean
-    _remember(_harmless, text)
-    return text
 
 
 def redact_value(key: str, value: Any, limit: int = MAX_CHARACTERS) -> Any:
@@ -82,7 +59,7 @@ def redact_attributes(
     same = True
     for key, value in attributes.items():
         kind = value.__class__
-        if key in _fine_keys and (value in _harmless if kind is str else kind in _SAFE):
+        if key in _fine_keys and (value in harmless if kind is str else kind in _SAFE):
             clean[key] = value
             continue
         name, shown = redact(key), redact_value(key, value, limit)
@@ -90,7 +67,7 @@ def redact_attributes(
         if name is not key or shown is not value:
             same = False
         elif not _is_secret(key):
-            _remember(_fine_keys, key)
+            remember(_fine_keys, key)
     return attributes if same else clean
 
 
@@ -111,9 +88,14 @@ def _value(key: str, value: Any, depth: int, limit: int) -> Any:
 def _bytes(key: str, value: bytes, limit: int) -> bytes:
     if value and _is_secret(key):
         return HIDDEN.encode()
-    text = value.decode("latin-1")
+    try:
+        text, form = value.decode(), "utf-8"
+    except UnicodeDecodeError:
+        text, form = value.decode("latin-1"), "latin-1"
     clean = redact(text, limit)
-    return value if clean == text else clean.encode("latin-1", "ignore")
+    if len(text) > limit:
+        clean = clean.removesuffix("…")  # which is a sign of texts
+    return value if clean == text else clean.encode(form, "ignore")
 
 
 def _sequence(key: str, value: list[Any], depth: int, limit: int) -> Any:
@@ -127,12 +109,19 @@ def _sequence(key: str, value: list[Any], depth: int, limit: int) -> Any:
 
 def _mapping(key: str, value: dict[Any, Any], depth: int, limit: int) -> Any:
     clean: dict[Any, Any] = {}
+    named = _named(value)
     for name, each in value.items():
         inner = name if isinstance(name, str) else ""
-        place = key if _is_secret(key) else inner
+        place = key if _is_secret(key) else named if inner == "value" else inner
         clean[redact(inner) if inner else name] = _value(place, each, depth + 1, limit)
     same = all(clean.get(name) is each for name, each in value.items())
     return value if same else clean
+
+
+def _named(value: dict[Any, Any]) -> str:
+    """What ``{"name": "password", "value": "x"}`` says of its value."""
+    named = value.get("name", value.get("key"))
+    return named if isinstance(named, str) else "value"
 
 
 def _same(clean: tuple[Any, ...], value: list[Any]) -> bool:
@@ -143,26 +132,3 @@ def _is_secret(key: str) -> bool:
     if key in _fine_keys:
         return False
     return SECRET_KEY.fullmatch(key[:_SHORT]) is not None
-
-
-def _remember(known: dict[str, None], text: str) -> None:
-    if len(text) <= _SHORT:
-        if len(known) >= _MAX_KNOWN:
-            known.clear()  # what comes often is soon back
-        known[text] = None
-
-
-def _redacted(text: str, limit: int) -> str:
-    cut = len(text) > limit
-    if cut:
-        text = text[: limit + _SPARE]
-    lower = text.lower()
-    found = [hint for hint in HINTS if hint in lower]
-    if found:
-        for hints, pattern, instead in RULES:
-            if not hints.isdisjoint(found):
-                text = pattern.sub(instead, text)
-    if cut:
-        # What stood last may be half a secret: it stays out, whatever was shortened.
-        text = text[: min(limit - 1, len(text) - _SPARE // 2)] + "…"
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

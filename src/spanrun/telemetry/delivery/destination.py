@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from spanrun.errors import ConfigurationError
 from spanrun.settings import SignalSettings
 from spanrun.telemetry.delivery.frames import Signal
+from spanrun.text import Confidential, excerpt
 
 Compression: TypeAlias = Literal["none", "gzip"]
 
@@ -65,14 +67,14 @@ class Destination:
         return _SERVICES[self.signal]
 
     def scrub(self, text: str) -> str:
-        """``text`` without any of this destination's secrets, one short line."""
-        secrets = [*self.headers.values(), urlsplit(self.url).password or ""]
-        # "Bearer x": the x alone is as secret.
-        words = [word for secret in secrets for word in (secret, *secret.split())]
-        for word in sorted(words, key=len, reverse=True):
-            if len(word) >= 4:  # noqa: PLR2004 -- "v1" or "no" is no secret
-                text = text.replace(word, "[redacted]")
-        return " ".join(text.split())[:200]
+        """What a receiver says, for a log: without secrets, inert, one short line."""
+        secrets = [*self.headers.values()]
+        parts = urlsplit(self.url)
+        if parts.password:
+            user, password = unquote(parts.username or ""), unquote(parts.password)
+            pair = b64encode(f"{user}:{password}".encode()).decode()
+            secrets += [parts.password, password, pair]
+        return excerpt(Confidential(secrets).hide(text))
 
 
 def destination(
@@ -151,11 +153,13 @@ class _Look:
             name, value = unquote(name).strip().lower(), unquote(value).strip()
             if not pair.strip():
                 continue
-            good = equals and name.isascii() and value.isprintable()
-            if not good or not name.replace("-", "").replace("_", "").isalnum():
-                # The value isn't said: it is a secret more often than not.
+            named = name.replace("-", "").replace("_", "").isalnum() and name.isascii()
+            if not (equals and named and value.isprintable()):
+                # The value isn't said: it is a secret more often than not. And what
+                # isn't called as a header may be a value whose name was forgotten.
+                which = f" {name!r}" if equals and named else ""
                 raise ConfigurationError(
-                    f"{self.variable}: a header {name!r}: must be name=value, "
+                    f"{self.variable}: a header{which}: must be name=value, "
                     "separated by commas, values percent-encoded"
                 )
             headers[name] = value

@@ -351,7 +351,7 @@ class SpooledSender:
                 with self._stock.lock:
                     self._to_disk.notify()
         except Exception as error:  # noqa: BLE001 -- the thread has to go on
-            _log.warning("spool: what other processes left can't be read: %r", error)
+            _log.warning("spool: what other processes left can't be read: %s", error)
 
     def _keep(self) -> None:
         """The other thread: to disk what is due, and an eye on the request."""

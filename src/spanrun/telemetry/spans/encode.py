@@ -76,7 +76,7 @@ V = TypeVar("V")
 
 
 def _log_failure(span: ReadableSpan, error: Exception) -> None:
-    _log.warning("span %r can't be encoded and is lost: %r", span.name, error)
+    _log.warning("span '%s' can't be encoded and is lost: %s", span.name, error)
 
 
 class _Shape:

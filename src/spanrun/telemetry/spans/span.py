@@ -24,6 +24,7 @@ from spanrun.telemetry.spans.recorded import (
     lasting,
 )
 from spanrun.telemetry.spans.values import IMMUTABLE, clean, frozen, text_of
+from spanrun.text import excerpt
 
 _log: Final = Log(__name__)
 
@@ -189,7 +190,8 @@ class NativeSpan(Span, Recorded):
         return False
 
     def _too_late(self, method: str) -> None:
-        _log.warning("%s was called on span %r, which has ended", method, self.name)
+        name = excerpt(self.name)
+        _log.warning("%s was called on span '%s', which has ended", method, name)
 
     def _ensure_rare(self) -> Rare:
         if self.rare is None:
