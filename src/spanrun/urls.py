@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 _HOST: Final = re.compile(r"[A-Za-z0-9_.-]+")
 _MAX_HOST: Final = 253
-_BEFORE_HOST: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:/*)?(.*@)?", re.DOTALL)
+_BEFORE_HOST: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:/+)?(.*@)?", re.DOTALL)
 
 
 def shown(url: str) -> str:

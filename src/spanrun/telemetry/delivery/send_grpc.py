@@ -34,6 +34,10 @@ _VERDICTS: Final[dict[str, Verdict]] = {
 _DETAILS: Final = "grpc-status-details-bin"  # a google.rpc.Status
 _RETRY_INFO: Final = "google.rpc.retryinfo-bin"  # where some Python servers put it
 _HTTP_STATUS: Final = re.compile(r"http2 header with status: (\d{3})")
+# What gRPC says by itself: of an answer without its end; of headers or of an answer
+# over its limits.
+_CUT: Final = ("No status received", "Stream removed")
+_TOO_LONG: Final = ("metadata size exceeds", "CLIENT: Received message larger")
 _KINDS: Final = ("grpc", "https", "http", "all")  # gRPC's own order, then that of HTTP
 # gRPC waits up to two minutes between two connections by itself; when to try
 # again is decided here.
@@ -60,6 +64,7 @@ class GrpcSender:
 
     def __init__(self, destination: Destination) -> None:
         self._destination: Final = destination
+        self._signal: Final = destination.signal
         self._credentials: Final = (
             None if destination.insecure else _credentials(destination)
         )
@@ -82,7 +87,7 @@ class GrpcSender:
             call = self._call = export.future(
                 payload, timeout=self._destination.timeout, metadata=self._metadata
             )
-            body: bytes = call.result()
+            body: bytes | None = call.result()
         except grpc.RpcError as error:
             return self._failure(error)
         except (grpc.FutureCancelledError, ValueError) as error:
@@ -90,7 +95,8 @@ class GrpcSender:
             return Outcome("retry", type(error).__name__, "aborted")
         finally:
             self._call = None
-        found = partial_success(self._destination.signal, body)
+        # None where there was no message, or only a part of one.
+        found = None if body is None else partial_success(self._signal, body)
         if found is None:
             return Outcome("retry", "OK", "its answer can't be decoded")
         rejected, why = found
@@ -137,32 +143,29 @@ class GrpcSender:
         code: str = error.code().name
         detail: str = error.details() or ""
         after = _retry_info(error)
-        verdict = _VERDICTS.get(code, "refused")
-        if code == "RESOURCE_EXHAUSTED":
-            verdict = _exhausted(detail, after)
-        elif code == "UNAVAILABLE" and "certificate" in detail.lower():
-            verdict = "misconfigured"
-        elif status := _HTTP_STATUS.search(detail):
-            # From a proxy, or no gRPC at all: it isn't about the data.
-            verdict = verdict_of(int(status[1]))
-            if verdict in ("refused", "delivered"):
-                verdict = "misconfigured"
+        verdict = _verdict(code, detail, after)
         if self._proxy is not None:
             detail = f"via {self._proxy}: {detail}"
         return Outcome(verdict, code, self._destination.scrub(detail), after=after)
 
 
-def _exhausted(detail: str, after: float | None) -> Verdict:
-    """What RESOURCE_EXHAUSTED means.
-
-    Only with RetryInfo does the server say that it will recover. Without, it is a
-    message over the server's limit; but not if it is the headers, or its answer.
-    """
-    if after is not None:
-        return "retry"
-    if "metadata size exceeds" in detail or "CLIENT: Received message" in detail:
+def _verdict(code: str, detail: str, after: float | None) -> Verdict:
+    """What an error means: by its code, unless gRPC made it up on our side."""
+    if any(text in detail for text in _TOO_LONG):
         return "misconfigured"
-    return "split"
+    if detail.startswith(_CUT):
+        return "retry"
+    if status := _HTTP_STATUS.search(detail):
+        # From a proxy, or no gRPC at all: it isn't about the data.
+        verdict = verdict_of(int(status[1]))
+        return "misconfigured" if verdict in ("refused", "delivered") else verdict
+    if code == "RESOURCE_EXHAUSTED":
+        # Only with RetryInfo does the server say that it will recover;
+        # without, it is a message over the server's limit.
+        return "split" if after is None else "retry"
+    if code == "UNAVAILABLE" and "certificate" in detail.lower():
+        return "misconfigured"
+    return _VERDICTS.get(code, "refused")
 
 
 def _retry_info(error: Any) -> float | None:
