@@ -70,7 +70,7 @@ def test_this_machine_is_called_directly(
     ],
 )
 def test_a_host_that_is_left_out(
-    monkeypatch: pytest.MonkeyPatch, listed: str, direct: bool
+    monkeypatch: pytest.MonkeyPatch, listed: str, *, direct: bool
 ) -> None:
     monkeypatch.setenv("http_proxy", P)
     monkeypatch.setenv("no_proxy", listed)
@@ -110,7 +110,7 @@ def test_one_that_can_not_be_used_is_named(
     monkeypatch: pytest.MonkeyPatch, value: str, message: str
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", value)
-    with pytest.raises(ConfigurationError, match="^ALL_PROXY='") as caught:
+    with pytest.raises(ConfigurationError, match=r"^ALL_PROXY='") as caught:
         proxy_for("http://c:4318")
     assert message in str(caught.value)
     assert "NO_PROXY=c" in str(caught.value)

@@ -97,5 +97,5 @@ def test_what_is_shown_of_a_url(url: str, text: str) -> None:
         ("", False),
     ],
 )
-def test_what_is_loopback(host: str, loopback: bool) -> None:  # noqa: FBT001
+def test_what_is_loopback(host: str, *, loopback: bool) -> None:
     assert is_loopback(host) is loopback

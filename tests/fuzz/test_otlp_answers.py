@@ -221,7 +221,7 @@ def check(send: Callable[[bytes], Outcome], aside: ThreadPoolExecutor) -> None:
 @given(answer=answers, waits=st.integers(0, 9).map(lambda number: number == 0))
 @fuzz(300)
 def test_any_answer_over_http(
-    server: Server, aside: ThreadPoolExecutor, answer: bytes, waits: bool
+    server: Server, aside: ThreadPoolExecutor, answer: bytes, *, waits: bool
 ):
     server.answer, server.waits = answer, waits
     sending = HttpSender(

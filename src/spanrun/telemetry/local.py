@@ -212,10 +212,14 @@ class LocalStore:
 @contextmanager
 def connect(path: Path) -> Generator[sqlite3.Connection]:
     """A connection for one transaction: committed on leaving, else rolled back."""
-    with no_fork(), suppressed():
-        with closing(sqlite3.connect(path, timeout=5.0)) as db, db:
-            db.execute("PRAGMA synchronous = NORMAL")
-            yield db
+    with (
+        no_fork(),
+        suppressed(),
+        closing(sqlite3.connect(path, timeout=5.0)) as db,
+        db,
+    ):
+        db.execute("PRAGMA synchronous = NORMAL")
+        yield db
 
 
 def _refuse_foreign(db: sqlite3.Connection, path: Path) -> None:

@@ -17,8 +17,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from tests.telemetry.delivery.raw import hear, saying
 from tests.telemetry.delivery.receiver import receiving, spans
 
-from spanrun.telemetry.delivery.connection import MAX_ANSWER
 from spanrun.telemetry.delivery.destination import Destination
+from spanrun.telemetry.delivery.http_answer import MAX_ANSWER
 from spanrun.telemetry.delivery.send import Outcome
 from spanrun.telemetry.delivery.send_http import HttpSender
 

@@ -72,7 +72,7 @@ def test_a_timeout_that_no_socket_can_have(seconds: str):
         ("https://c", False),
     ],
 )
-def test_what_grpc_speaks_tls_to(endpoint: str, insecure: bool):  # noqa: FBT001
+def test_what_grpc_speaks_tls_to(endpoint: str, *, insecure: bool):
     environ = {f"{OTLP}_ENDPOINT": endpoint}
     found = destination("traces", GRPC, environ)
     assert (found.url, found.insecure) == (endpoint, insecure)

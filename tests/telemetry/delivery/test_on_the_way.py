@@ -81,10 +81,10 @@ def test_a_proxy_that_does_not_connect_us(
         outcome = ask("https://[fd00::1]:4318/v1/traces")
     assert (outcome.verdict, outcome.code) == (verdict, str(status))
     assert outcome.detail == f"via the proxy {proxy.url} (https_proxy): Because"
-    assert proxy.heard == [
+    assert b"".join(proxy.heard) == (
         b"CONNECT [fd00::1]:4318 HTTP/1.1\r\nhost: [fd00::1]:4318\r\n"
         b"proxy-authorization: Basic bWU6cGFzcw==\r\n\r\n"
-    ]
+    )
 
 
 @contextmanager

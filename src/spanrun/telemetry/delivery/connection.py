@@ -1,13 +1,8 @@
-"""`Connection`: one HTTP/1.1 connection, and answers that are whole or an error.
+"""`Connection`: one HTTP/1.1 connection, made directly or through a proxy.
 
-On `http.client`'s reading of answers, as a request costs 140 µs of CPU with it
-against 460 µs with httpx (100 kB body, kept-alive loopback connection); and on a
-socket that another thread can shut, which bounds a request by its whole time.
-
-An answer counts when all of it is there: a head up to its empty line, and a body as
-long as it says, with its last chunk, unpacked to its end. `http.client` takes a head
-that ends amid a line, and a body that is too short, for answers. Interim answers
-(1xx) are passed over.
+On sockets and `http.client`'s reading of answers, as a request costs 140 µs of CPU so
+against 460 µs with httpx (100 kB body, kept-alive loopback connection); and as another
+thread can shut a socket, which bounds a request by its whole time.
 """
 
 from __future__ import annotations
@@ -15,30 +10,24 @@ from __future__ import annotations
 import contextlib
 import encodings.idna  # noqa: F401  # pyright: ignore[reportUnusedImport] -- see `forks`
 import http.client
-import io
 import select
 import socket
 import ssl
-import struct
 import sys
 import time
-import zlib
 from dataclasses import dataclass
-from email.message import Message
-from types import SimpleNamespace
 from typing import Any, Final
 
-MAX_ANSWER: Final = 4 * 1024 * 1024
-"""Bytes of a body, packed and unpacked: what gRPC takes as well."""
+from spanrun.telemetry.delivery.deadlines import bound, left
+from spanrun.telemetry.delivery.http_answer import (
+    Answer,
+    Incoming,
+    read_answer,
+    read_head,
+)
 
 _BUSY: Final = 0.1  # seconds after an answer in which no server gives a connection up
 _EARLY: Final = -0.01  # seconds: the system may wake us so much before the deadline
-_TIMEOUTS: Final[tuple[int, ...]] = (
-    () if sys.platform == "win32" else (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO)
-)
-_INTERIM: Final = range(100, 200)
-_SWITCHING: Final = 101
-_GZIP: Final = 16 + zlib.MAX_WBITS
 
 
 class Tunnel(Exception):  # noqa: N818 -- it says whose answer it is
@@ -70,25 +59,6 @@ class Way:
     proxy: tuple[str, int] | None = None
     proxy_tls: ssl.SSLContext | None = None
     authorization: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole answer.
-
-    Attributes:
-        status: Its code, 200 or more.
-        reason: Its words.
-        headers: As they came.
-        body: Unpacked; cut at `MAX_ANSWER`.
-        too_large: It was cut.
-    """
-
-    status: int
-    reason: str
-    headers: Message
-    body: bytes
-    too_large: bool
 
 
 class Connection:
@@ -215,21 +185,20 @@ class Connection:
         lines = f"CONNECT {name} HTTP/1.1\r\nhost: {name}\r\n{self._way.authorization}"
         bound(sock, left(deadline))
         sock.sendall(f"{lines}\r\n".encode())
-        with _head(_Incoming(sock, deadline), "CONNECT") as answer:
+        with read_head(Incoming(sock, deadline), "CONNECT") as answer:
             if not 200 <= answer.status < 300:  # noqa: PLR2004 -- any success
                 raise Tunnel(answer.status, answer.reason)
 
     def _read(self, sock: socket.socket, deadline: float) -> Answer:
-        incoming = _Incoming(sock, deadline)
+        incoming = Incoming(sock, deadline)
+        self._over = True  # unless it is read to its end
         try:
-            with _head(incoming, "POST") as found:
-                self._over = True  # unless it is read to its end
-                body, too_large = _body(found, incoming)
-                self._over = found.will_close or too_large
+            answer = read_answer(incoming)
         finally:
             self.answering = incoming.began
+        self._over = not answer.keeps
         self._answered = time.monotonic()
-        return Answer(found.status, found.reason, found.headers, body, too_large)
+        return answer
 
     def _early(self, sock: socket.socket, deadline: float, error: OSError) -> Answer:
         """What a server said before it closed, amid a request that it won't take."""
@@ -241,99 +210,6 @@ class Connection:
         if 200 <= answer.status < 300:  # noqa: PLR2004 -- it hasn't seen all of it
             raise error
         return answer
-
-
-class _Incoming(io.RawIOBase):
-    """What comes from a socket, until a deadline.
-
-    Attributes:
-        began: Something has come.
-        ended: The other side has said that nothing more comes.
-    """
-
-    def __init__(self, sock: socket.socket, deadline: float) -> None:
-        self._sock: Final = sock
-        self._deadline: Final = deadline
-        self.began = self.ended = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        bound(self._sock, left(self._deadline))
-        size = self._sock.recv_into(buffer)
-        if size:
-            self.began = True
-        else:
-            self.ended = True
-        return size
-
-
-def _head(incoming: _Incoming, method: str) -> http.client.HTTPResponse:
-    """The final answer up to its body."""
-    buffered = io.BufferedReader(incoming)
-    source: Any = SimpleNamespace(makefile={"rb": buffered}.get)
-    while True:
-        found = http.client.HTTPResponse(source, method=method)
-        found.begin()
-        if incoming.ended:  # no line was asked for behind the empty one
-            raise http.client.IncompleteRead(b"")
-        if found.status not in _INTERIM:
-            break
-        if found.status == _SWITCHING:
-            raise http.client.BadStatusLine("101, which wasn't asked for")
-        unowned: Any = found
-        unowned.fp = None  # or it closes what the next one comes from
-    _check_framing(found)
-    return found
-
-
-def _check_framing(answer: http.client.HTTPResponse) -> None:
-    """Refuse what leaves open where the answer ends: see RFC 9112, 6.3."""
-    coding = answer.headers.get("transfer-encoding")
-    if coding is not None:
-        if not answer.chunked:
-            raise http.client.UnknownTransferEncoding(str(coding))
-        return
-    sizes = {str(size).strip() for size in answer.headers.get_all("content-length", ())}
-    size = next(iter(sizes), "0")
-    if len(sizes) > 1 or not size.isdecimal() or (sizes and answer.length is None):
-        raise http.client.HTTPException("a content-length that isn't one")
-
-
-def _body(answer: http.client.HTTPResponse, incoming: _Incoming) -> tuple[bytes, bool]:
-    """The body unpacked, and whether it had to be cut."""
-    parts: list[bytes] = []
-    size = 0
-    while size < MAX_ANSWER and (part := answer.read1(MAX_ANSWER - size)):
-        parts.append(part)
-        size += len(part)
-    body = b"".join(parts)
-    if size >= MAX_ANSWER:
-        return body, True
-    if answer.chunked and incoming.ended:
-        raise http.client.IncompleteRead(body)  # within its last line
-    if not answer.chunked and answer.length:
-        raise http.client.IncompleteRead(body, answer.length)
-    return _unpacked(answer, body)
-
-
-def _unpacked(answer: http.client.HTTPResponse, body: bytes) -> tuple[bytes, bool]:
-    coding = str(answer.headers.get("content-encoding", "identity")).strip().lower()
-    if not body or coding in ("", "identity"):
-        return body, False
-    if coding not in ("gzip", "x-gzip"):
-        raise http.client.HTTPException(f"a body in {coding}, which wasn't asked for")
-    unpacker = zlib.decompressobj(_GZIP)
-    try:
-        plain = unpacker.decompress(body, MAX_ANSWER)
-    except zlib.error as error:
-        raise http.client.HTTPException(f"a body that isn't gzip: {error}") from error
-    if unpacker.unconsumed_tail:
-        return plain, True
-    if not unpacker.eof:
-        raise http.client.IncompleteRead(plain)
-    return plain, False
 
 
 def _send(sock: Any, head: bytes, body: bytes, deadline: float) -> None:
@@ -348,33 +224,3 @@ def _send(sock: Any, head: bytes, body: bytes, deadline: float) -> None:
     while rest:
         bound(sock, left(deadline))
         rest = rest[sock.send(rest) :]
-
-
-def bound(sock: socket.socket, seconds: float) -> None:
-    """Let no call to the system take longer.
-
-    By the system's own timeouts, where they can be had: with Python's a socket takes
-    a large request in many small calls, and beside a busy event loop each of them
-    waits 5 ms for the interpreter's lock.
-    """
-    if isinstance(sock, ssl.SSLSocket) or not _TIMEOUTS:
-        sock.settimeout(seconds)
-        return
-    if sock.gettimeout() is not None:
-        sock.settimeout(None)
-    microseconds = max(1, int(seconds * 1e6))
-    timeout = struct.pack("@ll", *divmod(microseconds, 1_000_000))
-    for option in _TIMEOUTS:
-        sock.setsockopt(socket.SOL_SOCKET, option, timeout)
-
-
-def left(deadline: float) -> float:
-    """Seconds until ``deadline``.
-
-    Raises:
-        TimeoutError: When there are none.
-    """
-    seconds = deadline - time.monotonic()
-    if seconds <= 0:
-        raise TimeoutError("timed out")
-    return seconds

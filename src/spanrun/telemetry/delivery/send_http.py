@@ -12,8 +12,9 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from spanrun.errors import ConfigurationError
 from spanrun.proxies import Proxy, proxy_for
-from spanrun.telemetry.delivery.connection import Answer, Connection, Tunnel, Way
+from spanrun.telemetry.delivery.connection import Connection, Tunnel, Way
 from spanrun.telemetry.delivery.destination import Destination
+from spanrun.telemetry.delivery.http_answer import Answer
 from spanrun.telemetry.delivery.send import Outcome, Verdict, retry_after, verdict_of
 from spanrun.telemetry.delivery.tls import UnusableFile, client_context
 from spanrun.telemetry.forks import no_fork
