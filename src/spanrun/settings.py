@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
+from spanrun.endpoints import endpoint_fault
 from spanrun.errors import ConfigurationError
 from spanrun.text import line_of
+from spanrun.urls import shown
 
 Exporter: TypeAlias = Literal["otlp", "console", "none"]
 Protocol: TypeAlias = Literal["http/protobuf", "grpc"]
@@ -26,7 +28,6 @@ Histograms: TypeAlias = Literal[
 Exemplars: TypeAlias = Literal["trace_based", "always_on", "always_off"]
 
 STORE: Final = ".spanrun"
-_SCHEMES: Final = ("http://", "https://")
 _TRUE: Final = ("true", "1", "yes", "on")
 _FALSE: Final = ("false", "0", "no", "off", "")
 
@@ -250,9 +251,12 @@ def _signal(signal: Signal, sources: _Sources) -> SignalSettings:
         f"OTEL_EXPORTER_OTLP_{upper}_ENDPOINT",
         "OTEL_EXPORTER_OTLP_ENDPOINT",
     )
-    if endpoint and protocol != "grpc" and not str(endpoint).startswith(_SCHEMES):
-        hint = "must begin with http:// or https://, as in http://localhost:4318"
-        raise sources.bad("endpoint", endpoint, hint)
+    if endpoint and exporter in (None, "otlp"):
+        whole = sources.origins["endpoint"].endswith(f"_{upper}_ENDPOINT")
+        speaks = protocol or "http/protobuf"
+        fault = endpoint_fault(str(endpoint), signal, protocol=speaks, whole=whole)
+        if fault:
+            raise sources.bad("endpoint", shown(str(endpoint)), fault)
     if exporter is None:
         exporter = "otlp" if endpoint else "none"
     ours = not sources.origins["endpoint"].startswith("OTEL_")

@@ -404,3 +404,15 @@ async def test_a_proxy_is_not_asked_for_loopback(
     calls = HttpClient(f"{server.url}/v1")
     assert await calls.post("/embeddings", BODY)
     await calls.aclose()
+
+
+@pytest.mark.parametrize("value", ["socks4://me:hunter2@p:1080", "http://p:0"])
+async def test_a_proxy_that_can_not_be_used_is_named(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", value)
+    calls = HttpClient("http://service.test/v1")
+    with pytest.raises(ConfigurationError, match=r"^ALL_PROXY=") as caught:
+        await calls.post("/embeddings", BODY)
+    assert "hunter2" not in str(caught.value)
+    await calls.aclose()

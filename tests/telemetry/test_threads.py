@@ -8,7 +8,8 @@ from opentelemetry import context, trace
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
 
 from spanrun.telemetry import threads
-from spanrun.telemetry.threads import Worker, uninstrumented
+from spanrun.telemetry.suppression import suppressed
+from spanrun.telemetry.threads import Worker
 
 SOON = 10.0
 
@@ -75,6 +76,6 @@ def test_its_context_is_its_own_and_switches_instrumentation_off():
 
 
 def test_instrumentation_is_on_again_behind_it():
-    with uninstrumented():
+    with suppressed():
         assert context.get_value(_SUPPRESS_INSTRUMENTATION_KEY)
     assert not context.get_value(_SUPPRESS_INSTRUMENTATION_KEY)

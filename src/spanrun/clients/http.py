@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import functools
-import ipaddress
 import json
 import os
 import ssl
 import urllib.request
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any, Final, cast
 
 import httpx
@@ -24,6 +24,7 @@ from spanrun.clients._discreet import Discreet, filter_logs
 from spanrun.clients._phases import Phases
 from spanrun.errors import ConfigurationError, ServiceError
 from spanrun.policies.base import whole
+from spanrun.proxies import proxy_for
 from spanrun.telemetry import setup
 from spanrun.telemetry.current import attempt_number
 from spanrun.telemetry.open_units import CallKind, OpenCall
@@ -33,6 +34,8 @@ __all__ = ["MAX_BYTES", "HttpClient", "retry_after", "transient"]
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 _MAX_PORT: Final = 65_535
+_SOCKS: Final = ("socks5", "socks5h") if find_spec("socksio") else ()
+_PROXY_SCHEMES: Final = ("http", "https", *_SOCKS)
 _TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -235,10 +238,12 @@ def _trusted(_: str | None, __: bool) -> ssl.SSLContext:  # noqa: FBT001 -- a ke
 
 
 def _proxy(url: httpx.URL) -> str | None:
-    if _is_loopback(url.host) or urllib.request.proxy_bypass(url.host):
+    if urllib.request.proxy_bypass(url.host):
         return None
-    proxies = urllib.request.getproxies()
-    return proxies.get(url.scheme) or proxies.get("all")
+    found = proxy_for(
+        str(url), schemes=_PROXY_SCHEMES, found=urllib.request.getproxies()
+    )
+    return None if found is None else found.url
 
 
 def _authorization(url: httpx.URL) -> dict[str, str]:
@@ -259,10 +264,3 @@ def _url(base_url: str) -> httpx.URL:
             f"base_url={redact(str(base_url))!r}: must be http://host… or https://host…"
         )
     return url
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

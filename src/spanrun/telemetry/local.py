@@ -24,6 +24,7 @@ from spanrun.telemetry.outbox import Outbox
 from spanrun.telemetry.redact import redact, text_of
 from spanrun.telemetry.spans.recorded import Recorded
 from spanrun.telemetry.spans.scrub import scrub
+from spanrun.telemetry.suppression import suppressed
 
 FILE: Final = "telemetry.db"
 _VERSION: Final = 1
@@ -211,7 +212,12 @@ class LocalStore:
 @contextmanager
 def connect(path: Path) -> Generator[sqlite3.Connection]:
     """A connection for one transaction: committed on leaving, else rolled back."""
-    with no_fork(), closing(sqlite3.connect(path, timeout=5.0)) as db, db:
+    with (
+        no_fork(),
+        suppressed(),
+        closing(sqlite3.connect(path, timeout=5.0)) as db,
+        db,
+    ):
         db.execute("PRAGMA synchronous = NORMAL")
         yield db
 

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import threading
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Final
 
-from opentelemetry.context import (
-    _SUPPRESS_HTTP_INSTRUMENTATION_KEY,  # pyright: ignore[reportPrivateUsage] -- there is no other way to say it
-    _SUPPRESS_INSTRUMENTATION_KEY,  # pyright: ignore[reportPrivateUsage] -- the same
-    attach,
-    detach,
-    set_value,
-)
-
 from spanrun.telemetry.log import Log
+from spanrun.telemetry.suppression import suppressed
 
 _log: Final = Log(__name__)
 
@@ -71,7 +63,7 @@ class Worker:
         contextvars.Context().run(self._guarded)
 
     def _guarded(self) -> None:
-        with uninstrumented():
+        with suppressed():
             pause = _PAUSE
             while True:
                 try:
@@ -88,15 +80,3 @@ class Worker:
                 if self._ending.wait(pause):
                     return
                 pause = min(2 * pause, _MAX_PAUSE)
-
-
-@contextlib.contextmanager
-def uninstrumented() -> Generator[None]:
-    """Switch other libraries' instrumentation off in here: telemetry's own I/O."""
-    context = set_value(_SUPPRESS_INSTRUMENTATION_KEY, value=True)
-    context = set_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY, value=True, context=context)
-    token = attach(context)
-    try:
-        yield
-    finally:
-        detach(token)

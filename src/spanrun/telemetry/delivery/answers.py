@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
+from google.protobuf.json_format import (  # type: ignore[import-untyped]  # no stubs
+    Parse,
+    ParseError,
+)
 from google.protobuf.message import (  # type: ignore[import-untyped]  # no stubs
     DecodeError,
 )
@@ -22,17 +26,38 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from spanrun.telemetry.delivery.frames import Signal
 
+_RESPONSES: Final[dict[Signal, Any]] = {
+    "traces": ExportTraceServiceResponse,
+    "metrics": ExportMetricsServiceResponse,
+}
 
-def partial_success(signal: Signal, body: bytes) -> tuple[int, str]:
-    """The items that were rejected, and why, by the body of a success."""
+
+def partial_success(signal: Signal, body: bytes) -> tuple[int, str] | None:
+    """The items that were rejected, and why, by the body of a success.
+
+    Returns:
+        None where the body isn't that of such an answer.
+    """
     try:
-        if signal == "traces":
-            spans = ExportTraceServiceResponse.FromString(body).partial_success
-            return max(0, spans.rejected_spans), spans.error_message
-        points = ExportMetricsServiceResponse.FromString(body).partial_success
-        return max(0, points.rejected_data_points), points.error_message
+        return _rejected(signal, _RESPONSES[signal].FromString(body))
     except DecodeError:
-        return 0, ""  # some proxies answer in words
+        return None
+
+
+def partial_success_in_json(signal: Signal, body: bytes) -> tuple[int, str] | None:
+    """The same, from receivers that answer in JSON though they were sent protobuf."""
+    response = _RESPONSES[signal]()
+    try:
+        Parse(body, response, ignore_unknown_fields=True)
+    except (ParseError, ValueError, RecursionError):
+        return None
+    return _rejected(signal, response)
+
+
+def _rejected(signal: Signal, response: Any) -> tuple[int, str]:
+    found = response.partial_success
+    items = found.rejected_spans if signal == "traces" else found.rejected_data_points
+    return max(0, items), found.error_message
 
 
 def message_of(status: bytes) -> str:

@@ -1,4 +1,4 @@
-"""`Destination`: where one signal goes over OTLP, by the ``OTEL_*`` variables."""
+"""`Destination`: where one signal goes over OTLP, and how."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal
 from urllib.parse import unquote, urlsplit
 
+from spanrun.endpoints import endpoint_fault, is_grpc_target, url_of
 from spanrun.errors import ConfigurationError
 from spanrun.settings import SignalSettings
 from spanrun.telemetry.delivery.frames import Signal
+from spanrun.telemetry.delivery.tls import TlsFiles
+from spanrun.telemetry.delivery.variables import Compression, OtlpVariables
 from spanrun.text import Confidential, excerpt
+from spanrun.urls import shown
 
-Compression: TypeAlias = Literal["none", "gzip"]
-
-_PREFIX: Final = "OTEL_EXPORTER_OTLP_"
 _HTTP: Final = "http://localhost:4318"
 _GRPC: Final = "http://localhost:4317"
 _SERVICES: Final[Mapping[Signal, str]] = {
     "traces": "opentelemetry.proto.collector.trace.v1.TraceService",
     "metrics": "opentelemetry.proto.collector.metrics.v1.MetricsService",
 }
-_SECONDS_BELOW: Final = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,8 @@ class Destination:
     Attributes:
         signal: What goes there.
         protocol: ``"http/protobuf"`` or ``"grpc"``.
-        url: The whole URL over HTTP; over gRPC scheme, host and port count.
+        url: The whole URL over HTTP; over gRPC scheme, host and port count, or it is
+            a target of gRPC's own, as ``dns:///host:4317``.
         headers: Sent with each request, names in lower case.
         timeout: Seconds for a request, from the connection to the last byte.
         compression: Of requests.
@@ -62,6 +63,11 @@ class Destination:
         return f"{parts.scheme}://{host}{parts.path}"
 
     @property
+    def tls_files(self) -> TlsFiles:
+        """The files for TLS."""
+        return TlsFiles(self.certificate, self.client_key, self.client_certificate)
+
+    @property
     def service(self) -> str:
         """The name of the gRPC service."""
         return _SERVICES[self.signal]
@@ -84,8 +90,9 @@ def destination(
 
     An endpoint in ``settings`` (from an argument, ``SPANRUN_ENDPOINT`` or a file)
     is a base URL, as ``OTEL_EXPORTER_OTLP_ENDPOINT`` is: over HTTP ``/v1/traces``
-    and the like are added. A signal's own ``OTEL_EXPORTER_OTLP_TRACES_ENDPOINT``
-    is taken as it stands. Headers of a signal replace the general ones.
+    and the like are added to its path. A signal's own
+    ``OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`` is taken as it stands. Headers of a signal
+    replace the general ones.
 
     A timeout below 1000 is seconds, as OpenTelemetry's Python SDK reads it; from
     1000 on it is milliseconds, as the specification has it.
@@ -95,117 +102,43 @@ def destination(
     Raises:
         ConfigurationError: With the variable and its value, but no secret.
     """
-    look = _Look(signal, environ)
-    url = _url(signal, settings, look)
-    _check_url(url, signal)
+    look = OtlpVariables(signal, environ)
+    url, insecure = _url(signal, settings, look)
+    tls = look.tls_files()
     return Destination(
         signal=signal,
         protocol=settings.protocol,
         url=url,
-        headers=look.headers(),
+        headers=look.headers(settings.protocol),
         timeout=look.timeout(),
         compression=look.compression(),
-        certificate=look.path("CERTIFICATE"),
-        client_key=look.path("CLIENT_KEY"),
-        client_certificate=look.path("CLIENT_CERTIFICATE"),
-        insecure=urlsplit(url).scheme == "http",
+        certificate=tls.certificate,
+        client_key=tls.client_key,
+        client_certificate=tls.client_certificate,
+        insecure=insecure,
     )
 
 
-def _url(signal: Signal, settings: SignalSettings, look: _Look) -> str:
+def _url(
+    signal: Signal, settings: SignalSettings, look: OtlpVariables
+) -> tuple[str, bool]:
+    """The URL, and whether it is gRPC without TLS."""
     grpc = settings.protocol == "grpc"
     own = None if settings.endpoint else look.own("ENDPOINT")
-    url = settings.endpoint or own or look.general("ENDPOINT")
-    url = url or (_GRPC if grpc else _HTTP)
-    if grpc and "://" not in url:
-        insecure = look.get("INSECURE").lower() == "true"
-        return f"{'http' if insecure else 'https'}://{url}"
-    return url if grpc or own else f"{url.rstrip('/')}/v1/{signal}"
-
-
-class _Look:
-    """Reads ``OTEL_EXPORTER_OTLP_*``, a signal's own before the general ones."""
-
-    def __init__(self, signal: Signal, environ: Mapping[str, str]) -> None:
-        self._signal = signal
-        self._environ = environ
-        self.variable = ""
-
-    def own(self, name: str) -> str:
-        return self._read(f"{_PREFIX}{self._signal.upper()}_{name}")
-
-    def general(self, name: str) -> str:
-        return self._read(_PREFIX + name)
-
-    def get(self, name: str) -> str:
-        return self.own(name) or self.general(name)
-
-    def _read(self, variable: str) -> str:
-        value = self._environ.get(variable, "").strip()
-        if value:
-            self.variable = variable
-        return value
-
-    def headers(self) -> dict[str, str]:
-        headers: dict[str, str] = {}
-        for pair in self.get("HEADERS").split(","):
-            name, equals, value = pair.partition("=")
-            name, value = unquote(name).strip().lower(), unquote(value).strip()
-            if not pair.strip():
-                continue
-            named = name.replace("-", "").replace("_", "").isalnum() and name.isascii()
-            if not (equals and named and value.isprintable()):
-                # The value isn't said: it is a secret more often than not. And what
-                # isn't called as a header may be a value whose name was forgotten.
-                which = f" {name!r}" if equals and named else ""
-                raise ConfigurationError(
-                    f"{self.variable}: a header{which}: must be name=value, "
-                    "separated by commas, values percent-encoded"
-                )
-            headers[name] = value
-        return headers
-
-    def timeout(self) -> float:
-        text = self.get("TIMEOUT")
-        if not text:
-            return 10.0
-        try:
-            value = float(text)
-        except ValueError:
-            value = 0.0
-        if not 0 < value < float("inf"):
-            raise ConfigurationError(
-                f"{self.variable}={text!r}: must be a number above 0"
-            )
-        return value if value < _SECONDS_BELOW else value / 1000
-
-    def compression(self) -> Compression:
-        text = self.get("COMPRESSION").lower()
-        if text in ("", "none"):
-            return "none"
-        if text == "gzip":
-            return "gzip"
-        raise ConfigurationError(f"{self.variable}={text!r}: must be gzip or none")
-
-    def path(self, name: str) -> Path | None:
-        text = self.get(name)
-        if not text:
-            return None
-        path = Path(text)
-        if not path.is_file():
-            raise ConfigurationError(f"{self.variable}={text!r}: no such file")
-        return path
-
-
-def _check_url(url: str, signal: Signal) -> None:
-    parts = urlsplit(url)
-    try:
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname)
-        _ = parts.port
-    except ValueError:
-        valid = False
-    if not valid:
-        shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-        raise ConfigurationError(
-            f"endpoint of {signal} {shown!r}: must be like http://host:4318"
-        )
+    endpoint = settings.endpoint or own or look.general("ENDPOINT")
+    origin = "endpoint" if settings.endpoint or not endpoint else look.variable
+    endpoint = endpoint or (_GRPC if grpc else _HTTP)
+    whole = bool(own)
+    fault = endpoint_fault(endpoint, signal, protocol=settings.protocol, whole=whole)
+    if fault:
+        raise ConfigurationError(f"{origin}={shown(endpoint)!r}: {fault}")
+    if not grpc:
+        return url_of(endpoint, signal, whole=whole), False
+    asked = look.get("INSECURE").lower()
+    if is_grpc_target(endpoint):
+        # What goes to a Unix socket doesn't leave the machine.
+        local = endpoint.lower().startswith("unix") and asked != "false"
+        return endpoint, local or asked == "true"
+    if "://" not in endpoint:
+        endpoint = f"{'http' if asked == 'true' else 'https'}://{endpoint}"
+    return endpoint, endpoint.lower().startswith("http://")

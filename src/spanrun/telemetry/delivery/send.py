@@ -4,20 +4,29 @@ What an answer means, HTTP status or gRPC code:
 
 =================  ==========================================================
 delivered          2xx, OK; with the items that a partial success rejected
-retry              429, 502, 503, 504 and 408; CANCELLED, DEADLINE_EXCEEDED,
-                   ABORTED, OUT_OF_RANGE, UNAVAILABLE, DATA_LOSS;
-                   RESOURCE_EXHAUSTED with RetryInfo; no connection, no answer
+retry              429, 502, 503, 504; 408, 425, 507; CANCELLED,
+                   DEADLINE_EXCEEDED, ABORTED, OUT_OF_RANGE, UNAVAILABLE,
+                   DATA_LOSS; RESOURCE_EXHAUSTED with RetryInfo; no connection, no
+                   answer, or one that isn't whole
 split              413; RESOURCE_EXHAUSTED without RetryInfo
-misconfigured      3xx, 401, 403, 404, 405, 407; UNAUTHENTICATED,
-                   PERMISSION_DENIED, UNIMPLEMENTED; a certificate that fails
-refused            all else: 400, 500, …; INVALID_ARGUMENT, INTERNAL, …
+misconfigured      3xx; 401, 402, 403, 404, 405, 406, 407, 410, 411, 414, 415, 417,
+                   421, 426, 428, 431, 451, 501, 505, 511; UNAUTHENTICATED,
+                   PERMISSION_DENIED, UNIMPLEMENTED; a certificate that fails; a
+                   success that is a web page
+refused            all else: 400, 409, 422, 500, …; INVALID_ARGUMENT, INTERNAL, …
 =================  ==========================================================
 
-The rows *retry* and *refused* are the protocol's own, but for 408: a proxy
-sends it when it saw no whole request. *misconfigured* is not about the data: a
-wrong path, a missing token, an endpoint that moved. So the data is kept, and one
-request a minute asks whether that was put right. A redirect is never followed,
-as it could carry the headers to a stranger, and is never a success.
+The rows *retry* and *refused* are the protocol's own, but for three: a proxy sends
+408 when it saw no whole request, 425 asks for another time, and with 507 the disk of
+the receiver is full. *misconfigured* is not about the data: a wrong path, a missing
+token, a header that is too long, an endpoint that moved. So the data is kept, and one
+request a minute asks whether that was put right. A redirect is never followed, as it
+could carry the headers to a stranger, and is never a success. A status that isn't
+known counts as 400 or 500 do (RFC 9110, 15).
+
+An answer in protobuf that can't be decoded is not a whole one, also if its length is
+what it says: nothing in it says that the data was taken. It comes again, then, rather
+than being lost.
 
 Sources: https://opentelemetry.io/docs/specs/otlp/ (OTLP/HTTP Response, Failures;
 OTLP/gRPC Response), RFC 9110 §10.2.3 (Retry-After).
@@ -37,8 +46,13 @@ from spanrun.telemetry.delivery.frames import SIGNALS, Signal
 
 Verdict: TypeAlias = Literal["delivered", "retry", "split", "misconfigured", "refused"]
 
-_RETRY: Final = frozenset((408, 429, 502, 503, 504))
-_MISCONFIGURED: Final = frozenset((401, 403, 404, 405, 407))
+_RETRY: Final = frozenset((408, 425, 429, 502, 503, 504, 507))
+_MISCONFIGURED: Final = frozenset(
+    (
+        *(401, 402, 403, 404, 405, 406, 407, 410, 411, 414, 415, 417, 421, 426, 428),
+        *(431, 451, 501, 505, 511),
+    )
+)
 _TOO_LARGE: Final = 413
 _REDIRECT: Final = range(300, 400)
 _SUCCESS: Final = range(200, 300)
@@ -95,7 +109,7 @@ def sender(where: Destination) -> Sender:
     """A sender for ``where``. Nothing is connected yet.
 
     Raises:
-        ConfigurationError: If a certificate or a key can't be used.
+        ConfigurationError: If a certificate, a key or a proxy can't be used.
     """
     if where.protocol == "grpc":
         from spanrun.telemetry.delivery.send_grpc import GrpcSender  # noqa: PLC0415 -- 50 ms

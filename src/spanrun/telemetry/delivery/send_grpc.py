@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import grpc  # type: ignore[import-untyped]  # it has no stubs
 
+from spanrun.endpoints import is_grpc_target
 from spanrun.errors import ConfigurationError
+from spanrun.proxies import Proxy, proxy_for
 from spanrun.telemetry.delivery.answers import (
     partial_success,
     retry_delay,
     retry_delay_in,
 )
 from spanrun.telemetry.delivery.destination import Destination
-from spanrun.telemetry.delivery.send import Outcome, Verdict, capped
+from spanrun.telemetry.delivery.send import Outcome, Verdict, capped, verdict_of
 
 _VERDICTS: Final[dict[str, Verdict]] = {
     "CANCELLED": "retry",
@@ -30,6 +33,12 @@ _VERDICTS: Final[dict[str, Verdict]] = {
 }
 _DETAILS: Final = "grpc-status-details-bin"  # a google.rpc.Status
 _RETRY_INFO: Final = "google.rpc.retryinfo-bin"  # where some Python servers put it
+_HTTP_STATUS: Final = re.compile(r"http2 header with status: (\d{3})")
+# What gRPC says by itself: of an answer without its end; of headers or of an answer
+# over its limits.
+_CUT: Final = ("No status received", "Stream removed")
+_TOO_LONG: Final = ("metadata size exceeds", "CLIENT: Received message larger")
+_KINDS: Final = ("grpc", "https", "http", "all")  # gRPC's own order, then that of HTTP
 # gRPC waits up to two minutes between two connections by itself; when to try
 # again is decided here.
 _OPTIONS: Final = (
@@ -46,15 +55,21 @@ class GrpcSender:
 
     A channel doesn't survive a fork, so the child makes its own.
 
+    Proxies are taken from ``grpc_proxy``, ``HTTPS_PROXY``, ``HTTP_PROXY``,
+    ``ALL_PROXY`` and ``NO_PROXY``; this machine is called directly.
+
     Raises:
-        ConfigurationError: If a certificate or a key can't be read.
+        ConfigurationError: If a certificate, a key or a proxy can't be used.
     """
 
     def __init__(self, destination: Destination) -> None:
         self._destination: Final = destination
+        self._signal: Final = destination.signal
         self._credentials: Final = (
             None if destination.insecure else _credentials(destination)
         )
+        self._target: Final = _target(destination.url)
+        self._proxy: Final = _proxy(self._target)
         self._metadata: Final = tuple(destination.headers.items())
         self._channel: Any = None
         self._export: Any = None
@@ -72,7 +87,7 @@ class GrpcSender:
             call = self._call = export.future(
                 payload, timeout=self._destination.timeout, metadata=self._metadata
             )
-            body: bytes = call.result()
+            body: bytes | None = call.result()
         except grpc.RpcError as error:
             return self._failure(error)
         except (grpc.FutureCancelledError, ValueError) as error:
@@ -80,7 +95,11 @@ class GrpcSender:
             return Outcome("retry", type(error).__name__, "aborted")
         finally:
             self._call = None
-        rejected, why = partial_success(self._destination.signal, body)
+        # None where there was no message, or only a part of one.
+        found = None if body is None else partial_success(self._signal, body)
+        if found is None:
+            return Outcome("retry", "OK", "its answer can't be decoded")
+        rejected, why = found
         return Outcome("delivered", "OK", self._destination.scrub(why), rejected)
 
     def abort(self) -> None:
@@ -100,33 +119,53 @@ class GrpcSender:
         self._channel = self._export = self._call = None
 
     def _open(self) -> Any:
-        # Host and port, or a name that gRPC's resolvers know.
-        target = urlsplit(self._destination.url).netloc.rpartition("@")[2]
+        # By our own rules, not gRPC's, which has loopback called by proxy, too.
+        proxy = (
+            ("grpc.enable_http_proxy", 0)
+            if self._proxy is None
+            else ("grpc.http_proxy", self._proxy.url)
+        )
+        options = (*_OPTIONS, proxy)
         compression = grpc.Compression.NoCompression
         if self._destination.compression == "gzip":
             compression = grpc.Compression.Gzip
         make: Any = grpc
         if self._credentials is None:
-            self._channel = make.insecure_channel(target, _OPTIONS, compression)
+            self._channel = make.insecure_channel(self._target, options, compression)
         else:
             self._channel = make.secure_channel(
-                target, self._credentials, _OPTIONS, compression
+                self._target, self._credentials, options, compression
             )
         self._export = self._channel.unary_unary(f"/{self._destination.service}/Export")
         return self._export
 
     def _failure(self, error: Any) -> Outcome:
         code: str = error.code().name
-        detail = self._destination.scrub(error.details() or "")
+        detail: str = error.details() or ""
         after = _retry_info(error)
-        verdict = _VERDICTS.get(code, "refused")
-        if code == "RESOURCE_EXHAUSTED":
-            # Only with RetryInfo does the server say that it will recover;
-            # without, it is a message over the server's limit.
-            verdict = "split" if after is None else "retry"
-        elif code == "UNAVAILABLE" and "certificate" in detail.lower():
-            verdict = "misconfigured"
-        return Outcome(verdict, code, detail, after=after)
+        verdict = _verdict(code, detail, after)
+        if self._proxy is not None:
+            detail = f"via {self._proxy}: {detail}"
+        return Outcome(verdict, code, self._destination.scrub(detail), after=after)
+
+
+def _verdict(code: str, detail: str, after: float | None) -> Verdict:
+    """What an error means: by its code, unless gRPC made it up on our side."""
+    if any(text in detail for text in _TOO_LONG):
+        return "misconfigured"
+    if detail.startswith(_CUT):
+        return "retry"
+    if status := _HTTP_STATUS.search(detail):
+        # From a proxy, or no gRPC at all: it isn't about the data.
+        verdict = verdict_of(int(status[1]))
+        return "misconfigured" if verdict in ("refused", "delivered") else verdict
+    if code == "RESOURCE_EXHAUSTED":
+        # Only with RetryInfo does the server say that it will recover;
+        # without, it is a message over the server's limit.
+        return "split" if after is None else "retry"
+    if code == "UNAVAILABLE" and "certificate" in detail.lower():
+        return "misconfigured"
+    return _VERDICTS.get(code, "refused")
 
 
 def _retry_info(error: Any) -> float | None:
@@ -141,13 +180,33 @@ def _retry_info(error: Any) -> float | None:
     return None if after is None else capped(after)
 
 
+def _target(url: str) -> str:
+    """Host and port, or a name that gRPC's resolvers know."""
+    if is_grpc_target(url):
+        return url
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2].rstrip(":")
+    if parts.port is not None:
+        return host
+    return f"{host}:{443 if parts.scheme == 'https' else 80}"
+
+
+def _proxy(target: str) -> Proxy | None:
+    scheme = target.partition(":")[0].lower()
+    if is_grpc_target(target) and scheme != "dns":
+        return None  # an address, or a socket on this machine
+    where = target.rpartition("/")[2].removeprefix("dns:")
+    return proxy_for(f"http://{where}", kinds=_KINDS, schemes=("http",))
+
+
 def _credentials(destination: Destination) -> Any:
     make: Any = grpc
+    certificate, key, chain = destination.tls_files
     try:
         return make.ssl_channel_credentials(
-            _bytes(destination.certificate),
-            _bytes(destination.client_key),
-            _bytes(destination.client_certificate),
+            _bytes(certificate),
+            _bytes(key or chain),  # both may be in one file
+            _bytes(chain),
         )
     except OSError as error:
         raise ConfigurationError(
