@@ -17,6 +17,7 @@ import httpx
 
 from spanrun import semconv
 from spanrun.clients._answers import Answers, retry_after
+from spanrun.clients._body import ACCEPTED
 from spanrun.clients._calls import Untold, calling, propagate
 from spanrun.clients._connections import Connections
 from spanrun.clients._phases import Phases
@@ -41,7 +42,7 @@ def transient(error: Exception) -> bool:
     again.
     """
     if isinstance(error, ServiceError):
-        return error.status in _TRANSIENT
+        return not error.final and error.status in _TRANSIENT
     why: BaseException | None = error
     while why is not None:
         if isinstance(why, ssl.SSLCertVerificationError):
@@ -102,7 +103,7 @@ class HttpClient:
             {
                 "Host": self.base_url.netloc.decode("ascii"),
                 "Accept": "application/json",
-                "Accept-Encoding": "gzip, deflate",
+                "Accept-Encoding": ACCEPTED,
                 "Content-Type": "application/json",
                 "User-Agent": "spanrun",
                 **given,
@@ -159,7 +160,7 @@ class HttpClient:
             call.set(semconv.HTTP_RESPONSE_BODY_SIZE, len(text))
             if not response.is_success:
                 call.fail(str(response.status_code))
-        return self._answers.decoded(response, text)
+        return await self._answers.decoded(response, text)
 
     async def aclose(self) -> None:
         """Close the connections; requests that run fail. A second call does nothing."""

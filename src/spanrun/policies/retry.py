@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, Final
 
+from spanrun.errors import ServiceError
 from spanrun.policies.base import Binding, Step, Work, above, at_least
 from spanrun.policies.limit import Slots
 from spanrun.policies.overload import On, check_on, matches
@@ -70,6 +71,8 @@ class Retry:
 
     def wants(self, error: Exception) -> bool:
         """Whether ``error`` is worth another attempt."""
+        if isinstance(error, ServiceError) and error.final:
+            return False
         return matches(self.on, error)
 
     def bind(self, binding: Binding, gate: Gate, slots: Slots | None = None) -> Retrier:

@@ -120,13 +120,25 @@ class GrpcSender:
         detail = self._destination.scrub(error.details() or "")
         after = _retry_info(error)
         verdict = _VERDICTS.get(code, "refused")
-        if code == "RESOURCE_EXHAUSTED":
+        if self._is_our_bound(detail):
+            detail = f"the answer is too large: {detail}"
+        elif code == "RESOURCE_EXHAUSTED":
             # Only with RetryInfo does the server say that it will recover;
             # without, it is a message over the server's limit.
             verdict = "split" if after is None else "retry"
         elif code == "UNAVAILABLE" and "certificate" in detail.lower():
             verdict = "misconfigured"
         return Outcome(verdict, code, detail, after=after)
+
+    def _is_our_bound(self, detail: str) -> bool:
+        """Whether gRPC gave up an answer, at its 4 MiB: a smaller request has the same.
+
+        A server made of the same library says the second text of what we packed.
+        """
+        packs = self._destination.compression == "gzip"
+        return "CLIENT: Received message larger than max" in detail or (
+            "Decompressed message larger than max" in detail and not packs
+        )
 
 
 def _retry_info(error: Any) -> float | None:
