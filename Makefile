@@ -9,7 +9,7 @@ NATIVE := hatch_build.py $(wildcard native/*)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types fmt backends stack bench bench-outage bench-clients bench-ingest soak lock generate clean
+.PHONY: help demo test check lint types fmt backends stack bench bench-outage bench-clients bench-ingest soak fuzz lock generate clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) \
@@ -59,6 +59,9 @@ bench-ingest: $(VENV)/dev.stamp ## the pipeline, beside a plain loop
 soak: $(VENV)/dev.stamp ## the long tests in full: 10,000 schedules, 400 kills
 	@SPANRUN_SOAK=10000 $(BIN)/python -m pytest tests/stateful \
 		tests/telemetry/delivery/test_kills.py $(ARGS)
+
+fuzz: $(VENV)/dev.stamp ## read what hostile services and files say: 1,000 of each kind
+	@SPANRUN_FUZZ=1000 $(BIN)/python -m pytest tests/fuzz $(ARGS)
 
 generate: $(VENV)/dev.stamp ## write the generated files anew
 	@$(BIN)/python instrumentation/generate.py

@@ -118,6 +118,7 @@ class ServiceError(SpanrunError):
         status: The HTTP status, where there was one.
         retry_after: Seconds the service asked to wait, where it did.
         body: The first part of the answer's body.
+        final: Asking once more does harm: no `Retry` does, and no batch is halved.
     """
 
     def __init__(
@@ -127,11 +128,13 @@ class ServiceError(SpanrunError):
         status: int | None = None,
         retry_after: float | None = None,
         body: str = "",
+        final: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
         self.body = body
+        self.final = final
 
     @property
     def blames_request(self) -> bool:
@@ -139,7 +142,7 @@ class ServiceError(SpanrunError):
 
         Not so where the service is down, busy, elsewhere, or refuses us.
         """
-        return self.status in _OF_WHAT_WAS_SENT
+        return not self.final and self.status in _OF_WHAT_WAS_SENT
 
 
 class EmbeddingError(ServiceError, ValueError):

@@ -21,6 +21,19 @@ def test_each_format_is_ingested_and_others_are_skipped_with_a_reason(
     assert "skipped docs/empty.txt: it is empty" in result.err
 
 
+def test_a_link_out_of_the_folder_is_stored_only_when_asked_for(
+    cli: Cli, docs: Path
+) -> None:
+    write(cli.folder / "elsewhere", {"secret.txt": "The key is under the mat."})
+    (docs / "passwd.txt").symlink_to(cli.folder / "elsewhere" / "secret.txt")
+    result = cli("ingest", "docs")
+    assert result.code == 0
+    assert "skipped docs/passwd.txt: a symbolic link out of the folder" in result.err
+    assert documents(cli.folder) == dict.fromkeys(FILES, 1)
+    assert cli("ingest", "docs", "--follow-links").code == 0
+    assert len(documents(cli.folder)) == len(FILES) + 1
+
+
 def test_title_and_summary_are_stored(cli: Cli, docs: Path) -> None:
     cli("ingest", "docs")
     rows = cli.store.execute("select source, title, summary from documents").fetchall()

@@ -1,11 +1,12 @@
 """``spanrun slo``: files in, rules out; and a verdict with an exit code."""
 
 import contextlib
+import gzip
 import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -198,16 +199,21 @@ def test_check_of_a_run_and_a_server_at_once(cli: Cli, file: Path) -> None:
 
 
 @contextmanager
-def answering(status: int, body: str) -> Iterator[str]:
+def answering(
+    status: int, body: str | bytes, coding: str = "identity"
+) -> Iterator[str]:
     """A server that is no Prometheus."""
+    sent = body.encode() if isinstance(body, str) else body
 
     class Answer(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Encoding", coding)
+            self.send_header("Content-Length", str(len(sent)))
             self.end_headers()
-            self.wfile.write(body.encode())
+            with suppress(ConnectionError):  # it may have seen enough
+                self.wfile.write(sent)
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -240,6 +246,25 @@ def test_check_of_a_server_that_is_no_prometheus(
     assert (result.code, result.out) == (69, "")
     assert said in result.err
     assert "secret" not in result.err
+
+
+@pytest.mark.parametrize(
+    ("body", "coding", "said"),
+    [
+        (gzip.compress(b" " * 2**24), "gzip", "more than 1048576 bytes"),
+        (b" " * 2**24, "identity", "more than 1048576 bytes"),
+        (gzip.compress(b"[]")[:-1], "gzip", "it breaks off in the middle"),
+        (b"[]", "br", "it is packed as 'br'"),
+    ],
+    ids=["bomb", "large", "truncated", "unknown"],
+)
+def test_check_reads_and_unpacks_no_more_than_it_needs(
+    body: bytes, coding: str, said: str, cli: Cli, file: Path
+) -> None:
+    with answering(200, body, coding) as url:
+        result = cli("slo", "check", "jobs.yaml", "--prometheus", url)
+    assert result.code == 69
+    assert said in result.err
 
 
 def test_check_of_a_dead_server(cli: Cli, file: Path) -> None:

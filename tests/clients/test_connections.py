@@ -138,8 +138,11 @@ async def test_answers_of_other_forms_are_read(answer: bytes) -> None:
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
         b"HTTP/1.1 200 OK\r\nx: " + b"x" * 200_000,
         b"HTTP/1.1 200",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 99
+        + b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n"
+        + GOOD,
     ],
-    ids=["none", "words", "colon", "length", "short", "chunk", "flood", "cut"],
+    ids=["none", "words", "colon", "length", "short", "chunk", "flood", "cut", "100"],
 )
 async def test_what_is_no_answer_is_a_lost_connection(answer: bytes) -> None:
     async with no_leaks(), raw(answer) as port, client(port) as calls:

@@ -212,6 +212,78 @@ def test_symbolic_links_in_circles_end(tmp_path):
 
 
 @posix
+def test_a_link_out_of_the_folder_is_followed_only_when_asked_for(tmp_path):
+    secret = write(tmp_path / "secret.txt", "x")
+    tree = write(tmp_path / "tree" / "a.txt", "y").parent
+    (tree / "passwd.txt").symlink_to(secret)
+    (tree / "relative.txt").symlink_to("../secret.txt")
+    (tree / "outside").symlink_to(tmp_path)
+    beside = tmp_path / "tree2"
+    (tree / "beside.txt").symlink_to(write(beside / "b.txt", "z"))
+    results = list(read_documents(tree))
+    assert texts(results) == {"a.txt": "y"}
+    assert kinds(results) == {
+        "passwd.txt": "link",
+        "relative.txt": "link",
+        "beside.txt": "link",
+        "outside": "not_a_file",
+    }
+    followed = list(read_documents(tree, follow_links=True))
+    assert {d.id for d in followed} == {
+        str(tree / "a.txt"),
+        str(secret),
+        str(beside / "b.txt"),
+    }
+
+
+@posix
+def test_a_folder_that_becomes_a_link_meanwhile_is_not_followed(tmp_path):
+    secret = write(tmp_path / "elsewhere" / "b.txt", "secret").parent
+    tree = write(tmp_path / "tree" / "a.txt", "x").parent
+    inner = write(tree / "inner" / "a.txt", "y").parent
+    write(inner / "b.txt", "y")
+    results = read_documents(tree)
+    assert [next(results).text, next(results).text] == ["x", "y"]
+    inner.rename(tmp_path / "moved")
+    inner.symlink_to(secret)
+    assert kinds(results) == {"b.txt": "link"}
+
+
+@posix
+def test_a_link_inside_of_the_folder_is_followed(tmp_path):
+    write(tmp_path / "..data" / "a.txt", "x")
+    (tmp_path / "a.txt").symlink_to(tmp_path / "..data" / "a.txt")
+    assert only(tmp_path).text == "x"
+
+
+@posix
+def test_links_that_are_followed_end_where_they_go_in_circles(tmp_path):
+    tree = write(tmp_path / "tree" / "a.txt", "x").parent
+    (tree / "up").symlink_to(tmp_path)
+    (tree / "b" / "c").mkdir(parents=True)
+    (tree / "b" / "c" / "here").symlink_to(tree)
+    (tree / "self.txt").symlink_to(tree / "self.txt")
+    os.mkfifo(tmp_path / "pipe")
+    (tree / "pipe.txt").symlink_to(tmp_path / "pipe")
+    results = list(read_documents(tree, follow_links=True))
+    assert texts(results) == {"a.txt": "x"}
+    assert kinds(results) == {
+        "self.txt": "unreadable",
+        "pipe.txt": "not_a_file",
+        "pipe": "not_a_file",
+    }
+
+
+@posix
+def test_a_link_that_was_named_is_followed(tmp_path):
+    real = write(tmp_path / "elsewhere" / "a.txt", "x")
+    link = tmp_path / "link.txt"
+    link.symlink_to(real)
+    document = only(link)
+    assert (document.id, document.source) == (str(real), str(link))
+
+
+@posix
 def test_a_link_to_a_folder_is_followed_when_it_was_named(tmp_path):
     write(tmp_path / "real" / "a.txt", "x")
     (tmp_path / "link").symlink_to(tmp_path / "real")

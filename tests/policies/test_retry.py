@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import spanrun as sr
 from spanrun.clock import SystemClock
-from spanrun.errors import ConfigurationError
+from spanrun.errors import ConfigurationError, ServiceError
 from spanrun.outcome import Timings
 from spanrun.policies.base import Binding
 from spanrun.policies.rate import Gate
@@ -121,6 +121,16 @@ async def test_another_error_stands_at_once(bind):
     with pytest.raises(ValueError, match="mine") as caught:
         await step(job)
     assert caught.value is error
+    assert job.attempts == 1
+
+
+@pytest.mark.parametrize("on", [Exception, lambda _: True], ids=["type", "predicate"])
+async def test_a_final_error_stands_whatever_on_says(bind, on):
+    job = Work()
+    error = ServiceError("it unpacks to gigabytes", status=503, final=True)
+    step = bind(Retry(on=on, attempts=3), failing(1, error))
+    with pytest.raises(ServiceError):
+        await step(job)
     assert job.attempts == 1
 
 

@@ -1,8 +1,11 @@
 """OTLP files of each form are read, checked, and refused with the place."""
 
 import json
+import os
+import tracemalloc
 from collections import Counter
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from google.protobuf import json_format
@@ -16,6 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from spanrun import semconv
+from spanrun.telemetry import otlp_file
 from spanrun.telemetry.otlp_file import NoOtlpError, read
 from spanrun.telemetry.registry_check import Findings
 
@@ -283,3 +287,56 @@ def test_a_long_file_of_lines_is_read_line_by_line(tmp_path):
     found.check(reader)
     assert found.spans == 1_999
     assert Counter(each.problem.rule for each in found) == {}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+@pytest.mark.parametrize("special", ["pipe", "device"])
+def test_what_is_no_file_is_neither_opened_nor_waited_for(tmp_path, special):
+    path = Path("/dev/zero")
+    if special == "pipe":
+        path = tmp_path / "pipe"
+        os.mkfifo(path)
+    with pytest.raises(NoOtlpError, match="it is a pipe, socket or device"):
+        next(read(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        (b"{" + b" " * 1_000, "it"),
+        (b"{\n" + b" " * 1_000 + b"\n}", "it"),
+        (b'{}\n{"resourceLogs": "' + b"x" * 1_000 + b'"}\n', "line 2"),
+        (b"\n" * 1_001, "it"),
+        (framed(b"x" * 1_001), "message 1"),
+        (b"\x0a\x00" * 501, "it"),
+    ],
+)
+def test_a_request_that_is_too_large_is_refused(tmp_path, monkeypatch, content, place):
+    monkeypatch.setattr(otlp_file, "MAX_REQUEST", 1_000)
+    path = tmp_path / "large"
+    path.write_bytes(content)
+    with pytest.raises(NoOtlpError, match=f"^{place} is more than"):
+        list(read(path))
+
+
+def test_a_frame_of_4_gib_takes_no_memory(tmp_path):
+    path = tmp_path / "frame"
+    path.write_bytes(b"\x00\xff\xff\xff" + b"x" * 1_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(NoOtlpError, match="message 1 is cut off"):
+            list(read(path))
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", [-1, -10, 99])
+def test_a_kind_of_span_that_there_is_not_is_none(check, kind):
+    rules = {each.problem.rule for each in check(lines(span(kind=kind)))}
+    assert rules == {each.problem.rule for each in check(lines(span(kind=0)))}
+
+
+def test_a_number_that_is_none_is_refused(check):
+    with pytest.raises(NoOtlpError, match="line 1 is no OTLP: cannot convert float"):
+        check(lines(span(kind=float("inf"))))

@@ -38,13 +38,21 @@ def ingest(
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove what is no longer in the folders.")
     ] = False,
+    follow_links: Annotated[
+        bool,
+        typer.Option(
+            "--follow-links",
+            help="Read what symbolic links in folders lead to, wherever that is.",
+        ),
+    ] = False,
     as_json: session.AsJson = False,
     no_progress: session.NoProgress = False,
 ) -> None:
     """Split, describe, embed and store text files (txt, md, rst, html).
 
     Unchanged files are not touched again. What can't be read is named with the
-    reason, and costs itself alone. `spanrun search` needs the same model.
+    reason, and costs itself alone; so is a symbolic link in a folder that leads out of
+    it, without --follow-links. `spanrun search` needs the same model.
 
     With --prune the documents of files that lay in the named folders, and are not
     there any more, are removed from the store.
@@ -52,7 +60,7 @@ def ingest(
     kept = session.folder(store)
     watching = session.observers(progress=not no_progress)
     embedder = choose_embedder(kept, embeddings_url, model, timeout, watching)
-    documents, skipped = _read(paths)
+    documents, skipped = _read(paths, follow_links=follow_links)
     with session.telemetry(kept) as telemetry:
         left = paths if prune else ()
         report = run(_ingest(documents, embedder, kept, watching, left))
@@ -60,8 +68,10 @@ def ingest(
     _end(report, [item for item in skipped if item.kind in _LOST])
 
 
-def _read(paths: Sequence[Path]) -> tuple[list[Document], list[Skipped]]:
-    found = list(read_documents(paths))
+def _read(
+    paths: Sequence[Path], *, follow_links: bool
+) -> tuple[list[Document], list[Skipped]]:
+    found = list(read_documents(paths, follow_links=follow_links))
     documents = [item for item in found if isinstance(item, Document)]
     skipped = [item for item in found if isinstance(item, Skipped)]
     for item in skipped[:_SHOWN]:

@@ -10,11 +10,14 @@ from typing import Any, Final, cast
 
 import httpx
 
+from spanrun.clients._body import BadCodingError, BodyTooLargeError, read_body
+from spanrun.clients._parse import parsed
 from spanrun.errors import ServiceError
 from spanrun.text import Confidential, excerpt
 
 _HEAD: Final = 300
 _LOOKED_AT: Final = 64 * _HEAD  # half a secret at its end is far from what is shown
+_REASON: Final = 64 * 1024  # bytes: a longer page says it nowhere
 
 
 def retry_after(value: str | None) -> float | None:
@@ -63,28 +66,26 @@ class Answers:
         """The whole body, unpacked.
 
         Raises:
-            ServiceError: It is too large, or can't be unpacked.
+            ServiceError: It is too large, or can't be unpacked. One that is too large
+                when it is unpacked is `final`: fewer texts would not make it smaller.
         """
-        parts = bytearray()
-        packed = "Content-Encoding" in response.headers
-        # httpx's way through its decoders costs a tenth of a request's CPU.
-        body = response.aiter_bytes() if packed else response.stream
+        coding = response.headers.get("Content-Encoding", "")
+        # httpx would unpack each part whole, whatever its size becomes.
+        parts = cast("AsyncIterable[bytes]", response.stream)
         try:
-            async for part in cast("AsyncIterable[bytes]", body):
-                parts += part
-                if len(parts) > self._max_bytes:
-                    raise self._error(
-                        f"the answer of {self._where} is larger than "
-                        f"{self._max_bytes} bytes"
-                    )
-        except httpx.DecodingError as why:
+            return await read_body(parts, coding, self._max_bytes)
+        except BodyTooLargeError:
+            raise self._error(
+                f"the answer of {self._where} is larger than {self._max_bytes} bytes",
+                final=bool(coding),  # a plain one has as many on the wire
+            ) from None
+        except BadCodingError as why:
             raise self._error(
                 f"the answer of {self._where} can't be decompressed: {why}",
                 status=response.status_code,
-            ) from why
-        return bytes(parts)
+            ) from None
 
-    def decoded(self, response: httpx.Response, text: bytes) -> Any:
+    async def decoded(self, response: httpx.Response, text: bytes) -> Any:
         """The JSON in ``text``, the body of ``response``.
 
         Raises:
@@ -93,7 +94,7 @@ class Answers:
         if not response.is_success:
             raise self._refused(response, text)
         try:
-            return json.loads(text)
+            return await parsed(text, self._max_bytes)
         except (ValueError, RecursionError) as why:
             head = self._head(text)
             raise self._error(
@@ -125,6 +126,8 @@ class Answers:
 
 def _reason(text: bytes) -> bytes:
     """What an error's body says, where it says it in one of the usual ways."""
+    if len(text) > _REASON:
+        return text
     try:
         found: Any = json.loads(text)
     except (ValueError, RecursionError):

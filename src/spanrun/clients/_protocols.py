@@ -17,6 +17,7 @@ from spanrun.clients._stream import Stream
 _IDLE: Final = 30.0
 """Seconds that a connection waits for its next request."""
 _MAX_HEAD: Final = 100 * 1024
+_MAX_INTERIM: Final = 64
 _READ: Final = 64 * 1024
 
 
@@ -72,8 +73,12 @@ class Http1:
             await self._stream.write(b"".join(filter(None, sent)))
         await tell(trace, "http11.receive_response_headers.started")
         event = await self._event()
-        while not isinstance(event, h11.Response):  # "100 Continue" and its like
+        for _ in range(_MAX_INTERIM):  # "100 Continue" and its like
+            if isinstance(event, h11.Response):
+                break
             event = await self._event()
+        else:
+            raise httpcore.RemoteProtocolError("the server never comes to its answer")
         await tell(trace, "http11.receive_response_headers.complete")
         extensions = {
             "http_version": b"HTTP/" + event.http_version,

@@ -36,6 +36,7 @@ _OK: Final = 200
 # another length.
 _BUSY: Final = frozenset({408, 425, 429, 502, 503, 504})
 _HEAD: Final = 300
+_REASON: Final = 64 * 1024  # bytes: a longer page says it nowhere
 
 
 class MaybeStored(StoreError):  # noqa: N818 -- says what it is
@@ -52,6 +53,8 @@ def transient(error: Exception) -> bool:
     Made for ``Retry(on=transient)``. A request that ran out of time isn't sent again.
     """
     if isinstance(error, MaybeStored) or not isinstance(error, StoreError):
+        return False
+    if error.final:
         return False
     _, aiohttp = wire.libraries()
     broken = isinstance(error.__cause__, aiohttp.ClientError | OSError)
@@ -262,6 +265,7 @@ class SolrCalls:
             status=seen.status,
             retry_after=retry_after(seen.retry_after),
             body=head,
+            final=isinstance(error, StoreError) and error.final,
         )
 
     def _clean(self, text: str) -> str:
@@ -271,6 +275,8 @@ class SolrCalls:
 def _reason(body: bytes) -> str:
     """What an error's body says; Solr has it in ``error.msg``."""
     text = body[: 64 * _HEAD].decode("utf-8", "replace")
+    if len(body) > _REASON:
+        return text
     try:
         found: Any = json.loads(body)
         told = found["error"]

@@ -18,6 +18,7 @@ import httpx
 from spanrun import semconv
 from spanrun.causes import causes
 from spanrun.clients._answers import Answers, retry_after
+from spanrun.clients._body import ACCEPTED
 from spanrun.clients._calls import Untold, calling, propagate
 from spanrun.clients._connections import Connections
 from spanrun.clients._discreet import Discreet, filter_logs
@@ -46,7 +47,7 @@ def transient(error: Exception) -> bool:
     again.
     """
     if isinstance(error, ServiceError):
-        return error.status in _TRANSIENT
+        return not error.final and error.status in _TRANSIENT
     if any(isinstance(why, ssl.SSLCertVerificationError) for why in causes(error)):
         return False
     return isinstance(error, httpx.TransportError | TimeoutError)
@@ -105,7 +106,7 @@ class HttpClient:
             {
                 "Host": self.base_url.netloc.decode("ascii"),
                 "Accept": "application/json",
-                "Accept-Encoding": "gzip, deflate",
+                "Accept-Encoding": ACCEPTED,
                 "Content-Type": "application/json",
                 "User-Agent": "spanrun",
                 **given,
@@ -163,7 +164,7 @@ class HttpClient:
             call.set(semconv.HTTP_RESPONSE_BODY_SIZE, len(text))
             if not response.is_success:
                 call.fail(str(response.status_code))
-        return self._answers.decoded(response, text)
+        return await self._answers.decoded(response, text)
 
     async def aclose(self) -> None:
         """Close the connections; requests that run fail. A second call does nothing."""

@@ -16,6 +16,7 @@ SkippedKind: TypeAlias = Literal[
     "format",
     "too_large",
     "not_a_file",
+    "link",
     "no_documents",
 ]
 
@@ -31,7 +32,10 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_FLAGS = os.O_RDONLY | sum(
+    getattr(os, name, 0)
+    for name in ("O_BINARY", "O_CLOEXEC", "O_NOCTTY", "O_NOFOLLOW", "O_NONBLOCK")
+)
 
 
 class UnusableFileError(Exception):
@@ -43,7 +47,7 @@ class UnusableFileError(Exception):
 
 
 def read_text(path: str, suffix: str, max_bytes: int) -> str:
-    r"""The file's text; lines end in ``\n``.
+    r"""The file's text; lines end in ``\n``. ``path`` has no symbolic links in it.
 
     Nothing but a regular file is ever opened: to open a pipe or a device can
     wait for ever, or do something.
@@ -72,7 +76,7 @@ def _read(path: str, max_bytes: int) -> bytes:
         _refuse_special(before)
         data = b""
         if before.st_size <= max_bytes:
-            data = file.read(max_bytes + 1)
+            data = file.read(max_bytes + 1) or b""  # of /proc it may be None
         after = os.fstat(file.fileno())
     size = max(before.st_size, len(data))
     if size > max_bytes:

@@ -85,7 +85,10 @@ def topics() -> list[Document]:
 
 
 def read_documents(
-    paths: Iterable[StrPath] | StrPath, *, max_bytes: int = MAX_BYTES
+    paths: Iterable[StrPath] | StrPath,
+    *,
+    max_bytes: int = MAX_BYTES,
+    follow_links: bool = False,
 ) -> Iterator[Document | Skipped]:
     """Read files, and all files below folders: one result for each.
 
@@ -93,8 +96,9 @@ def read_documents(
     are ``.txt``, ``.md``, ``.rst``, ``.html`` and ``.htm``, in UTF-8, or in UTF-16
     or UTF-32 with a byte order mark. Left out without a word: hidden files and
     folders inside a folder, and a file that was read before under another name.
-    Symbolic links to files are followed; those to folders only when they were
-    named by the user, so there are no loops. Nothing but a regular file is opened.
+    Nothing but a regular file is opened, and of a folder nothing that is elsewhere: a
+    symbolic link out of it is skipped, and so is one to a folder. A link that was
+    named itself is followed.
 
     A file that can't be read costs that file: nothing is raised. The work is
     done while iterating, and it blocks: iterate in a thread.
@@ -102,6 +106,8 @@ def read_documents(
     Args:
         paths: Files and folders.
         max_bytes: Larger files are skipped.
+        follow_links: Read what symbolic links in folders lead to, wherever that is.
+            A folder is read once, so links in a circle end.
     """
     if isinstance(paths, str | os.PathLike):
         paths = [paths]
@@ -109,7 +115,7 @@ def read_documents(
     for path in paths:
         root = os.fspath(path)
         barren = os.path.isdir(root)  # noqa: PTH112 -- Path("") is Path(".")
-        for result in _walk(root, max_bytes):
+        for result in _walk(root, max_bytes, follow_links=follow_links):
             if isinstance(result, Skipped):
                 barren = barren and result.source != _printable(root)
             else:
@@ -141,18 +147,27 @@ def gone(document_ids: Iterable[str], paths: Iterable[StrPath]) -> list[str]:
     ]
 
 
-def _walk(root: str, max_bytes: int) -> Iterator[Document | Skipped]:
+def _walk(
+    root: str, max_bytes: int, *, follow_links: bool
+) -> Iterator[Document | Skipped]:
     """Depth first, by name, without recursion: a tree may be deeper than the stack."""
     pending = [root]
+    within = ""
+    entered: set[tuple[int, int]] = set()
     while pending:
         path = pending.pop()
         try:
-            if not stat.S_ISDIR(os.stat(path).st_mode):  # noqa: PTH116
-                yield _document(path, max_bytes)
-            elif path is not root and os.path.islink(path):  # noqa: PTH114
+            status = os.stat(path)  # noqa: PTH116
+            folder = status.st_dev, status.st_ino
+            if path is root and not follow_links:
+                within = os.path.realpath(root)
+            if not stat.S_ISDIR(status.st_mode):
+                yield _document(path, max_bytes, within)
+            elif within and path is not root and os.path.islink(path):  # noqa: PTH114
                 reason = "a symbolic link to a folder: name that folder to read it"
                 yield _skipped(path, "not_a_file", reason)
-            else:
+            elif folder not in entered:
+                entered.add(folder)
                 pending += [
                     os.path.join(path, name)  # noqa: PTH118
                     for name in sorted(os.listdir(path), reverse=True)  # noqa: PTH208
@@ -164,16 +179,21 @@ def _walk(root: str, max_bytes: int) -> Iterator[Document | Skipped]:
             yield _failed(path, error, named=path is root)
 
 
-def _document(path: str, max_bytes: int) -> Document:
+def _document(path: str, max_bytes: int, within: str) -> Document:
     suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122
-    text = read_text(path, suffix, max_bytes)
+    real = os.path.realpath(path)
+    folder = os.path.join(within, "")  # noqa: PTH118 -- ends in a slash
+    if within and real != within and not real.startswith(folder):
+        reason = "a symbolic link out of the folder: follow_links would read it"
+        raise UnusableFileError("link", reason)
+    text = read_text(real, suffix, max_bytes)
     title = None
     if suffix in HTML:
         title, text = html_text(text)
     if not text.strip():
         raise UnusableFileError("empty", "there is no text in it")
     return Document(
-        id=_printable(os.path.realpath(path)),
+        id=_printable(real),
         text=text,
         source=_printable(path),
         content_hash=content_hash(text),

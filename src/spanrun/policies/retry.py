@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from spanrun.causes import leaves
+from spanrun.errors import ServiceError
 from spanrun.policies.base import Binding, Step, Work, above, at_least
 from spanrun.policies.limit import Slots
 from spanrun.policies.overload import On, check_on, matches
@@ -71,12 +72,15 @@ class Retry:
 
     def wants(self, error: Exception) -> bool:
         """Whether ``error`` is worth another attempt: itself, or all that it groups."""
-        if matches(self.on, error):
+        if self._names(error):
             return True
         parts = [part for part in leaves(error) if part is not error]
-        return bool(parts) and all(
-            isinstance(part, Exception) and matches(self.on, part) for part in parts
-        )
+        return bool(parts) and all(map(self._names, parts))
+
+    def _names(self, error: BaseException) -> bool:
+        if isinstance(error, ServiceError) and error.final:
+            return False
+        return isinstance(error, Exception) and matches(self.on, error)
 
     def bind(self, binding: Binding, gate: Gate, slots: Slots | None = None) -> Retrier:
         """The layer of one runner, which shares ``gate`` with its calls.

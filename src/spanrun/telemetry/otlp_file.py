@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import json
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from typing import Any, BinaryIO, Final, NamedTuple, TypeAlias, cast
 
 from google.protobuf import json_format  # type: ignore[import-untyped]  # no stubs
 from google.protobuf.message import (  # type: ignore[import-untyped]  # no stubs
@@ -34,6 +37,8 @@ _REQUESTS: Final[dict[str, type[Any]]] = {
     "resourceSpans": ExportTraceServiceRequest,
     "resourceMetrics": ExportMetricsServiceRequest,
 }
+MAX_REQUEST: Final = 64 * 1024 * 1024
+"""Bytes of one request."""
 _OTHERS: Final = ("resourceLogs", "resourceProfiles")
 _IDS: Final = ("traceId", "spanId", "parentSpanId")
 _TRACE_ID: Final = 16
@@ -54,25 +59,56 @@ class Placed(NamedTuple):
 
 
 def read(path: Path) -> Iterator[Placed]:
-    """The requests in a file, in order; of a file of lines, one line at a time.
+    """The requests in a file, in order; one at a time, where it has several.
 
-    Logs and profiles are passed over.
+    Logs and profiles are passed over. What isn't a regular file isn't read.
 
     Raises:
-        NoOtlpError: In the file, or in a line of it, is something else. What was
-            given before that is right.
+        NoOtlpError: In the file, or in a line of it, is something else, or a request
+            larger than `MAX_REQUEST`. What was given before that is right.
         OSError: The file can't be read.
     """
-    with path.open("rb") as file:
-        first = next((line for line in file if line.strip()), b"")
-        file.seek(0)
-        if not _is_object(first):
-            yield from _whole(file.read())
+    with open(path, "rb", opener=_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise _bad("", "is a pipe, socket or device: it isn't read")
+        if file.read(1) == b"\0":
+            file.seek(0)
+            yield from _framed(file)
             return
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                place = f"line {number}"
-                yield from _from_values(_json(line, place), place)
+        file.seek(0)
+        number, line = next(_lines(file), (0, b""))
+        file.seek(0)
+        if not _is_object(line):
+            yield from _whole(_bounded(_read(file, MAX_REQUEST + 1), ""))
+            return
+        for number, line in _lines(file):
+            place = f"line {number}"
+            yield from _from_values(_json(_bounded(line, place), place), place)
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open ``path``; a pipe without waiting for who writes to it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _read(file: BinaryIO, most: int) -> bytes:
+    """What comes next; no memory is taken for more than is there."""
+    return file.read(min(most, os.fstat(file.fileno()).st_size))
+
+
+def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Lines that aren't blank, with their numbers, as far as they may be read."""
+    number = 0
+    while line := file.readline(MAX_REQUEST + 1):
+        number += 1
+        if line.strip():
+            yield number, line
+
+
+def _bounded(text: bytes, place: str) -> bytes:
+    if len(text) > MAX_REQUEST:
+        raise _bad(place, f"is more than {MAX_REQUEST >> 20} MiB: too large a request")
+    return text
 
 
 def _is_object(text: bytes) -> bool:
@@ -92,9 +128,7 @@ def _json(text: bytes, place: str) -> object:
 def _whole(content: bytes) -> Iterator[Placed]:
     if not content.strip():
         raise NoOtlpError("it is empty")
-    if content[0] == 0:
-        yield from _framed(content)
-    elif (request := _from_protobuf(content)) is not None:
+    if (request := _from_protobuf(content)) is not None:
         yield Placed("", request)
     elif content.lstrip()[:1] in (b"{", b"["):
         yield from _from_values(_json(content, ""), "")
@@ -122,7 +156,7 @@ def _from_value(value: object, place: str) -> Iterator[Placed]:
                 json_format.ParseDict(
                     {name: _with_ids(given[name])}, message, ignore_unknown_fields=True
                 )
-            except (json_format.ParseError, ValueError, RecursionError) as error:
+            except Exception as error:  # of any kind: it expects well-formed values
                 raise _bad(place, f"is no OTLP: {error}") from error
             yield Placed(place, message)
 
@@ -147,19 +181,19 @@ def _id(digits: Any) -> object:
         return digits
 
 
-def _framed(content: bytes) -> Iterator[Placed]:
-    at, number = 0, 1
-    while at < len(content):
-        length = int.from_bytes(content[at : at + _LENGTH], "big")
-        at += _LENGTH
-        message, place = content[at : at + length], f"message {number}"
-        if len(message) < length:
+def _framed(file: BinaryIO) -> Iterator[Placed]:
+    for number in itertools.count(1):
+        head = file.read(_LENGTH)
+        if not head:
+            return
+        place, length = f"message {number}", int.from_bytes(head, "big")
+        message = _bounded(_read(file, min(length, MAX_REQUEST + 1)), place)
+        if len(message) < length or len(head) < _LENGTH:
             raise _bad(place, "is cut off")
         request = _from_protobuf(message)
         if request is None:
             raise _bad(place, _NEITHER)
         yield Placed(place, request)
-        at, number = at + length, number + 1
 
 
 def _from_protobuf(content: bytes) -> Request | None:

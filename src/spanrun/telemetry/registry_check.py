@@ -146,7 +146,7 @@ def attributes_of(message: Any) -> Mapping[str, Any]:
 
 def _in_span(span: Any, *, ours: bool) -> Iterator[Problem]:
     number: int = span.kind
-    kind = _KINDS[number] if number < len(_KINDS) else ""
+    kind = _KINDS[number] if 0 <= number < len(_KINDS) else ""
     yield from span_problems(span.name, kind, attributes_of(span), ours=ours)
     for event in span.events:
         yield from event_problems(event.name, attributes_of(event), ours=ours)

@@ -507,6 +507,32 @@ def test_grpc_retry_info(key: str):
     assert (outcome.verdict, outcome.after) == ("retry", 7.5)
 
 
+@pytest.mark.parametrize("packing", ["NoCompression", "Gzip"])
+def test_a_grpc_answer_beyond_the_bound_is_never_halved(packing: str):
+    def export(_, context):
+        context.set_compression(grpc.Compression[packing])
+        return b"\x7a\x00" * (3 * 2**20)
+
+    with grpc_server(export) as url:
+        sending = grpc_sender(url)
+        outcome = sending.send(spans([1, 2]))
+        sending.close()
+    assert outcome.verdict == "misconfigured"
+    assert "the answer is too large" in outcome.detail
+
+
+def test_a_packed_http_answer_is_never_unpacked():
+    body = gzip.compress(b" " * 2**26)
+    headers = {"content-encoding": "gzip", "content-type": "text/plain"}
+    with receiving(lambda _: Answer(400, headers, body)) as receiver:
+        sending = http_sender(receiver.url)
+        outcome = sending.send(spans([1]))
+        sending.close()
+        assert receiver.requests[0].headers["accept-encoding"] == "identity"
+    assert outcome.verdict == "refused"
+    assert len(outcome.detail) <= 200
+
+
 def test_grpc_without_a_server_and_with_one_again():
     with grpc_server(lambda *_: b"") as url:
         sending = grpc_sender(url)

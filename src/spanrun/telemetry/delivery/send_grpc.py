@@ -32,6 +32,7 @@ _VERDICTS: Final[dict[str, Verdict]] = {
     "UNIMPLEMENTED": "misconfigured",
 }
 _DETAILS: Final = "grpc-status-details-bin"  # a google.rpc.Status
+_UNPACKED: Final = "Decompressed message larger than max"
 _RETRY_INFO: Final = "google.rpc.retryinfo-bin"  # where some Python servers put it
 _HTTP_STATUS: Final = re.compile(r"http2 header with status: (\d{3})")
 # What gRPC says by itself: of an answer without its end; of headers or of an answer
@@ -144,6 +145,10 @@ class GrpcSender:
         detail: str = error.details() or ""
         after = _retry_info(error)
         verdict = _verdict(code, detail, after)
+        if _UNPACKED in detail and self._destination.compression != "gzip":
+            verdict = (
+                "misconfigured"  # the answer: of what we pack a server says it too
+            )
         if self._proxy is not None:
             detail = f"via {self._proxy}: {detail}"
         return Outcome(verdict, code, self._destination.scrub(detail), after=after)
