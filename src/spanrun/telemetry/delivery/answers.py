@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from google.protobuf.json_format import (  # type: ignore[import-untyped]  # no stubs
-    Parse,
-    ParseError,
-)
 from google.protobuf.message import (  # type: ignore[import-untyped]  # no stubs
     DecodeError,
 )
@@ -25,6 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from spanrun.telemetry.delivery.frames import Signal
+from spanrun.telemetry.forks import no_fork
 
 _RESPONSES: Final[dict[Signal, Any]] = {
     "traces": ExportTraceServiceResponse,
@@ -46,10 +43,13 @@ def partial_success(signal: Signal, body: bytes) -> tuple[int, str] | None:
 
 def partial_success_in_json(signal: Signal, body: bytes) -> tuple[int, str] | None:
     """The same, from receivers that answer in JSON though they were sent protobuf."""
+    with no_fork():
+        from google.protobuf import json_format  # type: ignore[import-untyped]  # noqa: PLC0415 -- 20 ms, rare
+
     response = _RESPONSES[signal]()
     try:
-        Parse(body, response, ignore_unknown_fields=True)
-    except (ParseError, ValueError, RecursionError):
+        json_format.Parse(body, response, ignore_unknown_fields=True)
+    except (json_format.ParseError, ValueError, RecursionError):
         return None
     return _rejected(signal, response)
 
