@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from spanrun.semconv import SpanrunTelemetryReason
 from spanrun.telemetry.delivery.frames import Frame, Signal
 from spanrun.telemetry.delivery.fresh import Fresh
 from spanrun.telemetry.delivery.lane import Lost
@@ -70,9 +71,12 @@ class Stock:
 
     def put(self, frame: Frame) -> None:
         """Queue ``frame``, with ``lock`` held. Never waits."""
-        self._fresh.add(
-            Parcel(frame), "disk_full" if self.disk_trouble else "queue_full"
-        )
+        self._fresh.add(Parcel(frame), self._why)
+
+    @property
+    def _why(self) -> SpanrunTelemetryReason:
+        """Why something is given up for want of room in memory."""
+        return "disk_full" if self.disk_trouble else "queue_full"
 
     def next_order(self) -> int:
         """The number of the next frame, with ``lock`` held."""
@@ -118,7 +122,9 @@ class Stock:
         """They are in no request any more."""
         for parcel in parcels:
             parcel.flying = False
-        self.spool.flying = ()
+        for parcel in self.spool.land():
+            with self.lock:
+                self._fresh.restore(parcel, self._why)
 
     def done(self, parcels: Sequence[Parcel]) -> None:
         """They need not be kept: delivered, or counted as lost."""
