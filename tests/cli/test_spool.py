@@ -447,7 +447,9 @@ def test_what_a_later_release_wrote_is_left_to_it(cli: Cli, leave: Leave, to: An
         result = cli("spool", "flush")
     assert result.code == Exit.CONFIGURATION
     assert "is written in format 2" in result.err
-    assert result.err.endswith("  Run the same command with the release that wrote it.\n")
+    assert result.err.endswith(
+        "  Run the same command with the release that wrote it.\n"
+    )
     assert sum(receiver.taken.values()) == 1
     assert first.read_bytes() == later
     assert not second.exists()

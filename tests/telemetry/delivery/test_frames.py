@@ -16,9 +16,8 @@ from spanrun.telemetry.delivery.frames import (
     encode,
     later_version,
 )
-from spanrun.telemetry.delivery.scan import Damage, Extent, Found
+from spanrun.telemetry.delivery.scan import Damage, Extent, Found, in_memory
 from spanrun.telemetry.delivery.scan import extent as extent_of
-from spanrun.telemetry.delivery.scan import in_memory
 from spanrun.telemetry.delivery.scan import scan as scan_of
 
 payloads = st.one_of(
@@ -199,7 +198,11 @@ def test_a_later_version_is_told_from_a_bit_that_flipped():
     assert later_version(data[:4]) == later_version(b"") == 0
 
 
-def test_a_file_that_is_longer_than_memory_is_read_in_pieces():
+def test_a_file_that_is_longer_than_memory_is_read_in_pieces(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("spanrun.telemetry.delivery.scan._WINDOW", 1 << 16)
+    monkeypatch.setattr("spanrun.telemetry.delivery.scan._PROBE", 1 << 12)
     good = encode(Frame("traces", b"good", 3), 0)
     asked: list[int] = []
 

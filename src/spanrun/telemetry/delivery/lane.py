@@ -6,14 +6,14 @@ import os
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from spanrun.semconv import SpanrunTelemetryReason
 from spanrun.telemetry.delivery import files
 from spanrun.telemetry.delivery.frames import Signal, encode
 from spanrun.telemetry.delivery.layout import Key, segment_file
-from spanrun.telemetry.delivery.parcel import Cursor, Parcel, Place, Segment
-from spanrun.telemetry.delivery.scan import Damage, Extent, Found, scan
+from spanrun.telemetry.delivery.parcel import Cursor, Parcel, Place, Segment, Stored
+from spanrun.telemetry.delivery.scan import Damage, Found, scan
 
 Lost: TypeAlias = Callable[[Signal, int, SpanrunTelemetryReason], None]
 
@@ -44,15 +44,6 @@ class Owner(Protocol):
     def held(self, lane: Lane, /) -> Container[int]:
         """The segments of ``lane`` that must not be evicted just now."""
         ...
-
-
-class Stored(NamedTuple):
-    """A segment that another process left: its number, its size, what is in it."""
-
-    number: int
-    path: Path
-    size: int
-    inside: Extent | None
 
 
 class Lane:

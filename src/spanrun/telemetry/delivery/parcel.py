@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from spanrun.telemetry.delivery.frames import HEADER, Frame
 from spanrun.telemetry.delivery.layout import Key
+from spanrun.telemetry.delivery.scan import Extent
 
 if TYPE_CHECKING:
     from spanrun.telemetry.delivery.lane import Lane
@@ -77,6 +78,15 @@ class Segment:
     last: int
     waiting: int
     trouble: str = ""
+
+
+class Stored(NamedTuple):
+    """A segment that another process left: its number, its size, what is in it."""
+
+    number: int
+    path: Path
+    size: int
+    inside: Extent | None
 
 
 def in_order(lines: Iterable[Iterable[Parcel]]) -> Iterator[Parcel]:

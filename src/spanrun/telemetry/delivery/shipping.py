@@ -88,8 +88,13 @@ class Line:
         self._stopped = True
         self.sender.abort()
 
+    def hurry(self) -> None:
+        """Somebody waits: ask the receiver again, whatever it did before."""
+        self.backoff.hurry()
+        self.failed = False
+
     def cut(self, grace: float) -> None:
-        """End a request that takes ``grace`` seconds longer than it may."""
+        """End a request that takes ``grace`` seconds longer than it may, or less."""
         since = self.since
         limit = self.sender.destination.timeout + grace
         if since and time.monotonic() - since > limit:

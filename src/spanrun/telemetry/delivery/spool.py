@@ -46,7 +46,7 @@ from spanrun.telemetry.delivery.quarantine import move_aside, put_aside, requeue
 from spanrun.telemetry.delivery.writer import Writer, create
 
 _MEASURE: Final = 1.0  # seconds that the size of the others' files is believed
-_SHARE: Final = 20  # times as long as it took to find it out
+_SHARE: Final = 20  # or so many times as long as it took to add them up
 
 
 class Spool:
@@ -111,8 +111,7 @@ class Spool:
         """Places in its files where no frame could be read."""
         return self._damaged + sum(lane.damaged for lane in self._lanes())
 
-    def _lanes(self) -> list[Lane]:
-        # Without the lock: who asks must not wait for a slow disk.
+    def _lanes(self) -> list[Lane]:  # without the lock: nobody waits for a disk
         return [lane for writer in self._writers() for lane in writer.lanes.values()]
 
     def _writers(self) -> tuple[Writer, ...]:
@@ -178,19 +177,14 @@ class Spool:
     def land(self) -> list[Parcel]:
         """What flew is in no request any more; what of it is on no disk any more."""
         self.flying = ()
-        homeless: list[Parcel] = []
-        while self._homeless:
-            parcel = self._homeless.pop(0)
-            if not parcel.done:
-                homeless.append(parcel)
-        return homeless
+        homeless = [self._homeless.pop(0) for _ in tuple(self._homeless)]
+        return [parcel for parcel in homeless if not parcel.done]
 
     def _flying_of(self, lane: Lane) -> list[Parcel]:
         return [
             parcel
             for parcel in self.flying
             if parcel.place is not None and parcel.place.lane is lane
-            if not parcel.done
         ]
 
     def _open(self, path: Path, lock: int) -> Writer:
@@ -213,16 +207,18 @@ class Spool:
         self.adopted_items[signal] += items
 
     def set_aside(self, path: Path, why: str) -> None:
-        """Move what is no file of a spool into the quarantine, and say so."""
+        """Move what is no file of a spool into the quarantine."""
         move_aside(self.root, path, why, self._notices)
+
+    def is_adopted(self, parcel: Parcel) -> bool:
+        """Whether another process left ``parcel``."""
+        place, own = parcel.place, self._own
+        return place is not None and (own is None or place.lane.folder != own.path)
 
     def held(self, lane: Lane) -> Container[int]:
         """The segments of ``lane`` that must not be evicted just now."""
-        return {
-            parcel.place.end.segment
-            for parcel in self.flying
-            if parcel.place is not None and parcel.place.lane is lane
-        }
+        places = (parcel.place for parcel in self._flying_of(lane))
+        return {place.end.segment for place in places if place is not None}
 
     # --- room
 
@@ -232,7 +228,6 @@ class Spool:
         if now > self._measure_at:
             ours = {writer.path for writer in self._writers()}
             self._others = orphans.size_of_others(self.root, ours)
-            # Where there are very many, looking at them is most of the work.
             took = time.monotonic() - now
             self._measure_at = now + max(_MEASURE, took * _SHARE)
         while self._others + self.size + size > self.max_bytes:

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from spanrun.telemetry.delivery import cursors, files, orphans
 from spanrun.telemetry.delivery.frames import HEADER, Signal, later_version
-from spanrun.telemetry.delivery.lane import Lane, Owner, Stored
+from spanrun.telemetry.delivery.lane import Lane, Owner
 from spanrun.telemetry.delivery.layout import (
     CURSORS,
     KEYS,
@@ -21,7 +21,7 @@ from spanrun.telemetry.delivery.layout import (
     Key,
     segment_name,
 )
-from spanrun.telemetry.delivery.parcel import Parcel
+from spanrun.telemetry.delivery.parcel import Parcel, Stored
 from spanrun.telemetry.delivery.scan import extent
 
 
