@@ -90,10 +90,9 @@ class Writer:
             which = segment_name(name)
             try:
                 found = _look_at(self.path / name, is_segment=which is not None)
-            except FileNotFoundError:
-                continue
             except OSError as error:
-                if files.is_passing(error):
+                # Somebody deletes files here just now, or all may be well later.
+                if isinstance(error, FileNotFoundError) or files.is_passing(error):
                     raise
                 strange[name] = files.reason(error)
                 continue
