@@ -227,6 +227,7 @@ class Lane:
         self._advance()
         while self._ahead_bytes < max(limit, 1) and self._more():
             self._advance()
+        self._advance()  # also over files in which nothing is
         return [p for p in self._ahead if p.place and p.place.key not in self._early]
 
     def _more(self) -> bool:

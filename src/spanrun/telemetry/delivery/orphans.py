@@ -108,10 +108,14 @@ def acquire(lock: int) -> bool:
 
 
 def lock_trouble(folder: Path) -> str:
-    """Why nobody can take a folder over; empty when that can be."""
+    """Why nobody can take a folder over; empty when that can be, or it is gone."""
     try:
         with files.opened(folder / LOCK, os.O_RDWR):
             return ""
+    except FileNotFoundError:
+        with contextlib.suppress(OSError):
+            return "Has no lock" if files.is_folder(folder) else ""
+        return ""
     except OSError as error:
         return files.reason(error)
 

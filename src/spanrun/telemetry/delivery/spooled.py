@@ -149,9 +149,10 @@ class SpooledSender:
                 taken = True
         if taken:
             self._stock.give_way()
+        elif self._closing:
+            self._books.drop(signal, items, "shutdown")
         else:
-            why = "shutdown" if self._closing else "queue_full"
-            self._books.drop(signal, items, why)
+            self._books.drop(signal, items, "queue_full")
 
     def flush(
         self, timeout: float, *, adopted: bool = False, patient: bool = True

@@ -166,9 +166,22 @@ class _Look:
         self._cursors = dict.fromkeys(KEYS, Cursor(0, 0, 0))
         self._segments: dict[Key, list[tuple[int, Path]]] = {}
         with self._noting(folder):
-            self._segments = segments(folder)
+            for name in sorted(os.listdir(folder)):  # noqa: PTH208 -- as all here
+                self._look_at(folder / name)
+            if not self.later:
+                self._segments = segments(folder)
         with self._noting(folder / CURSORS):
             self._cursors = dict(zip(KEYS, cursors.load(folder)[1], strict=True))
+        if why := orphans.lock_trouble(folder):
+            self._note(folder / LOCK, why)
+
+    def _look_at(self, path: Path) -> None:
+        """Whether it is a file of a spool, and this release can read it."""
+        with self._noting(path), files.opened(path) as fd:
+            version = later_version(files.read(fd, 0, HEADER))
+            self.later = self.later or version
+            if segment_name(path.name) is None and path.name not in {LOCK, CURSORS}:
+                self._note(path, "Not a file of a spool")
 
     def lane(self, key: Key) -> Iterator[Found | Damage]:
         """What is behind the cursor of a lane."""
@@ -178,10 +191,6 @@ class _Look:
                 continue
             start = cursor.offset if number == cursor.segment else 0
             with self._noting(path), files.opened(path) as fd:
-                version = later_version(files.read(fd, 0, HEADER))
-                if version:
-                    self.later = version
-                    continue
                 size = min(os.fstat(fd).st_size, LONGEST)
                 yield from scan(files.reader(fd), start, size)
 
@@ -192,19 +201,6 @@ class _Look:
             with contextlib.suppress(OSError):
                 total += os.lstat(path).st_size
         return total
-
-    def others(self) -> None:
-        """Look for what should not be in the folder, and at its lock."""
-        lock = self._folder / LOCK
-        with self._noting(lock), files.opened(lock, os.O_RDWR):
-            pass
-        with self._noting(self._folder):
-            names = os.listdir(self._folder)  # noqa: PTH208 -- the names are enough
-            if LOCK not in names:
-                self._note(lock, "Has no lock")
-            for name in sorted(names):
-                if segment_name(name) is None and name not in {LOCK, CURSORS}:
-                    self._note(self._folder / name, "Not a file of a spool")
 
     @contextlib.contextmanager
     def _noting(self, path: Path) -> Generator[None]:
@@ -239,7 +235,6 @@ def _writer(folder: Path) -> WriterSurvey:
         told.bytes = look.size(key)
         if told.frames:
             signals[key[0]] = _sum(signals.get(key[0]), told)
-    look.others()
     pid = folder.name.removeprefix(PREFIX).partition("-")[0]
     return WriterSurvey(
         path=folder,
@@ -248,7 +243,7 @@ def _writer(folder: Path) -> WriterSurvey:
         signals=signals,
         damaged=damaged,
         later=look.later,
-        trouble=look.trouble,
+        trouble="" if look.later else look.trouble,
     )
 
 
