@@ -116,9 +116,8 @@ class SpooledSender:
         self._threads: list[threading.Thread] = []
         self._adopt_at = 0.0
         self._rushed = 0  # how many wait for what is ours
-        self._closing = False
-        self._own_only = False
-        self._stopped = False
+        self._closing = self._stopped = False
+        self._own_only = False  # whether what others left has to wait
 
     # --- what a caller does
 
@@ -235,11 +234,11 @@ class SpooledSender:
 
     def _send_adopted(self, timeout: float) -> None:
         """At the end, with the lock held: go on with signals that we have none of."""
-        signals = [s for s in self._lines if not self._stock.holds(s, adopted=False)]
-        for signal in signals:
-            self._lines[signal].hurry()
-        if signals:
-            self._own_only, self._adopt_at = False, 0.0
+        for signal, line in self._lines.items():
+            if not self._stock.holds(signal, adopted=False):
+                line.hurry()
+                self._own_only, self._adopt_at = False, 0.0
+        if not self._own_only:
             self._to_send.notify_all()
             self._changed.wait_for(
                 lambda: self._adopt_at and self._is_over(adopted=True), timeout
