@@ -363,14 +363,93 @@ def test_what_a_killed_process_left_is_delivered(
     assert len(receiver.taken) == 50
 
 
-def test_a_spool_that_cannot_be_read_is_74(cli: Cli, leave: Leave, to: Any):
+def test_a_folder_that_cannot_be_taken_over_is_74(cli: Cli, leave: Leave, to: Any):
     leave(traces("a"))
     (folder,) = cli.folder.glob(".spanrun/spool/w-*")
-    (folder / "ack").unlink(missing_ok=True)
-    (folder / "ack").mkdir()  # root may read everything, but no folder as a file
+    (folder / "lock").unlink()
+    (folder / "lock").mkdir()  # root may read everything, but no folder as a file
     with receiving() as receiver:
         to(receiver.url)
         result = cli("spool", "flush", "--timeout", "0.5")
     assert result.code == Exit.DISK
-    assert "Is a directory" in result.err
-    assert "can't be read: Is a directory" in cli("spool", "status").out
+    assert "lock: Not a regular file" in result.err
+    assert "can't be read: lock: Not a regular file" in cli("spool", "status").out
+
+
+def odd(folder: Path) -> None:
+    os.mkfifo(folder / "traces.00000007")
+    (folder / "traces.00000008").mkdir()
+    (folder / "metrics.00000009").symlink_to("/dev/zero")
+    (folder / f"traces.{'9' * 20}").touch()
+    (folder / "\x1b[31mred\n\udcff").touch()
+    with (folder / "metrics.00000001").open("wb") as huge:
+        huge.truncate(3 << 30)
+
+
+def test_odd_files_stop_no_command_and_are_moved_out_of_the_way(
+    cli: Cli, leave: Leave, to: Any
+):
+    leave(traces("a"), traces("b"))
+    (folder,) = cli.folder.glob(".spanrun/spool/w-*")
+    odd(folder)
+    status = cli("spool", "status")
+    assert status.code == Exit.OK
+    assert "2 spans on disk" in status.out
+    assert "    can't be read: " in status.out
+    assert "\x1b" not in status.out
+    assert "  a  " in cli("spool", "inspect").out
+    with receiving() as receiver:
+        to(receiver.url)
+        result = cli("spool", "flush")
+    assert (result.code, result.err) == (Exit.OK, "")
+    assert sum(receiver.taken.values()) == 2
+    assert not folder.exists()
+    status = cli("spool", "status")
+    assert status.out.count("moved out of the way") == 3
+    assert len(cli("spool", "status", "--json").json["unusable"]) == 3
+    assert "\x1b" not in status.out
+    for command in (("inspect", "--refused"), ("flush", "--refused")):
+        assert cli("spool", *command).code == Exit.OK
+
+
+def test_odd_files_in_the_quarantine_stop_no_command(cli: Cli, leave: Leave, to: Any):
+    leave(traces("a"), refused="400")
+    folder = cli.folder / ".spanrun/spool/quarantine"
+    os.mkfifo(folder / "1-400-aa.frames")
+    (folder / "2-400-aa.frames").symlink_to("/dev/zero")
+    (folder / f"{'9' * 200}-400-aa.frames").touch()
+    with (folder / "3-400-aa.frames").open("wb") as huge:
+        huge.truncate(3 << 30)
+    status = cli("spool", "status")
+    assert status.code == Exit.OK
+    assert "refused with 400, 0 s ago: 1 span" in status.out
+    assert "can't be read: Not a regular file" in status.out
+    assert "can't be read: Is a link" in status.out
+    assert "  a  " in cli("spool", "inspect", "--refused").out
+    with receiving() as receiver:
+        to(receiver.url)
+        assert cli("spool", "flush", "--refused").code == Exit.OK
+    assert sum(receiver.taken.values()) == 1
+
+
+def test_what_a_later_release_wrote_is_left_to_it(cli: Cli, leave: Leave, to: Any):
+    leave(traces("a"))
+    leave(traces("b"))
+    first, second = sorted(cli.folder.glob(".spanrun/spool/w-*/traces.*"))
+    later = b"\xf5SR\x9d\x02" + b"whatever it looks like then" * 4
+    first.write_bytes(later)
+    before = cli("spool", "status")
+    assert "written in format 2, which this release can't read" in before.out
+    assert "1 span on disk" in before.out
+    assert "damaged" not in before.out
+    with receiving() as receiver:
+        to(receiver.url)
+        result = cli("spool", "flush")
+    assert result.code == Exit.CONFIGURATION
+    assert "is written in format 2" in result.err
+    assert result.err.endswith(
+        "  Run the same command with the release that wrote it.\n"
+    )
+    assert sum(receiver.taken.values()) == 1
+    assert first.read_bytes() == later
+    assert not second.exists()

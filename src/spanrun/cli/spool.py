@@ -44,6 +44,7 @@ _STEP: Final = 0.5  # seconds between two looks at how far it is
 _TELL: Final = 2.0  # seconds between two lines that say so
 _CLOSING: Final = 2.0
 _FIX_DISK: Final = "Check the rights of the folder and the disk's free room."
+_FIX_LATER: Final = "Run the same command with the release that wrote it."
 _FIX_ENDPOINT: Final = "Check that it works, then run the same command again."
 
 
@@ -196,9 +197,12 @@ def _end(left: survey.Survey, done: SpoolStatus | None, *, as_json: bool) -> Non
         console.give(json.dumps(spool_text.flushed_json(left, done)))
     else:
         console.give("\n".join(spool_text.flushed(left, done)))
-    broken = [writer for writer in left.writers if writer.trouble]
-    if broken:
-        fail(Exit.DISK, f"{broken[0].path}: {broken[0].trouble}", _FIX_DISK)
+    gone = [writer for writer in left.writers if not writer.live]
+    if broken := next((writer for writer in gone if writer.trouble), None):
+        fail(Exit.DISK, console.line(f"{broken.path}: {broken.trouble}"), _FIX_DISK)
+    if later := next((writer for writer in gone if writer.later), None):
+        what = f"{later.path} is {spool_text.later(later)}"
+        fail(Exit.CONFIGURATION, console.line(what), _FIX_LATER)
     if done is not None:
         _fail_for(left, done)
 

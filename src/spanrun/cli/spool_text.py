@@ -16,7 +16,7 @@ from spanrun.telemetry.delivery.survey import (
     Survey,
     Waiting,
     WriterSurvey,
-    quarantined_frames,
+    refused_frames,
     waiting_frames,
 )
 
@@ -51,13 +51,24 @@ def status(found: Survey, now: float) -> list[str]:
         if writer.damaged:
             places = "1 place" if writer.damaged == 1 else f"{writer.damaged} places"
             lines.append(f"    {places} damaged: what stood there is lost")
+        if writer.later:
+            lines.append(f"    {later(writer)}")
         if writer.trouble:
-            lines.append(f"    can't be read: {writer.trouble}")
+            lines.append(f"    can't be read: {console.line(writer.trouble)}")
     for each in found.quarantine:
         head = f"refused with {console.line(each.code)}, {_age(each.at, now)} ago"
-        lines.append(f"  {head}: {amount(each.items)}, {_size(each.bytes)}")
+        what = f"can't be read: {each.trouble}" if each.trouble else amount(each.items)
+        lines.append(f"  {head}: {what}, {_size(each.bytes)}")
         lines.append(f"    {console.line(str(each.path))}")
+    for kept in found.unusable:
+        lines.append(f"  moved out of the way, {_age(kept.at, now)} ago: {kept.code}")
+        lines.append(f"    {console.line(str(kept.path))}")
     return lines
+
+
+def later(writer: WriterSurvey) -> str:
+    """That a later release wrote it."""
+    return f"written in format {writer.later}, which this release can't read"
 
 
 def status_json(found: Survey, now: float) -> dict[str, Any]:
@@ -80,6 +91,7 @@ def status_json(found: Survey, now: float) -> dict[str, Any]:
                     for signal, told in writer.signals.items()
                 },
                 "damaged": writer.damaged,
+                "later_format": writer.later,
                 "trouble": writer.trouble,
             }
             for writer in found.writers
@@ -91,8 +103,13 @@ def status_json(found: Survey, now: float) -> dict[str, Any]:
                 "age": max(0.0, now - each.at),
                 "items": each.items,
                 "bytes": each.bytes,
+                "trouble": each.trouble,
             }
             for each in found.quarantine
+        ],
+        "unusable": [
+            {"file": str(kept.path), "why": kept.code, "age": max(0.0, now - kept.at)}
+            for kept in found.unusable
         ],
     }
 
@@ -114,7 +131,7 @@ class Shown:
         if refused:
             for each in found.quarantine:
                 title = f"refused with {each.code}: {each.path.name}"
-                self._take(title, quarantined_frames(each.path))
+                self._take(title, refused_frames(each.path))
         else:
             for writer in found.writers:
                 self._take(_who(writer), waiting_frames(writer.path))

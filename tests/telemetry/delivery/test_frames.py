@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -11,13 +12,13 @@ from spanrun.telemetry.delivery.frames import (
     HEADER,
     MAGIC,
     MAX_PAYLOAD,
-    Damage,
-    Found,
     Frame,
     encode,
-    extent,
-    scan,
+    later_version,
 )
+from spanrun.telemetry.delivery.scan import Damage, Extent, Found, in_memory
+from spanrun.telemetry.delivery.scan import extent as extent_of
+from spanrun.telemetry.delivery.scan import scan as scan_of
 
 payloads = st.one_of(
     st.binary(max_size=60),
@@ -32,6 +33,21 @@ frames = st.builds(
     payload=payloads,
     order=st.integers(0, 2**64 - 1),
 )
+
+
+@pytest.fixture(autouse=True, params=[8, 1 << 16], ids=["small reads", "one read"])
+def _window(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it holds wherever a read ends."""
+    monkeypatch.setattr("spanrun.telemetry.delivery.scan._WINDOW", request.param)
+    monkeypatch.setattr("spanrun.telemetry.delivery.scan._PROBE", request.param)
+
+
+def scan(data: bytes) -> Iterator[Found | Damage]:
+    return scan_of(in_memory(data), 0, len(data))
+
+
+def extent(data: bytes) -> Extent | None:
+    return extent_of(in_memory(data), len(data))
 
 
 def write(written: list[Frame]) -> tuple[bytes, list[int]]:
@@ -169,3 +185,52 @@ def test_a_payload_over_the_limit_is_refused():
 
     with pytest.raises(ValueError, match="at most"):
         encode(Frame("traces", Long(), 1), 0)
+
+
+def test_a_later_version_is_told_from_a_bit_that_flipped():
+    data = bytearray(encode(Frame("traces", b"x", 1), 0))
+    assert later_version(data) == 0
+    data[4] = 2
+    assert later_version(data) == 0
+    data[36:40] = struct.pack("<I", zlib.crc32(bytes(data[:36])))
+    assert later_version(data) == 2
+    assert later_version(data[:5]) == 2  # whatever its header looks like
+    assert later_version(data[:4]) == later_version(b"") == 0
+
+
+def test_a_file_that_is_longer_than_memory_is_read_in_pieces(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("spanrun.telemetry.delivery.scan._WINDOW", 1 << 16)
+    monkeypatch.setattr("spanrun.telemetry.delivery.scan._PROBE", 1 << 12)
+    good = encode(Frame("traces", b"good", 3), 0)
+    asked: list[int] = []
+
+    def read(at: int, size: int) -> bytes:
+        asked.append(size)
+        if at < len(good):
+            return good[at : at + size].ljust(size, b"\0")
+        return bytes(size)
+
+    pieces = list(scan_of(read, 0, 64 << 20))
+    assert [type(piece) for piece in pieces] == [Found, Damage]
+    assert extent_of(read, 1 << 20) == Extent(0, 3)
+    assert max(asked) <= 1 << 16
+
+
+def test_headers_that_promise_much_do_not_cost_it_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    claims = [
+        encode(Frame("traces", b"x" * 5000, 1), number)[:HEADER] for number in range(40)
+    ]
+    seen: list[int] = []
+    monkeypatch.setattr("spanrun.telemetry.delivery.scan._WASTE", 10_000)
+    monkeypatch.setattr(
+        "spanrun.telemetry.delivery.scan.checksum", lambda data: seen.append(len(data))
+    )
+    pieces = list(scan(b"".join(claims).ljust(6000 + 40 * HEADER, b"y")))
+    assert [piece.after for piece in pieces if isinstance(piece, Damage)] == [
+        *range(1, 41)
+    ]
+    assert seen == [5000] * 3

@@ -19,8 +19,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from spanrun.telemetry.delivery.frames import HEADER, Frame
 from spanrun.telemetry.delivery.parcel import Parcel
+from spanrun.telemetry.delivery.quarantine import quarantined_frames
 from spanrun.telemetry.delivery.spool import Spool
-from spanrun.telemetry.delivery.survey import quarantined_frames, survey, waiting_frames
+from spanrun.telemetry.delivery.survey import survey, waiting_frames
 
 LIMIT = 1 << 20
 

@@ -62,3 +62,8 @@ class Backoff:
         """Somebody waits: ask at once, but not against the server's own word."""
         if not self.ordered:
             self.until = 0.0
+
+
+def fresh() -> Backoff:
+    """A back-off with the usual times."""
+    return Backoff(random.Random())  # noqa: S311 -- jitter is no secret

@@ -17,9 +17,13 @@ from typing import Final, Protocol, TypeAlias
 
 from spanrun.semconv import SpanrunTelemetryReason
 from spanrun.telemetry.delivery.frames import SIGNALS, Signal
+from spanrun.telemetry.log import Log
 
 Lost: TypeAlias = Mapping[tuple[Signal, SpanrunTelemetryReason], int]
 
+_log: Final = Log(__name__)
+
+_SAY_EVERY: Final = 60.0  # seconds between two lines about what is lost
 _ITEMS: Final[dict[Signal, str]] = {"traces": "spans", "metrics": "data points"}
 # Each refusal has a line of its own where it happens.
 _SAID: Final = frozenset(("rejected", "partial_success"))
@@ -65,6 +69,7 @@ class Books:
         self.produced: Counter[Signal] = Counter(dict.fromkeys(SIGNALS, 0))
         self.delivered: Counter[Signal] = Counter(dict.fromkeys(SIGNALS, 0))
         self.dropped: Counter[tuple[Signal, SpanrunTelemetryReason]] = Counter()
+        self._say_at = 0.0
         self._said: Counter[tuple[Signal, SpanrunTelemetryReason]] = Counter()
 
     def produce(self, signal: Signal, items: int) -> None:
@@ -90,12 +95,17 @@ class Books:
         with self._lock:
             return any(self.dropped.values())
 
-    def unsaid(self) -> str:
-        """What was lost since the last call, without refusals."""
+    def say_losses(self, now: float) -> None:
+        """Log what was lost since the last time, once a minute; not refusals."""
+        if now < self._say_at:
+            return
         with self._lock:
             news = self.dropped - self._said
             self._said = self.dropped.copy()
-        return described({key: n for key, n in news.items() if key[1] not in _SAID})
+        lost = {key: count for key, count in news.items() if key[1] not in _SAID}
+        if lost:
+            self._say_at = now + _SAY_EVERY
+            _log.warning("given up: %s", described(lost))
 
     def dropped_of(self, signal: Signal) -> dict[SpanrunTelemetryReason, int]:
         """What was lost of ``signal``, by reason."""

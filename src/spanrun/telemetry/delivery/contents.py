@@ -90,7 +90,7 @@ def _spans(request: Any) -> Iterator[Item]:
                     start=start * _NS,
                     seconds=(end - start) * _NS,
                     trace_id=span.trace_id.hex(),
-                    status=_STATUSES[code] if code < len(_STATUSES) else "unset",
+                    status=_STATUSES[code] if 0 <= code < len(_STATUSES) else "unset",
                 )
 
 

@@ -1,4 +1,4 @@
-"""The spool's file format: frames that each stand alone, and a scan past damage.
+"""The spool's file format: frames that each stand alone.
 
 A file is frames one behind the other and nothing else::
 
@@ -13,13 +13,15 @@ items that were written to this line of files ahead of the frame. Where a header
 is unreadable, the next good one tells how many items were lost with it.
 
 The CRC guards against accidents, not against someone who may write the folder.
+
+Magic and version stand first in every version of the format. What a later one wrote
+is left to those that can read it.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -34,9 +36,11 @@ MAX_PAYLOAD: Final = 64 * 1024 * 1024
 SIGNALS: Final[tuple[Signal, ...]] = ("traces", "metrics")
 
 _HELD: Final = 5 * 1024
+_MOST: Final = 1 << 53  # items ahead of a frame: no sum of such runs over
 _HEAD: Final = struct.Struct("<4sBBBxIIQQI")
 _SEAL: Final = struct.Struct("<I")
 HEADER: Final = _HEAD.size + _SEAL.size
+_AT: Final = len(MAGIC)  # where the version stands
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,30 +63,9 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """An intact frame, and the bytes ``start`` to ``end`` where it stood."""
+class Header:
+    """What is written ahead of a payload; ``crc`` is the payload's."""
 
-    frame: Frame
-    before: int
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """The bytes ``start`` to ``end`` are no frame.
-
-    Attributes:
-        after: Items up to its end, when its header could still be read.
-    """
-
-    start: int
-    end: int
-    after: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Header:
     signal: Signal
     keep: bool
     items: int
@@ -110,68 +93,12 @@ def encode(frame: Frame, before: int) -> bytes:
         len(payload),
         frame.order,
         before,
-        _crc(payload),
+        checksum(payload),
     )
     return b"".join((head, _SEAL.pack(zlib.crc32(head)), payload))
 
 
-def scan(data: bytes, start: int = 0) -> Iterator[Found | Damage]:
-    """Every frame of ``data`` from ``start`` on, and what lies between them.
-
-    The pieces are in order and leave no byte out. A bad frame costs itself
-    alone: the scan goes on at the next magic that begins a sound header.
-    """
-    at = start
-    while at < len(data):
-        header = _header(data, at)
-        if header is None:
-            end = _next(data, at + 1)
-            yield Damage(at, end, None)
-            at = end
-            continue
-        body = at + HEADER
-        payload = data[body : body + header.length]
-        if len(payload) == header.length and _crc(payload) == header.crc:
-            frame = Frame(
-                header.signal,
-                payload,
-                header.items,
-                keep=header.keep,
-                order=header.order,
-            )
-            yield Found(frame, header.before, at, body + header.length)
-            at = body + header.length
-        else:
-            # Not trusting the length: after a failed write the next frame may
-            # begin before the end of this one.
-            end = _next(data, at + 1)
-            yield Damage(at, end, header.before + header.items)
-            at = end
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """What the headers of a file say: items ahead of it, items up to its end."""
-
-    first: int
-    last: int
-
-
-def extent(data: bytes) -> Extent | None:
-    """The items in ``data``, by its headers alone; None where there is no frame."""
-    first: int | None = None
-    last = at = 0
-    while (header := _header(data, at := _next(data, at))) is not None:
-        if first is None:
-            first = header.before
-        last = header.before + header.items
-        # A length that goes past other frames is one of a failed write.
-        end = at + HEADER + header.length
-        at = end if _header(data, end) is not None else at + 1
-    return None if first is None else Extent(first, last)
-
-
-def _crc(payload: bytes) -> int:
+def checksum(payload: bytes) -> int:
     """The CRC-32 of ``payload``.
 
     Over more than 5 KiB at once zlib lets the interpreter lock go, and beside a
@@ -185,24 +112,29 @@ def _crc(payload: bytes) -> int:
     return crc
 
 
-def _header(data: bytes, at: int) -> _Header | None:
-    head = data[at : at + _HEAD.size]
-    seal = data[at + _HEAD.size : at + HEADER]
+def read_header(data: bytes) -> Header | None:
+    """The header that ``data`` begins with; None where it begins with none."""
+    head, seal = data[: _HEAD.size], data[_HEAD.size : HEADER]
     if not head.startswith(MAGIC) or len(seal) < _SEAL.size:
         return None
     if _SEAL.unpack(seal)[0] != zlib.crc32(head):
         return None
     fields: tuple[bytes, int, int, int, int, int, int, int, int] = _HEAD.unpack(head)
     _, version, signal, rank, items, length, order, before, crc = fields
-    if version != VERSION or signal >= len(SIGNALS) or length > MAX_PAYLOAD:
+    if version != VERSION or signal >= len(SIGNALS):
         return None
-    return _Header(SIGNALS[signal], bool(rank), items, length, order, before, crc)
+    if length > MAX_PAYLOAD or before > _MOST:
+        return None
+    return Header(SIGNALS[signal], bool(rank), items, length, order, before, crc)
 
 
-def _next(data: bytes, at: int) -> int:
-    """Where the next sound header begins, or the end of ``data``."""
-    while (at := data.find(MAGIC, at)) >= 0:
-        if _header(data, at) is not None:
-            return at
-        at += 1
-    return len(data)
+def later_version(data: bytes) -> int:
+    """The version of the frame that ``data`` begins with, if it is a later one; or 0.
+
+    A bit that flipped in the version isn't taken for one: with the version of today
+    that header is sound.
+    """
+    if len(data) <= _AT or not data.startswith(MAGIC) or data[_AT] <= VERSION:
+        return 0
+    today = data[:_AT] + bytes((VERSION,)) + data[_AT + 1 :]
+    return 0 if read_header(today) is not None else data[_AT]

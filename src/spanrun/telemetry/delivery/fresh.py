@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from heapq import merge
 from typing import Final
 
 from spanrun.semconv import SpanrunTelemetryReason
 from spanrun.telemetry.delivery.frames import Signal
 from spanrun.telemetry.delivery.lane import Lost
-from spanrun.telemetry.delivery.parcel import Parcel
-from spanrun.telemetry.delivery.writer import KEYS, Key
+from spanrun.telemetry.delivery.layout import KEYS, Key
+from spanrun.telemetry.delivery.parcel import Parcel, in_order, upto
 
 
 class Fresh:
@@ -46,6 +45,11 @@ class Fresh:
         self.bytes += size
         return True
 
+    def restore(self, parcel: Parcel, reason: SpanrunTelemetryReason) -> None:
+        """Queue ``parcel`` again, which was on a disk and isn't any more."""
+        if parcel not in self._lines[parcel.frame.signal, parcel.frame.keep]:
+            self.add(parcel, reason)
+
     def replace(self, old: Parcel, new: list[Parcel]) -> None:
         """Put ``new`` in the place of ``old``, which is the first or not in here."""
         line = self._lines[old.frame.signal, old.frame.keep]
@@ -57,18 +61,10 @@ class Fresh:
 
     def head(self, signal: Signal, limit: int) -> list[Parcel]:
         """The oldest of ``signal``: ``limit`` bytes, or one longer parcel."""
-        taken: list[Parcel] = []
-        size = 0
         # Copies: what the garbage collector ends meanwhile may be put in here.
         lines = [tuple(line) for key, line in self._lines.items() if key[0] == signal]
-        for parcel in merge(*lines, key=lambda parcel: parcel.frame.order):
-            if parcel.place is not None or parcel.done:
-                continue
-            size += len(parcel.frame.payload)
-            if taken and size > limit:
-                break
-            taken.append(parcel)
-        return taken
+        waiting = (p for p in in_order(lines) if p.place is None and not p.done)
+        return upto(limit, waiting)
 
     def waiting(self, signal: Signal) -> int:
         """Items of ``signal`` in here."""

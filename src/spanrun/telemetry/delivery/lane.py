@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from spanrun.semconv import SpanrunTelemetryReason
-from spanrun.telemetry.delivery.frames import (
-    Damage,
-    Found,
-    Signal,
-    encode,
-    extent,
-    scan,
-)
-from spanrun.telemetry.delivery.parcel import Cursor, Parcel, Place, Segment
+from spanrun.telemetry.delivery import files
+from spanrun.telemetry.delivery.frames import Signal, encode
+from spanrun.telemetry.delivery.layout import Key, segment_file
+from spanrun.telemetry.delivery.parcel import Cursor, Parcel, Place, Segment, Stored
+from spanrun.telemetry.delivery.scan import Damage, Found, scan
 
 Lost: TypeAlias = Callable[[Signal, int, SpanrunTelemetryReason], None]
 
 # The registry has no reason of its own for a file that was found damaged.
 DAMAGED: Final[SpanrunTelemetryReason] = "internal_error"
+
+_READ: Final = 1024 * 1024  # bytes of payload that are read at a time
+_TAKEN: Final = 100  # names of files that somebody else has made, at most
+
+
+class Owner(Protocol):
+    """The spool that a lane is part of."""
+
+    def lose(
+        self, signal: Signal, items: int, reason: SpanrunTelemetryReason, /
+    ) -> None:
+        """``items`` were evicted or found damaged."""
+        ...
+
+    def find(self, signal: Signal, items: int, /) -> None:
+        """There are ``items`` more in a file than its headers told."""
+        ...
+
+    def set_aside(self, path: Path, why: str, /) -> None:
+        """Take a file away that can't be read or deleted. Never raises."""
+        ...
+
+    def held(self, lane: Lane, /) -> Container[int]:
+        """The segments of ``lane`` that must not be evicted just now."""
+        ...
 
 
 class Lane:
@@ -33,33 +53,29 @@ class Lane:
 
     Args:
         folder: Of the writer.
-        name: The files are called ``name.number``.
-        lost: Told of items that were evicted or found damaged.
+        key: What is in it, and how the files are called.
+        owner: Told of what becomes of the files.
         segment_bytes: A file begins anew when it would grow over this.
-        held: Segments of a lane that must not be evicted just now.
         most: Segments that are kept; more means that the oldest goes.
     """
 
     def __init__(
         self,
         folder: Path,
-        name: str,
-        lost: Lost,
+        key: Key,
+        owner: Owner,
         *,
-        signal: Signal,
         segment_bytes: int,
-        held: Callable[[Lane], Container[int]],
         most: int | None = None,
     ) -> None:
         self.folder: Final = folder
-        self.name: Final = name
-        self.signal: Final[Signal] = signal
+        self.key: Final = key
+        self.signal: Final[Signal] = key[0]
         self.cursor = Cursor(0, 0, 0)
         self.damaged = 0
         self.segments: Final[deque[Segment]] = deque()
-        self._lost: Final = lost
+        self._owner: Final = owner
         self._segment_bytes: Final = segment_bytes
-        self._held: Final = held
         self._most: Final = most
         self._read = self.cursor
         self._ahead: Final[deque[Parcel]] = deque()
@@ -80,7 +96,7 @@ class Lane:
         """Bytes on disk."""
         return sum(segment.size for segment in tuple(self.segments))
 
-    def load(self, cursor: Cursor) -> int:
+    def load(self, cursor: Cursor, stored: Iterable[Stored]) -> int:
         """Take over what another process left, from ``cursor`` on.
 
         Returns:
@@ -88,20 +104,19 @@ class Lane:
         """
         self.cursor = self._read = cursor
         last, number = cursor.position, cursor.segment
-        for path in sorted(self.folder.glob(f"{self.name}.*")):
-            found = int(path.suffix[1:]) if path.suffix[1:].isdigit() else 0
-            if found < max(1, cursor.segment):
-                path.unlink(missing_ok=True)
+        for each in stored:
+            if each.number < cursor.segment:
+                self._discard(each.path)
                 continue
-            data = path.read_bytes()
-            inside = extent(data)
+            inside = each.inside
             # A jump in the numbers is an eviction: counted when it was done.
-            follows = found <= number + 1
+            follows = each.number <= number + 1
             first = last if follows or inside is None else inside.first
-            end = max(first, inside.last) if inside else first
-            segment = Segment(found, path, len(data), first, end, end - first)
-            self.segments.append(segment)
-            last, number = end, found
+            last = max(first, inside.last) if inside else first
+            number = each.number
+            self.segments.append(
+                Segment(number, each.path, each.size, first, last, last - first)
+            )
         self._number, self._written = number, last
         return self.waiting
 
@@ -166,9 +181,7 @@ class Lane:
         except OSError:
             self.seal()
         if not segment.size:
-            self.seal()
-            self.segments.remove(segment)
-            segment.path.unlink(missing_ok=True)
+            self._delete(segment)
 
     def _tail(self) -> Segment:
         if self._fd is not None:
@@ -176,19 +189,31 @@ class Lane:
         if self._most is not None:
             while len(self.segments) >= self._most and self.evict() is not None:
                 pass
-        number = self._number + 1
-        path = self.folder / f"{self.name}.{number:08}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        self._fd = os.open(path, flags | os.O_NOFOLLOW, 0o600)
-        self._number = number
-        segment = Segment(number, path, 0, self._written, self._written, 0)
+        path = self._create()
+        segment = Segment(self._number, path, 0, self._written, self._written, 0)
         self.segments.append(segment)
         return segment
+
+    def _create(self) -> Path:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        number = self._number
+        while True:
+            number += 1
+            path = self.folder / segment_file(self.key, number)
+            try:
+                self._fd = files.open_file(path, flags)
+            except FileExistsError:
+                # Not of our making: whoever takes the folder over sees to it.
+                if number > self._number + _TAKEN:
+                    raise
+                continue
+            self._number = number
+            return path
 
     def seal(self) -> None:
         """Close the file that is being written; the next frame begins another."""
         if self._fd is not None:
-            os.close(self._fd)
+            files.close(self._fd)
             self._fd = None
 
     # --- reading
@@ -202,6 +227,7 @@ class Lane:
         self._advance()
         while self._ahead_bytes < max(limit, 1) and self._more():
             self._advance()
+        self._advance()  # also over files in which nothing is
         return [p for p in self._ahead if p.place and p.place.key not in self._early]
 
     def _more(self) -> bool:
@@ -209,20 +235,35 @@ class Lane:
         if segment is None:
             return False
         try:
-            data = _read(segment.path, self._read.offset, segment.size)
+            with files.opened(segment.path) as fd:
+                self._read_some(segment, fd)
+        except FileNotFoundError:
+            self._lose_rest(segment)
         except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.EIO):
+            if files.is_passing(error):
                 raise
-            data = b""  # it was deleted, or the disk is dying
-        base, position = self._read.offset, self._read.position
-        for piece in scan(data):
-            position = self._take(segment, piece, base, position)
-        if len(data) < segment.size - base:
-            self.damaged += 1
-            self._lose(segment, segment.last - position)
-            position = segment.last
-        self._read = Cursor(segment.number, segment.size, position)
+            segment.trouble = files.reason(error)
+            self._lose_rest(segment)
         return True
+
+    def _read_some(self, segment: Segment, fd: int) -> None:
+        full = self._ahead_bytes + _READ
+        for piece in scan(files.reader(fd), self._read.offset, segment.size):
+            position = self._take(segment, piece, self._read.position)
+            self._read = Cursor(segment.number, piece.end, position)
+            if self._ahead_bytes >= full:
+                return
+        if self._read.offset < segment.size:
+            self._lose_rest(segment)
+        elif self._read.position < segment.last:
+            self._lose(segment, segment.last - self._read.position)
+            self._read = self._read._replace(position=segment.last)
+
+    def _lose_rest(self, segment: Segment) -> None:
+        """Count what is unread in a file that ends too early or can't be read."""
+        self.damaged += 1
+        self._lose(segment, segment.last - self._read.position)
+        self._read = Cursor(segment.number, segment.size, segment.last)
 
     def _unread(self) -> Segment | None:
         for segment in self.segments:
@@ -236,9 +277,7 @@ class Lane:
                 return segment
         return None
 
-    def _take(
-        self, segment: Segment, piece: Found | Damage, base: int, position: int
-    ) -> int:
+    def _take(self, segment: Segment, piece: Found | Damage, position: int) -> int:
         """Note a frame or a damage; the items passed behind it."""
         if isinstance(piece, Damage):
             self.damaged += 1
@@ -247,8 +286,8 @@ class Lane:
             return after
         self._lose(segment, piece.before - position)
         after = piece.before + piece.frame.items
-        end = Cursor(segment.number, base + piece.end, after)
-        place = Place(self, base + piece.start, end)
+        end = Cursor(segment.number, piece.end, after)
+        place = Place(self, piece.start, end)
         self._ahead.append(Parcel(piece.frame, place))
         self._ahead_bytes += len(piece.frame.payload)
         return after
@@ -257,7 +296,7 @@ class Lane:
         items = max(0, min(items, segment.waiting))
         segment.waiting -= items
         if items:
-            self._lost(self.signal, items, DAMAGED)
+            self._owner.lose(self.signal, items, DAMAGED)
 
     # --- what is done with
 
@@ -269,7 +308,10 @@ class Lane:
                 continue
             for segment in self.segments:
                 if segment.number == place.end.segment:
-                    segment.waiting = max(0, segment.waiting - parcel.frame.items)
+                    more = parcel.frame.items - segment.waiting
+                    segment.waiting = max(0, -more)
+                    if more > 0:
+                        self._owner.find(self.signal, more)
                     self._early[place.key] = place.end
                     break
         self._advance()
@@ -298,6 +340,8 @@ class Lane:
             head = self.segments[0]
             if self.cursor[:2] < (head.number, head.size):
                 return
+            # The headers promised more than there was.
+            self._lose(head, head.waiting)
             self._delete(head)
 
     def evict(self) -> int | None:
@@ -306,7 +350,7 @@ class Lane:
         Returns:
             The bytes that this freed; None when there is no such segment.
         """
-        held = self._held(self)
+        held = self._owner.held(self)
         for segment in self.segments:
             if segment.number not in held:
                 self._evict(segment)
@@ -330,20 +374,20 @@ class Lane:
             self._read = max(self._read, self.cursor)
         self._delete(segment)
         if segment.waiting:
-            self._lost(self.signal, segment.waiting, "queue_full")
+            self._owner.lose(self.signal, segment.waiting, "queue_full")
 
     def _delete(self, segment: Segment) -> None:
         if segment is self.segments[-1]:
             self.seal()
         self.segments.remove(segment)
-        segment.path.unlink(missing_ok=True)
+        if segment.trouble:
+            self._owner.set_aside(segment.path, segment.trouble)
+        else:
+            self._discard(segment.path)
 
-
-def _read(path: Path, start: int, end: int) -> bytes:
-    with path.open("rb", buffering=0) as file:
-        file.seek(start)
-        parts: list[bytes] = []
-        while start < end and (part := file.read(end - start)):
-            parts.append(part)
-            start += len(part)
-        return b"".join(parts)
+    def _discard(self, path: Path) -> None:
+        """Delete a file. One that can't be deleted is found again, and done with."""
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            self._owner.set_aside(path, files.reason(error))

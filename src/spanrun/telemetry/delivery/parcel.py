@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from heapq import merge
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from spanrun.telemetry.delivery.frames import Frame
+from spanrun.telemetry.delivery.frames import HEADER, Frame
+from spanrun.telemetry.delivery.layout import Key
+from spanrun.telemetry.delivery.scan import Extent
 
 if TYPE_CHECKING:
     from spanrun.telemetry.delivery.lane import Lane
@@ -60,7 +65,11 @@ class Place:
 
 @dataclass(slots=True)
 class Segment:
-    """One file: items ``first`` to ``last`` of its lane, and how many still wait."""
+    """One file: items ``first`` to ``last`` of its lane, and how many still wait.
+
+    Attributes:
+        trouble: Why it can't be read; empty when it can.
+    """
 
     number: int
     path: Path
@@ -68,3 +77,49 @@ class Segment:
     first: int
     last: int
     waiting: int
+    trouble: str = ""
+
+
+class Stored(NamedTuple):
+    """A segment that another process left: its number, its size, what is in it."""
+
+    number: int
+    path: Path
+    size: int
+    inside: Extent | None
+
+
+def in_order(lines: Iterable[Iterable[Parcel]]) -> Iterator[Parcel]:
+    """The parcels of several lines, each in order, in the order they were made."""
+    return merge(*lines, key=lambda parcel: parcel.frame.order)
+
+
+def upto(limit: int, parcels: Iterable[Parcel]) -> list[Parcel]:
+    """The first of them: ``limit`` bytes of payload, or one longer parcel."""
+    taken: list[Parcel] = []
+    size = 0
+    for parcel in parcels:
+        size += len(parcel.frame.payload)
+        if taken and size > limit:
+            break
+        taken.append(parcel)
+    return taken
+
+
+def runs(parcels: Iterable[Parcel], limit: int) -> Iterator[tuple[Key, list[Parcel]]]:
+    """For each lane the parcels in pieces of ``limit`` bytes on disk, or one longer."""
+    for key, of_lane in groupby(sorted(parcels, key=_key), _key):
+        run: list[Parcel] = []
+        size = 0
+        for parcel in of_lane:
+            its = HEADER + len(parcel.frame.payload)
+            if run and size + its > limit:
+                yield key, run
+                run, size = [], 0
+            run.append(parcel)
+            size += its
+        yield key, run
+
+
+def _key(parcel: Parcel) -> Key:
+    return parcel.frame.signal, parcel.frame.keep

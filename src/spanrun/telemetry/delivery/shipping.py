@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 from spanrun.telemetry.delivery.backoff import Backoff
-from spanrun.telemetry.delivery.books import Books
+from spanrun.telemetry.delivery.books import Books, SignalStatus
 from spanrun.telemetry.delivery.frames import Signal
 from spanrun.telemetry.delivery.parcel import Parcel
 from spanrun.telemetry.delivery.send import Outcome, Sender
@@ -83,13 +83,33 @@ class Line:
         finally:
             self._stock.land(flown)
 
+    def status(self, now: float) -> SignalStatus:
+        """Where the signal's items are, and how its destination does."""
+        signal, books, spool = self._signal, self._books, self._stock.spool
+        return SignalStatus(
+            produced=books.produced[signal],
+            recovered=spool.adopted_items[signal],
+            delivered=books.delivered[signal],
+            dropped=books.dropped_of(signal),
+            in_memory=self._stock.in_memory(signal),
+            on_disk=spool.waiting(signal),
+            destination=self.sender.destination.label,
+            trouble=self.trouble,
+            retry_in=max(0.0, self.backoff.until - now),
+        )
+
     def stop(self) -> None:
         """End a request that runs, and begin no other."""
         self._stopped = True
         self.sender.abort()
 
+    def hurry(self) -> None:
+        """Somebody waits: ask the receiver again, whatever it did before."""
+        self.backoff.hurry()
+        self.failed = False
+
     def cut(self, grace: float) -> None:
-        """End a request that takes ``grace`` seconds longer than it may."""
+        """End a request that takes ``grace`` seconds longer than it may, or less."""
         since = self.since
         limit = self.sender.destination.timeout + grace
         if since and time.monotonic() - since > limit:

@@ -27,22 +27,26 @@ Folders are 0700 and files 0600: span attributes may be confidential.
 from __future__ import annotations
 
 import contextlib
-import os
+import errno
 import threading
 import time
-from collections.abc import Container, Iterable, Sequence
-from heapq import merge
-from itertools import groupby
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Final
 
-from spanrun.telemetry.delivery.frames import HEADER, SIGNALS, Found, Signal, scan
+from spanrun.semconv import SpanrunTelemetryReason
+from spanrun.telemetry.delivery import files, orphans
+from spanrun.telemetry.delivery.adopted import Adopted
+from spanrun.telemetry.delivery.frames import HEADER, SIGNALS, Frame, Signal
 from spanrun.telemetry.delivery.lane import DAMAGED, Lane, Lost
-from spanrun.telemetry.delivery.parcel import Parcel
-from spanrun.telemetry.delivery.quarantine import put_aside, quarantined
-from spanrun.telemetry.delivery.writer import KEYS, PREFIX, Key, Writer, create, orphans
+from spanrun.telemetry.delivery.layout import KEYS, Key
+from spanrun.telemetry.delivery.notices import Notices
+from spanrun.telemetry.delivery.parcel import Parcel, in_order, runs, upto
+from spanrun.telemetry.delivery.quarantine import move_aside, put_aside, requeue
+from spanrun.telemetry.delivery.writer import Writer, create
 
 _MEASURE: Final = 1.0  # seconds that the size of the others' files is believed
+_SHARE: Final = 20  # or so many times as long as it took to add them up
 
 
 class Spool:
@@ -79,9 +83,11 @@ class Spool:
         self._lock = threading.RLock()
         self._adopting = threading.Lock()
         self._own: Writer | None = None
-        self._adopted: Final[list[Writer]] = []
+        self._notices: Final = Notices()
+        self._adopted: Final = Adopted(root, self._open, self._notices)
+        self._homeless: Final[list[Parcel]] = []
         self._others = 0
-        self._measured = float("-inf")
+        self._measure_at = 0.0
         self._damaged = 0
 
     # --- what is in it
@@ -105,13 +111,12 @@ class Spool:
         """Places in its files where no frame could be read."""
         return self._damaged + sum(lane.damaged for lane in self._lanes())
 
-    def _lanes(self) -> list[Lane]:
-        # Without the lock: who asks must not wait for a slow disk.
+    def _lanes(self) -> list[Lane]:  # without the lock: nobody waits for a disk
         return [lane for writer in self._writers() for lane in writer.lanes.values()]
 
     def _writers(self) -> tuple[Writer, ...]:
         own = self._own
-        return (*self._adopted, *(() if own is None else (own,)))
+        return (*self._adopted.writers, *(() if own is None else (own,)))
 
     # --- writing
 
@@ -128,9 +133,8 @@ class Spool:
         with self._lock:
             own = self._writer()
             try:
-                for key, of_lane in groupby(sorted(parcels, key=_key), _key):
-                    for run in self._runs(list(of_lane)):
-                        self._append(own, key, run)
+                for key, run in runs(parcels, self._segment_bytes):
+                    self._append(own, key, run)
             finally:
                 # Delivered meanwhile. Before `peek` could find them here.
                 late = [p for p in parcels if p.done and p.place is not None]
@@ -146,22 +150,10 @@ class Spool:
             # What flies may arrive yet, and then make room.
             if not parcel.done and not parcel.flying and not (key[1] and self.flying):
                 parcel.done = True
-                self._lost(key[0], parcel.frame.items, "queue_full")
-
-    def _runs(self, parcels: list[Parcel]) -> list[list[Parcel]]:
-        """``parcels`` in pieces that fill a segment or less."""
-        runs: list[list[Parcel]] = []
-        size = self._segment_bytes
-        for parcel in parcels:
-            size += HEADER + len(parcel.frame.payload)
-            if size > self._segment_bytes:
-                runs.append([])
-                size = HEADER + len(parcel.frame.payload)
-            runs[-1].append(parcel)
-        return runs
+                self.lose(key[0], parcel.frame.items, "queue_full")
 
     def _writer(self) -> Writer:
-        if self._own is None or not self._own.path.is_dir():
+        if self._own is None or not files.is_folder(self._own.path):
             if self._own is not None:
                 self._bury(self._own)
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -170,36 +162,74 @@ class Spool:
         return self._own
 
     def _bury(self, writer: Writer) -> None:
-        """Somebody deleted the folder: what was in it is lost."""
+        """Somebody deleted the folder: what was in it is lost, unless it flies."""
         for lane in writer.lanes.values():
-            if lane.waiting:
-                self._lost(lane.signal, lane.waiting, DAMAGED)
+            flying = self._flying_of(lane)
+            left = lane.waiting - sum(parcel.frame.items for parcel in flying)
+            if left > 0:
+                self.lose(lane.signal, left, DAMAGED)
+            for parcel in flying:
+                parcel.place = None
+            self._homeless.extend(flying)
+        self._own = None
         self._retire(writer)
+
+    def land(self) -> list[Parcel]:
+        """What flew is in no request any more; what of it is on no disk any more."""
+        self.flying = ()
+        homeless = [self._homeless.pop(0) for _ in tuple(self._homeless)]
+        return [parcel for parcel in homeless if not parcel.done]
+
+    def _flying_of(self, lane: Lane) -> list[Parcel]:
+        return [
+            parcel
+            for parcel in self.flying
+            if parcel.place is not None and parcel.place.lane is lane
+        ]
 
     def _open(self, path: Path, lock: int) -> Writer:
         return Writer(
             path,
             lock,
-            self._lost,
-            self._held,
+            self,
             segment_bytes=self._segment_bytes,
             metric_segments=self._metric_segments,
         )
 
-    def _held(self, lane: Lane) -> Container[int]:
-        return {
-            parcel.place.end.segment
-            for parcel in self.flying
-            if parcel.place is not None and parcel.place.lane is lane
-        }
+    # --- what its lanes tell
+
+    def lose(self, signal: Signal, items: int, reason: SpanrunTelemetryReason) -> None:
+        """``items`` were evicted or found damaged."""
+        self._lost(signal, items, reason)
+
+    def find(self, signal: Signal, items: int) -> None:
+        """There are ``items`` more in a file than its headers told."""
+        self.adopted_items[signal] += items
+
+    def set_aside(self, path: Path, why: str) -> None:
+        """Move what is no file of a spool into the quarantine."""
+        move_aside(self.root, path, why, self._notices)
+
+    def is_adopted(self, parcel: Parcel) -> bool:
+        """Whether another process left ``parcel``."""
+        place, own = parcel.place, self._own
+        return place is not None and (own is None or place.lane.folder != own.path)
+
+    def held(self, lane: Lane) -> Container[int]:
+        """The segments of ``lane`` that must not be evicted just now."""
+        places = (parcel.place for parcel in self._flying_of(lane))
+        return {place.end.segment for place in places if place is not None}
+
+    # --- room
 
     def _make_room(self, size: int, *, keep: bool) -> bool:
         """Evict until ``size`` more bytes fit. Whether they do."""
         now = time.monotonic()
-        if now - self._measured > _MEASURE:
+        if now > self._measure_at:
             ours = {writer.path for writer in self._writers()}
-            self._others = _bytes_below(self.root, ours)
-            self._measured = now
+            self._others = orphans.size_of_others(self.root, ours)
+            took = time.monotonic() - now
+            self._measure_at = now + max(_MEASURE, took * _SHARE)
         while self._others + self.size + size > self.max_bytes:
             if not self._evict(keep=keep):
                 # The others have it all: one segment is ours in any case.
@@ -237,7 +267,7 @@ class Spool:
                 if (writer is not self._own) != adopted:
                     continue
                 lanes = [writer.lanes[key] for key in KEYS if key[0] == signal]
-                taken = _upto(limit, merge(*(x.peek(limit) for x in lanes), key=_order))
+                taken = upto(limit, in_order(lane.peek(limit) for lane in lanes))
                 if taken:
                     return taken
                 if any(lane.segments for lane in lanes):
@@ -253,7 +283,7 @@ class Spool:
             if (writer is not self._own) == adopted
             for lane in writer.lanes.values()
             if lane.signal == signal
-        )
+        ) or (adopted and self._adopted.has_more(signal))
 
     def ack(self, parcels: Sequence[Parcel]) -> None:
         """``parcels`` are delivered, or given up: they need not be kept."""
@@ -265,34 +295,42 @@ class Spool:
             self._let_go()
 
     def _let_go(self) -> None:
-        for writer in list(self._adopted):
-            if not any(lane.segments for lane in writer.lanes.values()):
-                self._adopted.remove(writer)
-                self._retire(writer)
+        """Give up the folders that are empty, or take the room of others."""
+        done = [writer for writer in self._adopted.writers if not writer.signals]
+        for writer in (*done, *self._adopted.surplus()):
+            if any(self._flying_of(lane) for lane in writer.lanes.values()):
+                continue
+            self._adopted.writers.remove(writer)
+            for lane in writer.lanes.values():
+                self.adopted_items[lane.signal] -= lane.waiting
+            self._retire(writer)
 
     def _retire(self, writer: Writer) -> None:
         self._damaged += sum(lane.damaged for lane in writer.lanes.values())
-        with contextlib.suppress(OSError):
-            writer.close()
+        writer.close()
 
     def adopt(self) -> int:
-        """Take over what dead processes left; how many items that is."""
+        """Take over what dead processes left; how many items that is.
+
+        Of very many folders some are left for the next time. See `has_more`.
+        """
         items = 0
         # Not under the lock, which others need while this reads a whole backlog.
         with self._adopting:
-            for path, lock in orphans(self.root):
-                writer = self._open(path, lock)
-                try:
-                    items += writer.load()
-                except OSError:
-                    writer.abandon()
-                    continue
+            for writer in self._adopted.take_over():
                 with self._lock:
-                    self._adopted.append(writer)
-                    for (signal, _), lane in writer.lanes.items():
-                        self.adopted_items[signal] += lane.waiting
+                    self._adopted.writers.append(writer)
+                    for lane in writer.lanes.values():
+                        self.adopted_items[lane.signal] += lane.waiting
+                        items += lane.waiting
                     self._let_go()
+        self._notices.say()
         return items
+
+    @property
+    def has_more(self) -> bool:
+        """Whether `adopt` left something, and has room for it now."""
+        return any(self._adopted.has_more(signal) for signal in SIGNALS)
 
     # --- what no receiver wants
 
@@ -310,18 +348,25 @@ class Spool:
         """Line the quarantined frames up again; how many items that is.
 
         Raises:
-            OSError: If they can't be read or written.
+            OSError: If they can't be written, or the folder can't be read.
         """
+        items = requeue(self.root, self._segment_bytes, self._take_back, self._notices)
+        self._notices.say()
+        return items
+
+    def _take_back(self, frames: Sequence[Frame]) -> int:
+        parcels = [Parcel(frame) for frame in frames]
         items = 0
-        for path in quarantined(self.root):
-            data = path.read_bytes()
-            found = [p.frame for p in scan(data) if isinstance(p, Found)]
-            with self._lock:
-                self.append([Parcel(frame) for frame in found])
-                path.unlink(missing_ok=True)
-            for frame in found:
-                self.adopted_items[frame.signal] += frame.items
-                items += frame.items
+        with self._lock:
+            try:
+                self.append(parcels)
+            finally:
+                for parcel in parcels:
+                    if parcel.place is not None or parcel.done:
+                        self.find(parcel.frame.signal, parcel.frame.items)
+                        items += parcel.frame.items
+        if any(parcel.place is None and not parcel.done for parcel in parcels):
+            raise OSError(errno.ENOSPC, "The spool is full", str(self.root))
         return items
 
     # --- the end
@@ -333,52 +378,23 @@ class Spool:
                 for lane in writer.lanes.values():
                     self._left[lane.signal] += lane.waiting
                 self._retire(writer)
-            self._adopted.clear()
+            self._adopted.writers.clear()
             self._own = None
             with contextlib.suppress(OSError):
                 self.root.rmdir()
+        self._notices.say()
 
     def after_fork(self) -> None:
         """In the child: leave everything to the parent, and begin with nothing."""
         self._lock = threading.RLock()
         self._adopting = threading.Lock()
         for writer in self._writers():
-            with contextlib.suppress(OSError):
-                writer.abandon()
-        self._adopted.clear()
+            writer.abandon()
+        self._adopted.writers.clear()
+        self._notices.after_fork()
+        self._homeless.clear()
         self._own = None
         self._damaged = 0
         self.flying = ()
         self.adopted_items.update(dict.fromkeys(SIGNALS, 0))
         self._left.update(dict.fromkeys(SIGNALS, 0))
-
-
-def _key(parcel: Parcel) -> tuple[Signal, bool]:
-    return parcel.frame.signal, parcel.frame.keep
-
-
-def _order(parcel: Parcel) -> int:
-    return parcel.frame.order
-
-
-def _upto(limit: int, parcels: Iterable[Parcel]) -> list[Parcel]:
-    taken: list[Parcel] = []
-    size = 0
-    for parcel in parcels:
-        size += len(parcel.frame.payload)
-        if taken and size > limit:
-            break
-        taken.append(parcel)
-    return taken
-
-
-def _bytes_below(root: Path, but: Container[Path]) -> int:
-    """Of the frames of other processes."""
-    total = 0
-    for folder in root.glob(f"{PREFIX}*"):
-        if folder in but:
-            continue
-        with contextlib.suppress(OSError), os.scandir(folder) as entries:
-            frames = (e for e in entries if e.name.startswith(SIGNALS))
-            total += sum(entry.stat().st_size for entry in frames)
-    return total

@@ -12,15 +12,14 @@ disk that is slow or full changes nothing while the receiver is up.
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from spanrun.telemetry.delivery.backoff import Backoff
-from spanrun.telemetry.delivery.books import Books, SignalStatus, SpoolStatus, Tally
+from spanrun.telemetry.delivery.backoff import Backoff, fresh
+from spanrun.telemetry.delivery.books import Books, SpoolStatus, Tally
 from spanrun.telemetry.delivery.destination import Destination
 from spanrun.telemetry.delivery.frames import MAX_PAYLOAD, Frame, Signal
 from spanrun.telemetry.delivery.send import Sender
@@ -28,6 +27,7 @@ from spanrun.telemetry.delivery.shipping import Line, Watch
 from spanrun.telemetry.delivery.stock import Stock
 from spanrun.telemetry.ids import tell_after_fork
 from spanrun.telemetry.log import Log
+from spanrun.telemetry.outbox import remaining
 from spanrun.telemetry.threads import Worker
 
 _log: Final = Log(__name__)
@@ -35,10 +35,7 @@ _log: Final = Log(__name__)
 _GRACE: Final = 0.5  # seconds that a request may take over its timeout
 _ONCE_MORE: Final = 0.5  # seconds for another request, where all else is a loss
 _LAST: Final = 0.2  # seconds for the threads to end, when all of the time is used
-_BREATH: Final = 5e-5  # seconds that it takes another thread to wake up
-_TURN: Final = 0.001  # seconds that a busy thread leaves to the others at a time
-_PATIENCE: Final = 0.05  # seconds of that for each request handed over
-_SAY_EVERY: Final = 60.0  # seconds between two lines about what is lost
+_OTHERS: Final = 1.0  # seconds at the end for what other processes left
 _TICK: Final = 0.5  # seconds between two looks at a request that runs
 
 
@@ -58,7 +55,7 @@ class SpooledSender:
         adopt_every: Seconds between two looks for what dead processes left.
         cumulative: Whether each metrics request supersedes the one before it.
         backoff: Makes the back-off of a signal.
-        watch: Told of each request: signal, seconds, outcome.
+        watch: Told of each request.
     """
 
     def __init__(
@@ -73,7 +70,7 @@ class SpooledSender:
         linger: float = 0.25,
         adopt_every: float = 10.0,
         cumulative: bool = True,
-        backoff: Callable[[], Backoff] | None = None,
+        backoff: Callable[[], Backoff] = fresh,
         watch: Watch | None = None,
     ) -> None:
         self._books: Final = Books(tally)
@@ -87,7 +84,7 @@ class SpooledSender:
         # What is in a request can't be given up: it must not be all there is.
         most = min(request_bytes, max_bytes // 8, memory_bytes // 4)
         self._lines: Final[dict[Signal, Line]] = {
-            signal: self._line(signal, sender, (backoff or _backoff)(), most, watch)
+            signal: self._line(signal, sender, backoff(), most, watch)
             for signal, sender in senders.items()
         }
         self._linger: Final = linger
@@ -120,10 +117,9 @@ class SpooledSender:
         self._changed = threading.Condition(lock)
         self._workers: list[Worker] = []
         self._adopt_at = 0.0
-        self._say_at = 0.0
         self._rushed = 0  # how many wait for what is ours
-        self._closing = False
-        self._stopped = False
+        self._closing = self._stopped = False
+        self._own_only = False  # whether what others left has to wait
 
     # --- what a caller does
 
@@ -152,27 +148,12 @@ class SpooledSender:
                 self._to_send.notify()
                 self._start()
                 taken = True
-        if not taken:
-            self._books.drop(
-                signal, items, "shutdown" if self._closing else "queue_full"
-            )
+        if taken:
+            self._stock.give_way()
+        elif self._closing:
+            self._books.drop(signal, items, "shutdown")
         else:
-            self._give_way()
-
-    def _give_way(self) -> None:
-        """Let the other threads write and send while something waits in memory.
-
-        A busy event loop keeps them from it: it gives up the interpreter's lock for
-        microseconds, and has it back before another thread is awake. Who makes more
-        than they take, even so, waits for them, a bounded time; after that, what is
-        too much is lost and counted.
-        """
-        if self._stock.queues:
-            time.sleep(_BREATH)
-        patience = _PATIENCE
-        while self._stock.is_tight and not self._stock.disk_trouble and patience > 0:
-            time.sleep(_TURN)
-            patience -= _TURN
+            self._books.drop(signal, items, "queue_full")
 
     def flush(
         self, timeout: float, *, adopted: bool = False, patient: bool = True
@@ -219,17 +200,19 @@ class SpooledSender:
         with self._stock.lock:
             if self._stopped:
                 return self._is_delivered()
-            self._closing = True
+            self._closing = self._own_only = True
             self._rushed += 1
+            self._cut_adopted(deadline)
             self._hurry()
-            self._changed.wait_for(self._is_over, timeout)
+            self._changed.wait_for(self._is_over, remaining(deadline))
         self._stock.write_out(time.monotonic())
         with self._stock.lock:
             if self._stock.disk_trouble:
                 self._changed.wait_for(
                     lambda: self._is_empty(adopted=False),
-                    min(_left(deadline), _ONCE_MORE),
+                    min(remaining(deadline), _ONCE_MORE),
                 )
+            self._send_adopted(min(_OTHERS, remaining(deadline)))
             delivered = self._is_delivered()
             self._stopped = True
             self._to_send.notify_all()
@@ -240,24 +223,36 @@ class SpooledSender:
             line.sender.close()
         return delivered
 
+    def _cut_adopted(self, deadline: float) -> None:
+        """At the end, with the lock held: send our own while others' is in a request.
+
+        That has as long as `_send_adopted`. It is repeated, as it may have arrived.
+        """
+        left = min(_OTHERS, remaining(deadline))
+        while not self._changed.wait_for(lambda: not self._stock.sends_adopted, left):
+            left = min(_LAST, remaining(deadline))
+            if not left:
+                return
+            for line in self._lines.values():
+                line.cut(float("-inf"))
+
+    def _send_adopted(self, timeout: float) -> None:
+        """At the end, with the lock held: go on with signals that we have none of."""
+        for signal, line in self._lines.items():
+            if not self._stock.holds(signal, adopted=False):
+                line.hurry()
+                self._own_only, self._adopt_at = False, 0.0
+        if not self._own_only:
+            self._to_send.notify_all()
+            self._changed.wait_for(
+                lambda: self._adopt_at and self._is_over(adopted=True), timeout
+            )
+
     def status(self) -> SpoolStatus:
         """Where each item is, and how the receivers do. Never waits for a disk."""
         spool, now = self._stock.spool, time.monotonic()
         return SpoolStatus(
-            signals={
-                signal: SignalStatus(
-                    produced=self._books.produced[signal],
-                    recovered=spool.adopted_items[signal],
-                    delivered=self._books.delivered[signal],
-                    dropped=self._books.dropped_of(signal),
-                    in_memory=self._stock.in_memory(signal),
-                    on_disk=spool.waiting(signal),
-                    destination=line.sender.destination.label,
-                    trouble=line.trouble,
-                    retry_in=max(0.0, line.backoff.until - now),
-                )
-                for signal, line in self._lines.items()
-            },
+            signals={signal: line.status(now) for signal, line in self._lines.items()},
             bytes_on_disk=spool.size,
             damaged=spool.damaged,
             disk_trouble=self._stock.disk_trouble,
@@ -303,36 +298,34 @@ class SpooledSender:
 
     def _hurry(self) -> None:
         for line in self._lines.values():
-            line.backoff.hurry()
-            line.failed = False
+            line.hurry()
         self._start()
         self._to_send.notify_all()
 
     def _send(self) -> None:
         last: Signal | None = None
         while not self._stopped:
-            self._adopt()
             signal = self._next(last)
-            if signal is None:
-                continue
-            last = signal
-            line = self._lines[signal]
-            try:
-                line.ship(own_first=self._rushed > 0)
-            except Exception as error:  # noqa: BLE001 -- the thread has to go on
-                line.fail_inside(error)
-            with self._stock.lock:
-                self._changed.notify_all()
+            if signal is not None:
+                last = signal
+                line = self._lines[signal]
+                try:
+                    line.ship(own_first=self._rushed > 0)
+                except Exception as error:  # noqa: BLE001 -- the thread has to go on
+                    line.fail_inside(error)
+                with self._stock.lock:
+                    self._changed.notify_all()
+            self._adopt()
 
     def _next(self, last: Signal | None) -> Signal | None:
         """The signal whose turn it is, after a wait for one; None to look again."""
         with self._stock.lock:
             now = time.monotonic()
-            wake = self._adopt_at
+            wake = now + _TICK if self._own_only else self._adopt_at
             # The one that was just served comes last.
             for signal in sorted(self._lines, key=lambda signal: signal == last):
                 line = self._lines[signal]
-                if self._stock.holds(signal, adopted=not self._closing):
+                if self._stock.holds(signal, adopted=not self._own_only):
                     if line.backoff.until <= now:
                         return signal
                     wake = min(wake, line.backoff.until)
@@ -342,16 +335,16 @@ class SpooledSender:
             return None
 
     def _adopt(self) -> None:
-        now = time.monotonic()
-        if now < self._adopt_at or self._closing:
+        due = time.monotonic() >= self._adopt_at or self._stock.spool.has_more
+        if not due or self._own_only or self._stopped:
             return
-        self._adopt_at = now + self._adopt_every
         try:
             if self._stock.spool.adopt():
                 with self._stock.lock:
                     self._to_disk.notify()
         except Exception as error:  # noqa: BLE001 -- the thread has to go on
             _log.warning("spool: what other processes left can't be read: %s", error)
+        self._adopt_at = time.monotonic() + self._adopt_every
 
     def _keep(self) -> None:
         """The other thread: to disk what is due, and an eye on the request."""
@@ -367,18 +360,11 @@ class SpooledSender:
                         self._to_disk.wait(None if wake is None else wake - now)
                     due = None
                 moment = now if self._stock.presses else now - self._linger
-            self._say_losses()
+            self._books.say_losses(time.monotonic())
             for line in self._lines.values():
                 line.cut(_GRACE)
             if due is not None:
                 self._stock.write_out(moment)
-
-    def _say_losses(self) -> None:
-        """Log what had to be given up, once a minute at most."""
-        now = time.monotonic()
-        if now >= self._say_at and (lost := self._books.unsaid()):
-            self._say_at = now + _SAY_EVERY
-            _log.warning("given up: %s", lost)
 
     # --- with the lock held
 
@@ -390,13 +376,13 @@ class SpooledSender:
     def _is_delivered(self) -> bool:
         return self._is_empty(adopted=False) and not self._books.lost
 
-    def _is_over(self) -> bool:
+    def _is_over(self, *, adopted: bool = False) -> bool:
         """Whether all is delivered that can be now."""
         now = time.monotonic()
         return all(
             line.failed
             or (line.backoff.ordered and line.backoff.until > now)
-            or not self._stock.holds(signal, adopted=False)
+            or not self._stock.holds(signal, adopted=adopted)
             for signal, line in self._lines.items()
         )
 
@@ -407,11 +393,3 @@ class SpooledSender:
         for line in self._lines.values():
             line.after_fork()
         self._begin()
-
-
-def _backoff() -> Backoff:
-    return Backoff(random.Random())  # noqa: S311 -- jitter is no secret
-
-
-def _left(deadline: float) -> float:
-    return max(0.0, deadline - time.monotonic())

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from spanrun.telemetry.delivery.frames import Frame, Signal
+from spanrun.semconv import SpanrunTelemetryReason
+from spanrun.telemetry.delivery.frames import SIGNALS, Frame, Signal
 from spanrun.telemetry.delivery.fresh import Fresh
 from spanrun.telemetry.delivery.lane import Lost
 from spanrun.telemetry.delivery.parcel import Parcel
@@ -22,6 +23,9 @@ _DISK_AGAIN: Final = 1.0  # seconds until a disk that failed is tried again
 _TRIES: Final = 3
 _QUEUE: Final = 128 * 1024  # bytes in memory for which the other threads get a turn
 _PRESSURE: Final = 4 * 1024 * 1024  # bytes in memory that are no longer let linger
+_BREATH: Final = 5e-5  # seconds that it takes another thread to wake up
+_TURN: Final = 0.001  # seconds that a busy thread leaves to the others at a time
+_PATIENCE: Final = 0.05  # seconds of that for each request handed over
 _TIGHT: Final = 6 * 1024 * 1024  # bytes in memory for which the disk is waited for
 
 
@@ -73,9 +77,27 @@ class Stock:
 
     def put(self, frame: Frame) -> None:
         """Queue ``frame``, with ``lock`` held. Never waits."""
-        self._fresh.add(
-            Parcel(frame), "disk_full" if self.disk_trouble else "queue_full"
-        )
+        self._fresh.add(Parcel(frame), self._why)
+
+    @property
+    def _why(self) -> SpanrunTelemetryReason:
+        """Why something is given up for want of room in memory."""
+        return "disk_full" if self.disk_trouble else "queue_full"
+
+    def give_way(self) -> None:
+        """Let the other threads write and send while something waits in memory.
+
+        A busy event loop keeps them from it: it gives up the interpreter's lock for
+        microseconds, and has it back before another thread is awake. Who makes more
+        than they take, even so, waits for them, a bounded time; after that, what is
+        too much is lost and counted.
+        """
+        if self.queues:
+            time.sleep(_BREATH)
+        patience = _PATIENCE
+        while self.is_tight and not self.disk_trouble and patience > 0:
+            time.sleep(_TURN)
+            patience -= _TURN
 
     def next_order(self) -> int:
         """The number of the next frame, with ``lock`` held."""
@@ -117,11 +139,20 @@ class Stock:
         self.spool.flying = parcels
         return parcels
 
+    @property
+    def sends_adopted(self) -> bool:
+        """Whether what flies was left by other processes, while our own waits."""
+        return any(map(self.spool.is_adopted, self.spool.flying)) and any(
+            self.holds(signal, adopted=False) for signal in SIGNALS
+        )
+
     def land(self, parcels: Sequence[Parcel]) -> None:
         """They are in no request any more."""
         for parcel in parcels:
             parcel.flying = False
-        self.spool.flying = ()
+        for parcel in self.spool.land():
+            with self.lock:
+                self._fresh.restore(parcel, self._why)
 
     def done(self, parcels: Sequence[Parcel]) -> None:
         """They need not be kept: delivered, or counted as lost."""

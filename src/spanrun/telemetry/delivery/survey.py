@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from spanrun.telemetry.delivery import cursors, files, orphans
 from spanrun.telemetry.delivery.contents import waiting_since
-from spanrun.telemetry.delivery.frames import Damage, Found, Frame, Signal, scan
-from spanrun.telemetry.delivery.parcel import Cursor
-from spanrun.telemetry.delivery.quarantine import quarantined
-from spanrun.telemetry.delivery.writer import (
+from spanrun.telemetry.delivery.frames import HEADER, Frame, Signal, later_version
+from spanrun.telemetry.delivery.layout import (
+    CURSORS,
     KEYS,
+    LOCK,
+    LONGEST,
     PREFIX,
-    is_live,
-    lane_name,
-    read_cursors,
+    Key,
+    segment_name,
+    segments,
 )
-
-_QUARANTINED: Final = re.compile(r"(\d+)-(.+)-[0-9a-f]+\.frames")
+from spanrun.telemetry.delivery.parcel import Cursor
+from spanrun.telemetry.delivery.quarantine import (
+    Kept,
+    is_readable,
+    named,
+    quarantined,
+    quarantined_frames,
+    unusable,
+)
+from spanrun.telemetry.delivery.scan import Damage, Found, scan
 
 
 @dataclass(slots=True)
@@ -57,7 +66,8 @@ class WriterSurvey:
             next process does that.
         signals: What waits.
         damaged: Places where no frame can be read.
-        trouble: Why the folder can't be read; empty when it can.
+        later: The format, where a later release wrote it; or 0.
+        trouble: What can't be read, and why; empty when all can.
     """
 
     path: Path
@@ -65,6 +75,7 @@ class WriterSurvey:
     live: bool
     signals: Mapping[Signal, Waiting]
     damaged: int
+    later: int
     trouble: str
 
     @property
@@ -83,6 +94,7 @@ class QuarantineSurvey:
         at: When, seconds since the epoch.
         items: What is in it, by signal.
         bytes: Of the file.
+        trouble: Why it can't be read; empty when it can.
     """
 
     path: Path
@@ -90,15 +102,24 @@ class QuarantineSurvey:
     at: float
     items: Mapping[Signal, int]
     bytes: int
+    trouble: str
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """All that is in a spool folder."""
+    """All that is in a spool folder.
+
+    Attributes:
+        root: The folder.
+        writers: By process.
+        quarantine: What a receiver refused, and files that nobody could read.
+        unusable: What is no file at all, and was moved out of the way.
+    """
 
     root: Path
     writers: tuple[WriterSurvey, ...]
     quarantine: tuple[QuarantineSurvey, ...]
+    unusable: tuple[Kept, ...] = ()
 
 
 def survey(root: Path) -> Survey:
@@ -109,35 +130,99 @@ def survey(root: Path) -> Survey:
     Raises:
         OSError: It is there, and can't be read.
     """
-    with contextlib.suppress(FileNotFoundError), os.scandir(root):
-        pass
-    writers = [_writer(path) for path in sorted(root.glob(f"{PREFIX}*"))]
-    files = quarantined(root)
-    quarantine = [found for path in files if (found := _quarantined(path))]
-    return Survey(root, tuple(writers), tuple(quarantine))
+    writers = tuple(_writer(path) for path in sorted(orphans.folders(root)))
+    refused = filter(None, map(named, quarantined(root)))
+    aside = tuple(filter(None, map(named, unusable(root))))
+    return Survey(root, writers, tuple(map(_quarantined, refused)), aside)
 
 
 def waiting_frames(folder: Path) -> Iterator[Frame]:
     """The frames that wait in the folder of one process, lane by lane."""
-    for lane in _lanes(folder):
-        for piece in lane:
+    look = _Look(folder)
+    for key in KEYS:
+        for piece in look.lane(key):
             if isinstance(piece, Found):
                 yield piece.frame
 
 
-def quarantined_frames(path: Path) -> Iterator[Frame]:
-    """The frames in one file of the quarantine."""
-    for piece in scan(_bytes(path)):
-        if isinstance(piece, Found):
-            yield piece.frame
+def refused_frames(path: Path) -> Iterator[Frame]:
+    """The frames in one file of the quarantine, as far as it can be read."""
+    with contextlib.suppress(OSError):
+        yield from quarantined_frames(path)
+
+
+class _Look:
+    """What is in one folder, and what can't be read in it.
+
+    Attributes:
+        later: The format of a file that a later release wrote; or 0.
+        trouble: The first that was found.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.later = 0
+        self.trouble = ""
+        self._folder: Final = folder
+        self._cursors = dict.fromkeys(KEYS, Cursor(0, 0, 0))
+        self._segments: dict[Key, list[tuple[int, Path]]] = {}
+        with self._noting(folder):
+            for name in sorted(os.listdir(folder)):  # noqa: PTH208 -- as all here
+                self._look_at(folder / name)
+            if not self.later:
+                self._segments = segments(folder)
+        with self._noting(folder / CURSORS):
+            self._cursors = dict(zip(KEYS, cursors.load(folder)[1], strict=True))
+        if why := orphans.lock_trouble(folder):
+            self._note(folder / LOCK, why)
+
+    def _look_at(self, path: Path) -> None:
+        """Whether it is a file of a spool, and this release can read it."""
+        with self._noting(path), files.opened(path) as fd:
+            version = later_version(files.read(fd, 0, HEADER))
+            self.later = self.later or version
+            if segment_name(path.name) is None and path.name not in {LOCK, CURSORS}:
+                self._note(path, "Not a file of a spool")
+
+    def lane(self, key: Key) -> Iterator[Found | Damage]:
+        """What is behind the cursor of a lane."""
+        cursor = self._cursors[key]
+        for number, path in self._segments.get(key, ()):
+            if number < cursor.segment:
+                continue
+            start = cursor.offset if number == cursor.segment else 0
+            with self._noting(path), files.opened(path) as fd:
+                size = min(os.fstat(fd).st_size, LONGEST)
+                yield from scan(files.reader(fd), start, size)
+
+    def size(self, key: Key) -> int:
+        """Bytes of the files of a lane."""
+        total = 0
+        for _, path in self._segments.get(key, ()):
+            with contextlib.suppress(OSError):
+                total += os.lstat(path).st_size
+        return total
+
+    @contextlib.contextmanager
+    def _noting(self, path: Path) -> Generator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            pass  # delivered meanwhile
+        except OSError as error:
+            self._note(path, files.reason(error))
+
+    def _note(self, path: Path, what: str) -> None:
+        name = "" if path == self._folder else f"{path.name}: "
+        self.trouble = self.trouble or f"{name}{what}"
 
 
 def _writer(folder: Path) -> WriterSurvey:
     signals: dict[Signal, Waiting] = {}
     damaged = 0
-    for (signal, keep), lane in zip(KEYS, _lanes(folder), strict=True):
+    look = _Look(folder)
+    for key in KEYS:
         told = Waiting()
-        for piece in lane:
+        for piece in look.lane(key):
             if isinstance(piece, Damage):
                 damaged += 1
                 continue
@@ -147,17 +232,18 @@ def _writer(folder: Path) -> WriterSurvey:
             told.frames += 1
             told.items += frame.items
             told.kept += frame.items if frame.keep else 0
-        told.bytes = _size(folder, f"{lane_name(signal, keep=keep)}.*")
+        told.bytes = look.size(key)
         if told.frames:
-            signals[signal] = _sum(signals.get(signal), told)
+            signals[key[0]] = _sum(signals.get(key[0]), told)
     pid = folder.name.removeprefix(PREFIX).partition("-")[0]
     return WriterSurvey(
         path=folder,
         pid=int(pid) if pid.isdecimal() else 0,
-        live=is_live(folder),
+        live=orphans.is_live(folder),
         signals=signals,
         damaged=damaged,
-        trouble=_trouble(folder),
+        later=look.later,
+        trouble="" if look.later else look.trouble,
     )
 
 
@@ -173,72 +259,18 @@ def _sum(one: Waiting | None, other: Waiting) -> Waiting:
     )
 
 
-def _size(folder: Path, pattern: str) -> int:
-    size = 0
-    for path in folder.glob(pattern):
-        with contextlib.suppress(OSError):
-            size += path.stat().st_size
-    return size
-
-
-def _trouble(folder: Path) -> str:
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                with open(entry.path, "rb"):  # noqa: PTH123 -- entries have a text
-                    pass
-    except FileNotFoundError:
-        return ""  # delivered meanwhile
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""
-
-
-def _lanes(folder: Path) -> list[Iterator[Found | Damage]]:
-    """What is behind the cursors, for each key."""
-    try:
-        cursors = read_cursors(folder)[1]
-    except OSError:
-        return [iter(()) for _ in KEYS]
-    return [
-        _lane(folder, lane_name(signal, keep=keep), cursor)
-        for (signal, keep), cursor in zip(KEYS, cursors, strict=True)
-    ]
-
-
-def _lane(folder: Path, name: str, cursor: Cursor) -> Iterator[Found | Damage]:
-    for path in sorted(folder.glob(f"{name}.*")):
-        start = _start(path, cursor)
-        if start is not None:
-            yield from scan(_bytes(path), start)
-
-
-def _start(path: Path, cursor: Cursor) -> int | None:
-    """From where on the file is to be read; None where it is done with."""
-    number = path.suffix[1:]
-    if not number.isdecimal() or int(number) < cursor.segment:
-        return None
-    return cursor.offset if int(number) == cursor.segment else 0
-
-
-def _quarantined(path: Path) -> QuarantineSurvey | None:
-    parts = _QUARANTINED.fullmatch(path.name)
-    if parts is None:
-        return None
+def _quarantined(kept: Kept) -> QuarantineSurvey:
     items: Counter[Signal] = Counter()
-    for frame in quarantined_frames(path):
-        items[frame.signal] += frame.items
-    return QuarantineSurvey(
-        path=path,
-        code=parts[2],
-        at=int(parts[1]) / 1e9,
-        items=dict(items),
-        bytes=len(_bytes(path)),
-    )
-
-
-def _bytes(path: Path) -> bytes:
+    size, trouble = 0, ""
     try:
-        return path.read_bytes()
-    except OSError:
-        return b""
+        size = os.lstat(kept.path).st_size
+        if is_readable(kept.path):
+            for frame in quarantined_frames(kept.path):
+                items[frame.signal] += frame.items
+        else:
+            trouble = "Written by a later release"
+    except OSError as error:
+        trouble = files.reason(error)
+    return QuarantineSurvey(
+        kept.path, kept.code, kept.at, dict(items), bytes=size, trouble=trouble
+    )

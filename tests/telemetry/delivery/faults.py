@@ -1,0 +1,111 @@
+"""System calls on the files of a folder that fail when they are told to."""
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+CODES: Final = (
+    errno.EIO,
+    errno.ENOSPC,
+    errno.EACCES,
+    errno.EMFILE,
+    errno.ENOENT,
+)
+
+_BY_PATH: Final = (
+    "open",
+    "stat",
+    "lstat",
+    "mkdir",
+    "rename",
+    "unlink",
+    "rmdir",
+    "listdir",
+    "scandir",
+)
+_BY_NUMBER: Final = (
+    "read",
+    "pread",
+    "write",
+    "pwrite",
+    "fstat",
+    "fsync",
+    "ftruncate",
+    "lseek",
+)
+
+
+class Faults:
+    """Counts calls on what is below ``root``, and lets some of them fail.
+
+    Attributes:
+        calls: So far.
+        failed: The names of those that failed.
+    """
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = root
+        self.calls = 0
+        self.failed: list[str] = []
+        self._code = 0
+        self._at = 0
+        self._last = 0
+        self._open: set[int] = set()
+        for name in _BY_PATH:
+            monkeypatch.setattr(os, name, self._by_path(name, getattr(os, name)))
+        for name in _BY_NUMBER:
+            monkeypatch.setattr(os, name, self._by_number(name, getattr(os, name)))
+        monkeypatch.setattr(os, "close", self._closing(os.close))
+        monkeypatch.setattr(fcntl, "flock", self._by_number("flock", fcntl.flock))
+
+    def begin(self, root: Path) -> None:
+        """Count from zero, below another folder, and let nothing fail."""
+        self.root, self.calls, self.failed = root, 0, []
+        self._at = self._last = 0
+        self._open.clear()
+
+    def fail(self, at: int, code: int, *, times: int = 1) -> None:
+        """From call ``at`` on fail ``times`` times, with ``code``."""
+        self._at, self._code, self._last = at, code, at + times - 1
+
+    def heal(self) -> None:
+        """Let nothing fail any more."""
+        self._at = self._last = 0
+
+    def _check(self, name: str, path: Any) -> None:
+        self.calls += 1
+        if self._at <= self.calls <= self._last:
+            self.failed.append(name)
+            raise OSError(self._code, os.strerror(self._code), path)
+
+    def _by_path(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def shim(path: Any = ".", *args: Any, **options: Any) -> Any:
+            if not str(path).startswith(str(self.root)):
+                return call(path, *args, **options)
+            self._check(name, str(path))
+            result = call(path, *args, **options)
+            if name == "open":
+                self._open.add(result)
+            return result
+
+        return shim
+
+    def _by_number(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def shim(fd: Any, *args: Any) -> Any:
+            if fd in self._open:
+                self._check(name, None)
+            return call(fd, *args)
+
+        return shim
+
+    def _closing(self, call: Callable[[int], None]) -> Callable[[int], None]:
+        def shim(fd: int) -> None:
+            self._open.discard(fd)
+            call(fd)
+
+        return shim

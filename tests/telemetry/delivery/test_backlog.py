@@ -1,0 +1,196 @@
+"""What a process does for those that died before it: after its own, and bounded."""
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.telemetry.delivery.receiver import (
+    OK,
+    Answer,
+    Got,
+    ids,
+    points,
+    receiving,
+    spans,
+)
+
+from spanrun.telemetry.account import Account
+from spanrun.telemetry.delivery.backoff import Backoff
+from spanrun.telemetry.delivery.destination import Destination
+from spanrun.telemetry.delivery.frames import Frame
+from spanrun.telemetry.delivery.parcel import Parcel
+from spanrun.telemetry.delivery.send import sender
+from spanrun.telemetry.delivery.spool import Spool
+from spanrun.telemetry.delivery.spooled import SpooledSender
+
+Make = Callable[[str], SpooledSender]
+OTHERS = "spanrun.telemetry.delivery.spooled._OTHERS"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def make(root: Path) -> Iterator[Make]:
+    made: list[SpooledSender] = []
+
+    def new(url: str) -> SpooledSender:
+        senders: Any = {
+            signal: sender(
+                Destination(signal, "http/protobuf", f"{url}/v1/{signal}", timeout=60.0)
+            )
+            for signal in ("traces", "metrics")
+        }
+        backoff = lambda: Backoff(random.Random(1), base=0.02, cap=0.05)
+        made.append(
+            SpooledSender(root, senders, Account(), backoff=backoff, request_bytes=5000)
+        )
+        return made[-1]
+
+    yield new
+    for spooled in made:
+        spooled.close(0.0)
+
+
+def leave(root: Path, frames: list[Frame]) -> None:
+    spool = Spool(root, lambda *_: None)
+    spool.append([Parcel(frame) for frame in frames])
+    spool.close()
+
+
+def traces(*numbers: int) -> Frame:
+    return Frame("traces", spans(numbers), len(numbers))
+
+
+def test_a_short_process_delivers_a_backlog_after_its_own(
+    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(OTHERS, 60.0)
+    leave(root, [traces(*range(at, at + 500)) for at in range(1, 20_001, 500)])
+    with receiving() as receiver:
+        spooled = make(receiver.url)
+        spooled.put("traces", spans([0]), 1)
+        assert spooled.close(60.0)
+        assert receiver.taken == dict.fromkeys(range(20_001), 1)
+    assert not root.exists()
+    found = spooled.status().signals["traces"]
+    assert (found.produced, found.recovered, found.delivered) == (1, 20_000, 20_001)
+
+
+def test_a_process_without_anything_of_its_own_delivers_it_too(
+    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(OTHERS, 60.0)
+    leave(root, [traces(1), Frame("metrics", points([1]), 1)])
+    with receiving() as receiver:
+        assert make(receiver.url).close(60.0)
+        assert receiver.taken == {1: 1}
+        assert len(receiver.requests) == 2
+    assert not root.exists()
+
+
+def test_its_own_comes_first_at_the_end(
+    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(OTHERS, 60.0)
+    asked, ended = threading.Event(), threading.Event()
+
+    def answer(_: Got) -> Answer:
+        asked.set()
+        while not (spooled._closing or ended.wait(0.005)):
+            pass
+        return OK
+
+    leave(root, [traces(*range(at, at + 100)) for at in range(100, 900, 100)])
+    with receiving(answer) as receiver:
+        spooled = make(receiver.url)
+        assert asked.wait(60)  # of the backlog: nothing else is there
+        for number in range(10):
+            spooled.put("traces", spans([number]), 1)
+            spooled.put("metrics", points([number]), 1)
+        assert spooled.close(60.0)
+        ended.set()
+        assert receiver.taken == dict.fromkeys([*range(10), *range(100, 900)], 1)
+    first = len(ids(receiver.requests[0].body))
+    assert receiver.order[first : first + 10] == list(range(10))
+    paths = [got.path for got in receiver.requests]
+    last_own = max(at for at, path in enumerate(paths) if path == "/v1/metrics")
+    sent = [at for at, got in enumerate(receiver.requests) if 899 in ids(got.body)]
+    assert last_own < sent[0]
+
+
+def test_the_rest_is_left_when_its_time_is_up(
+    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(OTHERS, 0.05)
+    over = threading.Event()
+
+    def answer(got: Got) -> Answer:
+        if len(got.body) > 1000:
+            over.wait(60)
+        return OK
+
+    leave(root, [traces(*range(100, 200))])
+    with receiving(answer) as receiver:
+        spooled = make(receiver.url)
+        spooled.put("metrics", points([1]), 1)
+        assert spooled.close(60.0)  # and not after the 60 s of a request
+        over.set()
+    found = spooled.status().signals["traces"]
+    assert (found.recovered, found.delivered, found.on_disk) == (100, 0, 100)
+    assert list(root.rglob("traces.*"))
+
+
+def test_a_dead_receiver_is_asked_once_and_the_backlog_stays(make: Make, root: Path):
+    leave(root, [traces(1, 2)])
+    with receiving(lambda _: Answer(503)) as receiver:
+        assert make(receiver.url).close(60.0)
+        asked = len(receiver.requests)
+        assert asked <= 3
+    assert list(root.rglob("traces.*"))
+
+
+def test_more_folders_than_may_be_open_are_taken_one_lot_after_the_other(
+    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("spanrun.telemetry.delivery.adopted._MOST", 4)
+    monkeypatch.setattr(OTHERS, 60.0)
+    for number in range(30):
+        leave(root, [traces(number), Frame("metrics", points([number]), 1)])
+    with receiving() as receiver:
+        spooled = make(receiver.url)
+        assert spooled.flush(60.0, adopted=True)
+        assert len(receiver.taken) == 30
+        found = spooled.status().signals
+        assert found["traces"].recovered == found["metrics"].recovered == 30
+        assert spooled.close(60.0)
+    assert not root.exists()
+
+
+def test_metrics_that_nobody_takes_do_not_keep_spans_from_being_taken_over(
+    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("spanrun.telemetry.delivery.adopted._MOST", 4)
+    for number in range(30):
+        leave(root, [traces(number), Frame("metrics", points([number]), 1)])
+
+    def answer(got: Got) -> Answer:
+        return Answer(404 if got.path == "/v1/metrics" else 200)
+
+    with receiving(answer) as receiver:
+        spooled = make(receiver.url)
+        receiver.wait_for(30)
+        assert len(spooled._stock.spool._writers()) <= 10
+        spooled.close(60.0)
+        for signal, found in spooled.status().signals.items():
+            assert found.recovered == found.delivered + found.on_disk, signal
+    left = Spool(root, lambda *_: None)
+    monkeypatch.setattr("spanrun.telemetry.delivery.adopted._MOST", 100)
+    left.adopt()
+    assert (left.waiting("traces"), left.waiting("metrics")) == (0, 30)
+    left.close()
