@@ -472,11 +472,10 @@ def test_what_cannot_be_acknowledged_is_not_sent(
 
 def _open_below(folder: Path) -> list[str]:
     """What this process has open in ``folder``."""
-    links = (Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd"))
     found = []
-    for link in links:
+    for link in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):  # closed meanwhile, by another thread
-            found.append(os.readlink(link))
+            found.append(str(link.readlink()))
     return [path for path in found if path.startswith(str(folder))]
 
 
