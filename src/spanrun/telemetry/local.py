@@ -8,22 +8,20 @@ import secrets
 import sqlite3
 import sys
 import time
-from collections.abc import Generator
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from spanrun.errors import ConfigurationError
 from spanrun.outcome import Err, Outcome
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES, SpanrunTelemetryReason
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.metrics import ErrorTypes
 from spanrun.telemetry.observe import RunInfo
-from spanrun.telemetry.outbox import Outbox
+from spanrun.telemetry.outbox import Outbox, remaining
 from spanrun.telemetry.redact import redact, text_of
 from spanrun.telemetry.spans.recorded import Recorded
 from spanrun.telemetry.spans.scrub import scrub
+from spanrun.telemetry.store_file import StoreFile
+from spanrun.telemetry.store_writer import StoreWriter
 
 FILE: Final = "telemetry.db"
 _VERSION: Final = 1
@@ -59,38 +57,45 @@ class LocalStore:
 
     It hears of runs and jobs as an observer, is a sink of ended spans, and
     writes from a thread of its own: a commit of 2 to 25 ms has no place on an
-    event loop. A full or broken disk costs the rows, which are counted.
+    event loop. A file that can't be written costs rows, which are counted, and
+    nothing else: see `StoreWriter`.
 
     Args:
         folder: Made when it isn't there.
 
-    Raises:
-        ConfigurationError: When the file can't be written or isn't ours.
+    Attributes:
+        path: The file.
+        session: The id of what this process does.
+        account: Counts what became of the rows.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path: Final = folder / FILE
         self.session: Final = secrets.token_hex(8)
         self.account: Final = Account()
+        self._started: Final = (
+            self.session,
+            time.time_ns(),
+            os.getpid(),
+            redact(" ".join(sys.argv)),
+        )
         self._errors: Final = ErrorTypes()
-        self._open()
-        self._outbox: Final = Outbox[Row](
+        self._writer: Final = StoreWriter[Row](
+            store_file(self.path), self._begin, self._insert, self.account
+        )
+        self._outbox: Final = Outbox[Row | None](
             "store", self._write, self._lost, capacity=1_000_000, batch=5_000
         )
+        self._outbox.put(None)  # the session begins, and what is amiss is said
+
+    @property
+    def fault(self) -> str:
+        """Why nothing can be written now; empty while all is well."""
+        return self._writer.fault
 
     def run_opened(self, run: RunInfo) -> None:
         """Note that a run has begun."""
-        self._put(
-            "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            run.id,
-            self.session,
-            run.runner,
-            run.total,
-            _hex(run.trace_id),
-            run.started_ns,
-            None,
-            run.calls,
-        )
+        self._put_run(run, None)
 
     def job_ended(self, run: RunInfo, outcome: Outcome[Any]) -> None:
         """Note a job's outcome and times."""
@@ -116,7 +121,7 @@ class LocalStore:
 
     def run_closed(self, run: RunInfo) -> None:
         """Note that a run is over."""
-        self._put("UPDATE runs SET ended_ns = ? WHERE id = ?", run.ended_ns, run.id)
+        self._put_run(run, run.ended_ns)
 
     def put(self, span: Recorded) -> None:
         """Note an ended span."""
@@ -124,58 +129,48 @@ class LocalStore:
 
     def flush(self, timeout: float) -> bool:
         """Write all that is queued; whether that took less than ``timeout``."""
-        return self._outbox.flush(timeout)
+        deadline = time.monotonic() + timeout
+        return self._outbox.flush(timeout) and self._writer.flush(remaining(deadline))
 
     def close(self, timeout: float) -> bool:
-        """Write what is left and end; whether all of it was written in time."""
-        return self._outbox.close(timeout)
+        """Write what is left and end; whether all that ever came was written."""
+        deadline = time.monotonic() + timeout
+        self._writer.hurry()
+        done = self._outbox.close(timeout)
+        return self._writer.close(remaining(deadline)) and done
 
-    def _open(self) -> None:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with connect(self.path) as db:
-                (version,) = db.execute("PRAGMA user_version").fetchone()
-                if version not in (0, _VERSION):
-                    raise ConfigurationError(
-                        f"{self.path} has format {version}, this spanrun knows "
-                        f"{_VERSION}: move it away, or use the spanrun that made it"
-                    )
-                _refuse_foreign(db, self.path)
-                db.executescript("PRAGMA journal_mode = WAL;" + _SCHEMA)
-                db.execute(f"PRAGMA user_version = {_VERSION}")
-                _forget_old_sessions(db)
-                command = redact(" ".join(sys.argv))
-                started = (self.session, time.time_ns(), os.getpid(), command)
-                db.execute("INSERT INTO sessions VALUES (?, ?, ?, ?)", started)
-        except (OSError, sqlite3.Error) as error:
-            raise ConfigurationError(
-                f"the local store {self.path} can't be used: {error}; "
-                'name another folder with configure(store="…") or SPANRUN_STORE, '
-                "or none with SPANRUN_STORE=none"
-            ) from error
+    def _put_run(self, run: RunInfo, ended_ns: int | None) -> None:
+        # At its end once more: the file may be another one by then.
+        self._put(
+            "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (id) DO UPDATE SET ended_ns = excluded.ended_ns",
+            run.id,
+            self.session,
+            run.runner,
+            run.total,
+            _hex(run.trace_id),
+            run.started_ns,
+            ended_ns,
+            run.calls,
+        )
 
     def _put(self, statement: str, *values: Any) -> None:
         self._outbox.put((statement, values))
 
-    def _write(self, rows: list[Row]) -> None:
-        try:
-            self._commit(rows)
-        except (sqlite3.OperationalError, OSError):
-            raise  # of the file, and so of all rows
-        except Exception:  # noqa: BLE001 -- one row must not cost the others
-            if len(rows) == 1:
-                self._lost(rows, "encode_error")
-                return
-            middle = len(rows) // 2
-            self._write(rows[:middle])
-            self._write(rows[middle:])
+    def _write(self, rows: list[Row | None]) -> None:
+        self._writer.write([row for row in rows if row is not None])
 
-    def _commit(self, rows: list[Row]) -> None:
-        with connect(self.path) as db:
-            for row in rows:
-                statement, values = row if isinstance(row, tuple) else self._span(row)
-                db.execute(statement, values)
-        self.account.deliver("traces", len(rows))
+    def _lost(self, rows: list[Row | None], reason: SpanrunTelemetryReason) -> None:
+        if lost := sum(row is not None for row in rows):
+            self.account.drop("traces", reason, lost)
+
+    def _begin(self, db: sqlite3.Connection, first: bool) -> None:  # noqa: FBT001 -- a callback's
+        if first:
+            _forget_old_sessions(db)
+        db.execute("INSERT OR IGNORE INTO sessions VALUES (?, ?, ?, ?)", self._started)
+
+    def _insert(self, db: sqlite3.Connection, row: Row) -> None:
+        db.execute(*(row if isinstance(row, tuple) else self._span(row)))
 
     def _span(self, span: Recorded) -> Statement:
         scrub(span)
@@ -204,28 +199,10 @@ class LocalStore:
             ),
         )
 
-    def _lost(self, rows: list[Row], reason: SpanrunTelemetryReason) -> None:
-        self.account.drop("traces", reason, len(rows))
 
-
-@contextmanager
-def connect(path: Path) -> Generator[sqlite3.Connection]:
-    """A connection for one transaction: committed on leaving, else rolled back."""
-    with no_fork(), closing(sqlite3.connect(path, timeout=5.0)) as db, db:
-        db.execute("PRAGMA synchronous = NORMAL")
-        yield db
-
-
-def _refuse_foreign(db: sqlite3.Connection, path: Path) -> None:
-    names = {
-        name
-        for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-    }
-    for name in sorted(names - _TABLES):
-        raise ConfigurationError(
-            f"{path} belongs to another program (it has {name!r} in it): move it "
-            'away, or name another folder with configure(store="…") or SPANRUN_STORE'
-        )
+def store_file(path: Path) -> StoreFile:
+    """The file in which a `LocalStore` keeps what it hears of."""
+    return StoreFile(path, _VERSION, _TABLES, _SCHEMA)
 
 
 def _forget_old_sessions(db: sqlite3.Connection) -> None:
