@@ -1,4 +1,4 @@
-"""Whatever is the matter with the local store: the program runs, and one line says so."""
+"""Whatever is the matter with the local store: the program runs, a line says so."""
 
 import os
 
@@ -15,6 +15,11 @@ other = sqlite3.connect(".spanrun/telemetry.db", isolation_level=None)
 other.execute("CREATE TABLE t (x)")
 other.execute("BEGIN EXCLUSIVE")
 """
+NO_DATABASE = """
+import os, pathlib
+os.mkdir(".spanrun")
+pathlib.Path(".spanrun/telemetry.db").write_bytes(b"nonsense" * 1000)
+"""
 FULL = """
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
@@ -24,8 +29,7 @@ IN_THE_WAY = {
     "the folder is a file": ("open('.spanrun', 'w').close()", ".spanrun"),
     "locked by another": (LOCKED, ".spanrun"),
     "no database": (
-        "import os, pathlib; os.mkdir('.spanrun')\n"
-        "pathlib.Path('.spanrun/telemetry.db').write_bytes(b'nonsense' * 1000)",
+        NO_DATABASE,
         ".spanrun",
     ),
     "a fifo": (

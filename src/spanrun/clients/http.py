@@ -26,6 +26,7 @@ from spanrun.telemetry import setup
 from spanrun.telemetry.current import attempt_number
 from spanrun.telemetry.open_units import CallKind, OpenCall
 from spanrun.telemetry.redact import redact
+from spanrun.telemetry.span_events import is_recording, set_attributes
 
 __all__ = ["MAX_BYTES", "HttpClient", "retry_after", "transient"]
 
@@ -216,15 +217,16 @@ class HttpClient:
 @contextmanager
 def _timed(call: OpenCall | Untold, request: httpx.Request) -> Generator[None]:
     """Put on the call's span where the time inside went."""
-    if isinstance(call, Untold) or not call.span.is_recording():
+    recorder = setup.recorder_or_off()
+    if isinstance(call, Untold) or not is_recording(recorder, call.span):
         yield
         return
-    phases = Phases(setup.recorder_or_off().clock.now)
+    phases = Phases(recorder.clock.now)
     cast("Any", request).extensions["trace"] = phases
     try:
         yield
     finally:
-        call.span.set_attributes(phases.spent())
+        set_attributes(recorder, call.span, phases.spent())
 
 
 @functools.cache

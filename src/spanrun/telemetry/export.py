@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final, Protocol, cast
 
 from opentelemetry.sdk.metrics.export import (
@@ -21,6 +22,7 @@ from spanrun.semconv import SpanrunTelemetryReason, SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
 from spanrun.telemetry.delivery.spooled import SpooledSender
+from spanrun.telemetry.faults import Faults
 from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.ids import tell_after_fork
 from spanrun.telemetry.outbox import Outbox, remaining
@@ -29,8 +31,10 @@ from spanrun.telemetry.spans.encode import SpanEncoder
 from spanrun.telemetry.spans.origin import Encoded, Origin
 from spanrun.telemetry.spans.recorded import Recorded
 from spanrun.telemetry.spans.scrub import scrub
+from spanrun.telemetry.threads import Worker
 
 _MAX_SNAPSHOTS: Final = 256
+_PATIENCE: Final = 1.0  # seconds that one snapshot waits for another's end
 
 
 class Exit(Protocol):
@@ -202,6 +206,7 @@ class MetricPipe:
         self._collectors: Final = collectors
         self._aggregator: Final = aggregator
         self._exemplars: Final = exemplars
+        self._fail: Final = partial(Faults(account), "metrics")
         self._closed = threading.Event()
         self._outbox: Final = Outbox[tuple[MetricsData, bool]](
             "metrics",
@@ -217,10 +222,8 @@ class MetricPipe:
     def _begin(self) -> None:
         self._collecting = threading.RLock()
         self._busy = False
-        self._ticker = threading.Thread(
-            target=self._tick, name="spanrun-ticker", daemon=True
-        )
-        self._ticker.start()
+        self._patience = _PATIENCE
+        self._ticker = Worker("ticker", self._tick)
 
     def snapshot(self, *, keep: bool = False) -> None:
         """Take one now, and queue it.
@@ -228,7 +231,13 @@ class MetricPipe:
         Args:
             keep: It says what no later one says: where a series begins.
         """
-        with self._collecting:
+        if not self._collecting.acquire(timeout=self._patience):
+            # A callback of the application hangs in another thread.
+            self._patience = 0.0
+            self._fail(TimeoutError("metrics are being collected, for too long"))
+            return
+        self._patience = _PATIENCE
+        try:
             if self._busy:
                 return  # the garbage collector ended a unit in the middle of one
             self._busy = True
@@ -240,6 +249,10 @@ class MetricPipe:
                 if not self._exemplars:
                     _drop_exemplars(data)
                 self._outbox.put((data, keep))
+        except Exception as error:  # noqa: BLE001 -- counted: telemetry breaks no job
+            self._fail(error)
+        finally:
+            self._collecting.release()
 
     def flush(self, timeout: float) -> bool:
         """Take one more, and hand over; whether that took less than ``timeout``."""
@@ -251,8 +264,7 @@ class MetricPipe:
         deadline = time.monotonic() + timeout
         self._closed.set()
         self._ticker.join(timeout)
-        self.snapshot(keep=True)  # what was recorded since the last one
-        return self._outbox.close(remaining(deadline))
+        return self._outbox.close(remaining(deadline)) and not self._ticker.is_alive
 
     def after_fork(self) -> None:
         """In the child: a ticker of its own."""
@@ -261,13 +273,24 @@ class MetricPipe:
             self._begin()
 
     def _collected(self) -> MetricsData | None:
-        found = [data for each in self._collectors if (data := each.now())]
+        found = [data for each in self._collectors if (data := self._now(each))]
         parts = [part for data in found for part in data.resource_metrics]
         return MetricsData(parts) if parts else None
+
+    def _now(self, collector: Collector) -> MetricsData | None:
+        """What it holds. Instruments of other libraries may fail, and not cost ours."""
+        try:
+            return collector.now()
+        except Exception as error:  # noqa: BLE001 -- counted: telemetry breaks no job
+            self._fail(error)
+            return None
 
     def _tick(self) -> None:
         while not self._closed.wait(self._interval):
             self.snapshot()
+        # What was recorded since the last one. Not on the thread that closes, where
+        # a callback of the application that hangs would hold up the program's end.
+        self.snapshot(keep=True)
 
     def _send(self, snapshots: list[tuple[MetricsData, bool]]) -> None:
         for snapshot, keep in snapshots:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import weakref
@@ -11,9 +10,11 @@ from typing import Final, Protocol
 
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
+from spanrun.telemetry.log import Log
+
 _SPAN: Final = 64
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = Log(__name__)
 
 
 class Forked(Protocol):
@@ -44,8 +45,8 @@ def _after_fork() -> None:
     for watched in tuple(_watched):
         try:
             watched.after_fork()
-        except Exception:  # noqa: BLE001 -- the others have their things to put right
-            _log.exception("%r is not right after a fork", watched)
+        except Exception as error:  # noqa: BLE001 -- the others have theirs to do
+            _log.error("%r is not right after a fork", watched, error=error)
 
 
 class RandomIds(IdGenerator):
@@ -81,16 +82,24 @@ class RandomIds(IdGenerator):
         self._random.seed(os.urandom(32))
 
 
-def bits_of(ids: IdGenerator) -> Callable[[int], int]:
+def bits_of(
+    ids: IdGenerator, failed: Callable[[Exception], object]
+) -> Callable[[int], int]:
     """What draws a span id for 64 and a trace id for 128, with as few calls as can be.
 
-    One of ours in 2 ** 64 is 0, which is no id: write ``bits(64) or 1``.
+    One of ours in 2 ** 64 is 0, which is no id: write ``bits(64) or 1``. Where
+    another's generator raises, ``failed`` is told, and ours draws.
     """
     if type(ids) is RandomIds:
         return ids.bits
+    ours = RandomIds()
 
     def bits(size: int) -> int:
-        drawn = ids.generate_span_id() if size == _SPAN else ids.generate_trace_id()
-        return drawn & ((1 << size) - 1)
+        try:
+            drawn = ids.generate_span_id() if size == _SPAN else ids.generate_trace_id()
+            return drawn & ((1 << size) - 1)
+        except Exception as error:  # noqa: BLE001 -- a generator breaks no program
+            failed(error)
+            return ours.bits(size)
 
     return bits

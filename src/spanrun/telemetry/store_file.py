@@ -19,18 +19,17 @@ Whatever may pass, such as a lock or a full disk, is an `OSError` or a
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import sqlite3
 import stat
 import time
+from collections import deque
 from collections.abc import Generator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from spanrun.errors import StoreError
-from spanrun.telemetry.faults import log
 from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.store_errors import Unusable, is_damage
 
@@ -44,8 +43,6 @@ _SESSIONS: Final = frozenset(("id", "started_ns", "pid", "command"))
 _BESIDE: Final = ("-wal", "-shm", "-journal")
 _DRIVER: Final = ""  # SQLite's own choice of how files are locked and shared
 
-_log: Final = logging.getLogger(__name__)
-
 
 class StoreFile:
     """One database file, opened anew for each transaction.
@@ -58,12 +55,16 @@ class StoreFile:
         version: Of the format, in the file's ``user_version``.
         tables: Their names.
         schema: Makes those of them that aren't there.
+
+    Attributes:
+        news: What somebody should be told of the file, once no lock is held.
     """
 
     def __init__(
         self, path: Path, version: int, tables: frozenset[str], schema: str
     ) -> None:
         self.path: Final = path
+        self.news: Final[deque[str]] = deque()
         self._version: Final = version
         self._tables: Final = tables
         self._schema: Final = schema
@@ -213,12 +214,9 @@ class StoreFile:
 
     def _make(self, db: sqlite3.Connection, version: int) -> None:
         if self._was_made and version == 0:
-            log(
-                _log,
-                logging.WARNING,
-                "spanrun's local store %s was removed while it was in use, with all "
-                "that was in it; a new one is begun",
-                self.path,
+            self.news.append(
+                "was removed while it was in use, with all that was in it; a new one "
+                "is begun"
             )
         # Not every file system can do that. Then it works as well, if slower.
         with suppress(sqlite3.OperationalError):
@@ -258,14 +256,7 @@ class StoreFile:
             self._real.rename(name)
             self._has_moved, self._was_made = True, False
             db.execute("ROLLBACK")
-        log(
-            _log,
-            logging.WARNING,
-            "spanrun's local store %s %s: it was moved to %s, and a new one is begun",
-            self.path,
-            what,
-            name.name,
-        )
+        self.news.append(f"{what}: it was moved to {name.name}, and a new one is begun")
 
     def _free_name(self, label: str) -> Path:
         """Nobody else makes it meanwhile: only who is alone with the file renames."""

@@ -9,17 +9,17 @@ counted as dropped, by reason. The log says so once for each cause.
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, Generic, TypeVar
 
 from spanrun.semconv import SpanrunTelemetryReason
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.faults import log
 from spanrun.telemetry.ids import tell_after_fork
+from spanrun.telemetry.log import Log
 from spanrun.telemetry.outbox import remaining
 from spanrun.telemetry.store_errors import (
     Unusable,
@@ -39,7 +39,7 @@ _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 30.0
 _MAX_TOLD: Final = 8
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = Log(__name__)
 
 
 class StoreWriter(Generic[Row]):
@@ -90,6 +90,7 @@ class StoreWriter(Generic[Row]):
             if time.monotonic() >= self._next:
                 self._try(1 if self._hurry or self.fault else _TRIES)
             self._drop_from(MAX_WAITING)
+        self._tell()
 
     def flush(self, timeout: float) -> bool:
         """Try again what waits, at once; whether nothing waits any more."""
@@ -98,9 +99,11 @@ class StoreWriter(Generic[Row]):
         try:
             if self._waiting:
                 self._try(1)
-            return not self._waiting
+            done = not self._waiting
         finally:
             self._lock.release()
+        self._tell()
+        return done
 
     def hurry(self) -> None:
         """From now on wait for another process no longer than a moment."""
@@ -165,8 +168,7 @@ class StoreWriter(Generic[Row]):
             self._account.drop("traces", "encode_error", failed)
         if self.fault:
             self.fault = ""
-            again = "spanrun's local store %s is written again"
-            log(_log, logging.INFO, again, self._file.path)
+            _log.info("spanrun's local store %s is written again", self._file.path)
 
     def _replace(self) -> bool:
         """Begin a new file, as this one is damaged; whether that could be done."""
@@ -188,16 +190,17 @@ class StoreWriter(Generic[Row]):
             return
         self._told.add(self.fault)
         can_not = "" if isinstance(error, Unusable) else "can't be written: "
-        log(
-            _log,
-            logging.WARNING,
-            "spanrun's local store %s %s%s; %s, and the program goes on (another "
-            'folder: configure(store="…") or SPANRUN_STORE; none: SPANRUN_STORE=none)',
-            self._file.path,
-            can_not,
-            error,
-            then,
+        self._file.news.append(
+            f"{can_not}{error}; {then}, and the program goes on (another folder: "
+            'configure(store="…") or SPANRUN_STORE; none: SPANRUN_STORE=none)'
         )
+
+    def _tell(self) -> None:
+        """Log what is new of the file. A handler may do anything: no lock is held."""
+        with suppress(IndexError):  # that was all
+            while True:
+                new = self._file.news.popleft()
+                _log.warning("spanrun's local store %s %s", self._file.path, new)
 
 
 def _reason(error: Exception) -> SpanrunTelemetryReason:

@@ -8,7 +8,6 @@ isn't Unicode, a name that isn't text, a time that isn't whole. An integer beyon
 
 from __future__ import annotations
 
-import logging
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +20,7 @@ from opentelemetry.trace import (
     SpanContext,
 )
 
+from spanrun.telemetry.log import Log
 from spanrun.telemetry.spans import otlp
 from spanrun.telemetry.spans.columns import Columns
 from spanrun.telemetry.spans.origin import SHORT, Limits, Origin
@@ -44,7 +44,7 @@ from spanrun.telemetry.spans.wire import (
     varint,
 )
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = Log(__name__)
 
 _root: Final = struct.Struct("<B2s2s16s2s8sBQBQ")
 _child: Final = struct.Struct("<B2s2s16s2s8s2s8sBQBQ")

@@ -13,7 +13,6 @@ trace stands for, and by the specification it must carry no threshold then.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -34,8 +33,9 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import Attributes
 
 from spanrun.errors import ConfigurationError
+from spanrun.telemetry.log import Log
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = Log(__name__)
 
 _BITS: Final = 56
 _DIGITS: Final = _BITS // 4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -23,12 +22,13 @@ from opentelemetry.util.types import Attributes
 from spanrun.clock import Clock, SystemClock
 from spanrun.semconv import SERVICE_INSTANCE_ID
 from spanrun.telemetry.ids import RandomIds, tell_after_fork
+from spanrun.telemetry.log import Log
 from spanrun.telemetry.spans.origin import Limits, Origin, Wire
 from spanrun.telemetry.spans.recorded import Recorded
 from spanrun.telemetry.spans.tracer import NativeTracer, is_plain
 from spanrun.telemetry.spans.values import cleaned, text_of
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = Log(__name__)
 
 _MAX_TRACERS: Final = 1_000
 
@@ -235,7 +235,7 @@ class _Complainer:
     def __call__(self, error: Exception) -> None:
         if not self._complained:
             self._complained = True
-            _log.warning("tracing failed inside and goes on", exc_info=error)
+            _log.warning("tracing failed inside and goes on", error=error)
 
 
 def _sampler_of_environment() -> Sampler:

@@ -22,7 +22,6 @@ without this stage.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -33,14 +32,15 @@ from opentelemetry.trace import SpanContext, TraceFlags
 from spanrun import semconv
 from spanrun.semconv import SpanrunSamplingReason
 from spanrun.telemetry.ids import tell_after_fork
+from spanrun.telemetry.log import Log
 from spanrun.telemetry.spans.recorded import Recorded
 from spanrun.telemetry.spans.worth import Verdict, Worth
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = Log(__name__)
 
 
 def _complain(error: Exception) -> None:
-    _log.warning("tail sampling failed inside and goes on", exc_info=error)
+    _log.warning("tail sampling failed inside and goes on", error=error)
 
 
 class TailSampling:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,6 +13,7 @@ from opentelemetry.trace import Link, Span, SpanContext, Status, StatusCode
 from opentelemetry.util.types import AnyValue, Attributes
 
 from spanrun import semconv
+from spanrun.telemetry.log import Log
 from spanrun.telemetry.spans.recorded import (
     NOTHING_RARE,
     RECORD_EXCEPTION,
@@ -25,7 +25,7 @@ from spanrun.telemetry.spans.recorded import (
 )
 from spanrun.telemetry.spans.values import IMMUTABLE, clean, frozen, text_of
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = Log(__name__)
 
 
 class NativeSpan(Span, Recorded):
