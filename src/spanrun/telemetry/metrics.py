@@ -140,23 +140,23 @@ class Instruments:
                     for name, now in self._now().items()
                 ]
 
-            self._observe(self._meter.create_observable_gauge, metric, observe)
+            self._observe("create_observable_gauge", metric, observe)
 
         gauge(semconv.METRIC_SPANRUN_RUNNER_LIMIT, lambda now: now.limit)
         gauge(semconv.METRIC_SPANRUN_RUNNER_IN_FLIGHT, lambda now: now.running)
-        meter = self._meter
         active, items = (
             semconv.METRIC_SPANRUN_JOB_ACTIVE,
             semconv.METRIC_SPANRUN_TELEMETRY_ITEMS,
         )
-        self._observe(meter.create_observable_up_down_counter, active, self._active)
-        self._observe(meter.create_observable_counter, items, self._items)
+        self._observe("create_observable_up_down_counter", active, self._active)
+        self._observe("create_observable_counter", items, self._items)
 
-    def _observe(
-        self, make: Callable[..., object], metric: Metric, read: Callable[..., Any]
-    ) -> None:
+    def _observe(self, make: str, metric: Metric, read: Callable[..., Any]) -> None:
+        """Have the meter ``make`` an instrument that it reads by ``read``."""
         try:
-            make(metric.name, [read], metric.unit, metric.description)
+            getattr(self._meter, make)(
+                metric.name, [read], metric.unit, metric.description
+            )
         except Exception as error:  # noqa: BLE001 -- counted: breaks no job
             self._failed("metrics", error)
 
