@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import pytest
 from spanrun.errors import StoreError
 from spanrun.outcome import Ok, Timings
 from spanrun.telemetry import store_file, store_writer
+from spanrun.telemetry.account import Account
 from spanrun.telemetry.local import FILE, LocalStore
 from spanrun.telemetry.observe import RunInfo
 from spanrun.telemetry.read import read_session
@@ -156,9 +157,44 @@ class TestALock:
             store = open_store()
             put(store, 3)
             assert not store.flush(SOON)
-            store._writer.after_fork()
+            store._writer.after_fork()  # as in the child
         assert store.flush(SOON)
-        assert count(path, "sessions") == 0 if path.stat().st_size else True
+        assert not store.account.delivered
+
+
+class TestTheEnd:
+    def test_what_another_thread_is_at_when_time_is_up_is_lost_and_counted(
+        self, path: Path
+    ) -> None:
+        begun, go_on = threading.Event(), threading.Event()
+
+        def insert(db: sqlite3.Connection, rows: Sequence[int]) -> int:
+            db.executemany("INSERT INTO kept VALUES (?)", [(row,) for row in rows])
+            begun.set()
+            go_on.wait()
+            return 0
+
+        file = store_file.StoreFile(
+            path, 1, frozenset({"kept"}), "CREATE TABLE IF NOT EXISTS kept (number);"
+        )
+        account = Account()
+        writer = store_writer.StoreWriter[str, int](
+            file, int, lambda *_: None, insert, account
+        )
+        thread = threading.Thread(target=writer.write, args=(["1", "2", "no", "3"],))
+        thread.start()
+        try:
+            assert begun.wait(SOON)
+            assert not writer.close(0.01)
+        finally:
+            go_on.set()
+            thread.join()
+        assert not account.delivered
+        assert account.dropped == {
+            ("traces", "encode_error"): 1,
+            ("traces", "shutdown"): 3,
+        }
+        assert count(path, "kept") == 0
 
 
 class TestADisk:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import secrets
 import sqlite3
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -20,6 +22,7 @@ from spanrun.telemetry.outbox import Outbox, remaining
 from spanrun.telemetry.redact import redact, text_of
 from spanrun.telemetry.spans.recorded import Recorded
 from spanrun.telemetry.spans.scrub import scrub
+from spanrun.telemetry.store_errors import is_of_file
 from spanrun.telemetry.store_file import StoreFile
 from spanrun.telemetry.store_writer import StoreWriter
 
@@ -45,7 +48,13 @@ CREATE INDEX IF NOT EXISTS spans_trace ON spans (trace_id);
 CREATE INDEX IF NOT EXISTS spans_session ON spans (session);
 """
 _TABLES: Final = frozenset(("sessions", "runs", "jobs", "spans"))
-_JOB_COLUMNS: Final = 9 + len(SPANRUN_JOB_PHASE_VALUES)
+_RUN: Final = (
+    "INSERT INTO runs VALUES {} "
+    "ON CONFLICT (id) DO UPDATE SET ended_ns = excluded.ended_ns"
+)
+_JOB: Final = "INSERT INTO jobs VALUES {}"
+_SPAN: Final = "INSERT INTO spans VALUES {}"
+_AT_ONCE: Final = 500
 
 Statement: TypeAlias = tuple[str, tuple[Any, ...]]
 Row: TypeAlias = Statement | Recorded
@@ -80,8 +89,8 @@ class LocalStore:
             redact(" ".join(sys.argv)),
         )
         self._errors: Final = ErrorTypes()
-        self._writer: Final = StoreWriter[Row](
-            store_file(self.path), self._begin, self._insert, self.account
+        self._writer: Final = StoreWriter[Row, Statement](
+            store_file(self.path), self._encode, self._begin, _insert, self.account
         )
         self._outbox: Final = Outbox[Row | None](
             "store", self._write, self._lost, capacity=1_000_000, batch=5_000
@@ -106,7 +115,7 @@ class LocalStore:
             error = redact(text_of(outcome.error))
         timings = outcome.timings
         self._put(
-            f"INSERT INTO jobs VALUES ({', '.join('?' * _JOB_COLUMNS)})",
+            _JOB,
             run.id,
             outcome.index,
             None if outcome.key is None else redact(text_of(outcome.key)),
@@ -142,8 +151,7 @@ class LocalStore:
     def _put_run(self, run: RunInfo, ended_ns: int | None) -> None:
         # At its end once more: the file may be another one by then.
         self._put(
-            "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (id) DO UPDATE SET ended_ns = excluded.ended_ns",
+            _RUN,
             run.id,
             self.session,
             run.runner,
@@ -160,6 +168,9 @@ class LocalStore:
     def _write(self, rows: list[Row | None]) -> None:
         self._writer.write([row for row in rows if row is not None])
 
+    def _encode(self, row: Row) -> Statement:
+        return row if isinstance(row, tuple) else self._span(row)
+
     def _lost(self, rows: list[Row | None], reason: SpanrunTelemetryReason) -> None:
         if lost := sum(row is not None for row in rows):
             self.account.drop("traces", reason, lost)
@@ -168,9 +179,6 @@ class LocalStore:
         if first:
             _forget_old_sessions(db)
         db.execute("INSERT OR IGNORE INTO sessions VALUES (?, ?, ?, ?)", self._started)
-
-    def _insert(self, db: sqlite3.Connection, row: Row) -> None:
-        db.execute(*(row if isinstance(row, tuple) else self._span(row)))
 
     def _span(self, span: Recorded) -> Statement:
         scrub(span)
@@ -181,7 +189,7 @@ class LocalStore:
             for link in span.links
         ]
         return (
-            "INSERT INTO spans VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            _SPAN,
             (
                 self.session,
                 f"{context.trace_id:032x}",
@@ -203,6 +211,38 @@ class LocalStore:
 def store_file(path: Path) -> StoreFile:
     """The file in which a `LocalStore` keeps what it hears of."""
     return StoreFile(path, _VERSION, _TABLES, _SCHEMA)
+
+
+def _insert(db: sqlite3.Connection, statements: Sequence[Statement]) -> int:
+    """Write rows; returns how many can't be, by their own fault."""
+    by_table: dict[str, list[tuple[Any, ...]]] = {}
+    for statement, row in statements:
+        by_table.setdefault(statement, []).append(row)
+    return sum(_insert_into(db, *each) for each in by_table.items())
+
+
+def _insert_into(
+    db: sqlite3.Connection, statement: str, rows: Sequence[tuple[Any, ...]]
+) -> int:
+    """Many rows at once: each call to SQLite lets a busy event loop go first.
+
+    And all that while other processes wait for the file.
+    """
+    marks = f"({', '.join('?' * len(rows[0]))})"
+    most = db.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // len(rows[0])
+    size, failed = min(_AT_ONCE, most), 0
+    for start in range(0, len(rows), size):
+        some = rows[start : start + size]
+        try:
+            values = list(itertools.chain.from_iterable(some))
+            db.execute(statement.format(", ".join([marks] * len(some))), values)
+        except Exception as error:
+            if is_of_file(error):
+                raise
+            if len(rows) == 1:
+                return 1
+            failed += sum(_insert_into(db, statement, [row]) for row in some)
+    return failed
 
 
 def _forget_old_sessions(db: sqlite3.Connection) -> None:

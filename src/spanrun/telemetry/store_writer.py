@@ -30,11 +30,13 @@ from spanrun.telemetry.store_errors import (
 )
 from spanrun.telemetry.store_file import StoreFile
 
+Raw = TypeVar("Raw")
 Row = TypeVar("Row")
 
 MAX_WAITING: Final = 20_000
 """Rows: some 30 MB when all are spans."""
-_TRIES: Final = 8
+_TRIES: Final = 20
+_LAST_TRIES: Final = 2
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 30.0
 _MAX_TOLD: Final = 8
@@ -42,14 +44,16 @@ _MAX_TOLD: Final = 8
 _log: Final = Log(__name__)
 
 
-class StoreWriter(Generic[Row]):
+class StoreWriter(Generic[Raw, Row]):
     """Writes rows in the order in which they come, each once.
 
     Args:
         file: Where they go.
+        encode: Makes a row ready, before other processes have to wait for the file.
         begin: Called in each transaction before any row, with whether it is this
             writer's first.
-        insert: Writes one row.
+        insert: Writes rows; returns how many of them can't be written, by their own
+            fault.
         account: Counts them.
 
     Attributes:
@@ -59,11 +63,13 @@ class StoreWriter(Generic[Row]):
     def __init__(
         self,
         file: StoreFile,
+        encode: Callable[[Raw], Row],
         begin: Callable[[sqlite3.Connection, bool], object],
-        insert: Callable[[sqlite3.Connection, Row], object],
+        insert: Callable[[sqlite3.Connection, Sequence[Row]], int],
         account: Account,
     ) -> None:
         self._file: Final = file
+        self._encode: Final = encode
         self._begin: Final = begin
         self._insert: Final = insert
         self._account: Final = account
@@ -71,7 +77,8 @@ class StoreWriter(Generic[Row]):
         self._told: Final[set[str]] = set()
         self._has_begun = False
         self._is_over = False
-        self._hurry = False
+        self._is_closed = False
+        self._tries = _TRIES
         self._pause = _FIRST_PAUSE
         self._next = 0.0
         self._reason: SpanrunTelemetryReason = "export_failed"
@@ -82,13 +89,14 @@ class StoreWriter(Generic[Row]):
         """In the child: what waits is the parent's."""
         self._lock = threading.Lock()
         self._waiting: list[Row] = []
+        self._encoding = 0
 
-    def write(self, rows: Sequence[Row]) -> None:
+    def write(self, rows: Sequence[Raw]) -> None:
         """Write ``rows``, or let them wait. Never raises."""
         with self._lock:
-            self._waiting += rows
+            self._make_ready(rows)
             if time.monotonic() >= self._next:
-                self._try(1 if self._hurry or self.fault else _TRIES)
+                self._try()
             self._drop_from(MAX_WAITING)
         self._tell()
 
@@ -98,7 +106,7 @@ class StoreWriter(Generic[Row]):
             return False
         try:
             if self._waiting:
-                self._try(1)
+                self._try()
             done = not self._waiting
         finally:
             self._lock.release()
@@ -106,24 +114,37 @@ class StoreWriter(Generic[Row]):
         return done
 
     def hurry(self) -> None:
-        """From now on wait for another process no longer than a moment."""
-        self._hurry = True
+        """From now on wait for another process for half a second at most."""
+        self._tries = _LAST_TRIES
 
     def close(self, timeout: float) -> bool:
         """Try what waits a last time, and give it up; whether none was ever lost."""
         deadline = time.monotonic() + timeout
-        done = self.flush(timeout)
-        if not done and self._lock.acquire(timeout=remaining(deadline)):
-            self._drop_from(0)
-            self._lock.release()
-        return done and not self._account.dropped
+        if not self.flush(timeout):
+            if self._lock.acquire(timeout=remaining(deadline)):
+                self._drop_from(0)
+                self._lock.release()
+            else:  # another thread is at it, and nobody will hear of its end
+                self._drop("shutdown", self._encoding + len(self._waiting))
+        self._is_closed = True
+        return not self._account.dropped
 
-    def _try(self, times: int) -> None:
+    def _make_ready(self, rows: Sequence[Raw]) -> None:
+        failed = 0
+        self._encoding = len(rows)
+        for row in rows:
+            try:
+                self._waiting.append(self._encode(row))
+            except Exception:  # noqa: BLE001 -- counted: it must not cost the others
+                failed += 1
+            self._encoding -= 1
+        self._drop("encode_error", failed)
+
+    def _try(self) -> None:
         """Write what waits, if that can be."""
-        error = self._attempt()
-        while error is not None and is_passing(error) and times > 1 and not self._hurry:
-            times -= 1
-            error = self._attempt()
+        error, tried = self._attempt(), 1
+        while error is not None and is_passing(error) and tried < self._patience():
+            error, tried = self._attempt(), tried + 1
         if error is not None and is_damage(error) and self._replace():
             error = self._attempt()
         if isinstance(error, Unusable):
@@ -135,6 +156,10 @@ class StoreWriter(Generic[Row]):
             self._complain(error, f"up to {MAX_WAITING:,} rows wait for it")
             self._next = time.monotonic() + self._pause
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+
+    def _patience(self) -> int:
+        """How often to try while another process is at it. It may change meanwhile."""
+        return 1 if self.fault else self._tries
 
     def _attempt(self) -> Exception | None:
         """Write what waits; what went wrong, if anything did."""
@@ -148,24 +173,18 @@ class StoreWriter(Generic[Row]):
         return None
 
     def _commit(self) -> None:
-        failed = 0
         with self._file.transaction() as db:
             self._begin(db, not self._has_begun)
-            for row in self._waiting:
-                try:
-                    self._insert(db, row)
-                except Exception as error:
-                    if is_of_file(error):
-                        raise
-                    failed += 1  # it must not cost the others
+            failed = self._insert(db, self._waiting)
+            if self._is_closed:
+                raise Unusable("is closed")  # and its rows count as lost
         written = len(self._waiting) - failed
         self._waiting.clear()
         self._has_begun = True
         self._pause, self._next = _FIRST_PAUSE, 0.0
-        if written:
+        self._drop("encode_error", failed)
+        if written and not self._is_closed:
             self._account.deliver("traces", written)
-        if failed:
-            self._account.drop("traces", "encode_error", failed)
         if self.fault:
             self.fault = ""
             _log.info("spanrun's local store %s is written again", self._file.path)
@@ -182,11 +201,16 @@ class StoreWriter(Generic[Row]):
         """Drop what waits, but for so many of the oldest."""
         if lost := len(self._waiting[place:]):
             del self._waiting[place:]
-            self._account.drop("traces", self._reason, lost)
+            self._drop(self._reason, lost)
+
+    def _drop(self, reason: SpanrunTelemetryReason, rows: int) -> None:
+        if rows and not self._is_closed:
+            self._account.drop("traces", reason, rows)
 
     def _complain(self, error: Exception, then: str) -> None:
         self.fault = str(error)
-        if self.fault in self._told or len(self._told) >= _MAX_TOLD:
+        told = self.fault in self._told or len(self._told) >= _MAX_TOLD
+        if told or self._is_closed:
             return
         self._told.add(self.fault)
         can_not = "" if isinstance(error, Unusable) else "can't be written: "
