@@ -106,3 +106,15 @@ def test_somebody_elses_broken_pyproject_is_not_our_business(tmp_path: Path) -> 
     folder = write(tmp_path, "pyproject.toml", "broken = ")
     settings: Any = load(environ={}, directory=folder)
     assert settings.enabled
+
+
+@pytest.mark.parametrize("name", ["store", "spool"])
+@pytest.mark.parametrize("value", [object(), 5, True, ["a"], "a\0b"])
+def test_what_is_no_folder_is_refused_by_name(name: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^{name}=.*\(from argument\): must"):
+        load({name: value}, environ={})
+
+
+def test_no_folder_at_all_is_no_store() -> None:
+    assert load({"store": ""}, environ={}).store is None
+    assert load({"store": Path("none")}, environ={}).store is None

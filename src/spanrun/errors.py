@@ -150,7 +150,7 @@ class EmbeddingError(ServiceError, ValueError):
 
 
 class StoreError(ServiceError, ValueError):
-    """A document store failed, or answered with something unexpected."""
+    """A store failed: of documents, or of telemetry where that is read."""
 
 
 class SandboxError(SpanrunError):

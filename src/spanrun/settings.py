@@ -159,6 +159,15 @@ class _Sources:
             raise self.bad(name, value, "must be above 0")
         return number
 
+    def folder(self, name: str, *, default: Path | None) -> Path | None:
+        """A path, or ``default``; None for an empty one."""
+        value = self.get(name)
+        if value is None or value == "":
+            return default if value is None else None
+        if isinstance(value, str | Path) and "\0" not in str(value):
+            return Path(value)
+        raise self.bad(name, value, "must be the path of a folder")
+
     def choice(self, name: str, *variables: str, allowed: tuple[str, ...]) -> Any:
         """One of ``allowed``, or None when the setting isn't given."""
         value = self.get(name, *variables)
@@ -193,8 +202,9 @@ def load(
     traces = _signal("traces", sources)
     metrics = _signal("metrics", sources)
     sends = "otlp" in (traces.exporter, metrics.exporter)
-    store = sources.get("store", default=None if sends else STORE)
-    kept = Path(store) if store and str(store) != "none" else None
+    kept = sources.folder("store", default=None if sends else Path(STORE))
+    kept = None if str(kept) == "none" else kept
+    spool = (kept or Path(STORE)) / "spool"
     service = sources.get("service_name", "OTEL_SERVICE_NAME", default="")
     settings = Settings(
         enabled=not sources.boolean("disabled", "OTEL_SDK_DISABLED", default=False),
@@ -203,7 +213,7 @@ def load(
         metrics=metrics,
         store=kept,
         slow=sources.seconds("slow") if sources.get("slow") is not None else None,
-        spool=Path(sources.get("spool", default=(kept or Path(STORE)) / "spool")),
+        spool=sources.folder("spool", default=spool) or spool,
         spool_bytes=sources.whole("spool_bytes", default=256 * 1024 * 1024),
         temporality=sources.preference(
             "temporality",

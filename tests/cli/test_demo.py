@@ -2,6 +2,7 @@
 
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,20 @@ def test_a_proxy_for_others_is_not_asked(
         "ALL_PROXY": "http://127.0.0.1:9",
     }
     assert cli("demo", "--json").code == 0
+
+
+@pytest.mark.parametrize("stand", [Path.touch, Path.mkdir], ids=["file", "folder"])
+def test_a_local_store_that_cannot_be_used_costs_the_telemetry_alone(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, stand: Callable[[Path], None]
+) -> None:
+    monkeypatch.setattr("spanrun.cli.demo.topics", lambda: topics()[:2])
+    where = cli.folder / ".spanrun"
+    if stand is Path.mkdir:
+        where.mkdir()
+        where /= "telemetry.db"
+    stand(where)
+    result = cli("demo", "--no-progress")
+    assert result.code == 0
+    assert re.search(r"^telemetry     .*not kept$", result.out, re.MULTILINE)
+    assert result.err.startswith("telemetry: spanrun's local store .spanrun/telemetry")
+    assert len(result.err.splitlines()) == 1

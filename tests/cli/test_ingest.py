@@ -193,7 +193,11 @@ def test_a_local_store_that_cannot_be_used_costs_the_telemetry_alone(
     result = cli("ingest", "docs")
     assert result.code == 0
     assert documents(cli.folder) == dict.fromkeys(FILES, 1)
-    assert "no telemetry is kept in .spanrun: file is not a database" in result.err
+    assert (
+        "telemetry: spanrun's local store .spanrun/telemetry.db can't be used: "
+        "file is not a database"
+    ) in result.err
+    assert result.out.count("not kept") == 1
 
 
 def test_two_folders_are_two_stores(cli: Cli, docs: Path) -> None:

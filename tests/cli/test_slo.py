@@ -3,7 +3,10 @@
 import contextlib
 import gzip
 import json
+import os
+import shutil
 import socket
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +21,8 @@ from tests.slo.files import AVAILABILITY, LATENCY, changed
 
 import spanrun as sr
 from spanrun.slo import groups, load, panels
+
+FORMAT_1 = Path(__file__).parents[1] / "data" / "store" / "format-1.db"
 
 
 async def job(number: int) -> None:
@@ -185,10 +190,48 @@ def test_check_of_an_unknown_run(cli: Cli, file: Path) -> None:
     assert "there is no such run\n  Give an id, or last." in result.err
 
 
-def test_check_of_a_file_that_is_no_store(cli: Cli, file: Path) -> None:
+def no_database(path: Path) -> None:
+    path.write_text("no database, but long enough to be one")
+
+
+def of_a_later_release(path: Path) -> None:
+    shutil.copy(FORMAT_1, path)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 2")
+
+
+def of_another_program(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE bookmarks (url)")
+
+
+@pytest.mark.parametrize(
+    ("stand", "what"),
+    [
+        (no_database, "file is not a database"),
+        (of_a_later_release, "has format 2, and this spanrun reads format 1"),
+        (of_another_program, "belongs to another program (it has 'bookmarks' in it)"),
+        (Path.mkdir, "is no file"),
+        (os.mkfifo, "is no file"),
+    ],
+)
+def test_check_of_what_is_no_store_of_ours(
+    cli: Cli, file: Path, stand: Callable[[Path], None], what: str
+) -> None:
     Path(".spanrun").mkdir()
-    Path(".spanrun/telemetry.db").write_text("no database, but long enough to be one")
-    assert cli("slo", "check", "jobs.yaml").code == 74
+    stand(Path(".spanrun/telemetry.db"))
+    result = cli("slo", "check", "jobs.yaml")
+    assert (result.code, result.out) == (74, "")
+    assert result.err.startswith("spanrun: .spanrun/telemetry.db ")
+    assert what in result.err
+    assert result.err.endswith("ame another folder with --store\n")
+
+
+def test_check_in_a_folder_that_is_a_file(cli: Cli, file: Path) -> None:
+    Path(".spanrun").touch()
+    result = cli("slo", "check", "jobs.yaml")
+    assert (result.code, result.out) == (74, "")
+    assert "telemetry.db can't be read, [Errno 20] Not a directory" in result.err
 
 
 def test_check_of_a_run_and_a_server_at_once(cli: Cli, file: Path) -> None:

@@ -1,9 +1,11 @@
 """Objectives are checked against what a real run left in the local store."""
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -12,8 +14,11 @@ from tests.slo.files import AVAILABILITY, LATENCY, changed, one
 
 from spanrun import semconv
 from spanrun.errors import ConfigurationError
-from spanrun.slo import Slo
-from spanrun.slo.local import check_run
+from spanrun.slo import Slo, Verdict
+from spanrun.slo.local import Run, check_run
+from spanrun.telemetry.local import store_file
+
+FORMAT_1 = Path(__file__).parents[1] / "data" / "store" / "format-1.db"
 
 SCRIPT = """
 import asyncio
@@ -57,8 +62,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / ".spanrun" / "telemetry.db"
 
 
+def check(store: Path, run: str, slos: list[Slo]) -> tuple[Run, Sequence[Verdict]]:
+    with store_file(store).reading() as db:
+        return check_run(db, run, slos)
+
+
 def counted(store: Path, slo: Slo, run: str = "last") -> tuple[float, float]:
-    _, (verdict,) = check_run(store, run, [slo])
+    _, (verdict,) = check(store, run, [slo])
     return verdict.bad, verdict.total
 
 
@@ -131,17 +141,22 @@ def test_a_single_run_is_judged_alone(store: Path) -> None:
 @pytest.mark.parametrize("name", ["", "%", "_", "zz", "' OR 1"])
 def test_a_run_that_is_not_there(name: str, store: Path) -> None:
     with pytest.raises(LookupError, match=r"such run|begin so"):
-        check_run(store, name, [one(AVAILABILITY)])
+        check(store, name, [one(AVAILABILITY)])
 
 
 def test_a_store_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(LookupError, match="run something first"):
-        check_run(tmp_path / "telemetry.db", "last", [])
+        check(tmp_path / "telemetry.db", "last", [])
     assert not list(tmp_path.iterdir())
+
+
+def test_the_store_of_an_earlier_release(tmp_path: Path) -> None:
+    shutil.copy(FORMAT_1, tmp_path / "telemetry.db")
+    assert counted(tmp_path / "telemetry.db", one(AVAILABILITY)) == (2, 21)
 
 
 def test_a_metric_that_is_not_kept(store: Path) -> None:
     text = changed(LATENCY, "spanrun.job.duration", "spanrun.loop.lag")
     text = changed(text, "spanrun.job.outcome: ok", "service.name: x")
     with pytest.raises(ConfigurationError, match="which the local store doesn't keep"):
-        check_run(store, "last", [one(text)])
+        check(store, "last", [one(text)])

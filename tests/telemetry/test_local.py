@@ -6,11 +6,9 @@ import subprocess
 import sys
 import time
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
-from spanrun.errors import ConfigurationError
 from spanrun.outcome import Err, Ok, Timings
 from spanrun.telemetry.local import FILE, LocalStore
 from spanrun.telemetry.observe import RunInfo
@@ -101,7 +99,8 @@ def test_one_row_that_can_not_be_written_costs_only_itself(open_store, run):
         key = 17 if index != 20 else "odd"
         outcome = Ok(index if index != 20 else 2**70, None, timings(), 1, key)
         store.job_ended(run, outcome)
-    assert store.close(SOON)
+    assert store.flush(SOON)
+    assert not store.close(SOON)  # as one is lost
     assert rows(store.path, "SELECT count(*) FROM jobs") == [(49,)]
     assert store.account.dropped == {("traces", "encode_error"): 1}
     assert store.account.delivered == {"traces": 49}
@@ -139,72 +138,6 @@ def test_old_sessions_are_forgotten(open_store, run):
     assert rows(store.path, "SELECT count(*) FROM jobs") == [(50,)]
 
 
-def test_a_file_of_another_format_is_refused_and_left_alone(tmp_path):
-    with closing(sqlite3.connect(tmp_path / FILE)) as db:
-        db.execute("PRAGMA user_version = 99")
-    with pytest.raises(ConfigurationError, match=r"format 99.*move it away"):
-        LocalStore(tmp_path)
-
-
-@pytest.mark.parametrize("version", [0, 1])
-def test_another_programs_database_is_refused_and_left_alone(tmp_path, version):
-    path = tmp_path / FILE
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("CREATE TABLE theirs (a)")
-        db.execute(f"PRAGMA user_version = {version}")
-    before = path.read_bytes()
-    with pytest.raises(ConfigurationError, match=r"another program.*SPANRUN_STORE"):
-        LocalStore(tmp_path)
-    assert path.read_bytes() == before
-
-
-@pytest.mark.parametrize("content", [b"not a database" * 100, b"\0" * 4096])
-def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path, content):
-    path = tmp_path / FILE
-    path.write_bytes(content)
-    with pytest.raises(ConfigurationError, match="SPANRUN_STORE=none"):
-        LocalStore(tmp_path)
-    assert path.read_bytes() == content
-
-
-def test_a_folder_that_can_not_be_made_is_an_error_that_says_what_to_do(tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ConfigurationError, match=r"another folder.*SPANRUN_STORE=none"):
-        LocalStore(tmp_path / "file" / "folder")
-
-
-def test_a_folder_that_can_not_be_written_to_is_an_error(read_only_folder):
-    with pytest.raises(ConfigurationError, match=r"can't be used.*SPANRUN_STORE=none"):
-        LocalStore(read_only_folder)
-
-
-@pytest.fixture
-def read_only_folder(tmp_path):
-    folder = tmp_path / "read only"
-    folder.mkdir()
-    folder.chmod(0o500)
-    try:
-        (folder / "probe").touch()
-    except OSError:
-        yield folder
-    else:  # who may do anything needs a place where nobody may
-        yield Path("/proc/self/spanrun")
-    folder.chmod(0o700)
-
-
-def test_rows_that_a_full_disk_refuses_are_counted(open_store, run, monkeypatch):
-    store = open_store()
-
-    def full(_):
-        raise sqlite3.OperationalError("database or disk is full")
-
-    monkeypatch.setattr(store, "_commit", full)
-    for index in range(10):
-        store.job_ended(run, Ok(index, None, timings()))
-    assert store.close(SOON)
-    assert store.account.dropped == {("traces", "export_failed"): 10}
-
-
 PROGRAM = """
 import asyncio, itertools, os
 import spanrun as sr
@@ -221,6 +154,13 @@ sr.run(main())
 """
 
 
+def written(path):
+    try:
+        return rows(path, "SELECT count(*) FROM jobs")[0][0]
+    except sqlite3.OperationalError:  # its tables are just being made
+        return 0
+
+
 @pytest.mark.slow
 def test_after_a_kill_the_file_is_readable_and_has_what_was_written(tmp_path):
     with subprocess.Popen(
@@ -228,7 +168,7 @@ def test_after_a_kill_the_file_is_readable_and_has_what_was_written(tmp_path):
     ) as process:
         assert process.stdout.readline() == "running\n"
         deadline = time.monotonic() + SOON
-        while not rows(tmp_path / FILE, "SELECT count(*) FROM jobs")[0][0]:
+        while not written(tmp_path / FILE):
             assert time.monotonic() < deadline
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)

@@ -1,6 +1,5 @@
 """`read_session`: the numbers of the summary, from the local store."""
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -170,11 +169,3 @@ def test_other_sessions_are_not_counted(store: LocalStore, tmp_path: Path) -> No
     slowest = read(store).slowest
     assert slowest is not None
     assert slowest.duration == 0.5
-
-
-@pytest.mark.parametrize("content", [b"", b"no database at all " * 200])
-def test_what_is_no_store_is_an_error_of_sqlite(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "telemetry.db"
-    path.write_bytes(content)
-    with pytest.raises(sqlite3.Error):
-        read_session(path, "any")

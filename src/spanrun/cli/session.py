@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sqlite3
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,6 @@ import typer
 
 from spanrun.cli import console
 from spanrun.cli.exits import Exit, fail
-from spanrun.errors import ConfigurationError
 from spanrun.runner.progress import Progress
 from spanrun.settings import STORE
 from spanrun.telemetry import setup
@@ -101,7 +99,7 @@ def telemetry(store: Path) -> Generator[setup.Telemetry | None]:
         logger.addHandler(complaints)
         logger.propagate = False
     try:
-        _configure(store)
+        setup.configure(store=store)
         yield setup.telemetry()
     finally:
         if _shut_down():  # else its threads may go on to complain
@@ -116,17 +114,6 @@ def _shut_down() -> bool:
     active = setup.telemetry()
     chosen = active and active.settings.origins["shutdown_timeout"] != "default"
     return setup.shutdown(None if chosen else _SHUTDOWN)
-
-
-def _configure(store: Path) -> None:
-    try:
-        setup.configure(store=store)
-    except ConfigurationError as error:
-        if not isinstance(error.__cause__, OSError | sqlite3.Error):
-            raise
-        what = f"no telemetry is kept in {store}: {error.__cause__}"
-        console.say(console.line(what))
-        setup.configure(store="none")
 
 
 def observers(*, progress: bool) -> Sequence[Observer]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import sys
 import time
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from spanrun.slo.health import health
 from spanrun.slo.local import LAST, check_run
 from spanrun.slo.rules import RUNBOOKS
 from spanrun.slo.text import rule_file
-from spanrun.telemetry.local import FILE
+from spanrun.telemetry.local import FILE, store_file
 from spanrun.text import redact
 
 slo = typer.Typer(
@@ -137,12 +136,11 @@ def _of_run(
     path: Path, name: str, slos: Sequence[Slo]
 ) -> tuple[dict[str, str], Sequence[Verdict]]:
     try:
-        found, verdicts = check_run(path, name, slos)
+        with store_file(path).reading() as db:
+            found, verdicts = check_run(db, name, slos)
     except LookupError as error:
         what, _, to_do = str(error.args[0]).rpartition(": ")
         fail(Exit.INPUT, what, f"{to_do[:1].upper()}{to_do[1:]}.")
-    except sqlite3.Error as error:
-        fail(Exit.DISK, f"{path}: {error}", "Name another folder with --store.")
     return {"run": found.id}, verdicts
 
 

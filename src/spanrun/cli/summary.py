@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -11,6 +10,7 @@ from typing import Any, Final
 
 from spanrun.cli import tables
 from spanrun.cli.console import line
+from spanrun.errors import StoreError
 from spanrun.ingest.documents import Skipped
 from spanrun.ingest.pipeline import Report
 from spanrun.semconv import SpanrunTelemetrySignal
@@ -58,8 +58,8 @@ def _session(telemetry: Telemetry | None) -> Session:
     if telemetry is not None and telemetry.store is not None:
         try:
             return read_session(telemetry.store.path, telemetry.store.session)
-        except sqlite3.Error:
-            pass  # the disk is full, or broken: what was lost is counted
+        except (LookupError, StoreError):
+            pass  # it can't be used, or is damaged: what was lost is counted
     return Session((), (), None)
 
 
@@ -140,11 +140,12 @@ def _delivered(telemetry: Telemetry | None) -> Iterator[str]:
     if account.dropped:
         reasons = sorted({reason for _, reason in account.dropped})
         yield f"{sum(account.dropped.values())} dropped ({', '.join(reasons)})"
-    if telemetry.store is None:
+    store = telemetry.store
+    if store is None or (store.fault and not store.account.delivered):
         yield "not kept"
         return
-    yield f"kept in {telemetry.store.path}"
-    if lost := sum(telemetry.store.account.dropped.values()):
+    yield f"kept in {store.path}"
+    if lost := sum(store.account.dropped.values()):
         yield f"but {lost} rows, which could not be written"
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any, Final, Self
-
-from opentelemetry.propagate import inject
 
 from spanrun.semconv import Metric
 from spanrun.telemetry import setup
@@ -34,6 +32,24 @@ class Untold:
 _UNTOLD: Final = Untold()
 
 
+def _injector() -> Callable[[MutableMapping[str, str]], object]:
+    """What puts the current span into headers; it may be what fails at each call."""
+    try:
+        # Makes the propagators, which a variable may name wrongly.
+        from opentelemetry.propagate import inject  # noqa: PLC0415
+    except Exception as error:  # noqa: BLE001 -- counted where it is called for
+        broken = error
+
+        def fail(_: MutableMapping[str, str]) -> object:
+            raise broken.with_traceback(None)
+
+        return fail
+    return inject
+
+
+_inject: Final = _injector()
+
+
 def calling(kind: CallKind) -> OpenCall | Untold:
     """One call to a service, to be entered: see `OpenCall`."""
     recorder = setup.recorder()
@@ -47,7 +63,7 @@ def propagate(headers: MutableMapping[str, str]) -> None:
     Baggage by default. A propagator that fails is counted, and costs no call.
     """
     try:
-        inject(headers)
+        _inject(headers)
     except Exception as error:  # noqa: BLE001 -- telemetry breaks no call
         if recorder := setup.recorder():
             recorder.failed("traces", error)

@@ -29,6 +29,7 @@ from spanrun.proxies import proxy_for
 from spanrun.telemetry import setup
 from spanrun.telemetry.current import attempt_number
 from spanrun.telemetry.open_units import CallKind, OpenCall
+from spanrun.telemetry.span_events import is_recording, set_attributes
 from spanrun.text import excerpt, redact
 
 __all__ = ["MAX_BYTES", "HttpClient", "retry_after", "transient"]
@@ -221,15 +222,16 @@ class HttpClient:
 @contextmanager
 def _timed(call: OpenCall | Untold, request: httpx.Request) -> Generator[None]:
     """Put on the call's span where the time inside went."""
-    if isinstance(call, Untold) or not call.span.is_recording():
+    recorder = setup.recorder_or_off()
+    if isinstance(call, Untold) or not is_recording(recorder, call.span):
         yield
         return
-    phases = Phases(setup.recorder_or_off().clock.now)
+    phases = Phases(recorder.clock.now)
     cast("Any", request).extensions["trace"] = phases
     try:
         yield
     finally:
-        call.span.set_attributes(phases.spent())
+        set_attributes(recorder, call.span, phases.spent())
 
 
 @functools.cache

@@ -171,7 +171,9 @@ class Run:
         unit = Unit(core.recorder, f"run {core.name}", attributes=attributes)
         self.info.trace_id = unit.trace_id
         self._inside.run(otel_context.attach, unit.context)
-        self._linked = Linked(unit.span, unit.context) if linked else None
+        self._linked = (
+            Linked(core.recorder, unit.span, unit.context) if linked else None
+        )
         return unit
 
     def _job_kind(self, recorder: Recorder) -> JobKind:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from spanrun import semconv
@@ -68,12 +66,12 @@ class _Group(NamedTuple):
 
 
 def check_run(
-    path: Path, name: str, slos: Sequence[Slo]
+    db: sqlite3.Connection, name: str, slos: Sequence[Slo]
 ) -> tuple[Run, Sequence[Verdict]]:
-    """Judge objectives by what one run did. The store may be in use.
+    """Judge objectives by what one run did.
 
     Args:
-        path: The local store's file.
+        db: The local store, opened to read.
         name: The id of a session or a run, or how it begins; or ``last``, the
             newest session.
         slos: The objectives.
@@ -83,11 +81,8 @@ def check_run(
         ConfigurationError: The store doesn't keep what an objective counts.
         sqlite3.Error: The store can't be read.
     """
-    if not path.is_file():
-        raise LookupError(f"{path} isn't there: run something first, or name --store")
-    with closing(sqlite3.connect(path, timeout=5.0)) as db:
-        run = _find(db, name)
-        return run, [_judge(db, run, slo) for slo in slos]
+    run = _find(db, name)
+    return run, [_judge(db, run, slo) for slo in slos]
 
 
 def _find(db: sqlite3.Connection, name: str) -> Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final, Protocol, cast
 
 from opentelemetry.sdk.metrics.export import (
@@ -21,9 +22,9 @@ from spanrun.semconv import SpanrunTelemetryReason, SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
 from spanrun.telemetry.delivery.spooled import SpooledSender
+from spanrun.telemetry.faults import Faults
 from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.ids import tell_after_fork
-from spanrun.telemetry.log import Log
 from spanrun.telemetry.outbox import Outbox, remaining
 from spanrun.telemetry.spans import otlp
 from spanrun.telemetry.spans.encode import SpanEncoder
@@ -31,8 +32,6 @@ from spanrun.telemetry.spans.origin import Encoded, Origin
 from spanrun.telemetry.spans.recorded import Recorded
 from spanrun.telemetry.spans.scrub import scrub
 from spanrun.telemetry.threads import Worker
-
-_log: Final = Log(__name__)
 
 _MAX_SNAPSHOTS: Final = 256
 _PATIENCE: Final = 1.0  # seconds that one snapshot waits for another's end
@@ -207,6 +206,7 @@ class MetricPipe:
         self._collectors: Final = collectors
         self._aggregator: Final = aggregator
         self._exemplars: Final = exemplars
+        self._fail: Final = partial(Faults(account), "metrics")
         self._closed = threading.Event()
         self._outbox: Final = Outbox[tuple[MetricsData, bool]](
             "metrics",
@@ -273,9 +273,17 @@ class MetricPipe:
             self._begin()
 
     def _collected(self) -> MetricsData | None:
-        found = [data for each in self._collectors if (data := each.now())]
+        found = [data for each in self._collectors if (data := self._now(each))]
         parts = [part for data in found for part in data.resource_metrics]
         return MetricsData(parts) if parts else None
+
+    def _now(self, collector: Collector) -> MetricsData | None:
+        """What it holds. Instruments of other libraries may fail, and not cost ours."""
+        try:
+            return collector.now()
+        except Exception as error:  # noqa: BLE001 -- counted: telemetry breaks no job
+            self._fail(error)
+            return None
 
     def _tick(self) -> None:
         while not self._closed.wait(self._interval):
@@ -283,10 +291,6 @@ class MetricPipe:
         # What was recorded since the last one. Not on the thread that closes, where
         # a callback of the application that hangs would hold up the program's end.
         self.snapshot(keep=True)
-
-    def _fail(self, error: Exception) -> None:
-        self._account.fault("metrics")
-        _log.warning("metrics could not be collected: %s", error)
 
     def _send(self, snapshots: list[tuple[MetricsData, bool]]) -> None:
         for snapshot, keep in snapshots:

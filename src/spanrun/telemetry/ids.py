@@ -82,16 +82,24 @@ class RandomIds(IdGenerator):
         self._random.seed(os.urandom(32))
 
 
-def bits_of(ids: IdGenerator) -> Callable[[int], int]:
+def bits_of(
+    ids: IdGenerator, failed: Callable[[Exception], object]
+) -> Callable[[int], int]:
     """What draws a span id for 64 and a trace id for 128, with as few calls as can be.
 
-    One of ours in 2 ** 64 is 0, which is no id: write ``bits(64) or 1``.
+    One of ours in 2 ** 64 is 0, which is no id: write ``bits(64) or 1``. Where
+    another's generator raises, ``failed`` is told, and ours draws.
     """
     if type(ids) is RandomIds:
         return ids.bits
+    ours = RandomIds()
 
     def bits(size: int) -> int:
-        drawn = ids.generate_span_id() if size == _SPAN else ids.generate_trace_id()
-        return drawn & ((1 << size) - 1)
+        try:
+            drawn = ids.generate_span_id() if size == _SPAN else ids.generate_trace_id()
+            return drawn & ((1 << size) - 1)
+        except Exception as error:  # noqa: BLE001 -- a generator breaks no program
+            failed(error)
+            return ours.bits(size)
 
     return bits

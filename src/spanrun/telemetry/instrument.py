@@ -59,7 +59,10 @@ class unit:  # noqa: N801 -- used like a function: `with unit("parse"):`
             # GeneratorExit: a generator that nobody wanted to the end.
             cancelled = isinstance(error, asyncio.CancelledError | GeneratorExit)
             outcome = "cancelled" if cancelled else "failed"
-        opened.span.set_attribute(semconv.SPANRUN_UNIT_OUTCOME, outcome)
+        try:
+            opened.span.set_attribute(semconv.SPANRUN_UNIT_OUTCOME, outcome)
+        except Exception as broken:  # noqa: BLE001 -- counted: breaks no program
+            recorder.failed("traces", broken)
         error_type = opened.finish(error, failed=outcome == "failed")
         labels = {
             semconv.SPANRUN_UNIT_NAME: self._name,

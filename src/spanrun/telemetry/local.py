@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import secrets
 import sqlite3
 import sys
 import time
-from collections.abc import Generator
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from spanrun.errors import ConfigurationError
 from spanrun.outcome import Err, Outcome
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES, SpanrunTelemetryReason
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.metrics import ErrorTypes
 from spanrun.telemetry.observe import RunInfo
-from spanrun.telemetry.outbox import Outbox
+from spanrun.telemetry.outbox import Outbox, remaining
 from spanrun.telemetry.redact import redact, text_of
 from spanrun.telemetry.spans.recorded import Recorded
 from spanrun.telemetry.spans.scrub import scrub
-from spanrun.telemetry.suppression import suppressed
+from spanrun.telemetry.store_errors import is_of_file
+from spanrun.telemetry.store_file import StoreFile
+from spanrun.telemetry.store_writer import StoreWriter
 
 FILE: Final = "telemetry.db"
 _VERSION: Final = 1
@@ -48,7 +48,13 @@ CREATE INDEX IF NOT EXISTS spans_trace ON spans (trace_id);
 CREATE INDEX IF NOT EXISTS spans_session ON spans (session);
 """
 _TABLES: Final = frozenset(("sessions", "runs", "jobs", "spans"))
-_JOB_COLUMNS: Final = 9 + len(SPANRUN_JOB_PHASE_VALUES)
+_RUN: Final = (
+    "INSERT INTO runs VALUES {} "
+    "ON CONFLICT (id) DO UPDATE SET ended_ns = excluded.ended_ns"
+)
+_JOB: Final = "INSERT INTO jobs VALUES {}"
+_SPAN: Final = "INSERT INTO spans VALUES {}"
+_AT_ONCE: Final = 500
 
 Statement: TypeAlias = tuple[str, tuple[Any, ...]]
 Row: TypeAlias = Statement | Recorded
@@ -60,38 +66,45 @@ class LocalStore:
 
     It hears of runs and jobs as an observer, is a sink of ended spans, and
     writes from a thread of its own: a commit of 2 to 25 ms has no place on an
-    event loop. A full or broken disk costs the rows, which are counted.
+    event loop. A file that can't be written costs rows, which are counted, and
+    nothing else: see `StoreWriter`.
 
     Args:
         folder: Made when it isn't there.
 
-    Raises:
-        ConfigurationError: When the file can't be written or isn't ours.
+    Attributes:
+        path: The file.
+        session: The id of what this process does.
+        account: Counts what became of the rows.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path: Final = folder / FILE
         self.session: Final = secrets.token_hex(8)
         self.account: Final = Account()
+        self._started: Final = (
+            self.session,
+            time.time_ns(),
+            os.getpid(),
+            redact(" ".join(sys.argv)),
+        )
         self._errors: Final = ErrorTypes()
-        self._open()
-        self._outbox: Final = Outbox[Row](
+        self._writer: Final = StoreWriter[Row, Statement](
+            store_file(self.path), self._encode, self._begin, _insert, self.account
+        )
+        self._outbox: Final = Outbox[Row | None](
             "store", self._write, self._lost, capacity=1_000_000, batch=5_000
         )
+        self._outbox.put(None)  # the session begins, and what is amiss is said
+
+    @property
+    def fault(self) -> str:
+        """Why nothing can be written now; empty while all is well."""
+        return self._writer.fault
 
     def run_opened(self, run: RunInfo) -> None:
         """Note that a run has begun."""
-        self._put(
-            "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            run.id,
-            self.session,
-            run.runner,
-            run.total,
-            _hex(run.trace_id),
-            run.started_ns,
-            None,
-            run.calls,
-        )
+        self._put_run(run, None)
 
     def job_ended(self, run: RunInfo, outcome: Outcome[Any]) -> None:
         """Note a job's outcome and times."""
@@ -102,7 +115,7 @@ class LocalStore:
             error = redact(text_of(outcome.error))
         timings = outcome.timings
         self._put(
-            f"INSERT INTO jobs VALUES ({', '.join('?' * _JOB_COLUMNS)})",
+            _JOB,
             run.id,
             outcome.index,
             None if outcome.key is None else redact(text_of(outcome.key)),
@@ -117,7 +130,7 @@ class LocalStore:
 
     def run_closed(self, run: RunInfo) -> None:
         """Note that a run is over."""
-        self._put("UPDATE runs SET ended_ns = ? WHERE id = ?", run.ended_ns, run.id)
+        self._put_run(run, run.ended_ns)
 
     def put(self, span: Recorded) -> None:
         """Note an ended span."""
@@ -125,58 +138,47 @@ class LocalStore:
 
     def flush(self, timeout: float) -> bool:
         """Write all that is queued; whether that took less than ``timeout``."""
-        return self._outbox.flush(timeout)
+        deadline = time.monotonic() + timeout
+        return self._outbox.flush(timeout) and self._writer.flush(remaining(deadline))
 
     def close(self, timeout: float) -> bool:
-        """Write what is left and end; whether all of it was written in time."""
-        return self._outbox.close(timeout)
+        """Write what is left and end; whether all that ever came was written."""
+        deadline = time.monotonic() + timeout
+        self._writer.hurry()
+        done = self._outbox.close(timeout)
+        return self._writer.close(remaining(deadline)) and done
 
-    def _open(self) -> None:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with connect(self.path) as db:
-                (version,) = db.execute("PRAGMA user_version").fetchone()
-                if version not in (0, _VERSION):
-                    raise ConfigurationError(
-                        f"{self.path} has format {version}, this spanrun knows "
-                        f"{_VERSION}: move it away, or use the spanrun that made it"
-                    )
-                _refuse_foreign(db, self.path)
-                db.executescript("PRAGMA journal_mode = WAL;" + _SCHEMA)
-                db.execute(f"PRAGMA user_version = {_VERSION}")
-                _forget_old_sessions(db)
-                command = redact(" ".join(sys.argv))
-                started = (self.session, time.time_ns(), os.getpid(), command)
-                db.execute("INSERT INTO sessions VALUES (?, ?, ?, ?)", started)
-        except (OSError, sqlite3.Error) as error:
-            raise ConfigurationError(
-                f"the local store {self.path} can't be used: {error}; "
-                'name another folder with configure(store="…") or SPANRUN_STORE, '
-                "or none with SPANRUN_STORE=none"
-            ) from error
+    def _put_run(self, run: RunInfo, ended_ns: int | None) -> None:
+        # At its end once more: the file may be another one by then.
+        self._put(
+            _RUN,
+            run.id,
+            self.session,
+            run.runner,
+            run.total,
+            _hex(run.trace_id),
+            run.started_ns,
+            ended_ns,
+            run.calls,
+        )
 
     def _put(self, statement: str, *values: Any) -> None:
         self._outbox.put((statement, values))
 
-    def _write(self, rows: list[Row]) -> None:
-        try:
-            self._commit(rows)
-        except (sqlite3.OperationalError, OSError):
-            raise  # of the file, and so of all rows
-        except Exception:  # noqa: BLE001 -- one row must not cost the others
-            if len(rows) == 1:
-                self._lost(rows, "encode_error")
-                return
-            middle = len(rows) // 2
-            self._write(rows[:middle])
-            self._write(rows[middle:])
+    def _write(self, rows: list[Row | None]) -> None:
+        self._writer.write([row for row in rows if row is not None])
 
-    def _commit(self, rows: list[Row]) -> None:
-        with connect(self.path) as db:
-            for row in rows:
-                statement, values = row if isinstance(row, tuple) else self._span(row)
-                db.execute(statement, values)
-        self.account.deliver("traces", len(rows))
+    def _encode(self, row: Row) -> Statement:
+        return row if isinstance(row, tuple) else self._span(row)
+
+    def _lost(self, rows: list[Row | None], reason: SpanrunTelemetryReason) -> None:
+        if lost := sum(row is not None for row in rows):
+            self.account.drop("traces", reason, lost)
+
+    def _begin(self, db: sqlite3.Connection, first: bool) -> None:  # noqa: FBT001 -- a callback's
+        if first:
+            _forget_old_sessions(db)
+        db.execute("INSERT OR IGNORE INTO sessions VALUES (?, ?, ?, ?)", self._started)
 
     def _span(self, span: Recorded) -> Statement:
         scrub(span)
@@ -187,7 +189,7 @@ class LocalStore:
             for link in span.links
         ]
         return (
-            "INSERT INTO spans VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            _SPAN,
             (
                 self.session,
                 f"{context.trace_id:032x}",
@@ -205,33 +207,42 @@ class LocalStore:
             ),
         )
 
-    def _lost(self, rows: list[Row], reason: SpanrunTelemetryReason) -> None:
-        self.account.drop("traces", reason, len(rows))
+
+def store_file(path: Path) -> StoreFile:
+    """The file in which a `LocalStore` keeps what it hears of."""
+    return StoreFile(path, _VERSION, _TABLES, _SCHEMA)
 
 
-@contextmanager
-def connect(path: Path) -> Generator[sqlite3.Connection]:
-    """A connection for one transaction: committed on leaving, else rolled back."""
-    with (
-        no_fork(),
-        suppressed(),
-        closing(sqlite3.connect(path, timeout=5.0)) as db,
-        db,
-    ):
-        db.execute("PRAGMA synchronous = NORMAL")
-        yield db
+def _insert(db: sqlite3.Connection, statements: Sequence[Statement]) -> int:
+    """Write rows; returns how many can't be, by their own fault."""
+    by_table: dict[str, list[tuple[Any, ...]]] = {}
+    for statement, row in statements:
+        by_table.setdefault(statement, []).append(row)
+    return sum(_insert_into(db, *each) for each in by_table.items())
 
 
-def _refuse_foreign(db: sqlite3.Connection, path: Path) -> None:
-    names = {
-        name
-        for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-    }
-    for name in sorted(names - _TABLES):
-        raise ConfigurationError(
-            f"{path} belongs to another program (it has {name!r} in it): move it "
-            'away, or name another folder with configure(store="…") or SPANRUN_STORE'
-        )
+def _insert_into(
+    db: sqlite3.Connection, statement: str, rows: Sequence[tuple[Any, ...]]
+) -> int:
+    """Many rows at once: each call to SQLite lets a busy event loop go first.
+
+    And all that while other processes wait for the file.
+    """
+    marks = f"({', '.join('?' * len(rows[0]))})"
+    most = db.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // len(rows[0])
+    size, failed = min(_AT_ONCE, most), 0
+    for start in range(0, len(rows), size):
+        some = rows[start : start + size]
+        try:
+            values = list(itertools.chain.from_iterable(some))
+            db.execute(statement.format(", ".join([marks] * len(some))), values)
+        except Exception as error:
+            if is_of_file(error):
+                raise
+            if len(rows) == 1:
+                return 1
+            failed += sum(_insert_into(db, statement, [row]) for row in some)
+    return failed
 
 
 def _forget_old_sessions(db: sqlite3.Connection) -> None:

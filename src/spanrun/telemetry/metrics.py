@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.trace import Span, set_span_in_context
 
 from spanrun import semconv
-from spanrun.semconv import Metric, SpanrunJobOutcome
+from spanrun.semconv import Metric, SpanrunJobOutcome, SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
 
 if TYPE_CHECKING:  # it needs the SDK, which only `configure` loads
@@ -26,6 +26,9 @@ class Adds(Protocol):
         """Add ``value``; ``span`` may become its exemplar."""
         ...
 
+
+Failed: TypeAlias = Callable[[SpanrunTelemetrySignal, Exception], object]
+"""Told of what a meter of somebody else raises."""
 
 _MAX_ERROR_TYPES: Final = 64
 _OTHER: Final = "_OTHER"
@@ -76,11 +79,12 @@ class Instruments:
         runners: The open runners, whose gauges are read at each collection.
     """
 
-    def __init__(self, meter: Meter, account: Account) -> None:
+    def __init__(self, meter: Meter, account: Account, failed: Failed) -> None:
         self.lock: AbstractContextManager[Any] = nullcontext()
         self.runners: Final[set[RunnerMetrics]] = set()
         self._meter: Final = meter
         self._account: Final = account
+        self._failed: Final = failed
         self._add: Final[dict[str, Callable[..., None]]] = {}
         self._observed()
 
@@ -104,10 +108,13 @@ class Instruments:
         labels = {
             key: attributes[key] for key in metric.attributes if key in attributes
         }
-        add = self._add.get(metric.name)
-        if add is None:
-            add = self._add[metric.name] = self._make(metric)
-        add(value, labels, None if span is None else set_span_in_context(span))
+        try:
+            add = self._add.get(metric.name)
+            if add is None:
+                add = self._add[metric.name] = self._make(metric)
+            add(value, labels, None if span is None else set_span_in_context(span))
+        except Exception as error:  # noqa: BLE001 -- counted: breaks no job
+            self._failed("metrics", error)
 
     def bind(self, metric: Metric, labels: Mapping[str, Any]) -> Adds:
         """What adds to one series."""
@@ -133,20 +140,25 @@ class Instruments:
                     for name, now in self._now().items()
                 ]
 
-            self._meter.create_observable_gauge(
-                metric.name, [observe], metric.unit, metric.description
-            )
+            self._observe("create_observable_gauge", metric, observe)
 
         gauge(semconv.METRIC_SPANRUN_RUNNER_LIMIT, lambda now: now.limit)
         gauge(semconv.METRIC_SPANRUN_RUNNER_IN_FLIGHT, lambda now: now.running)
-        active = semconv.METRIC_SPANRUN_JOB_ACTIVE
-        self._meter.create_observable_up_down_counter(
-            active.name, [self._active], active.unit, active.description
+        active, items = (
+            semconv.METRIC_SPANRUN_JOB_ACTIVE,
+            semconv.METRIC_SPANRUN_TELEMETRY_ITEMS,
         )
-        items = semconv.METRIC_SPANRUN_TELEMETRY_ITEMS
-        self._meter.create_observable_counter(
-            items.name, [self._items], items.unit, items.description
-        )
+        self._observe("create_observable_up_down_counter", active, self._active)
+        self._observe("create_observable_counter", items, self._items)
+
+    def _observe(self, make: str, metric: Metric, read: Callable[..., Any]) -> None:
+        """Have the meter ``make`` an instrument that it reads by ``read``."""
+        try:
+            getattr(self._meter, make)(
+                metric.name, [read], metric.unit, metric.description
+            )
+        except Exception as error:  # noqa: BLE001 -- counted: breaks no job
+            self._failed("metrics", error)
 
     def _now(self) -> dict[str, Gauges]:
         """What the runners of each name do at this moment, added up."""
@@ -195,10 +207,11 @@ class NativeInstruments(Instruments):
         self,
         meter: Meter,
         account: Account,
+        failed: Failed,
         snapshot: Callable[..., None],
         aggregator: Aggregator,
     ) -> None:
-        super().__init__(meter, account)
+        super().__init__(meter, account, failed)
         self.lock = aggregator.lock
         self._snapshot: Final = snapshot
         self._aggregator: Final = aggregator

@@ -68,7 +68,9 @@ class NativeRecorder(OtelRecorder):
         self.is_bound: Final = fast.BOUND and type(tracers.id_generator) is RandomIds
 
     def _make(self, meter: Meter) -> Instruments:
-        return NativeInstruments(meter, self._account, self._collect, self.aggregator)
+        return NativeInstruments(
+            meter, self._account, self.failed, self._collect, self.aggregator
+        )
 
     def _collect(self, *, keep: bool = False) -> None:
         if self._take_snapshot is None:
@@ -105,7 +107,7 @@ class NativeRecorder(OtelRecorder):
         if isinstance(span, Recorded):
             span.row = columns, values
         else:
-            span.set_attributes(columns.as_dict(values))
+            super().describe(span, columns, values)
 
     def jobs(self, kind: JobKind) -> OpenJobs:
         """What opens the units of a run's jobs."""

@@ -7,19 +7,20 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
 from opentelemetry import metrics as otel_metrics
 from opentelemetry import trace as otel_trace
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanLimits
 
 from spanrun import __version__, semconv
 from spanrun.clock import SystemClock
 from spanrun.errors import ConfigurationError
 from spanrun.settings import Settings
-from spanrun.telemetry import preferences
+from spanrun.telemetry import preferences, providers
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
 from spanrun.telemetry.cells import Pin, is_sampled
@@ -33,6 +34,7 @@ from spanrun.telemetry.export import (
     MetricPipe,
     OtlpExit,
 )
+from spanrun.telemetry.faults import Faults
 from spanrun.telemetry.health import Health
 from spanrun.telemetry.ids import tell_after_fork
 from spanrun.telemetry.local import LocalStore
@@ -89,12 +91,11 @@ class Pipeline:
         self._metrics: MetricPipe | None = None
         self._tail: TailSampling | None = None
         self._meters: OurMeterProvider | None = None
-        found = otel_trace.get_tracer_provider()
+        found = providers.tracers()
         if isinstance(found, otel_trace.ProxyTracerProvider | NativeTracerProvider):
             self.recorder: Recorder = self._open(settings, found)
         else:
-            meters = otel_metrics.get_meter_provider()
-            self.recorder = OtelRecorder(found, meters, account=account)
+            self.recorder = OtelRecorder(found, providers.meters(), account=account)
 
     def _open(
         self,
@@ -105,7 +106,9 @@ class Pipeline:
         exits = self._exits(settings)
         if "traces" in exits:
             self._spans = SpanPipe(exits["traces"], account)
-        resource = resource_of(settings.service_name)
+        resource = resource_of(
+            settings.service_name, partial(Faults(account), "traces")
+        )
         sampler, sink = self._sampling(settings, self._sink())
         direct = self._spans is not None and sink is self._spans.put
         wires = self._spans.encoded if self._spans and direct else None
@@ -189,7 +192,7 @@ class Pipeline:
             sink,
             slow=settings.slow,
             sampled_out=left_out,
-            failed=lambda _: account.fault("traces"),
+            failed=partial(Faults(account), "traces"),
         )
         head = HeadSampler.of(os.environ, tail.opened)
         if head is None:
@@ -297,14 +300,14 @@ def _tracers(
         resource=resource,
         span_limits=limits,
         clock=clock,
-        failed=lambda _: account.fault("traces"),
+        failed=partial(Faults(account), "traces"),
     )
     otel_trace.set_tracer_provider(tracers)
     return tracers
 
 
 def _meters(resource: Resource, settings: Settings) -> OurMeterProvider:
-    found = otel_metrics.get_meter_provider()
+    found = providers.meters()
     if isinstance(found, OurMeterProvider):
         return found
     meters = OurMeterProvider(resource, settings)
@@ -312,9 +315,18 @@ def _meters(resource: Resource, settings: Settings) -> OurMeterProvider:
     return meters
 
 
-def resource_of(service_name: str) -> Resource:
-    """What describes this process, without secrets: given attributes and a name."""
-    given = Resource.create()
+def resource_of(
+    service_name: str, failed: Callable[[Exception], object] = lambda _: None
+) -> Resource:
+    """What describes this process, without secrets: given attributes and a name.
+
+    What a detector of somebody else raises is told to ``failed``.
+    """
+    try:
+        given = Resource.create()
+    except Exception as error:  # noqa: BLE001 -- a detector breaks no program
+        failed(error)
+        given = OTELResourceDetector().detect()
     attributes: dict[str, Any] = {
         semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4()),
         **given.attributes,

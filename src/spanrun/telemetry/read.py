@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES
+from spanrun.telemetry.local import store_file
 
 _PERCENTILES: Final = (50, 95, 99)
 _JOBS: Final = "jobs JOIN runs ON jobs.run = runs.id WHERE runs.session = ?"
@@ -70,9 +70,10 @@ def read_session(path: Path, session: str) -> Session:
     """Read the session with this id. The store may be in use.
 
     Raises:
-        sqlite3.Error: The store can't be read.
+        LookupError: There is no store, or nothing in it.
+        StoreError: It can't be read.
     """
-    with closing(sqlite3.connect(path, timeout=5.0)) as db:
+    with store_file(path).reading() as db:
         db.row_factory = sqlite3.Row
         # In the order in which their first jobs ended: that of a pipeline's stages.
         # A single call beforehand, such as a probe, doesn't make a stage the first.

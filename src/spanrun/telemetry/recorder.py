@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from opentelemetry.context import Context
-from opentelemetry.metrics import Meter, MeterProvider
+from opentelemetry.metrics import Meter, MeterProvider, NoOpMeter
 from opentelemetry.trace import (
     Link,
     NonRecordingSpan,
+    NoOpTracer,
     Span,
     SpanKind,
     Tracer,
@@ -21,6 +22,7 @@ from spanrun.clock import Clock, SystemClock
 from spanrun.outcome import Outcome
 from spanrun.semconv import Metric, SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
+from spanrun.telemetry.faults import Faults
 from spanrun.telemetry.log import Log
 from spanrun.telemetry.metrics import (
     ErrorTypes,
@@ -30,6 +32,7 @@ from spanrun.telemetry.metrics import (
 )
 from spanrun.telemetry.observe import Observer, RunInfo
 from spanrun.telemetry.open_units import CallKind, OpenCall
+from spanrun.telemetry.span_events import context_of
 from spanrun.telemetry.unit import CallUnit, JobKind, OpenJobs, job_units
 
 if TYPE_CHECKING:
@@ -136,14 +139,23 @@ class OtelRecorder:
         self.clock: Clock = clock or SystemClock()
         self.now: Final = self.clock.now
         self.errors = ErrorTypes()
-        self._tracer: Tracer = tracers.get_tracer(SCOPE, __version__)
         self._account: Final = account or Account()
-        self._complained = False
-        self._instruments: Final = self._make(meters.get_meter(SCOPE, __version__))
+        self._faults: Final = Faults(self._account)
+        self._tracer: Tracer = NoOpTracer()
+        meter: Meter = NoOpMeter(SCOPE)
+        try:
+            self._tracer = tracers.get_tracer(SCOPE, __version__)
+        except Exception as error:  # noqa: BLE001 -- counted: breaks no program
+            self.failed("traces", error)
+        try:
+            meter = meters.get_meter(SCOPE, __version__)
+        except Exception as error:  # noqa: BLE001 -- the same
+            self.failed("metrics", error)
+        self._instruments: Final = self._make(meter)
         self.record = self._instruments.record
 
     def _make(self, meter: Meter) -> Instruments:
-        return Instruments(meter, self._account)
+        return Instruments(meter, self._account, self.failed)
 
     @property
     def shares(self) -> bool:
@@ -173,7 +185,7 @@ class OtelRecorder:
             )
         except Exception as error:  # noqa: BLE001 -- counted: breaks no job
             self.failed("traces", error)
-            return NonRecordingSpan(get_current_span(outside).get_span_context())
+            return NonRecordingSpan(context_of(self, get_current_span(outside)))
 
     def close(self, span: Span, ended: float) -> None:
         """End ``span``. Never raises."""
@@ -184,7 +196,10 @@ class OtelRecorder:
 
     def describe(self, span: Span, columns: Columns, values: tuple[Any, ...]) -> None:
         """Give ``span`` attributes of a known shape, once, before it ends."""
-        span.set_attributes(columns.as_dict(values))
+        try:
+            span.set_attributes(columns.as_dict(values))
+        except Exception as error:  # noqa: BLE001 -- counted: breaks no job
+            self.failed("traces", error)
 
     def jobs(self, kind: JobKind) -> OpenJobs:
         """What opens the units of a run's jobs."""
@@ -200,10 +215,7 @@ class OtelRecorder:
 
     def failed(self, signal: SpanrunTelemetrySignal, error: Exception) -> None:
         """A span or metric is lost by ``error``: count it, and go on."""
-        self._account.fault(signal)
-        if not self._complained:
-            self._complained = True
-            _log.warning("%s could not be recorded: %s; the job goes on", signal, error)
+        self._faults(signal, error)
 
 
 class Observers:

@@ -10,12 +10,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
-from opentelemetry import metrics as otel_metrics
 from opentelemetry import trace as otel_trace
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import NoOpTracerProvider
 
 from spanrun.settings import Settings, load
+from spanrun.telemetry import providers
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.observe import Observer
 from spanrun.telemetry.recorder import Observers, OtelRecorder, Recorder
@@ -141,13 +141,13 @@ def recorder() -> Recorder | None:
         return _State.used[0]
     if _State.telemetry is not None:
         return _State.telemetry.recorder
-    tracers = otel_trace.get_tracer_provider()
+    tracers = providers.tracers()
     if isinstance(tracers, otel_trace.ProxyTracerProvider | NoOpTracerProvider):
         return None
     if getattr(tracers, "of_spanrun", False):
         return None  # ours, from before `shutdown`: nothing comes out of it
     if _State.foreign is None or _State.foreign[0] is not tracers:
-        made = OtelRecorder(tracers, otel_metrics.get_meter_provider())
+        made = OtelRecorder(tracers, providers.meters())
         _State.foreign = tracers, made
     return _State.foreign[1]
 

@@ -1,4 +1,7 @@
-"""What happens to a span: an event, or the error that ends it. Without secrets."""
+"""What happens to a span: an event, or the error that ends it. Without secrets.
+
+The span may be of an application's own provider. What that raises is counted.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,13 @@ import traceback
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.trace import Span, Status, StatusCode
+from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT,
+    Span,
+    SpanContext,
+    Status,
+    StatusCode,
+)
 
 from spanrun import semconv
 from spanrun.telemetry.redact import redact, text_of
@@ -24,7 +33,10 @@ def add_event(
         key: redact(value) if isinstance(value, str) else value
         for key, value in attributes.items()
     }
-    span.add_event(name, clean, now)
+    try:
+        span.add_event(name, clean, now)
+    except Exception as error:  # noqa: BLE001 -- counted: breaks no job
+        recorder.failed("traces", error)
 
 
 def fail(recorder: Recorder, span: Span, error: BaseException) -> str:
@@ -45,3 +57,31 @@ def fail(recorder: Recorder, span: Span, error: BaseException) -> str:
     except Exception as broken:  # noqa: BLE001 -- counted: breaks no job
         recorder.failed("traces", broken)
     return error_type
+
+
+def context_of(recorder: Recorder, span: Span) -> SpanContext:
+    """The identity of ``span``; an invalid one where that can't be had."""
+    try:
+        return span.get_span_context() or INVALID_SPAN_CONTEXT
+    except Exception as error:  # noqa: BLE001 -- counted: breaks no job
+        recorder.failed("traces", error)
+        return INVALID_SPAN_CONTEXT
+
+
+def is_recording(recorder: Recorder, span: Span) -> bool:
+    """Whether it is of use to tell ``span`` anything."""
+    try:
+        return span.is_recording()
+    except Exception as error:  # noqa: BLE001 -- counted: breaks no job
+        recorder.failed("traces", error)
+        return False
+
+
+def set_attributes(
+    recorder: Recorder, span: Span, attributes: Mapping[str, Any]
+) -> None:
+    """Set attributes without secrets in them."""
+    try:
+        span.set_attributes(attributes)
+    except Exception as error:  # noqa: BLE001 -- counted: breaks no job
+        recorder.failed("traces", error)

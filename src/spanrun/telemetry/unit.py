@@ -40,7 +40,7 @@ from spanrun.telemetry.current import (
 from spanrun.telemetry.metrics import RunnerMetrics
 from spanrun.telemetry.open_units import CallKind, OpenJob, Submitted
 from spanrun.telemetry.redact import redact, text_of
-from spanrun.telemetry.span_events import add_event, fail
+from spanrun.telemetry.span_events import add_event, context_of, fail, set_attributes
 from spanrun.telemetry.spans.columns import Columns
 
 if TYPE_CHECKING:  # it makes units
@@ -72,15 +72,16 @@ class Linked:
     """Where the units of a run begin, each in a trace of its own that links there.
 
     Args:
+        recorder: Made the span.
         span: The run's.
         outside: The context in which it is the current one.
     """
 
     __slots__ = ("context", "links")
 
-    def __init__(self, span: Span, outside: Context) -> None:
+    def __init__(self, recorder: Recorder, span: Span, outside: Context) -> None:
         self.context: Final = set_span_in_context(INVALID_SPAN, outside)
-        context = span.get_span_context()
+        context = context_of(recorder, span)
         self.links: Final = (Link(context),) if context.is_valid else ()
 
 
@@ -134,12 +135,16 @@ class Unit:
         """The trace that the span belongs to."""
         native: int | None = getattr(self.span, "trace_id", None)
         if native is None:
-            return self.span.get_span_context().trace_id
+            return context_of(self._recorder, self.span).trace_id
         return native
 
     def set(self, key: str, value: Any) -> None:
         """Set an attribute of the span; a text is redacted and cut."""
-        self.span.set_attribute(key, redact(value) if isinstance(value, str) else value)
+        shown = redact(value) if isinstance(value, str) else value
+        try:
+            self.span.set_attribute(key, shown)
+        except Exception as error:  # noqa: BLE001 -- counted: breaks no job
+            self._recorder.failed("traces", error)
 
     def event(self, name: str, **attributes: Any) -> None:
         """Add an event to the span, at this moment."""
@@ -279,7 +284,7 @@ class JobUnit(Unit):
         described = (metrics.name, outcome, attempts, self._index, *parts)
         self._recorder.describe(self.span, JOB_COLUMNS, described)
         if cancelled_by is not None:
-            self.span.set_attribute(semconv.SPANRUN_JOB_CANCELLED_BY, cancelled_by)
+            self.set(semconv.SPANRUN_JOB_CANCELLED_BY, cancelled_by)
         # The very end that the ledger has: its parts add up to the span.
         begun = self._submitted
         ended = None if begun is None else begun + timings.duration
@@ -362,12 +367,15 @@ class CallUnit(Unit):
         shown = redact(value) if isinstance(value, str) else value
         self._attributes[key] = shown
         if not self._recorder.shares:
-            self.span.set_attribute(key, shown)
+            set_attributes(self._recorder, self.span, {key: shown})
 
     def fail(self, error_type: str) -> None:
         """The call has failed by what it answered, though nothing was raised."""
         self.set(semconv.ERROR_TYPE, error_type)
-        self.span.set_status(Status(StatusCode.ERROR))
+        try:
+            self.span.set_status(Status(StatusCode.ERROR))
+        except Exception as error:  # noqa: BLE001 -- counted: breaks no call
+            self._recorder.failed("traces", error)
 
     def record(self, metric: Metric, value: float, **more: Any) -> None:
         """Record another metric of the call, with its attributes and ``more``."""

@@ -16,7 +16,6 @@ from opentelemetry.sdk.trace.sampling import (
     Decision,
     ParentBasedTraceIdRatio,
     Sampler,
-    SamplingResult,
 )
 from opentelemetry.trace import (
     DEFAULT_TRACE_STATE,
@@ -28,6 +27,7 @@ from opentelemetry.trace import (
     SpanKind,
     TraceFlags,
     Tracer,
+    TraceState,
     get_current_span,
     set_span_in_context,
     use_span,
@@ -62,12 +62,19 @@ class NativeTracer(Tracer):
     def __init__(self, origin: Origin, sampler: Sampler, ids: IdGenerator) -> None:
         self.origin: Final = origin
         self._sampler = sampler
-        self._ids: Final = ids
-        self.bits: Final = bits_of(ids)
+        self._draws_random_ids: Final = self._ask_whether_random(ids)
+        self.bits: Final = bits_of(ids, origin.failed)
         self._processors: tuple[SpanProcessor, ...] = ()
         self.follow = False
         self.root: Inherited | None = None
         self.process(())
+
+    def _ask_whether_random(self, ids: IdGenerator) -> bool:
+        try:
+            return ids.is_trace_id_random()
+        except Exception as error:  # noqa: BLE001 -- a generator breaks no program
+            self.origin.failed(error)
+            return False
 
     def ask(self, sampler: Sampler) -> None:
         """Have ``sampler`` decide from now on."""
@@ -203,10 +210,9 @@ class NativeTracer(Tracer):
         links: Sequence[Link],
     ) -> Span:
         """Start a span if the sampler wants it, and tell the processors."""
-        found = get_current_span(context).get_span_context()
-        above = found if found and found.is_valid else None
+        above = self._above(context)
         trace_id = above.trace_id if above else self.bits(128) or 1
-        result = self._decide(
+        decision, wanted, state = self._decide(
             context,
             above,
             trace_id,
@@ -215,10 +221,8 @@ class NativeTracer(Tracer):
             given=attributes,
             links=links,
         )
-        decision = result.decision
-        wanted: dict[str, Any] = dict(cast("Any", result).attributes)
         flags = self._flags(above, sampled=decision is Decision.RECORD_AND_SAMPLE)
-        inherited = flags, result.trace_state or DEFAULT_TRACE_STATE
+        inherited = flags, state or DEFAULT_TRACE_STATE
         own = (self.bits(64) or 1).to_bytes(8)
         if decision is Decision.DROP:
             span_id = int.from_bytes(own)
@@ -249,6 +253,16 @@ class NativeTracer(Tracer):
             except Exception as error:  # noqa: BLE001 -- a processor breaks no program
                 self.origin.failed(error)
 
+    def _above(self, context: Context) -> SpanContext | None:
+        """The parent's identity, whosever span it is; None for a root."""
+        try:
+            found = get_current_span(context).get_span_context()
+            if found and found.is_valid:
+                return found
+        except Exception as error:  # noqa: BLE001 -- a span breaks no program
+            self.origin.failed(error)
+        return None
+
     def _decide(
         self,
         context: Context,
@@ -259,23 +273,30 @@ class NativeTracer(Tracer):
         kind: SpanKind,
         given: dict[str, Any],
         links: Sequence[Link],
-    ) -> SamplingResult:
+    ) -> tuple[Decision, dict[str, Any], TraceState | None]:
+        """What the sampler says; where it fails, what the parent says."""
         try:
-            return self._sampler.should_sample(
+            result: Any = self._sampler.should_sample(
                 context, trace_id, name, kind, given, links
             )
+            decision, state = result.decision, result.trace_state
+            if not isinstance(decision, Decision):
+                raise TypeError(f"a sampler decides {decision!r}")  # noqa: TRY301
+            if state is not None and not isinstance(state, TraceState):
+                raise TypeError(f"a sampler's tracestate is {state!r}")  # noqa: TRY301
+            return decision, dict(result.attributes or {}), state
         except Exception as error:  # noqa: BLE001 -- a sampler breaks no program
             self.origin.failed(error)
             if above is None:
-                return SamplingResult(Decision.RECORD_AND_SAMPLE, given)
+                return Decision.RECORD_AND_SAMPLE, given, None
             sampled = above.trace_flags.sampled
             decision = Decision.RECORD_AND_SAMPLE if sampled else Decision.DROP
-            return SamplingResult(decision, given, above.trace_state)
+            return decision, given, above.trace_state
 
     def _flags(self, above: SpanContext | None, *, sampled: bool) -> TraceFlags:
         """By W3C Trace Context, level 2: children keep the flag ``random``."""
         if above is None:
-            is_random = self._ids.is_trace_id_random()
+            is_random = self._draws_random_ids
         else:
             is_random = above.trace_flags.random_trace_id
         return TraceFlags(
@@ -290,7 +311,9 @@ def is_plain(sampler: Sampler) -> bool:
     So do the SDK's own, by their definitions. They record nothing unsampled.
     """
     known = (ALWAYS_ON, DEFAULT_ON, DEFAULT_OFF)
-    return sampler in known or type(sampler) is ParentBasedTraceIdRatio
+    if any(sampler is each for each in known):
+        return True
+    return type(sampler) is ParentBasedTraceIdRatio
 
 
 def children_follow(sampler: Sampler) -> bool:

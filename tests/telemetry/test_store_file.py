@@ -1,0 +1,600 @@
+"""The local store in odd places: nothing lost in silence, nobody's file touched."""
+
+import contextlib
+import logging
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spanrun.errors import StoreError
+from spanrun.outcome import Ok, Timings
+from spanrun.telemetry import store_file, store_writer
+from spanrun.telemetry.account import Account
+from spanrun.telemetry.local import FILE, LocalStore
+from spanrun.telemetry.observe import RunInfo
+from spanrun.telemetry.read import read_session
+
+SOON = 20.0
+FORMAT_1 = Path(__file__).parents[1] / "data" / "store" / "format-1.db"
+
+Open = Callable[[], LocalStore]
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_file, "BUSY", 0.01)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "kept" / FILE
+
+
+@pytest.fixture
+def open_store(path: Path) -> Iterator[Open]:
+    stores: list[LocalStore] = []
+
+    def open_store() -> LocalStore:
+        store = LocalStore(path.parent)
+        stores.append(store)
+        return store
+
+    yield open_store
+    for store in stores:
+        store.close(SOON)
+
+
+def put(store: LocalStore, jobs: int = 1) -> None:
+    """One row for each job."""
+    info = RunInfo("r1", "embed", None, 0, 1)
+    for index in range(jobs):
+        store.job_ended(info, Ok(index, None, Timings()))
+
+
+def count(path: Path, table: str = "jobs") -> int:
+    with closing(sqlite3.connect(path)) as db:
+        question = f"SELECT count(*) FROM {table}"  # noqa: S608 -- ours
+        (found,) = db.execute(question).fetchone()
+    return int(found)
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno >= logging.WARNING and record.name.startswith("spanrun.")
+    ]
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(exist_ok=True)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+class TestALock:
+    def test_rows_wait_for_it_and_are_written_when_it_goes(
+        self, path: Path, open_store: Open, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with locked(path):
+            store = open_store()
+            put(store, 5)
+            assert not store.flush(SOON)
+            assert store.fault == "database is locked"
+            put(store, 5)
+            assert not store.flush(SOON)
+        assert store.flush(SOON)
+        assert not store.fault
+        assert store.close(SOON)
+        assert (count(path), count(path, "sessions")) == (10, 1)
+        assert store.account.delivered == {"traces": 10}
+        (line,) = said(caplog)
+        assert f"spanrun's local store {path} can't be written: database is l" in line
+
+    def test_rows_are_written_with_the_next_ones_when_it_goes(
+        self, path: Path, open_store: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(store_writer, "_FIRST_PAUSE", 0.0)
+        with locked(path):
+            store = open_store()
+            put(store, 5)
+            assert not store.flush(SOON)
+        put(store, 5)
+        assert store._outbox.flush(SOON)
+        assert count(path) == 10
+
+    def test_what_waits_is_bounded_and_the_rest_is_counted(
+        self, path: Path, open_store: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(store_writer, "MAX_WAITING", 10)
+        with locked(path):
+            store = open_store()
+            put(store, 25)
+            assert not store.flush(SOON)
+            assert store.account.dropped == {("traces", "export_failed"): 15}
+        assert store.flush(SOON)
+        assert not store.close(SOON)  # not all was kept
+        assert count(path) == 10
+
+    def test_what_it_outlasts_is_counted(self, path: Path, open_store: Open) -> None:
+        with locked(path):
+            store = open_store()
+            put(store, 7)
+            assert not store.close(SOON)
+        assert store.account.dropped == {("traces", "export_failed"): 7}
+
+    def test_nobody_but_the_writers_thread_meets_it(
+        self, open_store: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        threads: set[str] = set()
+        connect = sqlite3.connect
+
+        def noting(*args: Any, **options: Any) -> sqlite3.Connection:
+            threads.add(threading.current_thread().name)
+            return connect(*args, **options)
+
+        monkeypatch.setattr(sqlite3, "connect", noting)
+        store = open_store()
+        put(store)
+        assert store.flush(SOON)
+        assert threads == {"spanrun-store"}
+
+    def test_a_fork_does_not_take_along_what_waits(
+        self, path: Path, open_store: Open
+    ) -> None:
+        with locked(path):
+            store = open_store()
+            put(store, 3)
+            assert not store.flush(SOON)
+            store._writer.after_fork()  # as in the child
+        assert store.flush(SOON)
+        assert not store.account.delivered
+
+
+class TestTheEnd:
+    def test_what_another_thread_is_at_when_time_is_up_is_lost_and_counted(
+        self, path: Path
+    ) -> None:
+        begun, go_on = threading.Event(), threading.Event()
+
+        def insert(db: sqlite3.Connection, rows: Sequence[int]) -> int:
+            db.executemany("INSERT INTO kept VALUES (?)", [(row,) for row in rows])
+            begun.set()
+            go_on.wait()
+            return 0
+
+        file = store_file.StoreFile(
+            path, 1, frozenset({"kept"}), "CREATE TABLE IF NOT EXISTS kept (number);"
+        )
+        account = Account()
+        writer = store_writer.StoreWriter[str, int](
+            file, int, lambda *_: None, insert, account
+        )
+        thread = threading.Thread(target=writer.write, args=(["1", "2", "no", "3"],))
+        thread.start()
+        try:
+            assert begun.wait(SOON)
+            assert not writer.close(0.01)
+        finally:
+            go_on.set()
+            thread.join()
+        assert not account.delivered
+        assert account.dropped == {
+            ("traces", "encode_error"): 1,
+            ("traces", "shutdown"): 3,
+        }
+        assert count(path, "kept") == 0
+
+
+class TestADisk:
+    def test_full_costs_rows_and_is_written_again_when_it_has_room(
+        self,
+        path: Path,
+        open_store: Open,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        connect = store_file.StoreFile._connect
+        room = 20
+
+        def small(file: store_file.StoreFile, *about: Any) -> sqlite3.Connection:
+            db = connect(file, *about)
+            db.execute(f"PRAGMA max_page_count = {room}")
+            return db
+
+        monkeypatch.setattr(store_file.StoreFile, "_connect", small)
+        store = open_store()
+        put(store, 2_000)
+        assert not store.flush(SOON)
+        assert store.fault == "database or disk is full"
+        room = 10_000
+        assert store.flush(SOON)
+        assert count(path) == 2_000
+        room = 10
+        put(store, 3_000)
+        assert not store.close(SOON)
+        assert store.account.dropped == {("traces", "disk_full"): 3_000}
+        assert len(said(caplog)) == 1
+
+    def test_that_makes_no_shared_memory_is_written_all_the_same(
+        self, path: Path, open_store: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Such a file system is as SQLite's driver with dot-files: no memory to share.
+        monkeypatch.setattr(store_file, "_DRIVER", "&vfs=unix-dotfile")
+        store = open_store()
+        put(store, 10)
+        assert store.close(SOON)
+        with closing(sqlite3.connect(path)) as db:
+            assert db.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+        assert count(path) == 10
+
+
+class TestTheFile:
+    @pytest.mark.parametrize("what", ["file", "folder"])
+    def test_that_is_deleted_while_in_use_is_made_anew(
+        self,
+        path: Path,
+        open_store: Open,
+        caplog: pytest.LogCaptureFixture,
+        what: str,
+    ) -> None:
+        store = open_store()
+        run = RunInfo("r1", "embed", None, 0, 1)
+        store.run_opened(run)
+        put(store, 3)
+        assert store.flush(SOON)
+        if what == "file":
+            path.unlink()
+        else:
+            shutil.rmtree(path.parent)
+        put(store, 4)
+        store.run_closed(run)
+        assert store.close(SOON)
+        (stats,) = read_session(path, store.session).runners
+        assert (stats.name, stats.jobs) == ("embed", 4)
+        (line,) = said(caplog)
+        assert "was removed while it was in use" in line
+
+    def test_that_loses_a_table_gets_it_back(
+        self, path: Path, open_store: Open
+    ) -> None:
+        store = open_store()
+        assert store.flush(SOON)
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("DROP TABLE jobs")
+        put(store, 3)
+        assert store.close(SOON)
+        assert count(path) == 3
+
+    def test_that_somebody_has_analyzed_is_still_ours(
+        self, path: Path, open_store: Open
+    ) -> None:
+        store = open_store()
+        assert store.flush(SOON)
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("ANALYZE")
+        put(store, 3)
+        assert store.close(SOON)
+
+    def test_stays_where_it_is_when_the_program_goes_elsewhere(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        store = LocalStore(Path(".spanrun"))
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        put(store, 3)
+        assert store.close(SOON)
+        assert count(tmp_path / ".spanrun" / FILE) == 3
+        assert not list(Path().iterdir())
+
+    def test_that_is_damaged_is_moved_aside_and_no_row_is_lost(
+        self, path: Path, open_store: Open, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        store = open_store()
+        put(store, 5_000)
+        assert store.flush(SOON)
+        content = bytearray(path.read_bytes())
+        middle = len(content) // 2
+        content[middle:] = b"\xff" * (len(content) - middle)
+        path.write_bytes(content)
+        put(store, 10)
+        assert store.close(SOON)
+        assert count(path) == 10
+        (aside,) = path.parent.glob(f"{FILE}.damaged.*")
+        assert aside.read_bytes()[middle:] == content[middle:]
+        (line,) = said(caplog)
+        assert "is damaged: it was moved to" in line
+        assert aside.name in line
+
+
+def rubbish(path: Path) -> None:
+    path.write_bytes(b"not a database" * 100)
+
+
+def zeros(path: Path) -> None:
+    path.write_bytes(bytes(4096))
+
+
+def foreign(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("PRAGMA user_version = 7; CREATE TABLE sessions (token)")
+
+
+def foreign_of_our_number(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("PRAGMA user_version = 1; CREATE TABLE theirs (a)")
+
+
+def ours_with_more(path: Path) -> None:
+    shutil.copy(FORMAT_1, path)
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("PRAGMA journal_mode = DELETE; CREATE TABLE theirs (a)")
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def link(path: Path) -> None:
+    shutil.copy(FORMAT_1, path.with_name("other.db"))
+    path.symlink_to("other.db")
+
+
+def dangling(path: Path) -> None:
+    path.symlink_to("nowhere.db")
+
+
+ALONE = [
+    *(rubbish, zeros, foreign, foreign_of_our_number, ours_with_more),
+    *(folder, fifo, link, dangling),
+]
+
+
+@pytest.mark.parametrize("stand", ALONE, ids=lambda stand: stand.__name__)
+class TestWhatIsNotOurs:
+    def test_is_left_alone_and_costs_the_rows(
+        self,
+        path: Path,
+        open_store: Open,
+        caplog: pytest.LogCaptureFixture,
+        stand: Callable[[Path], None],
+    ) -> None:
+        path.parent.mkdir()
+        stand(path)
+        before = picture(path.parent)
+        store = open_store()
+        put(store, 5)
+        assert not store.close(SOON)
+        assert store.account.dropped == {("traces", "export_failed"): 5}
+        assert picture(path.parent) == before
+        (line,) = said(caplog)
+        assert f"spanrun's local store {path}" in line
+        assert "SPANRUN_STORE=none" in line
+
+    def test_is_refused_by_readers(
+        self, path: Path, stand: Callable[[Path], None]
+    ) -> None:
+        path.parent.mkdir()
+        stand(path)
+        if stand is link:  # to read through it is harmless
+            return
+        expected = LookupError if stand is dangling else StoreError
+        with pytest.raises(expected, match=str(path)):
+            read_session(path, "any")
+
+
+def picture(folder: Path) -> dict[str, object]:
+    return {
+        each.name: each.read_bytes() if each.is_file() else each.lstat().st_mode
+        for each in folder.iterdir()
+    }
+
+
+def of_format(path: Path, version: int) -> None:
+    """Ours, as a release before or after this one may have left it."""
+    path.parent.mkdir(exist_ok=True)
+    shutil.copy(FORMAT_1, path)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version = {version}")
+        db.execute("CREATE TABLE batches (session TEXT, spans BLOB)")
+
+
+class TestAnotherFormat:
+    @pytest.mark.parametrize("version", [2, 99])
+    def test_is_moved_aside_whole_and_the_log_says_so_once(
+        self,
+        path: Path,
+        open_store: Open,
+        caplog: pytest.LogCaptureFixture,
+        version: int,
+    ) -> None:
+        of_format(path, version)
+        first = open_store()
+        put(first, 5)
+        assert first.close(SOON)
+        second = open_store()
+        put(second, 5)
+        assert second.close(SOON)
+        assert (count(path), count(path, "sessions")) == (10, 2)
+        (aside,) = path.parent.glob(f"{FILE}.format-{version}.*")
+        assert count(aside) == 21
+        (line,) = said(caplog)
+        assert f"{path} has format {version}, and this spanrun writes 1" in line
+        assert f"it was moved to {aside.name}" in line
+
+    def test_is_moved_with_what_is_in_its_log_yet(
+        self, path: Path, open_store: Open
+    ) -> None:
+        of_format(path, 2)
+        script = (
+            "import os, sqlite3, sys; db = sqlite3.connect(sys.argv[1]); "
+            "db.execute('PRAGMA wal_autocheckpoint = 0'); "
+            "db.execute('INSERT INTO batches VALUES (1, 2)'); db.commit(); os._exit(0)"
+        )
+        subprocess.run([sys.executable, "-c", script, path], check=True)
+        assert path.with_name(f"{FILE}-wal").stat().st_size
+        store = open_store()
+        put(store, 5)
+        assert store.close(SOON)
+        (aside,) = path.parent.glob(f"{FILE}.format-2.*")
+        assert count(aside, "batches") == 1
+        assert count(path) == 5
+
+    def test_never_takes_the_place_of_one_that_was_moved_before(
+        self, path: Path, open_store: Open
+    ) -> None:
+        for number in range(3):
+            of_format(path, 2)
+            with closing(sqlite3.connect(path)) as db, db:
+                db.execute("INSERT INTO batches VALUES (?, '')", [number])
+            store = open_store()
+            put(store)
+            assert store.close(SOON)
+            path.unlink()
+        kept = sorted(path.parent.glob(f"{FILE}.format-2.*"))
+        assert len(kept) == 3
+        assert [read_all(each) for each in kept] == ["0", "1", "2"]
+
+    def test_that_comes_again_while_in_use_is_left_alone(
+        self, path: Path, open_store: Open
+    ) -> None:
+        of_format(path, 2)
+        store = open_store()
+        put(store)
+        assert store.flush(SOON)
+        path.unlink()
+        of_format(path, 3)
+        put(store, 5)
+        assert not store.close(SOON)
+        assert store.account.dropped == {("traces", "export_failed"): 5}
+        assert count(path) == 21
+
+    def test_waits_while_the_other_program_writes(
+        self, path: Path, open_store: Open
+    ) -> None:
+        of_format(path, 2)
+        with locked(path):
+            store = open_store()
+            put(store, 5)
+            assert not store.flush(SOON)
+            assert [each.name for each in path.parent.glob("*.format-*")] == []
+        assert store.close(SOON)
+        assert count(path) == 5
+
+    def test_is_refused_by_readers(self, path: Path) -> None:
+        of_format(path, 2)
+        with pytest.raises(StoreError, match=r"has format 2, and this .* format 1"):
+            read_session(path, "any")
+
+
+def read_all(path: Path) -> str:
+    with closing(sqlite3.connect(path)) as db:
+        return " ".join(row[0] for row in db.execute("SELECT session FROM batches"))
+
+
+RACER = """
+import sys
+from pathlib import Path
+from spanrun.outcome import Ok, Timings
+from spanrun.telemetry.local import LocalStore
+from spanrun.telemetry.observe import RunInfo
+sys.stdin.readline()
+store = LocalStore(Path(sys.argv[1]))
+store.job_ended(RunInfo("r1", "embed", None, 0, 1), Ok(0, None, Timings()))
+store.flush(20)
+store.flush(20)
+print(store.close(20), dict(store.account.dropped))
+"""
+
+
+@pytest.mark.slow
+def test_many_processes_that_find_another_format_move_it_once(path: Path) -> None:
+    of_format(path, 2)
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACER, path.parent],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(6)
+    ]
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("\n")
+        racer.stdin.flush()
+    told = [racer.communicate(timeout=60) for racer in racers]
+    assert [out for out, _ in told] == ["True {}\n"] * 6
+    assert sum("was moved to" in err for _, err in told) == 1
+    (aside,) = path.parent.glob(f"{FILE}.*.*")
+    assert count(aside) == 21
+    assert (count(path), count(path, "sessions")) == (6, 6)
+
+
+class TestFormat1:
+    """What the first releases wrote; see `tests/data/store/make.py`."""
+
+    def test_is_read(self, path: Path) -> None:
+        path.parent.mkdir()
+        shutil.copy(FORMAT_1, path)
+        with closing(sqlite3.connect(path)) as db:
+            ((session,),) = db.execute("SELECT id FROM sessions").fetchall()
+        found = read_session(path, session)
+        (embed,) = found.runners
+        assert (embed.name, embed.jobs, embed.ok, embed.retries) == ("embed", 21, 19, 2)
+        assert [(f.error_type, f.error) for f in found.failures] == [
+            ("LookupError", "no 13"),
+            ("LookupError", "no 3"),
+        ]
+        assert found.slowest is not None
+        assert found.slowest.phases["backoff"] > 0
+
+    def test_is_written_on(self, path: Path, open_store: Open) -> None:
+        path.parent.mkdir()
+        shutil.copy(FORMAT_1, path)
+        store = open_store()
+        put(store, 5)
+        assert store.close(SOON)
+        assert (count(path), count(path, "sessions")) == (26, 2)
+
+
+class TestReaders:
+    def test_what_was_never_written_is_said_to_be_missing(self, path: Path) -> None:
+        with pytest.raises(LookupError, match="isn't there: run something first"):
+            read_session(path, "any")
+        path.parent.mkdir()
+        path.touch()
+        with pytest.raises(LookupError, match="is empty: run something first"):
+            read_session(path, "any")
+        assert path.read_bytes() == b""
+
+    def test_a_folder_that_is_a_file(self, path: Path) -> None:
+        path.parent.touch()
+        with pytest.raises(StoreError, match="can't be read"):
+            read_session(path, "any")
+
+    def test_damage_in_the_middle(self, path: Path) -> None:
+        path.parent.mkdir()
+        content = bytearray(FORMAT_1.read_bytes())
+        schema = 5 * 1024
+        content[schema:] = b"\xff" * (len(content) - schema)
+        path.write_bytes(content)
+        with pytest.raises(StoreError, match="malformed"):
+            read_session(path, "any")
