@@ -18,7 +18,7 @@ from tests.telemetry.delivery.receiver import points, spans
 
 from spanrun.cli import spool_text
 from spanrun.telemetry.delivery.cursors import save
-from spanrun.telemetry.delivery.frames import HEADER, MAGIC, SIGNALS, Frame, encode
+from spanrun.telemetry.delivery.frames import MAGIC, SIGNALS, Frame, encode
 from spanrun.telemetry.delivery.layout import KEYS, lane_name
 from spanrun.telemetry.delivery.parcel import Cursor, Parcel
 from spanrun.telemetry.delivery.spool import Spool
@@ -98,12 +98,16 @@ odd_names = st.text(
     st.characters(exclude_characters="/\0"), min_size=1, max_size=60
 ).filter(lambda name: name not in {".", "..", "lock"})
 names = st.one_of(
-    st.builds("{}.{:08}".format, lanes, st.integers(1, 4)),
+    st.builds("{}.{:08}".format, lanes, st.integers(1, 2)),
     st.builds("{}.{:08}".format, lanes, numbers),
     st.builds("{}.{}".format, lanes, odd_names),
     odd_names,
 )
-cursors = st.tuples(st.integers(0, 4) | numbers, st.integers(0, 300) | numbers, numbers)
+cursors = st.tuples(
+    st.integers(0, 2) | numbers,
+    st.integers(0, 300) | numbers,
+    st.integers(0, 9) | numbers,
+)
 acks = st.one_of(
     st.lists(cursors, min_size=len(KEYS), max_size=len(KEYS)), st.binary(max_size=1100)
 )
@@ -254,8 +258,3 @@ def test_any_quarantine(files: Any, moment: int) -> None:
         assert sum(kept) <= 1000
         spool.close()
         look(root)
-
-
-def test_the_strategies_make_what_is_read() -> None:
-    """A frame that is sealed is one: the fuzzer would see nothing otherwise."""
-    assert HEAD.size + 4 == HEADER

@@ -17,8 +17,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from spanrun.telemetry.delivery.cursors import save
 from spanrun.telemetry.delivery.frames import HEADER, Frame
-from spanrun.telemetry.delivery.parcel import Parcel
+from spanrun.telemetry.delivery.parcel import Cursor, Parcel
 from spanrun.telemetry.delivery.quarantine import quarantined_frames
 from spanrun.telemetry.delivery.spool import Spool
 from spanrun.telemetry.delivery.survey import survey, waiting_frames
@@ -436,6 +437,33 @@ def test_a_torn_cursor_costs_one_acknowledgement(root: Path, lost: Losses):
     spool.adopt()
     assert drain(spool) == [2, 3]
     spool.close()
+
+
+@pytest.mark.parametrize(
+    ("cursor", "came", "gone"),
+    [
+        ((1, 10**6, 0), [], 21),  # behind the file, and nothing passed
+        ((1, 0, 10**6), [0, 1, 2], 0),  # all passed, and the file unread
+        ((1, 50, 0), [1, 2], 0),  # in the midst of a frame
+        ((9, 0, 0), [], 0),
+        ((2**63, 2**63, 2**63), [], 0),
+    ],
+)
+def test_cursors_that_do_not_suit_the_files_leave_the_books_even(
+    root: Path, lost: Losses, cursor: Any, came: list[int], gone: int
+):
+    gone_before = Spool(root, Losses())
+    gone_before.append(parcels(0, 1, 2, items=7))
+    (writer,) = gone_before._writers()
+    crash(gone_before)
+    save(writer.path, 9, [Cursor(*cursor), *[Cursor(0, 0, 0)] * 3])
+    spool = Spool(root, lost)
+    spool.adopt()
+    assert drain(spool) == came
+    assert lost.total() >= gone
+    assert spool.adopted_items["traces"] == 7 * len(came) + lost.total()
+    spool.close()
+    assert not root.exists()
 
 
 def test_strange_files_are_no_obstacle(root: Path, lost: Losses):
