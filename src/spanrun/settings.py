@@ -7,6 +7,7 @@ in the working directory.
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -124,6 +125,22 @@ class _Sources:
             f"{name}={value!r} (from {self.origins[name]}): {hint}"
         )
 
+    def text(self, name: str, *variables: str) -> str | None:
+        """A text."""
+        value = self.get(name, *variables)
+        if value is None or isinstance(value, str):
+            return value
+        raise self.bad(name, value, "must be a text")
+
+    def folder(self, name: str, *, default: str | Path | None) -> Path | None:
+        """A folder's path."""
+        value = self.get(name, default=default)
+        if value is None or value == "":
+            return None
+        if isinstance(value, str | Path):
+            return Path(value)
+        raise self.bad(name, value, "must be the path of a folder")
+
     def boolean(self, name: str, *variables: str, default: bool) -> bool:
         """A setting that is on or off."""
         value = self.get(name, *variables, default=default)
@@ -139,7 +156,7 @@ class _Sources:
         value = self.get(name, *variables, default=default)
         scale = unit if self.origins[name] in variables else 1.0
         try:
-            seconds = float(value) * scale
+            seconds = math.nan if isinstance(value, bool) else float(value) * scale
         except (TypeError, ValueError):
             raise self.bad(name, value, "must be a number") from None
         if not 0 < seconds < float("inf"):
@@ -153,6 +170,8 @@ class _Sources:
             number = int(value)
         except (TypeError, ValueError):
             raise self.bad(name, value, "must be a whole number") from None
+        if isinstance(value, bool | float):
+            raise self.bad(name, value, "must be a whole number")
         if number < 1:
             raise self.bad(name, value, "must be above 0")
         return number
@@ -191,17 +210,17 @@ def load(
     traces = _signal("traces", sources)
     metrics = _signal("metrics", sources)
     sends = "otlp" in (traces.exporter, metrics.exporter)
-    store = sources.get("store", default=None if sends else STORE)
-    kept = Path(store) if store and str(store) != "none" else None
-    service = sources.get("service_name", "OTEL_SERVICE_NAME", default="")
+    kept = sources.folder("store", default=None if sends else STORE)
+    kept = None if kept == Path("none") else kept
+    default_spool = (kept or Path(STORE)) / "spool"
     settings = Settings(
         enabled=not sources.boolean("disabled", "OTEL_SDK_DISABLED", default=False),
-        service_name=str(service),
+        service_name=sources.text("service_name", "OTEL_SERVICE_NAME") or "",
         traces=traces,
         metrics=metrics,
         store=kept,
         slow=sources.seconds("slow") if sources.get("slow") is not None else None,
-        spool=Path(sources.get("spool", default=(kept or Path(STORE)) / "spool")),
+        spool=sources.folder("spool", default=default_spool) or default_spool,
         spool_bytes=sources.whole("spool_bytes", default=256 * 1024 * 1024),
         temporality=sources.preference(
             "temporality",
@@ -244,12 +263,12 @@ def _signal(signal: Signal, sources: _Sources) -> SignalSettings:
         "OTEL_EXPORTER_OTLP_PROTOCOL",
         allowed=("http/protobuf", "grpc"),
     )
-    endpoint = sources.get(
+    endpoint = sources.text(
         "endpoint",
         f"OTEL_EXPORTER_OTLP_{upper}_ENDPOINT",
         "OTEL_EXPORTER_OTLP_ENDPOINT",
     )
-    if endpoint and protocol != "grpc" and not str(endpoint).startswith(_SCHEMES):
+    if endpoint and protocol != "grpc" and not endpoint.startswith(_SCHEMES):
         hint = "must begin with http:// or https://, as in http://localhost:4318"
         raise sources.bad("endpoint", endpoint, hint)
     if exporter is None:
@@ -258,7 +277,7 @@ def _signal(signal: Signal, sources: _Sources) -> SignalSettings:
     return SignalSettings(
         exporter=exporter,
         protocol=protocol or "http/protobuf",
-        endpoint=str(endpoint) if endpoint and ours else None,
+        endpoint=endpoint if endpoint and ours else None,
     )
 
 

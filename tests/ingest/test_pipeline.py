@@ -17,7 +17,7 @@ from tests.ingest.doubles import (
     documents,
 )
 
-from spanrun.errors import ConfigurationError, ShuttingDown, StoreError
+from spanrun.errors import ConfigurationError, StoreError
 from spanrun.ingest.documents import Document
 from spanrun.ingest.pipeline import Pipeline, Report
 from spanrun.ingest.stages import Embed, Split, Store, Summary, Title, parallel
@@ -259,7 +259,7 @@ async def test_what_breaks_the_whole_run_is_raised(spanrun_capture: Captured) ->
 async def test_an_embedder_must_be_open() -> None:
     pipeline = Pipeline([Lines(), Embed(LengthEmbedder()), Store(MemoryStore())])
     async with no_leaks():
-        with pytest.raises(ShuttingDown):
+        with pytest.raises(ConfigurationError, match="not open yet"):
             await pipeline.arun(documents(3))
 
 

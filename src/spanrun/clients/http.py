@@ -15,14 +15,13 @@ from typing import Any, Final, cast
 
 import httpx
 
-from spanrun import semconv
+from spanrun import checks, semconv
 from spanrun.causes import causes
 from spanrun.clients._answers import Answers, retry_after
 from spanrun.clients._calls import Untold, calling, propagate
 from spanrun.clients._connections import Connections
 from spanrun.clients._phases import Phases
 from spanrun.errors import ConfigurationError, ServiceError
-from spanrun.policies.base import whole
 from spanrun.telemetry import setup
 from spanrun.telemetry.current import attempt_number
 from spanrun.telemetry.open_units import CallKind, OpenCall
@@ -32,6 +31,7 @@ __all__ = ["MAX_BYTES", "HttpClient", "retry_after", "transient"]
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 _MAX_PORT: Final = 65_535
+_TRANSPORT: Final = "a transport of httpx"
 _TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -88,14 +88,17 @@ class HttpClient:
     ) -> None:
         url = _url(base_url)
         self.base_url: Final = url.copy_with(userinfo=b"")
-        whole("HttpClient", "max_bytes", max_bytes, 1)
-        given = {**_authorization(url), **(headers or {})}
-        for name, value in given.items():
-            # Not left to httpx, whose error would quote the value.
-            if not (name.isascii() and value.isascii() and value.isprintable()):
-                raise ConfigurationError(
-                    f"the header {name}: must be printable ASCII, without a line break"
-                )
+        max_bytes = checks.whole("HttpClient", "max_bytes", max_bytes, 1)
+        http2 = checks.flag("HttpClient", "http2", http2)
+        context = "ssl.create_default_context()"
+        checks.optional(checks.instance)(
+            "HttpClient", "tls", tls, ssl.SSLContext, context
+        )
+        checks.optional(checks.offers)(
+            "HttpClient", "transport", transport, "handle_async_request", _TRANSPORT
+        )
+        # Not left to httpx, whose error would quote the value.
+        given = checks.headers("HttpClient", {**_authorization(url), **(headers or {})})
         self._headers: Final = httpx.Headers(
             {
                 "Host": self.base_url.netloc.decode("ascii"),

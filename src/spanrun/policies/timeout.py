@@ -6,8 +6,9 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from spanrun.errors import DeadlineExceeded
-from spanrun.policies.base import Step, Work, above
+from spanrun.checks import above, field, optional
+from spanrun.errors import ConfigurationError, DeadlineExceeded
+from spanrun.policies.base import Step, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,13 @@ class Timeout:
     total: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("attempt", "total"):
-            value = getattr(self, name)
-            if value is not None:
-                above("Timeout", name, value, 0)
+        field(self, "attempt", optional(above), 0)
+        field(self, "total", optional(above), 0)
+        if self.attempt and self.total and self.attempt > self.total:
+            raise ConfigurationError(
+                f"Timeout(attempt={self.attempt:g}, total={self.total:g}): attempt "
+                "must be ≤ total, which holds all attempts and their waits"
+            )
 
     def deadline_layer(self) -> Bound | None:
         """The outer layer, for ``total``."""
