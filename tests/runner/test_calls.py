@@ -158,7 +158,7 @@ async def test_a_job_can_call_on_its_own_runner_while_there_is_a_slot(make_runne
 
 async def test_a_runner_that_was_never_opened_says_so(make_runner):
     runner = make_runner()
-    with pytest.raises(ConfigurationError, match="not open yet.*async with"):
+    with pytest.raises(ConfigurationError, match="not open yet"):
         await runner.call(asyncio.sleep, 1)
 
 
@@ -166,5 +166,5 @@ async def test_a_closed_runner_refuses(make_runner):
     runner = make_runner()
     async with runner:
         await runner.call(asyncio.sleep, 1)
-    with pytest.raises(ShuttingDown, match="closed.*async with"):
+    with pytest.raises(ShuttingDown, match="closed"):
         await runner.call(asyncio.sleep, 1)

@@ -82,7 +82,7 @@ class SolrCalls:
         self._base_url: Final = base_url.strip().rstrip("/")
         kind = "AsyncSolrClient"
         seconds = checks.at_least(kind, "request_timeout_sec", request_timeout_sec, 0)
-        self._headers: Final = checks.headers(kind, headers or {})
+        self._headers: Final = checks.headers(kind, {} if headers is None else headers)
         self._options: Final = wire.checked(client_kwargs)
         self._secrets: Final = _secrets(self._headers, self._target)
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -98,7 +98,8 @@ class HttpClient:
             "HttpClient", "transport", transport, "handle_async_request", _TRANSPORT
         )
         # Not left to httpx, whose error would quote the value.
-        given = checks.headers("HttpClient", {**_authorization(url), **(headers or {})})
+        sent = {} if headers is None else checks.headers("HttpClient", headers)
+        given = {**_authorization(url), **sent}
         self._headers: Final = httpx.Headers(
             {
                 "Host": self.base_url.netloc.decode("ascii"),

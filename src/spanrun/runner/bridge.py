@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
-from spanrun.checks import at_least, flag, optional
+from spanrun.checks import at_least, flag, optional, shown
 from spanrun.errors import ConfigurationError
 from spanrun.runner.signals import Program, Signals, listening
 
@@ -104,7 +104,7 @@ def _check(name: str, main: object) -> None:
         )
     if not asyncio.iscoroutine(main):
         raise ConfigurationError(
-            f"{name}({kind}): must be a coroutine, as in {name}(main())"
+            f"{name}({shown(main)}): must be a coroutine, as in {name}(main())"
         )
     if begun(main):
         called = getattr(main, "__qualname__", kind)

@@ -51,7 +51,7 @@ class Captured:
         resource = Resource.get_empty()
         self._processor: Final = _Keep()
         self._reader: Final = InMemoryMetricReader()
-        clock, account = clock_of("capture", clock) or SystemClock(), Account()
+        clock, account = clock_of("Captured", clock) or SystemClock(), Account()
         tracers = NativeTracerProvider(
             self._processor.ended.append,
             sampler=ALWAYS_ON,
@@ -208,7 +208,7 @@ class capture:  # noqa: N801 -- used like a function: `with capture() as capture
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
-        self._clock: Final = clock
+        self._clock: Final = clock_of("capture", clock)
         self._stack: Final = ExitStack()
 
     def __enter__(self) -> Captured:
