@@ -106,3 +106,13 @@ def test_somebody_elses_broken_pyproject_is_not_our_business(tmp_path: Path) -> 
     folder = write(tmp_path, "pyproject.toml", "broken = ")
     settings: Any = load(environ={}, directory=folder)
     assert settings.enabled
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["service_name = 5", "store = true", "slow = true", "spool_bytes = 1.5"],
+)
+def test_a_file_is_held_to_the_same_as_arguments(tmp_path: Path, line: str) -> None:
+    name, _, _ = line.partition(" ")
+    with pytest.raises(ConfigurationError, match=rf"{name}=.* \(from spanrun\.toml\)"):
+        load(environ={}, directory=write(tmp_path, "spanrun.toml", line))

@@ -81,7 +81,9 @@ def at_least(
     """The number ``value``, ≥ ``least``; ``infinite``: infinity means no bound."""
     if infinite and value == math.inf:
         return math.inf
-    number = _number(where, name, value, f"≥ {least:g}")
+    number = plain(value)
+    if number is None:
+        raise wrong(where, name, value, f"must be a finite number ≥ {least:g}")
     if number < least:
         raise wrong(where, name, value, f"must be ≥ {least:g}")
     return number
@@ -93,7 +95,9 @@ def above(
     """The number ``value``, > ``bound``; ``infinite``: infinity means no bound."""
     if infinite and value == math.inf:
         return math.inf
-    number = _number(where, name, value, f"> {bound:g}")
+    number = plain(value)
+    if number is None:
+        raise wrong(where, name, value, f"must be a finite number > {bound:g}")
     if number <= bound:
         raise wrong(where, name, value, f"must be > {bound:g}")
     return number
@@ -101,9 +105,9 @@ def above(
 
 def between(where: str, name: str, value: object, least: float, most: float) -> float:
     """The number ``value``, which must be from ``least`` to ``most``."""
-    number = _number(where, name, value, f"from {least:g} to {most:g}")
-    if not least <= number <= most:
-        raise wrong(where, name, value, f"must be from {least:g} to {most:g}")
+    number = plain(value)
+    if number is None or not least <= number <= most:
+        raise wrong(where, name, value, f"must be a number from {least:g} to {most:g}")
     return number
 
 
@@ -115,25 +119,41 @@ def whole(
     most: int | None = None,
 ) -> int:
     """The whole number ``value``, from ``least`` to ``most``."""
-    bounds = ""
-    if least is not None:
-        bounds = f" ≥ {least}" if most is None else f" from {least} to {most}"
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise wrong(where, name, value, f"must be a whole number{bounds}")
-    number = int(value)
-    if (least is not None and number < least) or (most is not None and number > most):
-        raise wrong(where, name, value, f"must be{bounds}")
+    number: int | None = None
+    if type(value) is int:
+        number = value
+    elif isinstance(value, Integral) and not isinstance(value, bool):
+        number = int(value)
+    if (
+        number is None
+        or (least is not None and number < least)
+        or (most is not None and number > most)
+    ):
+        kind = "a whole number" if number is None else ""
+        bounds = "" if least is None else f"≥ {least}"
+        if most is not None:
+            bounds = f"from {least} to {most}"
+        raise wrong(
+            where, name, value, " ".join(filter(None, ("must be", kind, bounds)))
+        )
     return number
 
 
-def is_number(value: object) -> bool:
-    """Whether ``value`` is a finite number, also one of numpy's; not True or False."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return False
+def plain(value: object) -> int | float | None:
+    """The finite number ``value``, also one of numpy's; None if it isn't one."""
+    number: int | float | None = None
+    if isinstance(value, bool):
+        return None
+    if type(value) is int or type(value) is float:  # what is usual needs no ABCs
+        number = value
+    elif isinstance(value, Integral):
+        number = int(value)
+    elif isinstance(value, Real):
+        number = float(value)
     try:
-        return math.isfinite(value)
+        return number if number is not None and math.isfinite(number) else None
     except OverflowError:  # a whole number that no float holds
-        return False
+        return None
 
 
 def flag(where: str, name: str, value: object) -> bool:
@@ -248,14 +268,6 @@ def mapping(where: str, name: str, value: object, what: str) -> Mapping[Any, Any
     if not isinstance(value, Mapping):
         raise wrong(where, name, value, f"must be a mapping of {what}")
     return cast("Mapping[Any, Any]", value)  # type: ignore[redundant-cast]
-
-
-def _number(where: str, name: str, value: object, bounds: str) -> float:
-    if not is_number(value):
-        raise wrong(where, name, value, f"must be a finite number {bounds}")
-    if isinstance(value, Integral):
-        return int(value)
-    return float(cast("Real", value))
 
 
 def _wrong_secret(

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from spanrun.checks import (
     above,
     each,
     function,
     instance,
-    is_number,
     offers,
     one_of,
     optional,
+    plain,
     shown,
     whole,
 )
@@ -87,13 +87,12 @@ def call_options(runner: str, call: object, priority: object) -> float:
     return rank(runner, priority)
 
 
-def rank(runner: str, priority: Any) -> float:
+def rank(runner: str, priority: object) -> float:
     """A job's ``priority`` as a plain number; that of True is 1."""
-    if isinstance(priority, bool):
-        return int(priority)
-    if not is_number(priority):
+    number = int(priority) if isinstance(priority, bool) else plain(priority)
+    if number is None:
         raise ConfigurationError(
             f"Runner {runner!r}: priority={shown(priority)}: must be a number, the "
             "higher the earlier"
         )
-    return float(priority)
+    return number
