@@ -118,3 +118,13 @@ def test_what_is_no_folder_is_refused_by_name(name: str, value: object) -> None:
 def test_no_folder_at_all_is_no_store() -> None:
     assert load({"store": ""}, environ={}).store is None
     assert load({"store": Path("none")}, environ={}).store is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["service_name = 5", "store = true", "slow = true", "spool_bytes = 1.5"],
+)
+def test_a_file_is_held_to_the_same_as_arguments(tmp_path: Path, line: str) -> None:
+    name, _, _ = line.partition(" ")
+    with pytest.raises(ConfigurationError, match=rf"{name}=.* \(from spanrun\.toml\)"):
+        load(environ={}, directory=write(tmp_path, "spanrun.toml", line))

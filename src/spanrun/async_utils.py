@@ -33,6 +33,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from tqdm.asyncio import tqdm_asyncio
 
+from spanrun import checks
 from spanrun.errors import ConfigurationError
 from spanrun.runner.bridge import begun, discard, enter
 from spanrun.runner.progress import Progress
@@ -85,9 +86,10 @@ def run_async_tasks(
         >>> run_async_tasks([asyncio.sleep(0, "a"), asyncio.sleep(0, "b")])
         ['a', 'b']
     """
-    with _owned(tasks) as jobs:
-        name = "run_async_tasks"
-        seen = _progress(progress_bar_desc, show_progress)
+    name = "run_async_tasks"
+    with _owned(name, "tasks", tasks) as jobs:
+        checks.text(name, "progress_bar_desc", progress_bar_desc)
+        seen = _progress(name, progress_bar_desc, show_progress)
         return enter(name, _run(name, jobs, workers=max(1, len(jobs)), observers=seen))
 
 
@@ -107,9 +109,10 @@ async def run_jobs(
         >>> asyncio_run(run_jobs([asyncio.sleep(0, "a")], workers=2))
         ['a']
     """
-    with _owned(jobs) as all_jobs:
-        _whole("run_jobs", "workers", workers)
-        seen = _progress(desc or "run_jobs", show_progress)
+    with _owned("run_jobs", "jobs", jobs) as all_jobs:
+        workers = checks.whole("run_jobs", "workers", workers, 1)
+        checks.optional(checks.text)("run_jobs", "desc", desc or None)
+        seen = _progress("run_jobs", desc or "run_jobs", show_progress)
         return await _run("run_jobs", all_jobs, workers=workers, observers=seen)
 
 
@@ -126,8 +129,9 @@ async def batch_gather(
         >>> asyncio_run(batch_gather([asyncio.sleep(0, "a")], batch_size=2))
         ['a']
     """
-    with _owned(tasks) as jobs:
-        _whole("batch_gather", "batch_size", batch_size)
+    with _owned("batch_gather", "tasks", tasks) as jobs:
+        batch_size = checks.whole("batch_gather", "batch_size", batch_size, 1)
+        checks.flag("batch_gather", "verbose", verbose)
         each = _each_once("batch_gather", jobs)
         values: list[T] = []
         async with Runner("batch_gather", limit=batch_size) as runner:
@@ -150,7 +154,9 @@ def chunks(iterable: Iterable[T], size: int) -> Iterator[tuple[T | None, ...]]:
         >>> list(chunks([1, 2, 3], 2))
         [(1, 2), (3, None)]
     """
-    _whole("chunks", "size", size)
+    size = checks.whole("chunks", "size", size, 1)
+    if not isinstance(iterable, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise checks.wrong("chunks", "iterable", iterable, "must be an iterable")
     return zip_longest(*repeat(iter(iterable), size))
 
 
@@ -161,6 +167,7 @@ def get_asyncio_module(show_progress: bool = False) -> Any:
         >>> get_asyncio_module().__name__
         'asyncio'
     """
+    checks.flag("get_asyncio_module", "show_progress", show_progress)
     return tqdm_asyncio if show_progress else asyncio
 
 
@@ -184,8 +191,9 @@ def _itself(job: Awaitable[T]) -> Awaitable[T]:
 class _owned(Generic[T]):  # noqa: N801 -- used like a function: `with _owned(jobs):`
     """The jobs as a list; those that never ran are closed in the end."""
 
-    def __init__(self, jobs: Iterable[Awaitable[T]]) -> None:
-        self._jobs: Final = list(jobs)
+    def __init__(self, name: str, argument: str, jobs: Iterable[Awaitable[T]]) -> None:
+        given = checks.each(name, argument, jobs, "coroutines, as in [work(1), …]")
+        self._jobs: Final[list[Awaitable[T]]] = list(given)
 
     def __enter__(self) -> list[Awaitable[T]]:
         return self._jobs
@@ -229,14 +237,8 @@ def _in_order(
     return [by_job[id(job)] for job in jobs]
 
 
-def _whole(name: str, argument: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(
-            f"{name}({argument}={value!r}): must be a whole number ≥ 1"
-        )
-
-
-def _progress(title: str, show: bool) -> Sequence[Observer]:
+def _progress(name: str, title: str, show: bool) -> Sequence[Observer]:
+    checks.flag(name, "show_progress", show)
     # Without a console, as under pythonw, there is no standard error at all.
     return (_Titled(title),) if show and sys.stderr is not None else ()
 

@@ -7,7 +7,7 @@
     ├── Rejected              the job was never started
     │   ├── CircuitOpen       the breaker is open
     │   ├── QueueFull         more jobs wait than are allowed to
-    │   └── ShuttingDown      the runner is closing or was never opened
+    │   └── ShuttingDown      the runner is closing or closed
     ├── DeadlineExceeded      also a TimeoutError: an attempt's or a job's time is up
     ├── JobCancelled          the job cancelled itself
     ├── ServiceError          a service answered with an error, or with nonsense
@@ -69,7 +69,7 @@ class QueueFull(Rejected):
 
 
 class ShuttingDown(Rejected):
-    """The runner isn't open: it is closing, closed, or was never entered."""
+    """The runner isn't open any more: it is closing, or closed."""
 
 
 class DeadlineExceeded(SpanrunError, TimeoutError):  # noqa: N818 -- gRPC's word

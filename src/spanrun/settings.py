@@ -7,6 +7,7 @@ in the working directory.
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -126,6 +127,13 @@ class _Sources:
             f"{name}={line_of(value)} (from {self.origins[name]}): {hint}"
         )
 
+    def text(self, name: str, *variables: str) -> str | None:
+        """A text."""
+        value = self.get(name, *variables)
+        if value is None or isinstance(value, str):
+            return value
+        raise self.bad(name, value, "must be a text")
+
     def boolean(self, name: str, *variables: str, default: bool) -> bool:
         """A setting that is on or off."""
         value = self.get(name, *variables, default=default)
@@ -141,7 +149,7 @@ class _Sources:
         value = self.get(name, *variables, default=default)
         scale = unit if self.origins[name] in variables else 1.0
         try:
-            seconds = float(value) * scale
+            seconds = math.nan if isinstance(value, bool) else float(value) * scale
         except (TypeError, ValueError):
             raise self.bad(name, value, "must be a number") from None
         if not 0 < seconds < float("inf"):
@@ -155,6 +163,8 @@ class _Sources:
             number = int(value)
         except (TypeError, ValueError):
             raise self.bad(name, value, "must be a whole number") from None
+        if isinstance(value, bool | float):
+            raise self.bad(name, value, "must be a whole number")
         if number < 1:
             raise self.bad(name, value, "must be above 0")
         return number
@@ -205,10 +215,9 @@ def load(
     kept = sources.folder("store", default=None if sends else Path(STORE))
     kept = None if str(kept) == "none" else kept
     spool = (kept or Path(STORE)) / "spool"
-    service = sources.get("service_name", "OTEL_SERVICE_NAME", default="")
     settings = Settings(
         enabled=not sources.boolean("disabled", "OTEL_SDK_DISABLED", default=False),
-        service_name=str(service),
+        service_name=sources.text("service_name", "OTEL_SERVICE_NAME") or "",
         traces=traces,
         metrics=metrics,
         store=kept,
@@ -256,7 +265,7 @@ def _signal(signal: Signal, sources: _Sources) -> SignalSettings:
         "OTEL_EXPORTER_OTLP_PROTOCOL",
         allowed=("http/protobuf", "grpc"),
     )
-    endpoint = sources.get(
+    endpoint = sources.text(
         "endpoint",
         f"OTEL_EXPORTER_OTLP_{upper}_ENDPOINT",
         "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -264,16 +273,16 @@ def _signal(signal: Signal, sources: _Sources) -> SignalSettings:
     if endpoint and exporter in (None, "otlp"):
         whole = sources.origins["endpoint"].endswith(f"_{upper}_ENDPOINT")
         speaks = protocol or "http/protobuf"
-        fault = endpoint_fault(str(endpoint), signal, protocol=speaks, whole=whole)
+        fault = endpoint_fault(endpoint, signal, protocol=speaks, whole=whole)
         if fault:
-            raise sources.bad("endpoint", shown(str(endpoint)), fault)
+            raise sources.bad("endpoint", shown(endpoint), fault)
     if exporter is None:
         exporter = "otlp" if endpoint else "none"
     ours = not sources.origins["endpoint"].startswith("OTEL_")
     return SignalSettings(
         exporter=exporter,
         protocol=protocol or "http/protobuf",
-        endpoint=str(endpoint) if endpoint and ours else None,
+        endpoint=endpoint if endpoint and ours else None,
     )
 
 

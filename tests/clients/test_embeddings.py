@@ -89,7 +89,7 @@ async def test_no_texts_are_no_request(
 
 async def test_one_text_is_no_list_of_texts(open_at: Callable[..., Embeddings]) -> None:
     async with open_at() as embeddings:
-        with pytest.raises(ConfigurationError, match="texts='abc': must be a list"):
+        with pytest.raises(ConfigurationError, match=r"texts='abc'\): must be a"):
             await embeddings.aget_text_embedding_batch("abc")
 
 

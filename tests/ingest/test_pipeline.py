@@ -17,8 +17,8 @@ from tests.ingest.doubles import (
     documents,
 )
 
-from spanrun.errors import ConfigurationError, ShuttingDown, StoreError
-from spanrun.ingest.documents import Document
+from spanrun.errors import ConfigurationError, StoreError
+from spanrun.ingest.documents import Document, Skipped
 from spanrun.ingest.pipeline import Pipeline, Report
 from spanrun.ingest.stages import Embed, Split, Store, Summary, Title, parallel
 from spanrun.telemetry.observe import RunInfo
@@ -259,7 +259,7 @@ async def test_what_breaks_the_whole_run_is_raised(spanrun_capture: Captured) ->
 async def test_an_embedder_must_be_open() -> None:
     pipeline = Pipeline([Lines(), Embed(LengthEmbedder()), Store(MemoryStore())])
     async with no_leaks():
-        with pytest.raises(ShuttingDown):
+        with pytest.raises(ConfigurationError, match="not open yet"):
             await pipeline.arun(documents(3))
 
 
@@ -501,3 +501,9 @@ async def test_progress_is_shown_when_it_is_wanted(
     assert capsys.readouterr().err == ""
     await ingest(documents(4), MemoryStore(), show_progress=True)
     assert "store: 4/4" in capsys.readouterr().err
+
+
+async def test_what_read_documents_has_skipped_is_no_document() -> None:
+    skipped = Skipped("a.bin", "binary", "binary")
+    with pytest.raises(ConfigurationError, match=r"leave out what .* has Skipped"):
+        await ingest([skipped], MemoryStore())  # type: ignore[list-item]

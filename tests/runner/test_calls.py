@@ -4,7 +4,7 @@ import contextlib
 import pytest
 
 import spanrun as sr
-from spanrun.errors import ShuttingDown
+from spanrun.errors import ConfigurationError, ShuttingDown
 
 pytestmark = pytest.mark.usefixtures("fake_clock", "no_leaks")
 
@@ -156,11 +156,15 @@ async def test_a_job_can_call_on_its_own_runner_while_there_is_a_slot(make_runne
         assert await runner.call(outer) == "inner"
 
 
+async def test_a_runner_that_was_never_opened_says_so(make_runner):
+    runner = make_runner()
+    with pytest.raises(ConfigurationError, match="not open yet"):
+        await runner.call(asyncio.sleep, 1)
+
+
 async def test_a_closed_runner_refuses(make_runner):
     runner = make_runner()
-    with pytest.raises(ShuttingDown, match="async with"):
-        await runner.call(asyncio.sleep, 1)
     async with runner:
         await runner.call(asyncio.sleep, 1)
-    with pytest.raises(ShuttingDown):
+    with pytest.raises(ShuttingDown, match="closed"):
         await runner.call(asyncio.sleep, 1)

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
 import spanrun as sr
 
 
@@ -94,3 +96,40 @@ async def test_more_slots_are_filled_at_once_from_the_source(
         asyncio.get_running_loop().call_later(2, slots.resize, 2)
         await runner.map(job, range(4))
     assert begun == [0, 1, 1, 101]
+
+
+async def test_a_priority_that_is_no_number_ends_its_map_at_once(
+    make_runner: Callable[..., sr.Runner], fake_clock: sr.testing.FakeClock
+) -> None:
+    ended: list[int] = []
+
+    async def job(number: int) -> None:
+        await asyncio.sleep(1)
+        ended.append(number)
+
+    async with make_runner(limit=1) as runner:
+        with pytest.raises(sr.ConfigurationError, match="'test': priority='high'"):
+            await runner.map(
+                job, [0, 1, 2], priority=lambda number: "high" if number == 1 else 0
+            )
+    assert not ended
+    assert fake_clock.now() < 1
+
+
+async def test_a_streams_wrong_priority_comes_after_what_was_before_it(
+    make_runner: Callable[..., sr.Runner],
+) -> None:
+    got: list[int] = []
+
+    async def job(number: int) -> int:
+        return number
+
+    async with make_runner(limit=1) as runner:
+        stream = runner.stream(
+            job, [0, 1, 2], priority=lambda number: None if number == 2 else number
+        )
+        async with stream as outcomes:
+            got += [(await anext(outcomes)).index, (await anext(outcomes)).index]
+            with pytest.raises(sr.ConfigurationError, match="priority=None"):
+                await anext(outcomes)
+    assert got == [0, 1]

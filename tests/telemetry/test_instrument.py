@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import contextvars
+import functools
 import itertools
 
 import pytest
@@ -138,6 +139,31 @@ def generate():
 def test_generators_are_refused_with_what_to_do(generator):
     with pytest.raises(ConfigurationError, match="open a unit inside"):
         sr.instrumented(generator)
+
+
+class Parser:
+    def parse(self):
+        return "parsed"
+
+
+@pytest.mark.parametrize(
+    ("what", "instead"),
+    [
+        (Parser, "Parser.*decorate its methods"),
+        (staticmethod(len), "put @staticmethod above"),
+        (classmethod(len), "put @classmethod above"),
+        ("parse", "'parse'.*must be a function"),
+    ],
+)
+@pytest.mark.parametrize("decorate", [sr.instrumented, sr.instrumented(name="work")])
+def test_what_is_no_function_is_refused_with_what_to_do(decorate, what, instead):
+    with pytest.raises(ConfigurationError, match=instead):
+        decorate(what)
+
+
+def test_what_has_no_name_of_its_own_is_named_by_what_it_calls(spanrun_capture):
+    sr.instrumented(functools.partial(Parser().parse))()
+    assert spanrun_capture.find("Parser.parse")
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations("abc")), ids="".join)

@@ -424,10 +424,10 @@ def test_it_can_be_started_again():
     ("options", "message"),
     [
         ({"latency": -1}, r"latency=-1\): must be ≥ 0"),
-        ({"jitter": math.nan}, r"jitter=nan\): must be ≥ 0"),
+        ({"jitter": math.nan}, r"jitter=nan\): must be a finite number ≥ 0"),
         ({"retry_after": math.inf}, r"retry_after=inf"),
         ({"rate_limited": 0.9, "unavailable": 0.2}, "together ≤ 1"),
-        ({"unavailable": -0.1}, "must be ≥ 0"),
+        ({"unavailable": -0.1}, "unavailable=-0.1"),
     ],
 )
 def test_bad_options_are_refused(options, message):

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Self, TypedDict, TypeVar
 
 import httpx
 
-from spanrun import semconv
+from spanrun import checks, semconv
 from spanrun.clients._calls import Untold, calling
 from spanrun.clients._json import at, count_at, text_at
 from spanrun.clients.http import MAX_BYTES, HttpClient, transient
@@ -26,6 +26,7 @@ from spanrun.policies.rate import RateLimit
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
 from spanrun.runner.bridge import enter
+from spanrun.runner.checks import observers_of
 from spanrun.runner.runner import Runner
 from spanrun.semconv import GenAiTokenType
 from spanrun.telemetry.observe import Observer
@@ -101,16 +102,19 @@ class ModelClient:
         kind = type(self).__name__
         if unknown := options.keys() - ClientOptions.__annotations__.keys():
             raise TypeError(f"{kind}() has no argument {min(unknown)!r}")
-        if not model or not isinstance(model, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(f"{kind}(model={model!r}): name the model")
+        checks.text(kind, "model", model)
+        checks.optional(checks.secret)(kind, "api_key", api_key)
         bearer = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         name, timeout = defaults
         self.model: Final = model
-        self._provider: Final = options.get("provider", "openai")
+        provider = options.get("provider", "openai")
+        self._provider: Final = checks.text(kind, "provider", provider)
+        headers = checks.headers(kind, options.get("headers", {}))
+        retry = options.get("retry")
         self._make_http: Final = partial(
             HttpClient,
             base_url,
-            headers={**bearer, **options.get("headers", {})},
+            headers={**bearer, **headers},
             error=error,
             max_bytes=options.get("max_bytes", MAX_BYTES),
             http2=options.get("http2", False),
@@ -122,11 +126,11 @@ class ModelClient:
             options.get("name", name),
             limit=options.get("limit", DEFAULT_LIMIT),
             rate=options.get("rate"),
-            retry=options.get("retry") or DEFAULT_RETRY,
+            retry=DEFAULT_RETRY if retry is None else retry,
             timeout=timeout if (given := options.get("timeout")) is None else given,
             hedge=options.get("hedge"),
             breaker=options.get("breaker"),
-            observers=(*observers, *options.get("observers", ())),
+            observers=(*observers, *observers_of(kind, options.get("observers", ()))),
             clock=options.get("clock"),
         )
         self._kinds: Final[dict[str, CallKind]] = {}

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from spanrun import semconv
+from spanrun import checks, semconv
 from spanrun.clients import _solr_wire as wire
 from spanrun.clients._calls import calling
 from spanrun.clients._solr_target import Target
@@ -18,7 +18,6 @@ from spanrun.clients.http import retry_after
 from spanrun.clock import Clock
 from spanrun.errors import ConfigurationError, StoreError
 from spanrun.policies.adaptive import AdaptiveLimit
-from spanrun.policies.base import at_least
 from spanrun.policies.limit import Limit
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
@@ -61,6 +60,9 @@ def transient(error: Exception) -> bool:
     return broken or error.status in _BUSY
 
 
+_RETRY: Final = Retry(on=transient, attempts=4, base=0.1, cap=5.0)
+
+
 class SolrCalls:
     """Opens at the first call, sends requests as jobs of `runner`, and closes."""
 
@@ -80,8 +82,9 @@ class SolrCalls:
         self._made_at = _caller(self)
         self._target: Final = Target.of(base_url)
         self._base_url: Final = base_url.strip().rstrip("/")
-        at_least("AsyncSolrClient", "request_timeout_sec", request_timeout_sec, 0)
-        self._headers: Final = _checked_headers(headers or {})
+        kind = "AsyncSolrClient"
+        seconds = checks.at_least(kind, "request_timeout_sec", request_timeout_sec, 0)
+        self._headers: Final = checks.headers(kind, {} if headers is None else headers)
         self._options: Final = wire.checked(client_kwargs)
         self._confidential: Final = Confidential(
             (*self._headers.values(), *wire.credentials(self._target))
@@ -91,8 +94,8 @@ class SolrCalls:
         self.runner: Final = Runner(
             "solr",
             limit=limit,
-            retry=retry or Retry(on=transient, attempts=4, base=0.1, cap=5.0),
-            timeout=Timeout(attempt=request_timeout_sec or None),
+            retry=_RETRY if retry is None else retry,
+            timeout=Timeout(attempt=seconds or None),
             observers=observers,
             clock=clock,
         )
@@ -283,17 +286,6 @@ def _reason(body: bytes) -> str:
         return str(told.get("msg") or told.get("trace"))
     except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
         return text
-
-
-def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    for name, value in headers.items():
-        for text in (name, value):
-            if not (isinstance(text, str) and text.isascii() and text.isprintable()):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise ConfigurationError(  # without the value: it may be a secret
-                    f"the header {name!r}: must be printable ASCII, without a "
-                    "line break"
-                )
-    return dict(headers)
 
 
 def _caller(made: object) -> str:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeGuard
 
+from spanrun import checks
 from spanrun.errors import ConfigurationError
 
 _JSON: Final = frozenset({str, float, int, bool, type(None)})
@@ -24,11 +25,8 @@ def prepared(documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         ConfigurationError: There is something else than mappings, bytes that are
             no UTF-8, or a date beyond the year 9999.
     """
-    if isinstance(documents, str | bytes | Mapping):
-        raise ConfigurationError(
-            f"documents: must be a list of mappings, not {_kind(documents)}"
-        )
-    return [_document(place, document) for place, document in enumerate(documents)]
+    given = checks.each("add", "documents", documents, "mappings")
+    return [_document(place, document) for place, document in enumerate(given)]
 
 
 def can_be_repeated(documents: Sequence[Mapping[str, Any]]) -> bool:

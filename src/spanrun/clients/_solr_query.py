@@ -15,6 +15,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
+from spanrun import checks
 from spanrun.errors import ConfigurationError
 
 Where: TypeAlias = Mapping[str, str | Collection[str]]
@@ -48,13 +49,20 @@ def weights(fields: Mapping[str, float] | Sequence[str]) -> dict[str, float]:
     Raises:
         ConfigurationError: There is no field, or a weight isn't above 0.
     """
-    if isinstance(fields, str) or not fields:
-        raise ConfigurationError(f"fields={fields!r}: must be some names of fields")
-    known = dict(fields) if isinstance(fields, Mapping) else dict.fromkeys(fields, 1.0)
-    for name, weight in known.items():
-        if not 0 < weight < math.inf:
-            raise ConfigurationError(f"fields[{name!r}]={weight!r}: must be above 0")
-    return known
+    known: dict[str, float]
+    if isinstance(fields, Mapping):
+        known = dict(fields)
+    else:
+        names = checks.each("search_text", "fields", fields, "names of fields")
+        known = dict.fromkeys(names, 1.0)
+    if not known:
+        raise checks.wrong("search_text", "fields", fields, "must be some fields")
+    return {
+        checks.text("search_text", "fields", name): checks.above(
+            "search_text", f"fields[{name!r}]", weight, 0
+        )
+        for name, weight in known.items()
+    }
 
 
 def by_text(quoted: str, fields: Mapping[str, float]) -> dict[str, Any]:
@@ -70,14 +78,29 @@ def by_text(quoted: str, fields: Mapping[str, float]) -> dict[str, Any]:
 
 def by_vector(vector: Sequence[float], field: str, count: int) -> dict[str, Any]:
     """Parameters that find the ``count`` nearest."""
-    numbers = [float(number) for number in vector]
+    given = checks.each("search_vector", "vector", vector, "finite numbers")
+    try:
+        numbers = [float(number) for number in given]
+    except (TypeError, ValueError, OverflowError):
+        numbers = []
     if not numbers or not all(map(math.isfinite, numbers)):
-        raise ConfigurationError("vector: must be finite numbers")
+        raise checks.wrong("search_vector", "vector", vector, "must be finite numbers")
     return {
         **SAFE,
         "q": f"{{!knn f={field} topK={count} v=$sr_vector}}",
         "sr_vector": json.dumps(numbers),
     }
+
+
+def check_where(method: str, where: object) -> None:
+    """Refuse what isn't a `Where`, or None."""
+    if where is None:
+        return
+    found = checks.mapping(method, "where", where, "fields to their values")
+    for field, wanted in found.items():
+        checks.text(method, "where", field)
+        if not isinstance(wanted, str):
+            checks.each(method, f"where[{field!r}]", wanted, "texts")
 
 
 def only(where: Where | None, others: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypedDict, Unpack
 
-from spanrun import semconv
+from spanrun import checks, semconv
 from spanrun.clients._json import at, is_list, text_at
 from spanrun.clients._model_client import ClientOptions, ModelClient, note_usage
 from spanrun.errors import ConfigurationError, ServiceError
-from spanrun.policies.base import whole
 from spanrun.policies.timeout import Timeout
 
 __all__ = ["Chat", "ChatAnswer", "Message"]
@@ -95,17 +93,15 @@ class Chat(ModelClient):
             observers=(),
             options=options,
         )
+        checks.optional(checks.mapping)("Chat", "fields", fields, "names to values")
         self._fields: Final[dict[str, Any]] = {"model": model, **(fields or {})}
         self._asked: Final[dict[str, Any]] = {}
         if temperature is not None:
-            if not 0 <= temperature <= _HOTTEST or math.isnan(temperature):
-                raise ConfigurationError(
-                    f"Chat(temperature={temperature!r}): must be 0 to {_HOTTEST:g}"
-                )
-            self._fields["temperature"] = temperature
-            self._asked[semconv.GEN_AI_REQUEST_TEMPERATURE] = float(temperature)
+            hot = checks.between("Chat", "temperature", temperature, 0, _HOTTEST)
+            self._fields["temperature"] = hot
+            self._asked[semconv.GEN_AI_REQUEST_TEMPERATURE] = float(hot)
         if max_tokens is not None:
-            whole("Chat", "max_tokens", max_tokens, 1)
+            max_tokens = checks.whole("Chat", "max_tokens", max_tokens, 1)
             self._fields["max_tokens"] = max_tokens
             self._asked[semconv.GEN_AI_REQUEST_MAX_TOKENS] = max_tokens
 
@@ -124,7 +120,8 @@ class Chat(ModelClient):
         """
         if isinstance(messages, str):
             messages = [{"role": "user", "content": messages}]
-        checked = [_message(n, message) for n, message in enumerate(messages)]
+        given = checks.each("Chat", "messages", messages, "messages, or one text")
+        checked = [_message(n, message) for n, message in enumerate(given)]
         if not checked:
             raise ConfigurationError("messages=[]: must have one at least")
         runner = await self._ready()

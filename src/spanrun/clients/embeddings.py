@@ -6,13 +6,12 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Self, Unpack
 
-from spanrun import semconv
+from spanrun import checks, semconv
 from spanrun.clients._embedding_answer import vectors
 from spanrun.clients._model_client import ClientOptions, ModelClient, note_usage
 from spanrun.clients._progress import ProgressOnRequest, progress
 from spanrun.clients.vectors import SimilarityMode, Vector, similarity
 from spanrun.errors import ConfigurationError, EmbeddingError
-from spanrun.policies.base import whole
 from spanrun.policies.timeout import Timeout
 
 __all__ = ["Embeddings", "Vector", "similarity"]
@@ -67,14 +66,15 @@ class Embeddings(ModelClient):
             observers=(ProgressOnRequest(),),
             options=options,
         )
-        whole("Embeddings", "batch", batch, 1)
-        if dimension is not None:
-            whole("Embeddings", "dimension", dimension, 1)
-        if encoding not in {"float", "base64"}:
-            raise ConfigurationError(
-                f"Embeddings(encoding={encoding!r}): must be 'float' or 'base64'"
-            )
-        self.batch: Final = batch
+        kind = "Embeddings"
+        self.batch: Final = checks.whole(kind, "batch", batch, 1)
+        dimension = checks.optional(checks.whole)(kind, "dimension", dimension, 1)
+        checks.one_of(kind, "encoding", encoding, ("float", "base64"))
+        for name, fields in (
+            ("text_fields", text_fields),
+            ("query_fields", query_fields),
+        ):
+            checks.optional(checks.mapping)(kind, name, fields, "names to values")
         self._space: Final = _Space(model, dimension)
         self._packed: Final = encoding == "base64"
         # "float" is what a service gives unasked, and not all know the word.
@@ -153,9 +153,9 @@ class Embeddings(ModelClient):
             DeadlineExceeded: Its time was up.
             ShuttingDown: The client is closed.
         """
-        if isinstance(texts, str):
-            raise ConfigurationError(f"texts={texts[:20]!r}: must be a list of texts")
-        checked = [_text(f"texts[{n}]", text) for n, text in enumerate(texts)]
+        given = checks.each("Embeddings", "texts", texts, "texts")
+        checked = [_text(f"texts[{n}]", text) for n, text in enumerate(given)]
+        checks.flag("Embeddings", "show_progress", show_progress)
         runner = await self._ready()
         with progress(show=show_progress):
             return await runner.map_batches(self.embed, checked, size=self.batch)
@@ -238,6 +238,7 @@ def _text(name: str, value: object) -> str:
 
 
 def _given(name: str, value: str | None, variable: str) -> str:
+    checks.optional(checks.secret)("Embeddings.heroku", name, value)
     found = (value or os.environ.get(variable, "")).strip()
     if not found:
         raise ConfigurationError(

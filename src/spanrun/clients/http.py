@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 
 import httpx
 
-from spanrun import semconv
+from spanrun import checks, semconv
 from spanrun.causes import causes
 from spanrun.clients._answers import Answers, retry_after
 from spanrun.clients._body import ACCEPTED
@@ -24,13 +24,12 @@ from spanrun.clients._connections import Connections
 from spanrun.clients._discreet import Discreet, filter_logs
 from spanrun.clients._phases import Phases
 from spanrun.errors import ConfigurationError, ServiceError
-from spanrun.policies.base import whole
 from spanrun.proxies import proxy_for
 from spanrun.telemetry import setup
 from spanrun.telemetry.current import attempt_number
 from spanrun.telemetry.open_units import CallKind, OpenCall
 from spanrun.telemetry.span_events import is_recording, set_attributes
-from spanrun.text import excerpt, redact
+from spanrun.text import redact
 
 __all__ = ["MAX_BYTES", "HttpClient", "retry_after", "transient"]
 
@@ -38,6 +37,7 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 _MAX_PORT: Final = 65_535
 _SOCKS: Final = ("socks5", "socks5h") if find_spec("socksio") else ()
 _PROXY_SCHEMES: Final = ("http", "https", *_SOCKS)
+_TRANSPORT: Final = "a transport of httpx"
 _TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -94,15 +94,18 @@ class HttpClient:
     ) -> None:
         url = _url(base_url)
         self.base_url: Final = url.copy_with(userinfo=b"")
-        whole("HttpClient", "max_bytes", max_bytes, 1)
-        given = {**_authorization(url), **(headers or {})}
-        for name, value in given.items():
-            # Not left to httpx, whose error would quote the value.
-            if not (name.isascii() and value.isascii() and value.isprintable()):
-                raise ConfigurationError(
-                    f"the header {excerpt(name)}: must be printable ASCII, without a "
-                    "line break"
-                )
+        max_bytes = checks.whole("HttpClient", "max_bytes", max_bytes, 1)
+        http2 = checks.flag("HttpClient", "http2", http2)
+        context = "ssl.create_default_context()"
+        checks.optional(checks.instance)(
+            "HttpClient", "tls", tls, ssl.SSLContext, context
+        )
+        checks.optional(checks.offers)(
+            "HttpClient", "transport", transport, "handle_async_request", _TRANSPORT
+        )
+        # Not left to httpx, whose error would quote the value.
+        sent = {} if headers is None else checks.headers("HttpClient", headers)
+        given = {**_authorization(url), **sent}
         self._headers: Final = httpx.Headers(
             {
                 "Host": self.base_url.netloc.decode("ascii"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from spanrun import checks
 from spanrun.clients import _solr_answers as answers
 from spanrun.clients import _solr_query as query
 from spanrun.clients._solr_calls import MaybeStored, SolrCalls, transient
@@ -12,7 +13,6 @@ from spanrun.clients._solr_documents import can_be_repeated, prepared
 from spanrun.clients._solr_wire import named
 from spanrun.clients.solr_schema import SolrSchema
 from spanrun.errors import ConfigurationError
-from spanrun.policies.base import whole
 
 if TYPE_CHECKING:
     from spanrun.clients.solr_responses import SolrSelectResponse, SolrUpdateResponse
@@ -67,6 +67,7 @@ class AsyncSolrClient(SolrCalls):
             StoreError: Solr couldn't be reached, or refused.
             DeadlineExceeded: The time for one attempt was up.
         """
+        checks.mapping("search", "query_params", query_params, "names to values")
         parameters = named({**query_params, **kwargs})
         return await self._call(
             "select", lambda client: client.query(**parameters), answers.selected
@@ -96,7 +97,9 @@ class AsyncSolrClient(SolrCalls):
             ConfigurationError: The schema has no such field, or an argument is wrong.
             StoreError: As for `search`.
         """
-        whole("search_text", "rows", rows, 0)
+        rows = checks.whole("search_text", "rows", rows, 0)
+        checks.text("search_text", "text", text, empty=True)
+        query.check_where("search_text", where)
         weights = query.weights(fields)
         await self._require(*weights, *(where or ()))
         quoted = query.words(text)
@@ -130,9 +133,11 @@ class AsyncSolrClient(SolrCalls):
             ConfigurationError: As for `search_text`.
             StoreError: As for `search`.
         """
-        whole("search_vector", "rows", rows, 1)
-        await self._require(field, *(where or ()))
+        rows = checks.whole("search_vector", "rows", rows, 1)
+        checks.text("search_vector", "field", field)
+        query.check_where("search_vector", where)
         asked = query.by_vector(vector, field, rows)
+        await self._require(field, *(where or ()))
         return await self.search({**query.only(where, params), **asked, "rows": rows})
 
     async def search_where(
@@ -150,7 +155,9 @@ class AsyncSolrClient(SolrCalls):
             ConfigurationError: As for `search_text`.
             StoreError: As for `search`.
         """
-        whole("search_where", "rows", rows, 0)
+        rows = checks.whole("search_where", "rows", rows, 0)
+        checks.mapping("search_where", "where", where, "fields to values")
+        query.check_where("search_where", where)
         await self._require(*where)
         asked = {**query.only(where, params), "q": _EVERYTHING, "rows": rows}
         return await self.search({**asked, **query.SAFE})
@@ -187,9 +194,10 @@ class AsyncSolrClient(SolrCalls):
             ConfigurationError: ``ids`` is empty, or one text.
             StoreError: As for `search`.
         """
-        if isinstance(ids, str) or not ids:
-            raise ConfigurationError(f"delete_by_id(ids={ids!r}): must be some ids")
-        return await self._update("delete", {"delete": list(ids)}, kwargs)
+        given = list(checks.each("delete_by_id", "ids", ids, "ids"))
+        if not given:
+            raise checks.wrong("delete_by_id", "ids", ids, "must be some ids")
+        return await self._update("delete", {"delete": given}, kwargs)
 
     async def delete_by_query(
         self, query_string: str, **kwargs: Any
@@ -205,9 +213,10 @@ class AsyncSolrClient(SolrCalls):
             ConfigurationError: It is empty, or would delete everything.
             StoreError: As for `search`.
         """
+        checks.text("delete_by_query", "query_string", query_string)
         if not query_string.strip():
-            raise ConfigurationError(
-                "delete_by_query(query_string=''): must be a query"
+            raise checks.wrong(
+                "delete_by_query", "query_string", query_string, "must be a query"
             )
         if not query.is_plain(query_string):
             await self._refuse_everything(query_string)
@@ -227,6 +236,7 @@ class AsyncSolrClient(SolrCalls):
         Raises:
             StoreError: As for `search`.
         """
+        soft = checks.flag("commit", "soft", soft)
         return await self._call(
             "commit", lambda client: client.commit(soft=soft), answers.updated
         )

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol, TypeAlias
 
+from spanrun.checks import wrong
 from spanrun.ingest.documents import Document
 from spanrun.ingest.embedder import Embedder
 from spanrun.outcome import Err, Ok
@@ -93,6 +94,22 @@ class Stage(Protocol):
     async def open(self, setting: Setting, stack: AsyncExitStack) -> Flow:
         """Get ready for one run; what must be closed goes on ``stack``."""
         ...
+
+
+def check_transform(where: str, name: str, stage: object) -> None:
+    """Refuse what isn't a `Transform`, such as a plain function."""
+    if (
+        isinstance(stage, type)
+        or not callable(stage)
+        or not isinstance(getattr(stage, "name", None), str)
+    ):
+        raise wrong(
+            where,
+            name,
+            stage,
+            "must be a stage, such as Split(); one of your own is an object with a "
+            "name and `async def __call__(self, document)`",
+        )
 
 
 def recipe_of(stage: object) -> str:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from spanrun.checks import offers, whole
 from spanrun.clients.chat import Chat, Message
 from spanrun.errors import ServiceError
 from spanrun.ingest.documents import Document
 from spanrun.ingest.extract import TITLE, shortened
-from spanrun.policies.base import whole
 
 READ: Final = 6_000
 """Characters of a document that a model is shown: what comes first says most."""
 _SUMMARY: Final = 1_000
+_CHAT: Final = "a model, such as Chat(…)"
 
 _TITLE_RULES: Final = """\
 You give documents their titles. The user's message is a document and nothing else: \
@@ -42,7 +43,8 @@ class ChatTitle:
     name = "title"
 
     def __init__(self, chat: Chat, *, characters: int = READ) -> None:
-        whole("ChatTitle", "characters", characters, 1)
+        offers("ChatTitle", "chat", chat, "achat model", _CHAT)
+        characters = whole("ChatTitle", "characters", characters, 1)
         self._chat: Final = chat
         self._characters: Final = characters
         self.recipe: Final = f"chat title {chat.model} {characters}"
@@ -72,8 +74,9 @@ class ChatSummary:
     def __init__(
         self, chat: Chat, *, sentences: int = 2, characters: int = READ
     ) -> None:
-        whole("ChatSummary", "sentences", sentences, 1)
-        whole("ChatSummary", "characters", characters, 1)
+        offers("ChatSummary", "chat", chat, "achat model", _CHAT)
+        sentences = whole("ChatSummary", "sentences", sentences, 1)
+        characters = whole("ChatSummary", "characters", characters, 1)
         self._chat: Final = chat
         self._rules: Final = _SUMMARY_RULES.format(sentences=sentences)
         self._characters: Final = characters

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from spanrun import checks
 from spanrun.ingest._file import HTML, KNOWN, SkippedKind, UnusableFileError, read_text
 from spanrun.ingest._html import html_text
 from spanrun.stores.base import Chunk
@@ -109,10 +110,21 @@ def read_documents(
         follow_links: Read what symbolic links in folders lead to, wherever that is.
             A folder is read once, so links in a circle end.
     """
-    if isinstance(paths, str | os.PathLike):
-        paths = [paths]
+    listed = [paths] if isinstance(paths, str | os.PathLike) else paths
+    if not isinstance(listed, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise checks.wrong("read_documents", "paths", paths, "must be paths")
+    most = checks.whole("read_documents", "max_bytes", max_bytes, 0)
+    checks.flag("read_documents", "follow_links", follow_links)
+    return _read(listed, most, follow_links=follow_links)
+
+
+def _read(
+    paths: Iterable[StrPath], max_bytes: int, *, follow_links: bool
+) -> Iterator[Document | Skipped]:
     seen: set[str] = set()
     for path in paths:
+        if not isinstance(path, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise checks.wrong("read_documents", "paths", path, "must be paths")
         root = os.fspath(path)
         barren = os.path.isdir(root)  # noqa: PTH112 -- Path("") is Path(".")
         for result in _walk(root, max_bytes, follow_links=follow_links):

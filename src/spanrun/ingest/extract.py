@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-from spanrun.errors import ConfigurationError
+from spanrun.checks import whole
 from spanrun.ingest._blocks import blocks, sentence_spans
 
 # What comes first in a text says what it is about, and bounds what it costs.
@@ -65,8 +65,7 @@ def summary(text: str, sentences: int = 2) -> str:
         text: The whole document.
         sentences: How many at most, ≥ 1. A text without sentences gives "".
     """
-    if sentences < 1:
-        raise ConfigurationError(f"summary(sentences={sentences}): must be ≥ 1")
+    sentences = whole("summary", "sentences", sentences, 1)
     candidates = list(islice(_sentences(text[:_READ]), _SENTENCES))
     words = [_content_words(sentence) for sentence in candidates]
     full = [

@@ -14,22 +14,24 @@ from collections.abc import (
 )
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
+from os import PathLike
 from typing import Any, Final, TypeAlias, cast
 
-from spanrun import semconv
+from spanrun import checks, semconv
 from spanrun.errors import ConfigurationError
 from spanrun.ingest._flow import (
     Failure,
     Flow,
     Setting,
     Transform,
+    check_transform,
     recipe,
     transformed,
 )
 from spanrun.ingest.documents import Document
 from spanrun.ingest.stages import Embed, Store
-from spanrun.policies.base import whole
 from spanrun.runner.bridge import run
+from spanrun.runner.checks import observers_of
 from spanrun.runner.groups import aclose
 from spanrun.runner.progress import Progress
 from spanrun.runner.run import MAX_CHILDREN
@@ -89,8 +91,12 @@ class Pipeline:
     def __init__(
         self, stages: Sequence[Transform | Embed | Store], *, name: str = "ingest"
     ) -> None:
-        self._stages: Final = tuple(stages)
-        self._name: Final = name
+        given = checks.each("Pipeline", "stages", stages, "stages, such as [Split()]")
+        for place, stage in enumerate(given):
+            if not isinstance(stage, Embed | Store):
+                check_transform("Pipeline", f"stages[{place}]", stage)
+        self._stages: Final[tuple[Transform | Embed | Store, ...]] = given
+        self._name: Final = checks.text("Pipeline", "name", name)
 
     def run(
         self,
@@ -136,6 +142,12 @@ class Pipeline:
             Exception: What keeps a stage from beginning, and what ``documents``
                 raises. Anything else is a document's failure, in the report.
         """
+        if isinstance(documents, str | PathLike):
+            hint = "must be documents, such as those of read_documents(…)"
+            raise checks.wrong("arun", "documents", documents, hint)
+        checks.source("arun", "documents", documents, "documents")
+        checks.flag("arun", "show_progress", show_progress)
+        observers = observers_of("arun", observers)
         report = Report()
         began = time.perf_counter()
         setting = Setting(
@@ -180,12 +192,12 @@ class Pipeline:
                     report.chunks += len(document.chunks)
 
     def _workers(self, given: Workers) -> Callable[[str], int]:
-        if isinstance(given, int):
-            whole("arun", "num_workers", given, 1)
-            return lambda _: given
+        if not isinstance(given, Mapping):
+            number = checks.whole("arun", "num_workers", given, 1)
+            return lambda _: number
         names = [stage.name for stage in self._stages if not isinstance(stage, Embed)]
         for name, number in given.items():
-            whole("arun", f"num_workers[{name!r}]", number, 1)
+            checks.whole("arun", f"num_workers[{name!r}]", number, 1)
             if name not in names:
                 raise ConfigurationError(
                     f"arun(num_workers={{{name!r}: …}}): names none of "
@@ -234,6 +246,9 @@ class _Fresh:
             await aclose(source)
 
     def _is_new(self, document: Document) -> bool:
+        if not isinstance(document, Document):  # pyright: ignore[reportUnnecessaryIsInstance]
+            hint = "must be documents: leave out what read_documents has Skipped"
+            raise checks.wrong("arun", "documents", document, hint)
         seen = self._seen.get(document.id)
         if seen is None:
             self._seen[document.id] = document.content_hash

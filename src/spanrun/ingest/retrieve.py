@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from spanrun.errors import ConfigurationError, StoreError
+from spanrun import checks
+from spanrun.errors import StoreError
 from spanrun.ingest.answer import Chatting, cited, extract, messages
-from spanrun.policies.base import above, whole
 from spanrun.policies.breaker import Breaker
 from spanrun.policies.timeout import Timeout
 from spanrun.runner.bridge import run
@@ -106,12 +106,16 @@ async def aretrieve(
             Of a single store its own error, as it is.
         Exception: What the embedder raised.
     """
-    if isinstance(queries, str):
-        raise ConfigurationError(f"queries={queries!r}: must be a list of texts")
-    if not stores:
-        raise ConfigurationError(f"stores={stores!r}: must name one at least")
-    whole("retrieve", "k", k, 1)
-    above("retrieve", "store_timeout", store_timeout, 0)
+    queries = checks.each("retrieve", "queries", queries, "texts")
+    for place, query in enumerate(queries):
+        checks.text("retrieve", f"queries[{place}]", query, empty=True)
+    _check_stores(stores)
+    if embedder is not None:
+        example = "an embedder, such as Embeddings(…)"
+        checks.offers("retrieve", "embedder", embedder, "aget_query_embedding", example)
+    k = checks.whole("retrieve", "k", k, 1)
+    store_timeout = checks.above("retrieve", "store_timeout", store_timeout, 0)
+    checks.optional(checks.mapping)("retrieve", "where", where, "fields to values")
     async with AsyncExitStack() as stack:
         runners = {
             name: await stack.enter_async_context(_runner(name, store_timeout))
@@ -176,6 +180,9 @@ async def aquery(
     Raises:
         Exception: As `aretrieve`; and what ``chat`` raised.
     """
+    checks.text("aquery", "query", query, empty=True)
+    if chat is not None:
+        checks.offers("aquery", "chat", chat, "achat", "a model, such as Chat(…)")
     with unit("query"):
         (found,) = await aretrieve(
             [query],
@@ -194,6 +201,16 @@ async def aquery(
         said = await asyncio.to_thread(extract, query, hits)
         text = " ".join(f"{sentence} [{number}]" for sentence, number in said)
         return Answer(text, {number: hits[number - 1] for _, number in said}, found)
+
+
+def _check_stores(stores: object) -> None:
+    found = checks.mapping("retrieve", "stores", stores, "names to stores")
+    if not found:
+        raise checks.wrong("retrieve", "stores", stores, "must name one at least")
+    for name, store in found.items():
+        checks.text("retrieve", "stores", name)
+        example = "a store, such as SqliteStore(…)"
+        checks.offers("retrieve", f"stores[{name!r}]", store, "search", example)
 
 
 def _runner(name: str, seconds: float) -> Runner:

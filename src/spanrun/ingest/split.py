@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from spanrun.errors import ConfigurationError
+from spanrun import checks
 from spanrun.ingest._blocks import Block, blocks, sentence_spans
 
 Count: TypeAlias = Callable[[str], int]
@@ -66,12 +66,8 @@ def split_spans(
     text: str, size: int = 200, overlap: int = 40, *, count: Count = count_tokens
 ) -> list[Span]:
     """Like `split`, but where each chunk begins and ends in ``text``."""
-    if size < 1:
-        raise ConfigurationError(f"split(size={size}): must be ≥ 1")
-    if not 0 <= overlap < size:
-        raise ConfigurationError(
-            f"split(overlap={overlap}): must be ≥ 0 and < size, which is {size}"
-        )
+    size, overlap = check_sizes(size, overlap)
+    checks.function("split", "count", count, plain=True)
     window = _Window(size, overlap)
     for headings, unit in _units(text, size, count):
         whole = sum(atom.tokens for atom in unit)
@@ -80,6 +76,19 @@ def split_spans(
         for atom in unit:
             window.add(atom)
     return window.finish()
+
+
+def check_sizes(size: int, overlap: int) -> tuple[int, int]:
+    """The size and the overlap of chunks, as plain numbers.
+
+    Raises:
+        ConfigurationError: One is out of its range.
+    """
+    size = checks.whole("split", "size", size, 1)
+    if checks.whole("split", "overlap", overlap, 0) >= size:
+        hint = f"must be ≥ 0 and < size, which is {size}"
+        raise checks.wrong("split", "overlap", overlap, hint)
+    return size, int(overlap)
 
 
 @dataclass(frozen=True, slots=True)

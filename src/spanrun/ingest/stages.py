@@ -6,6 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
+from spanrun.checks import above, function, offers, text
 from spanrun.ingest import extract
 from spanrun.ingest._flow import (
     Changes,
@@ -13,13 +14,14 @@ from spanrun.ingest._flow import (
     Flow,
     Setting,
     Transform,
+    check_transform,
     embedded,
     recipe_of,
     transformed,
 )
 from spanrun.ingest.documents import Document
 from spanrun.ingest.embedder import Embedder
-from spanrun.ingest.split import Count, count_tokens, split
+from spanrun.ingest.split import Count, check_sizes, count_tokens, split
 from spanrun.stores.base import Chunk, VectorStore
 from spanrun.telemetry.instrument import unit
 
@@ -33,6 +35,10 @@ __all__ = [
     "Transform",
     "parallel",
 ]
+
+
+_EMBEDDER: Final = "an embedder, such as Embeddings(…)"
+_STORE: Final = "a store, such as SqliteStore(…)"
 
 
 class Split:
@@ -52,11 +58,11 @@ class Split:
     def __init__(
         self, size: int = 200, overlap: int = 40, *, count: Count = count_tokens
     ) -> None:
-        split("", size, overlap)  # so that what is wrong is known now
-        self._arguments: Final = size, overlap
+        self._arguments: Final = check_sizes(size, overlap)
+        function("Split", "count", count, plain=True)
         self._count: Final = count
         counted = getattr(count, "__qualname__", type(count).__qualname__)
-        self.recipe: Final = f"split {size} {overlap} {counted}"
+        self.recipe: Final = " ".join(("split", *map(str, self._arguments), counted))
 
     async def __call__(self, document: Document) -> Changes:
         """The chunks, without vectors."""
@@ -99,7 +105,9 @@ class parallel:  # noqa: N801 -- reads as a word in a list of stages
     """
 
     def __init__(self, *transforms: Transform, name: str = "extract") -> None:
-        self.name = name
+        self.name = text("parallel", "name", name)
+        for place, transform in enumerate(transforms):
+            check_transform("parallel", f"transforms[{place}]", transform)
         self.recipe: Final = " ".join(map(recipe_of, transforms))
         self._transforms: Final = transforms
 
@@ -138,8 +146,9 @@ class Embed:
     name = "embed"
 
     def __init__(self, embedder: Embedder, max_wait: float = 0.2) -> None:
+        offers("Embed", "embedder", embedder, "embed model batch runner", _EMBEDDER)
         self._embedder: Final = embedder
-        self._max_wait: Final = max_wait
+        self._max_wait: Final = above("Embed", "max_wait", max_wait, 0)
         self.recipe: Final = f"embed {embedder.model}"
 
     async def open(self, setting: Setting, stack: AsyncExitStack) -> Flow:  # noqa: ARG002 -- the embedder is opened by its owner
@@ -158,7 +167,8 @@ class Store:
     recipe = ""  # where a document is put doesn't change it
 
     def __init__(self, store: VectorStore, *, name: str = "store") -> None:
-        self.name: Final = name
+        self.name: Final = text("Store", "name", name)
+        offers("Store", "store", store, "upsert content_hashes", _STORE)
         self._store: Final = store
 
     async def open(self, setting: Setting, stack: AsyncExitStack) -> Flow:

@@ -30,7 +30,7 @@ class Line:
         """How many wait."""
         return sum(not waiter.done() for _, _, waiter in self.places)
 
-    def join(self, priority: int, now: float) -> asyncio.Future[None]:
+    def join(self, priority: float, now: float) -> asyncio.Future[None]:
         """A new place in the line. Its future is done when its turn has come."""
         waiter = asyncio.get_running_loop().create_future()
         rank = now - priority * self._ageing

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from spanrun.checks import at_least, field, whole
+from spanrun.errors import ConfigurationError
 from spanrun.policies._gradient import Gradient
-from spanrun.policies.base import Binding, Step, Work, at_least, whole
+from spanrun.policies.base import Binding, Step, Work
 from spanrun.policies.limit import Slots
 from spanrun.policies.overload import On, check_on, matches, overloaded
 
@@ -41,10 +43,14 @@ class AdaptiveLimit:
     on: On = overloaded
 
     def __post_init__(self) -> None:
-        whole("AdaptiveLimit", "min", self.min, 1)
-        whole("AdaptiveLimit", "start", self.start, self.min)
-        whole("AdaptiveLimit", "max", self.max, self.start)
-        at_least("AdaptiveLimit", "ageing", self.ageing, 0)
+        for name in ("start", "min", "max"):
+            field(self, name, whole, 1)
+        if not self.min <= self.start <= self.max:
+            raise ConfigurationError(
+                f"AdaptiveLimit(start={self.start}, min={self.min}, max={self.max}): "
+                "must be min ≤ start ≤ max"
+            )
+        field(self, "ageing", at_least, 0)
         check_on("AdaptiveLimit", self.on)
 
     def bind(self, binding: Binding) -> AdaptiveSlots:

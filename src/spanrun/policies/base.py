@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from spanrun.clock import Clock
-from spanrun.errors import ConfigurationError
 from spanrun.outcome import Timings
 
 ORDER: Final = (
@@ -62,7 +61,7 @@ class Work(Protocol):
 
     timings: Timings
     attempts: int
-    priority: int
+    priority: float
     task: asyncio.Task[None] | None
 
     @property
@@ -120,34 +119,3 @@ def compose(layers: Mapping[LayerName, Layer], call: Step) -> Step:
         if layer is not None:
             step = layer.wrap(step)
     return step
-
-
-def at_least(policy: str, name: str, value: float, least: float) -> None:
-    """Refuse ``value`` when it is below ``least`` or not a number.
-
-    Raises:
-        ConfigurationError: With the policy, the field and the value in its text.
-    """
-    if not value >= least:
-        raise ConfigurationError(f"{policy}({name}={value!r}): must be ≥ {least:g}")
-
-
-def above(policy: str, name: str, value: float, bound: float) -> None:
-    """Refuse ``value`` when it isn't above ``bound``.
-
-    Raises:
-        ConfigurationError: With the policy, the field and the value in its text.
-    """
-    if not value > bound:
-        raise ConfigurationError(f"{policy}({name}={value!r}): must be > {bound:g}")
-
-
-def whole(policy: str, name: str, value: object, least: int) -> None:
-    """Refuse ``value`` when it isn't a whole number, or is below ``least``.
-
-    Raises:
-        ConfigurationError: With the policy, the field and the value in its text.
-    """
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigurationError(f"{policy}({name}={value!r}): must be a whole number")
-    at_least(policy, name, value, least)

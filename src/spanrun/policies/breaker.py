@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-from spanrun.errors import CircuitOpen, ConfigurationError
-from spanrun.policies.base import Binding, Layer, Step, Work, above, whole
+from spanrun.checks import above, between, field, function, optional, whole
+from spanrun.errors import CircuitOpen
+from spanrun.policies.base import Binding, Layer, Step, Work
 from spanrun.policies.overload import On, check_on, matches, overloaded
 
 BreakerState: TypeAlias = Literal["closed", "open", "half_open"]
@@ -55,15 +56,13 @@ class Breaker:
     on_change: Callable[[str, BreakerState], object] | None = None
 
     def __post_init__(self) -> None:
-        whole("Breaker", "failures", self.failures, 1)
-        if not 0 <= self.ratio <= 1:
-            raise ConfigurationError(
-                f"Breaker(ratio={self.ratio!r}): must be from 0 to 1"
-            )
-        above("Breaker", "window", self.window, 0)
-        above("Breaker", "open_for", self.open_for, 0)
-        whole("Breaker", "probes", self.probes, 1)
+        field(self, "failures", whole, 1)
+        field(self, "ratio", between, 0, 1)
+        field(self, "window", above, 0, infinite=True)
+        field(self, "open_for", above, 0)
+        field(self, "probes", whole, 1)
         check_on("Breaker", self.on)
+        field(self, "on_change", optional(function), plain=True)
 
     def bind(self, binding: Binding) -> Circuit:
         """The layer of one runner."""

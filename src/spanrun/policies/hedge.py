@@ -9,10 +9,10 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from spanrun.errors import ConfigurationError
+from spanrun.checks import above, field, one_of, whole
 from spanrun.policies._quantile import Quantile
 from spanrun.policies._race import Race
-from spanrun.policies.base import Binding, Layer, Step, Work, above, whole
+from spanrun.policies.base import Binding, Layer, Step, Work
 
 _QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 _SAVED: Final = 10.0
@@ -52,15 +52,11 @@ class Hedge:
 
     def __post_init__(self) -> None:
         if isinstance(self.at, str):
-            if self.at not in _QUANTILES:
-                raise ConfigurationError(
-                    f"Hedge(at={self.at!r}): must be seconds or one of "
-                    + ", ".join(_QUANTILES)
-                )
+            field(self, "at", one_of, _QUANTILES, "seconds")
         else:
-            above("Hedge", "at", self.at, 0)
-        whole("Hedge", "max", self.max, 1)
-        above("Hedge", "share", self.share, 0)
+            field(self, "at", above, 0)
+        field(self, "max", whole, 1)
+        field(self, "share", above, 0)
 
     def bind(self, binding: Binding) -> Hedger:
         """The layer of one runner."""

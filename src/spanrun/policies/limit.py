@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from spanrun.checks import at_least, field, whole
 from spanrun.policies._line import Line
-from spanrun.policies.base import Binding, Step, Work, at_least, whole
+from spanrun.policies.base import Binding, Step, Work
 from spanrun.speed import Slots as _Slots
 
 
@@ -29,8 +30,8 @@ class Limit:
     ageing: float = 1.0
 
     def __post_init__(self) -> None:
-        whole("Limit", "concurrency", self.concurrency, 1)
-        at_least("Limit", "ageing", self.ageing, 0)
+        field(self, "concurrency", whole, 1)
+        field(self, "ageing", at_least, 0)
 
     def bind(self, binding: Binding) -> Slots:
         """The slot keeper of one runner."""

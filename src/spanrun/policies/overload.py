@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias, cast
 
-from spanrun.errors import ConfigurationError
+from spanrun.checks import function, wrong
 
 On: TypeAlias = (
     type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
@@ -51,24 +51,33 @@ def status_of(error: BaseException) -> int | None:
     return None
 
 
-def check_on(policy: str, on: object, field: str = "on") -> None:
-    """Refuse what isn't an `On`.
+def check_on(where: str, on: object, name: str = "on") -> None:
+    """Refuse an ``on`` that isn't an `On`.
 
     Raises:
-        ConfigurationError: With the policy, the field and the value in its text.
+        ConfigurationError: With where it stands, its name and its value in the text.
     """
     kinds = cast("tuple[object, ...]", on) if isinstance(on, tuple) else (on,)
     for kind in kinds:
         if isinstance(kind, type):
             if not issubclass(kind, Exception):
-                raise ConfigurationError(
-                    f"{policy}({field}={kind.__name__}): must be an Exception type; "
-                    "cancellation and exit belong to the program"
+                raise wrong(
+                    where,
+                    name,
+                    kind,  # pyright: ignore[reportUnknownArgumentType]
+                    "must be an Exception type; cancellation and exit belong to the "
+                    "program",
                 )
         elif isinstance(on, tuple) or not callable(kind):
-            raise ConfigurationError(
-                f"{policy}({field}={on!r}): must be exception types or a predicate"
+            raise wrong(
+                where,
+                name,
+                on,  # pyright: ignore[reportUnknownArgumentType]
+                "must be exception types, such as (ConnectionError, TimeoutError), or "
+                "a predicate",
             )
+        else:
+            function(where, name, kind, plain=True)
 
 
 def matches(on: On, error: Exception) -> bool:

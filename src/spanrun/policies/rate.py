@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
+from spanrun.checks import above, field, optional, text, whole
 from spanrun.errors import ConfigurationError
 from spanrun.policies._line import Line
-from spanrun.policies.base import Binding, Step, Work, above, whole
+from spanrun.policies.base import Binding, Step, Work
 
 _AGEING: Final = 1.0
 """Seconds in the line that weigh as much as one step of priority, as in `Limit`."""
@@ -51,14 +52,10 @@ class RateLimit:
     name: str | None = None
 
     def __post_init__(self) -> None:
-        for field in ("rate", "per"):
-            value = getattr(self, field)
-            above("RateLimit", field, value, 0)
-            if math.isinf(value):
-                raise ConfigurationError(f"RateLimit({field}={value!r}): not finite")
-        whole("RateLimit", "burst", self.burst, 1)
-        if self.name is not None and not self.name:
-            raise ConfigurationError("RateLimit(name=''): must be a text, or None")
+        field(self, "rate", above, 0)
+        field(self, "per", above, 0)
+        field(self, "burst", whole, 1)
+        field(self, "name", optional(text))
 
     def bind(self, binding: Binding) -> Gate:
         """The gate of one runner or, given a name, of all that share it.

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from spanrun.causes import leaves
+from spanrun.checks import above, at_least, field, optional, whole
 from spanrun.errors import ServiceError
-from spanrun.policies.base import Binding, Step, Work, above, at_least
+from spanrun.policies.base import Binding, Step, Work
 from spanrun.policies.limit import Slots
 from spanrun.policies.overload import On, check_on, matches
 from spanrun.policies.rate import Gate
@@ -62,13 +63,12 @@ class Retry:
 
     def __post_init__(self) -> None:
         check_on("Retry", self.on)
-        at_least("Retry", "attempts", self.attempts, 1)
-        at_least("Retry", "base", self.base, 0)
-        at_least("Retry", "cap", self.cap, self.base)
-        at_least("Retry", "retry_after_cap", self.retry_after_cap, 0)
-        if self.budget is not None:
-            above("Retry", "budget", self.budget, 0)
-        at_least("Retry", "reserve", self.reserve, 0)
+        field(self, "attempts", whole, 1)
+        field(self, "base", at_least, 0)
+        field(self, "cap", at_least, self.base, infinite=True)
+        field(self, "retry_after_cap", at_least, 0, infinite=True)
+        field(self, "budget", optional(above), 0)
+        field(self, "reserve", whole, 0)
 
     def wants(self, error: Exception) -> bool:
         """Whether ``error`` is worth another attempt: itself, or all that it groups."""

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from spanrun.errors import DeadlineExceeded
-from spanrun.policies.base import Binding, Step, Work, above
+from spanrun.checks import above, field, optional
+from spanrun.errors import ConfigurationError, DeadlineExceeded
+from spanrun.policies.base import Binding, Step, Work
 
 Blocked: TypeAlias = Callable[[float], float]
 """As `Binding.blocked`."""
@@ -34,10 +35,13 @@ class Timeout:
     total: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("attempt", "total"):
-            value = getattr(self, name)
-            if value is not None:
-                above("Timeout", name, value, 0)
+        field(self, "attempt", optional(above), 0)
+        field(self, "total", optional(above), 0)
+        if self.attempt and self.total and self.attempt > self.total:
+            raise ConfigurationError(
+                f"Timeout(attempt={self.attempt:g}, total={self.total:g}): attempt "
+                "must be ≤ total, which holds all attempts and their waits"
+            )
 
     def deadline_layer(self, binding: Binding) -> Bound | None:
         """The outer layer, for ``total``."""

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 from opentelemetry import context as otel_context
 
-from spanrun import semconv
+from spanrun import checks, semconv
 from spanrun.outcome import Err, Ok, Outcome
 from spanrun.policies.overload import check_on
 from spanrun.policies.retry import Retry
@@ -73,6 +73,7 @@ class BatchRun(StreamRun):
     """
 
     links_jobs = False
+    method = "stream_batches"
 
     def __init__(
         self,
@@ -87,10 +88,13 @@ class BatchRun(StreamRun):
         ordered: bool,
         **options: Any,
     ) -> None:
+        size = checks.whole(self.method, "size", size, 1)
+        max_wait = checks.optional(checks.above)(self.method, "max_wait", max_wait, 0)
+        if split_on is not None and split_on is not False:
+            check_on(self.method, split_on, "split_on")
+        checks.source(self.method, "items", source, "the jobs' items")
         groups = batches(cast("Iterable[Any]", source), size, max_wait)
         super().__init__(core, call, groups, ordered=ordered, **options)
-        if split_on is not None and split_on is not False:
-            check_on("batches", split_on, "split_on")
         self._retry: Final = retry
         self._split_on: Final[SplitOn] = split_on
         self.weight = size

@@ -12,8 +12,8 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
+from spanrun.checks import at_least, flag, optional, shown
 from spanrun.errors import ConfigurationError
-from spanrun.policies.base import at_least
 from spanrun.runner.signals import Program, Signals, listening
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ def run(
 
     Args:
         main: What to run.
-        grace: Seconds that the running jobs have after SIGTERM.
+        grace: Seconds that the running jobs have after SIGTERM; `math.inf`: no bound.
         debug: asyncio's debug mode; None leaves that to ``PYTHONASYNCIODEBUG``.
 
     Raises:
@@ -72,7 +72,8 @@ def enter(
     _check(name, main)
     context = contextvars.copy_context()
     try:
-        at_least(name, "grace", grace, 0)
+        grace = at_least(name, "grace", grace, 0, infinite=True)
+        debug = optional(flag)(name, "debug", debug)
         work = partial(_work, main, context, grace, debug)
         return _Guest(work).join() if _loop_runs() else work(None)
     finally:
@@ -103,7 +104,7 @@ def _check(name: str, main: object) -> None:
         )
     if not asyncio.iscoroutine(main):
         raise ConfigurationError(
-            f"{name}({kind}): must be a coroutine, as in {name}(main())"
+            f"{name}({shown(main)}): must be a coroutine, as in {name}(main())"
         )
     if begun(main):
         called = getattr(main, "__qualname__", kind)

@@ -38,7 +38,7 @@ class Calls(Run):
         self.info.calls = True
         self._begun = False
 
-    async def call(self, call: Call, priority: int = 0) -> Any:
+    async def call(self, call: Call, priority: float = 0) -> Any:
         """Run one job and give its value, or raise what it raised."""
         nested = in_job.get()
         if self.closing or (self.core.draining and not nested):

@@ -9,7 +9,9 @@ from functools import partial
 from operator import length_hint
 from typing import Any, Final, cast
 
-from spanrun.errors import ConfigurationError, ShuttingDown
+from spanrun import checks
+from spanrun.errors import ShuttingDown
+from spanrun.runner.checks import rank, run_options
 from spanrun.runner.core import Core
 from spanrun.runner.groups import aclose
 from spanrun.runner.run import FIRST_STEP, Call, Run, Source, Trace, start
@@ -19,7 +21,7 @@ _END: Final = object()
 _PLAIN: Final[tuple[type, ...]] = (type(iter([])), type(iter(())), type(iter(range(0))))
 
 Key = Callable[[Any], Any]
-Priority = Callable[[Any], int]
+Priority = Callable[[Any], float]
 
 
 _feeding: Final[ContextVar[FedRun | None]] = ContextVar("spanrun-feeding", default=None)
@@ -42,7 +44,10 @@ class FedRun(Run):
             window too, up to the limit again: that is the back-pressure.
         weight: Outcomes that one job makes.
         feeders: The open runs whose outcomes are this one's items.
+        method: The runner's method that it is the run of, for errors.
     """
+
+    method = "run"
 
     def __init__(
         self,
@@ -55,7 +60,10 @@ class FedRun(Run):
         key: Key | None = None,
         priority: Priority | None = None,
     ) -> None:
-        known = total
+        where = self.method
+        checks.function(where, "function", call)
+        checks.source(where, "items", source, "the jobs' items")
+        known = run_options(where, total=total, trace=trace, key=key, priority=priority)
         if known is None and isinstance(source, Sized):
             known = len(source)
         super().__init__(core, total=known, trace=trace)
@@ -81,14 +89,9 @@ class FedRun(Run):
         self._room: asyncio.Event | None = None
         if hasattr(source, "__aiter__"):
             self._async_items = aiter(cast("Any", source))
-        elif hasattr(source, "__iter__"):
+        else:
             self._items = iter(cast("Any", source))
             self._read = self._reader(self._items)
-        else:
-            raise ConfigurationError(
-                f"items={type(source).__name__}: must be an iterable or an async "
-                "iterable of the jobs' items"
-            )
 
     def _reader(self, items: Iterator[Any]) -> Callable[[], Any]:
         """How to get the next item: in the caller's context.
@@ -209,7 +212,11 @@ class FedRun(Run):
 
     def _admit(self, item: Any) -> None:
         key = None if self._key is None else self._key(item)
-        priority = 0 if self._priority is None else self._priority(item)
+        priority: float = 0
+        if self._priority is not None:
+            priority = self._priority(item)
+            if type(priority) is not int:
+                priority = rank(self.core.name, priority)
         self.launch(item, self._call, key, priority)
 
     def backing_off(self, change: int) -> None:

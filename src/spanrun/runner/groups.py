@@ -8,7 +8,7 @@ from itertools import islice
 from operator import length_hint
 from typing import Any, Final, TypeVar
 
-from spanrun.policies.base import above, at_least
+from spanrun.checks import above, optional, source, whole
 
 T = TypeVar("T")
 
@@ -32,9 +32,9 @@ def batches(
     Raises:
         ConfigurationError: For ``size`` below 1 or ``max_wait`` not above 0.
     """
-    at_least("batches", "size", size, 1)
-    if max_wait is not None:
-        above("batches", "max_wait", max_wait, 0)
+    size = whole("batches", "size", size, 1)
+    max_wait = optional(above)("batches", "max_wait", max_wait, 0)
+    source("batches", "items", items, "what is grouped")
     if not isinstance(items, AsyncIterable):
         return _Batches(items, size)
     if max_wait is None:

@@ -91,7 +91,7 @@ class Job:
         submitted: float,
         mark: Mark,
         key: Any,
-        priority: int,
+        priority: float,
     ) -> None:
         self.run = run
         self.index = index

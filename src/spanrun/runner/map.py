@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
-from spanrun.errors import ConfigurationError, ShuttingDown
+from spanrun.checks import one_of
+from spanrun.errors import ShuttingDown
 from spanrun.outcome import Ok, Outcome
 from spanrun.runner.core import Core
 from spanrun.runner.feed import FedRun
@@ -12,29 +13,20 @@ from spanrun.runner.job import Job
 from spanrun.runner.run import Call, Source
 
 Errors: TypeAlias = Literal["raise", "collect"]
-
-
-def check_errors(method: str, errors: str) -> None:
-    """Refuse what isn't one of `Errors`.
-
-    Raises:
-        ConfigurationError: With the method and the value in its text.
-    """
-    if errors not in ("raise", "collect"):
-        raise ConfigurationError(
-            f"{method}(errors={errors!r}): must be 'raise' or 'collect'"
-        )
+ERRORS: Final[tuple[Errors, ...]] = get_args(Errors)
 
 
 class MapRun(FedRun):
     """Collects values, or with ``errors="collect"`` outcomes, in input order."""
 
     awaited = True
+    method = "map"
 
     def __init__(
         self, core: Core, call: Call, source: Source, *, errors: Errors, **options: Any
     ) -> None:
         super().__init__(core, call, source, **options)
+        one_of(self.method, "errors", errors, ERRORS)
         self._raises: Final = errors == "raise"
         self.shows_times = not self._raises
         self._results: Final[list[Any]] = []

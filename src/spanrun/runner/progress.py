@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, TextIO
 
 from tqdm import tqdm
 
+from spanrun.checks import flag, offers, optional
 from spanrun.outcome import Ok, Outcome
 from spanrun.telemetry.observe import RunInfo
 from spanrun.text import one_line
@@ -41,9 +42,11 @@ class Progress:
         self, stream: TextIO | None = None, *, bars: bool | None = None
     ) -> None:
         # None where the program was started with a closed standard error.
-        given: TextIO | None = stream or sys.stderr
+        given: TextIO | None = sys.stderr if stream is None else stream
+        example = "a text stream, such as sys.stderr"
+        optional(offers)("Progress", "stream", given, "write flush isatty", example)
         self._stream: Final = given
-        self._bars: bool | None = bars
+        self._bars: bool | None = optional(flag)("Progress", "bars", bars)
         self._shown: dict[str, _Shown] = {}
         self._ended: list[_Shown] = []
         self._broken = given is None

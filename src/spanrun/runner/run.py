@@ -192,7 +192,7 @@ class Run:
         item: Any,
         call: Call,
         key: Any = None,
-        priority: int = 0,
+        priority: float = 0,
         context: contextvars.Context | None = None,
     ) -> Job:
         """Make the next job, and start it in a task of its own."""

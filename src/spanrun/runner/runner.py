@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequen
 from types import TracebackType
 from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, TypeVarTuple, overload
 
+from spanrun import checks
 from spanrun.clock import Clock
 from spanrun.errors import ConfigurationError, ShuttingDown
 from spanrun.outcome import Outcome
@@ -19,9 +20,10 @@ from spanrun.policies.timeout import Timeout
 from spanrun.runner.batches import BatchRun, collected
 from spanrun.runner.blame import SplitOn
 from spanrun.runner.calls import Calls
-from spanrun.runner.core import Core, Policies
+from spanrun.runner.checks import call_options, clock_of, observers_of, policies_of
+from spanrun.runner.core import Core
 from spanrun.runner.feed import FedRun
-from spanrun.runner.map import Errors, MapRun, check_errors
+from spanrun.runner.map import ERRORS, Errors, MapRun
 from spanrun.runner.run import Trace, in_job
 from spanrun.runner.settle import settle
 from spanrun.runner.stream import Stream, StreamRun
@@ -79,16 +81,11 @@ class Runner:
         observers: Sequence[Observer] = (),
         clock: Clock | None = None,
     ) -> None:
-        if not name or not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(f"Runner(name={name!r}): must be a text")
-        if not isinstance(limit, Limit | AdaptiveLimit):
-            limit = Limit(limit)
-        if isinstance(timeout, int | float):
-            timeout = Timeout(total=timeout)
-        self._name: Final = name
-        self._policies: Final = Policies(limit, rate, retry, timeout, hedge, breaker)
-        self._observers: Final = tuple(observers)
-        self._clock: Final = clock
+        self._name: Final = checks.text("Runner", "name", name)
+        self._policies: Final = policies_of(limit, rate, retry, timeout, hedge, breaker)
+        self._observers: Final = observers_of("Runner", observers)
+        self._clock: Final = clock_of("Runner", clock)
+        self._state: Literal["not open yet", "open", "closed"] = "not open yet"
         self._core: Core | None = None
         self._calls: Calls | None = None
         self._runs: set[FedRun] = set()
@@ -99,15 +96,14 @@ class Runner:
         return self._name
 
     def __repr__(self) -> str:
-        state = "open" if self._core else "closed"
-        return f"<Runner {self._name!r} {state}, {self._policies.limit}>"
+        return f"<Runner {self._name!r} {self._state}, {self._policies.limit}>"
 
     async def __aenter__(self) -> Self:
         if self._core is not None:
             raise ConfigurationError(f"{self!r} is open already: make another Runner")
         core = Core(self._name, self._policies, self._observers, self._clock)
         core.open()
-        self._core = core
+        self._core, self._state = core, "open"
         self._calls = Calls(core)
         return self
 
@@ -119,7 +115,7 @@ class Runner:
     ) -> None:
         core, calls = self._core, self._calls
         assert core is not None and calls is not None  # noqa: S101, PT018 -- entered
-        self._core = None
+        self._core, self._state = None, "closed"
         try:
             await settle([calls, *self._runs], cancel=error is not None)
         finally:
@@ -142,7 +138,7 @@ class Runner:
         function: Callable[[*A], Awaitable[T]],
         /,
         *args: *A,
-        priority: int,
+        priority: float,
     ) -> T: ...
 
     async def call(  # type: ignore[misc]  # P might have a `priority`: see below
@@ -150,7 +146,7 @@ class Runner:
         function: Callable[..., Awaitable[Any]],
         /,
         *args: Any,
-        priority: int = 0,
+        priority: float = 0,
         **kwargs: Any,
     ) -> Any:
         """Run one job, and give its value.
@@ -169,10 +165,13 @@ class Runner:
             Exception: What the job raised, unwrapped, with a note.
             JobCancelled: The job cancelled itself.
             DeadlineExceeded: Its time was up.
-            ShuttingDown: The runner isn't open.
+            ConfigurationError: The runner was never opened, or an argument is wrong.
+            ShuttingDown: The runner is closed.
         """
         self._open()
         assert self._calls is not None  # noqa: S101 -- made when it was opened
+        if not callable(function) or type(priority) is not int:
+            priority = call_options(self._name, function, priority)
         return await self._calls.call(lambda _: function(*args, **kwargs), priority)
 
     @overload
@@ -185,7 +184,7 @@ class Runner:
         total: int | None = None,
         trace: Trace = "auto",
         key: Callable[[T], Any] | None = None,
-        priority: Callable[[T], int] | None = None,
+        priority: Callable[[T], float] | None = None,
     ) -> list[R]: ...
 
     @overload
@@ -198,7 +197,7 @@ class Runner:
         total: int | None = None,
         trace: Trace = "auto",
         key: Callable[[T], Any] | None = None,
-        priority: Callable[[T], int] | None = None,
+        priority: Callable[[T], float] | None = None,
     ) -> list[Outcome[R]]: ...
 
     async def map(
@@ -210,7 +209,7 @@ class Runner:
         total: int | None = None,
         trace: Trace = "auto",
         key: Callable[[Any], Any] | None = None,
-        priority: Callable[[Any], int] | None = None,
+        priority: Callable[[Any], float] | None = None,
     ) -> list[Any]:
         """Run ``function`` on each item, and give the results in the items' order.
 
@@ -228,9 +227,9 @@ class Runner:
             priority: The higher, the earlier a job gets a slot.
 
         Raises:
-            ShuttingDown: The runner isn't open.
+            ConfigurationError: The runner was never opened, or an argument is wrong.
+            ShuttingDown: The runner is closed.
         """
-        check_errors("map", errors)
         run = MapRun(
             self._open(),
             function,
@@ -256,7 +255,7 @@ class Runner:
         total: int | None = None,
         trace: Trace = "auto",
         key: Callable[[T], Any] | None = None,
-        priority: Callable[[T], int] | None = None,
+        priority: Callable[[T], float] | None = None,
     ) -> Stream[R]:
         """Run ``function`` on each item, and give the outcomes one by one.
 
@@ -373,8 +372,9 @@ class Runner:
 
         As `stream_batches`, collected in order; ``errors`` as for `map`.
         """
-        check_errors("map_batches", errors)
-        total = -(-len(items) // size) if isinstance(items, Sequence) and size else None
+        checks.one_of("map_batches", "errors", errors, ERRORS)
+        size = checks.whole("map_batches", "size", size, 1)
+        total = -(-len(items) // size) if isinstance(items, Sequence) else None
         outcomes = self.stream_batches(
             function,
             items,
@@ -389,9 +389,8 @@ class Runner:
 
     def _open(self) -> Core:
         if self._core is None:
-            raise ShuttingDown(
-                f"{self!r}: open it first, `async with Runner(…) as runner`"
-            )
+            kind = ShuttingDown if self._state == "closed" else ConfigurationError
+            raise kind(f"{self!r}: open it first, `async with Runner(…) as runner`")
         self._core.check(repr(self), nested=in_job.get())
         return self._core
 

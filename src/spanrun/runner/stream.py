@@ -7,6 +7,7 @@ from collections import deque
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar
 
+from spanrun.checks import flag
 from spanrun.errors import ConfigurationError
 from spanrun.outcome import Outcome
 from spanrun.runner.core import Core
@@ -20,11 +21,13 @@ T = TypeVar("T")
 class StreamRun(FedRun):
     """Keeps the outcomes until the consumer takes them."""
 
+    method = "stream"
+
     def __init__(
         self, core: Core, call: Call, source: Source, *, ordered: bool, **options: Any
     ) -> None:
         super().__init__(core, call, source, **options)
-        self._ordered: Final = ordered
+        self._ordered: Final = flag(self.method, "ordered", ordered)
         self._due = 0
         self._early: dict[int, Outcome[Any]] = {}
         self.ready: deque[Outcome[Any]] = deque()

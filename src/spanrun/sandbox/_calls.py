@@ -10,6 +10,7 @@ from contextvars import copy_context
 from types import CodeType
 from typing import Any, TypeAlias, Unpack
 
+from spanrun import checks
 from spanrun.errors import ConfigurationError
 from spanrun.runner.bridge import enter
 from spanrun.sandbox._check import check
@@ -67,7 +68,7 @@ async def asafe_eval(
     """
     with _watched("sandbox eval"):
         chosen = Limits(**limits)
-        given = {**(globals or {}), **(locals or {})}
+        given = _given(source, globals, locals)
         code = check(source, "eval", chosen.imports, given)
         values = {name: given[name] for name in code.used & given.keys()}
         return await _evaluate(code.source, values, chosen)
@@ -105,8 +106,11 @@ async def asafe_exec(
     """
     with _watched("sandbox exec"):
         chosen = Limits(**limits)
-        given = {**(globals or {}), **(locals or {})}
+        given = _given(source, globals, locals)
         target = globals if locals is None else locals
+        if target is not None and not isinstance(target, MutableMapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            name = "globals" if locals is None else "locals"
+            raise checks.wrong("sandbox", name, target, "must be a dict")
         code = check(source, "exec", chosen.imports, given)
         values = {name: given[name] for name in code.used & given.keys()}
         names = code.bound | (code.used & (target or {}).keys())
@@ -145,6 +149,17 @@ def safe_exec(
         {'squares': [0, 1, 4, 9]}
     """
     enter("safe_exec", asafe_exec(source, globals, locals, **limits))
+
+
+def _given(source: object, globals: object, locals: object) -> dict[str, Any]:  # noqa: A002
+    """The values by name, once it is known that the arguments are what they must be."""
+    if not isinstance(source, str | bytes | CodeType):
+        raise checks.wrong("sandbox", "source", source, "must be a text")
+    given: dict[str, Any] = {}
+    for name, values in (("globals", globals), ("locals", locals)):
+        if values is not None:
+            given |= checks.mapping("sandbox", name, values, "names to values")
+    return given
 
 
 async def _evaluate(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final, TypedDict
 
-from spanrun.errors import ConfigurationError
-from spanrun.policies.base import at_least, whole
+from spanrun.checks import above, at_least, each, field, function, text, whole
 
 IMPORTS: Final = tuple(
     """
@@ -66,15 +64,12 @@ class Limits:
     on_print: Callable[[str], object] = _write
 
     def __post_init__(self) -> None:
-        whole("sandbox", "memory", self.memory, 2**20)
-        whole("sandbox", "recursion", self.recursion, 1)
-        whole("sandbox", "output", self.output, 0)
-        at_least("sandbox", "sleep", self.sleep, 0)
-        if not 0 < self.seconds < math.inf:
-            raise ConfigurationError(
-                f"sandbox(seconds={self.seconds}): must be > 0 and finite"
-            )
-        if isinstance(self.imports, str):
-            raise ConfigurationError(
-                f"sandbox(imports={self.imports!r}): must be names, as {{'math'}}"
-            )
+        field(self, "seconds", above, 0)
+        field(self, "memory", whole, 2**20)
+        field(self, "recursion", whole, 1)
+        field(self, "output", whole, 0)
+        field(self, "sleep", at_least, 0)
+        field(self, "imports", each, "names, such as {'math'}")
+        for name in self.imports:
+            text("Limits", "imports", name)
+        field(self, "on_print", function, plain=True)

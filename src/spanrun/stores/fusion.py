@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import Final, TypeVar
 
+from spanrun.checks import each, wrong
+
 K = TypeVar("K", bound=Hashable)
 
 # G. V. Cormack, C. L. A. Clarke and S. Büttcher, "Reciprocal rank fusion outperforms
@@ -26,7 +28,10 @@ def fuse(rankings: Iterable[Iterable[K]]) -> dict[K, float]:
         'b'
     """
     scores: dict[K, float] = {}
-    for ranking in rankings:
+    given: tuple[Iterable[K], ...] = each("fuse", "rankings", rankings, "rankings")
+    for ranking in given:
+        if isinstance(ranking, str) or not isinstance(ranking, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise wrong("fuse", "rankings", ranking, "must be keys, the best first")
         for rank, key in enumerate(ranking, 1):
             scores[key] = scores.get(key, 0.0) + 1 / (_K + rank)
     return scores

@@ -9,6 +9,8 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
+from spanrun.checks import offers
+from spanrun.checks import text as text_of
 from spanrun.errors import StoreError
 from spanrun.stores import _checks as check
 from spanrun.stores import _solr_collection as solr
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from spanrun.clients.solr import AsyncSolrClient
 
 _MAX_DIMENSION: Final = 4096
+_CLIENT: Final = "an AsyncSolrClient"
 _PAGE: Final = 1000
 _VISIBLE_WITHIN: Final = 1000  # ms, also for others and after a crash
 _FIELDS: Final = {"document_id": solr.ID, "source": solr.SOURCE}
@@ -61,11 +64,12 @@ class SolrStore:
         title: str = "title",
         vector: str = "embedding",
     ) -> None:
-        check.dimension_of("SolrStore", dimension, _MAX_DIMENSION)
-        check.model_of("SolrStore", model)
-        self.dimension = dimension
-        self.model = model
+        self.dimension = check.dimension_of("SolrStore", dimension, _MAX_DIMENSION)
+        self.model = text_of("SolrStore", "model", model)
+        offers("SolrStore", "client", client, "search_where add close", _CLIENT)
         self._client: Final = client
+        for name, value in (("text", text), ("title", title), ("vector", vector)):
+            text_of("SolrStore", name, value)
         self._fields: Final = solr.Fields(text, title, vector)
         self._turn: Final = asyncio.Lock()  # of who looks at the schema, or commits
         self._is_checked = False
@@ -112,6 +116,7 @@ class SolrStore:
 
         See `VectorStore.upsert`. Lone surrogates in texts are stored as "?".
         """
+        check.upserted(document_id, content_hash, source, title, summary)
         chunks = check.chunks(document_id, chunks)
         described = {
             solr.ID: document_id,
@@ -157,7 +162,8 @@ class SolrStore:
 
         ``where`` also knows every field of the schema.
         """
-        check.at_most(k)
+        k = check.at_most(k)
+        check.query(text, vector)
         numbers: Sequence[float] = ()
         if len(vector):
             numbers = check.vector(vector, self.dimension, "the query's vector")

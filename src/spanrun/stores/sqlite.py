@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import Self, TypeVar
 
+from spanrun.checks import text as text_of
+from spanrun.checks import wrong
 from spanrun.errors import StoreError
 from spanrun.stores import _checks as check
 from spanrun.stores import _sqlite_rows as rows
@@ -20,9 +23,6 @@ from spanrun.stores._sqlite_open import (
     translated,
 )
 from spanrun.stores.base import Chunk, Hit, Where
-
-if TYPE_CHECKING:
-    import os
 
 __all__ = ["SqliteStore", "StoredAs", "stored_as"]
 
@@ -54,15 +54,13 @@ class SqliteStore:
             something else, or the extra ``ingest`` isn't installed.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], dimension: int, model: str
-    ) -> None:
-        check.dimension_of("SqliteStore", dimension, _MAX_DIMENSION)
-        check.model_of("SqliteStore", model)
+    def __init__(self, path: str | PathLike[str], dimension: int, model: str) -> None:
+        self.dimension = check.dimension_of("SqliteStore", dimension, _MAX_DIMENSION)
+        self.model = text_of("SqliteStore", "model", model)
         # Absolute: SQLite gives names like ":memory:" and "" a meaning of their own.
+        if not isinstance(path, str | PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise wrong("SqliteStore", "path", path, "must be the path of a file")
         self.path = Path(path).absolute()
-        self.dimension = dimension
-        self.model = model
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spanrun-sqlite")
         self._connection: Database | None = None  # the thread's own
         self._closing: Future[None] | None = None
@@ -89,6 +87,7 @@ class SqliteStore:
 
         See `VectorStore.upsert`. Lone surrogates in texts are stored as "?".
         """
+        check.upserted(document_id, content_hash, source, title, summary)
         chunks = check.chunks(document_id, chunks)
         row = (document_id, content_hash, source, title, summary)
         await self._call(lambda db: rows.upsert(db, row, chunks, self.dimension))
@@ -110,7 +109,8 @@ class SqliteStore:
 
         ``where`` knows the fields ``document_id`` and ``source`` only.
         """
-        check.at_most(k)
+        k = check.at_most(k)
+        check.query(text, vector)
         packed = None
         if len(vector):
             packed = check.vector(vector, self.dimension, "the query's vector")

@@ -8,8 +8,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, ParamSpec, TypeVar, cast, overload
 
-from spanrun import semconv
-from spanrun.errors import ConfigurationError
+from spanrun import checks, semconv
 from spanrun.telemetry import setup
 from spanrun.telemetry.recorder import Recorder
 from spanrun.telemetry.redact import redact
@@ -34,7 +33,7 @@ class unit:  # noqa: N801 -- used like a function: `with unit("parse"):`
 
     def __init__(self, name: str, /, **attributes: Any) -> None:
         if not name or not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(f"unit({name!r}): the name must be a text")
+            raise checks.wrong("unit", "name", name, "must be a text")
         self._name = redact(name)  # it is a metric's attribute, too
         self._attributes = attributes
         self._open: list[tuple[Recorder, Unit]] = []
@@ -94,8 +93,9 @@ def instrumented(
         name: Of the unit; else the function's qualified name.
 
     Raises:
-        ConfigurationError: For a generator, plain or async: its unit would be
-            current in its caller's code between two items. Open a unit inside.
+        ConfigurationError: For what isn't a function, such as a class: decorate its
+            methods. And for a generator, plain or async: its unit would be current
+            in its caller's code between two items. Open a unit inside.
 
     Example:
         >>> @instrumented
@@ -104,18 +104,16 @@ def instrumented(
         >>> parse("a b")
         ['a', 'b']
     """
+    checks.optional(checks.text)("instrumented", "name", name)
     if function is None:
         return lambda decorated: _instrument(decorated, name)
     return _instrument(function, name)
 
 
 def _instrument(function: Callable[P, T], name: str | None) -> Callable[P, T]:
-    title = name or function.__qualname__
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise ConfigurationError(
-            f"instrumented({title}): is a generator; open a unit inside it instead, "
-            "around what it does between two items"
-        )
+    if hint := _why_not(function):
+        raise checks.wrong("instrumented", "function", function, hint)
+    title = name or _name_of(function)
     if inspect.iscoroutinefunction(function):
         call = cast("Callable[P, Awaitable[Any]]", function)
 
@@ -132,3 +130,26 @@ def _instrument(function: Callable[P, T], name: str | None) -> Callable[P, T]:
             return function(*args, **kwargs)
 
     return called
+
+
+def _why_not(function: object) -> str:
+    """What to do instead of decorating ``function``, where that can't work."""
+    if isinstance(function, type):
+        return "is a class: decorate its methods instead"
+    if isinstance(function, staticmethod | classmethod):
+        kind = "staticmethod" if isinstance(function, staticmethod) else "classmethod"
+        return f"must be the function itself: put @{kind} above @instrumented"
+    if not callable(function):
+        return "must be a function"
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        return (
+            "is a generator; open a unit inside it instead, around what it does "
+            "between two items"
+        )
+    return ""
+
+
+def _name_of(function: object) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return str(getattr(function, "__qualname__", type(function).__qualname__))

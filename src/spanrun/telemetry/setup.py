@@ -14,6 +14,7 @@ from opentelemetry import trace as otel_trace
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import NoOpTracerProvider
 
+from spanrun.checks import at_least, optional
 from spanrun.settings import Settings, load
 from spanrun.telemetry import providers
 from spanrun.telemetry.account import Account
@@ -119,11 +120,13 @@ def shutdown(timeout: float | None = None) -> bool:
         Whether everything was delivered since `configure`. Else a line of log says
         what is lost and why, and what is kept on disk for the next process.
     """
+    timeout = optional(at_least)("shutdown", "timeout", timeout, 0)
     telemetry, _State.telemetry = _State.telemetry, None
     if telemetry is None:
         return True
     atexit.unregister(shutdown)
-    return telemetry.close(timeout or telemetry.settings.shutdown_timeout)
+    given = telemetry.settings.shutdown_timeout if timeout is None else timeout
+    return telemetry.close(given)
 
 
 def telemetry() -> Telemetry | None:

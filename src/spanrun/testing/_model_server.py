@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import math
 import random
 import threading
 import time
@@ -14,8 +13,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Final, Self, TypedDict
+from typing import Final, Self, TypedDict, get_args
 
+from spanrun.checks import at_least, between, one_of, optional, text, whole
 from spanrun.errors import ConfigurationError
 from spanrun.testing._faults import Fault, failure
 from spanrun.testing._http import Answer, Request
@@ -74,15 +74,24 @@ class ModelServer:
         if unknown := options.keys() - ServerOptions.__annotations__.keys():
             raise TypeError(f"{kind}() has no argument {min(unknown)!r}")
         self._path: Final = path
-        self._latency = options.get("latency", 0.02)
-        self._jitter = options.get("jitter", 0.01)
-        self._rate_limited = options.get("rate_limited", 0.05)
-        self._unavailable = options.get("unavailable", 0.03)
-        self._retry_after = options.get("retry_after", 0.2)
-        self._token = options.get("token")
-        self._poison = options.get("poison")
-        self._check(kind)
-        seed = options.get("seed", 0)
+        self._latency = at_least(kind, "latency", options.get("latency", 0.02), 0)
+        self._jitter = at_least(kind, "jitter", options.get("jitter", 0.01), 0)
+        limited, down = (
+            options.get("rate_limited", 0.05),
+            options.get("unavailable", 0.03),
+        )
+        self._rate_limited = between(kind, "rate_limited", limited, 0, 1)
+        self._unavailable = between(kind, "unavailable", down, 0, 1)
+        if self._rate_limited + self._unavailable > 1:
+            raise ConfigurationError(
+                f"{kind}(rate_limited={limited}, unavailable={down}): must be ≥ 0, "
+                "together ≤ 1"
+            )
+        pause = options.get("retry_after", 0.2)
+        self._retry_after = at_least(kind, "retry_after", pause, 0)
+        self._token = optional(text)(kind, "token", options.get("token"))
+        self._poison = optional(text)(kind, "poison", options.get("poison"))
+        seed = whole(kind, "seed", options.get("seed", 0))
         # Apart, so that the failures don't depend on how many jitters were drawn.
         self._failures = random.Random(seed)  # noqa: S311 -- no secret
         self._jitters = random.Random(seed)  # noqa: S311 -- no secret
@@ -90,18 +99,6 @@ class ModelServer:
         self._stats = Stats()
         self._lock = threading.Lock()
         self._server = LoopbackServer(self._respond, failure)
-
-    def _check(self, kind: str) -> None:
-        for name in ("latency", "jitter", "retry_after"):
-            value: float = getattr(self, f"_{name}")
-            if not 0 <= value < math.inf:
-                raise ConfigurationError(f"{kind}({name}={value}): must be ≥ 0")
-        limited, down = self._rate_limited, self._unavailable
-        if not 0 <= min(limited, down) <= limited + down <= 1:
-            raise ConfigurationError(
-                f"{kind}(rate_limited={limited}, unavailable={down}): must be ≥ 0, "
-                "together ≤ 1"
-            )
 
     def answer(self, body: bytes, fault: Fault | None) -> tuple[Answer, int]:
         """The answer to a request, spoilt if ``fault`` says so; how many texts it had.
@@ -131,10 +128,14 @@ class ModelServer:
         What was asked for here and by `spoil_next` comes in the order of asking,
         and before any drawn failure.
         """
+        status = whole("fail_next", "status", status, 100, 599)
+        times = whole("fail_next", "times", times, 1)
         self._script.extend(itertools.repeat(status, times))
 
     def spoil_next(self, fault: Fault, times: int = 1) -> None:
         """Let the next ``times`` requests go wrong in the way that ``fault`` names."""
+        one_of("spoil_next", "fault", fault, get_args(Fault))
+        times = whole("spoil_next", "times", times, 1)
         self._script.extend(itertools.repeat(fault, times))
 
     def __enter__(self) -> Self:

@@ -21,7 +21,9 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import TracerProvider as TracerProviderApi
 
+from spanrun.checks import instance, mapping, optional, text
 from spanrun.clock import Clock, SystemClock
+from spanrun.runner.checks import clock_of
 from spanrun.telemetry import setup
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
@@ -31,6 +33,8 @@ from spanrun.testing.leaks import keepers
 from spanrun.testing.records import CapturedSpan, Point, points_of, span_of
 
 Attributes = Mapping[str, Any]
+
+_SPAN: Final = "captured.span(…)"
 
 
 class Captured:
@@ -47,7 +51,7 @@ class Captured:
         resource = Resource.get_empty()
         self._processor: Final = _Keep()
         self._reader: Final = InMemoryMetricReader()
-        clock, account = clock or SystemClock(), Account()
+        clock, account = clock_of("Captured", clock) or SystemClock(), Account()
         tracers = NativeTracerProvider(
             self._processor.ended.append,
             sampler=ALWAYS_ON,
@@ -90,6 +94,8 @@ class Captured:
         self, name: str | None = None, attributes: Attributes | None = None
     ) -> list[CapturedSpan]:
         """The spans of that name which have at least those attributes."""
+        optional(text)("find", "name", name)
+        _check(attributes)
         return [span for span in self.spans if span.matches(name, attributes)]
 
     def span(
@@ -110,10 +116,12 @@ class Captured:
 
     def children(self, parent: CapturedSpan) -> list[CapturedSpan]:
         """The spans directly below ``parent``."""
+        instance("children", "parent", parent, CapturedSpan, _SPAN)
         return [span for span in self.spans if span.is_child_of(parent)]
 
     def parent(self, child: CapturedSpan) -> CapturedSpan | None:
         """The span directly above ``child``; None for a root."""
+        instance("parent", "child", child, CapturedSpan, _SPAN)
         above = (span for span in self.spans if child.is_child_of(span))
         return next(above, None)
 
@@ -126,6 +134,8 @@ class Captured:
 
     def points(self, metric: str, attributes: Attributes | None = None) -> list[Point]:
         """The series of ``metric`` which have at least those attributes, as now."""
+        text("points", "metric", metric)
+        _check(attributes)
         points = self._metrics().get(metric, [])
         return [point for point in points if point.matches(attributes)]
 
@@ -142,6 +152,7 @@ class Captured:
 
     def totals(self, metric: str, by: str) -> dict[Any, float]:
         """The values of ``metric``, added up by one attribute; zeros left out."""
+        text("totals", "by", by)
         totals: Counter[Any] = Counter()
         for point in self.points(metric):
             totals[point.attributes.get(by)] += point.value  # type: ignore[assignment]
@@ -197,7 +208,7 @@ class capture:  # noqa: N801 -- used like a function: `with capture() as capture
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
-        self._clock: Final = clock
+        self._clock: Final = clock_of("capture", clock)
         self._stack: Final = ExitStack()
 
     def __enter__(self) -> Captured:
@@ -222,6 +233,10 @@ class _Keep(SpanProcessor):
         context = span.get_span_context()
         if context is not None:
             self.open.pop(context.span_id, None)
+
+
+def _check(attributes: object) -> None:
+    optional(mapping)("Captured", "attributes", attributes, "names to values")
 
 
 def _tree(

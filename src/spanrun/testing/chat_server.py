@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
+from spanrun.checks import function, optional
 from spanrun.ingest import extract
 from spanrun.testing._chat_api import PATH, Reply, respond
 from spanrun.testing._faults import Fault
@@ -42,6 +43,7 @@ class ChatServer(ModelServer):
         self, *, reply: Reply | None = None, **options: Unpack[ServerOptions]
     ) -> None:
         super().__init__(PATH, options)
+        optional(function)("ChatServer", "reply", reply, plain=True)
         self._reply = reply or _extract
 
     def answer(self, body: bytes, fault: Fault | None) -> tuple[Answer, int]:

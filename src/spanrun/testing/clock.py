@@ -14,6 +14,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from spanrun import checks
+from spanrun.runner.bridge import discard
 from spanrun.runner.drive import drive_in_python
 from spanrun.speed import Attempt, Drive
 
@@ -68,9 +70,9 @@ class FakeClock:
     """
 
     def __init__(self, start: float = 0.0, *, patience: float = 0.02) -> None:
-        self.patience: Final = patience
+        self.patience: Final = checks.at_least("FakeClock", "patience", patience, 0)
         self.steps = 0
-        self._now = start
+        self._now = checks.at_least("FakeClock", "start", start, -math.inf)
         self._at_step: defaultdict[int, list[Callable[[], object]]] = defaultdict(list)
 
     def now(self) -> float:
@@ -83,13 +85,12 @@ class FakeClock:
 
     def advance(self, seconds: float) -> None:
         """Let time pass on the spot, as code does that blocks the event loop."""
-        if seconds < 0:
-            raise ValueError(f"advance({seconds}): time doesn't go back")
-        self._now += seconds
+        self._now += checks.at_least("advance", "seconds", seconds, 0)
 
     def at_step(self, step: int, call: Callable[[], object]) -> None:
         """Call ``call`` at the beginning of the loop's round number ``step``."""
-        self._at_step[step].append(call)
+        checks.function("at_step", "call", call, plain=True)
+        self._at_step[checks.whole("at_step", "step", step, 1)].append(call)
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """A new event loop in this clock's time."""
@@ -107,8 +108,18 @@ class FakeClock:
         Raises:
             Deadlock: When all tasks wait, and nothing can wake them.
         """
-        with asyncio.Runner(debug=debug, loop_factory=self.loop) as runner:
-            return runner.run(main, context=context)
+        given: object = main
+        if not inspect.iscoroutine(given):
+            raise checks.wrong("run", "main", given, "must be a coroutine")
+        try:
+            checks.optional(checks.flag)("run", "debug", debug)
+            checks.optional(checks.instance)(
+                "run", "context", context, contextvars.Context, "copy_context()"
+            )
+            with asyncio.Runner(debug=debug, loop_factory=self.loop) as runner:
+                return runner.run(main, context=context)
+        finally:
+            discard(main)
 
     def __repr__(self) -> str:
         return f"<FakeClock at {self._now:g} s, step {self.steps}>"

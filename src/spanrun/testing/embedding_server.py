@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Self, Unpack
 
+from spanrun.checks import function, optional
 from spanrun.ingest.local_embeddings import LocalEmbeddings
 from spanrun.testing._embedding_api import PATH, EmbedCounted, respond
 from spanrun.testing._faults import Fault
@@ -50,6 +51,7 @@ class EmbeddingServer(ModelServer):
         super().__init__(PATH, options)
         local = LocalEmbeddings()
         self.model = local.model
+        optional(function)("EmbeddingServer", "embed", embed, plain=True)
         self._embed = embed or local.embed_counted
         self._load = None if embed else local.load
 

@@ -1,0 +1,18 @@
+"""`shutdown`: what it does with its argument."""
+
+from types import SimpleNamespace
+
+import pytest
+
+import spanrun as sr
+from spanrun.telemetry import setup
+
+
+def test_a_timeout_of_0_is_no_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+    settings = SimpleNamespace(shutdown_timeout=5.0)
+    telemetry = SimpleNamespace(settings=settings, close=asked.append)
+    for timeout in (0, None):
+        monkeypatch.setattr(setup._State, "telemetry", telemetry)
+        sr.shutdown(timeout)
+    assert asked == [0, 5.0]
