@@ -24,10 +24,8 @@ from spanrun.errors import ConfigurationError
         ),
         (
             lambda: sr.Runner("r", retry=ValueError),
-            (
-                "Runner(retry=ValueError): must be a Retry, such as "
-                "Retry(on=ConnectionError)"
-            ),
+            ("Runner(retry=ValueError): must be a Retry, such as "
+            "Retry(on=ConnectionError)"),
         ),
         (
             lambda: sr.Runner("r", timeout="5"),
@@ -35,10 +33,8 @@ from spanrun.errors import ConfigurationError
         ),
         (
             lambda: sr.Timeout(attempt=5, total=1),
-            (
-                "Timeout(attempt=5, total=1): attempt must be ≤ total, which holds all "
-                "attempts and their waits"
-            ),
+            ("Timeout(attempt=5, total=1): attempt must be ≤ total, which holds all "
+            "attempts and their waits"),
         ),
         (
             lambda: sr.Limit(concurrency=0),
@@ -96,7 +92,7 @@ def test_a_coroutine_that_is_refused_is_closed() -> None:
     coroutine = work()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(ConfigurationError, match=r"the function itself: .*work"):
+        with pytest.raises(ConfigurationError, match="the function itself"):
             checks.function("map", "function", coroutine)
     assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
 
