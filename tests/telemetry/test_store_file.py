@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -496,6 +497,28 @@ class TestAnotherFormat:
             assert [each.name for each in path.parent.glob("*.format-*")] == []
         assert store.close(SOON)
         assert count(path) == 5
+
+    def test_that_another_process_moves_first_is_not_moved_again(
+        self, path: Path, open_store: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        of_format(path, 2)
+        moved = path.with_name("moved by the other")
+
+        class Late(sqlite3.Connection):
+            def execute(self, question: str, *values: Any) -> sqlite3.Cursor:
+                if question == "BEGIN EXCLUSIVE" and not moved.exists():
+                    path.rename(moved)
+                    shutil.copy(FORMAT_1, path)
+                return super().execute(question, *values)
+
+        connect = sqlite3.connect
+        monkeypatch.setattr(sqlite3, "connect", partial(connect, factory=Late))
+        store = open_store()
+        put(store, 5)
+        assert store.close(SOON)
+        monkeypatch.undo()
+        assert count(path) == 26
+        assert [each.name for each in path.parent.glob("*.format-*")] == []
 
     def test_is_refused_by_readers(self, path: Path) -> None:
         of_format(path, 2)

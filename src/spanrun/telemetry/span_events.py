@@ -85,3 +85,11 @@ def set_attributes(
         span.set_attributes(attributes)
     except Exception as error:  # noqa: BLE001 -- counted: breaks no job
         recorder.failed("traces", error)
+
+
+def set_error(recorder: Recorder, span: Span) -> None:
+    """Say on ``span`` that something failed, though nothing was raised."""
+    try:
+        span.set_status(Status(StatusCode.ERROR))
+    except Exception as error:  # noqa: BLE001 -- counted: breaks no job
+        recorder.failed("traces", error)

@@ -20,8 +20,6 @@ from opentelemetry.trace import (
     Link,
     Span,
     SpanKind,
-    Status,
-    StatusCode,
     set_span_in_context,
 )
 
@@ -40,7 +38,13 @@ from spanrun.telemetry.current import (
 from spanrun.telemetry.metrics import RunnerMetrics
 from spanrun.telemetry.open_units import CallKind, OpenJob, Submitted
 from spanrun.telemetry.redact import redact, text_of
-from spanrun.telemetry.span_events import add_event, context_of, fail, set_attributes
+from spanrun.telemetry.span_events import (
+    add_event,
+    context_of,
+    fail,
+    set_attributes,
+    set_error,
+)
 from spanrun.telemetry.spans.columns import Columns
 
 if TYPE_CHECKING:  # it makes units
@@ -372,10 +376,7 @@ class CallUnit(Unit):
     def fail(self, error_type: str) -> None:
         """The call has failed by what it answered, though nothing was raised."""
         self.set(semconv.ERROR_TYPE, error_type)
-        try:
-            self.span.set_status(Status(StatusCode.ERROR))
-        except Exception as error:  # noqa: BLE001 -- counted: breaks no call
-            self._recorder.failed("traces", error)
+        set_error(self._recorder, self.span)
 
     def record(self, metric: Metric, value: float, **more: Any) -> None:
         """Record another metric of the call, with its attributes and ``more``."""
