@@ -505,5 +505,5 @@ async def test_progress_is_shown_when_it_is_wanted(
 
 async def test_what_read_documents_has_skipped_is_no_document() -> None:
     skipped = Skipped("a.bin", "binary", "binary")
-    with pytest.raises(ConfigurationError, match="leave out what read_documents has Skipped"):
+    with pytest.raises(ConfigurationError, match="what read_documents has Skipped"):
         await ingest([skipped], MemoryStore())  # type: ignore[list-item]
