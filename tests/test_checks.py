@@ -24,8 +24,10 @@ from spanrun.errors import ConfigurationError
         ),
         (
             lambda: sr.Runner("r", retry=ValueError),
-            ("Runner(retry=ValueError): must be a Retry, such as "
-            "Retry(on=ConnectionError)"),
+            (
+                "Runner(retry=ValueError): must be a Retry, such as "
+                "Retry(on=ConnectionError)"
+            ),
         ),
         (
             lambda: sr.Runner("r", timeout="5"),
@@ -33,8 +35,10 @@ from spanrun.errors import ConfigurationError
         ),
         (
             lambda: sr.Timeout(attempt=5, total=1),
-            ("Timeout(attempt=5, total=1): attempt must be ≤ total, which holds all "
-            "attempts and their waits"),
+            (
+                "Timeout(attempt=5, total=1): attempt must be ≤ total, which holds all "
+                "attempts and their waits"
+            ),
         ),
         (
             lambda: sr.Limit(concurrency=0),
