@@ -39,7 +39,7 @@ async def test_each_wait_is_booked_where_it_belongs(make_runner, fake_clock):
         (outcome,) = await runner.map(job, [0], errors="collect")
     timings = outcome.timings
     assert timings.limit == 4
-    assert timings.busy == 0.5
+    assert timings.busy == pytest.approx(0.5)  # after a back-off of chance
     assert timings.service == pytest.approx(4)
     assert 0 <= timings.backoff <= 8
     assert (timings.queue, timings.rate_limit, timings.loop_lag) == (0, 0, 0)
