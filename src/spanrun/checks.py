@@ -119,23 +119,14 @@ def whole(
     most: int | None = None,
 ) -> int:
     """The whole number ``value``, from ``least`` to ``most``."""
-    number: int | None = None
-    if type(value) is int:
-        number = value
-    elif isinstance(value, Integral) and not isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance] -- it can be
-        number = int(value)
-    if (
-        number is None
-        or (least is not None and number < least)
-        or (most is not None and number > most)
-    ):
-        kind = "a whole number" if number is None else ""
-        bounds = "" if least is None else f"≥ {least}"
-        if most is not None:
-            bounds = f"from {least} to {most}"
-        raise wrong(
-            where, name, value, " ".join(filter(None, ("must be", kind, bounds)))
-        )
+    number = plain(value)
+    bounds = "" if least is None else f" ≥ {least}"
+    if most is not None:
+        bounds = f" from {least} to {most}"
+    if not isinstance(number, int):
+        raise wrong(where, name, value, f"must be a whole number{bounds}")
+    if (least is not None and number < least) or (most is not None and number > most):
+        raise wrong(where, name, value, f"must be{bounds}")
     return number
 
 

@@ -150,7 +150,7 @@ def test_a_timeout_that_cannot_be(
     cli: Cli, docs: Path, at: tuple[str, ...], seconds: str
 ) -> None:
     result = cli("ingest", "docs", *at, "--timeout", seconds)
-    check(result, Exit.CONFIGURATION, f"Timeout(attempt={seconds}", to_do="Must be > 0")
+    check(result, Exit.CONFIGURATION, f"Timeout(attempt={seconds}", to_do="> 0")
 
 
 @pytest.mark.parametrize(

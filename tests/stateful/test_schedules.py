@@ -247,11 +247,16 @@ retries = st.builds(
     budget=st.sampled_from([None, 0.1]),
     reserve=st.integers(0, 3),
 )
+timeouts = (
+    st.tuples(maybe_seconds, maybe_seconds)
+    .filter(lambda drawn: None in drawn or drawn[0] <= drawn[1])
+    .map(lambda drawn: sr.Timeout(attempt=drawn[0], total=drawn[1]))
+)
 policies = st.fixed_dictionaries(
     {},
     optional={
         "retry": retries,
-        "timeout": st.builds(sr.Timeout, attempt=maybe_seconds, total=maybe_seconds),
+        "timeout": timeouts,
         "rate": st.sampled_from([RateLimit(2), RateLimit(8, burst=4)]),
         "hedge": st.sampled_from([Hedge(at=0.5, share=1.0), Hedge(at=1)]),
         "breaker": st.just(Breaker(failures=2, open_for=1)),
