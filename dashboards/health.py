@@ -13,6 +13,7 @@ from spanrun import semconv
 
 ITEMS: Final = semconv.METRIC_SPANRUN_TELEMETRY_ITEMS
 SPOOL: Final = semconv.METRIC_SPANRUN_TELEMETRY_SPOOL_SIZE
+RESTARTS: Final = semconv.METRIC_SPANRUN_TELEMETRY_THREAD_RESTARTS
 EXPORT: Final = semconv.METRIC_SPANRUN_TELEMETRY_EXPORT_DURATION
 
 SIGNAL: Final = semconv.SPANRUN_TELEMETRY_SIGNAL
@@ -200,6 +201,20 @@ def _delivery() -> Sequence[Panel]:
             Query(q.quantile(0.5, EXPORT), "p50"),
             Query(q.quantile(0.95, EXPORT), "p95"),
             Query(q.quantile(0.99, EXPORT), "p99"),
+        ),
+        panels.lines(
+            "Threads that failed",
+            Text(
+                "How often a second a thread of spanrun's own failed, and began its "
+                "work again.",
+                "any: code of the application raises in it, such as a log handler.",
+                "The log of the process has the traceback.",
+            ),
+            each("restarts/s"),
+            Query(
+                q.or_zero(q.rate(RESTARTS, [semconv.THREAD_NAME]), q.rate(ITEMS)),
+                q.legend(semconv.THREAD_NAME),
+            ),
         ),
         panels.heat(
             "All export requests",
