@@ -4,7 +4,8 @@ A simulated service does ``C`` calls at once, 1 s each, and more calls queue (or
 are refused after 10 ms). Printed are the limit as a multiple of ``C``, over the
 second half of the time; how much of that time it was in [0.7 C, 1.5 C], and in
 the worst of the runs; the throughput as a part of what the service can do; and
-when the limit first got there.
+when the limit first got there. Then the same with calls that fail at random, of
+which the throughput counts none.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ CHANGES = (
 STARTS = {"C/4": 0.25, "C": 1.0, "4 C": 4.0}
 
 
-def settle(capacity, factor, seconds, refuses):
+def settle(capacity, factor, seconds, refuses, fails=0.0):
     rows = []
     for seed in SEEDS:
-        service = Service(capacity, seconds, refuses=refuses, seed=seed)
+        service = Service(
+            capacity, seconds, refuses=refuses, fails=lambda _: fails, seed=seed
+        )
         limiter = Gradient(max(1, round(capacity * factor)), 1, 4_000)
         history = simulate(service, limiter, SECONDS)
         bounds = 0.7 * capacity, 1.5 * capacity
@@ -59,6 +62,21 @@ def follow(before, after, seconds):
     return statistics.mean(reached), max(reached), statistics.mean(limits)
 
 
+def scattered():
+    print("\n16 calls at once, some of which fail at random")
+    for seconds in (noisy, exponential):
+        for refuses, what in ((None, "queue"), (0.01, "refused")):
+            for fails in (0.01, 0.03, 0.1, 0.3):
+                limit, inside, worst, through, _ = settle(
+                    16, 1.0, seconds, refuses, fails
+                )
+                print(
+                    f"{seconds.__name__:12} {what:8} {fails:4.0%} fail"
+                    f" {limit:8.2f} {inside:9.0%} {worst:6.0%} {through:11.0%}",
+                    flush=True,
+                )
+
+
 def main() -> None:
     print(f"{'calls take':12} {'over C':8} {'C':>4} {'from':>5}", end="")
     print("  limit/C  in bounds  worst  throughput  reached")
@@ -75,6 +93,7 @@ def main() -> None:
                         f" {reached:7.0f} s",
                         flush=True,
                     )
+    scattered()
     print(f"\ncapacity changes after {SECONDS:.0f} s, calls queue")
     for seconds in (noisy, exponential):
         for before, after in CHANGES:

@@ -28,6 +28,7 @@ class Service:
     """Does ``capacity`` calls at once. The others queue, or are refused.
 
     ``refuses`` is how long a refusal takes, in seconds; None means that calls queue.
+    ``fails`` gives the share of calls that fail at random, at the end of their time.
     """
 
     def __init__(
@@ -36,11 +37,13 @@ class Service:
         seconds: Seconds = noisy,
         *,
         refuses: float | None = None,
+        fails: Callable[[float], float] = lambda _: 0.0,
         seed: int = 1,
     ) -> None:
         self.capacity = capacity
         self.seconds = seconds
         self.refuses = refuses
+        self.fails = fails
         self.chance = random.Random(seed)
         self.now = 0.0
         self.busy = 0
@@ -48,6 +51,11 @@ class Service:
         self.refused = 0
         self._queue: deque[float] = deque()
         self._ends: list[tuple[float, float, bool]] = []
+
+    @property
+    def calls(self) -> int:
+        """Calls that are running or queue."""
+        return len(self._ends) + len(self._queue)
 
     def call(self) -> None:
         """A call arrives."""
@@ -62,10 +70,11 @@ class Service:
         """The next call ends: when it arrived, and whether it was answered."""
         self.now, since, answered = heapq.heappop(self._ends)
         if answered:
-            self.done += 1
             self.busy -= 1
-        else:
-            self.refused += 1
+            share = self.fails(self.now)
+            answered = not share or self.chance.random() >= share
+        self.done += answered
+        self.refused += not answered
         while self._queue and self.busy < self.capacity:
             self._begin(self._queue.popleft())
         return since, answered
@@ -133,8 +142,8 @@ def simulate(
     ``demand`` bounds the calls at once as well; ``changes`` are moments and the
     service's capacity from then on.
     """
-    used = 0
-    limits = [(0.0, limiter.limit)]
+    used = service.calls
+    limits = [(service.now, limiter.limit)]
     left = list(changes)
     while service.now < seconds:
         while left and left[0][0] <= service.now:

@@ -5,7 +5,7 @@ from itertools import islice
 import httpx
 import pytest
 
-from spanrun.causes import causes, leaves
+from spanrun.causes import causes, leaves, origins
 from spanrun.clients.http import transient
 
 
@@ -43,6 +43,17 @@ class Circle(ExceptionGroup):
 def test_groups_without_an_end_are_looked_at_so_far():
     assert len(list(islice(leaves(Endless("g", [ValueError(1)])), 2_000))) < 2_000
     assert [str(e) for e in leaves(Circle("g", [ValueError(1)]))] == ["3"]
+    assert len(list(origins(Endless("g", [ValueError(1)])))) <= 1_000
+    assert len(list(origins(Circle("g", [ValueError(1)])))) <= 1_000
+
+
+def test_origins_are_causes_members_and_arguments_each_once():
+    told = httpx.ConnectError("failed")
+    group = ExceptionGroup("g", [ValueError(1), told])
+    inner = OSError("all failed")
+    told.__cause__, inner.__cause__ = RuntimeError(inner), group
+    expected = [told, told.__cause__, inner, group, group.exceptions[0]]
+    assert list(origins(told)) == expected
 
 
 @pytest.mark.parametrize("length", [1, 2])

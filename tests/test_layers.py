@@ -12,6 +12,7 @@ SRC = Path(__file__).parents[1] / "src" / "spanrun"
 LAYERS = {
     "causes": 0,
     "checks": 0,
+    "descriptors": 0,
     "errors": 0,
     "semconv": 0,
     "outcome": 0,

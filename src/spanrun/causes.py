@@ -20,6 +20,26 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         why = why.__cause__
 
 
+def origins(error: BaseException) -> Iterator[BaseException]:
+    """Give ``error`` and all that it was made of, in no order.
+
+    That is its cause, what is in it if it is a group, and its arguments: httpcore
+    has the error that it translates for an argument, not for a cause.
+    """
+    waiting = [error]
+    seen: dict[int, BaseException] = {}  # kept alive: a freed id comes again
+    while waiting and len(seen) < _MOST:
+        each = waiting.pop()
+        if id(each) in seen:
+            continue
+        seen[id(each)] = each
+        yield each
+        parts: list[object] = [each.__cause__, *each.args]
+        if isinstance(each, BaseExceptionGroup):
+            parts += cast("BaseExceptionGroup[BaseException]", each).exceptions
+        waiting += [part for part in parts if isinstance(part, BaseException)]
+
+
 def leaves(error: BaseException) -> Iterator[BaseException]:
     """Give ``error`` or, if it is a group, the errors in it that are none."""
     return islice(_leaves(error), _MOST)

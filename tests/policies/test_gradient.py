@@ -123,9 +123,10 @@ def test_start_far_too_high_is_corrected_by_the_first_probe():
 
 
 def feed(limiter, seconds, count, start):
-    """One call after the other; returns when the last one ended."""
+    """One call a second; returns when the next one may begin."""
     for number in range(count):
-        limiter.learn(start + number, start + number + 0.5, seconds, limiter.limit)
+        since = start + number
+        limiter.learn(since, since + (seconds or 0.0), seconds, limiter.limit)
     return start + count
 
 
@@ -142,7 +143,9 @@ def test_refusals_end_the_fast_growth_at_the_start():
     limiter = Gradient(16, 1, 10_000)
     now = feed(limiter, 1.0, 500, 0.0)
     assert limiter.limit > 32
-    now = feed(limiter, None, 1, now)
+    while limiter._search:
+        now = feed(limiter, None, 1, now)
+        now = feed(limiter, 1.0, 2, now)
     now = feed(limiter, 1.0, 3 * limiter.limit, now)
     limit = limiter.limit
     feed(limiter, 1.0, 3 * limiter.limit, now)

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
 from typing import Any, Final, cast
+from weakref import WeakSet
 
 import h11
 import httpcore
@@ -23,6 +24,8 @@ from spanrun.clients._stream import Stream, connect
 
 _KEPT: Final = 128
 """Connections that may wait for the next request."""
+_everywhere: Final[WeakSet[Connections]] = WeakSet()
+"""All that are alive, see `make_room`."""
 
 
 class Connections(httpx.AsyncBaseTransport):
@@ -54,6 +57,8 @@ class Connections(httpx.AsyncBaseTransport):
         self._shared: _Link | None = None
         self._closed = False
         self._connecting: Final = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        _everywhere.add(self)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send ``request``; the response's body is yet to be read, and closed.
@@ -122,9 +127,14 @@ class Connections(httpx.AsyncBaseTransport):
         return None
 
     async def _connect(self, trace: Any) -> _Link:
+        self._loop = asyncio.get_running_loop()
         host = self._origin.host.decode("ascii")
         await tell(trace, "connection.connect_tcp.started")
-        stream = await connect(host, self._origin.port)
+        try:
+            stream = await connect(host, self._origin.port)
+        except httpcore.ConnectError:
+            await tell(trace, "connection.connect_tcp.failed")
+            raise
         await tell(trace, "connection.connect_tcp.complete")
         speaks_2 = self._http2
         if self._tls is not None:
@@ -158,6 +168,29 @@ class Connections(httpx.AsyncBaseTransport):
     async def _close(self, link: _Link) -> None:
         self._open.discard(link)
         await link.stream.aclose()
+
+    async def close_idle(self) -> bool:
+        """Close the connection that has waited longest for a request, if one does.
+
+        Returns:
+            Whether there was one. Those of another event loop aren't looked at.
+        """
+        if self._loop is not asyncio.get_running_loop() or not self._idle:
+            return False
+        await self._close(self._idle.popleft())
+        return True
+
+
+async def make_room() -> bool:
+    """Close a connection that no request uses, whichever server it is to.
+
+    Returns:
+        Whether there was one.
+    """
+    for each in list(_everywhere):
+        if await each.close_idle():
+            return True
+    return False
 
 
 class _Link:

@@ -6,6 +6,8 @@ import asyncio
 import socket
 from typing import Any, Final, TypeAlias
 
+from spanrun.descriptors import exhausted
+
 _NEXT: Final = 0.25
 """Seconds until the next address is tried as well: RFC 8305, "happy eyeballs"."""
 
@@ -18,7 +20,8 @@ async def dial(host: str, port: int) -> socket.socket:
     asyncio's own way of doing so loses a socket where it is cancelled as that connects.
 
     Raises:
-        OSError: Of the first address; none could be reached.
+        OSError: Of the first address, or the one for which no descriptor was left;
+            none could be reached.
     """
     loop = asyncio.get_running_loop()
     addresses = await _resolve(loop, host, port)
@@ -50,7 +53,7 @@ async def dial(host: str, port: int) -> socket.socket:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-    raise errors[0]
+    raise next(filter(exhausted, errors), errors[0])
 
 
 async def _resolve(

@@ -11,6 +11,7 @@ _POOL: Final = semconv.SPANRUN_HTTP_TIME_POOL
 _BEGINS: Final = {
     "connection.connect_tcp.started": semconv.SPANRUN_HTTP_TIME_CONNECT,
     "connection.connect_tcp.complete": _POOL,
+    "connection.connect_tcp.failed": _POOL,  # another try follows, or nothing
     "connection.start_tls.started": semconv.SPANRUN_HTTP_TIME_TLS,
     "connection.start_tls.complete": _POOL,
     **{

@@ -13,6 +13,7 @@ from typing import Any, Final, Self, TypeVar
 from spanrun import checks, semconv
 from spanrun.clients import _solr_wire as wire
 from spanrun.clients._calls import calling
+from spanrun.clients._shortage import Shortage
 from spanrun.clients._solr_target import Target
 from spanrun.clients.http import retry_after
 from spanrun.clock import Clock
@@ -91,6 +92,7 @@ class SolrCalls:
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = asyncio.Lock()
+        self._shortage = self._no_shortage()
         self.runner: Final = Runner(
             "solr",
             limit=limit,
@@ -177,6 +179,10 @@ class SolrCalls:
                 self._client = client
             return self._client
 
+    def _no_shortage(self) -> Shortage:
+        _, aiohttp = wire.libraries()
+        return Shortage(self._target.host, aiohttp.ClientConnectorError)
+
     def _turn(self) -> asyncio.Lock:
         """Who opens or closes waits for who does."""
         loop = asyncio.get_running_loop()
@@ -187,6 +193,7 @@ class SolrCalls:
                     "one for each loop"
                 )
             self._loop, self._lock = loop, asyncio.Lock()
+            self._shortage = self._no_shortage()
         return self._lock
 
     async def _call(
@@ -219,12 +226,13 @@ class SolrCalls:
     ) -> T:
         with calling(self._kind(operation)) as call, wire.exchange() as seen:
             try:
-                return read(await send(client))
+                return read(await self._shortage.connected(send, client))
             except (ConfigurationError, TimeoutError):
                 raise
             except Exception as error:  # what aiosolr lets through, see `_failure`
                 raise self._failure(seen, error, repeatable=repeatable) from error
             finally:
+                self._shortage.given_back()
                 if seen.status not in (None, _OK):
                     call.set(semconv.DB_RESPONSE_STATUS_CODE, str(seen.status))
 

@@ -23,6 +23,7 @@ from spanrun.clients._calls import Untold, calling, propagate
 from spanrun.clients._connections import Connections
 from spanrun.clients._discreet import Discreet, filter_logs
 from spanrun.clients._phases import Phases
+from spanrun.clients._shortage import Shortage
 from spanrun.errors import ConfigurationError, ServiceError
 from spanrun.proxies import proxy_for
 from spanrun.telemetry import setup
@@ -130,12 +131,14 @@ class HttpClient:
         self._tls: Final = tls
         self._given: Final = transport
         self._transport: httpx.AsyncBaseTransport | None = None
+        self._shortage = self._no_shortage()
 
     def open(self) -> httpx.AsyncBaseTransport:
         """Get ready now, not in the first request: certificates take 20 ms and more."""
         if self._transport is None:
             filter_logs()
             self._transport = self._given or self._direct_or_by_proxy()
+            self._shortage = self._no_shortage()  # yet, and on this loop
         return self._transport
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
@@ -158,13 +161,15 @@ class HttpClient:
         with self._call(path, len(content)) as call:
             propagate(request.headers)
             with _timed(call, request), Discreet(self._answers.confidential):
-                response = await transport.handle_async_request(request)
+                ask = transport.handle_async_request
+                response = await self._shortage.connected(ask, request)
                 response.request = request
                 try:
                     self._describe(call, response)
                     text = await self._answers.read(response)
                 finally:
                     await response.aclose()
+                    self._shortage.given_back()
             call.set(semconv.HTTP_RESPONSE_BODY_SIZE, len(text))
             if not response.is_success:
                 call.fail(str(response.status_code))
@@ -175,6 +180,9 @@ class HttpClient:
         transport, self._transport = self._transport, None
         if transport is not None:
             await transport.aclose()
+
+    def _no_shortage(self) -> Shortage:
+        return Shortage(self.base_url.netloc.decode(), httpx.ConnectError)
 
     def _place(self, path: str) -> tuple[httpx.URL, str]:
         """Where ``path`` is, and how a span tells it: keys may be in the query."""

@@ -3,7 +3,9 @@
 A service that can do ``C`` calls at once takes ``s`` seconds for each of
 ``L ≤ C``, and ``s · L / C`` for each of ``L > C``, on average, however unlike
 its calls are. So two limits take turns: if the calls are no slower at the
-higher one, it pays; if they are slower in proportion, they only queue.
+higher one, it pays; if they are slower in proportion, they only queue. Refusals
+are judged in the same way: those of an overload become fewer at a lower limit,
+those that come at random don't.
 
 The gradient limits of Netflix's concurrency-limits (Gradient2Limit, 2018) and
 of Envoy's adaptive-concurrency filter compare in this way too, with a baseline
@@ -15,14 +17,18 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from spanrun.policies._window import FEWEST, Window
+
 TOLERANCE: Final = 1.15
 """Calls may take this much longer than those that nothing stands in front of."""
 SLOW: Final = 1.5
 """Calls that take this much longer aren't so by chance."""
 STEEPEST: Final = 0.5
-"""Slowness never cuts the limit below this part of it in one window."""
+"""Nothing cuts the limit below this part of it in one window."""
 REFUSED: Final = 0.8
-"""Refusals never cut the limit below this part of it in one window."""
+"""Nor do refusals below this one, unless nothing is answered."""
+MOSTLY: Final = 0.5
+"""A greater share of refusals is an overload, whatever else has been seen."""
 FASTEST: Final = 1.5
 """The limit never grows by more than this factor, once the search is over."""
 PROBE: Final = 0.75
@@ -30,78 +36,7 @@ PROBE: Final = 0.75
 PROBE_EVERY: Final = 5
 """Windows after a probe before the one that the next probe is compared with."""
 PAYS: Final = 0.85
-"""A halved limit at which calls take no more than this part was far too high."""
-PRECISION: Final = 0.1
-"""The standard error of a window's mean, as a part of the mean."""
-FEWEST: Final = 30
-"""Calls in a window, however alike they are."""
-MOST: Final = 400
-"""Calls in a window, however unlike they are."""
-
-
-class Window:
-    """The calls that show the effect of the limit's last change.
-
-    It begins to count when as many calls have begun and ended since as there
-    are slots. From then on it counts all that end: only those that have begun
-    since would be too short ones. It takes ``enough``, two for each slot at least.
-    """
-
-    __slots__ = (
-        "_enough",
-        "_left_out",
-        "_limit",
-        "_squares",
-        "_sum",
-        "answered",
-        "peak",
-        "refused",
-        "since",
-    )
-
-    def __init__(self, since: float, limit: int, enough: int) -> None:
-        self.since = since
-        self.answered = self.refused = self.peak = 0
-        self._limit = self._left_out = limit
-        self._enough = max(FEWEST, enough, 2 * limit)
-        self._sum = self._squares = 0.0
-
-    def add(self, since: float, seconds: float | None) -> bool:
-        """Take in a call; None is a refusal. Returns whether that is enough."""
-        if seconds is None:
-            self.refused += since > self.since
-            return self.refused >= self._enough
-        if self._left_out:
-            self._left_out -= since > self.since
-            return False
-        self.answered += 1
-        self._sum += seconds
-        self._squares += seconds * seconds
-        return self.answered >= self._enough
-
-    @property
-    def full(self) -> bool:
-        """Whether every slot was in use at some moment."""
-        return self.peak >= self._limit
-
-    @property
-    def passed(self) -> float:
-        """The share of calls that weren't refused."""
-        answered = self.answered + self._limit - self._left_out
-        return answered / (answered + self.refused)
-
-    @property
-    def mean(self) -> float | None:
-        """Seconds of a call; None when too few were answered to say."""
-        few = self.answered < self._enough
-        return None if few else self._sum / self.answered
-
-    @property
-    def needed(self) -> int:
-        """How many calls as unlike as these give a mean of `PRECISION`."""
-        square = self._sum * self._sum
-        variance = self.answered * self._squares / square - 1 if square else 0.0
-        return round(min(MOST, max(FEWEST, variance / PRECISION**2)))
+"""Calls that take no more than this part after a cut had been in a queue."""
 
 
 class Gradient:
@@ -109,11 +44,17 @@ class Gradient:
 
     At the end of each `Window` the limit is multiplied by::
 
-        √(TOLERANCE · baseline / mean) · (1 - share refused)
+        √(TOLERANCE · baseline / mean) · (1 - surplus of refusals)
 
     The root halves what chance does to it; calls that are `SLOW` cut it by the
-    whole ratio. It grows only if it was used in full and few calls were refused,
+    whole ratio. It grows only if it was used in full and there is no surplus,
     and faster the more windows in a row it has grown in.
+
+    The surplus is the share refused beyond the usual one, which is measured with
+    the baseline, at a lower limit. What chance explains is no surplus, and more
+    than `MOSTLY` is never usual. A cut for refusals is followed by another one
+    only when the baseline's time has passed, since the calls that were under way
+    may be refused as well; by a deeper one if not a single call was answered then.
 
     The baseline is the mean of calls that nothing stands in front of. After
     every `PROBE_EVERY` windows a probe measures it, a window at `PROBE` of the
@@ -123,6 +64,10 @@ class Gradient:
     probe saw short calls by chance. Half of the baseline is from before, unless
     a probe is `SLOW` itself: the service has changed, or the limit is far too
     high. Then it is halved, and again as long as that makes calls faster.
+
+    Calls that stay `SLOW` though the limit was cut don't queue: the service itself
+    is slower. Then that is the baseline, and the limit is what it was. The first
+    slow window isn't compared, since the change may have come in its middle.
 
     At the beginning, and when it has fallen to its minimum, it searches: it
     doubles until calls are slow or refused. Before the first search it is
@@ -139,6 +84,10 @@ class Gradient:
         self._least: Final = least
         self._most: Final = most
         self._exact = float(start)
+        self._usual = MOSTLY  # the share of calls that is refused at any limit
+        self._cut = -math.inf  # when refusals have last lowered the limit
+        # the limit before calls became slow, and their mean since
+        self._slowed: tuple[float, float] | None = None
         self._clear = 0  # windows in a row in which the limit has grown
         self._search = True
         self._enough = FEWEST
@@ -153,7 +102,8 @@ class Gradient:
         Args:
             since: When it began.
             now: When it ended.
-            seconds: How long it took; None when it was refused.
+            seconds: How long it took, without what it waited for before it was
+                sent; None when it was refused.
             used: How many calls there were at once, this one included.
 
         Returns:
@@ -163,45 +113,62 @@ class Gradient:
         if window is None:  # the calls that all began at once tell nothing
             window = self._window = Window(now, self.limit, FEWEST)
         window.peak = max(window.peak, used)
-        if not window.add(since, seconds):
+        if not window.add(since, now, seconds):
+            return False
+        surplus = window.surplus(self._usual)
+        if surplus:  # wait for the last cut's effect
+            early = now < self._cut + self.baseline < math.inf
+        else:  # refusals as usual: wait for enough answers
+            early = window.mean is None
+        if early:
             return False
         limit = self.limit
-        self._exact *= max(REFUSED, window.passed)
-        if window.refused:
-            self._clear, self._search = 0, False
+        if surplus:
+            down = window.silent and now - window.since >= self.baseline
+            self._exact *= max(STEEPEST if down else REFUSED, 1 - surplus)
+            self._clear, self._search, self._cut = 0, False, now
         if self._probed:
             self._probe(window)
         else:
-            self._update(window)
+            self._update(window, refuses=surplus > 0)
         # less shows whether to double it
         enough = self._enough // 2 if self._search else self._enough
         self._window = Window(now, self.limit, enough)
         return self.limit != limit
 
-    def _update(self, window: Window) -> None:
+    def _update(self, window: Window, *, refuses: bool) -> None:
         mean, lowest = window.mean, self.limit == self._least
-        refuses = window.passed <= REFUSED
+        slowed, self._slowed = self._slowed, None
         if refuses and self.baseline < math.inf:  # tells as much as a probe
             self._probe_in = PROBE_EVERY
         if mean is None:
             mean = self.baseline
-        elif window.peak * 2 < self.limit or lowest:
+            if self.limit <= self._calm:  # else refusals cut it on and on
+                self._expect(window.lost)
+        elif window.idle or lowest:
             self._measure(mean, window)
             self._probe_in = PROBE_EVERY
-            self._search = self._search or (lowest and not window.refused)
+            self._search = self._search or (lowest and not refuses)
+        elif slowed and self._slow(mean):
+            if mean > PAYS * slowed[1]:  # the cut was in vain: the service is slower
+                self._measure(mean, window)
+                self._exact, slowed = slowed[0], None
         elif self._probe_in <= 0:
             self._probed = [mean]
-            known = self.baseline < math.inf
-            part = PROBE if known else 0.5
+            part = PROBE if self.baseline < math.inf else 0.5
             self._set(min(self.limit - 1, self.limit * part))
             return
-        elif self.limit <= self._calm and mean <= SLOW * self.baseline:
+        elif self.limit <= self._calm and self._comparable(mean):
             self._measure(mean, window)
         self._probe_in -= 1
-        grow = window.full and not refuses
+        if self._slow(mean):  # the first such window saw the change itself
+            self._slowed = (slowed[0], mean) if slowed else (self._exact, math.inf)
+        self._move(mean, window, grow=window.full and not refuses)
+
+    def _move(self, mean: float, window: Window, *, grow: bool) -> None:
         if not self._search:
             self._adjust(mean, STEEPEST, grow=grow)
-        elif mean > SLOW * self.baseline or self.limit == self._most:
+        elif self._slowed or self.limit == self._most:
             self._search, self._probe_in = False, 0
             self._adjust(mean, STEEPEST, grow=False)
         elif grow:
@@ -213,8 +180,8 @@ class Gradient:
     def _probe(self, window: Window) -> None:
         before = self._probed[-1]
         mean = before if window.mean is None else window.mean
-        if self.baseline < math.inf and len(self._probed) == 1:
-            lower = mean > SLOW * self.baseline
+        if len(self._probed) == 1 and self.baseline < math.inf:
+            lower = self._slow(mean)
         else:
             lower = mean <= PAYS * before
         if lower and self.limit > self._least:
@@ -229,19 +196,32 @@ class Gradient:
             self._adjust(self._probed[0], 0.0, grow=False)
         self._probed = []
 
+    def _slow(self, mean: float) -> bool:
+        return mean > SLOW * self.baseline
+
+    def _comparable(self, mean: float) -> bool:
+        """Whether the baseline may still hold."""
+        return mean <= SLOW * self.baseline < math.inf
+
     def _measure(self, mean: float, window: Window) -> None:
         """Take ``mean`` as what calls take that nothing stands in front of."""
-        if mean <= SLOW * self.baseline < math.inf:
+        self._expect(window.lost)
+        if self._comparable(mean):
             mean = (self.baseline + mean) / 2
         self.baseline, self._calm = mean, self.limit
         if window.mean is not None:
             self._enough = window.needed
 
+    def _expect(self, lost: float) -> None:
+        """Take ``lost`` as the share of calls that is refused at any limit."""
+        if lost <= MOSTLY:
+            known = self.baseline < math.inf
+            self._usual = (self._usual + lost) / 2 if known else lost
+
     def _adjust(self, mean: float, steepest: float, *, grow: bool) -> None:
         """Change the limit, at which calls took ``mean`` seconds."""
         fits = TOLERANCE * self.baseline / mean if 0 < mean < math.inf else 1.0
-        slow = mean > SLOW * self.baseline
-        factor = max(steepest, fits) if slow else math.sqrt(fits)
+        factor = max(steepest, fits) if self._slow(mean) else math.sqrt(fits)
         limit = self._exact
         self._clear = self._clear + 1 if grow and factor >= 1 else 0
         if self._clear:

@@ -19,10 +19,13 @@ class AdaptiveLimit:
 
     While more jobs at once don't make the calls slower, the limit grows; where
     they only queue at the service, it stops; when calls are refused, it falls.
-    It grows only while it is used in full. See `Gradient` for how.
+    It grows only while it is used in full, and by calls: a slot whose job waits
+    for a `RateLimit` isn't used. See `Gradient` for how.
 
     It holds a slot for each attempt, so that it sees the ones that failed. An
     error that ``on`` names counts as a refusal, any other one says nothing.
+    Refusals that come as often at a lower limit are no overload, unless they are
+    most of the calls.
 
     Args:
         start: The limit to begin with.

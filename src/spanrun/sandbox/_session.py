@@ -10,6 +10,7 @@ This needs the extra: it is imported by those who have looked whether it is ther
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -29,6 +30,7 @@ from pydantic_monty import (
     ResourceLimits,
 )
 
+from spanrun.descriptors import NONE_LEFT, exhausted, patiently
 from spanrun.errors import ConfigurationError, SandboxError, SandboxLimit
 from spanrun.sandbox._limits import Limits
 from spanrun.sandbox._prelude import PRELUDE, TOO_MUCH
@@ -102,13 +104,9 @@ class Session:
             self._begun = True
         value: Any = None
         try:
-            with (
-                Monty(max_processes=1, feed_duration_limit_grace=_GRACE) as pool,
-                pool.checkout(
-                    limits=_bounds(self._limits), os_policy={"sleep": "call_host"}
-                ) as session,
-            ):
-                why, value = self._feed(session)
+            why, value = patiently(
+                self._in_process, math.inf, lacking=_no_descriptor, wait=self._wait
+            )
             failure = self._refusal(why)
         except MontyError as error:
             failure = self._failure(error)
@@ -120,6 +118,19 @@ class Session:
             finally:
                 del failure  # its traceback holds this frame
         return value
+
+    def _in_process(self) -> tuple[str, Any]:
+        with (
+            Monty(max_processes=1, feed_duration_limit_grace=_GRACE) as pool,
+            pool.checkout(
+                limits=_bounds(self._limits), os_policy={"sleep": "call_host"}
+            ) as session,
+        ):
+            return self._feed(session)
+
+    def _wait(self, seconds: float) -> None:
+        self._over.wait(seconds)
+        self._refuse_if_over()
 
     @property
     def printed(self) -> str:
@@ -235,6 +246,14 @@ class Session:
             return SandboxError(f"the code was ended: {name}")
         allowed = getattr(self._limits, name)
         return SandboxLimit(f"{_WHY[name]}: {name}={allowed} is the limit", name)
+
+
+def _no_descriptor(error: Exception) -> bool:
+    """Whether the process couldn't be made for want of one; the code hasn't run."""
+    if isinstance(error, MontyError):
+        return False
+    text = str(error)  # the extension says it in the words of Rust
+    return exhausted(error) or any(f"(os error {code})" in text for code in NONE_LEFT)
 
 
 def _bounds(limits: Limits) -> ResourceLimits:

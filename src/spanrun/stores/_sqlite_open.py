@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self, TypeAlias, cast
 
+from spanrun.causes import causes
+from spanrun.descriptors import available, exhausted, patiently
 from spanrun.errors import ConfigurationError, StoreError
 
 Value: TypeAlias = str | bytes | int | float | None
@@ -97,6 +99,12 @@ def connect(path: Path, dimension: int, model: str) -> Database:
             model or dimension or of a newer spanrun; or the extra isn't installed.
         StoreError: The system doesn't let us.
     """
+    return patiently(
+        lambda: _opened(path, dimension, model), BUSY, lacking=_no_descriptor
+    )
+
+
+def _opened(path: Path, dimension: int, model: str) -> Database:
     apsw, sqlite_vec = _libraries()
     with translated(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,6 +137,10 @@ def stored_as(path: Path) -> StoredAs | None:
             isn't installed.
         StoreError: The system doesn't let us.
     """
+    return patiently(lambda: _stored_as(path), BUSY, lacking=_no_descriptor)
+
+
+def _stored_as(path: Path) -> StoredAs | None:
     apsw, _ = _libraries()
     with translated(path):
         if not path.exists():
@@ -143,6 +155,15 @@ def stored_as(path: Path) -> StoredAs | None:
             return StoredAs(meta["model"], meta["dimension"])
         finally:
             connection.close()
+
+
+def _no_descriptor(error: Exception) -> bool:
+    """Whether a file couldn't be opened since the process has no descriptor left."""
+    apsw, _ = _libraries()
+    unopened = (apsw.CantOpenError, apsw.ExtensionLoadingError)
+    if any(isinstance(each, unopened) for each in causes(error)):
+        return not available()
+    return exhausted(error)
 
 
 def _libraries() -> tuple[Any, Any]:
