@@ -21,8 +21,7 @@ from spanrun.semconv import SpanrunTelemetryReason, SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
 from spanrun.telemetry.delivery.spooled import SpooledSender
-from spanrun.telemetry.forks import no_fork
-from spanrun.telemetry.ids import tell_after_fork
+from spanrun.telemetry.forks import no_fork, notice_fork, tell_after_fork
 from spanrun.telemetry.outbox import Outbox, remaining
 from spanrun.telemetry.spans import otlp
 from spanrun.telemetry.spans.encode import SpanEncoder
@@ -228,6 +227,7 @@ class MetricPipe:
         Args:
             keep: It says what no later one says: where a series begins.
         """
+        notice_fork()
         with self._collecting:
             if self._busy:
                 return  # the garbage collector ended a unit in the middle of one

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Final, Generic, Literal, TypeVar
 
 from spanrun.semconv import SpanrunTelemetryReason
-from spanrun.telemetry.ids import tell_after_fork
+from spanrun.telemetry.forks import notice_fork, tell_after_fork
 
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ class Outbox(Generic[T]):
         items.append(item)
         count = len(items)
         if not self._awake or count == self._batch:
-            self._wake()
+            self._wake(item)
         elif count > self._capacity:
             self._relieve()
         if self._closed:
@@ -108,6 +108,7 @@ class Outbox(Generic[T]):
         Returns:
             Whether that was so within ``timeout`` seconds.
         """
+        notice_fork()
         with self._changed:
             self._hurry = True
             self._changed.notify_all()
@@ -137,7 +138,9 @@ class Outbox(Generic[T]):
         if not closed:
             self._begin()
 
-    def _wake(self) -> None:
+    def _wake(self, item: T) -> None:
+        if notice_fork():
+            self._items.append(item)  # what was there before it is the parent's
         with self._changed:
             self._awake = True
             self._changed.notify_all()

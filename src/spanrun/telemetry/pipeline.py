@@ -32,8 +32,8 @@ from spanrun.telemetry.export import (
     MetricPipe,
     OtlpExit,
 )
+from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.health import Health
-from spanrun.telemetry.ids import tell_after_fork
 from spanrun.telemetry.local import LocalStore
 from spanrun.telemetry.meters import OurMeterProvider
 from spanrun.telemetry.native import NativeRecorder
