@@ -40,8 +40,11 @@ class NativeHook(BuildHookInterface[Any]):
 def compiled(root: Path) -> Path:
     """Compile ``native/`` below ``root`` into the package there."""
     sources = [f"native/{each.name}" for each in sorted((root / "native").glob("*.c"))]
-    options = [] if sys.platform == "win32" else ["-fvisibility=hidden"]
-    extension = Extension(MODULE, sources, extra_compile_args=options)
+    # With older C libraries, `pthread_atfork` is in a library of its own.
+    options = [] if sys.platform == "win32" else ["-fvisibility=hidden", "-pthread"]
+    extension = Extension(
+        MODULE, sources, extra_compile_args=options, extra_link_args=options
+    )
     project = Distribution(
         {"ext_modules": [extension], "package_dir": {"": "src"}, "packages": []}
     )

@@ -205,7 +205,8 @@ PyInit__native(void)
         || PyModule_AddType(made, &CallStep_Type) < 0
         || PyModule_AddType(made, &Slots_Type) < 0
         || PyModule_AddType(made, &FirstAttempts_Type) < 0
-        || PyModule_AddType(made, &Attempt_Type) < 0) {
+        || PyModule_AddType(made, &Attempt_Type) < 0
+        || PyModule_AddType(made, &RandomBits_Type) < 0) {
         Py_XDECREF(made);
         return NULL;
     }

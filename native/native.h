@@ -184,6 +184,11 @@ PyObject *stop_with(PySendResult sent, PyObject *result);
 
 extern PyTypeObject Slots_Type, FirstAttempts_Type, Attempt_Type;
 
+/* --- ids.c: what ids are drawn from --- */
+
+extern PyTypeObject RandomBits_Type;
+int draw_word(PyObject *bits, uint64_t *word);
+
 /* --- job.c and call.c --- */
 
 extern PyTypeObject Jobs_Type, Calls_Type, Shape_Type;

@@ -123,15 +123,8 @@ leave(PyObject *outside, PyObject *span)
 static int
 draw(PyObject *bits, unsigned char into[8])
 {
-    PyObject *size = PyLong_FromLong(64);
-    PyObject *drawn = size == NULL ? NULL : PyObject_CallOneArg(bits, size);
-    Py_XDECREF(size);
-    if (drawn == NULL) {
-        return -1;
-    }
-    unsigned long long number = PyLong_AsUnsignedLongLongMask(drawn);
-    Py_DECREF(drawn);
-    if (number == (unsigned long long)-1 && PyErr_Occurred()) {
+    uint64_t number;
+    if (draw_word(bits, &number) < 0) {
         return -1;
     }
     number = number ? number : 1;

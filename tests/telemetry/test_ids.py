@@ -1,10 +1,13 @@
 """Ids are random, and a forked child draws others."""
 
+import struct
 import subprocess
 import sys
 
+import pytest
 from tests.telemetry.spans.tracing import Box
 
+from spanrun.speed import FAST, RandomBits
 from spanrun.telemetry.ids import RandomIds
 
 
@@ -15,6 +18,30 @@ def test_ids_differ_and_are_as_wide_as_they_may_be() -> None:
     assert len(traces) == len(spans) == 1_000
     assert 120 < max(traces).bit_length() <= 128
     assert 60 < max(spans).bit_length() <= 64
+
+
+def test_random_bits_are_those_of_their_seed() -> None:
+    seeds = [bytes(range(32)), bytes(range(32)), bytes(range(1, 33))]
+    source = RandomBits(seeds.pop)
+    drawn = []
+    for _ in range(3):
+        drawn.append([source.draw(64), source.draw(128), source.draw(64)])
+        if seeds:
+            source.renew()
+    assert drawn[1] == drawn[2] != drawn[0]
+
+
+@pytest.mark.skipif(not FAST, reason="the part in C isn't in use")
+def test_the_random_bits_in_c_are_xoshiro() -> None:
+    source = RandomBits(lambda: struct.pack("<4Q", 1, 2, 3, 4))
+    assert [source.draw(64) for _ in range(3)] == [11520, 0, 1509978240]
+    for wrong in (0, 63, "64"):
+        with pytest.raises((ValueError, TypeError)):
+            source.draw(wrong)
+    with pytest.raises(ValueError, match="32 bytes"):
+        RandomBits(lambda: b"short").draw(64)
+    with pytest.raises(ZeroDivisionError):
+        RandomBits(lambda: 1 // 0).draw(128)
 
 
 def test_another_generator_can_be_used() -> None:

@@ -293,7 +293,9 @@ SCENARIOS = (plain, linked, retried, failing, calls, users_own, others, at_the_l
 
 @pytest.mark.parametrize("exponential", [False, True], ids=["explicit", "exponential"])
 @pytest.mark.parametrize("work", SCENARIOS)
-def test_both_ways_say_the_same(work, exponential):
+def test_both_ways_say_the_same(work, exponential, monkeypatch):
+    # On a busy machine any step may block the loop, and say so in one of the ways.
+    monkeypatch.setattr("spanrun.runner.core.THRESHOLD", float("inf"))
     ways = []
     for wire in WIRES:
         sent = Sent(wire=wire, exponential=exponential)

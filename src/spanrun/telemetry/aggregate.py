@@ -35,7 +35,7 @@ from spanrun.telemetry.cells import (
     SumCell,
     is_sampled,
 )
-from spanrun.telemetry.ids import tell_after_fork
+from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.log import Log
 from spanrun.telemetry.scope import OUR_SCOPE
 
@@ -97,12 +97,6 @@ class Series:
         else:
             data = Histogram(points, self._temporality)
         return SdkMetric(metric.name, metric.description, metric.unit, data)
-
-    def restart(self) -> None:
-        """Begin again from zero, now."""
-        self._started = time.time_ns()
-        for cell in self._cells.values():
-            cell.reset()
 
     def _make(self, labels: Labels) -> Cell:
         if self.metric.instrument != "histogram":
@@ -192,10 +186,13 @@ class Aggregator:
         return MetricsData([ResourceMetrics(resource, told, resource.schema_url)])
 
     def after_fork(self) -> None:
-        """In the child: begin from zero, as what was counted is the parent's."""
+        """In the child: begin without series, as those that there are the parent's.
+
+        Who has one of their cells adds what nobody reads: a runner that was open.
+        """
         self.gate.after_fork()
-        for series in self._series.values():
-            series.restart()
+        self._series.clear()
+        self._recorded.clear()
 
     def _of(self, metric: Metric) -> Series:
         series = self._series.get(metric.name)

@@ -23,8 +23,7 @@ from spanrun.telemetry.account import Account
 from spanrun.telemetry.aggregate import Aggregator
 from spanrun.telemetry.delivery.spooled import SpooledSender
 from spanrun.telemetry.faults import Faults
-from spanrun.telemetry.forks import no_fork
-from spanrun.telemetry.ids import tell_after_fork
+from spanrun.telemetry.forks import no_fork, notice_fork, tell_after_fork
 from spanrun.telemetry.outbox import Outbox, remaining
 from spanrun.telemetry.spans import otlp
 from spanrun.telemetry.spans.encode import SpanEncoder
@@ -231,6 +230,7 @@ class MetricPipe:
         Args:
             keep: It says what no later one says: where a series begins.
         """
+        notice_fork()
         if not self._collecting.acquire(timeout=self._patience):
             # A callback of the application hangs in another thread.
             self._patience = 0.0

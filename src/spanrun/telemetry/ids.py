@@ -3,50 +3,15 @@
 from __future__ import annotations
 
 import os
-import random
-import weakref
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
-from spanrun.telemetry.log import Log
+from spanrun.speed import RandomBits
+from spanrun.telemetry.forks import notice_fork, tell_after_fork
 
 _SPAN: Final = 64
-
-_log: Final = Log(__name__)
-
-
-class Forked(Protocol):
-    """Has something to put right in a child process."""
-
-    def after_fork(self) -> None:
-        """Called in the child, before anything else runs there."""
-        ...
-
-
-_watched: Final[weakref.WeakSet[Forked]] = weakref.WeakSet()
-_hooked: Final[list[bool]] = []
-
-
-def tell_after_fork(watched: Forked) -> None:
-    """Call ``watched.after_fork`` in each forked child, as long as it lives.
-
-    The interpreter never forgets what it is to call after a fork. So it is told
-    once, of a function that knows who is still alive.
-    """
-    _watched.add(watched)
-    if not _hooked and hasattr(os, "register_at_fork"):
-        _hooked.append(True)
-        os.register_at_fork(after_in_child=_after_fork)
-
-
-def _after_fork() -> None:
-    for watched in tuple(_watched):
-        try:
-            watched.after_fork()
-        except Exception as error:  # noqa: BLE001 -- the others have theirs to do
-            _log.error("%s is not right after a fork", watched, error=error)
 
 
 class RandomIds(IdGenerator):
@@ -57,12 +22,13 @@ class RandomIds(IdGenerator):
     draw the parent's next ids.
 
     Attributes:
-        bits: Draws so many random bits, as an integer.
+        bits: Draws 64 or 128 random bits, as an integer.
     """
 
     def __init__(self) -> None:
-        self._random: Final = random.Random(os.urandom(32))  # noqa: S311 -- no secret
-        self.bits: Final = self._random.getrandbits
+        source = RandomBits(_seed)
+        self.bits: Final = source.draw
+        self.after_fork: Final = source.renew
         tell_after_fork(self)
 
     def generate_span_id(self) -> int:
@@ -77,9 +43,11 @@ class RandomIds(IdGenerator):
         """True: the flag ``random`` of W3C Trace Context, level 2, may be set."""
         return True
 
-    def after_fork(self) -> None:
-        """Go on from another random state."""
-        self._random.seed(os.urandom(32))
+
+def _seed() -> bytes:
+    """In a child that nobody told of its fork, this is the first that it hears of."""
+    notice_fork()
+    return os.urandom(32)
 
 
 def bits_of(

@@ -12,7 +12,7 @@ from opentelemetry.sdk.resources import Resource
 from spanrun.settings import Settings
 from spanrun.telemetry import preferences
 from spanrun.telemetry.export import Collector
-from spanrun.telemetry.ids import tell_after_fork
+from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.redact import redact_attributes
 
 

@@ -13,6 +13,7 @@ from opentelemetry.trace import Span, set_span_in_context
 from spanrun import semconv
 from spanrun.semconv import Metric, SpanrunJobOutcome, SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
+from spanrun.telemetry.forks import tell_after_fork
 
 if TYPE_CHECKING:  # it needs the SDK, which only `configure` loads
     from spanrun.telemetry.aggregate import Aggregator
@@ -87,6 +88,11 @@ class Instruments:
         self._failed: Final = failed
         self._add: Final[dict[str, Callable[..., None]]] = {}
         self._observed()
+        tell_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In the child: the runners that are open are its parent's."""
+        self.runners.clear()
 
     def snapshot(self, *, keep: bool = False) -> None:
         """Export the metrics as they are now; ``keep``: a series begins.

@@ -24,6 +24,7 @@ from spanrun.semconv import Metric
 from spanrun.speed import FAST, Calls, Shape
 from spanrun.telemetry.cells import HistogramCell, adder
 from spanrun.telemetry.current import CURRENT_SPAN, current, go_back_to, make_current
+from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.open_units import CallKind
 from spanrun.telemetry.redact import redact
 from spanrun.telemetry.span_events import fail
@@ -60,6 +61,7 @@ class NativeCalls(Calls):
         )
         self.known: Final[dict[tuple[Any, ...], Known]] = {}
         self._tracer: Final = recorder.tracer
+        tell_after_fork(self)
         if recorder.is_bound:
             self.arm(
                 recorder,
@@ -72,6 +74,10 @@ class NativeCalls(Calls):
                 self.known,
                 self.zero,
             )
+
+    def after_fork(self) -> None:
+        """In the child: these are its parent's, as their origin and counts are."""
+        self.kind.native = None
 
     def open(self) -> NativeCall | CallUnit:
         """The unit of a call, to be entered."""

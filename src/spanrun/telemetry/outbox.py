@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Final, Generic, Literal, TypeVar
 
 from spanrun.semconv import SpanrunTelemetryReason
-from spanrun.telemetry.ids import tell_after_fork
+from spanrun.telemetry.forks import notice_fork, tell_after_fork
 from spanrun.telemetry.log import Log
 from spanrun.telemetry.threads import Worker
 
@@ -83,7 +83,7 @@ class Outbox(Generic[T]):
         items.append(item)
         count = len(items)
         if not self._awake or count == self._batch:
-            self._wake()
+            self._wake(item)
         elif count > self._capacity:
             self._relieve()
         if self._closed:
@@ -106,6 +106,7 @@ class Outbox(Generic[T]):
         Returns:
             Whether that was so within ``timeout`` seconds.
         """
+        notice_fork()
         with self._changed:
             self._hurry = True
             self._changed.notify_all()
@@ -135,7 +136,9 @@ class Outbox(Generic[T]):
         if not closed:
             self._begin()
 
-    def _wake(self) -> None:
+    def _wake(self, item: T) -> None:
+        if notice_fork():
+            self._items.append(item)  # what was there before it is the parent's
         with self._changed:
             self._awake = True
             self._changed.notify_all()

@@ -35,8 +35,8 @@ from spanrun.telemetry.export import (
     OtlpExit,
 )
 from spanrun.telemetry.faults import Faults
+from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.health import Health
-from spanrun.telemetry.ids import tell_after_fork
 from spanrun.telemetry.local import LocalStore
 from spanrun.telemetry.log import Log
 from spanrun.telemetry.meters import OurMeterProvider

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,10 +16,11 @@ from spanrun.checks import at_least, optional
 from spanrun.settings import Settings, load
 from spanrun.telemetry import providers
 from spanrun.telemetry.account import Account
+from spanrun.telemetry.forks import is_unnoticed_child
 from spanrun.telemetry.observe import Observer
 from spanrun.telemetry.recorder import Observers, OtelRecorder, Recorder
 
-_LAST: Final = -100  # behind what multiprocessing itself finishes, such as its queues
+_INTERRUPTED: Final = 0.5  # seconds: what is left goes to disk
 
 
 class Telemetry:
@@ -29,7 +28,7 @@ class Telemetry:
 
     def __init__(self, settings: Settings) -> None:
         # The SDK is 60 ms of import: only who configures pays for it.
-        from spanrun.telemetry import ids, pipeline  # noqa: PLC0415
+        from spanrun.telemetry import at_exit, pipeline  # noqa: PLC0415
 
         self.settings: Final = settings
         self.account: Final = Account()
@@ -40,24 +39,7 @@ class Telemetry:
         self.flush: Final = self._pipeline.flush
         self.close: Final = self._pipeline.close
         self.status: Final = self._pipeline.status
-        ids.tell_after_fork(self)
-
-    def after_fork(self) -> None:
-        """In the child: end in order there, too.
-
-        One that `multiprocessing` made ends without `atexit`, by finalizers that it
-        forgets when it begins. It asks then who wants to know of that.
-        """
-        forker: Any = sys.modules.get("multiprocessing.util")
-        if forker is not None:
-            forker.register_after_fork(self, _shut_down_at_end)
-
-
-def _shut_down_at_end(_: Telemetry) -> None:
-    """In a child of `multiprocessing`, after all that the program does at the end."""
-    from multiprocessing.util import Finalize  # noqa: PLC0415 -- it is there already
-
-    Finalize(None, shutdown, exitpriority=_LAST)
+        self.at_exit: Final = at_exit.AtExit(shutdown)
 
 
 class _State:
@@ -108,7 +90,6 @@ def configure(
     shutdown()
     if settings.enabled:
         _State.telemetry = Telemetry(settings)
-        atexit.register(shutdown)
 
 
 def shutdown(timeout: float | None = None) -> bool:
@@ -122,11 +103,15 @@ def shutdown(timeout: float | None = None) -> bool:
     """
     timeout = optional(at_least)("shutdown", "timeout", timeout, 0)
     telemetry, _State.telemetry = _State.telemetry, None
-    if telemetry is None:
-        return True
-    atexit.unregister(shutdown)
-    given = telemetry.settings.shutdown_timeout if timeout is None else timeout
-    return telemetry.close(given)
+    if telemetry is None or is_unnoticed_child():
+        return True  # in a child that did nothing with it, all is the parent's
+    telemetry.at_exit.cancel()
+    try:
+        given = telemetry.settings.shutdown_timeout if timeout is None else timeout
+        return telemetry.close(given)
+    except BaseException:  # Ctrl-C once more, or a signal that ends a worker
+        telemetry.close(_INTERRUPTED)
+        raise
 
 
 def telemetry() -> Telemetry | None:

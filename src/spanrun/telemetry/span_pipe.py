@@ -9,13 +9,14 @@ from spanrun.semconv import SpanrunTelemetryReason
 from spanrun.speed import FAST, Buffer
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.export import Exit, OtlpExit, count_lost
-from spanrun.telemetry.ids import tell_after_fork
+from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.outbox import Outbox
 from spanrun.telemetry.scope import OUR_SCOPE
 from spanrun.telemetry.spans.origin import Encoded, Origin, Wire
 from spanrun.telemetry.spans.recorded import Recorded
 
 _MAX_SPANS: Final = 4_096
+_DELAY: Final = 0.1  # seconds; what `os._exit` loses, at most, while all is well
 _MAX_BYTES: Final = 256 * 1024  # of encoded spans in the memory of who makes them
 
 Item: TypeAlias = "Recorded | Encoded | Buffer"
@@ -44,6 +45,7 @@ class SpanPipe:
             self._leave,
             self._lost,
             capacity=self.capacity,
+            delay=_DELAY,
             full="lose" if leave.waits else "send",
         )
         self.put: Final[Callable[[Recorded], object]] = self._outbox.put

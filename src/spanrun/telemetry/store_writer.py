@@ -18,7 +18,7 @@ from typing import Final, Generic, TypeVar
 
 from spanrun.semconv import SpanrunTelemetryReason
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.ids import tell_after_fork
+from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.log import Log
 from spanrun.telemetry.outbox import remaining
 from spanrun.telemetry.store_errors import (

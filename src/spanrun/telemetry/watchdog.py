@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-import os
 import sys
 import threading
 import time
@@ -22,6 +21,7 @@ from types import CodeType, FrameType
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from spanrun.speed import Drive
+from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.looplag import Guilty, Host, LoopLag, Suspect, nothing
 from spanrun.telemetry.threads import Worker
 
@@ -292,6 +292,12 @@ class _Watchdog:
             self._end.set()
         worker.join(_LAST)
 
+    def after_fork(self) -> None:
+        """In the child: there is no thread, and its locks may be held for ever."""
+        for lag in self.watches:
+            lag.look = nothing
+        _Here.watchdog = _Watchdog()
+
     def check(self) -> None:
         """Find out whether the process did not run since the last time."""
         with self._checking:
@@ -333,14 +339,6 @@ class _Watchdog:
 
 class _Here:
     watchdog = _Watchdog()
-    hooked = False
-
-
-def _after_fork() -> None:
-    """The thread isn't in the child, and its locks may be held for ever."""
-    for lag in _Here.watchdog.watches:
-        lag.look = nothing
-    _Here.watchdog = _Watchdog()
 
 
 def watch(loop: asyncio.AbstractEventLoop, lag: LoopLag, host: Host) -> None:
@@ -351,9 +349,7 @@ def watch(loop: asyncio.AbstractEventLoop, lag: LoopLag, host: Host) -> None:
     lag.hosts.add(host)
     if abs(loop.time() - time.monotonic()) > _VIRTUAL:
         return
-    if not _Here.hooked and hasattr(os, "register_at_fork"):
-        _Here.hooked = True
-        os.register_at_fork(after_in_child=_after_fork)
+    tell_after_fork(_Here.watchdog)
     _Here.watchdog.begin(loop, lag)
 
 

@@ -25,7 +25,7 @@ from spanrun.telemetry.delivery.frames import MAX_PAYLOAD, Frame, Signal
 from spanrun.telemetry.delivery.send import Sender
 from spanrun.telemetry.delivery.shipping import Line, Watch
 from spanrun.telemetry.delivery.stock import Stock
-from spanrun.telemetry.ids import tell_after_fork
+from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.log import Log
 from spanrun.telemetry.outbox import remaining
 from spanrun.telemetry.threads import Worker

@@ -21,7 +21,8 @@ from opentelemetry.util.types import Attributes
 
 from spanrun.clock import Clock, SystemClock
 from spanrun.semconv import SERVICE_INSTANCE_ID
-from spanrun.telemetry.ids import RandomIds, tell_after_fork
+from spanrun.telemetry.forks import tell_after_fork
+from spanrun.telemetry.ids import RandomIds
 from spanrun.telemetry.log import Log
 from spanrun.telemetry.spans.origin import Limits, Origin, Wire
 from spanrun.telemetry.spans.recorded import Recorded
@@ -111,16 +112,9 @@ class NativeTracerProvider(TracerProvider):
         with self._lock:
             tracer = self._tracers.get(scope)
             if tracer is None:
-                origin = Origin(
-                    scope,
-                    self.resource,
-                    self.limits,
-                    self._now,
-                    self._ended(),
-                    self._failed,
+                tracer = NativeTracer(
+                    self._origin(scope), self.sampler, self.id_generator
                 )
-                origin.wire = self._wire(origin)
-                tracer = NativeTracer(origin, self.sampler, self.id_generator)
                 tracer.process(self._processors)
                 if len(self._tracers) < _MAX_TRACERS:
                     self._tracers[scope] = tracer
@@ -190,14 +184,26 @@ class NativeTracerProvider(TracerProvider):
                 self._failed(error)
 
     def after_fork(self) -> None:
-        """In a child process: be another instance of the service."""
+        """In a child process: be another instance of the service.
+
+        The spans that are open are the parent's, which will end them.
+        """
         self._lock = threading.Lock()
         of_child = {SERVICE_INSTANCE_ID: str(uuid.uuid4()), PROCESS_PID: os.getpid()}
         told: dict[str, Any] = dict(self.resource.attributes)
         told.update((key, value) for key, value in of_child.items() if key in told)
         self.resource = Resource(told, self.resource.schema_url)
-        for tracer in self._tracers.values():
-            tracer.origin.resource = self.resource
+        for scope, tracer in self._tracers.items():
+            tracer.origin.disown()
+            tracer.origin = self._origin(scope)
+
+    def _origin(self, scope: InstrumentationScope) -> Origin:
+        ended = self._ended()
+        origin = Origin(
+            scope, self.resource, self.limits, self._now, ended, self._failed
+        )
+        origin.wire = self._wire(origin)
+        return origin
 
     def _now(self) -> int:
         return self._clock.wall_ns(self._clock.now())

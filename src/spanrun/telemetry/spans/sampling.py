@@ -31,7 +31,7 @@ from opentelemetry.trace import SpanContext, TraceFlags
 
 from spanrun import semconv
 from spanrun.semconv import SpanrunSamplingReason
-from spanrun.telemetry.ids import tell_after_fork
+from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.log import Log
 from spanrun.telemetry.spans.recorded import Recorded
 from spanrun.telemetry.spans.worth import Verdict, Worth

@@ -49,7 +49,7 @@ class NativeTracer(Tracer):
     """Starts the spans of one instrumentation scope.
 
     Args:
-        origin: What its spans share.
+        origin: What its spans share. Another one, in a forked child.
         sampler: Decides which of them are recorded.
         ids: Draws their ids.
 
@@ -60,7 +60,7 @@ class NativeTracer(Tracer):
     """
 
     def __init__(self, origin: Origin, sampler: Sampler, ids: IdGenerator) -> None:
-        self.origin: Final = origin
+        self.origin = origin
         self._sampler = sampler
         self._draws_random_ids: Final = self._ask_whether_random(ids)
         self.bits: Final = bits_of(ids, origin.failed)
