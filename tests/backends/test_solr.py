@@ -213,7 +213,6 @@ async def test_the_nearest_are_found_among_the_wanted(client):
     [
         "nope",
         "*",
-        "",
         "text^9 title",
         "text} *:* {!x",
         "_query_",
