@@ -11,7 +11,8 @@ from spanrun.telemetry import setup
 def test_a_timeout_of_0_is_no_default(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[float] = []
     settings = SimpleNamespace(shutdown_timeout=5.0)
-    telemetry = SimpleNamespace(settings=settings, close=asked.append)
+    at_exit = SimpleNamespace(cancel=lambda: None)
+    telemetry = SimpleNamespace(settings=settings, close=asked.append, at_exit=at_exit)
     for timeout in (0, None):
         monkeypatch.setattr(setup._State, "telemetry", telemetry)
         sr.shutdown(timeout)

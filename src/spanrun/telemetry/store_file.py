@@ -33,9 +33,15 @@ from spanrun.errors import StoreError
 from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.store_errors import Unusable, is_damage
 
+try:
+    import fcntl
+except ImportError:  # Windows: an open file can't be renamed there
+    fcntl = None  # type: ignore[assignment]
+
 BUSY: Final = 0.25
 """Seconds that one transaction waits for another process; a fork waits as long."""
 _PATIENCE: Final = 5.0
+_POLL: Final = 0.005
 _APPLICATION: Final = int.from_bytes(b"span")
 """In the header of each file that we make. The tables of another format may differ."""
 _SESSIONS: Final = frozenset(("id", "started_ns", "pid", "command"))
@@ -106,9 +112,11 @@ class StoreFile:
             found = self._real.stat()
             if not stat.S_ISREG(found.st_mode):
                 raise StoreError(f"{self.path} is no file: {to_do}")
-            with closing(self._connect("rw", _PATIENCE)) as db:
-                db.execute("PRAGMA query_only = ON")
-                version = self._format(db)
+            with ExitStack() as stack:
+                with self._opening():
+                    db = stack.enter_context(closing(self._connect("rw", _PATIENCE)))
+                    db.execute("PRAGMA query_only = ON")
+                    version = self._format(db)
                 if version not in (0, self._version):
                     raise StoreError(
                         f"{self.path} has format {version}, and this spanrun reads "
@@ -132,14 +140,14 @@ class StoreFile:
         Raises:
             Unusable: One was moved before.
         """
-        with no_fork():
+        with no_fork(), self._opening():
             self._move_aside("damaged", "is damaged")
 
     def _open(self) -> sqlite3.Connection:
         """A connection to a file of ours, of this format, which has all tables."""
         while True:
-            self._found = self._look()
-            with ExitStack() as stack:
+            with self._opening(), ExitStack() as stack:
+                self._found = self._look()
                 db = stack.enter_context(closing(self._connect("rwc", BUSY)))
                 version = self._format(db)
                 if version in (0, self._version):
@@ -149,7 +157,35 @@ class StoreFile:
                     stack.pop_all()  # it stays open
                     return db
             what = f"has format {version}, and this spanrun writes {self._version}"
-            self._move_aside(f"format-{version}", what)
+            with self._opening():
+                self._move_aside(f"format-{version}", what)
+
+    @contextmanager
+    def _opening(self) -> Generator[None]:
+        """Nobody else opens the file meanwhile, or moves it.
+
+        SQLite finds a file's log by the file's name: who has opened one that is moved
+        just then would take the log of the next one of that name for its own.
+
+        Raises:
+            BlockingIOError: Another process does, for too long.
+        """
+        # A lock on the folder, which leaves nothing behind and lasts as long as we do.
+        flags = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_DIRECTORY", 0)
+        lock = -1
+        if fcntl is not None:
+            with suppress(OSError):  # who can't open it can't move anything either
+                lock = os.open(self._real.parent, flags)
+        try:
+            until = time.monotonic() + BUSY
+            while lock >= 0 and not _acquired(lock):
+                if time.monotonic() > until:
+                    raise BlockingIOError(errno.EAGAIN, "is in use", str(self.path))
+                time.sleep(_POLL)
+            yield
+        finally:
+            if lock >= 0:
+                os.close(lock)
 
     def _connect(self, mode: str, timeout: float) -> sqlite3.Connection:
         address = f"{self._real.as_uri()}?mode={mode}{_DRIVER}"
@@ -266,6 +302,15 @@ class StoreFile:
             number += 1
             name = self._real.with_name(f"{stem}.{number}")
         return name
+
+
+def _acquired(lock: int) -> bool:
+    assert fcntl is not None  # noqa: S101 -- there is a lock
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EAGAIN, errno.EACCES)  # no locks there at all
+    return True
 
 
 def _absolute(path: Path) -> Path:
