@@ -28,7 +28,8 @@ from __future__ import annotations
 from typing import Final, Literal
 
 _NOTEWORTHY: Final = 0.05  # seconds of a blocked event loop
-_OF_WHAT_WAS_SENT: Final = (None, 400, 413, 422)
+OF_WHAT_WAS_SENT: Final = frozenset((400, 413, 422))
+"""HTTP statuses of errors that lie in the request itself."""
 
 
 class SpanrunError(Exception):
@@ -142,7 +143,7 @@ class ServiceError(SpanrunError):
 
         Not so where the service is down, busy, elsewhere, or refuses us.
         """
-        return not self.final and self.status in _OF_WHAT_WAS_SENT
+        return not self.final and self.status in OF_WHAT_WAS_SENT
 
 
 class EmbeddingError(ServiceError, ValueError):

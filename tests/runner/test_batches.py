@@ -187,6 +187,7 @@ def wrapped(error):
         (wrapped(ForeignError(503)), 1),
         (sr.ServiceError("an error in a 200", status=200), 1),
         (sr.ServiceError("an answer that can't be used"), 1),
+        (sr.ServiceError("it unpacks to too much", status=400, final=True), 1),
         (CircuitOpen("embed", 1.0), 1),
         (ForeignError(400), 7),
         (ForeignError(413), 7),

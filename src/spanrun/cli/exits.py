@@ -143,7 +143,7 @@ def _service(error: ServiceError) -> Told:
     if status in _NO_ENTRY:
         to_do = "Set EMBEDDING_KEY to a key that it accepts."
         return Told(Exit.CONFIGURATION, str(error), to_do)
-    if error.status and error.blames_request:
+    if error.blames_request:
         return Told(Exit.CONFIGURATION, str(error), _FIX_TEXT)
     if 300 <= status < 500 and status not in _ITS_OWN_FAULT:  # noqa: PLR2004 -- 3xx, 4xx
         return Told(Exit.CONFIGURATION, str(error), _FIX_URL)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from spanrun.causes import causes
-from spanrun.errors import ConfigurationError, Rejected, ServiceError
+from spanrun.errors import (
+    OF_WHAT_WAS_SENT,
+    ConfigurationError,
+    Rejected,
+    ServiceError,
+)
 from spanrun.policies.overload import On, matches, overloaded, status_of
 
 SplitOn: TypeAlias = On | Literal[False] | None
 """Errors of a batch whose halves are tried; None: those that `blames_items` says."""
-
-_OF_WHAT_WAS_SENT: Final = (400, 413, 422)
 
 
 class WrongAnswer(ValueError):  # noqa: N818 -- the user sees a `ValueError`
@@ -33,11 +36,11 @@ def blames_items(error: Exception) -> bool:
     if isinstance(error, Rejected | ConfigurationError | WrongAnswer):
         return False
     for why in causes(error):
+        if isinstance(why, ServiceError):
+            return why.blames_request
         status = status_of(why)
         if status is not None:
-            return status in _OF_WHAT_WAS_SENT
-    if isinstance(error, ServiceError):
-        return False
+            return status in OF_WHAT_WAS_SENT
     return not any(
         isinstance(why, Exception) and overloaded(why) for why in causes(error)
     )

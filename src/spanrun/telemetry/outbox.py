@@ -198,13 +198,12 @@ class Outbox(Generic[T]):
             return
         try:
             self._send(batch)
-        except Exception as error:  # noqa: BLE001 -- counted: telemetry breaks no job
-            self._lost(batch, "export_failed")
+        except BaseException as error:
+            self._lost(batch, "export_failed")  # counted: telemetry breaks no job
+            if not isinstance(error, Exception):
+                raise  # for the worker, or for whoever sends it on its own thread
             # At most one line every few seconds would be said by the exporter.
             _log.debug("%s: %s", self._name, error)
-        except BaseException:
-            self._lost(batch, "export_failed")
-            raise  # for the worker, or for whoever sends it on a thread of its own
         finally:
             with self._changed:
                 self._sending -= len(batch)
