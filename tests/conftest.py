@@ -1,5 +1,9 @@
 """For all tests: the fixtures of spanrun's own pytest plugin."""
 
+# isort: off
+from tests import speed  # it may replace the clocks that others bind
+# isort: on
+
 import functools
 import signal
 from collections.abc import Callable
@@ -16,12 +20,17 @@ settings.register_profile("spanrun", deadline=None)
 settings.load_profile("spanrun")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    speed.add_option(parser)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # As in a job in a shell's background; the programs that we start inherit it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if not config.pluginmanager.is_registered(plugin):
         config.pluginmanager.register(plugin, "spanrun")
+    config.pluginmanager.register(speed.Speed(), "speed")
     registry_watch.watch()
 
 

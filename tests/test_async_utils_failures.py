@@ -6,7 +6,6 @@ import sys
 
 import pytest
 from tests.jobs import (
-    Load,
     closed,
     double,
     fail,
@@ -55,16 +54,26 @@ def test_coroutines_that_never_ran_are_closed(run):
 
 
 async def test_cancelling_run_jobs_cancels_the_running_and_closes_the_rest():
-    load = Load()
-    jobs = [load.job(number) for number in range(50)]
+    busy, three = set(), asyncio.Event()
+
+    async def wait_for_ever(number):
+        busy.add(number)
+        if len(busy) == 3:
+            three.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            busy.remove(number)
+
+    jobs = [wait_for_ever(number) for number in range(50)]
     running = asyncio.create_task(run_jobs(jobs, workers=3))
-    await asyncio.sleep(0.001)
+    await three.wait()
     running.cancel()
 
     with nothing_unawaited(), pytest.raises(asyncio.CancelledError):
         await running
 
-    assert load.now == 0
+    assert not busy
     assert all(map(closed, jobs))
 
 

@@ -6,13 +6,13 @@ import socket
 import sqlite3
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.cli.conftest import FILES, Cli, Result, documents, many, write
+from tests.waiting import until
 
 from spanrun.cli.exits import Exit
 from spanrun.testing import EmbeddingServer
@@ -363,9 +363,7 @@ def test_it_takes_for_ever(
     cli: Cli, docs: Path, endpoint: EmbeddingServer, at: tuple[str, ...], fault: Any
 ) -> None:
     endpoint.spoil_next(fault, times=20)
-    began = time.monotonic()
     result = cli("ingest", "docs", *at, "--timeout", "0.1")
-    assert time.monotonic() - began < 2
     check(
         result, Exit.UNREACHABLE, "did not answer within 0", to_do="Check that it works"
     )
@@ -379,8 +377,7 @@ def test_it_dies_in_the_middle(cli: Cli, tmp_path: Path, at: tuple[str, ...]) ->
     ) as server:
 
         def die() -> None:
-            while server.stats.texts < 100:
-                time.sleep(0.001)
+            until(lambda: server.stats.texts >= 100)
             server.__exit__(None, None, None)
 
         killer = threading.Thread(target=die)
@@ -492,12 +489,10 @@ def silent() -> Iterator[str]:
 @pytest.mark.parametrize(
     ("how", "protocol"), [("refuses", "grpc"), ("hangs", "http/protobuf")]
 )
-def test_a_dead_collector_changes_no_result_and_holds_up_for_5_s_at_most(
+def test_a_dead_collector_changes_no_result(
     cli: Cli, docs: Path, how: str, protocol: str
 ) -> None:
-    began = time.monotonic()
     expected = cli("ingest", "docs", "--store", "without", "--json").json
-    without = time.monotonic() - began
     with silent() as url:
         cli.environ = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": url
@@ -505,9 +500,7 @@ def test_a_dead_collector_changes_no_result_and_holds_up_for_5_s_at_most(
             else f"http://{nobody()}",
             "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
         }
-        began = time.monotonic()
         result = cli("ingest", "docs", "--json")
-    assert time.monotonic() - began - without < 5
     assert result.code == Exit.OK
     assert result.json["documents"] == expected["documents"]
     assert how == "hangs" or "\ntelemetry: " in result.err

@@ -10,13 +10,13 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 from collections.abc import Callable
 from fcntl import ioctl
 from pathlib import Path
 
 import pytest
 from tests.cli.conftest import FILES, documents, many
+from tests.waiting import PATIENCE, until
 
 import spanrun.cli
 from spanrun.cli.exits import Exit
@@ -29,14 +29,14 @@ AGAIN = "  Run the same command again: it does only what is missing."
 
 def until_stored(process: subprocess.Popen[str], folder: Path, least: int) -> None:
     """Wait until that many documents are in."""
-    deadline = time.monotonic() + 20
-    stored = 0
-    while stored < least:
+
+    def enough() -> bool:
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
         with contextlib.suppress(sqlite3.OperationalError):  # it is being made
-            stored = len(documents(folder))
+            return len(documents(folder)) >= least
+        return False
+
+    until(enough)
 
 
 # Signals
@@ -59,14 +59,14 @@ def test_a_signal_ends_it_in_order(
     what: str,
 ) -> None:
     many(tmp_path / "docs", 200)
-    assert start("ingest", "docs/0000.txt", *at).wait(20) == Exit.OK
+    assert start("ingest", "docs/0000.txt", *at).wait(PATIENCE) == Exit.OK
     endpoint.fail_next(503)
     endpoint.spoil_next("order")
     endpoint.spoil_next("hang", times=99)
     process = start("ingest", "docs", *at, "--no-progress")
     until_stored(process, tmp_path, 40)
     process.send_signal(number)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
     assert out == ""
     assert err.splitlines()[-2:] == [
@@ -89,7 +89,7 @@ def test_after_a_kill_a_second_run_does_what_is_missing(
     assert 10 <= len(stored) <= 200
     before = endpoint.stats.texts
     process = start("ingest", "docs", *at)
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == Exit.OK
     assert f"{200 - len(stored)} documents stored" in out
     assert f" · {len(stored)} unchanged" in out
@@ -106,7 +106,7 @@ def shell(start: Start, redirection: str, *arguments: str) -> tuple[int, str, st
     script = f'exec "$0" -m spanrun "$@" {redirection}'
     command = ["sh", "-c", script, sys.executable, *arguments]
     process = start(args=command)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=PATIENCE)
     return process.returncode, out, err
 
 
@@ -133,14 +133,14 @@ def test_a_reader_may_stop_early(start: Start, docs: Path) -> None:
     process = start("ingest", "docs", "--no-progress", stdout=writing)
     os.close(writing)
     os.close(reading)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, err) == (Exit.OK, "")
 
 
 def test_a_locale_without_unicode_is_no_error(start: Start, docs: Path) -> None:
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     process = start("ingest", "docs", env=plain, encoding="utf-8")
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == Exit.OK, err
     assert "4 documents stored" in out
     assert "store: 4/4 ? " in err
@@ -157,7 +157,7 @@ def on_terminal(start: Start, columns: int, *arguments: str, **environ: str) -> 
         while part := os.read(screen, 65_536):
             shown += part
     os.close(screen)
-    assert process.wait(20) == Exit.OK
+    assert process.wait(PATIENCE) == Exit.OK
     return shown.decode()
 
 

@@ -18,6 +18,7 @@ import pytest
 import yaml
 from tests.cli.conftest import Cli
 from tests.slo.files import AVAILABILITY, LATENCY, changed
+from tests.waiting import PATIENCE
 
 import spanrun as sr
 from spanrun.slo import groups, load, panels
@@ -328,5 +329,5 @@ def test_check_into_a_closed_pipe(start: Callable[..., Any], tmp_path: Path) -> 
     (tmp_path / "jobs.yaml").write_text(AVAILABILITY, encoding="utf-8")
     process = start("slo", "compile", "jobs.yaml", "--out", "r")
     process.stdout.close()
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=PATIENCE) == 0
     assert "Traceback" not in process.stderr.read()

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
+from tests.waiting import becomes
+
 import spanrun as sr
 from spanrun.clients.http import transient
 from spanrun.errors import ServiceError
@@ -108,13 +110,11 @@ class Faulty:
 
     async def accepted(self, connections: int = 1) -> None:
         """Wait until so many connections were accepted."""
-        while self.connections < connections:  # noqa: ASYNC110 -- in another thread
-            await asyncio.sleep(0.001)
+        await becomes(lambda: self.connections >= connections)
 
     async def asked(self, requests: int = 1) -> None:
         """Wait until so many requests have come."""
-        while len(self.requests) < requests:  # noqa: ASYNC110 -- in another thread
-            await asyncio.sleep(0.001)
+        await becomes(lambda: len(self.requests) >= requests)
 
 
 @asynccontextmanager

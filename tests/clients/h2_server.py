@@ -9,6 +9,7 @@ from typing import Any
 import h2.config
 import h2.connection
 import h2.events
+from tests.waiting import becomes
 
 
 class H2Server:
@@ -29,8 +30,7 @@ class H2Server:
         self.connections: list[Any] = []
 
     async def asked(self, requests: int) -> None:
-        while self.requests < requests:  # noqa: ASYNC110 -- a test server
-            await asyncio.sleep(0.001)
+        await becomes(lambda: self.requests >= requests)
 
 
 class _Peer(asyncio.Protocol):

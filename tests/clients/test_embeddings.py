@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import httpx
 import pytest
 from tests.clients.test_http import KEY, http_date, served
+from tests.waiting import becomes
 
 import spanrun as sr
 from spanrun.clients.embeddings import Embeddings
@@ -552,20 +552,17 @@ async def test_a_page_in_place_of_json_is_not_halved(
 @pytest.mark.parametrize("fault", ["hang", "drip"])
 async def test_an_attempt_is_bounded_however_the_answer_comes(fault: Any) -> None:
     retry = sr.Retry(on=transient, attempts=2, base=0)
-    timeout = sr.Timeout(attempt=0.4, total=20)
+    timeout = sr.Timeout(attempt=0.4)
     async with no_leaks():
         with served() as server:
             server.spoil_next(fault, times=9)
-            began = time.monotonic()
             async with Embeddings(
                 f"{server.url}/v1", model="m", timeout=timeout, retry=retry
             ) as embeddings:
                 with pytest.raises(DeadlineExceeded) as raised:
                     await embeddings.aget_query_embedding("a")
-            took = time.monotonic() - began
             assert server.stats.requests == 2
     assert raised.value.scope == "attempt"
-    assert 0.8 <= took < 4
 
 
 async def test_a_total_bounds_all_attempts(fake_clock: FakeClock) -> None:
@@ -597,8 +594,7 @@ async def test_leaving_in_the_middle_leaves_nothing() -> None:
                     for _ in range(3):
                         call = embeddings.aget_query_embedding("a")
                         calls.append(asyncio.create_task(call))
-                    while server.stats.requests < 3:  # noqa: ASYNC110 -- a thread's
-                        await asyncio.sleep(0.001)
+                    await becomes(lambda: server.stats.requests >= 3)
                     raise KeyError
             ends = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(end, sr.SpanrunError) for end in ends)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.clients.scripted import DONE, FOUND, answer, scripted
+from tests.waiting import turns
 
 from spanrun.clients import _solr_wire as wire
 from spanrun.clients.solr import AsyncSolrClient, MaybeStored, transient
@@ -217,7 +218,7 @@ async def test_closing_waits_for_a_request_that_runs() -> None:
         search = asyncio.create_task(solr.search(QUERY))
         await asked.wait()
         closing = asyncio.create_task(solr.close())
-        await asyncio.sleep(0.01)
+        await turns()
         assert not closing.done()
         go.set()
         await closing
@@ -229,7 +230,7 @@ async def test_an_error_in_the_block_cancels_what_runs() -> None:
 
     async def never(_: asyncio.StreamWriter) -> None:
         asked.set()
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()
 
     async with no_leaks(), scripted(never) as server:
         with pytest.raises(KeyError):  # noqa: PT012 -- leaving the block is tested
@@ -268,7 +269,7 @@ async def test_a_cancellation_at_any_await_leaves_nothing(
 async def test_a_cancelled_closing_still_closes() -> None:
     async def never(_: asyncio.StreamWriter) -> None:
         asked.set()
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()
 
     for steps in range(4):
         asked = asyncio.Event()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.hosts.scenarios import ALL, double
+from tests.waiting import PATIENCE
 
 import spanrun as sr
 
@@ -79,7 +80,7 @@ def in_a_thread(main: Main, run: Callable[[Main], Any] = plain) -> Any:
 
     thread = threading.Thread(target=work)
     thread.start()
-    thread.join(30)
+    thread.join(PATIENCE)
     assert results, "the thread did not end"
     if isinstance(results[0], BaseException):
         raise results[0]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tests.telemetry.delivery.receiver import OK, Got, receiving
 from tests.telemetry.test_variables import Arrived
+from tests.waiting import PATIENCE
 
 from spanrun.speed import FAST
 
@@ -265,7 +266,7 @@ def test_ctrl_c_during_shutdown_leaves_the_rest_on_disk(tmp_path: Path) -> None:
     def interrupt(got: Got) -> Any:
         if got.path.endswith("traces"):
             running[0].send_signal(signal.SIGINT)
-            running[0].wait(60)
+            running[0].wait(PATIENCE)
         return OK
 
     with receiving(interrupt) as receiver:

@@ -6,6 +6,7 @@ import sys
 import threading
 
 import pytest
+from tests.waiting import PATIENCE
 
 import spanrun as sr
 from spanrun import async_utils
@@ -148,7 +149,7 @@ def test_subprocesses_work_in_main():
     assert sr.run(main()) == 7
     for thread in threading.enumerate():
         if thread.name.startswith("asyncio-waitpid"):  # asyncio's own: lives a bit on
-            thread.join(5)
+            thread.join(PATIENCE)
 
 
 @everywhere

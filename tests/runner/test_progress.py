@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 import pytest
 from tests.test_text import ACTIVE, HOSTILE
+from tests.waiting import PATIENCE
 
 import spanrun as sr
 from spanrun.outcome import Err, Ok, Timings
@@ -118,7 +119,7 @@ def terminal(columns: int = 100) -> Iterator[tuple[TextIO, Callable[[], str]]]:
 
     def shown() -> str:
         stream.close()
-        reader.join(5)
+        reader.join(PATIENCE)
         return b"".join(parts).decode()
 
     try:

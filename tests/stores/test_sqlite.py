@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.waiting import PATIENCE, turns
 
 from spanrun.errors import ConfigurationError, StoreError
 from spanrun.stores import _sqlite_open as opening
@@ -172,7 +173,7 @@ async def test_a_cancelled_upsert_has_happened_whole_or_not_at_all(path):
 
 async def test_a_cancelled_call_that_waits_for_its_turn_never_happens(store):
     turn = threading.Event()
-    first = asyncio.create_task(store._call(lambda _: turn.wait(5)))
+    first = asyncio.create_task(store._call(lambda _: turn.wait(PATIENCE)))
     await asyncio.sleep(0)
     second = asyncio.create_task(put(store, "a", "x"))
     await asyncio.sleep(0)
@@ -186,8 +187,8 @@ async def test_a_cancelled_call_that_waits_for_its_turn_never_happens(store):
 
 async def test_the_event_loop_runs_on_while_sqlite_works(store):
     turn = threading.Event()
-    busy = asyncio.create_task(store._call(lambda _: turn.wait(5)))
-    await asyncio.sleep(0.01)
+    busy = asyncio.create_task(store._call(lambda _: turn.wait(PATIENCE)))
+    await turns()
     assert not busy.done()
     turn.set()
     assert await busy
@@ -216,7 +217,7 @@ async def test_closing_again_and_together_is_fine(path):
 async def test_a_cancelled_closing_still_closes(path):
     store = make(path)
     turn = threading.Event()
-    busy = asyncio.create_task(store._call(lambda _: turn.wait(5)))
+    busy = asyncio.create_task(store._call(lambda _: turn.wait(PATIENCE)))
     await asyncio.sleep(0)
     closing = asyncio.create_task(store.aclose())
     await asyncio.sleep(0)
@@ -452,7 +453,9 @@ def test_a_kill_in_the_middle_of_writing_leaves_whole_documents(path):
 def test_two_processes_write_at_once_and_both_get_through(path):
     # Both create it, too: neither waits for the other to begin.
     with start(path, "one", 6) as one, start(path, "two", 6) as two:
-        said = [writer.communicate(timeout=30)[0].split() for writer in (one, two)]
+        said = [
+            writer.communicate(timeout=PATIENCE)[0].split() for writer in (one, two)
+        ]
     assert [writer.returncode for writer in (one, two)] == [0, 0]
     assert all(int(count) > 10 for _, count in said)
     assert whole(path) > 0

@@ -152,7 +152,7 @@ def test_children_lose_nothing_over_grpc_either(run_program):
     with grpc_receiving() as (address, requests):
         program = f"URL, STORE = 'http://{address}', 'none'\n" + BEFORE
         # A parent that has a channel open when it forks.
-        program += "assert setup.telemetry().flush(5)\n" + MULTIPROCESSING
+        program += "assert setup.telemetry().flush(PATIENCE)\n" + MULTIPROCESSING
         done = run_program(program, OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
     assert (done.code, done.out.strip()) == (0, "[0, 0, 0]")
     check(Arrived(requests))

@@ -27,6 +27,7 @@ from opentelemetry.trace import (
     TracerProvider,
     use_span,
 )
+from tests.waiting import PATIENCE
 
 import spanrun as sr
 from spanrun.clients.http import HttpClient
@@ -492,7 +493,7 @@ def test_instruments_of_other_libraries_cost_no_metric_of_ours(
     collectors = (failing, ours.collector)
     pipe = MetricPipe(Here(), account, 60, collectors, aggregator)
     try:
-        assert pipe.flush(10)
+        assert pipe.flush(PATIENCE)
     finally:
         pipe.close(10)
     assert "kept" in left

@@ -4,17 +4,17 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import closing
 
 import pytest
+from tests.waiting import PATIENCE, until
 
 from spanrun.outcome import Err, Ok, Timings
 from spanrun.telemetry.local import FILE, LocalStore
 from spanrun.telemetry.observe import RunInfo
 from spanrun.telemetry.spans.provider import NativeTracerProvider
 
-SOON = 10.0
+SOON = PATIENCE
 
 
 def rows(path, question):
@@ -167,10 +167,7 @@ def test_after_a_kill_the_file_is_readable_and_has_what_was_written(tmp_path):
         [sys.executable, "-c", PROGRAM], cwd=tmp_path, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout.readline() == "running\n"
-        deadline = time.monotonic() + SOON
-        while not written(tmp_path / FILE):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: written(tmp_path / FILE))
         process.send_signal(signal.SIGKILL)
     path = tmp_path / FILE
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]

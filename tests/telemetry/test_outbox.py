@@ -1,15 +1,15 @@
 """`Outbox`: each item is sent or lost, and which of the two is known."""
 
 import threading
-import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.waiting import PATIENCE, until
 
 from spanrun.telemetry.outbox import Outbox
 
-SOON = 5.0
+SOON = PATIENCE
 
 
 class Sink:
@@ -25,7 +25,7 @@ class Sink:
 
     def send(self, batch):
         self.holding.set()
-        self.free.wait(SOON)
+        self.free.wait()
         if self.broken:
             raise self.broken
         self.sent.append(list(batch))
@@ -66,10 +66,7 @@ def outbox(sink, no_threads_left):
 def no_threads_left():
     before = set(threading.enumerate())
     yield
-    deadline = time.monotonic() + SOON
-    while set(threading.enumerate()) - before:
-        assert time.monotonic() < deadline, threading.enumerate()
-        time.sleep(0.001)
+    until(lambda: not set(threading.enumerate()) - before, "the threads' end")
 
 
 def test_all_that_is_put_is_sent_in_order(outbox, sink):
@@ -82,7 +79,7 @@ def test_all_that_is_put_is_sent_in_order(outbox, sink):
 
 
 def test_batches_are_no_larger_than_said(outbox, sink):
-    box = outbox(delay=SOON)
+    box = outbox(delay=3600.0)
     for number in range(95):
         box.put(number)
     assert box.flush(SOON)
@@ -105,10 +102,9 @@ def test_a_full_queue_loses_the_newest_and_says_so(outbox, sink):
 def test_put_never_waits_for_the_sink(outbox, sink):
     sink.free.clear()
     box = outbox(capacity=10)
-    started = time.monotonic()
     for number in range(100):
         box.put(number)
-    assert time.monotonic() - started < 1
+    assert not sink.sent
 
 
 def test_a_sink_that_fails_loses_its_batch_and_goes_on(outbox, sink):
@@ -144,16 +140,14 @@ def test_flush_gives_up_when_its_time_is_up(outbox, sink):
     assert box.flush(SOON)
 
 
-def test_flush_of_an_empty_box_is_quick(outbox):
-    box = outbox()
-    started = time.monotonic()
+def test_flush_of_an_empty_box_waits_for_nothing(outbox):
+    box = outbox(delay=3600.0)
     for _ in range(3):
-        assert box.flush(SOON)
-    assert time.monotonic() - started < 1
+        assert box.flush(3600.0)
 
 
 def test_close_sends_what_is_left(outbox, sink):
-    box = outbox(delay=SOON)
+    box = outbox(delay=3600.0)
     for number in range(25):
         box.put(number)
     assert box.close(SOON)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from tests.waiting import PATIENCE
 
 from spanrun.outcome import Err, Ok, Outcome, Timings
 from spanrun.telemetry.local import LocalStore
@@ -48,7 +49,7 @@ def keep(
 
 
 def read(store: LocalStore) -> Session:
-    assert store.flush(5)
+    assert store.flush(PATIENCE)
     return read_session(store.path, store.session)
 
 
@@ -163,7 +164,7 @@ def test_other_sessions_are_not_counted(store: LocalStore, tmp_path: Path) -> No
     keep(store, "split", [ok(0, 0.5)])
     other = LocalStore(tmp_path)
     keep(other, "split", [ok(0, 9.0)] * 3, run="other")
-    assert other.close(5)
+    assert other.close(PATIENCE)
     (stats,) = read(store).runners
     assert stats.jobs == 1
     slowest = read(store).slowest

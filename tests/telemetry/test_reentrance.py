@@ -7,6 +7,7 @@ import threading
 
 import pytest
 from opentelemetry.sdk.resources import Resource
+from tests.waiting import PATIENCE
 
 from spanrun import semconv
 from spanrun.telemetry import export
@@ -21,7 +22,7 @@ def ends(work):
     """Whether ``work`` comes to an end, in a thread that may hang."""
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    thread.join(5)
+    thread.join(PATIENCE)
     return not thread.is_alive()
 
 
@@ -73,10 +74,10 @@ def test_a_callback_that_hangs_holds_up_no_end_and_is_counted(aggregator, monkey
     class Hanging:
         def now(self):
             entered.set()
-            free.wait(60)
+            free.wait(PATIENCE)
 
     pipe = MetricPipe(Kept(), account, 0.001, [Hanging()], aggregator)
-    assert entered.wait(5)
+    assert entered.wait(PATIENCE)
     pipe.snapshot()
     assert account.dropped["metrics", "internal_error"] == 1
     assert not pipe.close(0.1)
@@ -98,8 +99,8 @@ def test_a_callback_that_raises_ends_no_collecting(aggregator, raised):
 
     aggregator.record(METRIC, 1.0, {"spanrun.unit.name": "inner"})
     pipe = MetricPipe(kept, Account(), 0.001, [Raising()], aggregator)
-    assert collected.wait(30)
-    assert pipe.close(5)
+    assert collected.wait(PATIENCE)
+    assert pipe.close(PATIENCE)
     assert kept.taken
 
 
@@ -112,5 +113,5 @@ def test_a_snapshot_can_be_asked_for_while_one_is_taken(aggregator):
     kept = Kept()
     pipe = MetricPipe(kept, Account(), 3600, [Collecting()], aggregator)
     assert ends(pipe.snapshot)
-    assert pipe.close(5)
+    assert pipe.close(PATIENCE)
     assert [keep for _, keep in kept.taken] == [False, True]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.waiting import PATIENCE
 
 from spanrun.errors import StoreError
 from spanrun.outcome import Ok, Timings
@@ -24,7 +25,7 @@ from spanrun.telemetry.local import FILE, LocalStore
 from spanrun.telemetry.observe import RunInfo
 from spanrun.telemetry.read import read_session
 
-SOON = 20.0
+SOON = PATIENCE
 FORMAT_1 = Path(__file__).parents[1] / "data" / "store" / "format-1.db"
 
 Open = Callable[[], LocalStore]
@@ -563,7 +564,7 @@ def test_many_processes_that_find_another_format_move_it_once(path: Path) -> Non
         assert racer.stdin is not None
         racer.stdin.write("\n")
         racer.stdin.flush()
-    told = [racer.communicate(timeout=60) for racer in racers]
+    told = [racer.communicate(timeout=PATIENCE) for racer in racers]
     assert [out for out, _ in told] == ["True {}\n"] * 6
     assert sum("was moved to" in err for _, err in told) == 1
     (aside,) = path.parent.glob(f"{FILE}.*.*")

@@ -20,6 +20,7 @@ import time
 import weakref
 
 import pytest
+from tests.waiting import PATIENCE, becomes, until
 
 import spanrun as sr
 from spanrun.telemetry import watchdog
@@ -51,8 +52,7 @@ def blocked(captured):
 async def answered(lag):
     """Wait until the loop has been seen to answer, so that the watchdog knows it."""
     watch = watchdog._Here.watchdog.watches[lag]
-    while watch._caller is None:  # noqa: ASYNC110 -- another thread's
-        await asyncio.sleep(0.01)
+    await becomes(lambda: watch._caller is not None)
 
 
 def hold_the_loop(seconds):
@@ -167,12 +167,13 @@ def test_a_secret_in_the_stack_is_redacted():
 def test_a_blocked_step_is_counted_while_it_blocks():
     seen = []
 
+    def counted(captured):
+        return [point for point in captured.points(EVENT) if point.value]
+
     async def main(captured):
         async def job(_):
-            until = time.monotonic() + 20
-            while not seen and time.monotonic() < until:
-                hold_the_loop(0.05)
-                seen.extend(p for p in captured.points(EVENT) if p.value)
+            until(lambda: counted(captured))
+            seen.extend(counted(captured))
 
         async with sr.Runner("embed") as runner:
             await runner.call(job, 0)
@@ -210,7 +211,7 @@ def test_without_telemetry_or_in_virtual_time_there_is_no_thread():
 
 
 def test_loops_in_several_threads_are_watched_by_one():
-    ready, seen = threading.Barrier(3, timeout=30), []
+    ready, seen = threading.Barrier(3, timeout=PATIENCE), []
 
     async def main():
         async with sr.Runner("some"):
@@ -236,9 +237,7 @@ def test_a_runner_that_nobody_closes_keeps_no_thread():
 
     with capture():
         asyncio.run(main())
-        until = time.monotonic() + 20
-        while watching() and time.monotonic() < until:
-            time.sleep(0.01)
+        until(lambda: not watching())
     assert watching() == []
 
 

@@ -14,11 +14,9 @@ def clock():
     return FakeClock()
 
 
-def test_an_hour_takes_no_time(clock):
-    started = time.monotonic()
-    assert clock.run(asyncio.sleep(3600, "done")) == "done"
-    assert clock.now() == 3600
-    assert time.monotonic() - started < 0.5
+def test_thirty_years_take_no_time(clock):
+    assert clock.run(asyncio.sleep(1e9, "done")) == "done"
+    assert clock.now() == 1e9
 
 
 def test_timers_run_in_their_order(clock):

@@ -13,6 +13,7 @@ from array import array
 
 import httpx
 import pytest
+from tests.waiting import PATIENCE, until
 
 from spanrun.errors import ConfigurationError
 from spanrun.ingest.local_embeddings import LocalEmbeddings
@@ -182,7 +183,7 @@ def test_latency_is_kept_and_grows_with_the_texts():
         for texts, least in ((["a"], 0.05), (["a"] * 500, 0.15)):
             since = time.perf_counter()
             post(client, texts)
-            assert least <= time.perf_counter() - since < least + 2
+            assert time.perf_counter() - since >= least
 
 
 def test_jitter_has_the_mean_that_was_asked_for():
@@ -220,11 +221,9 @@ def test_what_was_served_is_counted():
 async def test_requests_are_served_concurrently():
     with EmbeddingServer(embed=plain, **(QUIET | {"latency": 0.1})) as server:
         async with httpx.AsyncClient(base_url=server.url, trust_env=False) as client:
-            since = time.perf_counter()
             body = {"model": "m", "input": "a"}
             requests = (client.post("/v1/embeddings", json=body) for _ in range(30))
             answers = await asyncio.gather(*requests)
-        assert time.perf_counter() - since < 2
     assert {answer.status_code for answer in answers} == {200}
     assert server.stats.most_in_flight > 10
 
@@ -303,7 +302,6 @@ def test_an_answer_that_does_not_come_can_be_asked_for(fault):
                     if time.perf_counter() - since > 0.2:
                         break
             assert fault == "drip"
-        assert time.perf_counter() - since < 2
         assert post(client).status_code == 200
 
 
@@ -378,19 +376,16 @@ def test_it_stops_at_once_whatever_its_clients_do(fault):
             httpx.post(f"{url}/v1/embeddings", json={"model": "m", "input": "a"})
 
     before = set(threading.enumerate())
-    with EmbeddingServer(embed=plain, **(QUIET | {"latency": 30})) as server:
+    with EmbeddingServer(embed=plain, **(QUIET | {"latency": 3600})) as server:
         if fault is not None:
             server.spoil_next(fault, 8)
             server._latency = 0
         clients = [threading.Thread(target=ask, args=(server.url,)) for _ in range(8)]
         for client in clients:
             client.start()
-        while server.stats.requests < 8:
-            time.sleep(0.005)
-        since = time.perf_counter()
-    assert time.perf_counter() - since < 3  # measured: 0.02
+        until(lambda: server.stats.requests >= 8)
     for client in clients:
-        client.join(5)
+        client.join(PATIENCE)
     assert set(threading.enumerate()) == before
     with pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", server._server.port), 1)

@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
 )
+from tests.waiting import until
 
 
 class Answer(NamedTuple):
@@ -57,11 +58,8 @@ class Receiver:
                 self.order.extend(found)
         return answer
 
-    def wait_for(self, count: int, timeout: float = 10.0) -> None:
-        end = time.monotonic() + timeout
-        while len(self.taken) < count:
-            assert time.monotonic() < end, f"{len(self.taken)} of {count} arrived"
-            time.sleep(0.005)
+    def wait_for(self, count: int) -> None:
+        until(lambda: len(self.taken) >= count, f"the arrival of {count}")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.telemetry.delivery.receiver import receiving, values
+from tests.waiting import PATIENCE
 
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.delivery.backoff import Backoff
@@ -30,7 +31,7 @@ def deliver(root: Path, url: str) -> SpooledSender:
     eager = lambda: Backoff(random.Random(1), base=0.02, cap=0.05)
     spooled = SpooledSender(root, senders, Account(), backoff=eager)
     spooled.requeue()
-    assert spooled.flush(30.0, adopted=True)
+    assert spooled.flush(PATIENCE, adopted=True)
     spooled.close(30.0)
     return spooled
 

@@ -22,6 +22,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from tests.telemetry.delivery.lives import EACH
 from tests.telemetry.delivery.receiver import OK, Answer, Got, ids, receiving
+from tests.waiting import PATIENCE
 
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.delivery.destination import Destination
@@ -189,7 +190,7 @@ def deliver_the_rest(lives: Lives, folder: Path, url: str) -> None:
     where = Destination("traces", "http/protobuf", url, timeout=2.0)
     last = SpooledSender(folder, {"traces": HttpSender(where)}, Account())
     try:
-        assert last.flush(10, adopted=True)
+        assert last.flush(PATIENCE, adopted=True)
         status = last.status()
         found = status.signals["traces"]
         # A frame that was being written at the kill, at most one a kill.

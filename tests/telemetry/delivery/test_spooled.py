@@ -28,8 +28,10 @@ from tests.telemetry.delivery.receiver import (
     spans,
     values,
 )
+from tests.waiting import PATIENCE, until
 
 from spanrun.telemetry.account import Account
+from spanrun.telemetry.delivery import stock
 from spanrun.telemetry.delivery.backoff import Backoff
 from spanrun.telemetry.delivery.destination import Destination
 from spanrun.telemetry.delivery.send import Outcome, Sender, sender
@@ -79,17 +81,13 @@ def make(root: Path, account: Account) -> Iterator[Make]:
         spooled.close(0.5)
 
 
+HOUR = 3600.0
+
+
 def dead() -> str:
     """The URL of a port where nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return f"http://127.0.0.1:{server.getsockname()[1]}"
-
-
-def until(true: Callable[[], Any], timeout: float = 5.0) -> None:
-    end = time.monotonic() + timeout
-    while not true():
-        assert time.monotonic() < end, "it never became true"
-        time.sleep(0.005)
 
 
 def even(spooled: SpooledSender) -> None:
@@ -118,7 +116,7 @@ def test_goes_out_at_once_and_never_touches_the_disk(
         for number in range(100):
             spooled.put("traces", spans([number]), 1)
         spooled.put("metrics", points([1]), 1)
-        assert spooled.flush(5)
+        assert spooled.flush(PATIENCE)
         assert not root.exists()
         assert spooled.close()
     assert sorted(receiver.taken) == list(range(100))
@@ -132,7 +130,7 @@ def test_what_has_gathered_goes_in_one_request_up_to_its_limit(make: Make):
     gate = threading.Event()
 
     def answer(_: Got) -> Answer:
-        gate.wait(5)
+        gate.wait(PATIENCE)
         return OK
 
     with receiving(answer) as receiver:
@@ -141,7 +139,7 @@ def test_what_has_gathered_goes_in_one_request_up_to_its_limit(make: Make):
             spooled.put("traces", spans([number], "x" * 500), 1)
             spooled.put("metrics", points([number]), 1)
         gate.set()
-        assert spooled.flush(5)
+        assert spooled.flush(PATIENCE)
     traces = [got for got in receiver.requests if got.path == "/v1/traces"]
     assert 5 <= len(traces) <= 8
     assert all(len(got.body) <= 10_000 for got in traces)
@@ -151,13 +149,19 @@ def test_what_has_gathered_goes_in_one_request_up_to_its_limit(make: Make):
 
 
 def test_put_never_waits(make: Make):
-    with receiving(lambda _: Answer(delay=1.0)) as receiver:
+    gate = threading.Event()
+
+    def answer(_: Got) -> Answer:
+        gate.wait()
+        return OK
+
+    with receiving(answer) as receiver:
         spooled = make(receiver.url)
-        began = time.perf_counter()
         for number in range(1000):
             spooled.put("traces", spans([number]), 1)
-        assert time.perf_counter() - began < 0.5
-        spooled.close(0.1)
+        assert not receiver.taken
+        gate.set()
+        assert spooled.flush(PATIENCE)
 
 
 # --- it is down
@@ -176,7 +180,7 @@ def test_waits_on_disk_and_arrives_when_the_receiver_is_back(
     assert "ConnectionRefusedError" in status.signals["traces"].trouble
     assert status.bytes_on_disk > 0
     with receiving(port=int(url.rpartition(":")[2])) as receiver:
-        assert spooled.flush(5)
+        assert spooled.flush(PATIENCE)
         assert receiver.order == list(range(50))
         assert spooled.status().signals["traces"].trouble == ""
         assert spooled.close()
@@ -189,7 +193,7 @@ def test_what_is_written_while_it_is_in_a_request_is_not_sent_again(make: Make):
     gate = threading.Event()
 
     def answer(_: Got) -> Answer:
-        gate.wait(5)
+        gate.wait(PATIENCE)
         return OK
 
     with receiving(answer) as receiver:
@@ -200,7 +204,7 @@ def test_what_is_written_while_it_is_in_a_request_is_not_sent_again(make: Make):
         spooled.put("traces", spans([2]), 1)
         until(lambda: spooled.status().signals["traces"].on_disk == 3)
         gate.set()
-        assert spooled.flush(5)
+        assert spooled.flush(PATIENCE)
         even(spooled)
     assert receiver.taken == {0: 1, 1: 1, 2: 1}
 
@@ -210,13 +214,11 @@ def test_close_leaves_it_to_the_next_process_at_once(make: Make, root: Path):
     first = make(url, linger=60.0)
     for number in range(20):
         first.put("traces", spans([number]), 1)
-    began = time.monotonic()
-    assert not first.close(5.0)
-    assert time.monotonic() - began < 1.0
+    assert not first.close(HOUR)
     assert frames(root)
     with receiving(port=int(url.rpartition(":")[2])) as receiver:
         second = make(url)
-        assert second.flush(5, adopted=True)
+        assert second.flush(PATIENCE, adopted=True)
         assert receiver.order == list(range(20))
         found = second.status().signals["traces"]
         assert (found.produced, found.recovered, found.delivered) == (0, 20, 20)
@@ -229,17 +231,17 @@ def test_close_is_bounded_when_the_receiver_hangs(make: Make, root: Path):
     over = threading.Event()
 
     def answer(_: Got) -> Answer:
-        over.wait(30)
+        over.wait()
         return Answer(0)
 
     with receiving(answer) as receiver:
-        spooled = make(receiver.url, linger=60.0, senders=to(receiver.url, timeout=60))
+        spooled = make(
+            receiver.url, linger=60.0, senders=to(receiver.url, timeout=HOUR)
+        )
         spooled.put("traces", spans([1]), 1)
         until(lambda: receiver.requests)
         spooled.put("traces", spans([2]), 1)
-        began = time.monotonic()
         assert not spooled.close(0.3)
-        assert time.monotonic() - began < 1.0
         over.set()
     assert len(frames(root)) == 1
     assert not [t for t in threading.enumerate() if t.name == "spanrun-send"]
@@ -266,8 +268,8 @@ def test_two_processes_deliver_what_a_third_left_and_their_own(make: Make, root:
         for number in range(10, 20):
             one.put("traces", spans([number]), 1)
             other.put("traces", spans([number + 10]), 1)
-        assert one.flush(5, adopted=True)
-        assert other.flush(5, adopted=True)
+        assert one.flush(PATIENCE, adopted=True)
+        assert other.flush(PATIENCE, adopted=True)
         one.close()
         other.close()
     assert receiver.taken == dict.fromkeys([1, 2, 3, *range(10, 30)], 1)
@@ -283,17 +285,17 @@ def scripted(*answers: Answer) -> Callable[[Got], Answer]:
 
 
 def test_retry_after_is_obeyed_also_when_somebody_hurries(make: Make):
-    busy = Answer(503, {"retry-after": "1"})
+    busy = Answer(503, {"retry-after": "3600"})
     with receiving(scripted(busy)) as receiver:
         spooled = make(receiver.url)
-        began = time.monotonic()
         spooled.put("traces", spans([1]), 1)
         until(lambda: receiver.requests)
         until(lambda: spooled.status().signals["traces"].trouble)
         assert not spooled.flush(0.2)
         assert len(receiver.requests) == 1
-        assert spooled.flush(5)
-        assert time.monotonic() - began > 0.95
+        assert 3000 < spooled.status().signals["traces"].retry_in <= 3600
+        spooled._lines["traces"].backoff.until = 0.0  # the hour is over
+        assert spooled.flush(PATIENCE)
         assert spooled.status().signals["traces"].retry_in == 0
 
 
@@ -304,9 +306,7 @@ def test_a_receiver_that_asks_for_an_hour_does_not_hold_up_the_end(
         spooled = make(receiver.url)
         spooled.put("traces", spans([1]), 1)
         until(lambda: spooled.status().signals["traces"].trouble)
-        began = time.monotonic()
-        assert not spooled.close(5)
-        assert time.monotonic() - began < 0.5
+        assert not spooled.close(HOUR)
         assert len(receiver.requests) == 1
     assert frames(root)
 
@@ -323,7 +323,7 @@ def test_a_misconfigured_receiver_costs_nothing_and_is_said_once(
         assert not spooled.flush(0.1)
         assert 1 <= len(receiver.requests) <= 2
         receiver.answer = lambda _: OK
-        assert spooled.flush(5)
+        assert spooled.flush(PATIENCE)
     errors = [each for each in caplog.records if each.levelno == logging.ERROR]
     assert len(errors) == 1
     assert str(status) in errors[0].getMessage()
@@ -338,7 +338,7 @@ def test_a_refused_request_is_put_aside_and_does_not_take_its_neighbours_along(
     gate = threading.Event()
 
     def answer(got: Got) -> Answer:
-        gate.wait(5)
+        gate.wait(PATIENCE)
         return Answer(status if 7 in ids(got.body) else 200)
 
     with receiving(answer) as receiver:
@@ -346,7 +346,7 @@ def test_a_refused_request_is_put_aside_and_does_not_take_its_neighbours_along(
         for number in range(20):
             spooled.put("traces", spans([number, 100 + number]), 2)
         gate.set()
-        assert spooled.flush(5)
+        assert spooled.flush(PATIENCE)
         even(spooled)
         expected = {n for n in range(20) if n != 7} | {100 + n for n in range(20)}
         assert set(receiver.taken) == expected - {107}
@@ -355,7 +355,7 @@ def test_a_refused_request_is_put_aside_and_does_not_take_its_neighbours_along(
         assert str(status) in kept.name
         receiver.answer = lambda _: OK
         assert spooled.requeue() == 2
-        assert spooled.flush(5)
+        assert spooled.flush(PATIENCE)
         assert set(receiver.taken) == expected | {7, 107}
         even(spooled)
 
@@ -372,7 +372,7 @@ def test_413_is_cut_until_it_fits(make: Make, account: Account, wait: Any):
         for number in range(4):
             numbers = range(number * 100, number * 100 + 100)
             spooled.put("traces", spans(numbers, "x" * 600), 100)
-        assert spooled.flush(5)
+        assert spooled.flush(PATIENCE)
         even(spooled)
         assert receiver.taken == dict.fromkeys(range(400), 1)
         sizes = [len(got.body) for got in receiver.requests]
@@ -380,7 +380,7 @@ def test_413_is_cut_until_it_fits(make: Make, account: Account, wait: Any):
         spooled.put("traces", spans([1000], "x" * 9000), 1)
         spooled.put("traces", spans([1001], "x" * 9000), 1)
         spooled.put("traces", spans([1002], "x" * 9000), 1)
-        assert spooled.flush(5)
+        assert spooled.flush(PATIENCE)
     assert max(len(g.body) for g in receiver.requests[len(sizes) :]) <= 20_000
     assert account.dropped == {}
 
@@ -393,7 +393,7 @@ def test_a_single_span_that_is_too_large_is_put_aside(make: Make, account: Accou
         spooled = make(receiver.url)
         spooled.put("traces", spans([1], "x" * 30_000), 1)
         spooled.put("traces", spans([2]), 1)
-        assert spooled.flush(5)
+        assert spooled.flush(PATIENCE)
         assert list(receiver.taken) == [2]
     assert account.dropped == {("traces", "rejected"): 1}
     even(spooled)
@@ -406,7 +406,7 @@ def test_metrics_are_cut_at_data_points(make: Make):
     with receiving(answer) as receiver:
         spooled = make(receiver.url)
         spooled.put("metrics", points(range(5000)), 5000)
-        assert spooled.flush(5)
+        assert spooled.flush(PATIENCE)
         taken = [g for g in receiver.requests if len(g.body) <= 20_000]
         assert sorted(n for g in taken for n in values(g.body)) == list(range(5000))
         assert spooled.status().signals["metrics"].delivered == 5000
@@ -423,7 +423,7 @@ def test_partial_success_is_counted_and_said(
     with receiving(lambda _: Answer(200, body=body)) as receiver:
         spooled = make(receiver.url)
         spooled.put("traces", spans(range(10)), 10)
-        assert spooled.flush(5)
+        assert spooled.flush(PATIENCE)
     assert account.delivered == {"traces": 7}
     assert account.dropped == {("traces", "partial_success"): 3}
     assert "rejected 3 of 10" in caplog.text
@@ -437,7 +437,7 @@ def test_delta_temporality_is_named_as_the_cause(
     with receiving(lambda _: Answer(500)) as receiver:
         spooled = make(receiver.url)
         spooled.put("metrics", points([1], temporality=1), 1)
-        assert spooled.flush(5)
+        assert spooled.flush(PATIENCE)
         assert "delta temporality" in spooled.status().signals["metrics"].trouble
     assert "TEMPORALITY_PREFERENCE=cumulative" in caplog.text
 
@@ -452,9 +452,7 @@ def test_one_signal_in_trouble_does_not_hold_up_the_other(make: Make):
             spooled.put("metrics", points([number]), 1)
             spooled.put("traces", spans([number]), 1)
         receiver.wait_for(10)
-        began = time.monotonic()
-        assert not spooled.close(5)
-        assert time.monotonic() - began < 1.0
+        assert not spooled.close(HOUR)
     even(spooled)
 
 
@@ -477,7 +475,7 @@ def test_a_read_only_disk_is_replaced_by_memory_and_counted(
     assert status.in_memory + sum(status.dropped.values()) == 200
     assert account.dropped["traces", "disk_full"] > 50
     with receiving(port=int(url.rpartition(":")[2])) as receiver:
-        assert spooled.flush(5)
+        assert spooled.flush(PATIENCE)
         assert set(range(100, 110)) <= set(receiver.taken)
         assert 199 in receiver.taken
         assert len(receiver.taken) == status.in_memory
@@ -520,7 +518,7 @@ def test_a_disk_that_fills_up_for_a_while(
     until(lambda: spooled.status().signals["traces"].on_disk == 2)
     assert spooled.status().disk_trouble == ""
     with receiving(port=int(url.rpartition(":")[2])) as receiver:
-        assert spooled.flush(5)
+        assert spooled.flush(PATIENCE)
         assert receiver.order == [1, 2]
     assert account.dropped == {}
 
@@ -537,12 +535,19 @@ def test_a_budget_too_small_for_an_outage_keeps_the_failed_spans(
     assert status.bytes_on_disk <= 40_000
     even(spooled)
     with receiving(port=int(url.rpartition(":")[2])) as receiver:
-        assert spooled.flush(5)
+        assert spooled.flush(PATIENCE)
         assert set(range(0, 1000, 20)) <= set(receiver.taken)
         assert len(receiver.taken) == 1000 - account.dropped["traces", "queue_full"]
     even(spooled)
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch):
+    """Whoever makes more than the disk takes waits for it, be it as slow as it may."""
+    monkeypatch.setattr(stock, "_PATIENCE", HOUR)
+
+
+@pytest.mark.usefixtures("patient")
 def test_a_busy_interpreter_does_not_keep_things_from_the_disk(
     make: Make, account: Account
 ):
@@ -578,6 +583,7 @@ def test_a_busy_loop_does_not_keep_things_from_the_receiver(make: Make):
     even(spooled)
 
 
+@pytest.mark.usefixtures("patient")
 def test_who_makes_more_than_the_disk_takes_waits_for_it(make: Make, account: Account):
     payload = os.urandom(512 * 1024)
     spooled = make(dead())
@@ -595,9 +601,7 @@ def test_it_does_not_wait_for_a_disk_that_hangs_for_longer_than_said(
     spooled = make(dead())
     with spooled._stock._writing:  # pyright: ignore[reportPrivateUsage]
         for _ in range(40):
-            before = time.perf_counter()
             spooled.put("traces", payload, 512)
-            assert time.perf_counter() - before < 0.3
         assert account.dropped["traces", "queue_full"] > 0
         in_memory = spooled.status().signals["traces"].in_memory
         assert in_memory <= 512 * 32
@@ -612,7 +616,7 @@ def test_a_child_sends_its_own_and_none_of_its_parents(make: Make):
     gate = threading.Event()
 
     def answer(_: Got) -> Answer:
-        gate.wait(5)
+        gate.wait(PATIENCE)
         return OK
 
     with receiving(answer) as receiver:
@@ -630,7 +634,7 @@ def test_a_child_sends_its_own_and_none_of_its_parents(make: Make):
                 os._exit(code)
         gate.set()
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        assert spooled.flush(5)
+        assert spooled.flush(PATIENCE)
         even(spooled)
     assert receiver.taken == {1: 1, 2: 1, 3: 1}
 
@@ -656,7 +660,7 @@ def test_a_fault_of_our_own_loses_nothing(make: Make, caplog: pytest.LogCaptureF
         senders: Any = {"traces": Broken(to(receiver.url)["traces"], 3)}
         spooled = make(receiver.url, senders=senders)
         spooled.put("traces", spans([1]), 1)
-        assert spooled.flush(5)
+        assert spooled.flush(PATIENCE)
     assert receiver.taken == {1: 1}
     assert "a fault in the sender" in caplog.text
     even(spooled)
@@ -676,7 +680,7 @@ def test_a_log_handler_that_raises_ends_no_delivery(
         spooled = make(receiver.url)
         for number in range(20):
             spooled.put("traces", spans([number]), 1)
-            assert spooled.flush(10)
+            assert spooled.flush(PATIENCE)
         even(spooled)
     assert len(receiver.taken) == 19  # one was refused, with 400
 
@@ -695,7 +699,7 @@ def test_whatever_a_sender_raises_its_thread_goes_on(make: Make, raised: BaseExc
             receiver.url, senders={"traces": Exits(to(receiver.url)["traces"], 2)}
         )
         spooled.put("traces", spans([1]), 1)
-        assert spooled.flush(30)
+        assert spooled.flush(PATIENCE)
     assert receiver.taken == {1: 1}
     even(spooled)
 
@@ -705,7 +709,7 @@ def test_what_was_refused_is_not_delivered(make: Make, status: int):
     with receiving(lambda _: Answer(status)) as receiver:
         spooled = make(receiver.url)
         spooled.put("traces", spans([1]), 1)
-        assert spooled.flush(5)
+        assert spooled.flush(PATIENCE)
         assert not spooled.close()
         assert not spooled.close()
 
@@ -716,9 +720,7 @@ def test_without_a_disk_a_dead_receiver_is_not_waited_for(
     (tmp_path / "file").write_text("no folder can be made below this")
     spooled = make(dead(), tmp_path / "file" / "spool")
     spooled.put("traces", spans([1, 2]), 2)
-    began = time.monotonic()
-    assert not spooled.close(3600)
-    assert time.monotonic() - began < 1800
+    assert not spooled.close(HOUR)
     assert "can't be written, so what waits is in memory only" in caplog.text
     assert "kept" not in caplog.text
 
@@ -747,9 +749,9 @@ def test_what_the_garbage_collector_ends_can_be_handed_over_anywhere(make: Make)
 
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
-        thread.join(5)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
-        assert spooled.flush(5)
+        assert spooled.flush(PATIENCE)
 
 
 def test_each_request_can_be_watched(make: Make):
@@ -757,12 +759,12 @@ def test_each_request_can_be_watched(make: Make):
     with receiving(scripted(Answer(503))) as receiver:
         spooled = make(receiver.url, watch=lambda *each: seen.append(each))
         spooled.put("traces", spans([1]), 1)
-        assert spooled.flush(5)
+        assert spooled.flush(PATIENCE)
     assert [(signal, outcome.verdict) for signal, _, outcome in seen] == [
         ("traces", "retry"),
         ("traces", "delivered"),
     ]
-    assert all(0 < seconds < 2 for _, seconds, _ in seen)
+    assert all(seconds > 0 for _, seconds, _ in seen)
 
 
 def test_backoff_grows_to_its_cap_with_jitter():
@@ -799,14 +801,14 @@ def test_under_fire_from_many_threads_the_books_are_even(make: Make, account: Ac
             for number in range(part * 1000, part * 1000 + 200):
                 spooled.put("traces", spans([number]), 1)
                 if number % 50 == 0:
-                    time.sleep(0.005)
+                    time.sleep(0)  # to another thread
 
         threads = [threading.Thread(target=work, args=(n,)) for n in range(5)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert spooled.flush(10)
+        assert spooled.flush(PATIENCE)
         even(spooled)
         found = spooled.status().signals["traces"]
         assert found.delivered + found.dropped.get("rejected", 0) == 1000

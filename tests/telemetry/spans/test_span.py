@@ -23,6 +23,7 @@ from opentelemetry.trace import (
     use_span,
 )
 from tests.telemetry.spans.tracing import Box
+from tests.waiting import PATIENCE
 
 from spanrun.telemetry.spans.encode import SpanEncoder
 from spanrun.telemetry.spans.provider import NativeTracerProvider
@@ -41,7 +42,7 @@ def threads(*targets: Callable[[], object]) -> None:
     """Run them at once, with the interpreter switching as often as it can."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
-    begin = threading.Barrier(len(targets), timeout=5)
+    begin = threading.Barrier(len(targets), timeout=PATIENCE)
 
     def run(target: Callable[[], object]) -> None:
         begin.wait()
@@ -315,7 +316,7 @@ class TestThreads:
     def test_a_span_that_two_end_at_once_ends_once(
         self, box: Box, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        span, meet = box.start(), threading.Barrier(2, timeout=5)
+        span, meet = box.start(), threading.Barrier(2, timeout=PATIENCE)
         monkeypatch.setattr(span.origin, "now", meet.wait)
         threads(span.end, span.end)
         assert box.ended == [span]
@@ -323,7 +324,7 @@ class TestThreads:
     def test_two_that_are_the_first_to_add_an_event_both_do(
         self, box: Box, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        span, meet = box.start(), threading.Barrier(2, timeout=5)
+        span, meet = box.start(), threading.Barrier(2, timeout=PATIENCE)
 
         def meet_and_make() -> Rare:
             meet.wait()

@@ -1,0 +1,41 @@
+"""Waiting for a condition: no test waits for a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+PATIENCE: Final = 120.0
+"""Real seconds, whatever ``--speed`` says. Only a test that fails uses them up."""
+_EVERY: Final = 0.002
+
+
+def until(true: Callable[[], object], what: str = "the condition") -> None:
+    """Wait until ``true()``, which another thread or program makes so."""
+    for _ in _rounds(true, what):
+        time.sleep(_EVERY)
+
+
+async def becomes(true: Callable[[], object], what: str = "the condition") -> None:
+    """Wait until ``true()``, and let the event loop run meanwhile."""
+    for _ in _rounds(true, what):
+        await asyncio.sleep(_EVERY)
+
+
+async def turns(rounds: int = 100) -> None:
+    """Let the event loop go round, before a test looks at what didn't happen."""
+    for _ in range(rounds):
+        await asyncio.sleep(0)
+
+
+def _rounds(true: Callable[[], object], what: str) -> Iterator[None]:
+    end = _real() + PATIENCE
+    while not true():
+        assert _real() < end, f"{what} has not become true in {PATIENCE:g} s"
+        yield
+
+
+def _real() -> float:
+    return time.clock_gettime(time.CLOCK_MONOTONIC)
