@@ -7,9 +7,11 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --no-emit-index-url
 NATIVE := hatch_build.py $(wildcard native/*)
 ARGS ?=
+# Tests of a file stay together: what a session starts is started in each worker.
+WORKERS ?= -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types fmt backends stack bench bench-outage bench-clients bench-ingest soak fuzz lock generate clean
+.PHONY: help demo test check check-fast lint types fmt backends stack bench bench-outage bench-clients bench-ingest soak fuzz lock generate clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) \
@@ -20,9 +22,12 @@ demo: $(VENV)/run.stamp ## run the main job on real text, and show where the tim
 
 test: $(VENV)/dev.stamp ## lint, types, then all tests (ARGS="-k name" for pytest)
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 check: lint types ## lint and types only
+
+check-fast: $(VENV)/dev.stamp lint ## lint, and the tests that start nothing: a minute
+	@$(BIN)/python -m pytest $(WORKERS) -q -m "not slow" $(ARGS)
 
 lint: $(VENV)/dev.stamp ## ruff: rules and format
 	@echo "· ruff"
