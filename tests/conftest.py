@@ -11,22 +11,10 @@ from collections.abc import Callable
 import pytest
 from hypothesis import settings
 from tests import registry_watch
+from tests.slow import SLOW
 
 import spanrun as sr
 from spanrun.testing import FakeClock, plugin
-
-# Whole folders and files that start programs or servers, or draw many examples.
-SLOW = frozenset(
-    (
-        "backends bench cli docs fuzz hosts stateful test_brute_force test_configure "
-        "test_conformance test_embedding_server test_faults test_fork test_gradient "
-        "test_gradient_refusals test_hostile test_kills test_local_embeddings "
-        "test_own_io test_plugin test_processes test_registry test_sampling "
-        "test_secrets_whole test_shortage test_shutdown test_sigint test_sigterm "
-        "test_solr test_spooled test_store_in_the_way test_variables test_watchdog "
-        "typing "
-    ).split()  # noqa: SIM905 -- one line each would be a page
-)
 
 # A busy machine is no reason to fail.
 settings.register_profile("spanrun", deadline=None)
