@@ -3,13 +3,13 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.docs.pages import ROOT, Block, Page, all_pages, matches, parse
 from tests.docs.run_page import OTLP
+from tests.installation import commands, environment, named, site
 
 RUNNER = Path(__file__).with_name("run_page.py")
 PAGES = [page for page in all_pages() if not page.generated]
@@ -34,21 +34,24 @@ def run(page: Page, blocks: list[Block], folder: Path) -> dict[str, Any]:
     work.mkdir()
     told = [{"language": b.language, "code": b.code, "line": b.line} for b in blocks]
     source.write_text(json.dumps({"name": page.name, "blocks": told}))
+    extras = named(page.text)
+    modules, programs = site(folder / "site", extras), commands(folder / "bin")
     environ = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("OTEL_", "SPANRUN_"))
     }
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(RUNNER), str(source), str(target)],
+        [programs / "python", "-W", "error", RUNNER, source, target],
         cwd=work,
-        env={**environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"},
+        env={**environment(environ, modules, programs, ROOT), "PYTHONUTF8": "1"},
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    extras_named = f"{page.name} names the extras {sorted(extras)}"
+    assert done.returncode == 0, f"{extras_named}\n{done.stderr}"
     assert "Traceback" not in done.stderr, done.stderr
     return json.loads(target.read_text())
 
@@ -116,7 +119,19 @@ def page_of(text: str) -> Page:
         ("```python\nprint(1)\n```\n```text\n2\n```\n", "and not"),
         ("```python\nprint(1)\n```\n", "prints"),
         ("```python\nx = 1\n```\n```text\n1\n```\n", "prints"),
-        ("```sh\nspanrun search x\n```\n```text\n…\n```\n", "exit code 65"),
+        (
+            "```python\nimport spanrun.ingest as i\ni.LocalEmbedder()\n```",
+            "the local model needs wordllama",
+        ),
+        (
+            "`pip install 'spanrun[slo]'`\n```python\nimport pydantic\n```",
+            "No module named 'pydantic'",
+        ),
+        (
+            "`.[cli,ingest]`\n```sh\nspanrun search x\n```\n```text\n…\n```\n",
+            "exit code 65",
+        ),
+        ("```sh\nspanrun --version\n```\n```text\n…\n```\n", "exit code 78"),
         (
             "```python\nimport socket\nsocket.create_connection(('192.0.2.1', 9))\n```",
             "may not reach",
