@@ -52,8 +52,8 @@ class Page:
 
 
 def all_pages() -> list[Page]:
-    paths = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
-    return [read(path) for path in paths]
+    top = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    return [read(path) for path in [*top, *sorted(DOCS.rglob("*.md"))]]
 
 
 def read(path: Path) -> Page:

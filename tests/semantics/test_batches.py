@@ -47,7 +47,7 @@ async def test_in_a_linked_run_a_batch_begins_a_trace_that_links_to_the_run(
     await run_batches("linked")
     run = spanrun_capture.span("run pairs")
     for batch in spanrun_capture.find("batch pairs"):
-        assert batch.parent_id is None
+        assert not batch.parent_id
         assert batch.links == ((run.trace_id, run.span_id),)
 
 
