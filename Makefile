@@ -9,9 +9,11 @@ NATIVE := hatch_build.py $(wildcard native/*)
 ARGS ?=
 # Tests of a file stay together: what a session starts is started in each worker.
 WORKERS ?= -n auto --dist loadfile
+# Hundreds of programs import spanrun in the tests: compile it once.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-fast lint types fmt backends stack bench bench-outage bench-clients bench-ingest soak fuzz lock generate clean
+.PHONY: help demo test check check-fast lint types fmt backends stack bench bench-outage bench-clients bench-ingest soak fuzz lock generate changelog clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) \
@@ -73,6 +75,10 @@ generate: $(VENV)/dev.stamp ## write the generated files anew
 	@$(BIN)/python dashboards/build.py
 	@$(BIN)/spanrun slo compile instrumentation/slo/*.yaml --health \
 		--out instrumentation/prometheus/rules
+	@$(BIN)/python docs/_generate.py
+
+changelog: $(VENV)/dev.stamp ## CHANGELOG.md from the news fragments (VERSION=0.1.0: release them)
+	@$(if $(VERSION),$(BIN)/towncrier build --yes --version $(VERSION))
 	@$(BIN)/python docs/_generate.py
 
 lock: $(VENV)/dev.stamp ## resolve the dependencies anew, with hashes

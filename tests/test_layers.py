@@ -14,6 +14,8 @@ LAYERS = {
     "checks": 0,
     "descriptors": 0,
     "errors": 0,
+    "extras": 0,
+    "lazy": 0,
     "semconv": 0,
     "outcome": 0,
     "clock": 0,

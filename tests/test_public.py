@@ -86,7 +86,7 @@ def test_what_is_heavy_is_imported_by_who_uses_it(imported, heavy):
 
 def test_the_public_names_are_few_and_real():
     names = spanrun.__all__
-    assert len(names) <= 25
+    assert len(names) <= 28
     assert len(set(names)) == len(names)
     for name in names:
         assert getattr(spanrun, name) is not None
@@ -104,12 +104,3 @@ def test_every_public_name_says_what_it_does(name):
         ours = (member.__module__ or "").startswith("spanrun")
         if ours and not method.startswith("_"):
             assert member.__doc__, f"{name}.{method}"
-
-
-def test_testing_has_its_names_too():
-    from spanrun import testing  # noqa: PLC0415
-
-    for name in testing.__all__:
-        assert getattr(testing, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        testing.nothing  # noqa: B018

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any, Final
@@ -12,55 +13,20 @@ from docs._reference.docstring import first_line, markdown
 
 WIDTH: Final = 80
 
-# Without names: all of the module's `__all__`.
-MODULES: Final[dict[str, tuple[str, ...]]] = {
-    "spanrun": (),
-    "spanrun.async_utils": (),
-    "spanrun.testing": (),
-    "spanrun.runner.batches": ("batches",),
-    "spanrun.runner.progress": ("Progress",),
-    "spanrun.runner.stream": ("Stream",),
-    "spanrun.telemetry.observe": ("Observer", "RunInfo"),
-    "spanrun.clients._model_client": ("ClientOptions",),
-    "spanrun.clients.chat": ("Chat", "ChatAnswer", "Message"),
-    "spanrun.clients.embeddings": ("Embeddings",),
-    "spanrun.clients.http": ("transient",),
-    "spanrun.clients.solr": (),
-    "spanrun.clients.solr_responses": (
-        "SolrResponseHeader",
-        "SolrSelectBody",
-        "SolrSelectResponse",
-        "SolrUpdateResponse",
-    ),
-    "spanrun.clients.solr_schema": ("SolrSchema",),
-    "spanrun.clients.vectors": ("similarity",),
-    "spanrun.ingest.chat_extract": ("ChatSummary", "ChatTitle"),
-    "spanrun.ingest.documents": ("Document", "Skipped", "read_documents"),
-    "spanrun.ingest.embedder": ("Embedder", "LocalEmbedder"),
-    "spanrun.ingest.pipeline": ("Pipeline", "Report"),
-    "spanrun.ingest.retrieve": (
-        "Answer",
-        "QueryEmbedder",
-        "Retrieved",
-        "aquery",
-        "aretrieve",
-        "retrieve",
-    ),
-    "spanrun.ingest.stages": (
-        "Embed",
-        "Failure",
-        "Split",
-        "Store",
-        "Summary",
-        "Title",
-        "parallel",
-    ),
-    "spanrun.sandbox": (),
-    "spanrun.stores.base": ("Chunk", "Hit", "VectorStore"),
-    "spanrun.stores.fusion": ("fuse",),
-    "spanrun.stores.solr": ("SolrStore",),
-    "spanrun.stores.sqlite": ("SqliteStore",),
-}
+PACKAGES: Final = (
+    "spanrun",
+    "spanrun.clients",
+    "spanrun.stores",
+    "spanrun.ingest",
+    "spanrun.sandbox",
+    "spanrun.slo",
+    "spanrun.async_utils",
+    "spanrun.testing",
+)
+"""Each with an `__all__`: these names are the public API."""
+
+_INSIDE: Final = re.compile(r"\bspanrun\.(?:\w+\.)+")
+"""Where a class is defined: it is imported from its package."""
 
 # How a runner takes a policy up: nobody else calls them.
 _INTERNAL: Final = ("attempt_layer", "bind", "deadline_layer")
@@ -68,15 +34,27 @@ _INTERNAL: Final = ("attempt_layer", "bind", "deadline_layer")
 _HEAD: Final = """\
 # Public API
 
-The names of `spanrun` itself are the public API. What stands here from other
-modules is used in these pages, and may still move before 1.0. Anything else is
-private. Times are in seconds; all errors are in [errors.md](errors.md).
+Import each name from the package under which it stands here:
+`from spanrun.clients import Embeddings`. A package imports nothing until one of its
+names is used. Where a name needs an extra that isn't installed, a `ConfigurationError`
+says which. Times are in seconds.
+
+**What is stable?** These names, those of [`spanrun.errors`](errors.md), and the
+[command line](cli.md) are public:
+
+- `spanrun`, `spanrun.errors` and the command line are stable: nothing is removed, or
+  changes its meaning, before a minor version has warned of it.
+- The other packages may change with a minor version until 1.0; the changelog says how.
+- Names of metrics, spans and attributes: [the registry](telemetry.md) says it of each.
+
+Everything else is private, and may move or go with any version: the modules inside a
+package, and whatever begins with `_`.
 """
 
 
 def render() -> str:
     """The page."""
-    modules = {name: public(name) for name in MODULES}
+    modules = {name: public(name) for name in PACKAGES}
     parts = [_HEAD]
     for module, names in modules.items():
         rows = [
@@ -95,7 +73,7 @@ def render() -> str:
 def public(module: str) -> dict[str, Any]:
     """The public names of ``module``, and what they stand for."""
     held = importlib.import_module(module)
-    return {name: getattr(held, name) for name in MODULES[module] or held.__all__}
+    return {name: getattr(held, name) for name in held.__all__}
 
 
 def _heading(module: str, name: str) -> str:
@@ -111,16 +89,16 @@ def _cell(text: str) -> str:
 
 
 def _summary(name: str, value: Any) -> str:
-    if _alias(name):
-        return f"`{_alias(name)}`"
+    if _alias(name, value):
+        return f"`{_alias(name, value)}`"
     return first_line(value) if callable(value) else f"`{value!r}`"
 
 
 def _entry(title: str, value: Any) -> Iterator[str]:
     yield f"### `{title}`"
     name = title.rpartition(".")[2]
-    if _alias(name):
-        yield f"```python\n{_alias(name)}\n```"
+    if _alias(name, value):
+        yield f"```python\n{_alias(name, value)}\n```"
     elif not callable(value):
         yield f"```python\n{name} = {value!r}\n```"
     else:
@@ -189,7 +167,7 @@ def _arguments(called: inspect.Signature) -> Iterator[str]:
 def _type(annotation: Any) -> str:
     if isinstance(annotation, str):
         return annotation.strip("'")
-    return inspect.formatannotation(annotation)
+    return _INSIDE.sub("", inspect.formatannotation(annotation))
 
 
 def _default(value: Any) -> str:
@@ -198,10 +176,12 @@ def _default(value: Any) -> str:
     return getattr(value, "__qualname__", None) or repr(value)
 
 
-def _alias(name: str) -> str:
+def _alias(name: str, value: Any) -> str:
     """The source of a type alias: it has no signature or docstring of its own."""
+    if type(value).__module__ not in ("typing", "types"):
+        return ""
     for module in [m for n, m in sorted(sys.modules.items()) if n[:7] == "spanrun"]:
-        if type(getattr(module, name, None)).__module__ not in ("typing", "types"):
+        if vars(module).get(name) is not value:
             continue
         for node in ast.parse(inspect.getsource(module)).body:
             if (

@@ -12,9 +12,11 @@ Example:
 """
 
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING
 
 __version__ = _version("spanrun")
 
+from spanrun import lazy
 from spanrun.errors import (
     ConfigurationError,
     DeadlineExceeded,
@@ -33,8 +35,15 @@ from spanrun.policies.timeout import Timeout
 from spanrun.runner.bridge import run
 from spanrun.runner.groups import batches
 from spanrun.runner.runner import Runner
+from spanrun.runner.stream import Stream
 from spanrun.telemetry.instrument import instrumented, unit
+from spanrun.telemetry.observe import Observer, RunInfo
 from spanrun.telemetry.setup import configure, shutdown
+
+if TYPE_CHECKING:
+    from spanrun.runner.progress import Progress
+else:
+    __getattr__, __dir__ = lazy.names(__name__, {"runner.progress": ("Progress",)})
 
 __all__ = [
     "AdaptiveLimit",
@@ -45,13 +54,17 @@ __all__ = [
     "Hedge",
     "JobCancelled",
     "Limit",
+    "Observer",
     "Ok",
     "Outcome",
+    "Progress",
     "RateLimit",
     "Retry",
+    "RunInfo",
     "Runner",
     "ServiceError",
     "SpanrunError",
+    "Stream",
     "Timeout",
     "Timings",
     "batches",

@@ -194,15 +194,32 @@ def test_a_fault_is_shown_whole(
     assert err.endswith("KeyError: 'no such thing'\n")
 
 
+@pytest.mark.parametrize(
+    ("words", "extras"),
+    [
+        ([], "cli"),
+        (["--version"], "cli"),
+        (["spool", "status"], "cli"),
+        (["registry", "docs"], "cli"),
+        (["slo", "check", "x.yaml"], "cli,slo"),
+        (["ingest", "notes"], "cli,ingest"),
+        (["search", "x"], "cli,ingest"),
+        (["demo"], "cli,ingest"),
+    ],
+)
 def test_without_the_extra_it_tells_how_to_get_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    extras: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.delitem(sys.modules, "spanrun.cli.app")
     monkeypatch.setitem(sys.modules, "typer", None)
+    monkeypatch.setattr(sys, "argv", ["spanrun", *words])
     with pytest.raises(SystemExit) as exit_:
         spanrun.cli.main()
     assert exit_.value.code == Exit.CONFIGURATION
     assert capsys.readouterr().err == (
         "spanrun: the command line needs typer, which isn't installed\n"
-        "  pip install 'spanrun[cli,ingest]'\n"
+        f"  pip install 'spanrun[{extras}]'\n"
     )

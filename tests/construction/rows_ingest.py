@@ -141,6 +141,9 @@ ROWS: Final[Mapping[str, Mapping[str, Kind]]] = {
     "asafe_exec": CODE,
     "safe_eval": CODE,
     "safe_exec": CODE,
+    "content_hash": {"text": ANY_TEXT},
+    "load": {"paths": Kind((1, None, "a.yaml", inside("a.yaml")), ([],))},
+    "parse": {"text": refused(ANY_TEXT), "source": refused(TEXT)},
     "fuse": {"rankings": Kind((1, None, "x", inside(1)), ([], [["a"], {"b": 1}]))},
     "SqliteStore": {
         "path": Kind((1, None, b"x"), ("never.db",)),

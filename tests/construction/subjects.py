@@ -6,21 +6,25 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
 import spanrun as sr
-from spanrun import async_utils, sandbox, testing
-from spanrun.clients.chat import Chat
-from spanrun.clients.embeddings import Embeddings
-from spanrun.clients.solr import AsyncSolrClient
-from spanrun.clients.vectors import similarity
-from spanrun.ingest.chat_extract import ChatSummary, ChatTitle
-from spanrun.ingest.documents import read_documents
-from spanrun.ingest.embedder import LocalEmbedder
-from spanrun.ingest.pipeline import Pipeline
-from spanrun.ingest.retrieve import aquery, aretrieve, retrieve
-from spanrun.ingest.stages import Embed, Split, Store, Title, parallel
-from spanrun.runner.progress import Progress
-from spanrun.stores.fusion import fuse
-from spanrun.stores.solr import SolrStore
-from spanrun.stores.sqlite import SqliteStore
+from spanrun import async_utils, sandbox, slo, testing
+from spanrun.clients import AsyncSolrClient, Chat, Embeddings, similarity
+from spanrun.ingest import (
+    ChatSummary,
+    ChatTitle,
+    Embed,
+    LocalEmbedder,
+    Pipeline,
+    Split,
+    Store,
+    Title,
+    aquery,
+    aretrieve,
+    content_hash,
+    parallel,
+    read_documents,
+    retrieve,
+)
+from spanrun.stores import SolrStore, SqliteStore, fuse
 
 URL: Final = "http://127.0.0.1:9/v1"
 SOLR: Final = "http://127.0.0.1:9/solr/docs"
@@ -256,7 +260,7 @@ SUBJECTS: Final[Mapping[str, Callable[..., Any]]] = {
     "FakeClock.advance": on_made(testing.FakeClock, "advance"),
     "FakeClock.at_step": on_made(testing.FakeClock, "at_step", step=1, call=len),
     "FakeClock.run": clock_run,
-    "Progress": Progress,
+    "Progress": sr.Progress,
     "Embeddings": embeddings,
     "Embeddings.heroku": with_good(
         Embeddings.heroku, model="m", api_key="k", base_url=URL
@@ -314,6 +318,9 @@ SUBJECTS: Final[Mapping[str, Callable[..., Any]]] = {
     "safe_eval": with_good(sandbox.safe_eval, source="1"),
     "safe_exec": with_good(sandbox.safe_exec, source="1"),
     "fuse": fuse,
+    "content_hash": content_hash,
+    "load": slo.load,
+    "parse": with_good(slo.parse, text=""),
     "SqliteStore": with_good(SqliteStore, path="never.db", dimension=2, model="m"),
     "SolrStore": solr_store,
     **{

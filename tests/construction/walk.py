@@ -17,7 +17,7 @@ _UNPACKED: Final = re.compile(r"Unpack\[(\w+)\]")
 def parameters() -> dict[str, frozenset[str]]:
     """The parameters of each public callable: ``{"Runner.map": {"items", …}}``."""
     found: dict[str, frozenset[str]] = {}
-    for module in api.MODULES:
+    for module in api.PACKAGES:
         for name, value in api.public(module).items():
             for title, called in _callables(name, value):
                 found[title] = frozenset(_names(called))

@@ -37,6 +37,7 @@ class Block:
 @dataclass
 class Page:
     path: Path
+    text: str = ""
     blocks: list[Block] = field(default_factory=list)
     links: list[tuple[int, str]] = field(default_factory=list)
     anchors: set[str] = field(default_factory=set)
@@ -51,8 +52,8 @@ class Page:
 
 
 def all_pages() -> list[Page]:
-    paths = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
-    return [read(path) for path in paths]
+    top = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    return [read(path) for path in [*top, *sorted(DOCS.rglob("*.md"))]]
 
 
 def read(path: Path) -> Page:
@@ -60,7 +61,7 @@ def read(path: Path) -> Page:
 
 
 def parse(path: Path, text: str) -> Page:
-    page = Page(path, generated=text.startswith(GENERATED))
+    page = Page(path, text, generated=text.startswith(GENERATED))
     tokens = MarkdownIt().enable("table").parse(text)
     fences = [t for t in tokens if t.type == "fence"]
     page.blocks = [_block(fence, tokens) for fence in fences]

@@ -8,7 +8,6 @@ sink that counts it.
 import contextlib
 import io
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -56,10 +55,8 @@ def _python(code: str, name: str, line: int, names: dict[str, Any]) -> tuple[str
 
 
 def _shell(code: str, name: str, line: int, _: dict[str, Any]) -> tuple[str, str]:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-c", code],
-        env={**os.environ, "PATH": path},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

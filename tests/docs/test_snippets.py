@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 from tests.docs.pages import ROOT, Block, Page, all_pages, matches, parse
 from tests.docs.run_page import OTLP
+from tests.installation import commands, environment, named, site
 
 RUNNER = Path(__file__).with_name("run_page.py")
+FENCES = ("console", "jaeger", "promql", "python", "sh", "text", "toml")
 PAGES = [page for page in all_pages() if not page.generated]
 
 
@@ -31,24 +34,27 @@ def only_spanrun(block: Block) -> bool:
 def run(page: Page, blocks: list[Block], folder: Path) -> dict[str, Any]:
     source, target = folder / "blocks.json", folder / "results.json"
     work = folder / "work"
-    work.mkdir()
+    work.mkdir(exist_ok=True)
     told = [{"language": b.language, "code": b.code, "line": b.line} for b in blocks]
     source.write_text(json.dumps({"name": page.name, "blocks": told}))
+    extras = named(page.text)
+    modules, programs = site(folder / "site", extras), commands(folder / "bin")
     environ = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("OTEL_", "SPANRUN_"))
     }
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(RUNNER), str(source), str(target)],
+        [programs / "python", "-W", "error", RUNNER, source, target],
         cwd=work,
-        env={**environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"},
+        env={**environment(environ, modules, programs, ROOT), "PYTHONUTF8": "1"},
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    extras_named = f"{page.name} names the extras {sorted(extras)}"
+    assert done.returncode == 0, f"{extras_named}\n{done.stderr}"
     assert "Traceback" not in done.stderr, done.stderr
     return json.loads(target.read_text())
 
@@ -91,18 +97,45 @@ def missing_backend(blocks: list[Block]) -> str | None:
     return next(filter(None, map(servers.why_missing, names)), None)
 
 
+ELSE = """
+import asyncio, sqlite3
+import spanrun as sr
+
+async def main():
+    async with sr.Runner("something else") as runner:
+        await runner.map(asyncio.sleep, [0])
+
+sr.configure(service_name="something-else")
+sr.run(main())
+sr.shutdown()
+with sqlite3.connect(".spanrun/telemetry.db") as store:
+    store.execute("UPDATE jobs SET duration = 60")  # as a slow one
+store.close()
+"""
+
+
+@pytest.fixture(scope="session")
+def used_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A local store with what another program did: a reader's folder has one."""
+    folder = tmp_path_factory.mktemp("used")
+    subprocess.run([sys.executable, "-c", ELSE], cwd=folder, check=True)
+    return folder / ".spanrun"
+
+
 @pytest.mark.parametrize(
     "page", [p for p in PAGES if runnable(p)], ids=lambda page: page.name
 )
-def test_page(page: Page, tmp_path: Path) -> None:
+def test_page(page: Page, tmp_path: Path, used_store: Path) -> None:
+    shutil.copytree(used_store, tmp_path / "work" / ".spanrun")
     check(page, tmp_path)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_fences_are_known(page: Page) -> None:
     for block in page.blocks:
-        known = block.language in ("python", "text", "sh", "toml", "console", "promql")
-        assert known, f"{page.name}:{block.line}: a fence of {block.info!r}"
+        assert block.language in FENCES, (
+            f"{page.name}:{block.line}: a fence of {block.info!r}"
+        )
 
 
 def page_of(text: str) -> Page:
@@ -116,7 +149,19 @@ def page_of(text: str) -> Page:
         ("```python\nprint(1)\n```\n```text\n2\n```\n", "and not"),
         ("```python\nprint(1)\n```\n", "prints"),
         ("```python\nx = 1\n```\n```text\n1\n```\n", "prints"),
-        ("```sh\nspanrun search x\n```\n```text\n…\n```\n", "exit code 65"),
+        (
+            "```python\nimport spanrun.ingest as i\ni.LocalEmbedder()\n```",
+            "the local model needs wordllama",
+        ),
+        (
+            "`pip install 'spanrun[slo]'`\n```python\nimport pydantic\n```",
+            "No module named 'pydantic'",
+        ),
+        (
+            "`.[cli,ingest]`\n```sh\nspanrun search x\n```\n```text\n…\n```\n",
+            "exit code 65",
+        ),
+        ("```sh\nspanrun --version\n```\n```text\n…\n```\n", "exit code 78"),
         (
             "```python\nimport socket\nsocket.create_connection(('192.0.2.1', 9))\n```",
             "may not reach",

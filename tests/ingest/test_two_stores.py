@@ -8,7 +8,7 @@ from spanrun.clients.solr import AsyncSolrClient
 from spanrun.ingest.documents import topics
 from spanrun.ingest.embedder import LocalEmbedder
 from spanrun.ingest.pipeline import Pipeline
-from spanrun.ingest.retrieve import aquery, aretrieve
+from spanrun.ingest.retrieval import aquery, aretrieve
 from spanrun.ingest.stages import Embed, Split, Store, Summary, Title, parallel
 from spanrun.stores.solr import SolrStore
 from spanrun.stores.sqlite import SqliteStore

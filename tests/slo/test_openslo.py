@@ -275,5 +275,5 @@ def test_without_pyyaml_the_extra_is_named() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == (
-        "ConfigurationError SLO files need PyYAML: pip install 'spanrun[slo]'"
+        "ConfigurationError reading an SLO file needs yaml: pip install 'spanrun[slo]'"
     )

@@ -16,7 +16,7 @@ import pytest
 from tests.waiting import PATIENCE, until
 
 from spanrun.errors import ConfigurationError
-from spanrun.ingest.local_embeddings import LocalEmbeddings
+from spanrun.ingest import local_model
 from spanrun.testing.embedding_server import EmbeddingServer
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -64,12 +64,11 @@ def test_it_answers_as_openai_does():
 
 
 def test_the_vectors_are_the_local_models():
-    local = LocalEmbeddings()
     with serving(embed=None) as (server, client):
         answer = post(client, ["a cat", "a dog"], model=server.model)
-    assert vectors(answer) == local.embed(["a cat", "a dog"])
+    assert vectors(answer) == local_model.embed(["a cat", "a dog"])
     assert answer.json()["usage"]["total_tokens"] == 4
-    assert server.model == local.model
+    assert server.model == local_model.NAME
 
 
 def test_one_text_may_be_sent_without_a_list():

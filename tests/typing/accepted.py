@@ -4,7 +4,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import assert_type
 
 import spanrun as sr
+from spanrun import clients, ingest, stores
 from spanrun.async_utils import asyncio_run, batch_gather, chunks, run_jobs
+from spanrun.clients import ChatAnswer, Embeddings
 
 
 async def embed(text: str, *, model: str = "small", scale: float = 1) -> list[float]:
@@ -114,3 +116,13 @@ async def the_llama_index_names() -> None:
 def a_unit_takes_attributes() -> None:
     with sr.unit("parse", pages=3) as parsing:
         parsing.set("words", 420)
+
+
+async def the_names_of_the_packages(embeddings: Embeddings, chat: clients.Chat) -> None:
+    assert_type(await embeddings.aget_text_embedding("a"), list[float])
+    assert_type(await chat.achat("a"), ChatAnswer)
+    assert_type(clients.transient(ValueError()), bool)
+    store = stores.SqliteStore("a.db", 2, "m")
+    pipeline = ingest.Pipeline([ingest.Split(), ingest.Store(store)])
+    assert_type(pipeline.run([]), ingest.Report)
+    assert_type(sr.Progress(bars=False), sr.Progress)

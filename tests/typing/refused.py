@@ -6,6 +6,7 @@ Checked by pyright and mypy, both strict; never run.
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import spanrun as sr
+from spanrun import clients, stores
 from spanrun.async_utils import asyncio_run, batch_gather, chunks, run_jobs
 
 
@@ -108,3 +109,10 @@ async def entries() -> None:
     await run_jobs([embed("a")], workers="4")  # refused
     await batch_gather([embed("a")], batch_size=None)  # refused
     chunks([1], "2")  # refused
+
+
+def the_names_of_the_packages() -> None:
+    clients.Embedding("http://127.0.0.1/v1", model="m")  # refused
+    clients.Embeddings(1, model="m")  # refused
+    stores.SqliteStore("a.db")  # refused
+    sr.Progres()  # refused

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from spanrun.cli import console
 from spanrun.cli.exits import Exit, fail
 from spanrun.text import traceback_of
+
+EXTRAS: Final[Mapping[str, str]] = {
+    "demo": "ingest",
+    "ingest": "ingest",
+    "search": "ingest",
+    "slo": "slo",
+}
+"""What a command needs beside the extra ``cli``."""
 
 
 def main() -> None:
@@ -32,6 +42,13 @@ def _run() -> None:
         fail(
             Exit.CONFIGURATION,
             f"the command line needs {error.name}, which isn't installed",
-            "pip install 'spanrun[cli,ingest]'",
+            f"pip install 'spanrun[{_extras(sys.argv[1:])}]'",
         )
     app()
+
+
+def _extras(words: Sequence[str]) -> str:
+    """What the command in ``words`` can't do without."""
+    command = next((word for word in words if not word.startswith("-")), "")
+    also = EXTRAS.get(command)
+    return "cli" if also is None else f"cli,{also}"

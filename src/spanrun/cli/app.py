@@ -67,7 +67,7 @@ def _version(wanted: bool) -> None:  # noqa: FBT001 -- typer's form of a callbac
 @app.callback()
 def _options(
     version: Annotated[  # noqa: FBT002 -- typer's form of an option
-        bool, typer.Option("--version", callback=_version)
+        bool, typer.Option("--version", callback=_version, help="Show the version.")
     ] = False,
 ) -> None:
     """Run async work where you can see every job."""

@@ -33,7 +33,7 @@ def _group() -> None:
 @dashboards.command()
 def export(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Made if it isn't there.")
+        Path, typer.Argument(metavar="FOLDER", help="Made if it isn't there.")
     ],
     *,
     as_json: session.AsJson = False,

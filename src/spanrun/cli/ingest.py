@@ -29,7 +29,9 @@ _LOST: Final = ("binary", "encoding", "missing", "too_large", "unreadable")
 
 
 def ingest(
-    paths: Annotated[list[Path], typer.Argument(help="Files and folders.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH", help="Files and folders.")
+    ],
     store: session.StoreFolder = None,
     embeddings_url: session.EmbeddingsUrl = None,
     model: session.Model = None,

@@ -14,7 +14,7 @@ from spanrun.cli import console, session
 from spanrun.cli.exits import Exit, fail
 from spanrun.cli.ingest import choose_embedder, open_store
 from spanrun.ingest.embedder import Embedder
-from spanrun.ingest.retrieve import Answer, aquery, aretrieve
+from spanrun.ingest.retrieval import Answer, aquery, aretrieve
 from spanrun.runner.bridge import run
 from spanrun.stores.base import Hit, VectorStore
 from spanrun.text import one_line
@@ -25,8 +25,12 @@ _ANSWER: Final = 2_000
 
 
 def search(
-    query: Annotated[str, typer.Argument(help="Words, or a question.")],
-    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="Hits at most.")] = 5,
+    query: Annotated[
+        str, typer.Argument(metavar="QUERY", help="Words, or a question.")
+    ],
+    k: Annotated[
+        int, typer.Option("-k", metavar="N", min=1, max=1000, help="Hits at most.")
+    ] = 5,
     store: session.StoreFolder = None,
     embeddings_url: session.EmbeddingsUrl = None,
     model: session.Model = None,

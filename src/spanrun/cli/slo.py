@@ -32,7 +32,10 @@ slo = typer.Typer(
 Files: TypeAlias = Annotated[
     list[Path],
     typer.Argument(
-        exists=True, dir_okay=False, help="OpenSLO files, of one or more objectives."
+        exists=True,
+        dir_okay=False,
+        metavar="FILE",
+        help="OpenSLO files, of one or more objectives.",
     ),
 ]
 

@@ -34,7 +34,7 @@ spool = typer.Typer(
 Folder: TypeAlias = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[FOLDER]",
+        metavar="FOLDER",
         help="Of the spool.  [default: by the settings, .spanrun/spool]",
         show_default=False,
     ),

@@ -20,7 +20,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import functools
-import importlib
 import io
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -41,6 +40,7 @@ from spanrun.clients._parse import parsed
 from spanrun.clients._solr_documents import encoded
 from spanrun.clients._solr_target import Target, escaped, escaped_path
 from spanrun.errors import ConfigurationError, StoreError
+from spanrun.extras import load
 from spanrun.text import excerpt
 
 MAX_BODY: Final = 64 * 1024 * 1024
@@ -82,13 +82,9 @@ def libraries() -> tuple[Any, Any]:
     Raises:
         ConfigurationError: The extra ``solr`` isn't installed.
     """
-    try:
-        importlib.import_module("spanrun.clients.solr_responses")
-        return importlib.import_module("aiosolr"), importlib.import_module("aiohttp")
-    except ImportError as error:
-        raise ConfigurationError(
-            f"AsyncSolrClient needs {error.name}: pip install 'spanrun[solr]'"
-        ) from error
+    user = "AsyncSolrClient"
+    load(user, "pydantic")
+    return load(user, "aiosolr"), load(user, "aiohttp")
 
 
 def checked(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -188,7 +188,7 @@ class Embeddings(ModelClient):
     def similarity(
         a: Sequence[float], b: Sequence[float], mode: SimilarityMode = "cosine"
     ) -> float:
-        """How near two vectors are: `spanrun.clients.vectors.similarity`."""
+        """How near two vectors are: `spanrun.clients.similarity`."""
         return similarity(a, b, mode)
 
     async def embed(self, texts: list[str]) -> list[Vector]:

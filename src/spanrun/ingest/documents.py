@@ -66,6 +66,7 @@ class Skipped:
 
 def content_hash(text: str) -> str:
     """32 hexadecimal digits (BLAKE2b) which differ when the text does."""
+    checks.text("content_hash", "text", text, empty=True)
     data = text.encode("utf-8", "surrogatepass")
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-from spanrun.errors import ConfigurationError
-from spanrun.ingest.local_embeddings import LocalEmbeddings
+from spanrun import extras
+from spanrun.ingest import local_model
 from spanrun.runner.runner import Runner
 from spanrun.telemetry.observe import Observer
 
@@ -65,22 +64,18 @@ class LocalEmbedder:
     batch = 64
 
     def __init__(self, *, limit: int = 2, observers: Sequence[Observer] = ()) -> None:
-        if importlib.util.find_spec("wordllama") is None:
-            raise ConfigurationError(
-                "local embeddings need wordllama: pip install 'spanrun[ingest]'"
-            )
-        self._embeddings: Final = LocalEmbeddings()
+        extras.require(*local_model.EXTRA)
         self.runner: Final = Runner("embed", limit=limit, observers=observers)
 
     @property
     def model(self) -> str:
         """The name of the model that the package carries."""
-        return self._embeddings.model
+        return local_model.NAME
 
     @property
     def dimension(self) -> int:
         """Of its vectors."""
-        return self._embeddings.dimension
+        return local_model.DIMENSION
 
     async def __aenter__(self) -> Self:
         await self.runner.__aenter__()
@@ -96,7 +91,7 @@ class LocalEmbedder:
 
     async def embed(self, texts: list[str]) -> list[list[float]]:
         """One request: a vector for each text, in order."""
-        return await asyncio.to_thread(self._embeddings.embed, texts)
+        return await asyncio.to_thread(local_model.embed, texts)
 
     async def aget_query_embedding(self, query: str) -> list[float]:
         """The vector of a query."""

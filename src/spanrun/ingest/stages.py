@@ -42,7 +42,7 @@ _STORE: Final = "a store, such as SqliteStore(…)"
 
 
 class Split:
-    """Cuts the text into chunks of whole sentences: see `spanrun.ingest.split`.
+    """Cuts the text into chunks of whole sentences.
 
     Args:
         size: Tokens in a chunk at most.

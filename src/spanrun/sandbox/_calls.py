@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 from collections.abc import Generator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from types import CodeType
 from typing import Any, TypeAlias, Unpack
 
-from spanrun import checks
-from spanrun.errors import ConfigurationError
+from spanrun import checks, extras
 from spanrun.runner.bridge import enter
 from spanrun.sandbox._check import check
 from spanrun.sandbox._limits import Keywords, Limits
@@ -169,10 +167,7 @@ async def _evaluate(
     names: Sequence[str] | None = None,
 ) -> Any:
     """Run a `Session` in a thread. Cancelled, it ends first, and then is gone."""
-    if importlib.util.find_spec("pydantic_monty") is None:
-        raise ConfigurationError(
-            "the sandbox needs pydantic-monty: pip install 'spanrun[sandbox]'"
-        )
+    extras.require("the sandbox", "pydantic_monty")
     from spanrun.sandbox._session import Session  # noqa: PLC0415 -- needs an extra
 
     session = Session(source, values, limits, names)

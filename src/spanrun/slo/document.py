@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from spanrun.errors import ConfigurationError
+from spanrun.extras import load
 from spanrun.text import one_line
 
 _STRING: Final = "tag:yaml.org,2002:str"
@@ -51,13 +52,7 @@ def pyyaml() -> ModuleType:
     Raises:
         ConfigurationError: It isn't there.
     """
-    try:
-        import yaml  # noqa: PLC0415 -- an extra
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            "SLO files need PyYAML: pip install 'spanrun[slo]'"
-        ) from error
-    return yaml
+    return load("reading an SLO file", "yaml")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from spanrun import checks
 from spanrun.errors import ConfigurationError
 from spanrun.slo.document import Part, documents
 from spanrun.slo.indicator import availability, latency, required
@@ -33,7 +34,8 @@ def load(paths: Iterable[Path]) -> list[Slo]:
         OSError: A file can't be opened.
     """
     slos: dict[str, Slo] = {}
-    for path in paths:
+    for each in checks.each("load", "paths", paths, "paths"):
+        path = checks.instance("load", "paths", each, Path, "Path('slo.yaml')")
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
@@ -60,6 +62,8 @@ def parse(text: str, source: str = "slo.yaml") -> list[Slo]:
     Raises:
         ConfigurationError: With line and name of what can't be read.
     """
+    checks.text("parse", "text", text, empty=True)
+    checks.text("parse", "source", source)
     slos = [_slo(part) for part in documents(text, source)]
     if not slos:
         raise ConfigurationError(f"{source} has no objective: write one into it")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, Self, TypeAlias, cast
 from spanrun.causes import causes
 from spanrun.descriptors import available, exhausted, patiently
 from spanrun.errors import ConfigurationError, StoreError
+from spanrun.extras import load
 
 Value: TypeAlias = str | bytes | int | float | None
 
@@ -167,12 +167,7 @@ def _no_descriptor(error: Exception) -> bool:
 
 
 def _libraries() -> tuple[Any, Any]:
-    try:
-        return importlib.import_module("apsw"), importlib.import_module("sqlite_vec")
-    except ImportError as error:
-        raise ConfigurationError(
-            f"SqliteStore needs {error.name}: pip install 'spanrun[ingest]'"
-        ) from error
+    return load("SqliteStore", "apsw"), load("SqliteStore", "sqlite_vec")
 
 
 def _prepare(database: Database, path: Path, dimension: int, model: str) -> None:

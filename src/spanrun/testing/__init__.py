@@ -6,8 +6,9 @@ As a pytest plugin it gives the fixtures ``fake_clock``, ``spanrun_capture`` and
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
+
+from spanrun import lazy
 
 if TYPE_CHECKING:
     from spanrun.testing.captured import Captured, capture
@@ -16,6 +17,18 @@ if TYPE_CHECKING:
     from spanrun.testing.embedding_server import EmbeddingServer
     from spanrun.testing.leaks import Leaked, no_leaks
     from spanrun.testing.records import CapturedEvent, CapturedSpan, Point
+else:
+    __getattr__, __dir__ = lazy.names(
+        __name__,
+        {
+            "captured": ("Captured", "capture"),
+            "chat_server": ("ChatServer",),
+            "clock": ("Deadlock", "FakeClock"),
+            "embedding_server": ("EmbeddingServer",),
+            "leaks": ("Leaked", "no_leaks"),
+            "records": ("CapturedEvent", "CapturedSpan", "Point"),
+        },
+    )
 
 __all__ = [
     "Captured",
@@ -30,27 +43,3 @@ __all__ = [
     "capture",
     "no_leaks",
 ]
-
-# No module has the name of a thing that it holds: importing it would hide that.
-_HOMES: Final = {
-    "Captured": "captured",
-    "CapturedEvent": "records",
-    "CapturedSpan": "records",
-    "ChatServer": "chat_server",
-    "Deadlock": "clock",
-    "EmbeddingServer": "embedding_server",
-    "FakeClock": "clock",
-    "Leaked": "leaks",
-    "Point": "records",
-    "capture": "captured",
-    "no_leaks": "leaks",
-}
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value

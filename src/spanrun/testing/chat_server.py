@@ -19,7 +19,7 @@ class ChatServer(ModelServer):
     """Serves ``POST /v1/chat/completions`` and ``GET /healthz``, without a model.
 
     What it answers is made of the last message: of its sentences the one that says
-    most, by `spanrun.ingest.extract.summary`. For the rest it is as `EmbeddingServer`
+    most, as `Summary` finds them. For the rest it is as `EmbeddingServer`
     is: a context manager, slow, and fallible in the same ways.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Self, Unpack
 
 from spanrun.checks import function, optional
-from spanrun.ingest.local_embeddings import LocalEmbeddings
+from spanrun.ingest import local_model
 from spanrun.testing._embedding_api import PATH, EmbedCounted, respond
 from spanrun.testing._faults import Fault
 from spanrun.testing._http import Answer
@@ -19,7 +19,7 @@ class EmbeddingServer(ModelServer):
 
     A context manager: inside, a thread serves at `url`; afterwards neither the
     thread nor a socket is left, whatever its clients are doing. The vectors are
-    those of `LocalEmbeddings`; errors, usage and base64 are as OpenAI has them.
+    those of `LocalEmbedder`; errors, usage and base64 are as OpenAI has them.
 
     An answer takes ``latency``, 0.2 ms for each text, and a log-normal share whose
     mean is ``jitter`` (its tail makes the p99). A drawn share of the requests fails
@@ -49,11 +49,10 @@ class EmbeddingServer(ModelServer):
         self, *, embed: EmbedCounted | None = None, **options: Unpack[ServerOptions]
     ) -> None:
         super().__init__(PATH, options)
-        local = LocalEmbeddings()
-        self.model = local.model
+        self.model = local_model.NAME
         optional(function)("EmbeddingServer", "embed", embed, plain=True)
-        self._embed = embed or local.embed_counted
-        self._load = None if embed else local.load
+        self._embed = embed or local_model.embed_counted
+        self._load = None if embed else local_model.load
 
     def __enter__(self) -> Self:
         if self._load is not None:

@@ -1,75 +1,74 @@
-"""`LocalEmbeddings`: vectors without a network, from the model in wordllama's wheel."""
+"""Vectors without a network, from the model in wordllama's wheel.
+
+A static model: a text's vector is the mean of its tokens' vectors, of length 1. It is
+good for a demonstration, tests and small collections, and knows no word order.
+"""
 
 from __future__ import annotations
 
 import functools
-import importlib
 import logging
 import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from spanrun.errors import ConfigurationError, EmbeddingError
+from spanrun import extras
+from spanrun.errors import EmbeddingError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+NAME: Final = "wordllama-l2-256"
+DIMENSION: Final = 256
+EXTRA: Final = ("the local model", "wordllama")
+"""What needs which module."""
+
 _PIECE = 65_536  # characters; keeps memory flat on a text of any length
 _loading = threading.Lock()
 
 
-class LocalEmbeddings:
-    """A static embedding model: the mean of its tokens' vectors, of length 1.
-
-    Good for a demonstration, tests and small collections; it knows no word order.
-    Nothing is downloaded. The model (16 MB, 0.2 s) is loaded with the first use,
-    once for the whole process. Thread-safe; calls block, without the interpreter
-    lock for most of the time.
-
-    Attributes:
-        model: The model's name, ``"wordllama-l2-256"``.
-        dimension: How many numbers a vector has, 256.
+def load() -> None:
+    """Load the model (16 MB, 0.2 s) now, not with the first use. Once a process.
 
     Raises:
-        ConfigurationError: At first use: the extra ``ingest`` isn't installed.
+        ConfigurationError: The extra ``ingest`` isn't installed.
     """
+    _load()
 
-    model = "wordllama-l2-256"
-    dimension = 256
 
-    def load(self) -> None:
-        """Load the model now, not with the first use."""
-        _load()
+def embed(texts: Sequence[str]) -> list[list[float]]:
+    """One vector of length 1 for each text, in order; ``[]`` for none.
 
-    def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """One vector for each text, in order; ``[]`` for none.
+    Thread-safe. It blocks, without the interpreter lock for most of the time.
 
-        Raises:
-            EmbeddingError: A text is empty or blank: nothing has no direction, and
-                a zero vector is near to nothing in no store. Services refuse it, too.
-        """
-        return self.embed_counted(texts)[0]
+    Raises:
+        EmbeddingError: A text is empty or blank: nothing has no direction, and
+            a zero vector is near to nothing in no store. Services refuse it, too.
+    """
+    return embed_counted(texts)[0]
 
-    def embed_counted(self, texts: Sequence[str]) -> tuple[list[list[float]], int]:
-        """Like `embed`, and how many tokens there were in all."""
-        if isinstance(texts, str):
-            raise EmbeddingError("embed(texts=…): wants a list of texts, got one text")
-        blank = next((i for i, text in enumerate(texts) if not text.strip()), None)
-        if blank is not None:
-            raise EmbeddingError(
-                f"text {blank} of {len(texts)} is empty: it can't be embedded"
-            )
-        model = _load()
-        pooled = [_pool(model, text) for text in texts]
-        return [vector for vector, _ in pooled], sum(tokens for _, tokens in pooled)
 
-    def count(self, text: str) -> int:
-        """How many of the model's tokens ``text`` has: a ``count=`` for `split`."""
-        model = _load()
-        return sum(len(ids) for ids in _token_ids(model, text))
+def embed_counted(texts: Sequence[str]) -> tuple[list[list[float]], int]:
+    """Like `embed`, and how many tokens there were in all."""
+    if isinstance(texts, str):
+        raise EmbeddingError("embed(texts=…): wants a list of texts, got one text")
+    blank = next((i for i, text in enumerate(texts) if not text.strip()), None)
+    if blank is not None:
+        raise EmbeddingError(
+            f"text {blank} of {len(texts)} is empty: it can't be embedded"
+        )
+    model = _load()
+    pooled = [_pool(model, text) for text in texts]
+    return [vector for vector, _ in pooled], sum(tokens for _, tokens in pooled)
+
+
+def count(text: str) -> int:
+    """How many of the model's tokens ``text`` has: a ``count=`` for `split`."""
+    model = _load()
+    return sum(len(ids) for ids in _token_ids(model, text))
 
 
 class _Encoding(Protocol):
@@ -105,11 +104,7 @@ def _load_once() -> _Model:
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     try:
-        package = importlib.import_module("wordllama")
-    except ImportError as error:
-        raise ConfigurationError(
-            "local embeddings need wordllama: pip install 'spanrun[ingest]'"
-        ) from error
+        package = extras.load(*EXTRA)
     finally:
         # wordllama calls logging.basicConfig(level=INFO) when it is imported.
         root.handlers[:] = before

@@ -18,7 +18,7 @@ from spanrun.errors import (
     DeadlineExceeded,
     StoreError,
 )
-from spanrun.ingest.retrieve import Answer, aquery, aretrieve, retrieve
+from spanrun.ingest.retrieval import Answer, aquery, aretrieve, retrieve
 from spanrun.stores.base import Chunk, Hit
 from spanrun.stores.solr import SolrStore
 from spanrun.stores.sqlite import SqliteStore

@@ -1,0 +1,110 @@
+"""What is installed with some extras of spanrun, and a folder that has no more."""
+
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+EXTRAS: Mapping[str, list[str]] = PROJECT["optional-dependencies"]
+
+
+@cache
+def distributions(extras: frozenset[str]) -> frozenset[str]:
+    """The distributions that ``pip install 'spanrun[extras]'`` brings, by name."""
+    found: dict[str, set[str]] = {}
+    todo = [Requirement(f"spanrun[{','.join(extras)}]")]
+    while todo:
+        wanted = todo.pop()
+        name = canonicalize_name(wanted.name)
+        new = wanted.extras - found[name] if name in found else {"", *wanted.extras}
+        found.setdefault(name, set()).update(new)
+        for line in _requires(name) if new else ():
+            below = Requirement(line)
+            marker = below.marker
+            if not marker or any(marker.evaluate({"extra": extra}) for extra in new):
+                todo.append(below)
+    return frozenset(found)
+
+
+def _requires(name: str) -> list[str]:
+    try:
+        return distribution(name).requires or []
+    except PackageNotFoundError:  # for another platform, or built in
+        return []
+
+
+def site(folder: Path, extras: Iterable[str]) -> Path:
+    """Make ``folder`` a place of modules with spanrun and these extras, and no more."""
+    folder.mkdir()
+    for name in sorted(distributions(frozenset(extras))):
+        try:
+            found = distribution(name)
+        except PackageNotFoundError:
+            continue
+        _link(found, folder)
+    return folder
+
+
+def _link(found: Distribution, folder: Path) -> None:
+    """Link the top of each of the distribution's files, wherever it is installed."""
+    for path in found.files or ():
+        top = path.parts[0]
+        at = folder / top
+        if top not in ("..", "__pycache__") and not at.exists():
+            source = Path(str(found.locate_file(top)))
+            if not source.is_dir() or _is_its_own(source):
+                at.symlink_to(source)
+            else:  # a namespace, which several distributions share
+                at.mkdir()
+        if at.is_dir() and not at.is_symlink():
+            inner = folder / path
+            inner.parent.mkdir(parents=True, exist_ok=True)
+            if not inner.exists():
+                inner.symlink_to(str(found.locate_file(path)))
+
+
+def _is_its_own(source: Path) -> bool:
+    return source.suffix == ".dist-info" or (source / "__init__.py").exists()
+
+
+def commands(folder: Path) -> Path:
+    """Make ``folder`` a place of commands: ``spanrun`` and ``python`` as installed."""
+    folder.mkdir()
+    for name, arguments in {"spanrun": "-m spanrun", "python": ""}.items():
+        command = folder / name
+        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S {arguments} "$@"\n')
+        command.chmod(0o755)
+    return folder
+
+
+def environment(
+    base: Mapping[str, str], site: Path, commands: Path, *more: Path
+) -> dict[str, str]:
+    """The variables by which a process and those that it starts see ``site`` alone.
+
+    ``more`` are folders with other modules.
+    """
+    places = [ROOT / "src", site, *more]
+    return {
+        **base,
+        "PYTHONPATH": os.pathsep.join(map(str, places)),
+        "PATH": os.pathsep.join([str(commands), base["PATH"]]),
+    }
+
+
+_NAMED = re.compile(r"(?:spanrun|\.)\[([a-z,]+)\]")
+
+
+def named(text: str) -> frozenset[str]:
+    """The extras that a text names, as ``pip install 'spanrun[ingest]'`` does."""
+    found = {each for match in _NAMED.findall(text) for each in match.split(",")}
+    return frozenset(EXTRAS if "all" in found else found)
