@@ -22,7 +22,7 @@ SLOW: Final = frozenset(
         "test_gradient_refusals",
         "test_hostile",
         "test_kills",
-        "test_local_embeddings",
+        "test_local_model",
         "test_own_io",
         "test_plugin",
         "test_processes",
