@@ -335,21 +335,16 @@ def test_a_twins_error_is_its_own(
         open_at().get_text_embedding("a")
 
 
-def test_a_client_belongs_to_the_loop_that_it_was_opened_on(
+async def test_another_loop_is_refused_while_its_own_runs(
     open_at: Callable[..., Embeddings],
 ) -> None:
     embeddings = open_at()
-    loop = asyncio.new_event_loop()
-    try:
-        loop.run_until_complete(embeddings.aget_text_embedding("a"))
-        with pytest.raises(ConfigurationError, match="opened on another event loop"):
-            asyncio.run(embeddings.aget_text_embedding("a"))
-        with pytest.raises(ConfigurationError, match="opened on another event loop"):
-            asyncio.run(embeddings.aclose())
-        assert embeddings.get_text_embedding("a") == [1.0, 1.0]
-        loop.run_until_complete(embeddings.aclose())
-    finally:
-        loop.close()
+    await embeddings.aget_text_embedding("a")
+    for ask in (embeddings.aget_text_embedding("a"), embeddings.aclose()):
+        with pytest.raises(ConfigurationError, match="open on another event loop"):
+            sr.run(ask)
+    assert embeddings.get_text_embedding("a") == [1.0, 1.0]
+    await embeddings.aclose()
 
 
 async def test_it_opens_with_its_first_use_and_stays_closed() -> None:

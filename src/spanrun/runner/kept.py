@@ -89,6 +89,7 @@ class KeptLoop:
         loop = runner.get_loop()
         try:
             if not loop.is_closed():
+                loop.run_until_complete(asyncio.sleep(0))  # what was asked of it since
                 _cancel_tasks(loop)
                 loop.run_until_complete(_end(loop))
         finally:
