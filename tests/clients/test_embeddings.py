@@ -274,6 +274,46 @@ async def test_heroku_has_what_it_needs_from_the_environment(
     assert span.attributes["gen_ai.provider.name"] == "heroku"
 
 
+@pytest.mark.usefixtures("config")
+async def test_heroku_takes_and_shows_what_llama_indexs_class_does(
+    spanrun_capture: Captured,
+) -> None:
+    sizes: list[int] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        texts = json.loads(request.content)["input"]
+        sizes.append(len(texts))
+        return httpx.Response(200, json={"data": rows(*[[1, 2]] * len(texts))})
+
+    async with Embeddings.heroku(
+        model_name="mine",
+        api_key=KEY,
+        base_url="http://other/",
+        timeout=7.0,
+        embed_batch_size=10,
+        transport=httpx.MockTransport(answer),
+    ) as embeddings:
+        await embeddings.aget_text_embedding_batch(["a"] * 25)
+
+    assert sorted(sizes) == [5, 10, 10]
+    assert embeddings.embed_batch_size == embeddings.batch == 10
+    assert embeddings.model_name == embeddings.model == "mine"
+    assert embeddings.base_url == "http://other/v1"
+    assert embeddings.timeout == 7.0
+    assert embeddings.api_key == KEY
+    assert KEY not in repr(embeddings)
+    assert KEY not in repr(spanrun_capture.spans)
+
+
+def test_two_names_of_a_model_must_not_differ(config: dict[str, str]) -> None:
+    assert Embeddings.heroku("a", model_name="a").model == "a"
+    assert Embeddings.heroku().model_name == config["EMBEDDING_MODEL_ID"]
+    with pytest.raises(
+        ConfigurationError, match=r"model_name='b'\): must be model='a'"
+    ):
+        Embeddings.heroku("a", model_name="b")
+
+
 @pytest.mark.parametrize("value", [None, "", "  "])
 @pytest.mark.parametrize(
     ("variable", "argument"),
