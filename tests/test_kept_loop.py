@@ -17,9 +17,15 @@ from spanrun.async_utils import asyncio_run, run_async_tasks
 from spanrun.runner.kept import kept
 from spanrun.testing.embedding_server import EmbeddingServer
 
-pytestmark = pytest.mark.usefixtures("no_leaks")
+pytestmark = pytest.mark.usefixtures("_none_before", "no_leaks")
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+@pytest.fixture
+def _none_before():
+    """Without the loop that another test may have made."""
+    kept.close()
 
 
 async def loop():

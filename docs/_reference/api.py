@@ -28,7 +28,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "spanrun.clients.solr": (),
     "spanrun.clients.solr_responses": (
         "SolrResponseHeader",
-        "SolrSelectBody",
+        "SolrSelectResponseBody",
         "SolrSelectResponse",
         "SolrUpdateResponse",
     ),

@@ -45,6 +45,7 @@ Enter = Callable[[Coroutine[Any, Any, Any]], Any]
 
 @pytest.fixture
 def server(subject: Subject) -> Iterator[Faulty]:
+    kept.close()  # that of another test: what is made here is closed in the end
     with no_leaks(), Faulty(subject.good) as running:
         yield running
         gc.collect()

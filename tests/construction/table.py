@@ -50,7 +50,7 @@ UNCHECKED: Final[Mapping[str, str]] = {
             "SolrSchema",
             "SolrSchema.read",
             "SolrSchema.type_of",
-            "SolrSelectBody",
+            "SolrSelectResponseBody",
             "SolrSelectResponse",
             "SolrUpdateResponse",
         ),
