@@ -20,8 +20,10 @@ from tests.jobs import (
     many,
 )
 
+from spanrun import async_utils
 from spanrun.async_utils import (
     DEFAULT_NUM_WORKERS,
+    asyncio_module,
     asyncio_run,
     batch_gather,
     chunks,
@@ -47,6 +49,7 @@ variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", defau
         (batch_gather, "tasks batch_size=10 verbose=False"),
         (chunks, "iterable size"),
         (get_asyncio_module, "show_progress=False"),
+        (asyncio_module, "show_progress=False"),
     ],
 )
 def test_parameters_are_those_of_llama_index(function, parameters):
@@ -166,7 +169,7 @@ async def test_run_async_tasks_works_inside_a_loop_in_a_thread_of_its_own():
     assert here not in run_async_tasks([where(), where()])
 
 
-async def test_context_variables_go_into_the_jobs_and_out_of_asyncio_run():
+async def test_context_variables_go_into_the_jobs_and_do_not_come_back_out():
     async def look():
         return variable.get()
 
@@ -178,7 +181,7 @@ async def test_context_variables_go_into_the_jobs_and_out_of_asyncio_run():
     assert await run_jobs([change(), look()]) == [None, "from outside"]
     assert variable.get() == "from outside"
     asyncio_run(change())
-    assert variable.get() == "from inside"
+    assert variable.get() == "from outside"
     variable.reset(token)
 
 
@@ -190,6 +193,41 @@ def test_every_job_is_instrumented(run, spanrun_capture):
         run, "batch_gather"
     )
     assert len(spanrun_capture.find(f"job {name}")) == 3
+
+
+@many
+def test_many_jobs_are_one_trace_and_one_run(run, spanrun_capture):
+    run([double(number) for number in range(50)])
+
+    assert len({span.trace_id for span in spanrun_capture.spans}) == 1
+    assert len([s for s in spanrun_capture.spans if s.name.startswith("run ")]) == 1
+
+
+def words_of(run, **options):
+    option = "progress_bar_desc" if run is run_async_tasks else "desc"
+    return {option: "Embedding nodes", **options}
+
+
+@pytest.mark.parametrize("run", [run_async_tasks, gather_here])
+def test_the_words_that_were_asked_for_are_on_the_runs_span(run, spanrun_capture):
+    async def nested():
+        return await run_jobs([double(1)])
+
+    run([nested()], **words_of(run))
+
+    titles = [
+        span.attributes.get("spanrun.run.title")
+        for span in spanrun_capture.spans
+        if span.name.startswith("run ")
+    ]
+    assert sorted(titles, key=str) == ["Embedding nodes", None]
+
+
+@many
+def test_without_words_the_runs_span_has_none(run, spanrun_capture):
+    run([double(1)])
+
+    assert "spanrun.run.title" not in spanrun_capture.spans[-1].attributes
 
 
 @pytest.mark.parametrize("run", [run_async_tasks, gather_here])
@@ -229,6 +267,24 @@ def test_get_asyncio_module_gives_what_has_gather():
     assert get_asyncio_module() is asyncio
     assert get_asyncio_module(show_progress=False) is asyncio
     assert get_asyncio_module(show_progress=True) is tqdm.asyncio.tqdm_asyncio
+
+
+def test_asyncio_module_is_the_older_name_of_that():
+    assert asyncio_module() is asyncio
+    assert asyncio_module(show_progress=True) is tqdm.asyncio.tqdm_asyncio
+
+
+def test_all_that_llama_index_imports_from_there_is_here():
+    theirs = pytest.importorskip(
+        "llama_index.core.async_utils", reason="llama-index-core is not installed"
+    )
+    functions = {
+        name
+        for name, value in vars(theirs).items()
+        if inspect.isfunction(value) and value.__module__ == theirs.__name__
+    }
+
+    assert functions | {"DEFAULT_NUM_WORKERS"} <= set(async_utils.__all__)
 
 
 def test_it_works_on_uvloop_inside_and_outside_a_loop():

@@ -9,7 +9,9 @@ job is one of a `Runner`, with its span and metrics. What is different:
 - ``workers=0`` and its like are errors, not a standstill or an empty list.
 - Progress can't change a result, whatever happens to the terminal.
 - Inside a running loop the work has a loop and a thread of its own; nothing is
-  patched, so uvloop works. Each call has a new loop, as in `asyncio.run`.
+  patched, so uvloop works.
+- The loop that `asyncio_run` keeps is its own, not `asyncio.get_event_loop`'s, and
+  tasks that a call left are cancelled at its end, not resumed by the next call.
 """
 
 # ruff: noqa: FBT001, FBT002 -- the signatures are given
@@ -18,10 +20,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import sys
 from collections.abc import (
+    AsyncIterator,
     Awaitable,
+    Callable,
     Coroutine,
     Iterable,
     Iterator,
@@ -34,14 +37,17 @@ from typing import Any, Final, Generic, TypeVar
 from tqdm.asyncio import tqdm_asyncio
 
 from spanrun import checks
-from spanrun.errors import ConfigurationError
-from spanrun.runner.bridge import begun, discard, enter
+from spanrun.runner.awaitables import each_once, in_order, owned
+from spanrun.runner.bridge import enter
+from spanrun.runner.kept import kept
 from spanrun.runner.progress import Progress
 from spanrun.runner.runner import Runner
+from spanrun.runner.title import titled
 from spanrun.telemetry.observe import Observer, RunInfo
 
 __all__ = [
     "DEFAULT_NUM_WORKERS",
+    "asyncio_module",
     "asyncio_run",
     "batch_gather",
     "chunks",
@@ -53,12 +59,18 @@ __all__ = [
 T = TypeVar("T")
 
 DEFAULT_NUM_WORKERS: Final = 4
+_DESC: Final = "Running async tasks"
 
 
 def asyncio_run(coro: Coroutine[Any, Any, T]) -> T:
     """Run ``coro`` from ordinary code, also where a loop runs already.
 
-    As `spanrun.run`, but it leaves SIGTERM alone.
+    In the main thread, all calls share one event loop: an async client that one of
+    them opened can be used in the next one. Tasks that ``coro`` left are cancelled at
+    its end. Inside a running loop, and in other threads, each call has a loop of its
+    own. SIGTERM is left alone. Context variables go in, and don't come back out.
+
+    To end in order on SIGTERM, use `spanrun.run`, which has a new loop in each call.
 
     Raises:
         ConfigurationError: ``coro`` is no coroutine, belongs to another loop,
@@ -68,13 +80,13 @@ def asyncio_run(coro: Coroutine[Any, Any, T]) -> T:
         >>> asyncio_run(asyncio.sleep(0, 42))
         42
     """
-    return enter("asyncio_run", coro)
+    return enter("asyncio_run", coro, on=kept.lend())
 
 
 def run_async_tasks(
     tasks: Iterable[Awaitable[T]],
     show_progress: bool = False,
-    progress_bar_desc: str = "Running async tasks",
+    progress_bar_desc: str = _DESC,
 ) -> list[T]:
     """Run all ``tasks`` at once from ordinary code, and give their results in order.
 
@@ -87,10 +99,16 @@ def run_async_tasks(
         ['a', 'b']
     """
     name = "run_async_tasks"
-    with _owned(name, "tasks", tasks) as jobs:
+    with owned(name, "tasks", tasks) as jobs:
         checks.text(name, "progress_bar_desc", progress_bar_desc)
-        seen = _progress(name, progress_bar_desc, show_progress)
-        return enter(name, _run(name, jobs, workers=max(1, len(jobs)), observers=seen))
+        work = _run(
+            name,
+            jobs,
+            workers=max(1, len(jobs)),
+            title=None if progress_bar_desc == _DESC else progress_bar_desc,
+            observers=_progress(name, progress_bar_desc, show_progress),
+        )
+        return enter(name, work, on=kept.lend())
 
 
 async def run_jobs(
@@ -109,11 +127,16 @@ async def run_jobs(
         >>> asyncio_run(run_jobs([asyncio.sleep(0, "a")], workers=2))
         ['a']
     """
-    with _owned("run_jobs", "jobs", jobs) as all_jobs:
+    with owned("run_jobs", "jobs", jobs) as all_jobs:
         workers = checks.whole("run_jobs", "workers", workers, 1)
         checks.optional(checks.text)("run_jobs", "desc", desc or None)
-        seen = _progress("run_jobs", desc or "run_jobs", show_progress)
-        return await _run("run_jobs", all_jobs, workers=workers, observers=seen)
+        return await _run(
+            "run_jobs",
+            all_jobs,
+            workers=workers,
+            title=desc,
+            observers=_progress("run_jobs", desc or "run_jobs", show_progress),
+        )
 
 
 async def batch_gather(
@@ -129,19 +152,22 @@ async def batch_gather(
         >>> asyncio_run(batch_gather([asyncio.sleep(0, "a")], batch_size=2))
         ['a']
     """
-    with _owned("batch_gather", "tasks", tasks) as jobs:
+    with owned("batch_gather", "tasks", tasks) as jobs:
         batch_size = checks.whole("batch_gather", "batch_size", batch_size, 1)
         checks.flag("batch_gather", "verbose", verbose)
-        each = _each_once("batch_gather", jobs)
-        values: list[T] = []
+        each = each_once("batch_gather", jobs)
+
+        def say(done: int) -> None:
+            if verbose:
+                with contextlib.suppress(OSError, ValueError):  # closed or full
+                    print(f"Completed {done} out of {len(each)} tasks")  # noqa: T201 -- asked for
+
+        groups = _Groups(each, batch_size, say)
         async with Runner("batch_gather", limit=batch_size) as runner:
-            for first in range(0, len(each), batch_size):
-                group = each[first : first + batch_size]
-                values += await runner.map(_itself, group)
-                if verbose:
-                    with contextlib.suppress(OSError, ValueError):  # closed or full
-                        print(f"Completed {len(values)} out of {len(each)} tasks")  # noqa: T201 -- asked for
-        return _in_order(jobs, each, values)
+            values = await runner.map(groups.run, groups, total=len(each))
+        if each:
+            say(len(each))
+        return in_order(jobs, each, values)
 
 
 def chunks(iterable: Iterable[T], size: int) -> Iterator[tuple[T | None, ...]]:
@@ -171,70 +197,63 @@ def get_asyncio_module(show_progress: bool = False) -> Any:
     return tqdm_asyncio if show_progress else asyncio
 
 
+def asyncio_module(show_progress: bool = False) -> Any:
+    """`get_asyncio_module`, by the older name that LlamaIndex's evaluation uses.
+
+    Example:
+        >>> asyncio_module().__name__
+        'asyncio'
+    """
+    return get_asyncio_module(show_progress)
+
+
 async def _run(
     name: str,
     jobs: Sequence[Awaitable[T]],
     *,
     workers: int,
+    title: str | None,
     observers: Sequence[Observer],
 ) -> list[T]:
-    each = _each_once(name, jobs)
+    each = each_once(name, jobs)
     async with Runner(name, limit=workers, observers=observers) as runner:
-        values = await runner.map(_itself, each)
-    return _in_order(jobs, each, values)
+        with titled(title):
+            values = await runner.map(_itself, each)
+    return in_order(jobs, each, values)
 
 
 def _itself(job: Awaitable[T]) -> Awaitable[T]:
     return job
 
 
-class _owned(Generic[T]):  # noqa: N801 -- used like a function: `with _owned(jobs):`
-    """The jobs as a list; those that never ran are closed in the end."""
+class _Groups(Generic[T]):
+    """A source of jobs that gives a group once the one before has ended."""
 
-    def __init__(self, name: str, argument: str, jobs: Iterable[Awaitable[T]]) -> None:
-        given = checks.each(name, argument, jobs, "coroutines, as in [work(1), …]")
-        self._jobs: Final[list[Awaitable[T]]] = list(given)
+    def __init__(
+        self, jobs: Sequence[Awaitable[T]], size: int, said: Callable[[int], object]
+    ) -> None:
+        self._jobs: Final = jobs
+        self._size: Final = size
+        self._said: Final = said
+        self._ended = 0
+        self._change: Final = asyncio.Event()
 
-    def __enter__(self) -> list[Awaitable[T]]:
-        return self._jobs
+    async def __aiter__(self) -> AsyncIterator[Awaitable[T]]:
+        for given, job in enumerate(self._jobs):
+            if given and not given % self._size:
+                while self._ended < given:
+                    self._change.clear()
+                    await self._change.wait()
+                self._said(given)
+            yield job
 
-    def __exit__(self, *_: object) -> None:
-        for job in self._jobs:
-            discard(job)
-
-
-def _each_once(name: str, jobs: Sequence[Awaitable[T]]) -> list[Awaitable[T]]:
-    """The jobs, each once: who stands there twice runs once, as in `gather`."""
-    loop = asyncio.get_running_loop()
-    for index, job in enumerate(jobs):
-        wrong = _wrong(job, loop)
-        if wrong:
-            raise ConfigurationError(f"{name}: item {index}, {wrong}")
-    return list({id(job): job for job in jobs}.values())
-
-
-def _wrong(job: object, loop: asyncio.AbstractEventLoop) -> str:
-    kind = type(job).__name__
-    if asyncio.isfuture(job):
-        if job.get_loop() is not loop:
-            return f"a {kind}, belongs to another loop: await it there"
-    elif begun(job):
-        called = getattr(job, "__qualname__", kind)
-        return (
-            f"the coroutine {called}, has begun already: make another, none runs twice"
-        )
-    elif not inspect.isawaitable(job):
-        return f"a {kind}, can't be awaited: call the function, as in [work(1), …]"
-    return ""
-
-
-def _in_order(
-    jobs: Sequence[Awaitable[T]], each: Sequence[Awaitable[T]], values: list[T]
-) -> list[T]:
-    if len(each) == len(jobs):
-        return values
-    by_job = dict(zip(map(id, each), values, strict=True))
-    return [by_job[id(job)] for job in jobs]
+    async def run(self, job: Awaitable[T]) -> T:
+        """Run one of them."""
+        try:
+            return await job
+        finally:
+            self._ended += 1
+            self._change.set()
 
 
 def _progress(name: str, title: str, show: bool) -> Sequence[Observer]:

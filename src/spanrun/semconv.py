@@ -54,6 +54,7 @@ SPANRUN_JOB_TIME_LOOP_LAG: Final = "spanrun.job.time.loop_lag"
 SPANRUN_JOB_TIME_SERVICE: Final = "spanrun.job.time.service"
 SPANRUN_RUNNER_NAME: Final = "spanrun.runner.name"
 SPANRUN_RUN_TOTAL: Final = "spanrun.run.total"
+SPANRUN_RUN_TITLE: Final = "spanrun.run.title"
 SPANRUN_RUN_TRACE: Final = "spanrun.run.trace"
 SPANRUN_RUN_JOBS_OK: Final = "spanrun.run.jobs.ok"
 SPANRUN_RUN_JOBS_FAILED: Final = "spanrun.run.jobs.failed"
@@ -622,6 +623,7 @@ ATTRIBUTES: Final[dict[str, str]] = {
     SPANRUN_JOB_TIME_SERVICE: "double",
     SPANRUN_RUNNER_NAME: "string",
     SPANRUN_RUN_TOTAL: "int",
+    SPANRUN_RUN_TITLE: "string",
     SPANRUN_RUN_TRACE: "string",
     SPANRUN_RUN_JOBS_OK: "int",
     SPANRUN_RUN_JOBS_FAILED: "int",
@@ -732,6 +734,7 @@ SPANS: Final[dict[str, Signal]] = {
             SPANRUN_RUNNER_NAME,
             SPANRUN_RUN_TRACE,
             SPANRUN_RUN_TOTAL,
+            SPANRUN_RUN_TITLE,
             SPANRUN_RUN_JOBS_OK,
             SPANRUN_RUN_JOBS_FAILED,
             SPANRUN_RUN_JOBS_TIMED_OUT,

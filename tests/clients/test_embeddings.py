@@ -274,6 +274,46 @@ async def test_heroku_has_what_it_needs_from_the_environment(
     assert span.attributes["gen_ai.provider.name"] == "heroku"
 
 
+@pytest.mark.usefixtures("config")
+async def test_heroku_takes_and_shows_what_llama_indexs_class_does(
+    spanrun_capture: Captured,
+) -> None:
+    sizes: list[int] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        texts = json.loads(request.content)["input"]
+        sizes.append(len(texts))
+        return httpx.Response(200, json={"data": rows(*[[1, 2]] * len(texts))})
+
+    async with Embeddings.heroku(
+        model_name="mine",
+        api_key=KEY,
+        base_url="http://other/",
+        timeout=7.0,
+        embed_batch_size=10,
+        transport=httpx.MockTransport(answer),
+    ) as embeddings:
+        await embeddings.aget_text_embedding_batch(["a"] * 25)
+
+    assert sorted(sizes) == [5, 10, 10]
+    assert embeddings.embed_batch_size == embeddings.batch == 10
+    assert embeddings.model_name == embeddings.model == "mine"
+    assert embeddings.base_url == "http://other/v1"
+    assert embeddings.timeout == 7.0
+    assert embeddings.api_key == KEY
+    assert KEY not in repr(embeddings)
+    assert KEY not in repr(spanrun_capture.spans)
+
+
+def test_two_names_of_a_model_must_not_differ(config: dict[str, str]) -> None:
+    assert Embeddings.heroku("a", model_name="a").model == "a"
+    assert Embeddings.heroku().model_name == config["EMBEDDING_MODEL_ID"]
+    with pytest.raises(
+        ConfigurationError, match=r"model_name='b'\): must be model='a'"
+    ):
+        Embeddings.heroku("a", model_name="b")
+
+
 @pytest.mark.parametrize("value", [None, "", "  "])
 @pytest.mark.parametrize(
     ("variable", "argument"),
@@ -335,21 +375,16 @@ def test_a_twins_error_is_its_own(
         open_at().get_text_embedding("a")
 
 
-def test_a_client_belongs_to_the_loop_that_it_was_opened_on(
+async def test_another_loop_is_refused_while_its_own_runs(
     open_at: Callable[..., Embeddings],
 ) -> None:
     embeddings = open_at()
-    loop = asyncio.new_event_loop()
-    try:
-        loop.run_until_complete(embeddings.aget_text_embedding("a"))
-        with pytest.raises(ConfigurationError, match="opened on another event loop"):
-            asyncio.run(embeddings.aget_text_embedding("a"))
-        with pytest.raises(ConfigurationError, match="opened on another event loop"):
-            asyncio.run(embeddings.aclose())
-        assert embeddings.get_text_embedding("a") == [1.0, 1.0]
-        loop.run_until_complete(embeddings.aclose())
-    finally:
-        loop.close()
+    await embeddings.aget_text_embedding("a")
+    for ask in (embeddings.aget_text_embedding("a"), embeddings.aclose()):
+        with pytest.raises(ConfigurationError, match="open on another event loop"):
+            sr.run(ask)
+    assert embeddings.get_text_embedding("a") == [1.0, 1.0]
+    await embeddings.aclose()
 
 
 async def test_it_opens_with_its_first_use_and_stays_closed() -> None:

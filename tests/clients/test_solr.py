@@ -169,19 +169,19 @@ def test_it_may_be_used_in_one_loop_after_another() -> None:
     asyncio.run(use())
 
 
-def test_another_loop_is_refused_while_it_is_open() -> None:
+def test_another_loop_is_refused_while_its_own_runs() -> None:
     async def elsewhere() -> None:
         with pytest.raises(ConfigurationError, match="open on another event loop"):
             await client.search({"q": "*:*"})
         with pytest.raises(ConfigurationError, match="open on another event loop"):
             await client.close()
 
+    async def here() -> None:
+        async with client:
+            await asyncio.to_thread(asyncio.run, elsewhere())
+
     client = AsyncSolrClient(URL)
-    with asyncio.Runner() as first:
-        first.run(client._get_client())
-        with asyncio.Runner() as second:
-            second.run(elsewhere())
-        first.run(client.close())
+    asyncio.run(here())
 
 
 def test_who_forgets_to_close_is_told_where_it_was_made() -> None:

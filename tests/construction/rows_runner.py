@@ -183,6 +183,7 @@ ROWS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "verbose": Kind(FLAG.wrong, (False,)),
     },
     "chunks": {"iterable": Kind((1, None), ([], "ab")), "size": WHOLE_ABOVE_0},
+    "asyncio_module": {"show_progress": FLAG},
     "get_asyncio_module": {"show_progress": FLAG},
     "run_async_tasks": {
         "tasks": Kind((1, "x", Coroutine()), ([],)),

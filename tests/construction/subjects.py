@@ -237,6 +237,7 @@ SUBJECTS: Final[Mapping[str, Callable[..., Any]]] = {
     "asyncio_run": async_utils.asyncio_run,
     "batch_gather": gathered(async_utils.batch_gather, "tasks"),
     "chunks": with_good(async_utils.chunks, iterable=[], size=1),
+    "asyncio_module": async_utils.asyncio_module,
     "get_asyncio_module": async_utils.get_asyncio_module,
     "run_async_tasks": tasks_run,
     "run_jobs": gathered(async_utils.run_jobs, "jobs"),

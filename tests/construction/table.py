@@ -52,7 +52,7 @@ UNCHECKED: Final[Mapping[str, str]] = {
             "SolrSchema",
             "SolrSchema.read",
             "SolrSchema.type_of",
-            "SolrSelectBody",
+            "SolrSelectResponseBody",
             "SolrSelectResponse",
             "SolrUpdateResponse",
             "Verdict",

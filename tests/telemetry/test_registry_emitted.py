@@ -10,6 +10,7 @@ from spanrun.telemetry.registry_check import Findings, attributes_of
 
 PROGRAM = """
 import time
+from spanrun.async_utils import run_jobs
 from spanrun.clients.chat import Chat
 from spanrun.clients.embeddings import Embeddings
 from spanrun.telemetry.threads import Worker
@@ -64,6 +65,7 @@ async def main():
     async with sr.Runner("hedged", hedge=sr.Hedge(at=0.01, share=1)) as runner:
         await runner.call(slow_at_first, 1)
     await parse()
+    await run_jobs([asyncio.sleep(0)], desc="Sleeping")
     with ChatServer(**calm) as server:
         chat = Chat(
             f"{server.url}/v1", model="m", api_key="k", temperature=0.5, max_tokens=9

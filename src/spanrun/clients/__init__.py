@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from spanrun.clients.solr import AsyncSolrClient, MaybeStored
     from spanrun.clients.solr_responses import (
         SolrResponseHeader,
-        SolrSelectBody,
         SolrSelectResponse,
+        SolrSelectResponseBody,
         SolrUpdateResponse,
     )
     from spanrun.clients.solr_schema import SolrSchema
@@ -34,7 +34,7 @@ else:
             "solr": ("AsyncSolrClient", "MaybeStored"),
             "solr_responses": (
                 "SolrResponseHeader",
-                "SolrSelectBody",
+                "SolrSelectResponseBody",
                 "SolrSelectResponse",
                 "SolrUpdateResponse",
             ),
@@ -53,8 +53,8 @@ __all__ = [
     "Message",
     "SolrResponseHeader",
     "SolrSchema",
-    "SolrSelectBody",
     "SolrSelectResponse",
+    "SolrSelectResponseBody",
     "SolrUpdateResponse",
     "similarity",
     "transient",

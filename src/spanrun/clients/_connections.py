@@ -98,6 +98,14 @@ class Connections(httpx.AsyncBaseTransport):
         while self._open:
             await self._open.pop().stream.aclose()
 
+    def abort(self) -> None:
+        """Close all at once, from outside of their event loop, which stands still."""
+        self._closed = True
+        self._shared = None
+        self._idle.clear()
+        while self._open:
+            self._open.pop().stream.abort()
+
     async def _link(self, trace: Any) -> _Link:
         """A connection to send on, counted as used."""
         while self._idle:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import ssl
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypedDict, TypeVar
@@ -14,10 +14,11 @@ import httpx
 
 from spanrun import checks, semconv
 from spanrun.clients._calls import Untold, calling
+from spanrun.clients._home import Home
 from spanrun.clients._json import at, count_at, text_at
 from spanrun.clients.http import MAX_BYTES, HttpClient, transient
 from spanrun.clock import Clock
-from spanrun.errors import ConfigurationError, ServiceError, ShuttingDown
+from spanrun.errors import ServiceError, ShuttingDown
 from spanrun.policies.adaptive import AdaptiveLimit
 from spanrun.policies.breaker import Breaker
 from spanrun.policies.hedge import Hedge
@@ -81,7 +82,9 @@ class ModelClient:
     """Connections to a service and the runner that each request is a job of.
 
     It opens with ``async with`` or with its first use, on the event loop which runs
-    then, and closes with `aclose` or on leaving. Leaving waits for what still runs.
+    then, and closes with `aclose`, on leaving, or when that loop is shut down. Leaving
+    waits for what still runs. Used on another loop while the first one stands still,
+    it opens there anew, with other connections.
 
     Attributes:
         model: The model's name.
@@ -140,14 +143,15 @@ class ModelClient:
         self._http = self._make_http()
         self.runner = self._make_runner()
         self._state: Literal["new", "lazy", "open", "closed"] = "new"
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._home: Home | None = None
 
     def __repr__(self) -> str:
         host = self._http.base_url.netloc.decode()
         return f"<{type(self).__name__} {self.model!r} at {host}, {self._state}>"
 
     async def __aenter__(self) -> Self:
-        if self._state != "lazy":  # else it is open, and ours from here on
+        here = self._home is not None and self._home.here
+        if self._state != "lazy" or not here:  # else it is open, ours from here on
             await self._open()
         self._state = "open"
         return self
@@ -165,36 +169,50 @@ class ModelClient:
         await self._close(ShuttingDown(f"{self!r} is closed"))
 
     async def _open(self) -> None:
+        await self._leave()
         self._http.open()
         await self.runner.__aenter__()
-        self._loop = asyncio.get_running_loop()
+        self._home = await Home.of(self._loop_ends)
 
     async def _ready(self) -> Runner:
-        """The open runner; the first use opens it."""
-        if self._state == "new":
-            await self._open()
-            self._state = "lazy"
+        """The open runner; the first use opens it, and the first on another loop."""
         if self._state == "closed":
             raise ShuttingDown(f"{self!r}: open it again with `async with`")
-        self._check_loop()
+        if self._home is None or not self._home.here:
+            await self._open()
+            self._state = "lazy"
         return self.runner
 
     async def _close(self, error: BaseException | None) -> None:
-        if self._state in {"lazy", "open"}:
-            self._check_loop()
-            self._state = "closed"
+        await self._leave()
+        home, self._home, self._state = self._home, None, "closed"
+        if home is not None:
+            await home.forget()
             try:
                 await self.runner.__aexit__(None, error, None)
             finally:
                 await self._http.aclose()
-        self._state = "closed"
 
-    def _check_loop(self) -> None:
-        if self._loop is not asyncio.get_running_loop():
-            raise ConfigurationError(
-                f"{self!r} was opened on another event loop: close it there, and make "
-                "another one here"
-            )
+    async def _loop_ends(self) -> None:
+        await self._close(ShuttingDown(f"the event loop of {self!r} is shut down"))
+        self._state = "new"
+
+    async def _leave(self) -> None:
+        """Give up what is open on another loop.
+
+        Raises:
+            ConfigurationError: That loop runs.
+        """
+        home = self._home
+        if home is None or home.here:
+            return
+        loop = home.leave(repr(self))
+        self._home = None
+        await home.forget()
+        with suppress(RuntimeError):  # of jobs that its end left behind
+            ended = ShuttingDown(f"{self!r} is used on another event loop")
+            await self.runner.__aexit__(None, ended, None)
+        self._http.leave(loop)
 
     def _sync(self, ask: Callable[[Self], Coroutine[Any, Any, T]]) -> T:
         """Ask from ordinary code: on a loop, connections and a runner of its own."""

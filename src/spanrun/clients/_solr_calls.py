@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
+import sys
 import warnings
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from types import TracebackType
+from contextlib import suppress
+from types import FrameType, TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from spanrun import checks, semconv
 from spanrun.clients import _solr_wire as wire
 from spanrun.clients._calls import calling
+from spanrun.clients._home import Home, close_on
 from spanrun.clients._shortage import Shortage
 from spanrun.clients._solr_target import Target
 from spanrun.clients.http import retry_after
 from spanrun.clock import Clock
-from spanrun.errors import ConfigurationError, StoreError
+from spanrun.errors import ConfigurationError, ShuttingDown, StoreError
 from spanrun.policies.adaptive import AdaptiveLimit
 from spanrun.policies.limit import Limit
 from spanrun.policies.retry import Retry
@@ -91,6 +93,7 @@ class SolrCalls:
             (*self._headers.values(), *wire.credentials(self._target))
         )
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._home: Home | None = None
         self._lock = asyncio.Lock()
         self._shortage = self._no_shortage()
         self.runner: Final = Runner(
@@ -136,10 +139,10 @@ class SolrCalls:
         """Wait for the calls that run, then close the connections.
 
         May be called again, and together. A later call opens everything anew, also
-        on another event loop.
+        on another event loop. It is closed as well when its event loop is shut down.
 
         Raises:
-            ConfigurationError: It is open on another event loop.
+            ConfigurationError: It is open on another event loop, which runs.
         """
         await self.__aexit__(None, None, None)
 
@@ -153,10 +156,12 @@ class SolrCalls:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        async with self._turn():
+        async with await self._turn():
             client, self._client = self._client, None
-            if client is None:
+            home, self._home = self._home, None
+            if client is None or home is None:
                 return
+            await home.forget()
             try:
                 await self.runner.__aexit__(kind, error, trace)
             finally:
@@ -168,7 +173,7 @@ class SolrCalls:
 
     async def _get_client(self) -> Any:
         """The client of aiosolr's; the first call makes it, however many come."""
-        async with self._turn():
+        async with await self._turn():
             if self._client is None:
                 client = await self._build_client()
                 try:
@@ -177,24 +182,35 @@ class SolrCalls:
                     await client.close()
                     raise
                 self._client = client
+                self._home = await Home.of(self.close)
             return self._client
 
     def _no_shortage(self) -> Shortage:
         _, aiohttp = wire.libraries()
         return Shortage(self._target.host, aiohttp.ClientConnectorError)
 
-    def _turn(self) -> asyncio.Lock:
+    async def _turn(self) -> asyncio.Lock:
         """Who opens or closes waits for who does."""
+        if self._home is not None and not self._home.here:
+            await self._leave(self._home)
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
-            if self._client is not None:
-                raise ConfigurationError(
-                    f"{self!r} is open on another event loop: close it there, or make "
-                    "one for each loop"
-                )
             self._loop, self._lock = loop, asyncio.Lock()
             self._shortage = self._no_shortage()
         return self._lock
+
+    async def _leave(self, home: Home) -> None:
+        """Give up what is open on another loop; it must not run."""
+        loop = home.leave(repr(self))
+        client, self._client, self._home = self._client, None, None
+        await home.forget()
+        with suppress(RuntimeError):  # of jobs that its end left behind
+            ended = ShuttingDown(f"{self!r} is used on another event loop")
+            await self.runner.__aexit__(None, ended, None)
+        if loop is not None:
+            close_on(loop, client.close)
+        else:
+            client.session.detach()
 
     async def _call(
         self,
@@ -298,8 +314,12 @@ def _reason(body: bytes) -> str:
 
 def _caller(made: object) -> str:
     """The line that constructs ``made``, outside of its constructors."""
-    frame = inspect.currentframe()
-    while frame and any(frame.f_locals.get(name) is made for name in ("made", "self")):
+    # Not our own frame: a variable of it that holds it would hold ``made``, too.
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] -- no other way
+    # Only these frames' variables: a look at them holds them for the frame's life.
+    while frame and frame.f_code.co_name == "__init__":
+        if frame.f_locals.get("self") is not made:
+            break
         frame = frame.f_back
     if frame is None:
         return "an unknown line"

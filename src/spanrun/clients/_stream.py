@@ -103,10 +103,14 @@ class Stream(httpcore.AsyncNetworkStream):
             return self.ended or bool(self._wire.received)
         return self._wire.transport.get_extra_info(info)
 
-    async def aclose(self) -> None:
-        """Close at once, whoever reads or writes; back when the socket is closed."""
+    def abort(self) -> None:
+        """Close at once. The socket is closed when the event loop runs next."""
         self._wire.closed = True
         self._wire.transport.abort()
+
+    async def aclose(self) -> None:
+        """Close at once, whoever reads or writes; back when the socket is closed."""
+        self.abort()
         while not self._wire.lost:
             await self._wire.wait("close")
 

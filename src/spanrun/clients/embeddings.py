@@ -42,6 +42,14 @@ class Embeddings(ModelClient):
 
     Raises:
         ConfigurationError: At once, for a value that can't work.
+
+    Attributes:
+        batch: Texts in one request.
+        embed_batch_size: The same, by LlamaIndex's name.
+        model_name: The model's name, by LlamaIndex's name.
+        base_url: Where requests go, with ``/v1``.
+        api_key: As it was given; `repr` and telemetry don't have it.
+        timeout: As it was given, or the default.
     """
 
     def __init__(
@@ -68,6 +76,12 @@ class Embeddings(ModelClient):
         )
         kind = "Embeddings"
         self.batch: Final = checks.whole(kind, "batch", batch, 1)
+        self.embed_batch_size: Final = self.batch
+        self.model_name: Final = model
+        self.base_url: Final = base_url.rstrip("/")
+        self.api_key: Final = api_key
+        timeout = options.get("timeout")
+        self.timeout: Final = _TIMEOUT if timeout is None else timeout
         dimension = checks.optional(checks.whole)(kind, "dimension", dimension, 1)
         checks.one_of(kind, "encoding", encoding, ("float", "base64"))
         for name, fields in (
@@ -91,12 +105,15 @@ class Embeddings(ModelClient):
         *,
         dimension: int | None = None,
         batch: int = 96,
+        embed_batch_size: int | None = None,
+        model_name: str | None = None,
         **options: Unpack[ClientOptions],
     ) -> Self:
         """The embeddings of Heroku's Managed Inference: ``{base_url}/v1/embeddings``.
 
         What isn't given is taken from the app's config variables. A query is embedded
-        as one: ``input_type`` is ``search_query``.
+        as one: ``input_type`` is ``search_query``. It takes the arguments of
+        LlamaIndex's ``HerokuEmbedding`` by keyword, but no ``callback_manager``.
 
         Args:
             model: Else ``EMBEDDING_MODEL_ID``.
@@ -104,16 +121,26 @@ class Embeddings(ModelClient):
             base_url: Else ``EMBEDDING_URL``, with or without ``/v1``.
             dimension: How many numbers a vector must have.
             batch: Texts in one request; Heroku takes 96 at most.
+            embed_batch_size: Instead of ``batch``, by LlamaIndex's name.
+            model_name: Instead of ``model``, by LlamaIndex's name.
             options: See `ClientOptions`.
 
         Raises:
             ConfigurationError: One is in neither place; the text names the variable.
+                Or ``model`` and ``model_name`` differ.
         """
+        kind = "Embeddings.heroku"
+        checks.optional(checks.text)(kind, "model_name", model_name)
+        if model is not None and model_name not in (None, model):
+            wrong = f"must be model={model!r}, or left out"
+            raise checks.wrong(kind, "model_name", model_name, wrong)
+        if embed_batch_size is not None:
+            batch = checks.whole(kind, "embed_batch_size", embed_batch_size, 1)
         url = _given("base_url", base_url, "EMBEDDING_URL").rstrip("/")
         options.setdefault("provider", "heroku")
         return cls(
             f"{url.removesuffix('/v1')}/v1",
-            model=_given("model", model, "EMBEDDING_MODEL_ID"),
+            model=_given("model", model or model_name, "EMBEDDING_MODEL_ID"),
             api_key=_given("api_key", api_key, "EMBEDDING_KEY"),
             dimension=dimension,
             batch=batch,

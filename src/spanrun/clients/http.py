@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import functools
 import json
@@ -22,6 +23,7 @@ from spanrun.clients._body import ACCEPTED
 from spanrun.clients._calls import Untold, calling, propagate
 from spanrun.clients._connections import Connections
 from spanrun.clients._discreet import Discreet, filter_logs
+from spanrun.clients._home import close_on
 from spanrun.clients._phases import Phases
 from spanrun.clients._shortage import Shortage
 from spanrun.errors import ConfigurationError, ServiceError
@@ -180,6 +182,19 @@ class HttpClient:
         transport, self._transport = self._transport, None
         if transport is not None:
             await transport.aclose()
+
+    def leave(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Forget the connections; those on ``loop``, which stands still, are closed.
+
+        A transport that was given is left alone.
+        """
+        transport, self._transport = self._transport, None
+        if loop is None or transport is None or transport is self._given:
+            return
+        if isinstance(transport, Connections):
+            transport.abort()
+        else:
+            close_on(loop, transport.aclose)
 
     def _no_shortage(self) -> Shortage:
         return Shortage(self.base_url.netloc.decode(), httpx.ConnectError)

@@ -37,7 +37,7 @@ class SolrResponseHeader(_Answer):
     params: dict[str, Any] | None = None
 
 
-class SolrSelectBody(_Answer):
+class SolrSelectResponseBody(_Answer):
     """The documents that a search found.
 
     Attributes:
@@ -62,7 +62,7 @@ class SolrSelectResponse(_Answer):
         debug: Where it was asked for.
     """
 
-    response: SolrSelectBody
+    response: SolrSelectResponseBody
     response_header: SolrResponseHeader = Field(default_factory=SolrResponseHeader)
     debug: dict[str, Any] | None = None
 

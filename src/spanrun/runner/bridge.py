@@ -9,6 +9,7 @@ import inspect
 import re
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
@@ -57,28 +58,46 @@ def run(
         >>> run(main())
         'done'
     """
-    with contextlib.nullcontext() if _loop_runs() else Signals():
-        return enter("run", main, grace=grace, debug=debug)
+    context = contextvars.copy_context()
+    try:
+        with contextlib.nullcontext() if loop_runs() else Signals():
+            return enter("run", main, context=context, grace=grace, debug=debug)
+    finally:
+        _take_over(context)
 
 
 def enter(
     name: str,
     main: Coroutine[Any, Any, T],
     *,
+    context: contextvars.Context | None = None,
+    on: AbstractContextManager[asyncio.Runner] | None = None,
     grace: float = GRACE,
     debug: bool | None = None,
 ) -> T:
-    """As `run`, without listening to signals; ``name`` is who calls."""
-    _check(name, main)
-    context = contextvars.copy_context()
+    """As `run`, without listening to signals; ``name`` is who calls.
+
+    Args:
+        name: For errors.
+        main: What to run.
+        context: In which; by default in a copy of this one.
+        on: Gives the runner, with its loop; by default a new one.
+        grace: As for `run`.
+        debug: As for `run`.
+    """
     try:
+        _check(name, main)
         grace = at_least(name, "grace", grace, 0, infinite=True)
         debug = optional(flag)(name, "debug", debug)
-        work = partial(_work, main, context, grace, debug)
-        return _Guest(work).join() if _loop_runs() else work(None)
+        if context is None:
+            context = contextvars.copy_context()
+        if on is None:
+            # With a factory, asyncio leaves the thread's own idle loop in its place.
+            on = asyncio.Runner(debug=debug, loop_factory=asyncio.new_event_loop)
+        work = partial(_work, on, main, context, grace)
+        return _Guest(work).join() if loop_runs() else work(None)
     finally:
         discard(main)
-        _take_over(context)
 
 
 def begun(coroutine: object) -> bool:
@@ -114,7 +133,8 @@ def _check(name: str, main: object) -> None:
         )
 
 
-def _loop_runs() -> bool:
+def loop_runs() -> bool:
+    """Whether this code is inside a running event loop."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -123,14 +143,13 @@ def _loop_runs() -> bool:
 
 
 def _work(
+    on: AbstractContextManager[asyncio.Runner],
     main: Coroutine[Any, Any, T],
     context: contextvars.Context,
     grace: float,
-    debug: bool | None,  # noqa: FBT001 -- asyncio's own type
     started: Callable[[Program], None] | None,
 ) -> T:
-    # With a factory, asyncio leaves the thread's own idle loop in its place.
-    with asyncio.Runner(debug=debug, loop_factory=asyncio.new_event_loop) as runner:
+    with on as runner:
         loop = runner.get_loop()
         program = Program(loop, grace)
         if started is not None:

@@ -11,6 +11,7 @@ from spanrun.runner.core import Core
 from spanrun.runner.feed import FedRun
 from spanrun.runner.job import Job
 from spanrun.runner.run import Call, Source
+from spanrun.runner.title import show_title
 
 Errors: TypeAlias = Literal["raise", "collect"]
 ERRORS: Final[tuple[Errors, ...]] = get_args(Errors)
@@ -31,6 +32,11 @@ class MapRun(FedRun):
         self.shows_times = not self._raises
         self._results: Final[list[Any]] = []
         self._error: BaseException | None = None
+
+    def open(self, *, span: bool = True) -> None:
+        """Begin: open the run's unit, with its title, and tell the observers."""
+        super().open(span=span)
+        show_title(self.unit, self._inside)
 
     def take(self, job: Job, value: Any) -> None:
         """Put the value in its place."""

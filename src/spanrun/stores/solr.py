@@ -71,12 +71,13 @@ class SolrStore:
         for name, value in (("text", text), ("title", title), ("vector", vector)):
             text_of("SolrStore", name, value)
         self._fields: Final = solr.Fields(text, title, vector)
-        self._turn: Final = asyncio.Lock()  # of who looks at the schema, or commits
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._turn = asyncio.Lock()  # of who looks at the schema, or commits
         self._is_checked = False
         self._has_changed = False
         self._is_closing = False
         self._active = 0
-        self._idle: Final = asyncio.Event()
+        self._idle = asyncio.Event()
 
     async def content_hashes(self) -> dict[str, str]:
         """The content hash of each stored document, by the document's id."""
@@ -231,6 +232,9 @@ class SolrStore:
         """Hold the store open, after its schema was looked at."""
         if self._is_closing:
             raise StoreError(f"{self!r} is closed")
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:  # a lock that was waited for belongs to its loop
+            self._loop, self._turn, self._idle = loop, asyncio.Lock(), asyncio.Event()
         self._active += 1
         try:
             async with self._turn:

@@ -17,6 +17,7 @@ from types import FrameType, TracebackType
 from typing import Any, Final, Protocol
 
 from spanrun.runner.core import Core, cores
+from spanrun.runner.kept import kept
 from spanrun.telemetry import setup
 from spanrun.testing._listener import Listener, running_loop
 from spanrun.testing.clock import where
@@ -66,8 +67,10 @@ class no_leaks:  # noqa: N801 -- used like a function: `with no_leaks():`
         self._before: _Alive | None = None
         self._listener: Listener | None = None
         self._undo: Final = ExitStack()
+        self._keeps_loop = False
 
     def __enter__(self) -> None:
+        self._keeps_loop = kept.open
         self._listener = Listener()
         self._before = _Alive.now()
         recorder = setup.recorder()
@@ -85,6 +88,8 @@ class no_leaks:  # noqa: N801 -- used like a function: `with no_leaks():`
     ) -> None:
         before, listener = self._before, self._listener
         assert before is not None and listener is not None  # noqa: S101, PT018 -- entered
+        if not self._keeps_loop and running_loop() is None:
+            kept.close()
         left = list(before.left(_Alive.now(), listener))
         self._undo.close()
         listener.stop()
@@ -165,7 +170,8 @@ class _Alive:
 
 
 def _ours(thread: threading.Thread) -> bool:
-    return not (running_loop() and thread.name.startswith("asyncio_"))
+    loop = running_loop() is not None or kept.open
+    return not (loop and thread.name.startswith("asyncio_"))
 
 
 def _running(thread: threading.Thread) -> str:

@@ -1,4 +1,4 @@
-"""`NativeTracerProvider`: OpenTelemetry's tracing API, over native spans."""
+"""`NativeTracerProvider`: OpenTelemetry's tracing SDK, over native spans."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import NoOpTracer, Tracer, TracerProvider
+from opentelemetry.trace import NoOpTracer, Tracer
 from opentelemetry.util.types import Attributes
 
 from spanrun.clock import Clock, SystemClock
@@ -25,6 +25,7 @@ from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.ids import RandomIds
 from spanrun.telemetry.log import Log
 from spanrun.telemetry.spans.origin import Limits, Origin, Wire
+from spanrun.telemetry.spans.processors import Processors
 from spanrun.telemetry.spans.recorded import Recorded
 from spanrun.telemetry.spans.tracer import NativeTracer, is_plain
 from spanrun.telemetry.spans.values import cleaned, text_of
@@ -37,12 +38,14 @@ Sink: TypeAlias = Callable[[Recorded], object]
 Wires: TypeAlias = Callable[[Origin], Wire | None]
 
 
-class NativeTracerProvider(TracerProvider):
+class NativeTracerProvider(SdkTracerProvider):
     """Makes the tracers of a process, and hands on the spans that have ended.
 
     It offers what the SDK's provider offers, by the specification of the tracing
-    API and SDK. What a sampler, processor or sink raises is told to ``failed``
-    and goes no further: telemetry breaks nobody's program.
+    API and SDK, and is one, since libraries ask for that class. The SDK's own
+    constructor is not run: it would register a shutdown and a fork hook. What a
+    sampler, processor or sink raises is told to ``failed`` and goes no further:
+    telemetry breaks nobody's program.
 
     Args:
         sink: Called with each ended span, on the thread that ended it.
@@ -59,6 +62,7 @@ class NativeTracerProvider(TracerProvider):
     """
 
     of_spanrun: Final = True  # for who hasn't loaded the SDK
+    id_generator: IdGenerator  # type: ignore[assignment] # the SDK infers a narrower one
 
     def __init__(
         self,
@@ -76,17 +80,37 @@ class NativeTracerProvider(TracerProvider):
         self._sink = sink
         self._wires = wires
         self.sampler = sampler or _sampler_of_environment()
-        self.resource = Resource.create() if resource is None else resource
-        self.limits: Final = Limits.of(span_limits or SpanLimits())
-        self.id_generator: Final = id_generator or RandomIds()
+        self._resource = Resource.create() if resource is None else resource
+        self._span_limits = span_limits or SpanLimits()
+        self.limits: Final = Limits.of(self._span_limits)
+        self.id_generator = id_generator or RandomIds()
         self._clock: Final = clock or SystemClock()
         self._takes_all = takes == "recorded"
         self._failed: Final = failed or _Complainer()
-        self._processors: tuple[SpanProcessor, ...] = ()
-        self._tracers: Final[dict[InstrumentationScope, NativeTracer]] = {}
+        self._by_scope: Final[dict[InstrumentationScope, NativeTracer]] = {}
         self._lock = threading.Lock()
+        self._active: SpanProcessor = Processors(self._processors_changed)
         self._over = False
         tell_after_fork(self)
+
+    @property
+    def resource(self) -> Resource:
+        """What describes the process."""
+        return self._resource
+
+    @property
+    def _active_span_processor(self) -> Any:
+        return self._active
+
+    @_active_span_processor.setter
+    def _active_span_processor(self, given: SpanProcessor) -> None:
+        self._active = given
+        self._processors_changed()
+
+    @property
+    def _processors(self) -> tuple[SpanProcessor, ...]:
+        active = self._active
+        return active.all if isinstance(active, Processors) else (active,)
 
     def get_tracer(
         self,
@@ -110,22 +134,25 @@ class NativeTracerProvider(TracerProvider):
     def tracer(self, scope: InstrumentationScope) -> NativeTracer:
         """The tracer of ``scope``, with what only a native one can do."""
         with self._lock:
-            tracer = self._tracers.get(scope)
+            tracer = self._by_scope.get(scope)
             if tracer is None:
                 tracer = NativeTracer(
                     self._origin(scope), self.sampler, self.id_generator
                 )
                 tracer.process(self._processors)
-                if len(self._tracers) < _MAX_TRACERS:
-                    self._tracers[scope] = tracer
+                if len(self._by_scope) < _MAX_TRACERS:
+                    self._by_scope[scope] = tracer
             return tracer
 
     def add_span_processor(self, span_processor: SpanProcessor) -> None:
         """Have ``span_processor`` told of spans, after those that were added before."""
+        active: Any = self._active
+        active.add_span_processor(span_processor)
+
+    def _processors_changed(self) -> None:
         with self._lock:
-            self._processors = (*self._processors, span_processor)
             ended = self._ended()
-            for tracer in self._tracers.values():
+            for tracer in self._by_scope.values():
                 tracer.origin.ended = ended
                 tracer.origin.wire = self._wire(tracer.origin)
                 tracer.process(self._processors)
@@ -143,14 +170,21 @@ class NativeTracerProvider(TracerProvider):
             self._sink = sink
             self._wires = wires
             self._takes_all = takes == "recorded"
-            self.resource = resource or self.resource
+            self._resource = resource or self._resource
             self.sampler = sampler or _sampler_of_environment()
             ended = self._ended()
-            for tracer in self._tracers.values():
+            for tracer in self._by_scope.values():
                 tracer.origin.ended = ended
-                tracer.origin.resource = self.resource
+                tracer.origin.resource = self._resource
                 tracer.origin.wire = self._wire(tracer.origin)
                 tracer.ask(self.sampler)
+
+    def _update_resource(self, resource: Resource) -> None:
+        with self._lock:
+            self._resource = self._resource.merge(resource)
+            for tracer in self._by_scope.values():
+                tracer.origin.resource = self._resource
+                tracer.origin.wire = self._wire(tracer.origin)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Have the processors export what they hold.
@@ -189,18 +223,20 @@ class NativeTracerProvider(TracerProvider):
         The spans that are open are the parent's, which will end them.
         """
         self._lock = threading.Lock()
+        if isinstance(self._active, Processors):
+            self._active.after_fork()
         of_child = {SERVICE_INSTANCE_ID: str(uuid.uuid4()), PROCESS_PID: os.getpid()}
-        told: dict[str, Any] = dict(self.resource.attributes)
+        told: dict[str, Any] = dict(self._resource.attributes)
         told.update((key, value) for key, value in of_child.items() if key in told)
-        self.resource = Resource(told, self.resource.schema_url)
-        for scope, tracer in self._tracers.items():
+        self._resource = Resource(told, self._resource.schema_url)
+        for scope, tracer in self._by_scope.items():
             tracer.origin.disown()
             tracer.origin = self._origin(scope)
 
     def _origin(self, scope: InstrumentationScope) -> Origin:
         ended = self._ended()
         origin = Origin(
-            scope, self.resource, self.limits, self._now, ended, self._failed
+            scope, self._resource, self.limits, self._now, ended, self._failed
         )
         origin.wire = self._wire(origin)
         return origin
