@@ -13,7 +13,7 @@ On: TypeAlias = (
 )
 """Which errors a policy is about: types, or a predicate."""
 
-STATUSES: Final = frozenset({429, 502, 503, 504, 529})
+STATUSES: Final = frozenset({429, 502, 503, 504, *range(520, 525), 529})
 """Too many requests, unavailable or overloaded; and a gateway's word for that."""
 
 _HTTPX: Final = ("TimeoutException", "NetworkError", "RemoteProtocolError")
