@@ -113,8 +113,8 @@ class Chat(ModelClient):
 
         Raises:
             ConfigurationError: ``messages`` is empty, or one isn't a message.
-            ServiceError: The service refused, or gave no answer that can be used.
-            httpx.TransportError: It could not be reached.
+            ServiceError: The service could not be reached, refused, or gave no answer that
+                can be used.
             DeadlineExceeded: Its time was up.
             ShuttingDown: The client is closed.
         """
@@ -124,8 +124,7 @@ class Chat(ModelClient):
         checked = [_message(n, message) for n, message in enumerate(given)]
         if not checked:
             raise ConfigurationError("messages=[]: must have one at least")
-        runner = await self._ready()
-        return await runner.call(self._ask, checked)
+        return await self._call(self._ask, checked)
 
     def chat(self, messages: str | Sequence[Message]) -> ChatAnswer:
         """`achat`, from code that isn't async; works inside a running loop as well."""
@@ -133,7 +132,7 @@ class Chat(ModelClient):
 
     async def _ask(self, messages: list[Message]) -> ChatAnswer:
         with self._operation("chat", **self._asked) as call:
-            answer = await self._http.post(
+            answer = await self._post(
                 "/chat/completions", {**self._fields, "messages": messages}
             )
             text, reasons = _choice(answer)
