@@ -70,7 +70,9 @@ def wait_asked(
 
 def _reset(value: str, now: float | None) -> float | None:
     """Seconds until a limit is reset: a duration, seconds, or a time."""
-    text = value.strip()[:_LONGEST]
+    text = value.strip()
+    if len(text) > _LONGEST:
+        return None
     number = _number(text)
     if number is not None:
         if number < _EPOCH:
