@@ -13,8 +13,14 @@ _RESET: Final = re.compile(r"(?:x-)?ratelimit-reset(-.*)?")
 _DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|us|µs|ns|h|m|s|d))+")
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s|d)")
 _UNITS: Final = {
-    **{"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0},
-    **{"ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9},
+    "d": 86_400.0,
+    "h": 3_600.0,
+    "m": 60.0,
+    "s": 1.0,
+    "ms": 1e-3,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "ns": 1e-9,
 }
 _LONGEST: Final = 60  # characters
 _EPOCH: Final = 1e9

@@ -292,7 +292,9 @@ def test_it_refuses(cli: Cli, docs: Path) -> None:
 def test_its_name_is_unknown(cli: Cli, docs: Path) -> None:
     url = "http://nowhere.invalid/v1"
     result = cli("ingest", "docs", "--embeddings-url", url, "--model", "m")
-    check(result, Exit.UNREACHABLE, "nowhere.invalid/v1/embeddings can't", to_do="Check")
+    check(
+        result, Exit.UNREACHABLE, "nowhere.invalid/v1/embeddings can't", to_do="Check"
+    )
 
 
 @pytest.mark.usefixtures("patient")

@@ -168,7 +168,9 @@ async def test_each_send_is_one_client_span(spanrun_capture: Captured) -> None:
 
 async def test_a_failed_send_has_its_status_as_error(spanrun_capture: Captured) -> None:
     calls = client(answering(503, text="later"))
-    with pytest.raises(ServiceError, match=r"host/v1/x answered 503 .*: later") as raised:
+    with pytest.raises(
+        ServiceError, match=r"host/v1/x answered 503 .*: later"
+    ) as raised:
         await calls.post("/x", BODY)
     await calls.aclose()
     assert (raised.value.status, raised.value.body) == (503, "later")
@@ -244,7 +246,9 @@ async def test_the_reason_is_found_in_an_errors_body(body: str, reason: str) -> 
 @pytest.mark.parametrize("body", ["", "<html>", '{"data": [', "[" * 100_000, "\xff"])
 async def test_an_answer_that_is_no_json(body: str) -> None:
     calls = client(answering(200, content=body.encode("latin-1")))
-    with pytest.raises(ServiceError, match="the answer of host/v1/x is no JSON") as raised:
+    with pytest.raises(
+        ServiceError, match="the answer of host/v1/x is no JSON"
+    ) as raised:
         await calls.post("/x", BODY)
     await calls.aclose()
     assert raised.value.status == 200

@@ -63,7 +63,7 @@ def test_what_is_none_stays(text):
     assert split_front_matter(text) == (None, text)
 
 
-@given(st.text(alphabet='-+.:#\n" \'|>a=[{\t', max_size=60))
+@given(st.text(alphabet="-+.:#\n\" '|>a=[{\t", max_size=60))
 def test_whatever_it_is_nothing_is_raised(text):
     for head in ("---\n", "+++\n", ""):
         title, rest = split_front_matter(head + text)
@@ -78,7 +78,12 @@ def test_whatever_it_is_nothing_is_raised(text):
         ("a.txt", '+++\ntitle = "One"\n+++\nText.\n', "One", "Text.\n"),
         ("a.html", "---\ntitle: One\n---\n<title>Two</title><p>Text.", "One", "Text."),
         ("a.html", "---\nx: y\n---\n<title>Two</title><p>Text.", "Two", "Text."),
-        ("a.rst", "---\nNote: so\n---\n\nText.\n", None, "---\nNote: so\n---\n\nText.\n"),
+        (
+            "a.rst",
+            "---\nNote: so\n---\n\nText.\n",
+            None,
+            "---\nNote: so\n---\n\nText.\n",
+        ),
     ],
 )
 def test_of_a_file(tmp_path, name, text, title, rest):

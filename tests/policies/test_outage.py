@@ -1,6 +1,8 @@
 """With `Retry(outage=…)` a run outlasts a service that is gone for a while."""
 
 import asyncio
+import dataclasses
+import itertools
 import random
 
 import pytest
@@ -33,7 +35,7 @@ class Service:
         self.seconds = seconds
         self.asked = []  # when
         self.items = []
-        self.running = self.most = 0
+        self.more = asyncio.Event()
 
     @property
     def is_down(self):
@@ -43,17 +45,18 @@ class Service:
     def while_down(self):
         return [at for at in self.asked if any(a <= at < b for a, b in self.down)]
 
+    async def calls(self, count):
+        """Wait for so many."""
+        while len(self.asked) < count:
+            self.more.clear()
+            await self.more.wait()
+
     async def __call__(self, item):
         self.asked.append(self.clock.now())
         self.items.append(item)
+        self.more.set()
         down = self.is_down
-        if down:
-            self.running += 1
-            self.most = max(self.most, self.running)
-        try:
-            await asyncio.sleep(self.seconds)
-        finally:
-            self.running -= down
+        await asyncio.sleep(self.seconds)
         if down:
             raise self.error
         return item
@@ -97,7 +100,7 @@ async def test_one_request_at_a_time_probes_at_growing_intervals(
     probes = [at for at in service.while_down if at >= 1.2]
     assert len(in_flight) <= 8 + 4  # before it was known
     assert 12 <= len(probes) <= 24
-    gaps = [b - a for a, b in zip(probes, probes[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(probes)]
     assert all(gap >= 0.05 for gap in gaps)  # never two at once
     assert all(2.5 <= gap <= 5.1 for gap in gaps[7:])
     back = min(at for at in service.asked if at >= 61)
@@ -114,7 +117,7 @@ async def test_all_go_on_when_the_probe_is_answered(make_runner, fake_clock):
 
 
 async def test_an_outage_takes_nothing_of_budget_and_attempts(make_runner, fake_clock):
-    down = [(t, t + 20) for t in range(1, 400, 25)]
+    down = [(t, t + 20) for t in range(1, 400, 30)]
     service = Service(fake_clock, *down, seconds=0.5)
     retry = patient(attempts=2, reserve=0, budget=0.001)
     async with make_runner(limit=4, retry=retry) as runner:
@@ -151,9 +154,7 @@ async def test_another_run_waits_anew(make_runner, fake_clock):
 
 
 @pytest.mark.parametrize("share", [0.03, 0.3])
-async def test_scattered_failures_are_no_outage(
-    make_runner, fake_clock, caplog, share
-):
+async def test_scattered_failures_are_no_outage(make_runner, fake_clock, caplog, share):
     chance = random.Random(7)
 
     async def scattered(item):
@@ -225,12 +226,10 @@ async def test_retry_after_holds_the_probe(make_runner, fake_clock):
 
 async def test_a_rate_holds_after_the_outage(make_runner, fake_clock):
     service = Service(fake_clock, (1, 21))
-    async with make_runner(
-        limit=50, rate=sr.RateLimit(20), retry=patient()
-    ) as runner:
+    async with make_runner(limit=50, rate=sr.RateLimit(20), retry=patient()) as runner:
         await runner.map(service, range(200))
     after = sorted(at for at in service.asked if at >= 21)
-    gaps = [b - a for a, b in zip(after, after[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(after)]
     assert min(gaps) > 0.04
     assert len([at for at in service.while_down if at > 2]) <= 24
 
@@ -298,15 +297,11 @@ async def test_a_cancelled_probe_is_followed_by_another(make_runner, fake_clock)
     service = Service(fake_clock, (0, 10_000), seconds=1)
 
     async with make_runner(limit=8, retry=patient()) as runner:
-        calls = [
-            asyncio.create_task(runner.call(service, item)) for item in range(8)
-        ]
-        while len(service.asked) < 9:
-            await asyncio.sleep(0.01)
+        calls = [asyncio.create_task(runner.call(service, item)) for item in range(8)]
+        await service.calls(9)
         probing = service.items[-1]
         calls[probing].cancel()
-        while len(service.asked) < 10:
-            await asyncio.sleep(0.01)
+        await service.calls(10)
         assert service.items[-1] != probing
         assert service.asked[-1] - service.asked[-2] < 0.1
         for call in calls:
@@ -320,8 +315,7 @@ async def test_who_is_cancelled_as_it_becomes_the_probe_is_followed(
     service = Service(fake_clock, (0, 5))
     async with make_runner(limit=8, retry=patient()) as runner:
         calls = [asyncio.create_task(runner.call(service, item)) for item in range(8)]
-        while len(service.asked) < 8:
-            await asyncio.sleep(0.01)
+        await service.calls(8)
         for step in range(400):  # whatever moment that is
             fake_clock.at_step(fake_clock.steps + step + 1, calls[step % 7].cancel)
         ends = await asyncio.gather(*calls, return_exceptions=True)
@@ -334,7 +328,7 @@ async def test_a_hedge_of_the_probe_waits(make_runner, fake_clock):
     async with make_runner(limit=8, retry=patient(), hedge=hedge) as runner:
         assert await runner.map(service, range(200)) == list(range(200))
     late = [at for at in service.while_down if at > 3]
-    assert all(b - a >= 0.5 for a, b in zip(late, late[1:], strict=False))
+    assert all(b - a >= 0.5 for a, b in itertools.pairwise(late))
 
 
 async def test_a_breaker_is_outlasted(make_runner, fake_clock):
@@ -396,3 +390,63 @@ async def test_the_wait_is_booked_and_the_parts_add_up(make_runner, fake_clock):
     for each in outcomes:
         assert sum(each.timings.parts()) == pytest.approx(each.timings.duration)
         assert each.timings.rate_limit > 15
+
+
+@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"rate": sr.RateLimit(40, burst=3)},
+        {"hedge": sr.Hedge(at=0.2, share=1)},
+        {"breaker": sr.Breaker(failures=3, open_for=1, on=named)},
+        {"timeout": sr.Timeout(attempt=0.5, total=40), "limit": sr.AdaptiveLimit(4)},
+    ],
+    ids=["plain", "rate", "hedge", "breaker", "timeout"],
+)
+async def test_whatever_happens_all_jobs_end(make_runner, fake_clock, seed, more):
+    chance = random.Random(seed)
+    down = []
+    at = 0.0
+    for _ in range(6):
+        at += chance.uniform(0.2, 3)
+        down.append((at, at + chance.choice([0.2, 1, 5, 30])))
+        at = down[-1][1]
+    service = Service(fake_clock, *down)
+
+    async def job(item):
+        service.seconds = chance.choice([0, 0.05, 0.05, 0.4, 2])
+        await service(item)
+        if chance.random() < 0.1:
+            raise chance.choice([Busy, Busy(503, 0.3), Busy(500), ValueError])
+        return item
+
+    options = {"limit": chance.choice([1, 3, 10]), "retry": patient(outage=20), **more}
+    async with make_runner(**options) as runner:
+        calls = [asyncio.create_task(runner.call(job, n)) for n in range(60)]
+        runs = [
+            asyncio.create_task(runner.map(job, range(60), errors="collect"))
+            for _ in range(2)
+        ]
+        for _ in range(40):
+            await asyncio.sleep(chance.uniform(0, 1))
+            chance.choice(calls).cancel()
+        await asyncio.gather(*calls, *runs, return_exceptions=True)
+        assert all(task.done() for task in calls + runs)
+    assert fake_clock.now() < 2_000
+
+
+async def test_a_spent_budget_does_not_replace_an_error_that_cannot_change(
+    make_runner,
+):
+    @dataclasses.dataclass(frozen=True)
+    class Frozen(Exception):  # noqa: N818 -- what it is
+        status: int = 503
+
+    async def fail(_):
+        raise Frozen
+
+    retry = sr.Retry(on=Frozen, reserve=0, budget=0.1)
+    async with make_runner(limit=1, retry=retry) as runner:
+        with pytest.raises(Frozen):
+            await runner.call(fail, 1)

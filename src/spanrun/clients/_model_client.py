@@ -36,9 +36,7 @@ from spanrun.telemetry.open_units import CallKind, OpenCall
 T = TypeVar("T")
 
 DEFAULT_LIMIT: Final = 8
-DEFAULT_RETRY: Final = Retry(
-    on=transient, attempts=5, base=0.1, cap=5.0, outage=60.0
-)
+DEFAULT_RETRY: Final = Retry(on=transient, attempts=5, base=0.1, cap=5.0, outage=60.0)
 
 
 class ClientOptions(TypedDict, total=False):

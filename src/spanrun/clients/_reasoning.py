@@ -12,8 +12,8 @@ _LONE_CLOSING: Final = re.compile(r"^\s*</think>\s*$", re.IGNORECASE | re.MULTIL
 def without_reasoning(text: str) -> tuple[str, str | None]:
     """The answer in ``text``, and the reasoning before it if there is some.
 
-    Servers that don't know a model's form leave it in the text, in ``<think>…</think>``
-    at the beginning; those whose prompt ends in ``<think>`` leave the closing tag alone.
+    Servers that don't know a model's form leave it in the text, at the beginning, in
+    ``<think>…</think>``; those whose prompt ends in ``<think>`` leave its end alone.
     Reasoning that was cut off has no answer behind it.
     """
     opening = _OPENING.match(text)
@@ -25,4 +25,5 @@ def without_reasoning(text: str) -> tuple[str, str | None]:
     closing = re.compile(f"</{opening[1]}>", re.IGNORECASE).search(text, opening.end())
     if closing is None:
         return "", text[opening.end() :].strip()
-    return text[closing.end() :].lstrip(), text[opening.end() : closing.start()].strip()
+    reasoning = text[opening.end() : closing.start()].strip()
+    return text[closing.end() :].lstrip(), reasoning

@@ -117,8 +117,8 @@ class Chat(ModelClient):
 
         Raises:
             ConfigurationError: ``messages`` is empty, or one isn't a message.
-            ServiceError: The service could not be reached, refused, or gave no answer that
-                can be used.
+            ServiceError: The service could not be reached, refused, or gave no answer
+                that can be used.
             DeadlineExceeded: Its time was up.
             ShuttingDown: The client is closed.
         """

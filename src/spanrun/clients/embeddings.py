@@ -135,7 +135,7 @@ class Embeddings(ModelClient):
     async def aget_text_embedding_batch(
         self,
         texts: Sequence[str],
-        show_progress: bool = False,
+        show_progress: bool = False,  # noqa: FBT001, FBT002 -- as below
         *,
         partial: Literal[False] = False,
     ) -> list[Vector]: ...
@@ -144,7 +144,7 @@ class Embeddings(ModelClient):
     async def aget_text_embedding_batch(
         self,
         texts: Sequence[str],
-        show_progress: bool = False,
+        show_progress: bool = False,  # noqa: FBT001, FBT002 -- as below
         *,
         partial: bool,
     ) -> list[Vector | None]: ...
@@ -218,7 +218,7 @@ class Embeddings(ModelClient):
     def get_text_embedding_batch(
         self,
         texts: Sequence[str],
-        show_progress: bool = False,
+        show_progress: bool = False,  # noqa: FBT001, FBT002 -- as below
         *,
         partial: Literal[False] = False,
     ) -> list[Vector]: ...
@@ -227,7 +227,7 @@ class Embeddings(ModelClient):
     def get_text_embedding_batch(
         self,
         texts: Sequence[str],
-        show_progress: bool = False,
+        show_progress: bool = False,  # noqa: FBT001, FBT002 -- as below
         *,
         partial: bool,
     ) -> list[Vector | None]: ...

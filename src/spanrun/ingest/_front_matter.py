@@ -7,10 +7,16 @@ import re
 import tomllib
 from typing import Any, Final
 
-_YAML: Final = re.compile(r"---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.S | re.M)
-_TOML: Final = re.compile(r"\+\+\+[ \t]*\n(.*?)^\+\+\+[ \t]*(?:\n|\Z)", re.S | re.M)
+_YAML: Final = re.compile(
+    r"---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE
+)
+_TOML: Final = re.compile(
+    r"\+\+\+[ \t]*\n(.*?)^\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE
+)
 _LONGEST: Final = 64 * 1024  # characters; what is longer is a text
-_KEY: Final = re.compile(r"[\w.-]+[ \t]*:(?:[ \t]|$)|\"[^\"\n]*\"[ \t]*:|'[^'\n]*'[ \t]*:")
+_KEY: Final = re.compile(
+    r"[\w.-]+[ \t]*:(?:[ \t]|$)|\"[^\"\n]*\"[ \t]*:|'[^'\n]*'[ \t]*:"
+)
 _WITHIN: Final = ("#", " ", "\t", "- ", "-\n", "]", "}")
 _TITLE: Final = re.compile(r"[\"']?title[\"']?[ \t]*:[ \t]*(.*)", re.IGNORECASE)
 _BLOCK: Final = re.compile(r"[|>][+-]?\d?[+-]?[ \t]*(?:#.*)?")

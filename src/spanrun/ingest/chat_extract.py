@@ -99,7 +99,7 @@ async def _said(chat: Chat, rules: str, text: str) -> str:
         {"role": "system", "content": rules},
         {"role": "user", "content": text},
     ]
-    token = outlasting.set(True)  # noqa: FBT003 -- a value: one of many documents
+    token = outlasting.set(True)
     try:
         answer = await chat.achat(messages)
     finally:

@@ -58,7 +58,7 @@ class Running(Protocol):
         ...
 
 
-class _Began(BaseException):  # noqa: N818 -- never seen outside
+class _Began(BaseException):
     """The outage has begun while a job waited for its slot or token."""
 
 
@@ -77,6 +77,7 @@ class Outage:
     Attributes:
         on: The service is gone.
         answers: Calls that were answered.
+        seconds: For which a run waits.
         standby: The layer that sends back who waited for a slot as it began.
         on_change: Called with the error that began it, or None at its end, and the
             seconds since the first failure.
@@ -90,7 +91,7 @@ class Outage:
         self.standby: Final[Layer] = _Standby(self)
         self.on_change: Callable[[Exception | None, float], object] | None = None
         self._policy: Final = policy
-        self._seconds: Final = seconds
+        self.seconds: Final = seconds
         self._now: Final = binding.clock.now
         self._uniform: Final = binding.random.uniform
         self._running: Final = running
@@ -145,9 +146,9 @@ class Outage:
     def outlasted(self, job: Work) -> bool:
         """Whether the run of ``job`` has waited long enough in this outage."""
         now, idle = self._now(), self._prober is None and not self._waiting
-        if idle and now - self._last > self._seconds:  # nobody has asked since
+        if idle and now - self._last > self.seconds:  # nobody has asked since
             self._deadlines.clear()
-        until = self._deadlines.setdefault(job.run, now + self._seconds)
+        until = self._deadlines.setdefault(job.run, now + self.seconds)
         return now + _EARLY >= until
 
     def begin(self, error: Exception) -> None:
@@ -204,8 +205,8 @@ class Outage:
     def _set_due(self, now: float) -> None:
         """When the next probe is due: the last one when a run's time is up."""
         doubled = self._policy.base * 2.0 ** min(self._probes, 64)
-        longest = min(self._policy.cap, self._seconds / _PROBES, doubled)
-        interval = max(longest, self._seconds / _SHORTEST)
+        longest = min(self._policy.cap, self.seconds / _PROBES, doubled)
+        interval = max(longest, self.seconds / _SHORTEST)
         due = now + self._uniform(interval / 2, interval)
         left = (until for until in self._deadlines.values() if until > now + _EARLY)
         self._due = min((due, *left))

@@ -239,7 +239,9 @@ class Retrier:
             job.backing_off(error, delay)
         return delay
 
-    def _within_limits(self, job: Work, error: Exception, count: _Count) -> float | None:
+    def _within_limits(
+        self, job: Work, error: Exception, count: _Count
+    ) -> float | None:
         attempts = job.attempts - count.free
         if attempts >= self._policy.attempts:
             return None
@@ -263,7 +265,9 @@ class Retrier:
         if not outage.on:
             outage.begin(error)
         if outage.outlasted(job):
-            _note(error, f"no retry: the service was gone for {self._policy.outage:g} s")
+            _note(
+                error, f"no retry: the service was gone for {self._policy.outage:g} s"
+            )
             return None
         count.free, count.answers = job.attempts, None
         if refused:

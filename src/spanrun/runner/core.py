@@ -33,6 +33,7 @@ from spanrun.telemetry.observe import Observer
 from spanrun.telemetry.recorder import Observers, Recorder
 from spanrun.telemetry.redact import redact
 from spanrun.telemetry.watchdog import unwatch, watch
+from spanrun.text import text_of
 
 _log: Final = Log(__name__)
 
@@ -175,7 +176,7 @@ def _say(runner: str, most: float, error: Exception | None, seconds: float) -> N
     _log.warning(
         "the service of %r is gone (%s: %s): jobs wait for up to %g s, and one at a "
         "time probes it",
-        *(runner, type(error).__name__, error, most),
+        *(runner, type(error).__name__, text_of(error), most),
     )
 
 
@@ -195,7 +196,7 @@ def _layers(
             outage = policies.retry.outage_layer(binding, slots)
             if outage is not None:
                 layers["outage"], layers["standby"] = outage, outage.standby
-                outage.on_change = partial(_say, binding.runner, policies.retry.outage)
+                outage.on_change = partial(_say, binding.runner, outage.seconds)
             between = outage or policies.breaker or policies.hedge
             direct = not between and type(slots) is Slots
             if direct:
