@@ -27,6 +27,7 @@ CONTESTANTS = {
     "adaptive limit": {"limit": sr.AdaptiveLimit(start=100, min=100, max=100)},
     "rate": {"rate": sr.RateLimit(1e9)},
     "retry": {"retry": sr.Retry(on=ON)},
+    "retry, outage": {"retry": sr.Retry(on=ON, outage=60)},
     "attempt timeout": {"timeout": sr.Timeout(attempt=60)},
     "hedge at 60 s": {"hedge": sr.Hedge(at=60.0)},
     "hedge at p95": {"hedge": sr.Hedge(at="p95", share=1e-9)},

@@ -25,6 +25,7 @@ LAYERS = {
     "secret_words": 0,
     "urls": 0,
     "proxies": 0,
+    "retry_after": 0,
     "endpoints": 0,
     "_native": 0,
     "settings": 1,

@@ -10,7 +10,7 @@
     │   └── ShuttingDown      the runner is closing or closed
     ├── DeadlineExceeded      also a TimeoutError: an attempt's or a job's time is up
     ├── JobCancelled          the job cancelled itself
-    ├── ServiceError          a service answered with an error, or with nonsense
+    ├── ServiceError          a service gave no answer, an error, or nonsense
     │   ├── EmbeddingError    also a ValueError
     │   └── StoreError        also a ValueError
     ├── SandboxError          code in the sandbox failed
@@ -113,7 +113,7 @@ class JobCancelled(SpanrunError):  # noqa: N818 -- an outcome, not a fault
 
 
 class ServiceError(SpanrunError):
-    """A service answered with an error, or with something unexpected.
+    """A service gave no answer, an error, or something unexpected.
 
     Attributes:
         status: The HTTP status, where there was one.
@@ -147,7 +147,14 @@ class ServiceError(SpanrunError):
 
 
 class EmbeddingError(ServiceError, ValueError):
-    """An embedding endpoint failed, or answered with unusable vectors."""
+    """An embedding endpoint failed, or answered with unusable vectors.
+
+    Attributes:
+        partial: Where a batch failed: a vector for each text, in order, and None where
+            there is none yet. Other errors of a batch have it as well.
+    """
+
+    partial: list[list[float] | None] | None = None
 
 
 class StoreError(ServiceError, ValueError):

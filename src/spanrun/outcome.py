@@ -21,7 +21,8 @@ class Timings(Seconds):
     Attributes:
         queue: From submission until the job's task first ran.
         limit: Waiting for a slot.
-        rate_limit: Waiting for a token.
+        rate_limit: Waiting for a token, or while the service is to be left alone: for
+            a pause that it asked for, and for the end of an outage.
         backoff: Waiting before another attempt. No slot is held meanwhile.
         busy: Running on the event loop.
         loop_lag: Ready to run, while another job blocked the event loop.

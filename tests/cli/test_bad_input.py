@@ -266,6 +266,7 @@ def test_the_store_is_damaged(cli: Cli, docs: Path) -> None:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries without waiting."""
     monkeypatch.setattr("spanrun.policies.retry.Retrier._delay", lambda *_: 0.0)
+    monkeypatch.setattr("spanrun.policies.retry.Retry.outage_layer", lambda *_: None)
 
 
 def nobody() -> str:
@@ -281,7 +282,8 @@ def test_it_refuses(cli: Cli, docs: Path) -> None:
     result = cli(
         "ingest", "docs", "--embeddings-url", f"http://{where}", "--model", "m"
     )
-    check(result, Exit.UNREACHABLE, f"{where} can't be reached", to_do="Check that it")
+    what = f"{where}/embeddings can't be reached"
+    check(result, Exit.UNREACHABLE, what, to_do="Check that it")
     assert documents(cli.folder) == {}
     assert not result.out
 
@@ -290,7 +292,9 @@ def test_it_refuses(cli: Cli, docs: Path) -> None:
 def test_its_name_is_unknown(cli: Cli, docs: Path) -> None:
     url = "http://nowhere.invalid/v1"
     result = cli("ingest", "docs", "--embeddings-url", url, "--model", "m")
-    check(result, Exit.UNREACHABLE, "nowhere.invalid can't be reached", to_do="Check")
+    check(
+        result, Exit.UNREACHABLE, "nowhere.invalid/v1/embeddings can't", to_do="Check"
+    )
 
 
 @pytest.mark.usefixtures("patient")
@@ -330,8 +334,8 @@ def test_it_answers_with_an_error(
         ("count", "0 vectors for 1 texts"),
         ("nan", "must be finite numbers"),
         ("zero", "must not be all zeros"),
-        ("truncate", "can't be reached"),
-        ("reset", "can't be reached"),
+        ("truncate", "gave no whole answer"),
+        ("reset", "gave no whole answer"),
     ],
 )
 def test_it_answers_with_garbage(

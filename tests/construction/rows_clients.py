@@ -83,10 +83,12 @@ ROWS: Final[Mapping[str, Mapping[str, Kind]]] = {
     "Embeddings.aget_text_embedding_batch": {
         "texts": TEXTS,
         "show_progress": refused(FLAG),
+        "partial": refused(FLAG),
     },
     "Embeddings.get_text_embedding_batch": {
         "texts": TEXTS,
         "show_progress": refused(FLAG),
+        "partial": refused(FLAG),
     },
     "Embeddings.similarity": {
         "a": only(unseen(1), unseen(None), unseen([]), unseen([math.nan])),

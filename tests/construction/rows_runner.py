@@ -138,6 +138,7 @@ ROWS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "retry_after_cap": AT_LEAST_0.without(math.inf) | Kind((), (math.inf,)),
         "budget": optional(ABOVE_0),
         "reserve": WHOLE,
+        "outage": optional(ABOVE_0),
     },
     "Timeout": {"attempt": optional(ABOVE_0), "total": optional(ABOVE_0)},
     "Runner": {"name": TEXT, **POLICIES},

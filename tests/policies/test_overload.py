@@ -1,6 +1,7 @@
 import sys
 import types
 
+import aiohttp
 import httpx
 import pytest
 
@@ -23,6 +24,12 @@ class WithStatusCode(Exception):  # noqa: N818 -- how openai's errors look
         self.status_code = status
 
 
+def unanswered(cause):
+    error = sr.ServiceError("no answer")
+    error.__cause__ = cause
+    return error
+
+
 def answered(status):
     response = httpx.Response(status, request=REQUEST)
     return httpx.HTTPStatusError("refused", request=REQUEST, response=response)
@@ -43,6 +50,10 @@ def answered(status):
         httpx.ReadTimeout("slow"),
         httpx.ConnectError("refused"),
         httpx.RemoteProtocolError("cut"),
+        aiohttp.ServerDisconnectedError(),
+        aiohttp.ClientOSError("reset"),
+        unanswered(httpx.ConnectError("refused")),
+        WithStatus(522),
     ],
     ids=repr,
 )
@@ -57,6 +68,8 @@ def test_the_service_is_down_or_overloaded(error):
         OSError("no such file"),
         sr.ServiceError("wrong", status=400),
         sr.ServiceError("nonsense"),
+        sr.ServiceError("used up", status=429, final=True),
+        unanswered(ValueError("nonsense")),
         sr.ServiceError("its own fault", status=500),
         CircuitOpen("test", 5.0),
         answered(404),

@@ -126,10 +126,6 @@ def explain(error: BaseException) -> Told | None:
         case DeadlineExceeded():
             what = f"the endpoint did not answer within {error.seconds:g} s"
             told = Told(Exit.UNREACHABLE, what, _FIX_SERVICE)
-        case httpx.TransportError():
-            why = str(error) or type(error).__name__
-            what = f"{_origin(error)} can't be reached: {why}"
-            told = Told(Exit.UNREACHABLE, what, _FIX_SERVICE)
         case OSError() if error.errno in _OF_DISKS:
             name = f"{error.filename}: " if error.filename else ""
             told = Told(Exit.DISK, f"{name}{error.strerror}", _FIX_DISK)
@@ -139,6 +135,8 @@ def explain(error: BaseException) -> Told | None:
 
 
 def _service(error: ServiceError) -> Told:
+    if isinstance(error.__cause__, httpx.TransportError):
+        return Told(Exit.UNREACHABLE, str(error), _FIX_SERVICE)
     status = error.status or 0
     if status in _NO_ENTRY:
         to_do = "Set EMBEDDING_KEY to a key that it accepts."
@@ -151,14 +149,6 @@ def _service(error: ServiceError) -> Told:
         to_do = f"It is overloaded, or broken. {AGAIN}"
         return Told(Exit.UNREACHABLE, str(error), to_do)
     return Told(Exit.UNREACHABLE, str(error), _FIX_URL)
-
-
-def _origin(error: httpx.TransportError) -> str:
-    try:
-        url = error.request.url
-    except RuntimeError:  # it was never given one
-        return "the endpoint"
-    return url.host if url.port is None else f"{url.host}:{url.port}"
 
 
 def _halves(error: Exception) -> tuple[str, str]:

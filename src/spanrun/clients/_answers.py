@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import email.utils
 import json
 from collections.abc import AsyncIterable, Iterable
 from typing import Any, Final, cast
@@ -11,37 +9,32 @@ from typing import Any, Final, cast
 import httpx
 
 from spanrun.clients._body import BadCodingError, BodyTooLargeError, read_body
+from spanrun.clients._json import at, text_at
 from spanrun.clients._parse import parsed
 from spanrun.errors import ServiceError
+from spanrun.retry_after import wait_asked
 from spanrun.text import Confidential, excerpt
 
 _HEAD: Final = 300
 _LOOKED_AT: Final = 64 * _HEAD  # half a secret at its end is far from what is shown
 _REASON: Final = 64 * 1024  # bytes: a longer page says it nowhere
-
-
-def retry_after(value: str | None) -> float | None:
-    """Seconds from a ``Retry-After`` header: a number or a date (RFC 9110, 10.2.3)."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            when = email.utils.parsedate_to_datetime(value)
-        except (ValueError, OverflowError):
-            return None
-        if when.tzinfo is None:
-            when = when.replace(tzinfo=datetime.UTC)
-        seconds = (when - datetime.datetime.now(datetime.UTC)).total_seconds()
-    return max(0.0, seconds) if seconds < float("inf") else None
+_LIMITED: Final = 429
+_QUOTA: Final = frozenset(
+    {
+        *("insufficient_quota", "credit_balance_exhausted"),  # OpenAI, Azure, Qwen
+        *("billing_hard_limit_reached", "billing_not_active"),  # OpenAI
+        "exceeded_current_quota_error",  # Moonshot: the account is empty
+        *("insufficient_user_quota", "budget_exceeded"),  # gateways
+    }
+)
+"""Codes and types of a 429 by which waiting doesn't help. Texts don't tell: Gemini and
+Azure write of a quota where a minute's rate is meant."""
 
 
 class Answers:
     """Reads the answers of one server, and makes errors of the bad ones.
 
     Args:
-        where: The server's name in the errors.
         error: The class of the errors.
         max_bytes: Of a body, unpacked.
         confidential: Texts with words that a server may repeat and an error may not.
@@ -52,18 +45,16 @@ class Answers:
 
     def __init__(
         self,
-        where: str,
         error: type[ServiceError],
         max_bytes: int,
         confidential: Iterable[str],
     ) -> None:
-        self._where: Final = where
         self._error: Final = error
         self._max_bytes: Final = max_bytes
         self.confidential: Final = Confidential(confidential)
 
-    async def read(self, response: httpx.Response) -> bytes:
-        """The whole body, unpacked.
+    async def read(self, response: httpx.Response, where: str) -> bytes:
+        """The whole body of what ``where`` answered, unpacked.
 
         Raises:
             ServiceError: It is too large, or can't be unpacked. One that is too large
@@ -76,37 +67,41 @@ class Answers:
             return await read_body(parts, coding, self._max_bytes)
         except BodyTooLargeError:
             raise self._error(
-                f"the answer of {self._where} is larger than {self._max_bytes} bytes",
+                f"the answer of {where} is larger than {self._max_bytes} bytes",
                 final=bool(coding),  # a plain one has as many on the wire
             ) from None
         except BadCodingError as why:
             raise self._error(
-                f"the answer of {self._where} can't be decompressed: {why}",
+                f"the answer of {where} can't be decompressed: {why}",
                 status=response.status_code,
             ) from None
 
-    async def decoded(self, response: httpx.Response, text: bytes) -> Any:
-        """The JSON in ``text``, the body of ``response``.
+    async def decoded(self, response: httpx.Response, text: bytes, where: str) -> Any:
+        """The JSON in ``text``, the body of what ``where`` answered.
 
         Raises:
             ServiceError: The status isn't 2xx, or that is no JSON.
         """
         if not response.is_success:
-            raise self._refused(response, text)
+            raise self._refused(response, text, where)
         try:
             return await parsed(text, self._max_bytes)
         except (ValueError, RecursionError) as why:
             head = self._head(text)
             raise self._error(
-                f"the answer of {self._where} is no JSON: {why}: {head}",
+                f"the answer of {where} is no JSON: {why}: {head}",
                 status=response.status_code,
                 body=head,
             ) from None
 
-    def _refused(self, response: httpx.Response, text: bytes) -> ServiceError:
-        status, head = response.status_code, self._head(_reason(text))
+    def _refused(
+        self, response: httpx.Response, text: bytes, where: str
+    ) -> ServiceError:
+        status = response.status_code
+        body = _parsed(text)
+        head = self._head(_reason(body, text))
         reason = self._head(response.reason_phrase.encode())
-        what = f"{self._where} answered {status} {reason}".rstrip()
+        what = f"{where} answered {status} {reason}".rstrip()
         if location := response.headers.get("Location"):
             what += f": moved to {self._head(location.encode())}, which isn't followed"
         elif head:
@@ -114,9 +109,17 @@ class Answers:
         return self._error(
             what,
             status=status,
-            retry_after=retry_after(response.headers.get("Retry-After")),
+            retry_after=wait_asked(response.headers, limited=status == _LIMITED),
             body=head,
+            final=status == _LIMITED and _is_quota(body),
         )
+
+    def unanswered(self, error: httpx.TransportError, where: str) -> ServiceError:
+        """That no answer came from ``where``, or not all of it."""
+        unreached = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+        what = "can't be reached" if unreached else "gave no whole answer"
+        why = self._head((str(error) or type(error).__name__).encode())
+        return self._error(f"{where} {what}: {why}")
 
     def _head(self, text: bytes) -> str:
         """How the answer begins, inert and without what was sent in confidence."""
@@ -124,15 +127,23 @@ class Answers:
         return excerpt(self.confidential.hide(head), _HEAD)
 
 
-def _reason(text: bytes) -> bytes:
-    """What an error's body says, where it says it in one of the usual ways."""
-    if len(text) > _REASON:
-        return text
+def _parsed(text: bytes) -> Any:
+    """The JSON of an error's body, if it is some."""
     try:
-        found: Any = json.loads(text)
+        return json.loads(text) if len(text) <= _REASON else None
     except (ValueError, RecursionError):
-        return text
+        return None
+
+
+def _reason(body: Any, text: bytes) -> bytes:
+    """What an error's body says, where it says it in one of the usual ways."""
+    found = body
     for key in ("error", "message", "detail"):
-        fields = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
-        found = fields.get(key, found)
+        found = at(found, key, found)
     return found.encode("utf-8", "replace") if isinstance(found, str) else text
+
+
+def _is_quota(body: Any) -> bool:
+    """Whether it says that what was paid for is used up."""
+    fields = at(body, "error", body)
+    return any(text_at(fields, key) in _QUOTA for key in ("code", "type"))

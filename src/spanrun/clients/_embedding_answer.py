@@ -35,7 +35,9 @@ def vectors(answer: Any, count: int, *, packed: bool) -> list[Vector]:
         raise EmbeddingError(f"the answer has {len(rows)} vectors for {count} texts")
     found: dict[int, Vector] = {}
     for place, row in enumerate(rows):
-        index = at(row, "index", place)
+        index = at(row, "index")
+        if index is None:  # in the order of the texts, as there is no other
+            index = place
         if type(index) is not int or not 0 <= index < count or index in found:
             raise EmbeddingError(
                 f"data[{place}] of the answer has index {index!r:.40}: must be 0 to "

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeGuard, cast
+from typing import Any, Final, TypeGuard, cast
+
+MOST: Final = 10**9
+"""What a request can count, of tokens: more is nonsense."""
 
 
 def is_list(value: object) -> TypeGuard[list[Any]]:
@@ -17,9 +20,9 @@ def at(value: Any, key: str, default: Any = None) -> Any:
 
 
 def count_at(value: Any, key: str) -> int | None:
-    """A whole number ≥ 0 under ``key``, if there is one."""
+    """A whole number from 0 to `MOST` under ``key``, if there is one."""
     found = at(value, key)
-    return found if type(found) is int and found >= 0 else None
+    return found if type(found) is int and 0 <= found <= MOST else None
 
 
 def text_at(value: Any, key: str) -> str | None:

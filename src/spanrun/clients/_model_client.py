@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import ssl
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -23,6 +23,7 @@ from spanrun.policies.adaptive import AdaptiveLimit
 from spanrun.policies.breaker import Breaker
 from spanrun.policies.hedge import Hedge
 from spanrun.policies.limit import Limit
+from spanrun.policies.outage import outlasting
 from spanrun.policies.rate import RateLimit
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
@@ -36,7 +37,7 @@ from spanrun.telemetry.open_units import CallKind, OpenCall
 T = TypeVar("T")
 
 DEFAULT_LIMIT: Final = 8
-DEFAULT_RETRY: Final = Retry(on=transient, attempts=5, base=0.1, cap=5.0)
+DEFAULT_RETRY: Final = Retry(on=transient, attempts=5, base=0.1, cap=5.0, outage=60.0)
 
 
 class ClientOptions(TypedDict, total=False):
@@ -49,7 +50,8 @@ class ClientOptions(TypedDict, total=False):
         limit: Requests at once, 8 by default.
         rate: How many requests begin in a time.
         retry: Which errors are worth another attempt; by default 5 attempts for
-            408, 425, 429, 500, 502, 503, 504 and lost connections.
+            408, 425, 429, 500, 502, 503, 504, 520 to 524, 529 and lost connections,
+            and batches outlast an outage of 60 s.
         timeout: Seconds for a request with all its attempts, or a `Timeout`.
         hedge: When a slow request is sent a second time.
         breaker: When a service that is down isn't asked any more.
@@ -224,6 +226,29 @@ class ModelClient:
                 return await ask(twin)
 
         return enter(type(self).__name__, asked())
+
+    async def _call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """One request. Somebody waits for it, so it outlasts no outage.
+
+        Unless `outlasting` says so: then it is a part of something longer.
+        """
+        runner = await self._ready()
+        token = outlasting.set(outlasting.get() is True)
+        try:
+            return await runner.call(function, *args)
+        finally:
+            outlasting.reset(token)
+
+    async def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The decoded answer.
+
+        Raises:
+            ServiceError: (or the subclass's) There is none that can be used.
+        """
+        try:
+            return await self._http.post(path, body)
+        except httpx.TransportError as why:
+            raise self._http.unanswered(path, why) from why
 
     def _operation(self, name: str, **more: Any) -> OpenCall | Untold:
         """The unit of one request, by the conventions for generative AI."""

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypedDict, Unpack
 from spanrun import checks, semconv
 from spanrun.clients._json import at, is_list, text_at
 from spanrun.clients._model_client import ClientOptions, ModelClient, note_usage
+from spanrun.clients._reasoning import without_reasoning
 from spanrun.errors import ConfigurationError, ServiceError
 from spanrun.policies.timeout import Timeout
 
@@ -17,6 +18,7 @@ __all__ = ["Chat", "ChatAnswer", "Message"]
 _TIMEOUT: Final = Timeout(attempt=60, total=180)
 _ROLES: Final = ("system", "developer", "user", "assistant")
 _HOTTEST: Final = 2.0
+_TEXTS: Final = ("text", "output_text")
 
 
 class Message(TypedDict):
@@ -31,12 +33,13 @@ class ChatAnswer:
     """What a model answered; ``str(answer)`` is its text.
 
     Attributes:
-        text: The answer. Empty where the model said nothing.
+        text: The answer, without the reasoning. Empty where the model said nothing.
         finish_reason: Why it stopped: ``"stop"``, or ``"length"`` where the answer
             was cut off.
         model: The model that answered.
         input_tokens: Tokens of the messages, as the service counted them.
         output_tokens: Tokens of the answer.
+        reasoning: What the model wrote before its answer in ``<think>`` tags.
 
     What the service doesn't tell is None.
     """
@@ -46,6 +49,7 @@ class ChatAnswer:
     model: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
+    reasoning: str | None = None
 
     def __str__(self) -> str:
         return self.text
@@ -113,8 +117,8 @@ class Chat(ModelClient):
 
         Raises:
             ConfigurationError: ``messages`` is empty, or one isn't a message.
-            ServiceError: The service refused, or gave no answer that can be used.
-            httpx.TransportError: It could not be reached.
+            ServiceError: The service could not be reached, refused, or gave no answer
+                that can be used.
             DeadlineExceeded: Its time was up.
             ShuttingDown: The client is closed.
         """
@@ -124,8 +128,7 @@ class Chat(ModelClient):
         checked = [_message(n, message) for n, message in enumerate(given)]
         if not checked:
             raise ConfigurationError("messages=[]: must have one at least")
-        runner = await self._ready()
-        return await runner.call(self._ask, checked)
+        return await self._call(self._ask, checked)
 
     def chat(self, messages: str | Sequence[Message]) -> ChatAnswer:
         """`achat`, from code that isn't async; works inside a running loop as well."""
@@ -133,7 +136,7 @@ class Chat(ModelClient):
 
     async def _ask(self, messages: list[Message]) -> ChatAnswer:
         with self._operation("chat", **self._asked) as call:
-            answer = await self._http.post(
+            answer = await self._post(
                 "/chat/completions", {**self._fields, "messages": messages}
             )
             text, reasons = _choice(answer)
@@ -143,7 +146,9 @@ class Chat(ModelClient):
                 call.set(semconv.GEN_AI_RESPONSE_ID, name)
             into, out = note_usage(call, answer)
         reason = reasons[0] if reasons else None
-        return ChatAnswer(text, reason, text_at(answer, "model"), into, out)
+        text, reasoning = without_reasoning(text)
+        name = text_at(answer, "model")
+        return ChatAnswer(text, reason, name, into, out, reasoning)
 
 
 def _choice(answer: Any) -> tuple[str, tuple[str, ...]]:
@@ -153,12 +158,21 @@ def _choice(answer: Any) -> tuple[str, tuple[str, ...]]:
         raise ServiceError("the answer has no list named 'choices'")
     message = at(choices[0], "message")
     reason = text_at(choices[0], "finish_reason")
-    text = text_at(message, "content")
+    text = _text(at(message, "content"))
     if text is None:
         refusal = text_at(message, "refusal")
         why = f"refused: {refusal:.100}" if refusal else f"finish_reason: {reason}"
         raise ServiceError(f"choices[0] of the answer has no text ({why})")
     return text, (reason,) if reason else ()
+
+
+def _text(content: Any) -> str | None:
+    """The text of a message, which may be in parts; what isn't text is left out."""
+    if not is_list(content):
+        return content if isinstance(content, str) else None
+    texts = [text_at(part, "text") for part in content if at(part, "type") in _TEXTS]
+    told = [text for text in texts if text is not None]
+    return "".join(told) if told else None
 
 
 def _message(place: int, value: object) -> Message:

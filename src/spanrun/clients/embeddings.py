@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, Self, Unpack
+from contextlib import suppress
+from typing import Any, Final, Literal, Self, Unpack, cast, overload
 
 from spanrun import checks, semconv
 from spanrun.clients._embedding_answer import vectors
@@ -155,56 +156,121 @@ class Embeddings(ModelClient):
 
     async def aget_text_embedding(self, text: str) -> Vector:
         """The vector of one text. Raises what `aget_text_embedding_batch` does."""
-        runner = await self._ready()
-        return (await runner.call(self.embed, [_text("text", text)]))[0]
+        return (await self._call(self.embed, [_text("text", text)]))[0]
+
+    @overload
+    async def aget_text_embedding_batch(
+        self,
+        texts: Sequence[str],
+        show_progress: bool = False,  # noqa: FBT001, FBT002 -- as below
+        *,
+        partial: Literal[False] = False,
+    ) -> list[Vector]: ...
+
+    @overload
+    async def aget_text_embedding_batch(
+        self,
+        texts: Sequence[str],
+        show_progress: bool = False,  # noqa: FBT001, FBT002 -- as below
+        *,
+        partial: bool,
+    ) -> list[Vector | None]: ...
 
     async def aget_text_embedding_batch(
         self,
         texts: Sequence[str],
         show_progress: bool = False,  # noqa: FBT001, FBT002 -- as LlamaIndex has it
-    ) -> list[Vector]:
+        *,
+        partial: bool = False,
+    ) -> Any:
         """A vector for each text, in order; ``[]`` gives ``[]``.
 
-        The first error cancels the other requests. Where each text is to have its
-        own outcome, use ``runner.map_batches(client.embed, texts, size=client.batch,
-        errors="collect")``: a text that the service refuses costs itself alone.
+        An outage of up to 60 s is outlasted, unless ``retry`` says otherwise. The
+        first error cancels the other requests; what was there by then is in its
+        attribute ``partial``, in order, with None for a text without a vector. Where
+        each text is to have its own outcome, use ``runner.map_batches(client.embed,
+        texts, size=client.batch, errors="collect")``: a text that the service refuses
+        costs itself alone.
 
         Args:
             texts: Sent in requests of `batch` texts, as many at once as the limit is.
             show_progress: On standard error, how many requests are done.
+            partial: Give None for a text that fails, and go on with the others.
 
         Raises:
             ConfigurationError: ``texts`` is no list of texts.
-            EmbeddingError: The endpoint refused, or gave unusable vectors.
-            httpx.TransportError: It could not be reached.
+            EmbeddingError: The endpoint could not be reached, refused, or gave unusable
+                vectors.
             DeadlineExceeded: Its time was up.
             ShuttingDown: The client is closed.
         """
         given = checks.each("Embeddings", "texts", texts, "texts")
         checked = [_text(f"texts[{n}]", text) for n, text in enumerate(given)]
         checks.flag("Embeddings", "show_progress", show_progress)
+        checks.flag("Embeddings", "partial", partial)
         runner = await self._ready()
-        with progress(show=show_progress):
-            return await runner.map_batches(self.embed, checked, size=self.batch)
+        found: list[Vector | None] = [None] * len(checked)
+
+        async def embed(places: list[int]) -> list[Vector]:
+            vectors = await self.embed([checked[place] for place in places])
+            for place, vector in zip(places, vectors, strict=True):
+                found[place] = vector  # now: a sibling's error may come at any time
+            return vectors
+
+        places = range(len(checked))
+        try:
+            with progress(show=show_progress):
+                if partial:
+                    await runner.map_batches(
+                        embed, places, size=self.batch, errors="collect"
+                    )
+                else:
+                    await runner.map_batches(embed, places, size=self.batch)
+        except Exception as error:
+            with suppress(Exception):  # one that can't be changed
+                cast("Any", error).partial = found
+            raise
+        return found
 
     async def aget_query_embedding(self, query: str) -> Vector:
         """The vector of a query. Raises what `aget_text_embedding_batch` does."""
-        runner = await self._ready()
         texts = [_text("query", query)]
-        return (await runner.call(self._embed, texts, self._query_fields))[0]
+        return (await self._call(self._embed, texts, self._query_fields))[0]
 
     def get_text_embedding(self, text: str) -> Vector:
         """`aget_text_embedding`, from code that isn't async."""
         return self._sync(lambda twin: twin.aget_text_embedding(text))
 
+    @overload
+    def get_text_embedding_batch(
+        self,
+        texts: Sequence[str],
+        show_progress: bool = False,  # noqa: FBT001, FBT002 -- as below
+        *,
+        partial: Literal[False] = False,
+    ) -> list[Vector]: ...
+
+    @overload
+    def get_text_embedding_batch(
+        self,
+        texts: Sequence[str],
+        show_progress: bool = False,  # noqa: FBT001, FBT002 -- as below
+        *,
+        partial: bool,
+    ) -> list[Vector | None]: ...
+
     def get_text_embedding_batch(
         self,
         texts: Sequence[str],
         show_progress: bool = False,  # noqa: FBT001, FBT002 -- as LlamaIndex has it
-    ) -> list[Vector]:
+        *,
+        partial: bool = False,
+    ) -> Any:
         """`aget_text_embedding_batch`, from code that isn't async."""
         return self._sync(
-            lambda twin: twin.aget_text_embedding_batch(texts, show_progress)
+            lambda twin: twin.aget_text_embedding_batch(
+                texts, show_progress, partial=partial
+            )
         )
 
     def get_query_embedding(self, query: str) -> Vector:
@@ -222,8 +288,8 @@ class Embeddings(ModelClient):
         """One request for texts: what the jobs of `runner` do.
 
         Raises:
-            EmbeddingError: The endpoint refused, or gave unusable vectors.
-            httpx.TransportError: It could not be reached.
+            EmbeddingError: The endpoint could not be reached, refused, or gave unusable
+                vectors.
         """
         return await self._embed(texts, self._text_fields)
 
@@ -232,7 +298,7 @@ class Embeddings(ModelClient):
         if self._packed:
             asked[semconv.GEN_AI_REQUEST_ENCODING_FORMATS] = ("base64",)
         with self._operation("embeddings", **asked) as call:
-            answer = await self._http.post(
+            answer = await self._post(
                 "/embeddings", {"model": self.model, "input": texts, **fields}
             )
             found = vectors(answer, len(texts), packed=self._packed)

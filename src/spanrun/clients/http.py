@@ -18,7 +18,7 @@ import httpx
 
 from spanrun import checks, semconv
 from spanrun.causes import causes
-from spanrun.clients._answers import Answers, retry_after
+from spanrun.clients._answers import Answers
 from spanrun.clients._body import ACCEPTED
 from spanrun.clients._calls import Untold, calling, propagate
 from spanrun.clients._connections import Connections
@@ -27,7 +27,9 @@ from spanrun.clients._home import close_on
 from spanrun.clients._phases import Phases
 from spanrun.clients._shortage import Shortage
 from spanrun.errors import ConfigurationError, ServiceError
+from spanrun.policies.overload import STATUSES, overloaded, status_of
 from spanrun.proxies import proxy_for
+from spanrun.retry_after import retry_after
 from spanrun.telemetry import setup
 from spanrun.telemetry.current import attempt_number
 from spanrun.telemetry.open_units import CallKind, OpenCall
@@ -41,20 +43,29 @@ _MAX_PORT: Final = 65_535
 _SOCKS: Final = ("socks5", "socks5h") if find_spec("socksio") else ()
 _PROXY_SCHEMES: Final = ("http", "https", *_SOCKS)
 _TRANSPORT: Final = "a transport of httpx"
-_TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_TRANSIENT: Final = STATUSES | {408, 425, 500}
 
 
 def transient(error: Exception) -> bool:
     """Whether another attempt may help: the network failed, or the service is busy.
 
-    Made for ``Retry(on=transient)``. A certificate that is refused once is refused
-    again.
+    Made for ``Retry(on=transient)``, also of calls by other clients: a status decides
+    where the error has one. A certificate that is refused once is refused again, and a
+    quota that is used up stays so.
     """
-    if isinstance(error, ServiceError):
-        return not error.final and error.status in _TRANSIENT
+    if isinstance(error, ServiceError) and error.final:
+        return False
     if any(isinstance(why, ssl.SSLCertVerificationError) for why in causes(error)):
         return False
-    return isinstance(error, httpx.TransportError | TimeoutError)
+    status = status_of(error)
+    if status is not None:
+        return status in _TRANSIENT
+    return overloaded(error) or isinstance(_reason(error), httpx.TransportError)
+
+
+def _reason(error: Exception) -> BaseException | None:
+    """What happened, where a service gave no answer."""
+    return error.__cause__ if isinstance(error, ServiceError) else error
 
 
 class HttpClient:
@@ -124,9 +135,8 @@ class HttpClient:
             semconv.SERVER_ADDRESS: url.host,
             semconv.SERVER_PORT: url.port or default,
         }
-        where = self.base_url.netloc.decode()
         secrets = (*given.values(), url.password, *url.params.values())
-        self._answers: Final = Answers(where, error, max_bytes, secrets)
+        self._answers: Final = Answers(error, max_bytes, secrets)
         self._places: Final[dict[str, tuple[httpx.URL, str]]] = {}
         self._kinds: Final[dict[str, CallKind]] = {}
         self._http2: Final = http2
@@ -168,14 +178,18 @@ class HttpClient:
                 response.request = request
                 try:
                     self._describe(call, response)
-                    text = await self._answers.read(response)
+                    text = await self._answers.read(response, self._where(path))
                 finally:
                     await response.aclose()
                     self._shortage.given_back()
             call.set(semconv.HTTP_RESPONSE_BODY_SIZE, len(text))
             if not response.is_success:
                 call.fail(str(response.status_code))
-        return await self._answers.decoded(response, text)
+        return await self._answers.decoded(response, text, self._where(path))
+
+    def unanswered(self, path: str, error: httpx.TransportError) -> ServiceError:
+        """``error``, which `post` raised, as the class given as ``error``."""
+        return self._answers.unanswered(error, self._where(path))
 
     async def aclose(self) -> None:
         """Close the connections; requests that run fail. A second call does nothing."""
@@ -206,6 +220,10 @@ class HttpClient:
             url = base.copy_with(path=base.path.rstrip("/") + path)
             self._places[path] = url, redact(str(url.copy_with(query=None)))
         return self._places[path]
+
+    def _where(self, path: str) -> str:
+        """The place in errors: a path that is wrong is seen there."""
+        return self._place(path)[1].partition("://")[2]
 
     def _call(self, path: str, size: int) -> OpenCall | Untold:
         kind = self._kinds.get(path)

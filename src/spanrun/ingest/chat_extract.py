@@ -13,6 +13,7 @@ from spanrun.clients.chat import Chat, Message
 from spanrun.errors import ServiceError
 from spanrun.ingest.documents import Document
 from spanrun.ingest.extract import TITLE, shortened
+from spanrun.policies.outage import outlasting
 
 READ: Final = 6_000
 """Characters of a document that a model is shown: what comes first says most."""
@@ -98,7 +99,11 @@ async def _said(chat: Chat, rules: str, text: str) -> str:
         {"role": "system", "content": rules},
         {"role": "user", "content": text},
     ]
-    answer = await chat.achat(messages)
+    token = outlasting.set(True)
+    try:
+        answer = await chat.achat(messages)
+    finally:
+        outlasting.reset(token)
     if not any(map(str.isalnum, answer.text)):
         raise ServiceError(
             f"{chat.model!r} said nothing (finish_reason: {answer.finish_reason}): "

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from spanrun import checks
 from spanrun.ingest._file import HTML, KNOWN, SkippedKind, UnusableFileError, read_text
+from spanrun.ingest._front_matter import split_front_matter
 from spanrun.ingest._html import html_text
 from spanrun.stores.base import Chunk
 
@@ -96,7 +97,8 @@ def read_documents(
 
     Named paths are taken in the given order, what is in a folder by name. Read
     are ``.txt``, ``.md``, ``.rst``, ``.html`` and ``.htm``, in UTF-8, or in UTF-16
-    or UTF-32 with a byte order mark. Left out without a word: hidden files and
+    or UTF-32 with a byte order mark. Front matter in YAML or TOML gives the title, and
+    is no text. Left out without a word: hidden files and
     folders inside a folder, and a file that was read before under another name.
     Nothing but a regular file is opened, and of a folder nothing that is elsewhere: a
     symbolic link out of it is skipped, and so is one to a folder. A link that was
@@ -201,8 +203,11 @@ def _document(path: str, max_bytes: int, within: str) -> Document:
         raise UnusableFileError("link", reason)
     text = read_text(real, suffix, max_bytes)
     title = None
+    if suffix != ".rst":  # where a title may stand between two such lines
+        title, text = split_front_matter(text)
     if suffix in HTML:
-        title, text = html_text(text)
+        named, text = html_text(text)
+        title = title or named
     if not text.strip():
         raise UnusableFileError("empty", "there is no text in it")
     return Document(

@@ -23,9 +23,11 @@ ORDER: Final = (
     "retry",  # another attempt; holds nothing while it waits
     "breaker",  # refuses before anything is waited for
     "hedge",  # a second try takes a second slot
+    "outage",  # waits while the service is gone, without a slot
     "slot",  # the concurrency limit
     "token",  # the rate limit, and the pause that a service asked for
     "fuse",  # the breaker once more, for who waited while it opened
+    "standby",  # the outage once more, for who waited while it began
     "start",  # the hedge's watch, set when nothing is left to wait for
     "timeout",  # one attempt's time, without the waits above
 )
@@ -36,9 +38,11 @@ LayerName: TypeAlias = Literal[
     "retry",
     "breaker",
     "hedge",
+    "outage",
     "slot",
     "token",
     "fuse",
+    "standby",
     "start",
     "timeout",
 ]
@@ -63,6 +67,11 @@ class Work(Protocol):
     attempts: int
     priority: float
     task: asyncio.Task[None] | None
+
+    @property
+    def run(self) -> object:
+        """What it is a part of."""
+        ...
 
     @property
     def unit(self) -> Attempts | None:

@@ -7,16 +7,22 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias, cast
 
 from spanrun.checks import function, wrong
+from spanrun.errors import ServiceError
 
 On: TypeAlias = (
     type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
 )
 """Which errors a policy is about: types, or a predicate."""
 
-STATUSES: Final = frozenset({429, 502, 503, 504, 529})
-"""Too many requests, unavailable or overloaded; and a gateway's word for that."""
+STATUSES: Final = frozenset({429, 502, 503, 504, *range(520, 525), 529})
+"""Too many requests, unavailable or overloaded; and a gateway's words for that."""
 
-_HTTPX: Final = ("TimeoutException", "NetworkError", "RemoteProtocolError")
+_LOST: Final = {
+    "httpx": ("TimeoutException", "NetworkError", "RemoteProtocolError"),
+    "aiohttp": ("ClientConnectionError", "ClientPayloadError"),
+    "requests": ("ConnectionError", "Timeout"),
+}
+"""What clients raise where no answer came, or not all of one."""
 
 
 def overloaded(error: Exception) -> bool:
@@ -25,20 +31,31 @@ def overloaded(error: Exception) -> bool:
     It is a timeout, a lost connection, or an answer with a status of `STATUSES`
     (looked for in ``status``, ``status_code`` and ``response.status_code``, so
     that the errors of all the usual clients are understood). What a job's own
-    code got wrong is not.
+    code got wrong is not, nor is a `ServiceError` that is final.
 
     Example:
         >>> overloaded(TimeoutError()), overloaded(ValueError("no vector"))
         (True, False)
     """
+    if isinstance(error, ServiceError):
+        if error.final:
+            return False
+        if error.status is None:  # no answer came: the cause says why
+            cause = error.__cause__
+            return cause is not None and _is_lost(cause)
+    return status_of(error) in STATUSES or _is_lost(error)
+
+
+def _is_lost(error: BaseException) -> bool:
     if isinstance(error, TimeoutError | ConnectionError):
         return True
-    if status_of(error) in STATUSES:
-        return True
-    # httpx's errors are no built-in ones. It is imported if one was raised.
-    httpx: Any = sys.modules.get("httpx")
-    kinds = (getattr(httpx, name, None) for name in _HTTPX)
-    return any(kind is not None and isinstance(error, kind) for kind in kinds)
+    # They are no built-in ones. A library is imported if one of its was raised.
+    for library, names in _LOST.items():
+        found: Any = sys.modules.get(library)
+        kinds = (getattr(found, name, None) for name in names)
+        if any(kind is not None and isinstance(error, kind) for kind in kinds):
+            return True
+    return False
 
 
 def status_of(error: BaseException) -> int | None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from spanrun.causes import leaves
 from spanrun.checks import above, at_least, field, optional, whole
-from spanrun.errors import ServiceError
+from spanrun.errors import CircuitOpen, ServiceError
 from spanrun.policies.base import Binding, Step, Work
 from spanrun.policies.limit import Slots
+from spanrun.policies.outage import Outage, Running, looks_gone, outlasting
 from spanrun.policies.overload import On, check_on, matches
 from spanrun.policies.rate import Gate
 from spanrun.speed import FAST, FirstAttempts
@@ -38,6 +40,14 @@ class Retry:
     it is spent, an error stands. At most 100 are saved up. ``budget=None`` turns
     that off.
 
+    With ``outage`` a run isn't lost to a service that is gone for a while. When calls
+    fail one after another, whichever jobs they are of, all jobs of the runner wait;
+    one at a time probes the service, at intervals that grow up to ``cap`` or a
+    twelfth of ``outage``; and all go on when it answers. What fails meanwhile takes
+    nothing of ``attempts`` and ``budget``. A run for which that lasts longer than
+    ``outage`` fails by the service's own error. Failures between successes, and a
+    status of 500, are no outage; a job's total timeout goes on.
+
     Args:
         on: Exception types, or a predicate. There is no default, as retrying
             what can't succeed, or can't be repeated, does harm.
@@ -47,6 +57,8 @@ class Retry:
         retry_after_cap: Seconds: the most that a service can ask for.
         budget: Retries allowed per first attempt.
         reserve: Retries allowed before that many are earned.
+        outage: Seconds for which the service may be gone; None has the attempts and
+            the budget alone.
 
     Example:
         >>> Retry(on=ConnectionError, attempts=4).attempts
@@ -60,6 +72,7 @@ class Retry:
     retry_after_cap: float = 60.0
     budget: float | None = 0.1
     reserve: int = 10
+    outage: float | None = None
 
     def __post_init__(self) -> None:
         check_on("Retry", self.on)
@@ -69,6 +82,7 @@ class Retry:
         field(self, "retry_after_cap", at_least, 0, infinite=True)
         field(self, "budget", optional(above), 0)
         field(self, "reserve", whole, 0)
+        field(self, "outage", optional(above), 0)
 
     def wants(self, error: Exception) -> bool:
         """Whether ``error`` is worth another attempt: itself, or all that it groups."""
@@ -82,12 +96,37 @@ class Retry:
             return False
         return isinstance(error, Exception) and matches(self.on, error)
 
-    def bind(self, binding: Binding, gate: Gate, slots: Slots | None = None) -> Retrier:
-        """The layer of one runner, which shares ``gate`` with its calls.
+    def outage_layer(self, binding: Binding, running: Running) -> Outage | None:
+        """The layer that waits while the service is gone; None without ``outage``."""
+        if self.outage is None:
+            return None
+        return Outage(self, self.outage, binding, running)
+
+    def bind(
+        self,
+        binding: Binding,
+        gate: Gate,
+        slots: Slots | None = None,
+        outage: Outage | None = None,
+    ) -> Retrier:
+        """The layer of one runner, which shares ``gate`` and ``outage`` with its calls.
 
         With ``slots``, it is their layer as well.
         """
-        return Retrier(self, binding, gate, slots)
+        return Retrier(self, binding, gate, slots, outage)
+
+
+@dataclass(slots=True)
+class _Count:
+    """What a job's failures cost it.
+
+    Attributes:
+        free: Attempts that don't count, as an outage came after them.
+        answers: Of the service, when the first one that counts failed.
+    """
+
+    free: int = 0
+    answers: int | None = None
 
 
 class Retrier:
@@ -98,13 +137,19 @@ class Retrier:
     """
 
     def __init__(
-        self, policy: Retry, binding: Binding, gate: Gate, slots: Slots | None
+        self,
+        policy: Retry,
+        binding: Binding,
+        gate: Gate,
+        slots: Slots | None,
+        outage: Outage | None,
     ) -> None:
         self._policy = policy
         self._now = binding.clock.now
         self._uniform = binding.random.uniform
         self._gate = gate
         self._slots = slots
+        self._outage = outage
         self._firsts = 0
         self._in_c: FirstAttempts | None = None
         self._spent = 0.0
@@ -121,9 +166,10 @@ class Retrier:
                 return await again(job, error)
 
         async def again(job: Work, error: BaseException) -> Any:
+            count = _Count()
             try:
                 while True:
-                    delay = self._delay_after(job, error)
+                    delay = self._delay_after(job, error, count)
                     if delay is None:
                         raise error
                     await self._back_off(job, delay)
@@ -173,21 +219,61 @@ class Retrier:
         """How many jobs had a first attempt."""
         return self._firsts + (self._in_c.firsts if self._in_c else 0)
 
-    def _delay_after(self, job: Work, error: BaseException) -> float | None:
+    def _delay_after(
+        self, job: Work, error: BaseException, count: _Count
+    ) -> float | None:
         """How long to wait for another attempt; None when ``error`` stands."""
-        policy = self._policy
         if not isinstance(error, Exception):  # the user's own: `on` says which
             return None
-        if job.attempts >= policy.attempts or not policy.wants(error):
+        outage = self._outage if outlasting.get() is not False else None
+        refused = outage is not None and isinstance(error, CircuitOpen)
+        if not refused and not self._policy.wants(error):
             return None
         if _cancelled():  # and the error came in place of that
             return None
-        if not self._spend():
-            error.add_note("no retry: the runner's retry budget is used up")
-            return None
-        delay = self._delay(job.attempts, error)
-        job.backing_off(error, delay)
+        if outage is None:
+            delay = self._within_limits(job, error, count)
+        else:
+            delay = self._outlast(outage, job, error, count)
+        if delay is not None:
+            job.backing_off(error, delay)
         return delay
+
+    def _within_limits(
+        self, job: Work, error: Exception, count: _Count
+    ) -> float | None:
+        attempts = job.attempts - count.free
+        if attempts >= self._policy.attempts:
+            return None
+        if not self._spend():
+            _note(error, "no retry: the runner's retry budget is used up")
+            return None
+        return self._delay(attempts, error)
+
+    def _outlast(
+        self, outage: Outage, job: Work, error: Exception, count: _Count
+    ) -> float | None:
+        """As `_within_limits`, unless the service is gone: then `Outage` says when."""
+        refused = isinstance(error, CircuitOpen)
+        if not outage.on and not refused:
+            if count.answers is None:
+                count.answers = outage.answers
+            unanswered = count.answers == outage.answers
+            delay = self._within_limits(job, error, count)
+            if delay is not None or not (unanswered and looks_gone(error)):
+                return delay
+        if not outage.on:
+            outage.begin(error)
+        if outage.outlasted(job):
+            _note(
+                error, f"no retry: the service was gone for {self._policy.outage:g} s"
+            )
+            return None
+        count.free, count.answers = job.attempts, None
+        if refused:
+            return self._delay(1, error)
+        self._pause(error)
+        return 0.0
 
     async def _back_off(self, job: Work, delay: float) -> None:
         since = self._now()
@@ -211,13 +297,21 @@ class Retrier:
     def _delay(self, attempts: int, error: Exception) -> float:
         policy = self._policy
         doubled = policy.base * 2.0 ** min(attempts - 1, _MAX_DOUBLINGS)
-        drawn = self._uniform(0, min(policy.cap, doubled))
+        return self._pause(error) + self._uniform(0, min(policy.cap, doubled))
+
+    def _pause(self, error: Exception) -> float:
+        """The seconds that the service asked for, in which nobody calls it."""
         asked = getattr(error, "retry_after", None)
         if not isinstance(asked, int | float) or not asked > 0:
-            return drawn
-        pause = min(float(asked), policy.retry_after_cap)
+            return 0.0
+        pause = min(float(asked), self._policy.retry_after_cap)
         self._gate.pause(pause)
-        return pause + drawn
+        return pause
+
+
+def _note(error: Exception, text: str) -> None:
+    with suppress(Exception):  # an error of the user's that can't be changed
+        error.add_note(text)
 
 
 def _cancelled() -> bool:

@@ -7,6 +7,7 @@ import random
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from spanrun.clock import Clock, SystemClock
@@ -16,6 +17,7 @@ from spanrun.policies.base import Binding, Layer, LayerName, Step, compose
 from spanrun.policies.breaker import Breaker
 from spanrun.policies.hedge import Hedge, Hedger
 from spanrun.policies.limit import Limit, Slots
+from spanrun.policies.outage import Outage
 from spanrun.policies.rate import Gate, RateLimit
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import AttemptBound, Timeout
@@ -24,12 +26,16 @@ from spanrun.runner.nested import Nesting
 from spanrun.runner.opened import OpenRun, register
 from spanrun.semconv import SPANRUN_RUNNER_NAME
 from spanrun.telemetry import setup
+from spanrun.telemetry.log import Log
 from spanrun.telemetry.looplag import THRESHOLD, lag_of
 from spanrun.telemetry.metrics import Gauges, RunnerMetrics
 from spanrun.telemetry.observe import Observer
 from spanrun.telemetry.recorder import Observers, Recorder
 from spanrun.telemetry.redact import redact
 from spanrun.telemetry.watchdog import unwatch, watch
+from spanrun.text import text_of
+
+_log: Final = Log(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +155,7 @@ class Core:
     def close(self) -> None:
         """The runner is closed: stop its timers, and the metrics of its state."""
         for layer in self._layers:
-            if isinstance(layer, Gate | Hedger | AttemptBound):
+            if isinstance(layer, Gate | Hedger | AttemptBound | Outage):
                 layer.close()
         if self.metrics is not None:
             unwatch(self.lag, self)
@@ -160,6 +166,18 @@ def _is_rigid(policies: Policies) -> bool:
     """Whether nothing but a job's end frees a slot, or ends a job without one."""
     given = (policies.timeout, policies.hedge, policies.breaker)
     return isinstance(policies.limit, Limit) and not any(given)
+
+
+def _say(runner: str, most: float, error: Exception | None, seconds: float) -> None:
+    """One line of log where an outage begins, and one where it ends."""
+    if error is None:
+        _log.warning("the service of %r is back after %.3g s", runner, seconds)
+        return
+    _log.warning(
+        "the service of %r is gone (%s: %s): jobs wait for up to %g s, and one at a "
+        "time probes it",
+        *(runner, type(error).__name__, text_of(error), most),
+    )
 
 
 def _threshold() -> float:
@@ -175,12 +193,16 @@ def _layers(
         gate = policies.rate.bind(binding) if policies.rate else Gate(binding)
         layers["token"] = gate
         if policies.retry is not None:
-            between = policies.breaker or policies.hedge
+            outage = policies.retry.outage_layer(binding, slots)
+            if outage is not None:
+                layers["outage"], layers["standby"] = outage, outage.standby
+                outage.on_change = partial(_say, binding.runner, outage.seconds)
+            between = outage or policies.breaker or policies.hedge
             direct = not between and type(slots) is Slots
             if direct:
                 del layers["slot"]
             held = slots if direct else None
-            layers["retry"] = policies.retry.bind(binding, gate, held)
+            layers["retry"] = policies.retry.bind(binding, gate, held, outage)
     if policies.hedge is not None:
         hedger = policies.hedge.bind(binding)
         layers["hedge"], layers["start"] = hedger, hedger.start

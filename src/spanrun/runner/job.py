@@ -206,8 +206,9 @@ def note(job: Job, runner: str, attempts: int | None) -> str:
     """What is added to an error's traceback: which job, attempt and waits."""
     timings = job.timings
     parts = [f"{which(job)} of {runner!r}"]
-    if attempts is not None:
-        parts.append(f"attempt {job.attempts}/{attempts}")
+    if attempts is not None:  # those that an outage cost come on top
+        of = f"/{attempts}" if job.attempts <= attempts else ""
+        parts.append(f"attempt {job.attempts}{of}")
     waits = (
         ("for a slot", timings.queue + timings.limit),
         ("for the rate limit", timings.rate_limit),

@@ -34,12 +34,11 @@ OTLP/gRPC Response), RFC 9110 §10.2.3 (Retry-After).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Final, Literal, Protocol, TypeAlias
 
+from spanrun.retry_after import retry_after as seconds_asked
 from spanrun.settings import Settings
 from spanrun.telemetry.delivery.destination import Destination, destination
 from spanrun.telemetry.delivery.frames import SIGNALS, Signal
@@ -148,25 +147,9 @@ def verdict_of(status: int) -> Verdict:
 
 
 def retry_after(value: str | None, now: float | None = None) -> float | None:
-    """The seconds that a ``Retry-After`` asks for, at most an hour.
-
-    Args:
-        value: Seconds, or an HTTP date.
-        now: Seconds since the epoch; the system's clock if not given.
-    """
-    if value is None:
-        return None
-    text = value.strip()
-    try:
-        seconds = float(text) if text.isdecimal() else _until(text, now)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return capped(seconds)
-
-
-def _until(date: str, now: float | None) -> float:
-    moment = parsedate_to_datetime(date).timestamp()
-    return moment - (time.time() if now is None else now)
+    """As `spanrun.retry_after`, at most an hour."""
+    seconds = seconds_asked(value, now)
+    return None if seconds is None else capped(seconds)
 
 
 def capped(seconds: float) -> float:
