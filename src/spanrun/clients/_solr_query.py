@@ -21,6 +21,7 @@ from spanrun.errors import ConfigurationError
 Where: TypeAlias = Mapping[str, str | Collection[str]]
 """Fields, and the value or values that a document must have in each one."""
 
+MAX_ROWS: Final = 2**31 - 1  # Solr counts documents in 32 bits
 _MAX_WORDS: Final = 64
 # What isn't ASCII is left to the field's analyzer, which knows all scripts.
 _WORD: Final = re.compile(r"(?:\w|[^\x00-\x7f\s])+")

@@ -265,7 +265,8 @@ class _Capped:
             return await read_body(self._stream.iter_any(), self._codings, MAX_BODY)
         except BodyTooLargeError:
             raise StoreError(
-                f"Solr's answer is larger than {MAX_BODY} bytes",
+                f"Solr's answer is larger than {MAX_BODY} bytes: ask for fewer rows, "
+                "or for fewer fields (fl)",
                 final=bool(self._codings),
             ) from None
         except BadCodingError as why:

@@ -97,7 +97,7 @@ class AsyncSolrClient(SolrCalls):
             ConfigurationError: The schema has no such field, or an argument is wrong.
             StoreError: As for `search`.
         """
-        rows = checks.whole("search_text", "rows", rows, 0)
+        rows = checks.whole("search_text", "rows", rows, 0, query.MAX_ROWS)
         checks.text("search_text", "text", text, empty=True)
         query.check_where("search_text", where)
         weights = query.weights(fields)
@@ -133,7 +133,7 @@ class AsyncSolrClient(SolrCalls):
             ConfigurationError: As for `search_text`.
             StoreError: As for `search`.
         """
-        rows = checks.whole("search_vector", "rows", rows, 1)
+        rows = checks.whole("search_vector", "rows", rows, 1, query.MAX_ROWS)
         checks.text("search_vector", "field", field)
         query.check_where("search_vector", where)
         asked = query.by_vector(vector, field, rows)
@@ -155,7 +155,7 @@ class AsyncSolrClient(SolrCalls):
             ConfigurationError: As for `search_text`.
             StoreError: As for `search`.
         """
-        rows = checks.whole("search_where", "rows", rows, 0)
+        rows = checks.whole("search_where", "rows", rows, 0, query.MAX_ROWS)
         checks.mapping("search_where", "where", where, "fields to values")
         query.check_where("search_where", where)
         await self._require(*where)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from spanrun import checks
+from spanrun.filenames import local_name, unicode_name
 from spanrun.ingest._file import HTML, KNOWN, SkippedKind, UnusableFileError, read_text
 from spanrun.ingest._html import html_text
 from spanrun.stores.base import Chunk
@@ -30,7 +31,8 @@ class Document:
             links resolved, so that one file is one document however it was named
             and from whichever folder. (A path relative to what the user named
             would differ between ``ingest docs`` and ``ingest docs/a.md``, and
-            store the file twice.) The price: a moved file is a new document.
+            store the file twice.) It is the same in every locale, too. The price: a
+            moved file is a new document.
         text: Lines end in ``\n``; there is at least one character to see.
         source: Where a person finds it: the path as it was named.
         content_hash: Of the text alone, see `content_hash`.
@@ -146,7 +148,7 @@ def gone(document_ids: Iterable[str], paths: Iterable[StrPath]) -> list[str]:
     A path that is no folder, as where a disk isn't mounted, tells nothing.
     """
     roots = [
-        os.path.join(os.path.realpath(path), "")  # noqa: PTH118 -- ends in a slash
+        _printable(os.path.join(os.path.realpath(path), ""))  # noqa: PTH118 -- ends in a slash
         for path in paths
         if os.path.isdir(path)  # noqa: PTH112
     ]
@@ -155,7 +157,7 @@ def gone(document_ids: Iterable[str], paths: Iterable[StrPath]) -> list[str]:
         for document_id in document_ids
         if any(document_id.startswith(root) for root in roots)
         and _UNPRINTABLE not in document_id
-        and not os.path.lexists(document_id)
+        and not os.path.lexists(local_name(document_id))
     ]
 
 
@@ -182,7 +184,7 @@ def _walk(
                 entered.add(folder)
                 pending += [
                     os.path.join(path, name)  # noqa: PTH118
-                    for name in sorted(os.listdir(path), reverse=True)  # noqa: PTH208
+                    for name in _by_name(os.listdir(path))  # noqa: PTH208
                     if not name.startswith(".")
                 ]
         except UnusableFileError as error:
@@ -228,6 +230,11 @@ def _skipped(path: str, kind: SkippedKind, reason: str) -> Skipped:
     return Skipped(_printable(path), reason, kind)
 
 
+def _by_name(names: Iterable[str]) -> list[str]:
+    """The last first, in an order that no locale changes."""
+    return sorted(names, key=os.fsencode, reverse=True)
+
+
 def _printable(path: str) -> str:
     r"""The path; a byte of it that is no UTF-8 as ``\udcff``, spelt out."""
-    return path.encode("utf-8", "backslashreplace").decode()
+    return unicode_name(path).encode("utf-8", "backslashreplace").decode()
