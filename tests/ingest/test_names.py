@@ -129,7 +129,7 @@ def test_composed_and_decomposed_names_are_two_files_only_where_the_system_says_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("é.md", "e\u0301.md"):
-        (tmp_path / name).write_text(f"{ascii(name)}\n")
+        (tmp_path / name).write_text(f"{name!a}\n")
     assert len({each.id for each in read_documents(tmp_path)}) == 2  # type: ignore[union-attr]
     monkeypatch.setattr(filenames, "_NORMALIZES", True)  # as on macOS
     assert unicode_name("e\u0301.md") == unicode_name("é.md") == "é.md"
