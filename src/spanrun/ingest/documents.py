@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -117,19 +117,24 @@ def read_documents(
         raise checks.wrong("read_documents", "paths", paths, "must be paths")
     most = checks.whole("read_documents", "max_bytes", max_bytes, 0)
     checks.flag("read_documents", "follow_links", follow_links)
-    return _read(listed, most, follow_links=follow_links)
+    return documents_below(listed, most, follow_links=follow_links)
 
 
-def _read(
-    paths: Iterable[StrPath], max_bytes: int, *, follow_links: bool
+def documents_below(
+    paths: Iterable[StrPath],
+    max_bytes: int,
+    *,
+    follow_links: bool,
+    ids: Collection[str] | None = None,
 ) -> Iterator[Document | Skipped]:
+    """`read_documents`, its arguments checked; of files with the ``ids`` alone."""
     seen: set[str] = set()
     for path in paths:
         if not isinstance(path, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise checks.wrong("read_documents", "paths", path, "must be paths")
         root = os.fspath(path)
         barren = os.path.isdir(root)  # noqa: PTH112 -- Path("") is Path(".")
-        for result in _walk(root, max_bytes, follow_links=follow_links):
+        for result in _walk(root, max_bytes, ids, follow_links=follow_links):
             if isinstance(result, Skipped):
                 barren = barren and result.source != _printable(root)
             else:
@@ -162,7 +167,7 @@ def gone(document_ids: Iterable[str], paths: Iterable[StrPath]) -> list[str]:
 
 
 def _walk(
-    root: str, max_bytes: int, *, follow_links: bool
+    root: str, max_bytes: int, ids: Collection[str] | None, *, follow_links: bool
 ) -> Iterator[Document | Skipped]:
     """Depth first, by name, without recursion: a tree may be deeper than the stack."""
     pending = [root]
@@ -176,7 +181,8 @@ def _walk(
             if path is root and not follow_links:
                 within = os.path.realpath(root)
             if not stat.S_ISDIR(status.st_mode):
-                yield _document(path, max_bytes, within)
+                if ids is None or _printable(os.path.realpath(path)) in ids:
+                    yield _document(path, max_bytes, within)
             elif within and path is not root and os.path.islink(path):  # noqa: PTH114
                 reason = "a symbolic link to a folder: name that folder to read it"
                 yield _skipped(path, "not_a_file", reason)

@@ -165,7 +165,7 @@ def _name(path: Path) -> str:
         name.encode()
     except UnicodeEncodeError:
         raise ConfigurationError(
-            f"{ascii(str(path))}: SQLite wants UTF-8 in names of files and folders: "
+            f"{str(path)!a}: SQLite wants UTF-8 in names of files and folders: "
             "name another file"
         ) from None
     return name

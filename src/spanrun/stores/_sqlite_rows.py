@@ -73,12 +73,12 @@ def upsert(
     vector's room back only when 1,024 neighbours are gone, too (after 60 times
     replacing a quarter of 2,000 vectors the file had grown to the fivefold).
     """
-    vectors = [check.vector_of(chunk, dimension).tobytes() for chunk in chunks]
     row = cast("Row", (row[0], *(value and storable(value) for value in row[1:])))
     with transaction(database):
         document = database.execute(_UPSERT, row).fetchall()[0][0]
         before = _chunk_rows(database, document)
-        for position, (chunk, vector) in enumerate(zip(chunks, vectors, strict=True)):
+        for position, chunk in enumerate(chunks):
+            vector = check.vector_of(chunk, dimension).tobytes()  # one at a time
             text = storable(chunk.text)
             if position < len(before):
                 rowid = before[position]
