@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from spanrun.errors import StoreError
 
@@ -21,6 +21,23 @@ def selected(answer: Any) -> SolrSelectResponse:
     told: dict[str, Any] = answer.data
     if "grouped" in told and "response" not in told:
         told = {**told, "response": {"docs": [], "numFound": 0}}
+    return _read(SolrSelectResponse, told, answer.status)
+
+
+def handled(answer: Any) -> SolrSelectResponse:
+    """The answer of another handler, which need not have searched.
+
+    What it has of its own is kept under Solr's names: ``terms``, ``suggest``, … A
+    single ``doc``, as the real-time handler gives it, is what was found.
+    """
+    from spanrun.clients.solr_responses import SolrSelectResponse  # noqa: PLC0415
+
+    told: Any = answer.data
+    if isinstance(told, dict) and told.get("response") is None:
+        parts = cast("dict[str, Any]", told)
+        docs = [parts["doc"]] if parts.get("doc") else []
+        found = {"docs": docs, "numFound": len(docs)}
+        told = {**parts, "response": found}
     return _read(SolrSelectResponse, told, answer.status)
 
 

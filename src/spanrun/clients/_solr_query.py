@@ -34,6 +34,8 @@ _VALUE: Final = (
 _AND: Final = r"\s+(?:(?:AND|OR)\s+)?"
 _CLAUSE: Final = rf"[A-Za-z][\w.]*:(?:{_VALUE}|\({_VALUE}(?:{_AND}{_VALUE})*\))"
 _PLAIN: Final = re.compile(rf"{_CLAUSE}(?:{_AND}{_CLAUSE})*")
+_QUOTED: Final = re.compile(r'"(?:\\.|[^"\\])*"|\\.')
+_NAMED: Final = re.compile(r"([A-Za-z][\w.]*):")
 SAFE: Final = {"expandMacros": "false"}
 
 
@@ -131,6 +133,11 @@ def is_field_name(name: object) -> bool:
     return isinstance(name, str) and _FIELD.fullmatch(name) is not None
 
 
-def is_plain(text: str) -> bool:
-    """Whether a query is only fields with their values, such as ``a:1 OR b:(2 3)``."""
-    return _PLAIN.fullmatch(text.strip()) is not None
+def plain_fields(text: str) -> set[str]:
+    """The fields of a query that has only fields with values: ``a:1 OR b:(2 3)``.
+
+    Empty for any other query.
+    """
+    if _PLAIN.fullmatch(text.strip()) is None:
+        return set()
+    return set(_NAMED.findall(_QUOTED.sub("", text)))
