@@ -37,6 +37,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "spanrun.ingest.chat_extract": ("ChatSummary", "ChatTitle"),
     "spanrun.ingest.documents": ("Document", "Skipped", "read_documents"),
     "spanrun.ingest.embedder": ("Embedder", "LocalEmbedder"),
+    "spanrun.ingest.files": ("Files",),
     "spanrun.ingest.pipeline": ("Pipeline", "Report"),
     "spanrun.ingest.retrieve": (
         "Answer",

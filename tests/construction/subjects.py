@@ -14,6 +14,7 @@ from spanrun.clients.vectors import similarity
 from spanrun.ingest.chat_extract import ChatSummary, ChatTitle
 from spanrun.ingest.documents import read_documents
 from spanrun.ingest.embedder import LocalEmbedder
+from spanrun.ingest.files import Files
 from spanrun.ingest.pipeline import Pipeline
 from spanrun.ingest.retrieve import aquery, aretrieve, retrieve
 from spanrun.ingest.stages import Embed, Split, Store, Title, parallel
@@ -297,6 +298,7 @@ SUBJECTS: Final[Mapping[str, Callable[..., Any]]] = {
     "ChatSummary": with_good(ChatSummary, chat=THING),
     "ChatTitle": with_good(ChatTitle, chat=THING),
     "read_documents": read,
+    "Files": with_good(Files, paths=[]),
     "LocalEmbedder": LocalEmbedder,
     "Pipeline": with_good(Pipeline, stages=[]),
     "Pipeline.arun": on_made(lambda: Pipeline([]), "arun", documents=[]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from spanrun.errors import StoreError
 
@@ -32,12 +32,10 @@ def handled(answer: Any) -> SolrSelectResponse:
     """
     from spanrun.clients.solr_responses import SolrSelectResponse  # noqa: PLC0415
 
-    told: Any = answer.data
-    if isinstance(told, dict) and told.get("response") is None:
-        parts = cast("dict[str, Any]", told)
-        docs = [parts["doc"]] if parts.get("doc") else []
-        found = {"docs": docs, "numFound": len(docs)}
-        told = {**parts, "response": found}
+    told: dict[str, Any] = answer.data
+    if told.get("response") is None:
+        docs = [told["doc"]] if told.get("doc") else []
+        told = {**told, "response": {"docs": docs, "numFound": len(docs)}}
     return _read(SolrSelectResponse, told, answer.status)
 
 

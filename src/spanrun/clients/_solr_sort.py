@@ -32,8 +32,8 @@ def sort_of(where: str, given: Any) -> str:
     if isinstance(given, str):
         text = given
     else:
-        parts = checks.each(where, "sort", given, "texts, such as 'price asc'")
-        text = ",".join(checks.text(where, "sort", part) for part in parts)
+        listed = checks.each(where, "sort", given, "texts, such as 'price asc'")
+        text = ",".join(checks.text(where, "sort", part) for part in listed)
     if "${" in text or not text:  # Solr puts another parameter in its place
         return text
     parts = text.split(",")
