@@ -13,6 +13,7 @@ LAYERS = {
     "causes": 0,
     "checks": 0,
     "descriptors": 0,
+    "filenames": 0,
     "errors": 0,
     "extras": 0,
     "lazy": 0,

@@ -5,6 +5,7 @@ import datetime
 import math
 import random
 
+import httpx
 import numpy as np
 import pytest
 from tests import solr
@@ -12,6 +13,7 @@ from tests.solr import DIMENSION
 from tests.stores.test_conformance import PAYLOADS
 
 from spanrun.clients.solr import AsyncSolrClient
+from spanrun.clients.solr_responses import SolrSelectResponse
 from spanrun.errors import ConfigurationError, StoreError
 from spanrun.testing import Captured, no_leaks
 
@@ -102,6 +104,104 @@ async def test_many_calls_at_once_leave_nothing(solr_url):
         await client.commit(soft=True)
         assert len(await ids(client)) == 100
         await client.close()
+
+
+# Other handlers than select
+
+
+async def test_a_handler_may_answer_something_else_than_documents(client):
+    await client.add(
+        [{"id": str(n), "title": f"Doc {n}", "text": "cats and dogs"} for n in "12"],
+        commit=True,
+    )
+    asked = {
+        "terms": {"terms.fl": "text"},
+        "/suggest": {"suggest.q": "Doc", "suggest.build": True},
+        "mlt": {"q": "id:1", "mlt.fl": "text", "mlt.mintf": 1, "mlt.mindf": 1},
+        "spell": {"q": "text:x", "spellcheck.q": "catz", "spellcheck": True},
+        "tvrh": {"q": "id:1", "tv.fl": "text"},
+        "browse": {"q": "cats"},
+        "get": {"id": "1"},
+        "admin/ping": {},
+        "schema/fields": {},
+    }
+    found = {
+        handler: await client.search(query, handler=handler)
+        for handler, query in asked.items()
+    }
+    for answer in found.values():
+        assert isinstance(answer, SolrSelectResponse)
+    assert found["terms"].terms == {"text": ["and", 2, "cats", 2, "dogs", 2]}
+    assert found["terms"].response.docs == []
+    assert found["/suggest"].suggest["titles"]["Doc"]["numFound"] > 0
+    assert [each["id"] for each in found["mlt"].response.docs] == ["2"]
+    assert found["spell"].spellcheck["suggestions"][0] == "catz"
+    assert found["tvrh"].termVectors
+    assert found["browse"].response.num_found == 2
+    assert found["browse"].facet_counts
+    assert [each["title"] for each in found["get"].response.docs] == ["Doc 1"]
+    nothing = await client.search({"q": "id:9", "mlt.fl": "text"}, handler="mlt")
+    assert nothing.response.docs == []  # Solr says `null`
+    nothing = await client.search({"id": "9"}, handler="get")
+    assert (nothing.response.docs, nothing.doc) == ([], None)
+    spelt = await client.search(
+        {"spellcheck.q": "dogz", "spellcheck": True}, handler="spell"
+    )
+    assert spelt.spellcheck["suggestions"][0] == "dogz"
+
+
+@pytest.mark.parametrize("handler", ["select", "query"])
+async def test_debug_is_given_where_it_was_asked_for(client, handler):
+    async def parts(**params) -> set[str]:
+        found = await client.search({"q": "*:*", "rows": 0}, handler=handler, **params)
+        return set(found.debug or ())
+
+    assert await parts() == set()
+    every = {"querystring", "explain", "timing"}
+    for params in ({"debug": True}, {"debug": "all"}, {"debugQuery": True}):
+        assert every <= await parts(**params)
+    assert await parts(debug="timing") & every == {"timing"}
+    for several in (["timing", "query"], ("timing", "query")):
+        assert await parts(debug=several) & every == {"timing", "querystring"}
+
+
+async def test_documents_come_in_the_order_that_was_asked_for(client):
+    await client.add([{"id": n, "n_i": int(n)} for n in "123"], commit=True)
+
+    async def order(sort) -> str:
+        found = await client.search({"q": "*:*", "sort": sort})
+        return "".join(document["id"] for document in found.response.docs)
+
+    assert await order("id desc") == "321"
+    assert await order("product(n_i,-1) ASC, score desc") == "321"
+    assert await order(["if(eq(n_i,2),0,1) asc", "id desc"]) == "231"
+    assert sorted(await order("random_123 asc")) == ["1", "2", "3"]
+    with pytest.raises(StoreError, match="can't be found: nope"):
+        await order("nope asc")
+
+
+async def test_every_sort_that_is_refused_would_be_refused_by_solr(client, solr_url):
+    draw = random.Random(11)
+    pieces = [
+        "n_i", "id", "sum(n_i,1)", "{!func}n_i", "termfreq(text,'a, b')", "$s", "1",
+        "random_1", "sum(n_i", "'a'", " asc", " desc", "ASC", " up", ",", ", ", " ",
+    ]  # fmt: skip
+    refused = accepted = 0
+    async with httpx.AsyncClient(trust_env=False) as plain:
+        for _ in range(400):
+            sort = "".join(draw.choices(pieces, k=draw.randint(1, 5)))
+            params = {"q": "*:*", "rows": 0, "s": "n_i", "sort": sort}
+            taken = (await plain.get(f"{solr_url}/select", params=params)).is_success
+            accepted += taken
+            try:
+                await client.search(params)
+            except ConfigurationError:
+                refused += 1
+                assert not taken, sort
+            except StoreError:
+                assert not taken, sort
+    assert accepted > 10
+    assert refused > 200
 
 
 # What users typed
@@ -272,6 +372,41 @@ async def test_everything_is_deleted_on_purpose_only(client, everything):
 async def test_everything_is_refused_in_an_empty_collection_too(client):
     with pytest.raises(ConfigurationError, match="clear_collection"):
         await client.delete_by_query(" ( *:* ) ")
+
+
+# In a text field a value is a word, whatever its case: each title has "doc" in it.
+@pytest.mark.parametrize(
+    "word",
+    [
+        "title:doc",
+        "title:DOC",
+        "title:(doc 5)",
+        r"title:Doc\ number\ 5",
+        "id:a title:doc",
+    ],
+)
+async def test_a_word_that_every_document_has_deletes_nothing(client, word):
+    titles = [{"id": f"{n}", "title": f"Doc number {n}"} for n in range(200)]
+    await client.add(titles)
+    with pytest.raises(ConfigurationError, match="all 200 documents: call clear_coll"):
+        await client.delete_by_query(word)
+    await client.delete_by_query("title:5", commit=True)
+    assert (await client.search({"q": "*:*"})).response.num_found == 199
+
+
+async def test_a_word_without_a_field_deletes_nothing(client):
+    await client.add([{"id": n, "title": f"Doc {n}", "text": n} for n in "abc"])
+    for query in ("doc", "title:a b", "id:a OR b", "NOT a", "title:(a) +c"):
+        with pytest.raises(ConfigurationError, match="has a word without a field: wri"):
+            await client.delete_by_query(query)
+    with pytest.raises(ConfigurationError, match="has no field 'nope'"):
+        await client.delete_by_query("a", df="nope")
+    with pytest.raises(ConfigurationError, match="all 3 documents"):
+        await client.delete_by_query("doc a", df="title")
+    await client.delete_by_query("doc a", df="title", commit=True, **{"q.op": "AND"})
+    assert await ids(client) == {"b", "c"}
+    await client.delete_by_query("b", df="text", commit=True)
+    assert await ids(client) == {"c"}
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,17 @@
 
 import asyncio
 import gc
+import re
 import subprocess
 import sys
 import warnings
+from typing import Any
 
 import aiosolr
 import pytest
 
 from spanrun.clients import _solr_query as query
+from spanrun.clients._solr_sort import sort_of
 from spanrun.clients._solr_target import Target
 from spanrun.clients.solr import AsyncSolrClient, MaybeStored, transient
 from spanrun.clients.solr_responses import (
@@ -328,7 +331,7 @@ def test_words_are_quoted_each_once_and_64_at_most() -> None:
     ],
 )  # fmt: skip
 def test_fields_with_values_are_plain(plain: str) -> None:
-    assert query.is_plain(plain)
+    assert query.plain_fields(plain)
 
 
 @pytest.mark.parametrize(
@@ -343,7 +346,63 @@ def test_fields_with_values_are_plain(plain: str) -> None:
     ],
 )  # fmt: skip
 def test_patterns_and_negations_are_not(other: str) -> None:
-    assert not query.is_plain(other)
+    assert not query.plain_fields(other)
+
+
+def test_the_fields_of_a_plain_query_are_told() -> None:
+    assert query.plain_fields(r'id:a OR t:("x:y" OR b\:c d) n.m:1') == {
+        "id",
+        "t",
+        "n.m",
+    }
+
+
+# How a search is ordered
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("id asc", "id asc"),
+        (["id asc", "n_i desc"], "id asc,n_i desc"),
+        (("id asc",), "id asc"),
+        ("random_123 DESC , score asc,", "random_123 DESC , score asc,"),
+        ("", ""),
+        ("${order}", "${order}"),
+        ("sum(n_i,1)asc", "sum(n_i,1)asc"),
+        ("{!func}n_i asc", "{!func}n_i asc"),
+        ("termfreq(text,'a, b') desc", "termfreq(text,'a, b') desc"),
+        ("1asc", "1asc"),
+        ("ä_i asc", "ä_i asc"),
+    ],
+)
+def test_what_solr_may_take_as_a_sort_is_sent(given: Any, sent: str) -> None:
+    assert sort_of("search", given) == sent
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("n_i", "each with asc or desc: 'n_i' has none"),
+        ("n_i up", "'n_i up' has none"),
+        ("id asc, n_i", "'n_i' has none"),
+        ("n_i,id asc", "'n_i' has none"),
+        ("id asc; n_i desc x", "there is none at its end"),
+        ("sum(n_i,1)", "there is none at its end"),
+        (" ", "there is none at its end"),
+        ("asc", "'asc' has none"),
+        (["id"], "'id' has none"),
+        ([3], "sort"),
+        (7, "sort"),
+    ],
+)
+async def test_a_sort_without_a_direction_is_refused_before_it_is_sent(
+    given: Any, why: str
+) -> None:
+    async with AsyncSolrClient("http://127.0.0.1:9/solr/docs") as client:
+        for handler in ("select", "query"):
+            with pytest.raises(ConfigurationError, match=re.escape(why)):
+                await client.search({"q": "a", "sort": given}, handler=handler)
 
 
 # Which errors are worth another attempt

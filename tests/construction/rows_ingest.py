@@ -108,6 +108,11 @@ ROWS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "max_bytes": WHOLE,
         "follow_links": FLAG,
     },
+    "Files": {
+        "paths": Kind((1, None, inside(1)), ([], "no-such-file")),
+        "max_bytes": WHOLE,
+        "follow_links": FLAG,
+    },
     "LocalEmbedder": {"limit": POLICIES["limit"], "observers": OBSERVERS},
     "Pipeline": {"stages": STAGES, "name": TEXT},
     "Pipeline.arun": ARUN,

@@ -76,6 +76,23 @@ async def test_what_was_stored_is_found_again_after_reopening(make):
     assert hit.score == pytest.approx(2 / 61)
 
 
+async def test_a_search_gives_as_many_hits_as_were_asked_for(store):
+    # sqlite-vec's own search ends at 4,096; Solr's numbers have 32 bits.
+    texts = ["word"] * 4200
+    chunks = [Chunk("a", n, text, at(n / 25)) for n, text in enumerate(texts)]
+    described = {"content_hash": "h", "source": "s", "title": None, "summary": None}
+    await store.upsert("a", **described, chunks=chunks)
+    await put(store, "b", "word", vector=at(180))
+    for k in (4096, 4097, 4201, 5000, 2**31, 2**70):
+        near = await found(store, at(0), k=k)
+        assert len(set(near)) == len(near) == min(k, 4201)
+        places = [n for document, n in near if document == "a"]
+        # Single precision can't tell the first few angles apart.
+        assert all(abs(place - n) < 8 for place, n in enumerate(places))
+        assert len(await found(store, text="word", k=k)) == min(k, 4201)
+    assert await found(store, at(0), k=5000, document_id="b") == [("b", 0)]
+
+
 async def test_an_empty_store_finds_nothing(store):
     assert await store.count() == (0, 0)
     assert await store.content_hashes() == {}

@@ -14,8 +14,9 @@ import typer
 from spanrun.cli import console, session, summary
 from spanrun.cli.exits import AGAIN, Exit, explain, fail
 from spanrun.clients.embeddings import Embeddings
-from spanrun.ingest.documents import Document, Skipped, gone, read_documents
+from spanrun.ingest.documents import Skipped, gone
 from spanrun.ingest.embedder import Embedder, LocalEmbedder
+from spanrun.ingest.files import Files
 from spanrun.ingest.pipeline import Pipeline, Report
 from spanrun.ingest.stages import Embed, Split, Store, Summary, Title, parallel
 from spanrun.policies.timeout import Timeout
@@ -62,42 +63,38 @@ def ingest(
     kept = session.folder(store)
     watching = session.observers(progress=not no_progress)
     embedder = choose_embedder(kept, embeddings_url, model, timeout, watching)
-    documents, skipped = _read(paths, follow_links=follow_links)
+    files = _look(Files(paths, follow_links=follow_links))
     with session.telemetry(kept) as telemetry:
         left = paths if prune else ()
-        report = run(_ingest(documents, embedder, kept, watching, left))
-    console.give(summary.tell(telemetry, report, skipped, as_json=as_json))
-    _end(report, [item for item in skipped if item.kind in _LOST])
+        report = run(_ingest(files, embedder, kept, watching, left))
+    console.give(summary.tell(telemetry, report, files.skipped, as_json=as_json))
+    _end(report, [item for item in files.skipped if item.kind in _LOST])
 
 
-def _read(
-    paths: Sequence[Path], *, follow_links: bool
-) -> tuple[list[Document], list[Skipped]]:
-    found = list(read_documents(paths, follow_links=follow_links))
-    documents = [item for item in found if isinstance(item, Document)]
-    skipped = [item for item in found if isinstance(item, Skipped)]
+def _look(files: Files) -> Files:
+    skipped = files.skipped
     for item in skipped[:_SHOWN]:
         console.say(console.line(f"skipped {item.source}: {item.reason}"))
     if len(skipped) > _SHOWN:
         console.say(f"… and {len(skipped) - _SHOWN} more; --json has them all")
-    if not documents:
+    if not files:
         fail(
             Exit.INPUT,
             "there is nothing to ingest",
             "Name text files (txt, md, rst, html), or folders with some.",
         )
-    return documents, skipped
+    return files
 
 
 async def _ingest(
-    documents: Sequence[Document],
+    files: Files,
     embedder: Embedder,
     folder: Path,
     watching: Sequence[Observer],
     left: Sequence[Path],
 ) -> Report:
     async with embedder, await open_store(embedder, folder) as store:
-        report = await pipeline(embedder, store).arun(documents, observers=watching)
+        report = await pipeline(embedder, store).arun(files, observers=watching)
         if left:
             kept = await store.content_hashes()
             report.pruned = await store.delete(

@@ -24,6 +24,21 @@ def selected(answer: Any) -> SolrSelectResponse:
     return _read(SolrSelectResponse, told, answer.status)
 
 
+def handled(answer: Any) -> SolrSelectResponse:
+    """The answer of another handler, which need not have searched.
+
+    What it has of its own is kept under Solr's names: ``terms``, ``suggest``, … A
+    single ``doc``, as the real-time handler gives it, is what was found.
+    """
+    from spanrun.clients.solr_responses import SolrSelectResponse  # noqa: PLC0415
+
+    told: dict[str, Any] = answer.data
+    if told.get("response") is None:
+        docs = [told["doc"]] if told.get("doc") else []
+        told = {**told, "response": {"docs": docs, "numFound": len(docs)}}
+    return _read(SolrSelectResponse, told, answer.status)
+
+
 def updated(answer: Any) -> SolrUpdateResponse:
     """The answer to an update."""
     from spanrun.clients.solr_responses import SolrUpdateResponse  # noqa: PLC0415

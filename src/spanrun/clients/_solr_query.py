@@ -21,6 +21,7 @@ from spanrun.errors import ConfigurationError
 Where: TypeAlias = Mapping[str, str | Collection[str]]
 """Fields, and the value or values that a document must have in each one."""
 
+MAX_ROWS: Final = 2**31 - 1  # Solr counts documents in 32 bits
 _MAX_WORDS: Final = 64
 # What isn't ASCII is left to the field's analyzer, which knows all scripts.
 _WORD: Final = re.compile(r"(?:\w|[^\x00-\x7f\s])+")
@@ -33,6 +34,8 @@ _VALUE: Final = (
 _AND: Final = r"\s+(?:(?:AND|OR)\s+)?"
 _CLAUSE: Final = rf"[A-Za-z][\w.]*:(?:{_VALUE}|\({_VALUE}(?:{_AND}{_VALUE})*\))"
 _PLAIN: Final = re.compile(rf"{_CLAUSE}(?:{_AND}{_CLAUSE})*")
+_QUOTED: Final = re.compile(r'"(?:\\.|[^"\\])*"|\\.')
+_NAMED: Final = re.compile(r"([A-Za-z][\w.]*):")
 SAFE: Final = {"expandMacros": "false"}
 
 
@@ -130,6 +133,11 @@ def is_field_name(name: object) -> bool:
     return isinstance(name, str) and _FIELD.fullmatch(name) is not None
 
 
-def is_plain(text: str) -> bool:
-    """Whether a query is only fields with their values, such as ``a:1 OR b:(2 3)``."""
-    return _PLAIN.fullmatch(text.strip()) is not None
+def plain_fields(text: str) -> set[str]:
+    """The fields of a query that has only fields with values: ``a:1 OR b:(2 3)``.
+
+    Empty for any other query.
+    """
+    if _PLAIN.fullmatch(text.strip()) is None:
+        return set()
+    return set(_NAMED.findall(_QUOTED.sub("", text)))

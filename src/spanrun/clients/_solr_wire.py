@@ -13,6 +13,9 @@ What aiosolr 5.0.2 does, and what is done about it here:
 - It decodes an answer by the character set that the answer names, "punycode" as well,
   which takes hours: JSON is UTF-8. And it looks for each suggestion of a spelling in a
   list of those before: it doesn't get them.
+- It puts commas between the values of a list, which of some parameters Solr takes for
+  one value: those are repeated.
+- With ``spellcheck`` it overwrites ``spellcheck.q`` by ``q``: it isn't told.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import asyncio
 import base64
 import functools
 import io
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -44,6 +47,20 @@ from spanrun.extras import load
 from spanrun.text import excerpt
 
 MAX_BODY: Final = 64 * 1024 * 1024
+_SPELLCHECK: Final = "sr_spellcheck"
+# Of these Solr takes several; a list with commas between would be one, which it hasn't.
+_REPEATED: Final = frozenset(
+    {
+        "bf",
+        "bq",
+        "debug",
+        "facet.query",
+        "facet.range",
+        "spellcheck.dictionary",
+        "stats.field",
+        "suggest.dictionary",
+    }
+)
 _ADDRESS: Final = frozenset({"collection", "connection_url", "host", "port", "scheme"})
 
 
@@ -188,8 +205,12 @@ def _contained() -> Any:
 
         @staticmethod
         def _kwargs_to_query_string(kwargs: Mapping[str, Any]) -> str:
-            names = {quote_plus(name): value for name, value in kwargs.items()}
-            return str(base._kwargs_to_query_string(names))  # noqa: SLF001
+            listed, repeated = _listed(_renamed(kwargs))
+            return str(base._kwargs_to_query_string(listed)) + repeated  # noqa: SLF001
+
+        @staticmethod
+        def _kwargs_to_json_body(kwargs: Mapping[str, Any]) -> Any:
+            return base._kwargs_to_json_body(_renamed(kwargs))  # noqa: SLF001
 
     return Contained
 
@@ -204,11 +225,36 @@ async def _answer(asked: Any) -> Any:
 
 
 def named(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters whose ``handler``, which goes into the path, stays in its place."""
+    """Parameters whose ``handler``, which goes into the path, stays in its place.
+
+    And whose own ``spellcheck.q`` stays: aiosolr puts ``q`` there, or fails without.
+    """
     safe = dict(parameters)
+    if safe.get("spellcheck") and ("spellcheck.q" in safe or "q" not in safe):
+        safe[_SPELLCHECK] = safe.pop("spellcheck")
     if "handler" in safe:
         safe["handler"] = escaped_path("handler", safe["handler"])
     return safe
+
+
+def _renamed(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    if _SPELLCHECK not in parameters:
+        return dict(parameters)
+    given = dict(parameters)
+    return {"spellcheck": given.pop(_SPELLCHECK), **given}
+
+
+def _listed(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Parameters with escaped names; those with several values as a query string."""
+    others: dict[str, Any] = {}
+    repeated = ""
+    for name, value in parameters.items():
+        if name in _REPEATED and isinstance(value, list | tuple):
+            values = cast("Sequence[Any]", value)
+            repeated += "".join(f"&{name}={quote_plus(str(each))}" for each in values)
+        else:
+            others[quote_plus(name)] = value
+    return others, repeated
 
 
 def _trace(aiohttp: Any) -> Any:
@@ -261,7 +307,8 @@ class _Capped:
             return await read_body(self._stream.iter_any(), self._codings, MAX_BODY)
         except BodyTooLargeError:
             raise StoreError(
-                f"Solr's answer is larger than {MAX_BODY} bytes",
+                f"Solr's answer is larger than {MAX_BODY} bytes: ask for fewer rows, "
+                "or for fewer fields (fl)",
                 final=bool(self._codings),
             ) from None
         except BadCodingError as why:

@@ -10,9 +10,10 @@ from spanrun.clients import _solr_answers as answers
 from spanrun.clients import _solr_query as query
 from spanrun.clients._solr_calls import MaybeStored, SolrCalls, transient
 from spanrun.clients._solr_documents import can_be_repeated, prepared
+from spanrun.clients._solr_sort import sort_of
 from spanrun.clients._solr_wire import named
 from spanrun.clients.solr_schema import SolrSchema
-from spanrun.errors import ConfigurationError
+from spanrun.errors import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
     from spanrun.clients.solr_responses import SolrSelectResponse, SolrUpdateResponse
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["AsyncSolrClient", "MaybeStored", "transient"]
 
 _EVERYTHING: Final = "*:*"
+_SEARCHING: Final = ("select", "query")
+_NO_FIELD: Final = "spanrun_no_default_field"
 
 
 class AsyncSolrClient(SolrCalls):
@@ -55,22 +58,35 @@ class AsyncSolrClient(SolrCalls):
     async def search(
         self, query_params: Mapping[str, Any], **kwargs: Any
     ) -> SolrSelectResponse:
-        """Search with Solr's own parameters, which are not checked.
+        """Search with Solr's own parameters; of these ``sort`` alone is checked.
 
         What a user typed doesn't belong into ``q`` or ``fq``: see `search_text`.
 
+        Another handler may be asked as well, such as ``terms``, ``suggest``, ``mlt``
+        or ``get``. What it answers is in the response under Solr's names
+        (``found.terms``); where it hasn't searched, there are no documents.
+
         Args:
-            query_params: Such as ``{"q": "title:cat", "fq": ["a:1", "b:2"]}``.
+            query_params: Such as ``{"q": "title:cat", "fq": ["a:1", "b:2"]}``. With
+                ``debug`` (``True``, ``"timing"``, ``["query", "results"]``) the
+                response has ``debug``.
             **kwargs: More of them, or ``handler`` for another one than ``select``.
 
         Raises:
+            ConfigurationError: A part of ``sort`` has neither ``asc`` nor ``desc``, or
+                an argument is wrong.
             StoreError: Solr couldn't be reached, or refused.
             DeadlineExceeded: The time for one attempt was up.
         """
         checks.mapping("search", "query_params", query_params, "names to values")
         parameters = named({**query_params, **kwargs})
+        read = answers.handled
+        if parameters.get("handler", "select") in _SEARCHING:
+            read = answers.selected
+            if parameters.get("sort") is not None:
+                parameters["sort"] = sort_of("search", parameters["sort"])
         return await self._call(
-            "select", lambda client: client.query(**parameters), answers.selected
+            "select", lambda client: client.query(**parameters), read
         )
 
     async def search_text(
@@ -97,7 +113,7 @@ class AsyncSolrClient(SolrCalls):
             ConfigurationError: The schema has no such field, or an argument is wrong.
             StoreError: As for `search`.
         """
-        rows = checks.whole("search_text", "rows", rows, 0)
+        rows = checks.whole("search_text", "rows", rows, 0, query.MAX_ROWS)
         checks.text("search_text", "text", text, empty=True)
         query.check_where("search_text", where)
         weights = query.weights(fields)
@@ -133,7 +149,7 @@ class AsyncSolrClient(SolrCalls):
             ConfigurationError: As for `search_text`.
             StoreError: As for `search`.
         """
-        rows = checks.whole("search_vector", "rows", rows, 1)
+        rows = checks.whole("search_vector", "rows", rows, 1, query.MAX_ROWS)
         checks.text("search_vector", "field", field)
         query.check_where("search_vector", where)
         asked = query.by_vector(vector, field, rows)
@@ -155,7 +171,7 @@ class AsyncSolrClient(SolrCalls):
             ConfigurationError: As for `search_text`.
             StoreError: As for `search`.
         """
-        rows = checks.whole("search_where", "rows", rows, 0)
+        rows = checks.whole("search_where", "rows", rows, 0, query.MAX_ROWS)
         checks.mapping("search_where", "where", where, "fields to values")
         query.check_where("search_where", where)
         await self._require(*where)
@@ -204,13 +220,26 @@ class AsyncSolrClient(SolrCalls):
     ) -> SolrUpdateResponse:
         """Delete what a query in Solr's language finds.
 
+        In a text field a value is a word, not the text: ``title:doc`` finds each title
+        that has the word in it, whatever its case, and of ``title:(doc 5)`` one word
+        is enough. To delete documents by what they are, take `delete_by_id`, or a
+        field of strings.
+
         A query that would delete everything, whatever it looks like, is refused: that
-        is what `clear_collection` is for. For that, unless it is just a field with
-        its value (``id:a``), Solr is asked before how much it finds, after a soft
-        commit.
+        is what `clear_collection` is for. For that Solr is asked before how much it
+        finds, after a soft commit; unless it is just values of fields that have no
+        words, such as strings and numbers (``id:a``).
+
+        A word without a field is refused, too. Which field Solr would look in depends
+        on its configuration: name it, or give it as ``df``.
+
+        Args:
+            query_string: Such as ``id:a OR year_i:[* TO 1999]``.
+            **kwargs: For Solr's update handler, such as ``commit=True``.
 
         Raises:
-            ConfigurationError: It is empty, or would delete everything.
+            ConfigurationError: It is empty, would delete everything, or has a word
+                without a field; or the schema has no field ``df``.
             StoreError: As for `search`.
         """
         checks.text("delete_by_query", "query_string", query_string)
@@ -218,9 +247,13 @@ class AsyncSolrClient(SolrCalls):
             raise checks.wrong(
                 "delete_by_query", "query_string", query_string, "must be a query"
             )
-        if not query.is_plain(query_string):
-            await self._refuse_everything(query_string)
-        return await self._delete_by(query_string, kwargs)
+        parsing: dict[str, Any] = {"df": _NO_FIELD}
+        if "df" in kwargs:
+            await self._require(kwargs["df"])
+        parsing |= {key: kwargs[key] for key in ("df", "q.op", "sow") if key in kwargs}
+        if not await self._is_exact(query_string):
+            await self._refuse_everything(query_string, parsing)
+        return await self._delete_by(query_string, {**kwargs, **parsing})
 
     async def clear_collection(self, **kwargs: Any) -> SolrUpdateResponse:
         """Delete all documents.
@@ -289,11 +322,31 @@ class AsyncSolrClient(SolrCalls):
     ) -> SolrUpdateResponse:
         return await self._update("delete", {"delete": {"query": query_string}}, kwargs)
 
-    async def _refuse_everything(self, query_string: str) -> None:
+    async def _is_exact(self, query_string: str) -> bool:
+        """Whether a query finds nothing but the values that it names."""
+        fields = query.plain_fields(query_string)
+        if not fields:
+            return False
+        schema = self._schema or await self.schema()
+        return all(schema.has_values(field) for field in fields)
+
+    async def _refuse_everything(
+        self, query_string: str, parsing: Mapping[str, Any]
+    ) -> None:
         await self.commit(soft=True)
         every = {"q": _EVERYTHING, "rows": 0, **query.SAFE}
         total = (await self.search(every)).response.num_found
-        found = await self.search({**every, "fq": query_string})
+        try:
+            found = await self.search(
+                {"q.op": "OR", **parsing, **every, "fq": query_string}
+            )
+        except StoreError as error:
+            if _NO_FIELD not in str(error):
+                raise
+            raise ConfigurationError(
+                f"delete_by_query({query_string!r}): has a word without a field: write "
+                "field:word, or name the field, such as df='title'"
+            ) from error
         bare = "".join(query_string.split()).strip("+()")
         if bare in ("*", _EVERYTHING) or 0 < total <= found.response.num_found:
             raise ConfigurationError(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from spanrun.clients._solr_query import is_field_name
 from spanrun.errors import StoreError
 
 Properties = Mapping[str, Any]
+
+_VALUES: Final = re.compile(
+    r"(?:Str|Bool|UUID|EnumField|(?:Int|Long|Float|Double|Date)Point|Trie\w+)(?:Field)?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,11 @@ class SolrSchema:
             fitting = [p for p in self.dynamic_fields if fnmatchcase(field, p)]
             kind = self.dynamic_fields[max(fitting, key=len)] if fitting else None
         return None if kind is None else self.types.get(kind, {})
+
+    def has_values(self, field: str) -> bool:
+        """Whether a field is known and has values as they were given, not words."""
+        kind = str((self.type_of(field) or {}).get("class", "")).rpartition(".")[2]
+        return _VALUES.fullmatch(kind) is not None
 
 
 def _types_of(fields: Sequence[Mapping[str, str]]) -> dict[str, str]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         topics,
     )
     from spanrun.ingest.embedder import Embedder, LocalEmbedder
+    from spanrun.ingest.files import Files
     from spanrun.ingest.pipeline import Pipeline, Report
     from spanrun.ingest.retrieval import (
         Answer,
@@ -50,6 +51,7 @@ else:
                 "topics",
             ),
             "embedder": ("Embedder", "LocalEmbedder"),
+            "files": ("Files",),
             "pipeline": ("Pipeline", "Report"),
             "retrieval": (
                 "Answer",
@@ -79,6 +81,7 @@ __all__ = [
     "Embed",
     "Embedder",
     "Failure",
+    "Files",
     "LocalEmbedder",
     "Pipeline",
     "QueryEmbedder",

@@ -26,7 +26,7 @@ class Block:
 # begin in one place only ("^" and the look-behind).
 _FENCE = re.compile(r"^ {0,3}(`{3,}+(?![^\n]*`)|~{3,}+)([^\n]*)$", re.MULTILINE)
 _LINE = re.compile(r"^[^\S\n]*+\S[^\n]*", re.MULTILINE)
-_PARAGRAPH = re.compile(r"^(?:[^\S\n]*+\S[^\n]*\n?)+", re.MULTILINE)
+_PARAGRAPH = re.compile(r"^(?:[^\S\n]*+\S[^\n]*+\n?+)++", re.MULTILINE)
 _RULE = re.compile(r"([-=*~^\"'`#+.:_])\1{2,}\s*")
 _MARKDOWN_HEADING = re.compile(r"#{1,6} [^\n]*")
 _INDENTED = re.compile(r" {3,}|\t")

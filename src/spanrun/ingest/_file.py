@@ -60,8 +60,8 @@ def read_text(path: str, suffix: str, max_bytes: int) -> str:
     if suffix not in SUFFIXES:
         what = f"not a text format: {suffix}" if suffix else "no file name ending"
         raise UnusableFileError("format", f"{what} ({KNOWN})")
-    data = _read(path, max_bytes)
-    return _decode(data).replace("\r\n", "\n").replace("\r", "\n")
+    text = _decode(_read(path, max_bytes))  # of which nothing else is kept
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def _refuse_special(status: os.stat_result) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from spanrun.checks import wrong
+from spanrun.ingest._in_flight import Failure, InFlight
 from spanrun.ingest.documents import Document
-from spanrun.ingest.embedder import Embedder
-from spanrun.outcome import Err, Ok
-from spanrun.runner.groups import aclose
+from spanrun.outcome import Ok
 from spanrun.runner.run import Trace
 from spanrun.runner.runner import Runner
 from spanrun.telemetry.observe import Observer
@@ -27,22 +26,13 @@ It pulls only as fast as it works.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A document that did not get through, and why."""
-
-    document_id: str
-    stage: str
-    error: Exception
-
-
 @dataclass(slots=True)
 class Setting:
     """What the stages of one run share.
 
     Attributes:
         observers: Told of every run and job.
-        failed: Takes note of a document that doesn't get through.
+        in_flight: Is told of each document that doesn't get through.
         workers: Documents at once in the stage of a name.
         recipe: What is done to each document, as a short text: another recipe makes
             another document of the same text.
@@ -53,22 +43,22 @@ class Setting:
     """
 
     observers: Sequence[Observer]
-    failed: Callable[[Failure], None]
+    in_flight: InFlight
     workers: Callable[[str], int]
     recipe: str = ""
     stored: list[Mapping[str, str]] = field(default_factory=list[Mapping[str, str]])
     total: int | None = None
     trace: Trace = "child"
 
-    def stamp(self, document: Document) -> str:
+    def stamp(self, content_hash: str) -> str:
         """What a store keeps as the content hash: of the text, and of the recipe."""
-        return f"{document.content_hash}-{self.recipe}"
+        return f"{content_hash}-{self.recipe}"
 
-    def is_stored(self, document: Document) -> bool:
+    def is_stored(self, document_id: str, content_hash: str) -> bool:
         """Whether each store has it, made of this very text in this way."""
-        stamp = self.stamp(document)
+        stamp = self.stamp(content_hash)
         return bool(self.stored) and all(
-            hashes.get(document.id) == stamp for hashes in self.stored
+            hashes.get(document_id) == stamp for hashes in self.stored
         )
 
 
@@ -134,7 +124,10 @@ async def transformed(
     )
 
     async def apply(document: Document) -> Document:
-        return replace(document, **await transform(document))
+        changed = replace(document, **await transform(document))
+        if changed.id != document.id:
+            setting.in_flight.renamed(document.id, changed.id)
+        return changed
 
     async def flow(documents: AsyncIterator[Document]) -> AsyncIterator[Document]:
         async with runner.stream(
@@ -149,89 +142,6 @@ async def transformed(
                 if isinstance(outcome, Ok):
                     yield outcome.value
                 else:
-                    setting.failed(Failure(outcome.key, name, outcome.error))
+                    setting.in_flight.failed(Failure(outcome.key, name, outcome.error))
 
     return flow
-
-
-def embedded(name: str, embedder: Embedder, max_wait: float, setting: Setting) -> Flow:
-    """A stage that gives each chunk its vector, in batches across the documents."""
-
-    async def flow(documents: AsyncIterator[Document]) -> AsyncIterator[Document]:
-        waiting = _Waiting(name, setting.failed)
-        async with embedder.runner.stream_batches(
-            embedder.embed,
-            waiting.texts(documents),
-            size=embedder.batch,
-            max_wait=max_wait,
-            ordered=False,
-            trace=setting.trace,
-        ) as outcomes:
-            async for outcome in outcomes:
-                waiting.take(outcome)
-                for document in waiting.complete():
-                    yield document
-        for document in waiting.complete():
-            yield document
-
-    return flow
-
-
-class _Partial:
-    __slots__ = ("document", "error", "missing", "vectors")
-
-    def __init__(self, document: Document) -> None:
-        self.document = document
-        self.missing = len(document.chunks)
-        self.vectors: list[Sequence[float]] = [()] * self.missing
-        self.error: Exception | None = None
-
-
-class _Waiting:
-    """The documents of which some chunks have no vector yet."""
-
-    def __init__(self, stage: str, failed: Callable[[Failure], None]) -> None:
-        self._stage: Final = stage
-        self._failed: Final = failed
-        self._places: dict[int, tuple[_Partial, int]] = {}
-        self._complete: list[Document] = []
-        self._sent = 0
-
-    async def texts(self, documents: AsyncIterator[Document]) -> AsyncIterator[str]:
-        """The texts to embed; each is remembered under its place in the stream."""
-        try:
-            async for document in documents:
-                if not document.chunks:
-                    self._complete.append(document)
-                partial = _Partial(document)
-                for index, chunk in enumerate(document.chunks):
-                    self._places[self._sent] = partial, index
-                    self._sent += 1
-                    yield chunk.text
-        finally:
-            await aclose(documents)  # `async for` doesn't, when we are closed
-
-    def complete(self) -> Iterator[Document]:
-        """The documents that lack nothing any more, each once."""
-        complete, self._complete = self._complete, []
-        return iter(complete)
-
-    def take(self, outcome: Ok[list[float]] | Err) -> None:
-        """Note a chunk's vector. With its last chunk, a document is complete."""
-        partial, index = self._places.pop(outcome.index)
-        if isinstance(outcome, Ok):
-            partial.vectors[index] = outcome.value
-        else:
-            partial.error = outcome.error
-        partial.missing -= 1
-        if partial.missing:
-            return
-        document = partial.document
-        if partial.error is not None:
-            self._failed(Failure(document.id, self._stage, partial.error))
-            return
-        chunks = tuple(
-            replace(chunk, vector=vector)
-            for chunk, vector in zip(document.chunks, partial.vectors, strict=True)
-        )
-        self._complete.append(replace(document, chunks=chunks))

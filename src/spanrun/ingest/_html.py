@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from html.parser import HTMLParser
+from typing import Final
 
 _DROPPED = frozenset({"noscript", "svg", "template"})
 _INLINE_NAMES = """
@@ -25,6 +26,9 @@ _CLOSINGS = {
 }
 
 # `int()` refuses more than 4300 digits, and html.unescape doesn't expect that.
+_SPACE = re.compile(r"\s")
+_PIECE: Final = 65_536  # characters: a list of the words of more would be larger
+
 _HUGE_REFERENCE = re.compile(r"&#(?:[xX][0-9a-fA-F]{8,}|[0-9]{9,});?")
 
 
@@ -122,7 +126,7 @@ class _Page(HTMLParser):
         if self._in_pre:
             lines = [f"    {line}".rstrip() for line in text.strip("\n").split("\n")]
         else:
-            lines = [" ".join(line.split()) for line in text.split("\n")]
+            lines = [_squeezed(line) for line in text.split("\n")]
         if kept := "\n".join(line for line in lines if line or self._in_pre):
             self._paragraphs.append(self._prefix + kept)
         self._prefix = ""
@@ -131,3 +135,17 @@ class _Page(HTMLParser):
         self._end_paragraph()
         title = " ".join("".join(self._title).split())
         return title or None, "\n\n".join(self._paragraphs)
+
+
+def _squeezed(line: str) -> str:
+    """The line with one space between its words."""
+    if len(line) <= _PIECE:
+        return " ".join(line.split())
+    pieces: list[str] = []
+    at = 0
+    while at < len(line):
+        space = _SPACE.search(line, at + _PIECE)
+        end = space.start() if space else len(line)
+        pieces.append(" ".join(line[at:end].split()))
+        at = end
+    return " ".join(filter(None, pieces))

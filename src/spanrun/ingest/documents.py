@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from spanrun import checks
+from spanrun.filenames import local_name, unicode_name
 from spanrun.ingest._file import HTML, KNOWN, SkippedKind, UnusableFileError, read_text
 from spanrun.ingest._front_matter import split_front_matter
 from spanrun.ingest._html import html_text
@@ -31,7 +32,8 @@ class Document:
             links resolved, so that one file is one document however it was named
             and from whichever folder. (A path relative to what the user named
             would differ between ``ingest docs`` and ``ingest docs/a.md``, and
-            store the file twice.) The price: a moved file is a new document.
+            store the file twice.) It is the same in every locale, too. The price: a
+            moved file is a new document.
         text: Lines end in ``\n``; there is at least one character to see.
         source: Where a person finds it: the path as it was named.
         content_hash: Of the text alone, see `content_hash`.
@@ -118,19 +120,24 @@ def read_documents(
         raise checks.wrong("read_documents", "paths", paths, "must be paths")
     most = checks.whole("read_documents", "max_bytes", max_bytes, 0)
     checks.flag("read_documents", "follow_links", follow_links)
-    return _read(listed, most, follow_links=follow_links)
+    return documents_below(listed, most, follow_links=follow_links)
 
 
-def _read(
-    paths: Iterable[StrPath], max_bytes: int, *, follow_links: bool
+def documents_below(
+    paths: Iterable[StrPath],
+    max_bytes: int,
+    *,
+    follow_links: bool,
+    ids: Collection[str] | None = None,
 ) -> Iterator[Document | Skipped]:
+    """`read_documents`, its arguments checked; of files with the ``ids`` alone."""
     seen: set[str] = set()
     for path in paths:
         if not isinstance(path, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise checks.wrong("read_documents", "paths", path, "must be paths")
         root = os.fspath(path)
         barren = os.path.isdir(root)  # noqa: PTH112 -- Path("") is Path(".")
-        for result in _walk(root, max_bytes, follow_links=follow_links):
+        for result in _walk(root, max_bytes, ids, follow_links=follow_links):
             if isinstance(result, Skipped):
                 barren = barren and result.source != _printable(root)
             else:
@@ -149,7 +156,7 @@ def gone(document_ids: Iterable[str], paths: Iterable[StrPath]) -> list[str]:
     A path that is no folder, as where a disk isn't mounted, tells nothing.
     """
     roots = [
-        os.path.join(os.path.realpath(path), "")  # noqa: PTH118 -- ends in a slash
+        _printable(os.path.join(os.path.realpath(path), ""))  # noqa: PTH118 -- ends in a slash
         for path in paths
         if os.path.isdir(path)  # noqa: PTH112
     ]
@@ -158,12 +165,12 @@ def gone(document_ids: Iterable[str], paths: Iterable[StrPath]) -> list[str]:
         for document_id in document_ids
         if any(document_id.startswith(root) for root in roots)
         and _UNPRINTABLE not in document_id
-        and not os.path.lexists(document_id)
+        and not os.path.lexists(local_name(document_id))
     ]
 
 
 def _walk(
-    root: str, max_bytes: int, *, follow_links: bool
+    root: str, max_bytes: int, ids: Collection[str] | None, *, follow_links: bool
 ) -> Iterator[Document | Skipped]:
     """Depth first, by name, without recursion: a tree may be deeper than the stack."""
     pending = [root]
@@ -177,7 +184,8 @@ def _walk(
             if path is root and not follow_links:
                 within = os.path.realpath(root)
             if not stat.S_ISDIR(status.st_mode):
-                yield _document(path, max_bytes, within)
+                if ids is None or _printable(os.path.realpath(path)) in ids:
+                    yield _document(path, max_bytes, within)
             elif within and path is not root and os.path.islink(path):  # noqa: PTH114
                 reason = "a symbolic link to a folder: name that folder to read it"
                 yield _skipped(path, "not_a_file", reason)
@@ -185,7 +193,7 @@ def _walk(
                 entered.add(folder)
                 pending += [
                     os.path.join(path, name)  # noqa: PTH118
-                    for name in sorted(os.listdir(path), reverse=True)  # noqa: PTH208
+                    for name in _by_name(os.listdir(path))  # noqa: PTH208
                     if not name.startswith(".")
                 ]
         except UnusableFileError as error:
@@ -234,6 +242,11 @@ def _skipped(path: str, kind: SkippedKind, reason: str) -> Skipped:
     return Skipped(_printable(path), reason, kind)
 
 
+def _by_name(names: Iterable[str]) -> list[str]:
+    """The last first, in an order that no locale changes."""
+    return sorted(names, key=os.fsencode, reverse=True)
+
+
 def _printable(path: str) -> str:
     r"""The path; a byte of it that is no UTF-8 as ``\udcff``, spelt out."""
-    return path.encode("utf-8", "backslashreplace").decode()
+    return unicode_name(path).encode("utf-8", "backslashreplace").decode()

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import (
-    AsyncIterable,
-    AsyncIterator,
-    Callable,
-    Collection,
-    Iterable,
-    Mapping,
-    Sequence,
-)
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, Final, TypeAlias, cast
 
 from spanrun import checks, semconv
 from spanrun.errors import ConfigurationError
 from spanrun.ingest._flow import (
-    Failure,
     Flow,
     Setting,
     Transform,
@@ -28,44 +18,21 @@ from spanrun.ingest._flow import (
     recipe,
     transformed,
 )
-from spanrun.ingest.documents import Document
+from spanrun.ingest._in_flight import InFlight
+from spanrun.ingest._new import Documents, Report, new_documents
 from spanrun.ingest.stages import Embed, Store
 from spanrun.runner.bridge import run
 from spanrun.runner.checks import observers_of
-from spanrun.runner.groups import aclose
 from spanrun.runner.progress import Progress
-from spanrun.runner.run import MAX_CHILDREN
 from spanrun.telemetry import setup
 from spanrun.telemetry.observe import Observer
 from spanrun.telemetry.unit import Unit
 
-Documents: TypeAlias = Iterable[Document] | AsyncIterable[Document]
+__all__ = ["Documents", "Pipeline", "Report", "Workers"]
+
 Workers: TypeAlias = int | Mapping[str, int]
 
 DEFAULT_WORKERS: Final = 4
-
-
-@dataclass(slots=True)
-class Report:
-    """What a pipeline did.
-
-    Attributes:
-        stored: Documents that went through.
-        unchanged: Documents that had been through before, as they are.
-        chunks: Chunks of the stored documents.
-        pruned: Documents that were removed from the store, by who asked for that.
-        failures: Documents that did not get through, and why.
-        seconds: How long it took.
-        trace_id: The trace of the run; 0 without telemetry.
-    """
-
-    stored: int = 0
-    unchanged: int = 0
-    chunks: int = 0
-    pruned: int = 0
-    failures: list[Failure] = field(default_factory=list[Failure])
-    seconds: float = 0.0
-    trace_id: int = 0
 
 
 class Pipeline:
@@ -73,7 +40,9 @@ class Pipeline:
 
     Each stage has a runner and its own workers, and pulls from the stage
     before it only as fast as it works, so a slow stage holds the others back
-    instead of filling the memory. A document that fails costs that document.
+    instead of filling the memory. Nor do large documents fill it: while those that are
+    on their way have 8 MiB of text, no further one is pulled. A document that fails
+    costs that document.
 
     A document is not touched when every store has it already, made of the same text
     by the same stages: where a stage's arguments have changed (its ``recipe``), it is
@@ -130,7 +99,8 @@ class Pipeline:
 
         Args:
             documents: A collection is looked through at once, so that it is known
-                how much there is to do. An iterator or an async iterable is pulled
+                how much there is to do; so are `Files`, of which only those that are
+                worked on are in memory. An iterator or an async iterable is pulled
                 from as the first stage gets to it, and may be endless.
             num_workers: Documents at once in each stage; or by the stage's name, 4
                 where it isn't named. Embedding is bounded by its embedder.
@@ -152,7 +122,7 @@ class Pipeline:
         began = time.perf_counter()
         setting = Setting(
             [*observers, Progress()] if show_progress else observers,
-            report.failures.append,
+            InFlight(report.failures),
             self._workers(num_workers),
             recipe(self._stages),
         )
@@ -180,7 +150,8 @@ class Pipeline:
     ) -> None:
         async with AsyncExitStack() as stack:
             stages = [await self._open(each, setting, stack) for each in self._stages]
-            flow = _Fresh(setting, report).of(documents)
+            new = await new_documents(documents, setting, report)
+            flow = setting.in_flight.admitted(new)
             unit.set(semconv.SPANRUN_RUN_TRACE, setting.trace)
             if setting.total is not None:
                 unit.set(semconv.SPANRUN_RUN_TOTAL, setting.total)
@@ -190,6 +161,8 @@ class Pipeline:
                 async for document in done:
                     report.stored += 1
                     report.chunks += len(document.chunks)
+                    setting.in_flight.left(document.id)
+                    del document  # not kept while the next one is waited for
 
     def _workers(self, given: Workers) -> Callable[[str], int]:
         if not isinstance(given, Mapping):
@@ -211,59 +184,3 @@ class Pipeline:
         if isinstance(stage, Embed | Store):
             return await stage.open(setting, stack)
         return await transformed(stage, setting, stack)
-
-
-class _Fresh:
-    """The documents of a run that have to be done."""
-
-    def __init__(self, setting: Setting, report: Report) -> None:
-        self._setting: Final = setting
-        self._report: Final = report
-        self._seen: Final[dict[str, str]] = {}
-
-    def of(self, documents: Documents) -> AsyncIterator[Document]:
-        """Those of ``documents``; the setting learns how many there are, if it can."""
-        if isinstance(documents, AsyncIterable):
-            self._setting.trace = "linked"
-            return self._awaited(documents)
-        if not isinstance(documents, Collection):
-            self._setting.trace = "linked"
-            return _each(filter(self._is_new, documents))
-        new = [document for document in documents if self._is_new(document)]
-        self._setting.total = len(new)
-        self._setting.trace = "child" if len(new) <= MAX_CHILDREN else "linked"
-        return _each(new)
-
-    async def _awaited(
-        self, documents: AsyncIterable[Document]
-    ) -> AsyncIterator[Document]:
-        source = aiter(documents)
-        try:
-            async for document in source:
-                if self._is_new(document):
-                    yield document
-        finally:
-            await aclose(source)
-
-    def _is_new(self, document: Document) -> bool:
-        if not isinstance(document, Document):  # pyright: ignore[reportUnnecessaryIsInstance]
-            hint = "must be documents: leave out what read_documents has Skipped"
-            raise checks.wrong("arun", "documents", document, hint)
-        seen = self._seen.get(document.id)
-        if seen is None:
-            self._seen[document.id] = document.content_hash
-            if not self._setting.is_stored(document):
-                return True
-        elif seen != document.content_hash:
-            error = ConfigurationError(
-                f"a second document has the id {document.id!r}, with another text"
-            )
-            self._setting.failed(Failure(document.id, "", error))
-            return False
-        self._report.unchanged += 1
-        return False
-
-
-async def _each(documents: Iterable[Document]) -> AsyncIterator[Document]:
-    for document in documents:
-        yield document

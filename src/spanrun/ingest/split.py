@@ -18,6 +18,7 @@ Span: TypeAlias = tuple[int, int]
 # isn't a space: a punctuation mark, or a character of Chinese, Japanese, Korean.
 _TOKEN = re.compile(r"[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]{1,16}|\S")
 _WORD = re.compile(r"\S+")
+_LONG = 16_384  # characters: a list of the tokens of more would be larger than they
 
 
 def count_tokens(text: str) -> int:
@@ -26,7 +27,9 @@ def count_tokens(text: str) -> int:
     On the chunks of Python's language reference a language model's tokenizer
     counts 8 % more in the mean, and up to twice as much where much is code.
     """
-    return len(_TOKEN.findall(text))
+    if len(text) <= _LONG:
+        return len(_TOKEN.findall(text))
+    return sum(1 for _ in _TOKEN.finditer(text))
 
 
 def split(
@@ -69,12 +72,14 @@ def split_spans(
     size, overlap = check_sizes(size, overlap)
     checks.function("split", "count", count, plain=True)
     window = _Window(size, overlap)
-    for headings, unit in _units(text, size, count):
-        whole = sum(atom.tokens for atom in unit)
-        begun = sum(atom.tokens for atom in unit[: headings + 1])
-        window.keep_together(whole if whole <= size else begun)
-        for atom in unit:
-            window.add(atom)
+    unit = _Unit(window, size)
+    for block in blocks(text):
+        heading = block.kind == "heading"
+        for atom in _atoms(text, block, size, count):
+            unit.add(atom, heading=heading)
+        if not heading:
+            unit.end()
+    unit.end()
     return window.finish()
 
 
@@ -144,22 +149,42 @@ class _Window:
             self._tokens -= self._atoms.popleft().tokens
 
 
-def _units(text: str, size: int, count: Count) -> Iterator[tuple[int, list[_Atom]]]:
+class _Unit:
     """What to keep together: a paragraph or code block with the headings before it.
 
-    Yields how many of the atoms are headings, and the atoms.
+    One that is too long for a chunk is never held whole: its atoms go on at once, and
+    what stays together is its headings and the first atom after them.
     """
-    unit: list[_Atom] = []
-    headings = 0
-    for block in blocks(text):
-        unit += _atoms(text, block, size, count)
-        if block.kind == "heading":
-            headings = len(unit)
-        else:
-            yield headings, unit
-            unit, headings = [], 0
-    if unit:
-        yield headings, unit
+
+    def __init__(self, window: _Window, size: int) -> None:
+        self._window = window
+        self._size = size
+        self._atoms: list[_Atom] = []
+        self._tokens = 0
+        self._begun: int | None = None
+        self._is_long = False
+
+    def add(self, atom: _Atom, *, heading: bool) -> None:
+        if self._is_long:
+            self._window.add(atom)
+            return
+        self._atoms.append(atom)
+        self._tokens += atom.tokens
+        if self._tokens > self._size:
+            self._is_long = True
+            self._hand_on(self._begun or 0)
+        elif self._begun is None and not heading:
+            self._begun = self._tokens
+
+    def end(self) -> None:
+        self._hand_on(self._tokens)
+        self._tokens, self._begun, self._is_long = 0, None, False
+
+    def _hand_on(self, together: int) -> None:
+        self._window.keep_together(together)
+        for atom in self._atoms:
+            self._window.add(atom)
+        self._atoms.clear()
 
 
 def _atoms(text: str, block: Block, size: int, count: Count) -> Iterator[_Atom]:

@@ -8,17 +8,17 @@ from typing import Any, Final
 
 from spanrun.checks import above, function, offers, text
 from spanrun.ingest import extract
+from spanrun.ingest._embedding import embedded
 from spanrun.ingest._flow import (
     Changes,
-    Failure,
     Flow,
     Setting,
     Transform,
     check_transform,
-    embedded,
     recipe_of,
     transformed,
 )
+from spanrun.ingest._in_flight import Failure
 from spanrun.ingest.documents import Document
 from spanrun.ingest.embedder import Embedder
 from spanrun.ingest.split import Count, check_sizes, count_tokens, split
@@ -188,7 +188,7 @@ class _Put:
     async def __call__(self, document: Document) -> Changes:
         await self._store.upsert(
             document.id,
-            content_hash=self._setting.stamp(document),
+            content_hash=self._setting.stamp(document.content_hash),
             source=document.source,
             title=document.title,
             summary=document.summary,

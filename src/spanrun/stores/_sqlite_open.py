@@ -12,6 +12,7 @@ from spanrun.causes import causes
 from spanrun.descriptors import available, exhausted, patiently
 from spanrun.errors import ConfigurationError, StoreError
 from spanrun.extras import load
+from spanrun.filenames import unicode_name
 
 Value: TypeAlias = str | bytes | int | float | None
 
@@ -108,7 +109,7 @@ def _opened(path: Path, dimension: int, model: str) -> Database:
     apsw, sqlite_vec = _libraries()
     with translated(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = apsw.Connection(str(path))
+        connection = apsw.Connection(_name(path))
         try:
             connection.set_busy_timeout(int(BUSY * 1000))
             connection.enable_load_extension(True)  # noqa: FBT003 -- apsw's signature
@@ -145,7 +146,7 @@ def _stored_as(path: Path) -> StoredAs | None:
     with translated(path):
         if not path.exists():
             return None
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        connection = apsw.Connection(_name(path), flags=apsw.SQLITE_OPEN_READONLY)
         try:
             connection.set_busy_timeout(int(BUSY * 1000))
             database = cast("Database", connection)
@@ -155,6 +156,19 @@ def _stored_as(path: Path) -> StoredAs | None:
             return StoredAs(meta["model"], meta["dimension"])
         finally:
             connection.close()
+
+
+def _name(path: Path) -> str:
+    """The file's name as SQLite takes it: UTF-8, whatever the locale."""
+    name = unicode_name(str(path))
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(
+            f"{str(path)!a}: SQLite wants UTF-8 in names of files and folders: "
+            "name another file"
+        ) from None
+    return name
 
 
 def _no_descriptor(error: Exception) -> bool:

@@ -15,7 +15,8 @@ from spanrun.stores._sqlite_open import Database, transaction
 from spanrun.stores.base import Chunk, Hit
 from spanrun.stores.fusion import DEPTH, fuse
 
-_VEC_LIMIT = 4096  # sqlite-vec's own bound
+_VEC_LIMIT = 4096  # the most that sqlite-vec's own search gives
+_SQL_LIMIT = 2**63 - 1  # more rows than a table can have
 _QUERY_WORDS = 64
 # What isn't ASCII is left to FTS5's tokenizer, which knows marks in all scripts.
 _WORD = re.compile(r"(?:\w|[^\x00-\x7f\s])+")
@@ -72,12 +73,12 @@ def upsert(
     vector's room back only when 1,024 neighbours are gone, too (after 60 times
     replacing a quarter of 2,000 vectors the file had grown to the fivefold).
     """
-    vectors = [check.vector_of(chunk, dimension).tobytes() for chunk in chunks]
     row = cast("Row", (row[0], *(value and storable(value) for value in row[1:])))
     with transaction(database):
         document = database.execute(_UPSERT, row).fetchall()[0][0]
         before = _chunk_rows(database, document)
-        for position, (chunk, vector) in enumerate(zip(chunks, vectors, strict=True)):
+        for position, chunk in enumerate(chunks):
+            vector = check.vector_of(chunk, dimension).tobytes()  # one at a time
             text = storable(chunk.text)
             if position < len(before):
                 rowid = before[position]
@@ -137,7 +138,7 @@ def search(
     database: Database, vector: array[float] | None, text: str, k: int, only: Only
 ) -> list[Hit]:
     """The best by reciprocal rank fusion of the nearest and the best worded."""
-    depth = max(k, DEPTH)
+    depth = min(max(k, DEPTH), _SQL_LIMIT)
     with database:  # one snapshot for all of the queries
         scores = fuse(
             [
@@ -156,11 +157,18 @@ def _hit(row: tuple[Any, ...], score: float) -> Hit:
 
 
 def _nearest(database: Database, vector: bytes, depth: int, only: Only) -> list[int]:
-    rows = database.execute(
-        f"select rowid from vectors where embedding match ? and k = ?{only.sql}"  # noqa: S608 -- our own SQL
-        " order by distance",
-        (vector, min(depth, _VEC_LIMIT), *only.values),
-    )
+    if depth <= _VEC_LIMIT:
+        rows = database.execute(
+            f"select rowid from vectors where embedding match ? and k = ?{only.sql}"  # noqa: S608 -- our own SQL
+            " order by distance",
+            (vector, depth, *only.values),
+        )
+    else:  # the same distances, sorted by SQLite
+        rows = database.execute(
+            f"select rowid from vectors where true{only.sql}"  # noqa: S608 -- our own SQL
+            " order by vec_distance_cosine(embedding, ?), rowid limit ?",
+            (*only.values, vector, depth),
+        )
     return [row[0] for row in rows]
 
 

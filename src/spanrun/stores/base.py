@@ -114,8 +114,10 @@ class VectorStore(Protocol):
         Args:
             vector: The query's embedding; empty to search by words alone.
             text: The query's words, taken literally: no query language, whatever
-                it contains. Empty to search by vector alone.
-            k: How many hits at most, ≥ 1.
+                it contains; the first 64 different ones count. Empty to search by
+                vector alone.
+            k: How many hits at most, ≥ 1. There are fewer only where fewer chunks
+                are stored, wanted or, without a vector, have one of the words.
             where: Of which documents: every store knows the fields
                 ``document_id`` and ``source``. It chooses before the ``k`` do.
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _MAX_DIMENSION: Final = 4096
 _CLIENT: Final = "an AsyncSolrClient"
 _PAGE: Final = 1000
+_MOST: Final = 2**31 - 1  # more documents than a core of Solr's can have
 _VISIBLE_WITHIN: Final = 1000  # ms, also for others and after a crash
 _FIELDS: Final = {"document_id": solr.ID, "source": solr.SOURCE}
 
@@ -172,9 +173,10 @@ class SolrStore:
             _FIELDS.get(field, field): values
             for field, values in check.where_of(where).items()
         }
+        depth = min(max(k, DEPTH), _MOST)
         async with self._reading():
             near, worded = await both_rankings(
-                self._client, self._fields, numbers, text, max(k, DEPTH), wanted
+                self._client, self._fields, numbers, text, depth, wanted
             )
         found = {each.key: each.hit for each in [*near, *worded]}
         scores = fuse([[each.key for each in ranking] for ranking in (near, worded)])
