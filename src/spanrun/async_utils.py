@@ -25,6 +25,7 @@ from collections.abc import (
     Coroutine,
     Iterable,
     Iterator,
+    Mapping,
     Sequence,
 )
 from dataclasses import replace
@@ -35,9 +36,10 @@ from tqdm.asyncio import tqdm_asyncio
 
 from spanrun import checks
 from spanrun.errors import ConfigurationError
-from spanrun.runner.bridge import begun, discard, enter
+from spanrun.runner.bridge import enter
 from spanrun.runner.progress import Progress
 from spanrun.runner.runner import Runner
+from spanrun.runner.tasks import begun, discard
 from spanrun.telemetry.observe import Observer, RunInfo
 
 __all__ = [
@@ -192,8 +194,20 @@ class _owned(Generic[T]):  # noqa: N801 -- used like a function: `with _owned(jo
     """The jobs as a list; those that never ran are closed in the end."""
 
     def __init__(self, name: str, argument: str, jobs: Iterable[Awaitable[T]]) -> None:
-        given = checks.each(name, argument, jobs, "coroutines, as in [work(1), …]")
-        self._jobs: Final[list[Awaitable[T]]] = list(given)
+        self._jobs: Final[list[Awaitable[T]]] = []
+        given = jobs
+        if isinstance(jobs, Iterable) and not isinstance(jobs, str | bytes | Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] -- users
+            given = self._kept(jobs)
+        try:
+            checks.each(name, argument, given, "coroutines, as in [work(1), …]")
+        except BaseException:  # of what makes them: those before are nobody's
+            self.__exit__()
+            raise
+
+    def _kept(self, jobs: Iterable[Awaitable[T]]) -> Iterator[Awaitable[T]]:
+        for job in jobs:
+            self._jobs.append(job)
+            yield job
 
     def __enter__(self) -> list[Awaitable[T]]:
         return self._jobs
