@@ -139,28 +139,23 @@ class FedRun(Run):
             self._again = True
             return
         self._refilling = self._again = True
+        item: Any = None
         try:
             while self._again:
                 self._again = False
-                self._fill(self._read)
+                room = self._space()
+                while room > 0:
+                    room -= 1
+                    item = self._read()
+                    if item is _END:
+                        self._ended()
+                        break
+                    self._admit(item)
+        except BaseException as error:  # noqa: BLE001 -- raised by the consumer
+            discard(item)
+            self._source_failed(error)
         finally:
             self._refilling = False
-
-    def _fill(self, read: Callable[[], Any]) -> None:
-        item: Any = None
-        room = self._space()
-        while room > 0:
-            room -= 1
-            try:
-                item = read()
-                if item is _END:
-                    self._ended()
-                    break
-                self._admit(item)
-            except BaseException as error:  # noqa: BLE001 -- raised by the consumer
-                discard(item)
-                self._source_failed(error)
-                break
 
     def stop(self, by: Any) -> None:
         """Admit no more jobs, and cancel those that run."""
