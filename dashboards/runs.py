@@ -278,8 +278,8 @@ def _room() -> Sequence[Panel]:
         panels.lines(
             "Cancelled, and still there",
             Text(
-                "Jobs that were cancelled 5 s ago or earlier and have not ended, and "
-                "those that ended in the time shown after they had been abandoned.",
+                "Jobs that were cancelled 5 s ago or earlier and have not ended, "
+                "abandoned ones included.",
                 "anything above 0: such a job swallows its cancellation, or cleans "
                 "up for long, and keeps a slot.",
                 "The log names the job, and shows where it waits. Let its code "
@@ -287,7 +287,17 @@ def _room() -> Sequence[Panel]:
             ),
             each("jobs"),
             Query(q.now(STUCK, [RUNNER]), f"{q.legend(RUNNER)} stuck"),
-            Query(q.total(LATE, [RUNNER]), f"{q.legend(RUNNER)} ended late"),
+        ),
+        panels.lines(
+            "Ended after all",
+            Text(
+                "Jobs that ended in a second after they had been abandoned; their "
+                "results were dropped.",
+                "many: `abandon_after` is shorter than their clean-up takes.",
+                "Raise `abandon_after` of the runner, or shorten the clean-up.",
+            ),
+            each("jobs/s"),
+            Query(q.rate(LATE, [RUNNER]), q.legend(RUNNER)),
         ),
     )
 
