@@ -178,7 +178,7 @@ class Cancellations:
         if isinstance(error, GeneratorExit):
             return  # its task was destroyed
         if self.metrics is not None:
-            self.metrics.late(1)
+            self.metrics.late()
         gave = "a value" if error is None else type(error).__name__
         _log.warning(
             "%s of runner %r, which was abandoned, has ended after all: %s is dropped",
@@ -233,8 +233,6 @@ class Cancellations:
         each.abandoned = each.stuck = True
         each.say_at = now + AGAIN
         self._say(task, each, now)
-        if self.metrics is not None:
-            self.metrics.late(0)
         each.abandon()
 
     def _say(self, task: asyncio.Task[Any], each: _Cancelled, now: float) -> None:

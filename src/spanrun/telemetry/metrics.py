@@ -283,6 +283,7 @@ class RunnerMetrics:
         self._blocked = self._begin(
             semconv.METRIC_SPANRUN_LOOP_BLOCKED, self.attributes
         )
+        self._late = self._begin(semconv.METRIC_SPANRUN_JOB_LATE, self.attributes)
         instruments.snapshot(keep=True)
 
     def close(self) -> None:
@@ -339,13 +340,11 @@ class RunnerMetrics:
         with self._lock:
             self._blocked.add(1, None)
 
-    def late(self, jobs: int) -> None:
-        """So many jobs have ended that were abandoned before; 0: one may come."""
-        if self._late is None:
-            self._late = self._begin(semconv.METRIC_SPANRUN_JOB_LATE, self.attributes)
-            self._instruments.snapshot(keep=True)
+    def late(self) -> None:
+        """A job has ended that was abandoned before."""
+        assert self._late is not None  # noqa: S101 -- made in `open`
         with self._lock:
-            self._late.add(jobs, None)
+            self._late.add(1, None)
 
     def batch(self, items: int, seconds: float, span: Span) -> None:
         """A batch ended."""
