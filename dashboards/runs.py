@@ -17,6 +17,8 @@ RETRIES: Final = semconv.METRIC_SPANRUN_JOB_RETRIES
 ACTIVE: Final = semconv.METRIC_SPANRUN_JOB_ACTIVE
 IN_FLIGHT: Final = semconv.METRIC_SPANRUN_RUNNER_IN_FLIGHT
 LIMIT: Final = semconv.METRIC_SPANRUN_RUNNER_LIMIT
+STUCK: Final = semconv.METRIC_SPANRUN_RUNNER_STUCK
+LATE: Final = semconv.METRIC_SPANRUN_JOB_LATE
 SIZE: Final = semconv.METRIC_SPANRUN_BATCH_SIZE
 BATCH: Final = semconv.METRIC_SPANRUN_BATCH_DURATION
 
@@ -272,6 +274,30 @@ def _room() -> Sequence[Panel]:
             each("jobs"),
             Query(q.now(ACTIVE, [STATE]), q.legend(STATE)),
             stacked=True,
+        ),
+        panels.lines(
+            "Cancelled, and still there",
+            Text(
+                "Jobs that were cancelled 5 s ago or earlier and have not ended, "
+                "abandoned ones included.",
+                "anything above 0: such a job swallows its cancellation, or cleans "
+                "up for long, and keeps a slot.",
+                "The log names the job, and shows where it waits. Let its code "
+                "raise `CancelledError`; `abandon_after` bounds the wait.",
+            ),
+            each("jobs"),
+            Query(q.now(STUCK, [RUNNER]), f"{q.legend(RUNNER)} stuck"),
+        ),
+        panels.lines(
+            "Ended after all",
+            Text(
+                "Jobs that ended in a second after they had been abandoned; their "
+                "results were dropped.",
+                "many: `abandon_after` is shorter than their clean-up takes.",
+                "Raise `abandon_after` of the runner, or shorten the clean-up.",
+            ),
+            each("jobs/s"),
+            Query(q.rate(LATE, [RUNNER]), q.legend(RUNNER)),
         ),
     )
 

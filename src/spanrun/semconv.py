@@ -294,6 +294,14 @@ METRIC_SPANRUN_JOB_RETRIES: Final = Metric(
     attributes=(SPANRUN_RUNNER_NAME, ERROR_TYPE),
     required=(SPANRUN_RUNNER_NAME, ERROR_TYPE),
 )
+METRIC_SPANRUN_JOB_LATE: Final = Metric(
+    name="spanrun.job.late",
+    instrument="counter",
+    unit="{job}",
+    description="Jobs that ended after they had been abandoned.",
+    attributes=(SPANRUN_RUNNER_NAME,),
+    required=(SPANRUN_RUNNER_NAME,),
+)
 METRIC_SPANRUN_JOB_PHASE_TIME: Final = Metric(
     name="spanrun.job.phase.time",
     instrument="counter",
@@ -333,6 +341,14 @@ METRIC_SPANRUN_RUNNER_IN_FLIGHT: Final = Metric(
     instrument="gauge",
     unit="{job}",
     description="Jobs that hold a slot of the limit now.",
+    attributes=(SPANRUN_RUNNER_NAME,),
+    required=(SPANRUN_RUNNER_NAME,),
+)
+METRIC_SPANRUN_RUNNER_STUCK: Final = Metric(
+    name="spanrun.runner.stuck",
+    instrument="gauge",
+    unit="{job}",
+    description="Jobs that were cancelled 5 s ago or earlier and haven't ended.",
     attributes=(SPANRUN_RUNNER_NAME,),
     required=(SPANRUN_RUNNER_NAME,),
 )
@@ -579,11 +595,13 @@ METRICS: Final = (
     METRIC_SPANRUN_JOB_DURATION,
     METRIC_SPANRUN_JOB_ACTIVE,
     METRIC_SPANRUN_JOB_RETRIES,
+    METRIC_SPANRUN_JOB_LATE,
     METRIC_SPANRUN_JOB_PHASE_TIME,
     METRIC_SPANRUN_BATCH_SIZE,
     METRIC_SPANRUN_BATCH_DURATION,
     METRIC_SPANRUN_RUNNER_LIMIT,
     METRIC_SPANRUN_RUNNER_IN_FLIGHT,
+    METRIC_SPANRUN_RUNNER_STUCK,
     METRIC_SPANRUN_UNIT_DURATION,
     METRIC_SPANRUN_LOOP_LAG,
     METRIC_SPANRUN_LOOP_BLOCKED,

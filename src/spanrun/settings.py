@@ -286,6 +286,14 @@ def _signal(signal: Signal, sources: _Sources) -> SignalSettings:
     )
 
 
+def here() -> Path | None:
+    """The working directory; None where it has been deleted."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
+
+
 def _read_file(directory: Path | None) -> tuple[Mapping[str, Any], str]:
     if directory is None:
         return {}, ""

@@ -141,7 +141,7 @@ ROWS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "outage": optional(ABOVE_0),
     },
     "Timeout": {"attempt": optional(ABOVE_0), "total": optional(ABOVE_0)},
-    "Runner": {"name": TEXT, **POLICIES},
+    "Runner": {"name": TEXT, **POLICIES, "abandon_after": optional(ABOVE_0)},
     "Runner.call": {
         "function": refused(FUNCTION),
         "priority": Kind(NO_RANKS, (1, -2, 0.5, True, np.int64(2))),

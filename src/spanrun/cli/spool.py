@@ -138,7 +138,7 @@ def flush(
 
 
 def _settings(folder: Path | None) -> tuple[settings.Settings, Path]:
-    chosen = settings.load(environ=os.environ, directory=Path.cwd())
+    chosen = settings.load(environ=os.environ, directory=settings.here())
     return chosen, folder or chosen.spool
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import copy
+from functools import partial
 from typing import Any, Final
 
 from spanrun.outcome import Timings
-from spanrun.policies.base import Step, Work
+from spanrun.policies.base import Cancels, Step, Work
 
+_FIRST: Final = asyncio.FIRST_COMPLETED
 _PARTS: Final = ("limit", "rate_limit", "busy", "loop_lag")
 
 
@@ -25,22 +27,28 @@ class Race:
     """
 
     __slots__ = (
+        "_abandoned",
         "_before",
         "_cancelled",
+        "_cancels",
         "_errors",
         "_fatal",
         "_first_ended",
         "_job",
+        "_news",
         "_task",
         "_winner",
         "branches",
     )
 
-    def __init__(self, job: Work) -> None:
+    def __init__(self, job: Work, cancels: Cancels) -> None:
         task = job.task
         assert task is not None  # noqa: S101 -- a job always runs in a task
         self.branches: dict[asyncio.Task[Any], Work] = {}
         self._job = job
+        self._cancels = cancels
+        self._abandoned: set[asyncio.Task[Any]] = set()
+        self._news: asyncio.Future[None] | None = None
         self._task: asyncio.Task[Any] = task
         self._before = task.cancelling()
         self._errors: list[Exception] = []
@@ -67,6 +75,7 @@ class Race:
             await self._stop()
             return value
         # It has swallowed the cancellation by which it was told that it is late.
+        self._cancels.obeyed(self._task)
         self._task.uncancel()
         return await self._rest()
 
@@ -81,6 +90,7 @@ class Race:
             self._cancel()
             raise error
         if self._cancelled:
+            self._cancels.obeyed(self._task)
             # Unless somebody else asked for cancellation as well, that was us.
             ours = self._task.uncancel() <= self._before
             if not ours or not isinstance(error, Exception | asyncio.CancelledError):
@@ -125,19 +135,28 @@ class Race:
         self._cancel()
         cancelled: asyncio.CancelledError | None = None
         while left := self._left():
+            self._news = self._task.get_loop().create_future()
             try:
-                await asyncio.wait(left)
+                await asyncio.wait([*left, self._news], return_when=_FIRST)
             except asyncio.CancelledError as error:
                 cancelled = error
         if cancelled is not None:
             raise cancelled
 
     def _cancel(self) -> None:
-        for task in self.branches:
-            task.cancel()
+        for task in self._left():
+            abandon = partial(self._abandon, task)
+            self._cancels.cancel(task, self.branches[task], "self", abandon=abandon)
+
+    def _abandon(self, task: asyncio.Task[Any]) -> None:
+        """It was cancelled, and has not ended: the race is over without it."""
+        self._abandoned.add(task)
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
 
     def _left(self) -> list[asyncio.Task[Any]]:
-        return [task for task in self.branches if not task.done()]
+        left = self.branches.keys() - self._abandoned
+        return [task for task in left if not task.done()]
 
     def _done(self) -> asyncio.Task[Any] | None:
         """A success of which `_ended` hasn't told yet."""
@@ -159,7 +178,7 @@ class Race:
             self._fatal = error
         if not self._first_ended and not self._cancelled:
             self._cancelled = True
-            self._task.cancel()
+            self._cancels.cancel(self._task, self._job, "self")
 
 
 async def _call(inner: Step, job: Work) -> Any:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from spanrun.clock import Clock
-from spanrun.outcome import Timings
+from spanrun.outcome import CancelledBy, Timings
 
 ORDER: Final = (
     "deadline",  # the whole job's time, every wait included
@@ -91,6 +91,43 @@ class Work(Protocol):
         ...
 
 
+class Cancels(Protocol):
+    """Cancels tasks, and sees to it that they end."""
+
+    def cancel(
+        self,
+        task: asyncio.Task[Any],
+        job: Work,
+        by: CancelledBy,
+        *,
+        abandon: Callable[[], object] | None = None,
+        ends: bool = False,
+    ) -> None:
+        """Cancel ``task``, in which ``job`` or a call of it runs.
+
+        Where it has not ended after the runner's ``abandon_after``, ``abandon`` is
+        called, or the job given up. ``ends``: the task is to end by that.
+        """
+        ...
+
+    def obeyed(self, task: asyncio.Task[Any]) -> None:
+        """What was cancelled in ``task`` has ended; the task may go on."""
+        ...
+
+
+class _Cancels:
+    """Cancels, and doesn't look after it."""
+
+    def cancel(self, task: asyncio.Task[Any], *_: object, **__: object) -> None:
+        task.cancel()
+
+    def obeyed(self, task: asyncio.Task[Any]) -> None:
+        """Nobody waits to hear of it."""
+
+
+CANCELS: Final[Cancels] = _Cancels()
+
+
 Step: TypeAlias = Callable[[Any], Awaitable[Any]]
 """One step of a job's way: takes the job, gives its value or raises."""
 
@@ -112,12 +149,14 @@ class Binding:
         clock: Its time.
         random: Its chance.
         blocked: How many of the last so many seconds its event loop was blocked.
+        cancels: By what a policy cancels.
     """
 
     runner: str
     clock: Clock
     random: random.Random = field(default_factory=random.Random)
     blocked: Callable[[float], float] = lambda _: 0.0
+    cancels: Cancels = CANCELS
 
 
 def compose(layers: Mapping[LayerName, Layer], call: Step) -> Step:

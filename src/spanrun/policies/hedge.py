@@ -81,6 +81,7 @@ class Hedger:
         self.start: Final[Layer] = _Start(self)
         self.sent = 0
         self.now: Final = binding.clock.now
+        self._cancels: Final = binding.cancels
         self.running: Final[dict[Work, tuple[float, contextvars.Context]]] = {}
         self.branches: Final[set[Work]] = set()
         self._policy: Final = policy
@@ -189,7 +190,7 @@ class Hedger:
         assert self._inner is not None  # noqa: S101 -- wrapped before any job
         race = self._races.get(job)
         if race is None:
-            race = self._races[job] = Race(job)
+            race = self._races[job] = Race(job, self._cancels)
         self.branches.add(race.send(self._inner, context, self._task_name))
         self.sent += 1
         job.hedged(self.now() - self._late[job])

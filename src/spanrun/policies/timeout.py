@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from spanrun.checks import above, field, optional
 from spanrun.errors import ConfigurationError, DeadlineExceeded
-from spanrun.policies.base import Binding, Step, Work
+from spanrun.policies.base import CANCELS, Binding, Cancels, Step, Work
 
 Blocked: TypeAlias = Callable[[float], float]
 """As `Binding.blocked`."""
@@ -47,13 +47,13 @@ class Timeout:
         """The outer layer, for ``total``."""
         if self.total is None:
             return None
-        return Bound(self.total, binding.blocked)
+        return Bound(self.total, binding.blocked, binding.cancels)
 
     def attempt_layer(self, binding: Binding) -> AttemptBound | None:
         """The inner layer, for ``attempt``."""
         if self.attempt is None:
             return None
-        return AttemptBound(self.attempt, binding.blocked)
+        return AttemptBound(self.attempt, binding.blocked, binding.cancels)
 
 
 class Bound:
@@ -63,23 +63,27 @@ class Bound:
     is one call to the loop, and a bound that isn't set is no layer at all.
     """
 
-    def __init__(self, seconds: float, blocked: Blocked) -> None:
+    def __init__(
+        self, seconds: float, blocked: Blocked, cancels: Cancels = CANCELS
+    ) -> None:
         self._seconds = seconds
         self._blocked = blocked
+        self._cancels = cancels
 
     def wrap(self, inner: Step) -> Step:
         """Bound ``inner``'s time."""
+        cancels = self._cancels
 
         async def bounded(job: Work) -> Any:
             task = asyncio.current_task()
             assert task is not None  # noqa: S101 -- a job always runs in a task
             before = task.cancelling()
-            alarm = _Alarm(task)
+            alarm = _Alarm(job)
             # The whole job's time runs from its submission.
             spent = job.timings.queue + job.timings.loop_lag
             loop = task.get_loop()
             due = loop.time() - spent + self._seconds
-            handle = loop.call_at(due, self._ring, alarm, due)
+            handle = loop.call_at(due, self._ring, alarm, due, task)
             cancelled = False
             try:
                 return await inner(job)
@@ -89,14 +93,15 @@ class Bound:
             finally:
                 handle.cancel()
                 # Ours, unless somebody else asked for cancellation as well.
-                if alarm.error and task.uncancel() <= before and cancelled:
+                if alarm.error and _is_ours(task, before, cancels) and cancelled:
                     raise alarm.take() from None
 
         return bounded
 
-    def _ring(self, alarm: _Alarm, due: float) -> None:
+    def _ring(self, alarm: _Alarm, due: float, task: asyncio.Task[Any]) -> None:
         late = max(0.0, asyncio.get_running_loop().time() - due)
         alarm.ring("total", self._seconds, late, self._blocked)
+        self._cancels.cancel(task, alarm.job, "timeout")
 
 
 class AttemptBound:
@@ -106,9 +111,12 @@ class AttemptBound:
     5 times as much (`bench/policies.py`: 5.2 µs a job, and 1.0 so).
     """
 
-    def __init__(self, seconds: float, blocked: Blocked) -> None:
+    def __init__(
+        self, seconds: float, blocked: Blocked, cancels: Cancels = CANCELS
+    ) -> None:
         self._seconds = seconds
         self._blocked = blocked
+        self._cancels = cancels
         self._due: dict[_Alarm, float] = {}  # the first is due first
         self._timer: asyncio.TimerHandle | None = None
 
@@ -120,13 +128,13 @@ class AttemptBound:
 
     def wrap(self, inner: Step) -> Step:
         """Bound ``inner``'s time."""
-        due, seconds = self._due, self._seconds
+        due, seconds, cancels = self._due, self._seconds, self._cancels
 
         async def bounded(job: Work) -> Any:
             task = job.task
             assert task is not None  # noqa: S101 -- a job always runs in a task
             before = task.cancelling()
-            alarm = _Alarm(task)
+            alarm = _Alarm(job)
             due[alarm] = task.get_loop().time() + seconds
             if self._timer is None:
                 self._watch(seconds)
@@ -139,7 +147,7 @@ class AttemptBound:
             finally:
                 due.pop(alarm, None)
                 # Ours, unless somebody else asked for cancellation as well.
-                if alarm.error and task.uncancel() <= before and cancelled:
+                if alarm.error and _is_ours(task, before, cancels) and cancelled:
                     raise alarm.take() from None
 
         return bounded
@@ -157,21 +165,31 @@ class AttemptBound:
                 self._watch(due - now)
                 return
             del self._due[alarm]
-            alarm.ring("attempt", self._seconds, max(0.0, now - due), self._blocked)
+            late = max(0.0, now - due)
+            alarm.ring("attempt", self._seconds, late, self._blocked)
+            task = alarm.job.task
+            assert task is not None  # noqa: S101 -- a job always runs in a task
+            self._cancels.cancel(task, alarm.job, "timeout")
+
+
+def _is_ours(task: asyncio.Task[Any], before: int, cancels: Cancels) -> bool:
+    """Whether what has ended in ``task`` was cancelled by us alone since ``before``."""
+    cancels.obeyed(task)
+    return task.uncancel() <= before
 
 
 class _Alarm:
-    """Cancels a task, and keeps why.
+    """A job's time is up, and why that is raised then.
 
     Attributes:
-        task: Whose time it is.
+        job: Whose time it is.
         error: What is to be raised; None until it has rung.
     """
 
-    __slots__ = ("error", "task")
+    __slots__ = ("error", "job")
 
-    def __init__(self, task: asyncio.Task[Any]) -> None:
-        self.task = task
+    def __init__(self, job: Work) -> None:
+        self.job = job
         self.error: DeadlineExceeded | None = None
 
     def ring(
@@ -186,7 +204,6 @@ class _Alarm:
         self.error = DeadlineExceeded(
             scope, seconds, elapsed, max(blocked(elapsed), late)
         )
-        self.task.cancel()
 
     def take(self) -> DeadlineExceeded:
         """The error. Kept here as well, its traceback would hold itself."""

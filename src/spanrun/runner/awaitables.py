@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
 from spanrun import checks
 from spanrun.errors import ConfigurationError
-from spanrun.runner.bridge import begun, discard
+from spanrun.runner.tasks import begun, discard
 
 T = TypeVar("T")
 
@@ -18,8 +18,20 @@ class owned(Generic[T]):  # noqa: N801 -- used like a function: `with owned(jobs
     """The jobs as a list; those that never ran are closed in the end."""
 
     def __init__(self, name: str, argument: str, jobs: Iterable[Awaitable[T]]) -> None:
-        given = checks.each(name, argument, jobs, "coroutines, as in [work(1), …]")
-        self._jobs: Final[list[Awaitable[T]]] = list(given)
+        self._jobs: Final[list[Awaitable[T]]] = []
+        given = jobs
+        if isinstance(jobs, Iterable) and not isinstance(jobs, str | bytes | Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] -- users
+            given = self._kept(jobs)
+        try:
+            checks.each(name, argument, given, "coroutines, as in [work(1), …]")
+        except BaseException:  # of what makes them: those before are nobody's
+            self.__exit__()
+            raise
+
+    def _kept(self, jobs: Iterable[Awaitable[T]]) -> Iterator[Awaitable[T]]:
+        for job in jobs:
+            self._jobs.append(job)
+            yield job
 
     def __enter__(self) -> list[Awaitable[T]]:
         return self._jobs

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, log2
-from operator import attrgetter
 from typing import Any, Final, cast
 
 from opentelemetry import context as otel_context
@@ -19,10 +18,11 @@ from spanrun.runner.blame import SplitOn, WrongAnswer, splits
 from spanrun.runner.core import Core
 from spanrun.runner.groups import batches
 from spanrun.runner.job import Job
-from spanrun.runner.map import Errors
+from spanrun.runner.map import ERRORS, Errors
 from spanrun.runner.run import Call, Source
-from spanrun.runner.stream import Stream, StreamRun
-from spanrun.telemetry.unit import BatchUnit
+from spanrun.runner.stream import StreamRun
+from spanrun.runner.tasks import discard
+from spanrun.telemetry.batch_unit import BatchUnit
 
 
 @dataclass(slots=True)
@@ -187,6 +187,8 @@ class BatchRun(StreamRun):
             )
 
     def _give_error(self, part: _Part, failed: Err, error: Exception) -> None:
+        for item in part.items:
+            discard(item)
         for index in range(part.first, part.first + len(part.items)):
             self._emit(
                 Err(
@@ -212,6 +214,15 @@ class BatchRun(StreamRun):
             return False
 
 
+def batches_in(where: str, items: Source, size: int, errors: Errors) -> int | None:
+    """Check these of what ``where`` was given; how many batches there will be."""
+    checks.one_of(where, "errors", errors, ERRORS)
+    size = checks.whole(where, "size", size, 1)
+    if not isinstance(items, Sequence):
+        return None
+    return -(-len(items) // size)
+
+
 def _is_sequence(answer: object) -> bool:
     """Whether it has an order of its own; also arrays, which are no `Sequence`."""
     return (
@@ -219,21 +230,3 @@ def _is_sequence(answer: object) -> bool:
         and hasattr(answer, "__getitem__")
         and not isinstance(answer, str | bytes | bytearray | Mapping)
     )
-
-
-async def collected(outcomes: Stream[Any], errors: Errors) -> list[Any]:
-    """All outcomes in the items' order or, with ``errors="raise"``, their values.
-
-    Raises:
-        Exception: Then, the first error.
-    """
-    results: list[Any] = []
-    async with outcomes:
-        async for outcome in outcomes:
-            if errors == "raise" and isinstance(outcome, Err):
-                raise outcome.error
-            results.append(outcome)
-    if errors == "collect":
-        return results
-    results.sort(key=attrgetter("index"))
-    return [outcome.value for outcome in results]

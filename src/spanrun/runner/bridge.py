@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import inspect
 import re
 import threading
 from collections.abc import Callable, Coroutine
@@ -15,7 +14,9 @@ from typing import Any, Final, Generic, TypeVar
 
 from spanrun.checks import at_least, flag, optional, shown
 from spanrun.errors import ConfigurationError
+from spanrun.runner.ending import end_tasks
 from spanrun.runner.signals import Program, Signals, listening
+from spanrun.runner.tasks import begun, discard
 
 T = TypeVar("T")
 
@@ -41,9 +42,14 @@ def run(
     second SIGTERM cancels at once, a third one ends the process. Ctrl-C cancels
     at once. Handlers that the program has set itself stay in force.
 
+    In the end the tasks that are left are cancelled. What was cancelled and has not
+    ended ``grace`` seconds later, or at a second Ctrl-C, is named in the log and
+    abandoned, so that the program ends.
+
     Args:
         main: What to run.
-        grace: Seconds that the running jobs have after SIGTERM; `math.inf`: no bound.
+        grace: Seconds that the running jobs have after SIGTERM, and whatever was
+            cancelled has to end; `math.inf`: no bound.
         debug: asyncio's debug mode; None leaves that to ``PYTHONASYNCIODEBUG``.
 
     Raises:
@@ -100,20 +106,6 @@ def enter(
         discard(main)
 
 
-def begun(coroutine: object) -> bool:
-    """Whether ``coroutine`` is one that has run, or is running."""
-    return (
-        inspect.iscoroutine(coroutine)
-        and inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED
-    )
-
-
-def discard(coroutine: object) -> None:
-    """Close ``coroutine`` if it never ran, so that nobody warns of it."""
-    if inspect.iscoroutine(coroutine) and not begun(coroutine):
-        coroutine.close()
-
-
 def _check(name: str, main: object) -> None:
     kind = type(main).__name__
     if asyncio.isfuture(main):
@@ -155,7 +147,14 @@ def _work(
         if started is not None:
             started(program)
         with listening(program, loop):
-            return runner.run(program.main(main), context=context)
+            try:
+                return runner.run(program.main(main), context=context)
+            except RuntimeError:
+                if program.at_once:  # the loop was stopped
+                    raise asyncio.CancelledError from None
+                raise
+            finally:
+                end_tasks(loop, program)
 
 
 class _Guest(Generic[T]):
@@ -180,8 +179,8 @@ class _Guest(Generic[T]):
             try:
                 self._over.wait(_LOOK)
             except KeyboardInterrupt as error:
-                self._interrupted = error
-                self._cancel()
+                again, self._interrupted = self._interrupted, error
+                self._cancel(at_once=again is not None)
         thread.join()
         if self._interrupted is not None:
             raise self._interrupted
@@ -208,8 +207,12 @@ class _Guest(Generic[T]):
         if self._interrupted is not None:
             program.cancel()
 
-    def _cancel(self) -> None:
-        if self._program is not None:
+    def _cancel(self, *, at_once: bool) -> None:
+        if self._program is None:
+            return
+        if at_once:
+            self._program.end()
+        else:
             self._program.cancel()
 
 

@@ -7,11 +7,12 @@ import contextvars
 from dataclasses import dataclass
 from typing import Any
 
-from spanrun.errors import ShuttingDown
-from spanrun.outcome import Ok, Outcome
+from spanrun.errors import JobCancelled, ShuttingDown
+from spanrun.outcome import Err, Ok, Outcome
 from spanrun.runner.core import Core
-from spanrun.runner.job import Job
+from spanrun.runner.job import Job, which
 from spanrun.runner.run import Call, Run, in_job
+from spanrun.runner.siblings import Sibling, attach
 
 
 @dataclass(slots=True, eq=False)
@@ -31,6 +32,7 @@ class Calls(Run):
     """
 
     awaited = True
+    hides = False
     shows_times = False
 
     def __init__(self, core: Core) -> None:
@@ -64,12 +66,20 @@ class Calls(Run):
                 job.cancel("run")
                 caller.waiter = self.loop.create_future()
         if self.fatal is not None:
-            raise self.fatal
+            raise self._fatal_of(self.fatal, job, outcome)
         if isinstance(outcome, Ok):
             return outcome.value
         if cancelled is not None and outcome.outcome == "cancelled":
             raise cancelled
         raise outcome.error
+
+    def _fatal_of(
+        self, fatal: BaseException, job: Job, outcome: Outcome[Any]
+    ) -> BaseException:
+        """``fatal``, which comes out in the place of the job's own error."""
+        if isinstance(outcome, Err) and not isinstance(outcome.error, JobCancelled):
+            attach(fatal, [Sibling(which(job), outcome.error)], self.core.name)
+        return fatal
 
     def owner(self, job: Job) -> asyncio.Task[Any] | None:
         """The task that awaits ``job``."""

@@ -39,6 +39,7 @@ def policies_of(
     timeout: object,
     hedge: object,
     breaker: object,
+    abandon_after: object,
 ) -> Policies:
     """The policies of a `Runner`; plain numbers become a `Limit` and a `Timeout`."""
     if not isinstance(limit, Limit | AdaptiveLimit):
@@ -53,6 +54,7 @@ def policies_of(
         timeout,
         policy("Runner", "hedge", hedge, Hedge, "Hedge(at='p95')"),
         policy("Runner", "breaker", breaker, Breaker, "Breaker(failures=5)"),
+        optional(above)("Runner", "abandon_after", abandon_after, 0),
     )
 
 

@@ -21,6 +21,7 @@ from spanrun.policies.outage import Outage
 from spanrun.policies.rate import Gate, RateLimit
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import AttemptBound, Timeout
+from spanrun.runner.cancelled import Cancellations
 from spanrun.runner.job import call_step
 from spanrun.runner.nested import Nesting
 from spanrun.runner.opened import OpenRun, register
@@ -48,6 +49,7 @@ class Policies:
     timeout: Timeout | None = None
     hedge: Hedge | None = None
     breaker: Breaker | None = None
+    abandon_after: float | None = None
 
 
 cores: Final[weakref.WeakSet[Core]] = weakref.WeakSet()
@@ -69,6 +71,7 @@ class Core:
         metrics: The runner's metrics; None without telemetry.
         observers: Who else hears of runs and outcomes.
         watched: Whether anybody sees the outcomes, but for who asked for them.
+        cancels: By what jobs are cancelled.
         runs: The open runs.
         draining: The program is to end: no more jobs are admitted.
         backing_off: How many jobs wait for another attempt.
@@ -98,7 +101,10 @@ class Core:
         self.lag: Final = lag_of(self.loop)
         self.lag.threshold = _threshold()
         chance = random.Random()  # noqa: S311 -- jitter
-        binding = Binding(name, self.clock, chance, self.lag.within)
+        self.cancels: Final = Cancellations(
+            self.name, self.loop, policies.abandon_after
+        )
+        binding = Binding(name, self.clock, chance, self.lag.within, self.cancels)
         self.slots: Final[Slots] = policies.limit.bind(binding)
         self.slots.on_growth = self._refill
         self.slots.on_wait = Nesting(
@@ -111,17 +117,20 @@ class Core:
         self.metrics: Final[RunnerMetrics | None] = (
             self.recorder.runner(self.name, self.gauges) if self.recorder else None
         )
+        self.cancels.metrics = self.metrics
         self.job_name: Final = f"job {self.name}"
         self.attributes: Final[Mapping[str, Any]] = {SPANRUN_RUNNER_NAME: self.name}
 
     def gauges(self) -> Gauges:
         """What the runner is doing at this moment."""
         running = self.slots.used
+        jobs = sum(map(len, self.runs)) + self.cancels.abandoned
         return Gauges(
             limit=self.slots.limit,
             running=running,
-            queued=max(0, sum(map(len, self.runs)) - running - self.backing_off),
+            queued=max(0, jobs - running - self.backing_off),
             backing_off=self.backing_off,
+            stuck=self.cancels.stuck,
         )
 
     def open(self) -> None:
@@ -157,6 +166,7 @@ class Core:
         for layer in self._layers:
             if isinstance(layer, Gate | Hedger | AttemptBound | Outage):
                 layer.close()
+        self.cancels.close()
         if self.metrics is not None:
             unwatch(self.lag, self)
             self.metrics.close()

@@ -14,7 +14,9 @@ from spanrun.errors import ShuttingDown
 from spanrun.runner.checks import rank, run_options
 from spanrun.runner.core import Core
 from spanrun.runner.groups import aclose
-from spanrun.runner.run import FIRST_STEP, Call, Run, Source, Trace, start
+from spanrun.runner.run import Call, Run, Source, Trace
+from spanrun.runner.siblings import Sibling
+from spanrun.runner.tasks import FIRST_STEP, discard, start
 from spanrun.telemetry.watchdog import guilty_in
 
 _END: Final = object()
@@ -137,21 +139,23 @@ class FedRun(Run):
             self._again = True
             return
         self._refilling = self._again = True
-        while self._again:
-            self._again = False
-            room = self._space()
-            while room > 0:
-                room -= 1
-                try:
+        item: Any = None
+        try:
+            while self._again:
+                self._again = False
+                room = self._space()
+                while room > 0:
+                    room -= 1
                     item = self._read()
                     if item is _END:
                         self._ended()
                         break
                     self._admit(item)
-                except BaseException as error:  # noqa: BLE001 -- raised by the consumer
-                    self._source_failed(error)
-                    break
-        self._refilling = False
+        except BaseException as error:  # noqa: BLE001 -- raised by the consumer
+            discard(item)
+            self._source_failed(error)
+        finally:
+            self._refilling = False
 
     def stop(self, by: Any) -> None:
         """Admit no more jobs, and cancel those that run."""
@@ -191,7 +195,14 @@ class FedRun(Run):
     def _stop_feeding(self) -> None:
         pump = self._pump
         if pump is not None and not self._fed and pump is not asyncio.current_task():
-            pump.cancel()
+            abandon = self._abandon_source
+            self.cancels.cancel(pump, None, "run", abandon=abandon, ends=True)
+
+    def _abandon_source(self) -> None:
+        """It was cancelled, and has not ended: the run ends without it."""
+        self._fed = True
+        self.ended()
+        self.settle()
 
     def ended(self) -> None:
         """Called when the source has no more items, or has failed."""
@@ -231,16 +242,31 @@ class FedRun(Run):
         self.ended()
 
     def _source_failed(self, error: BaseException) -> None:
+        if isinstance(error, StopIteration | StopAsyncIteration):
+            # As Python does in a generator (PEP 479): it would pass for the end.
+            raised = type(error).__name__
+            text = f"the source of {self.method}, or what is called for it, raised "
+            failed = RuntimeError(f"{text}{raised}")
+            failed.__cause__ = error
+            error = failed
         self.source_error = error
         self._ended()
+
+    def unseen(self, first: BaseException | None = None) -> list[Sibling]:
+        """Errors of which one comes out at most; ``first`` is a job's."""
+        own = (
+            ("another job", first),
+            ("the source", self.source_error),
+            ("the end of the source", self.close_error),
+        )
+        seen = [Sibling(who, error) for who, error in own if error is not None]
+        return [*seen, *self.hidden]
 
     @guilty_in("self")
     async def _pull_async(self, items: AsyncIterator[Any]) -> None:
         try:
             await FIRST_STEP
             await self._admit_all(items)
-        except StopAsyncIteration:
-            self._ended()
         except asyncio.CancelledError as error:
             if not self.closing:
                 self._source_failed(error)
@@ -260,10 +286,20 @@ class FedRun(Run):
                 room.clear()
                 await room.wait()
                 continue
-            item = await anext(items)
+            try:
+                item = await anext(items)
+            except StopAsyncIteration:
+                self._ended()
+                return
             # Closing meanwhile: the source has swallowed its cancellation.
-            if not self.closing:
+            if self.closing:
+                discard(item)
+                return
+            try:
                 self._admit(item)
+            except BaseException:
+                discard(item)
+                raise
 
     async def _end_source(self, items: AsyncIterator[Any]) -> None:
         try:

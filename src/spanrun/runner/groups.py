@@ -170,13 +170,22 @@ class _Reader:
             while True:
                 await self._asked.wait()
                 self._asked.clear()
-                item = await anext(self._items, _END)
+                try:
+                    # Not `anext(…, _END)`, which crashes CPython where `__anext__`
+                    # itself raises.
+                    item = await anext(self._items)
+                except StopAsyncIteration:
+                    item = _END
                 self._coming.set_result(item)
                 if item is _END:
                     break
         except asyncio.CancelledError:
             self._coming.cancel()
             raise
+        except StopIteration as error:  # no future takes it
+            failed = RuntimeError("the source raised StopIteration")
+            failed.__cause__ = error
+            self._coming.set_exception(failed)
         except BaseException as error:  # noqa: BLE001 -- raised by who asked
             self._coming.set_exception(error)
         finally:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from copy import copy
 from types import CoroutineType
 from typing import Any, Final, Protocol
 
 from spanrun.errors import DeadlineExceeded, JobCancelled
 from spanrun.outcome import CancelledBy, Err, Ok, Outcome, Timings
+from spanrun.policies.base import Cancels
 from spanrun.runner.drive import drive
 from spanrun.semconv import SpanrunJobOutcome
 from spanrun.speed import FAST, CallStep
@@ -45,6 +47,24 @@ class Owner(Protocol):
     def is_nested(self, job: Job) -> bool:
         """Whether that task is in a job, of whatever runner."""
         ...
+
+    @property
+    def active(self) -> Collection[Job]:
+        """Its jobs without an outcome."""
+        ...
+
+    @property
+    def cancels(self) -> Cancels:
+        """By what its jobs are cancelled."""
+        ...
+
+    def abandon(self, job: Job, by: CancelledBy) -> None:
+        """Give ``job`` its outcome, though it has not ended."""
+        ...
+
+
+class Abandoned(asyncio.CancelledError):
+    """Stands for the end of a job that was cancelled and has not ended."""
 
 
 class Job:
@@ -113,7 +133,12 @@ class Job:
         return self.run.metrics
 
     def backing_off(self, error: Exception, delay: float) -> None:
-        """Another attempt follows ``error`` after ``delay`` seconds."""
+        """Another attempt follows ``error`` after ``delay`` seconds.
+
+        But no attempt of a job that was abandoned meanwhile.
+        """
+        if self not in self.run.active:
+            raise error
         if self.unit is not None:
             self.unit.retried(error, delay)
         self.run.backing_off(1)
@@ -132,7 +157,20 @@ class Job:
         if self.cancelled_by is None:
             self.cancelled_by = by
         if self.task is not None:
-            self.task.cancel()
+            self.run.cancels.cancel(self.task, self, by, ends=True)
+
+    def abandon(self, by: CancelledBy) -> None:
+        """Give it up: it was cancelled in the name of ``by``, and has not ended."""
+        self.run.abandon(self, by)
+
+    def given_up(self, now: float, by: CancelledBy) -> Job:
+        """The job as it is now: what its task still books and tells is left out."""
+        given_up = copy(self)
+        given_up.timings = copy(self.timings)
+        given_up.timings.duration = now - self.submitted
+        given_up.cancelled_by = self.cancelled_by or by
+        self.unit = None
+        return given_up
 
 
 def call_step(
@@ -184,7 +222,10 @@ def outcome_of(
     shown: Exception
     if isinstance(error, asyncio.CancelledError):
         ended, by = "cancelled", job.cancelled_by or "self"
-        shown = JobCancelled(_CANCELLED[by])
+        text = _CANCELLED[by]
+        if isinstance(error, Abandoned):
+            text += ", and abandoned as it had not ended"
+        shown = JobCancelled(text)
         shown.__cause__ = error
     elif isinstance(error, Exception):
         shown = error
@@ -200,6 +241,16 @@ def outcome_of(
 def which(job: Job) -> str:
     """The job by its key or, where it has none, by its place."""
     return f"job {job.index}" if job.key is None else f"job {line_of(job.key)}"
+
+
+def annotate(error: Exception, job: Job, runner: str, attempts: int | None) -> None:
+    """Add to ``error`` which job of ``runner`` raised it, unless it says so already."""
+    ours = f" of {runner!r}"
+    try:
+        if not any(ours in text for text in getattr(error, "__notes__", ())):
+            error.add_note(note(job, runner, attempts))
+    except Exception:  # noqa: BLE001 -- an odd class of error or key: no note then
+        return
 
 
 def note(job: Job, runner: str, attempts: int | None) -> str:

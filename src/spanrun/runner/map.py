@@ -11,6 +11,7 @@ from spanrun.runner.core import Core
 from spanrun.runner.feed import FedRun
 from spanrun.runner.job import Job
 from spanrun.runner.run import Call, Source
+from spanrun.runner.siblings import attach
 from spanrun.runner.title import show_title
 
 Errors: TypeAlias = Literal["raise", "collect"]
@@ -86,9 +87,8 @@ class MapRun(FedRun):
                 been cancelled and awaited; or what the source raised.
         """
         error: BaseException | None = None
-        self.begin()
         try:
-            await self.idle()
+            await self._all()
             error = (
                 self.fatal
                 or self._error
@@ -103,4 +103,14 @@ class MapRun(FedRun):
             raise
         finally:
             self.close(error)
+            attach(error, self.unseen(self._error), self.core.name)
         return self._results
+
+    async def _all(self) -> None:
+        try:
+            self.begin()
+        except BaseException:
+            self.stop("run")
+            await self.idle()
+            raise
+        await self.idle()

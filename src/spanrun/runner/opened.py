@@ -57,10 +57,28 @@ class OpenRun(Guilty, Protocol):
         ...
 
 
+class Stubborn(Protocol):
+    """What was cancelled, and may not end."""
+
+    def abandon(self) -> None:
+        """Give up what was cancelled and has not ended."""
+        ...
+
+
 class OpenRunner(Protocol):
     """An open runner, as a signal sees it."""
 
     draining: bool
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Where it is open."""
+        ...
+
+    @property
+    def cancels(self) -> Stubborn:
+        """What of it was cancelled."""
+        ...
 
     @property
     def runs(self) -> Collection[OpenRun]:
@@ -96,6 +114,13 @@ def stop(loop: asyncio.AbstractEventLoop, by: CancelledBy) -> None:
     """Cancel all jobs that run here."""
     for run in _runs(loop):
         run.stop(by)
+
+
+def abandon(loop: asyncio.AbstractEventLoop) -> None:
+    """Give up all that was cancelled here and has not ended."""
+    for runner in tuple(_here.runners):
+        if runner.loop is loop:
+            runner.cancels.abandon()
 
 
 def _runs(loop: asyncio.AbstractEventLoop) -> list[OpenRun]:

@@ -10,19 +10,19 @@ from collections.abc import (
     Awaitable,
     Callable,
     Coroutine,
-    Generator,
     Iterable,
 )
 from contextvars import ContextVar
-from functools import partial
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias
 
 from opentelemetry import context as otel_context
 
 from spanrun import semconv
 from spanrun.outcome import CancelledBy, Err, Ok, Outcome
 from spanrun.runner.core import Core
-from spanrun.runner.job import Job, note, outcome_of
+from spanrun.runner.job import Abandoned, Job, annotate, outcome_of, which
+from spanrun.runner.siblings import Sibling, attach
+from spanrun.runner.tasks import FIRST_STEP, discard, task_maker
 from spanrun.semconv import SpanrunJobOutcome
 from spanrun.telemetry.metrics import RunnerMetrics
 from spanrun.telemetry.observe import RunInfo
@@ -37,7 +37,6 @@ Trace: TypeAlias = Literal["auto", "child", "linked"]
 MAX_CHILDREN: Final = 1_000
 """With ``trace="auto"``, more jobs than this get a trace each, linked to the run's."""
 
-
 _COUNT_KEYS: Final[dict[SpanrunJobOutcome, str]] = {
     "ok": semconv.SPANRUN_RUN_JOBS_OK,
     "failed": semconv.SPANRUN_RUN_JOBS_FAILED,
@@ -46,45 +45,8 @@ _COUNT_KEYS: Final[dict[SpanrunJobOutcome, str]] = {
     "skipped": semconv.SPANRUN_RUN_JOBS_SKIPPED,
 }
 
-
 in_job: Final[ContextVar[bool]] = ContextVar("spanrun-in-job", default=False)
 """Set in every job: what it calls and runs is a part of it."""
-
-
-class _FirstStep:
-    """Takes one step when it is awaited: a tuple's iterator is the cheapest way."""
-
-    def __await__(self) -> Generator[None, None, None]:
-        return cast("Generator[None, None, None]", iter((None,)))
-
-
-FIRST_STEP: Final = _FirstStep()
-"""The step of a coroutine that `start` takes; the first thing in its ``try``."""
-
-
-def start(
-    loop: asyncio.AbstractEventLoop,
-    coroutine: Coroutine[Any, Any, None],
-    name: str,
-    context: contextvars.Context | None = None,
-) -> asyncio.Task[None]:
-    """Make a task of ``coroutine``, which begins by awaiting `FIRST_STEP`.
-
-    That step is taken here, so that a task which is cancelled before it ever
-    ran is inside the coroutine's ``try`` nevertheless: none ends unseen.
-    """
-    coroutine.send(None)
-    return loop.create_task(coroutine, name=name, context=context)
-
-
-def _task_maker(
-    loop: asyncio.AbstractEventLoop,
-) -> Callable[..., asyncio.Task[None]]:
-    """``loop.create_task``, or what that does where it only makes a `Task`."""
-    plain = type(loop).create_task is asyncio.BaseEventLoop.create_task
-    if plain and loop.get_task_factory() is None and not loop.get_debug():
-        return partial(asyncio.Task, loop=loop)
-    return cast("Callable[..., asyncio.Task[None]]", loop.create_task)
 
 
 class Run:
@@ -99,6 +61,8 @@ class Run:
         counts: Outcomes so far.
         closing: No more jobs are admitted.
         unit: Its span; None without telemetry, and for single calls.
+        fatal: What isn't an outcome, and comes out of whoever waits.
+        hidden: Errors of jobs that were cancelled, which come out of nowhere.
         open_job: Opens a job's unit, in the job's own context; None without telemetry.
         nested: A job opened it, and waits for it.
     """
@@ -109,6 +73,9 @@ class Run:
     shows_times = True
     """Outcomes, with their times in them, are given to somebody."""
 
+    hides = True
+    """The error of a job that is cancelled has nobody who would see it."""
+
     links_jobs = True
     """In linked mode: each job begins a trace, not each batch."""
 
@@ -116,15 +83,17 @@ class Run:
         self.core: Final = core
         self.now: Final = core.now
         self.loop: Final = asyncio.get_running_loop()
-        self._new_task: Final = _task_maker(self.loop)
+        self._new_task: Final = task_maker(self.loop)
         self._lag: Final = core.lag
+        self.cancels: Final = core.cancels
         self._observed: Final = bool(core.observers)
         self.active: Final[set[Job]] = set()
         self.counts: Final[dict[SpanrunJobOutcome, int]] = dict.fromkeys(
             semconv.SPANRUN_JOB_OUTCOME_VALUES, 0
         )
-        self.closing = False
+        self.closing = self._shown = False
         self.fatal: BaseException | None = None
+        self.hidden: Final[list[Sibling]] = []
         self._submitted = 0
         self._total: Final = total
         self._idle: Final[list[asyncio.Future[None]]] = []
@@ -135,7 +104,6 @@ class Run:
         self.unit: Unit | None = None
         self._owner: asyncio.Task[Any] | None = None
         self._linked: Linked | None = None
-        self._shown = False
         self.open_job: OpenJobs | None = None
         self._trace: Final = trace
         self._task_name: Final = f"spanrun {core.job_name}"
@@ -207,12 +175,30 @@ class Run:
             job.unit = context.run(self.open_job, job)
         self.active.add(job)
         coroutine = run_job(self, job)
-        coroutine.send(None)  # as `start` does
-        job.task = self._new_task(coroutine, name=self._task_name, context=context)
+        try:
+            coroutine.send(None)  # as `start` does
+            job.task = self._new_task(coroutine, name=self._task_name, context=context)
+        except BaseException as error:
+            self._not_started(job, coroutine, error)
+            raise
         return job
+
+    def _not_started(
+        self, job: Job, coroutine: Coroutine[Any, Any, None], error: BaseException
+    ) -> None:
+        """There is no task to end ``job``: near the recursion limit all may fail."""
+        if job in self.active:
+            self.active.remove(job)
+            coroutine.close()
+            self._conclude(job, None, error)
 
     def done(self, job: Job, value: Any, error: BaseException | None) -> None:
         """``job`` ended: its outcome is told to all, and the next one admitted."""
+        try:
+            self.active.remove(job)
+        except KeyError:
+            self.cancels.late(job, error)  # it was abandoned
+            return
         try:
             if error is None and not self._observed:
                 self.counts["ok"] += 1
@@ -224,10 +210,24 @@ class Run:
                 self._conclude(job, value, error)
         except BaseException as broken:  # noqa: BLE001 -- raised by who waits
             self._fail(broken)
-        self.active.discard(job)
-        self.refill()
+        try:
+            self.refill()
+        except BaseException as broken:  # noqa: BLE001 -- the same
+            self._fail(broken)
         if not self.active:
             self.settle()
+
+    def abandon(self, job: Job, by: CancelledBy) -> None:
+        """Give ``job`` its outcome: it was cancelled by ``by``, and has not ended."""
+        if job not in self.active:
+            return
+        error = Abandoned()
+        if job.unit is not None and job.attempts and self.core.attempts is not None:
+            job.unit.end_attempt(job.attempts, error)
+        given_up = job.given_up(self.now(), by)
+        self.active.remove(job)
+        self.active.add(given_up)
+        self.done(given_up, None, error)
 
     def _conclude(self, job: Job, value: Any, error: BaseException | None) -> None:
         core = self.core
@@ -238,7 +238,15 @@ class Run:
         if isinstance(outcome, Err):
             ended = outcome.outcome
             if isinstance(error, Exception):
-                self._annotate(job, error)
+                annotate(error, job, core.name, core.attempts)
+            if (
+                self.hides
+                and fatal is None
+                and job.cancelled_by
+                and ended != "cancelled"
+            ):
+                self.hidden.append(Sibling(which(job), outcome.error))
+            discard(job.item)  # a coroutine that never ran
         if job.unit is not None:
             shown = outcome.error if isinstance(outcome, Err) else None
             job.unit.conclude(job.timings, ended, outcome.attempts, shown, by)
@@ -273,6 +281,8 @@ class Run:
         if self.fatal is None:
             self.fatal = fatal
             self.stop("run")
+        else:
+            attach(self.fatal, [Sibling("another job", fatal)], self.core.name)
 
     @property
     def metrics(self) -> RunnerMetrics | None:
@@ -343,7 +353,7 @@ class Run:
             finally:
                 self._idle.remove(waiter)
         if cancelled is not None:
-            raise cancelled
+            raise cancelled.with_traceback(None)
 
     def close(self, error: BaseException | None = None) -> None:
         """End: close the run's unit, and tell the observers."""
@@ -358,14 +368,6 @@ class Run:
             self.unit.finish(error, failed=isinstance(error, Exception))
         if core.observers:
             core.observers.run_closed(self.info)
-
-    def _annotate(self, job: Job, error: Exception) -> None:
-        ours = f" of {self.core.name!r}"
-        try:
-            if not any(ours in text for text in getattr(error, "__notes__", ())):
-                error.add_note(note(job, self.core.name, self.core.attempts))
-        except Exception:  # noqa: BLE001 -- an odd class of error or key: no note then
-            return
 
 
 @guilty_in("run")

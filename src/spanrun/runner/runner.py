@@ -17,16 +17,16 @@ from spanrun.policies.limit import Limit
 from spanrun.policies.rate import RateLimit
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
-from spanrun.runner.batches import BatchRun, collected
+from spanrun.runner.batches import BatchRun, batches_in
 from spanrun.runner.blame import SplitOn
 from spanrun.runner.calls import Calls
 from spanrun.runner.checks import call_options, clock_of, observers_of, policies_of
 from spanrun.runner.core import Core
 from spanrun.runner.feed import FedRun
-from spanrun.runner.map import ERRORS, Errors, MapRun
+from spanrun.runner.map import Errors, MapRun
 from spanrun.runner.run import Trace, in_job
 from spanrun.runner.settle import settle
-from spanrun.runner.stream import Stream, StreamRun
+from spanrun.runner.stream import Stream, StreamRun, collected
 from spanrun.telemetry.observe import Observer
 
 A = TypeVarTuple("A")
@@ -49,11 +49,12 @@ class Runner:
         timeout: Seconds for a whole job, or a `Timeout`.
         hedge: When a call that takes long is made a second time.
         breaker: When a service that is down isn't called any more.
+        abandon_after: Seconds until a cancelled job that doesn't end is given up.
         observers: Told of every run and outcome.
         clock: What the job's times are read from.
 
     Leaving ``async with`` waits for the jobs that still run or, on an error,
-    cancels them; nothing is left behind.
+    cancels them; nothing is left behind but what ``abandon_after`` gave up.
 
     Raises:
         ConfigurationError: At once, for a value that can't work.
@@ -78,11 +79,14 @@ class Runner:
         timeout: float | Timeout | None = None,
         hedge: Hedge | None = None,
         breaker: Breaker | None = None,
+        abandon_after: float | None = None,
         observers: Sequence[Observer] = (),
         clock: Clock | None = None,
     ) -> None:
         self._name: Final = checks.text("Runner", "name", name)
-        self._policies: Final = policies_of(limit, rate, retry, timeout, hedge, breaker)
+        self._policies: Final = policies_of(
+            limit, rate, retry, timeout, hedge, breaker, abandon_after
+        )
         self._observers: Final = observers_of("Runner", observers)
         self._clock: Final = clock_of("Runner", clock)
         self._state: Literal["not open yet", "open", "closed"] = "not open yet"
@@ -372,9 +376,6 @@ class Runner:
 
         As `stream_batches`, collected in order; ``errors`` as for `map`.
         """
-        checks.one_of("map_batches", "errors", errors, ERRORS)
-        size = checks.whole("map_batches", "size", size, 1)
-        total = -(-len(items) // size) if isinstance(items, Sequence) else None
         outcomes = self.stream_batches(
             function,
             items,
@@ -382,7 +383,7 @@ class Runner:
             max_wait=max_wait,
             split_on=split_on,
             ordered=errors == "collect",
-            total=total,
+            total=batches_in("map_batches", items, size, errors),
             trace=trace,
         )
         return await collected(outcomes, errors)

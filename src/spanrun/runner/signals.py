@@ -9,6 +9,10 @@ SIGTERM drains: no more jobs are admitted, and  cancels at once  ends at once,
 SIGINT  cancels at once, `KeyboardInterrupt`    ends at once     handling
 ======= ======================================= ================ ==============
 
+What was cancelled has ``grace`` seconds to end. A job that doesn't is abandoned then,
+and main that doesn't end either, once more so many seconds later: so the program can
+end. What ends at once waits for nothing any more.
+
 The two are counted apart, and the more urgent one rules. Only `run` in the main
 thread, without a loop that runs already, listens. A handler that the program has
 set itself stays in force.
@@ -21,20 +25,28 @@ import contextlib
 import math
 import signal
 import threading
+import traceback
 from collections import Counter
 from collections.abc import Coroutine
 from contextlib import ExitStack
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Final, TypeVar
 
 from spanrun.causes import leaves
 from spanrun.errors import JobCancelled, ShuttingDown
-from spanrun.runner.opened import drain, stop
+from spanrun.runner.opened import abandon, drain, stop
 
 T = TypeVar("T")
 
 SIGTERM_STATUS: Final = 128 + signal.SIGTERM
-_DRAIN, _CANCEL = 1, 2
+_DRAIN, _CANCEL, _ABANDON = 1, 2, 3
+LAST: Final = 1.0
+"""Seconds for the last steps of what was cancelled, where nothing is waited for."""
+_NOT_THE_USERS: Final = (
+    str(Path(__file__).parent.parent),
+    str(Path(asyncio.__file__).parent),
+)
 _TAKEN: Final = (
     (signal.SIGINT, signal.default_int_handler),
     (signal.SIGTERM, signal.SIG_DFL),
@@ -46,11 +58,14 @@ class Program:
 
     Args:
         loop: Where it runs.
-        grace: Seconds that its jobs have when it is drained.
+        grace: Seconds that its jobs have when it is drained, and once more when they
+            were cancelled.
 
     Attributes:
-        stage: What it has begun to do: 0, drain or cancel.
+        stage: What it has begun to do: 0, drain, cancel or abandon.
         over: The coroutine has ended.
+        at_once: It is to end without waiting for anything.
+        thread: Where its loop runs.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, grace: float) -> None:
@@ -58,8 +73,20 @@ class Program:
         self._grace: Final = grace
         self._task: asyncio.Task[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._abandon_at: float | None = None
         self.stage = 0
         self.over = False
+        self.at_once = False
+        self.thread: Final = threading.get_ident()
+
+    @property
+    def patience(self) -> float:
+        """Seconds that what was cancelled still has to end."""
+        if self.at_once:
+            return LAST
+        if self._abandon_at is None:
+            return self._grace
+        return max(LAST, self._abandon_at - self._loop.time())
 
     async def main(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run ``coroutine``, unless a signal was faster."""
@@ -78,6 +105,15 @@ class Program:
         """Cancel the jobs and the main task, from any thread."""
         self.ask(_CANCEL)
 
+    def end(self) -> None:
+        """Stop the loop, from any other thread: whatever runs is not waited for."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: all is over
+            self._loop.call_soon_threadsafe(self._stop)
+
+    def _stop(self) -> None:
+        self.at_once = True
+        self._loop.stop()
+
     def ask(self, stage: int) -> None:
         """Drain or cancel, from any thread, and from a signal handler."""
         with contextlib.suppress(RuntimeError):  # the loop is closed: all is over
@@ -91,10 +127,18 @@ class Program:
             if math.isfinite(self._grace):
                 self._timer = self._loop.call_later(self._grace, self._reach, _CANCEL)
             return
+        if stage == _ABANDON:
+            abandon(self._loop)
+            # Who waited for them has its own cleaning up to do, and as long for it.
+            self._timer = self._loop.call_later(self._grace, self._stop)
+            return
         self.stage = _CANCEL
         stop(self._loop, "signal")
         if self._task is not None:
             self._task.cancel()
+        if math.isfinite(self._grace):
+            self._abandon_at = self._loop.time() + self._grace
+            self._timer = self._loop.call_at(self._abandon_at, self._reach, _ABANDON)
 
 
 class _Active:
@@ -164,6 +208,7 @@ class Signals:
         if self._first == signal.SIGTERM and (error is None or _by_signal(error)):
             raise SystemExit(SIGTERM_STATUS)
         if self._first == signal.SIGINT and error is not None and _by_signal(error):
+            _shorten(error)
             raise KeyboardInterrupt
 
     def wake(self, loop: asyncio.AbstractEventLoop, stack: ExitStack) -> None:
@@ -199,6 +244,10 @@ class Signals:
         stage = self._times[number] + interrupt
         if stage > _CANCEL or (interrupt and not self._live()):
             if interrupt:
+                for program in self._live():
+                    program.at_once = True
+                    if program.thread != threading.get_ident():
+                        program.end()
                 signal.default_int_handler(number, frame)
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
@@ -212,6 +261,16 @@ def _leave_alone(loop: asyncio.AbstractEventLoop, number: signal.Signals) -> Non
     now = signal.getsignal(number)
     loop.remove_signal_handler(number)
     signal.signal(number, now)
+
+
+def _shorten(error: BaseException) -> None:
+    """Leave the frames of the program's own code in the traceback of ``error``."""
+    kept: TracebackType | None = None
+    frames = list(traceback.walk_tb(error.__traceback__))
+    for frame, line in reversed(frames):
+        if not frame.f_code.co_filename.startswith(_NOT_THE_USERS):
+            kept = TracebackType(kept, frame, frame.f_lasti, line)
+    error.with_traceback(kept)
 
 
 def _by_signal(error: BaseException) -> bool:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from operator import attrgetter
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar
 
 from spanrun.checks import flag
 from spanrun.errors import ConfigurationError
-from spanrun.outcome import Outcome
+from spanrun.outcome import Err, Outcome
 from spanrun.runner.core import Core
 from spanrun.runner.feed import FedRun
 from spanrun.runner.job import Job
+from spanrun.runner.map import Errors
 from spanrun.runner.run import Call, Source
+from spanrun.runner.siblings import Sibling, attach
 
 T = TypeVar("T")
 
@@ -58,6 +61,12 @@ class StreamRun(FedRun):
         for reader in self._readers:
             if not reader.done():
                 reader.set_result(None)
+
+    def hide_unread(self) -> None:
+        """Nobody will read the errors that are ready."""
+        unread = [*self.ready, *self._early.values()]
+        errors = [each for each in unread if isinstance(each, Err)]
+        self.hidden.extend(Sibling(f"item {each.index}", each.error) for each in errors)
 
     async def news(self) -> None:
         """Wait until there may be something to read."""
@@ -107,6 +116,8 @@ class Stream(Generic[T]):
             late = run.fatal or run.close_error
             run.close(error or run.source_error or late)
             self._leave(run)
+            fatal = None if error is run.fatal else run.fatal
+            attach(fatal or error or late, run.unseen(), run.core.name)
         if run.fatal is not None and error is not run.fatal:
             raise run.fatal  # the program's end, also where an outcome was raised
         if error is None and late is not None:
@@ -136,3 +147,22 @@ class Stream(Generic[T]):
         outcome = run.ready.popleft()
         run.refill()
         return outcome
+
+
+async def collected(outcomes: Stream[Any], errors: Errors) -> list[Any]:
+    """All outcomes in the items' order or, with ``errors="raise"``, their values.
+
+    Raises:
+        Exception: Then, the first error.
+    """
+    results: list[Any] = []
+    async with outcomes:
+        async for outcome in outcomes:
+            if errors == "raise" and isinstance(outcome, Err):
+                outcomes._run.hide_unread()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] -- the same
+                raise outcome.error
+            results.append(outcome)
+    if errors == "collect":
+        return results
+    results.sort(key=attrgetter("index"))
+    return [outcome.value for outcome in results]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from spanrun.text import excerpt, line_of, text_of, traceback_of
+from spanrun.text import excerpt, inert, line_of, redact, text_of, traceback_of
 
 _WIDTH: Final = 1_000  # characters of a value
 _FROM_CALLER: Final = 3  # frames from the call of `logging` up to whoever says it
@@ -36,10 +36,14 @@ class Log:
         self._say(logging.INFO, message, args)
 
     def warning(
-        self, message: str, *args: object, error: BaseException | None = None
+        self,
+        message: str,
+        *args: object,
+        error: BaseException | None = None,
+        stack: str = "",
     ) -> None:
-        """Say it at level WARNING, with the traceback of ``error``."""
-        self._say(logging.WARNING, message, args, error)
+        """Say it at level WARNING, with the traceback of ``error``, or a ``stack``."""
+        self._say(logging.WARNING, message, args, error, stack)
 
     def error(
         self, message: str, *args: object, error: BaseException | None = None
@@ -53,12 +57,15 @@ class Log:
         message: str,
         args: tuple[object, ...],
         error: BaseException | None = None,
+        stack: str = "",
     ) -> None:
         values = tuple(_shown(value) for value in args)
         try:
             if error is not None:
                 # As text: a formatter would show the secrets in it.
-                message, values = f"{message}\n%s", (*values, traceback_of(error))
+                stack = traceback_of(error)
+            if stack:
+                message, values = f"{message}\n%s", (*values, inert(redact(stack)))
             self._logger.log(level, message, *values, stacklevel=_FROM_CALLER)
         except Exception:  # noqa: BLE001 -- of a handler or a filter: said elsewhere
             _by_last_resort(self._logger.name, level, message, values)

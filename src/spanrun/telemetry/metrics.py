@@ -43,6 +43,7 @@ class Gauges:
     running: int
     queued: int
     backing_off: int
+    stuck: int
 
     def __add__(self, other: Gauges) -> Gauges:
         return Gauges(
@@ -50,6 +51,7 @@ class Gauges:
             self.running + other.running,
             self.queued + other.queued,
             self.backing_off + other.backing_off,
+            self.stuck + other.stuck,
         )
 
 
@@ -150,6 +152,7 @@ class Instruments:
 
         gauge(semconv.METRIC_SPANRUN_RUNNER_LIMIT, lambda now: now.limit)
         gauge(semconv.METRIC_SPANRUN_RUNNER_IN_FLIGHT, lambda now: now.running)
+        gauge(semconv.METRIC_SPANRUN_RUNNER_STUCK, lambda now: now.stuck)
         active, items = (
             semconv.METRIC_SPANRUN_JOB_ACTIVE,
             semconv.METRIC_SPANRUN_TELEMETRY_ITEMS,
@@ -260,6 +263,7 @@ class RunnerMetrics:
         self._phases: Final[list[Adds]] = []
         self._retries: Final[dict[str, Adds]] = {}
         self._blocked: Adds | None = None
+        self._late: Adds | None = None
 
     def open(self) -> None:
         """Export the zero points."""
@@ -279,6 +283,7 @@ class RunnerMetrics:
         self._blocked = self._begin(
             semconv.METRIC_SPANRUN_LOOP_BLOCKED, self.attributes
         )
+        self._late = self._begin(semconv.METRIC_SPANRUN_JOB_LATE, self.attributes)
         instruments.snapshot(keep=True)
 
     def close(self) -> None:
@@ -334,6 +339,12 @@ class RunnerMetrics:
         assert self._blocked is not None  # noqa: S101 -- made in `open`
         with self._lock:
             self._blocked.add(1, None)
+
+    def late(self) -> None:
+        """A job has ended that was abandoned before."""
+        assert self._late is not None  # noqa: S101 -- made in `open`
+        with self._lock:
+            self._late.add(1, None)
 
     def batch(self, items: int, seconds: float, span: Span) -> None:
         """A batch ended."""

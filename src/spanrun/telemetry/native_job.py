@@ -112,9 +112,10 @@ class NativeJob(NativeSpan):
         jobs = self._jobs
         self._ended = jobs.zero + int(jobs.now() * 1e9)
         if error is not None:
-            if isinstance(error, Exception):
-                fail(jobs.recorder, self, error)
-            self.end(self._ended)
+            if self.end_ns is None:  # else it was abandoned, and has ended with its job
+                if isinstance(error, Exception):
+                    fail(jobs.recorder, self, error)
+                self.end(self._ended)
             self._take_over()  # its span is current between attempts
 
     def end(self, end_time: int | None = None) -> None:

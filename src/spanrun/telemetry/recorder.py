@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 _log: Final = Log(__name__)
 
 SCOPE: Final = "spanrun"
+_VERSION: Final[str] = sys.modules[SCOPE].__version__
+"""Read here: a unit may be opened when the interpreter ends, and imports nothing."""
 
 
 class Recorder(Protocol):
@@ -134,8 +137,6 @@ class OtelRecorder:
         clock: Clock | None = None,
         account: Account | None = None,
     ) -> None:
-        from spanrun import __version__  # noqa: PLC0415 -- the package imports this
-
         self.clock: Clock = clock or SystemClock()
         self.now: Final = self.clock.now
         self.errors = ErrorTypes()
@@ -144,11 +145,11 @@ class OtelRecorder:
         self._tracer: Tracer = NoOpTracer()
         meter: Meter = NoOpMeter(SCOPE)
         try:
-            self._tracer = tracers.get_tracer(SCOPE, __version__)
+            self._tracer = tracers.get_tracer(SCOPE, _VERSION)
         except Exception as error:  # noqa: BLE001 -- counted: breaks no program
             self.failed("traces", error)
         try:
-            meter = meters.get_meter(SCOPE, __version__)
+            meter = meters.get_meter(SCOPE, _VERSION)
         except Exception as error:  # noqa: BLE001 -- the same
             self.failed("metrics", error)
         self._instruments: Final = self._make(meter)

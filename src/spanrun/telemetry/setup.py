@@ -13,7 +13,7 @@ from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import NoOpTracerProvider
 
 from spanrun.checks import at_least, optional
-from spanrun.settings import Settings, load
+from spanrun.settings import Settings, here, load
 from spanrun.telemetry import providers
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.forks import is_unnoticed_child
@@ -86,7 +86,7 @@ def configure(
         "protocol": protocol,
         "store": store,
     }
-    settings = load(arguments, environ=os.environ, directory=Path.cwd())
+    settings = load(arguments, environ=os.environ, directory=here())
     shutdown()
     if settings.enabled:
         _State.telemetry = Telemetry(settings)

@@ -226,6 +226,7 @@ class JobUnit(Unit):
         self._metrics = metrics = kind.metrics
         self._submitted = job.submitted if kind.timed else None
         self._index = job.index
+        self._attempt: AttemptUnit | None
         key = job.key
         attributes: dict[str, Any] = {}
         if key is not None:
@@ -259,17 +260,23 @@ class JobUnit(Unit):
     def begin_attempt(self, number: int) -> None:
         """Open the unit of an attempt, below this one."""
         name = f"attempt {self._metrics.name}"
-        self._attempt = AttemptUnit(self._recorder, name, number, self._metrics.name)
-        self._attempt.enter()
+        attempt = AttemptUnit(self._recorder, name, number, self._metrics.name)
+        attempt.enter()
+        self._attempt = attempt
 
     def end_attempt(
         self,
         number: int,  # noqa: ARG002 -- it is the one that is open
         error: BaseException | None,
     ) -> None:
-        """The attempt is over, by ``error`` if there is one."""
-        self._attempt.leave()
-        self._attempt.finish(error, failed=isinstance(error, Exception))
+        """The attempt is over, by ``error`` if there is one.
+
+        Of one that was abandoned its task says so once more, when it ends at last.
+        """
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.leave()
+            attempt.finish(error, failed=isinstance(error, Exception))
 
     def succeed(self, timings: Timings, attempts: int) -> None:
         """The job has its value."""
@@ -319,32 +326,6 @@ class AttemptUnit(Unit):
         super().__init__(recorder, name)
         recorder.describe(self.span, ATTEMPT_COLUMNS, (runner, number))
         self.context = Context({**self.context, ATTEMPT: number})
-
-
-class BatchUnit(Unit):
-    """A batch's span and metrics."""
-
-    __slots__ = ("_items", "_metrics")
-
-    def __init__(
-        self,
-        recorder: Recorder,
-        metrics: RunnerMetrics,
-        name: str,
-        attributes: dict[str, Any],
-        *,
-        items: int,
-        linked: Linked | None,
-    ) -> None:
-        self._metrics = metrics
-        self._items = items
-        super().__init__(recorder, name, attributes=attributes, linked=linked)
-
-    def end(self, error: BaseException | None, *, failed: bool) -> None:
-        """The batch is done."""
-        ended = self._recorder.now()
-        self.finish(error, failed=failed, ended=ended)
-        self._metrics.batch(self._items, ended - self.started, self.span)
 
 
 class CallUnit(Unit):

@@ -15,9 +15,8 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from spanrun import checks
-from spanrun.runner.bridge import discard
-from spanrun.runner.drive import drive_in_python
-from spanrun.speed import Attempt, Drive
+from spanrun.runner.stack import frames
+from spanrun.runner.tasks import discard
 
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
@@ -31,7 +30,6 @@ _STRANGER_PATIENCE: Final = 1.0
 """Seconds, really, for a thread or signal that might yet wake a stuck loop."""
 _SELF_PIPE: Final = 1
 _ASYNCIO: Final = os.path.dirname(asyncio.__file__)  # noqa: PTH120 -- a prefix
-_DRIVE: Final = inspect.unwrap(drive_in_python).__code__
 
 
 class Deadlock(RuntimeError):  # noqa: N818 -- what it is
@@ -245,20 +243,9 @@ def _deadlock(loop: asyncio.AbstractEventLoop) -> str:
 
 def where(task: asyncio.Task[Any]) -> str:
     """A task's name, and the line of the program's own code at which it waits."""
-    awaited: Any = task.get_coro()
     place = "not begun"
-    while awaited is not None:
-        while isinstance(awaited, Attempt | Drive):
-            awaited = awaited.coroutine
-        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
-        if frame is None:
-            break
+    for frame in frames(task):
         code = frame.f_code
         if not code.co_filename.startswith(_ASYNCIO):
             place = f"{code.co_qualname} ({code.co_filename}:{frame.f_lineno})"
-        awaited = getattr(awaited, "cr_await", None) or getattr(
-            awaited, "gi_yieldfrom", None
-        )
-        if code is _DRIVE:
-            awaited = frame.f_locals["coroutine"]
     return f"{task.get_name()!r} in {place}"

@@ -1,0 +1,93 @@
+"""`end_tasks`: what is left on a loop when its main coroutine is over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from spanrun.runner.cancelled import AGAIN, FIRST
+from spanrun.runner.opened import abandon, stop
+from spanrun.runner.signals import LAST, Program
+from spanrun.runner.stack import stack
+from spanrun.telemetry.log import Log
+
+_log: Final = Log(__name__)
+
+_MOST: Final = 10
+"""Tasks that are named."""
+
+_Tasks = set[asyncio.Task[Any]]
+
+
+def end_tasks(loop: asyncio.AbstractEventLoop, program: Program) -> None:
+    """Cancel the tasks that are left on ``loop``, and wait for them, but not for ever.
+
+    `asyncio.Runner.close` waits for all of them, however long they take; so those that
+    don't end within the patience of ``program`` are named, and hidden from it. The same
+    goes for the asynchronous generators that it closes.
+    """
+    left = asyncio.all_tasks(loop)
+    try:
+        if left:
+            loop.run_until_complete(_end(left, program))
+            left |= asyncio.all_tasks(loop)
+        closing = loop.create_task(loop.shutdown_asyncgens(), name="closing generators")
+        left.add(closing)
+        loop.run_until_complete(asyncio.wait({closing}, timeout=program.patience))
+    finally:
+        left |= asyncio.all_tasks(loop)  # also those that close a generator each
+        _abandon(task for task in left if not task.done())
+
+
+async def _end(tasks: _Tasks, program: Program) -> None:
+    waiting = tasks
+    for task in tasks:
+        task.cancel()
+    loop = asyncio.get_running_loop()
+    end = loop.time() + program.patience
+    pause = FIRST
+    while waiting and loop.time() < end:
+        timeout = min(pause, end - loop.time())
+        _, waiting = await asyncio.wait(waiting, timeout=timeout)
+        if waiting and loop.time() < end:
+            _say(waiting, "it is waited for")
+            pause = AGAIN
+    if waiting:
+        # Whoever waits for a job that doesn't end can end.
+        stop(loop, "run")
+        abandon(loop)
+        await asyncio.wait(waiting, timeout=LAST)
+    for task in tasks - waiting:
+        _report(loop, task)
+
+
+def _report(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+    """As `asyncio.Runner` does for a task that fails while it is cancelled."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        text = "unhandled exception during run() shutdown"
+        told = {"message": text, "exception": error, "task": task}
+        loop.call_exception_handler(told)
+
+
+def _abandon(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    left = list(tasks)
+    _say(left, "it is abandoned, as the program is to end")
+    for task in left:
+        # There is no public way to do either.
+        hide: Callable[[object], None] = getattr(asyncio.tasks, "_unregister_task")  # noqa: B009
+        hide(task)
+        setattr(task, "_log_destroy_pending", False)  # noqa: B010 -- it was named
+
+
+def _say(tasks: Iterable[asyncio.Task[Any]], follows: str) -> None:
+    left = list(tasks)
+    for task in left[:_MOST]:
+        _log.warning(
+            "task %s was cancelled and has not ended: %s",
+            *(repr(task.get_name()), follows),
+            stack=stack(task),
+        )
+    if len(left) > _MOST:
+        _log.warning("%d more tasks have not ended: %s", len(left) - _MOST, follows)

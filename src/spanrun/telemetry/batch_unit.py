@@ -1,0 +1,37 @@
+"""`BatchUnit`: the unit of a group of items, above the jobs that are made of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from spanrun.telemetry.metrics import RunnerMetrics
+from spanrun.telemetry.unit import Linked, Unit
+
+if TYPE_CHECKING:  # it makes units
+    from spanrun.telemetry.recorder import Recorder
+
+
+class BatchUnit(Unit):
+    """A batch's span and metrics."""
+
+    __slots__ = ("_items", "_metrics")
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        metrics: RunnerMetrics,
+        name: str,
+        attributes: dict[str, Any],
+        *,
+        items: int,
+        linked: Linked | None,
+    ) -> None:
+        self._metrics = metrics
+        self._items = items
+        super().__init__(recorder, name, attributes=attributes, linked=linked)
+
+    def end(self, error: BaseException | None, *, failed: bool) -> None:
+        """The batch is done."""
+        ended = self._recorder.now()
+        self.finish(error, failed=failed, ended=ended)
+        self._metrics.batch(self._items, ended - self.started, self.span)
