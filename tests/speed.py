@@ -67,9 +67,14 @@ class Speed:
         """Leave out what waits for servers, which have clocks of their own."""
         if FACTOR == 1:
             return
-        skip = pytest.mark.skip(reason="--speed: real servers have their own clocks")
+        skip = pytest.mark.skip(reason="--speed: its servers have other clocks")
         for item in items:
-            if "backends" in item.path.parts:
+            if (
+                item.get_closest_marker("foreign_clock")
+                or "backends" in item.path.parts
+                or "solr_url" in getattr(item, "fixturenames", ())
+                or "[solr" in item.name
+            ):
                 item.add_marker(skip)
 
     def pytest_runtest_setup(self) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 import spanrun
 
-BUDGET = 0.25
-"""Seconds of CPU that ``import spanrun`` may take."""
+BUDGET = 12
+"""What ``import spanrun`` may take, in million rounds of an empty loop: some 0.3 s."""
 
 IMPORT = """
 import json, sys, threading, time
@@ -19,10 +19,13 @@ before = set(sys.modules)
 started = time.process_time()
 import spanrun
 seconds = time.process_time() - started
+started = time.process_time()
+for _ in range(1_000_000): pass
+rounds = seconds / (time.process_time() - started)
 import logging, signal
 from opentelemetry import metrics, trace
 print(json.dumps({
-    "seconds": seconds,
+    "rounds": rounds,
     "threads": threading.active_count(),
     "tracers": type(trace.get_tracer_provider()).__name__,
     "meters": type(metrics.get_meter_provider()).__name__,
@@ -46,7 +49,7 @@ def import_it():
 
 @pytest.fixture(scope="module")
 def imported():
-    return min((import_it() for _ in range(5)), key=lambda one: one["seconds"])
+    return min((import_it() for _ in range(5)), key=lambda one: one["rounds"])
 
 
 def test_importing_starts_nothing(imported):
@@ -58,8 +61,8 @@ def test_importing_starts_nothing(imported):
 
 
 def test_importing_is_quick(imported, record_property):
-    record_property("seconds", imported["seconds"])
-    assert imported["seconds"] < BUDGET
+    record_property("rounds", imported["rounds"])
+    assert imported["rounds"] < BUDGET
 
 
 @pytest.mark.parametrize(

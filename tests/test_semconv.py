@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 import yaml
 from instrumentation import generate, read_registry
 from instrumentation.conventions import Registry, prometheus_name
+from tests.cost import rounds
 
 from spanrun import semconv
 
@@ -148,16 +148,15 @@ def test_an_outcome_has_its_count_on_the_run():
     assert counts <= set(semconv.SPANS["run"].attributes)
 
 
-def test_import_costs_less_than_two_milliseconds():
+def test_import_costs_little():
     # Measured: 0.6 ms in a fresh process, 0.3 ms here.
     path = Path(str(semconv.__file__))
     compiled = marshal.dumps(compile(path.read_bytes(), path, "exec"))
-    costs: list[float] = []
-    for _ in range(5):
-        start = time.perf_counter()
+
+    def work() -> None:
         exec(marshal.loads(compiled), {"__name__": "copy"})  # noqa: S102, S302
-        costs.append(time.perf_counter() - start)
-    assert min(costs) < 0.002
+
+    assert rounds(work) < 80_000  # some 2 ms
 
 
 # The generator

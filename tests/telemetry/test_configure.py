@@ -7,7 +7,6 @@ import pytest
 pytestmark = pytest.mark.slow
 
 RESULT = str([2 * number for number in range(20)])
-START_UP = 6.0
 """Seconds, at most, for the interpreter and its imports on a busy machine."""
 WORK = "print(sr.run(work()))\n"
 
@@ -197,28 +196,25 @@ def test_a_dead_collector_changes_no_result_and_holds_nobody_up(
         else:
             port = refusing()
         program = (
-            "import logging, time\n"
+            "import logging\n"
             "logging.disable(logging.CRITICAL)\n"
             f"sr.configure(endpoint='http://127.0.0.1:{port}', protocol={protocol!r})\n"
             + WORK
-            + "started = time.monotonic()\n"
-            "print(sr.shutdown())\n"
-            "print(time.monotonic() - started)"
+            + "print(sr.shutdown())\n"
         )
-        done = run_program(program, SPANRUN_SHUTDOWN_TIMEOUT="1")
+        # Who waits longer than it may never ends: a request has an hour.
+        done = run_program(
+            program, SPANRUN_SHUTDOWN_TIMEOUT="1", OTEL_EXPORTER_OTLP_TIMEOUT="3600"
+        )
     assert (done.code, done.err) == (0, "")
-    result, delivered, seconds = done.out.split("\n")[:3]
-    assert result == RESULT
-    assert delivered == "False"
-    assert float(seconds) < 1.5
-    assert done.seconds < 1 + START_UP
+    assert done.out.split("\n")[:2] == [RESULT, "False"]
 
 
 def test_a_dead_collector_holds_up_no_exit_without_shutdown(run_program):
     done = run_program(
         "import logging\n"
         "logging.disable(logging.CRITICAL)\n"
-        f"sr.configure(endpoint='http://127.0.0.1:{refusing()}')\n" + WORK
+        f"sr.configure(endpoint='http://127.0.0.1:{refusing()}')\n" + WORK,
+        SPANRUN_SHUTDOWN_TIMEOUT="3600",
     )
     assert (done.code, done.err, done.out.strip()) == (0, "", RESULT)
-    assert done.seconds < 5 + START_UP

@@ -152,7 +152,7 @@ def test_children_lose_nothing_over_grpc_either(run_program):
     with grpc_receiving() as (address, requests):
         program = f"URL, STORE = 'http://{address}', 'none'\n" + BEFORE
         # A parent that has a channel open when it forks.
-        program += "assert setup.telemetry().flush(PATIENCE)\n" + MULTIPROCESSING
+        program += "assert setup.telemetry().flush(60)\n" + MULTIPROCESSING
         done = run_program(program, OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
     assert (done.code, done.out.strip()) == (0, "[0, 0, 0]")
     check(Arrived(requests))
@@ -247,7 +247,7 @@ sr.shutdown()
 """
     with receiving() as receiver:
         program = f"URL, STORE = {receiver.url!r}, 'none'\n" + BEFORE + way
-        done = run_program(program, timeout=120)
+        done = run_program(program)
     assert (done.code, done.out.strip()) == (0, "{0}")
     # More metrics are made here than leave. What is given up is said; nothing else is.
     for line in done.err.splitlines():

@@ -89,7 +89,7 @@ def collector(request: pytest.FixtureRequest) -> Iterator[Collector]:
 def run(run_program: Any, collector: Collector) -> Callable[[str], None]:
     def ran(text: str, **environ: str) -> None:
         program = INSTRUMENT + ROUNDS + text
-        done = run_program(program, timeout=120, **collector.environ, **environ)
+        done = run_program(program, **collector.environ, **environ)
         assert done.code == 0, done.err
 
     return ran

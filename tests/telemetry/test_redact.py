@@ -1,10 +1,9 @@
 """`redact`: no credential passes, and the rest of the text stays as it was."""
 
-import time
-
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.cost import rounds
 
 from spanrun.telemetry.redact import HIDDEN, MAX_CHARACTERS, redact, text_of
 
@@ -144,18 +143,16 @@ def test_a_long_text_is_cut_and_says_so():
 
 
 def test_a_giant_is_little_work():
-    started = time.process_time()
-    redact("password=" * 1_000_000)
-    assert time.process_time() - started < 0.1
+    text = "password=" * 1_000_000
+    assert rounds(lambda: redact(text)) < 4_000_000  # some 0.1 s
 
 
 @pytest.mark.parametrize(
     "unit", ["a", "-", "_", "key", "token ", '"', "\\", "://", "ey"]
 )
 def test_no_text_makes_it_crawl(unit):
-    started = time.process_time()
-    redact(unit * (MAX_CHARACTERS // len(unit)))
-    assert time.process_time() - started < 0.5
+    text = unit * (MAX_CHARACTERS // len(unit))
+    assert rounds(lambda: redact(text), tries=1) < 20_000_000  # some 0.5 s
 
 
 def test_a_lone_surrogate_is_written_out():

@@ -113,7 +113,7 @@ def planted(run_program, tmp_path_factory):
         told = [quote(text.format(secret), safe="") for text, secret in texts]
         pairs = ",".join(f"said{number}={each}" for number, each in enumerate(told))
         environ.setdefault("OTEL_RESOURCE_ATTRIBUTES", pairs)
-        done = run_program(PROGRAM, timeout=120, PLANTED=str(path), **environ)
+        done = run_program(PROGRAM, PLANTED=str(path), **environ)
         assert done.code == 0, done.err[-2000:]
         written = {"stdout": done.out.encode(), "stderr": done.err.encode()}
         for file in run_program.folder.rglob("*"):

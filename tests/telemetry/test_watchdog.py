@@ -20,6 +20,7 @@ import time
 import weakref
 
 import pytest
+from tests import speed
 from tests.waiting import PATIENCE, becomes, until
 
 import spanrun as sr
@@ -61,6 +62,8 @@ def hold_the_loop(seconds):
 
 def run_on(kind, main):
     if kind == "uvloop":
+        if speed.FACTOR != 1:
+            pytest.skip("--speed: its clock is its own")
         uvloop = pytest.importorskip("uvloop")
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(main())

@@ -266,7 +266,7 @@ def test_an_address_that_is_silent_leaves_time_for_the_next(
                 (*kind, ("127.0.0.1", port)),
             ]
             monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
-            outcome = ask("http://two.test:4318", timeout=3.0)
+            outcome = ask("http://two.test:4318", timeout=8.0)
     assert outcome.verdict == "delivered"
 
 

@@ -125,6 +125,7 @@ class Fate:
         return OK
 
 
+@pytest.mark.foreign_clock
 def test_nothing_old_is_lost_and_one_request_at_most_comes_twice(
     lives: Lives, tmp_path: Path
 ):
