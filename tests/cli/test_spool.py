@@ -400,7 +400,7 @@ def test_odd_files_stop_no_command_and_are_moved_out_of_the_way(
     assert "  a  " in cli("spool", "inspect").out
     with receiving() as receiver:
         to(receiver.url)
-        result = cli("--no-progress", "spool", "flush")
+        result = cli("spool", "flush", "--no-progress")
     assert (result.code, result.err) == (Exit.OK, "")
     assert sum(receiver.taken.values()) == 2
     assert not folder.exists()

@@ -10,11 +10,11 @@ import threading
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from spanrun.checks import at_least, flag, optional, shown
 from spanrun.errors import ConfigurationError
-from spanrun.runner.ending import end_tasks
+from spanrun.runner.ending import end_generators, end_tasks
 from spanrun.runner.signals import Program, Signals, listening
 from spanrun.runner.tasks import begun, discard
 
@@ -23,6 +23,14 @@ T = TypeVar("T")
 GRACE: Final = 10.0
 _LOOK: Final = 0.1
 _OTHER_LOOP: Final = re.compile(r"different (event )?loop")
+
+
+class Lent(AbstractContextManager[asyncio.Runner], Protocol):
+    """Lends a runner whose loop goes on after the call."""
+
+    def drop(self) -> None:
+        """Have the loop closed: something of the call goes on, on it."""
+        ...
 
 
 def run(
@@ -77,7 +85,7 @@ def enter(
     main: Coroutine[Any, Any, T],
     *,
     context: contextvars.Context | None = None,
-    on: AbstractContextManager[asyncio.Runner] | None = None,
+    on: Lent | None = None,
     grace: float = GRACE,
     debug: bool | None = None,
 ) -> T:
@@ -97,10 +105,9 @@ def enter(
         debug = optional(flag)(name, "debug", debug)
         if context is None:
             context = contextvars.copy_context()
-        if on is None:
-            # With a factory, asyncio leaves the thread's own idle loop in its place.
-            on = asyncio.Runner(debug=debug, loop_factory=asyncio.new_event_loop)
-        work = partial(_work, on, main, context, grace)
+        # With a factory, asyncio leaves the thread's own idle loop in its place.
+        own = asyncio.Runner(debug=debug, loop_factory=asyncio.new_event_loop)
+        work = partial(_work, on or own, main, context, grace)
         return _Guest(work).join() if loop_runs() else work(None)
     finally:
         discard(main)
@@ -135,7 +142,7 @@ def loop_runs() -> bool:
 
 
 def _work(
-    on: AbstractContextManager[asyncio.Runner],
+    on: asyncio.Runner | Lent,
     main: Coroutine[Any, Any, T],
     context: contextvars.Context,
     grace: float,
@@ -154,7 +161,21 @@ def _work(
                     raise asyncio.CancelledError from None
                 raise
             finally:
-                end_tasks(loop, program)
+                _end(on, loop, program)
+
+
+def _end(
+    on: asyncio.Runner | Lent, loop: asyncio.AbstractEventLoop, program: Program
+) -> None:
+    """End what is left of a call; the generators of a lent loop live on."""
+    ended = False
+    try:
+        ended = end_tasks(loop, program)
+    finally:
+        if isinstance(on, asyncio.Runner):
+            end_generators(loop, program)
+        elif not ended:
+            on.drop()
 
 
 class _Guest(Generic[T]):

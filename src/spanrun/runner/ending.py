@@ -1,4 +1,4 @@
-"""`end_tasks`: what is left on a loop when its main coroutine is over."""
+"""What is left on a loop when its main coroutine is over: tasks and generators."""
 
 from __future__ import annotations
 
@@ -16,28 +16,41 @@ _log: Final = Log(__name__)
 
 _MOST: Final = 10
 """Tasks that are named."""
+_PASSES: Final = 10
+"""A task that is cancelled may begin another one, but not for ever."""
 
 _Tasks = set[asyncio.Task[Any]]
 
 
-def end_tasks(loop: asyncio.AbstractEventLoop, program: Program) -> None:
+def end_tasks(loop: asyncio.AbstractEventLoop, program: Program) -> bool:
     """Cancel the tasks that are left on ``loop``, and wait for them, but not for ever.
 
     `asyncio.Runner.close` waits for all of them, however long they take; so those that
-    don't end within the patience of ``program`` are named, and hidden from it. The same
-    goes for the asynchronous generators that it closes.
+    don't end within the patience of ``program`` are named, and hidden from it.
+
+    Returns:
+        Whether all have ended.
     """
-    left = asyncio.all_tasks(loop)
+    left: _Tasks = set()
     try:
-        if left:
-            loop.run_until_complete(_end(left, program))
-            left |= asyncio.all_tasks(loop)
-        closing = loop.create_task(loop.shutdown_asyncgens(), name="closing generators")
-        left.add(closing)
+        for _ in range(_PASSES):
+            new = asyncio.all_tasks(loop) - left
+            if not new:
+                break
+            left |= new
+            loop.run_until_complete(_end(new, program))
+    finally:
+        ended = _abandon(loop, left)
+    return ended
+
+
+def end_generators(loop: asyncio.AbstractEventLoop, program: Program) -> None:
+    """Close the asynchronous generators that are left on ``loop``, as `end_tasks`."""
+    closing = loop.create_task(loop.shutdown_asyncgens(), name="closing generators")
+    try:
         loop.run_until_complete(asyncio.wait({closing}, timeout=program.patience))
     finally:
-        left |= asyncio.all_tasks(loop)  # also those that close a generator each
-        _abandon(task for task in left if not task.done())
+        _abandon(loop, {closing})
 
 
 async def _end(tasks: _Tasks, program: Program) -> None:
@@ -71,14 +84,16 @@ def _report(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
         loop.call_exception_handler(told)
 
 
-def _abandon(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    left = list(tasks)
+def _abandon(loop: asyncio.AbstractEventLoop, tasks: _Tasks) -> bool:
+    """Give up what hasn't ended of ``tasks`` and of what they began."""
+    left = [task for task in tasks | asyncio.all_tasks(loop) if not task.done()]
     _say(left, "it is abandoned, as the program is to end")
     for task in left:
         # There is no public way to do either.
         hide: Callable[[object], None] = getattr(asyncio.tasks, "_unregister_task")  # noqa: B009
         hide(task)
         setattr(task, "_log_destroy_pending", False)  # noqa: B010 -- it was named
+    return not left
 
 
 def _say(tasks: Iterable[asyncio.Task[Any]], follows: str) -> None:

@@ -18,11 +18,10 @@ import threading
 from types import TracebackType
 from typing import Any, Final, cast
 
-from spanrun.runner.bridge import loop_runs
+from spanrun.runner.bridge import GRACE, loop_runs
+from spanrun.runner.ending import end_generators, end_tasks
+from spanrun.runner.signals import Program
 from spanrun.telemetry.forks import notice_fork, tell_after_fork
-
-_PASSES: Final = 10
-"""A task that is cancelled may begin another one, but not for ever."""
 
 
 class KeptLoop:
@@ -35,6 +34,7 @@ class KeptLoop:
     def __init__(self) -> None:
         self._runner: asyncio.Runner | None = None
         self._lent = False
+        self._dropped = False
         self._of_parents: Final[list[asyncio.AbstractEventLoop]] = []
 
     @property
@@ -72,13 +72,15 @@ class KeptLoop:
         if self._runner is None:  # a child, which was forked inside
             _give_up(self._of_parents[-1])
             return
-        loop = self._runner.get_loop()
-        try:
-            _cancel_tasks(loop)
-        except BaseException:  # Ctrl-C: then the next call must not have what is left
+        if self._dropped:
+            self._dropped = False
+            loop = self._runner.get_loop()
             self._runner = None
             loop.close()
-            raise
+
+    def drop(self) -> None:
+        """Have the next call make another loop: something of this one goes on."""
+        self._dropped = True
 
     def close(self) -> None:
         """Close the loop, if there is one. The next call makes another."""
@@ -90,7 +92,9 @@ class KeptLoop:
         try:
             if not loop.is_closed():
                 loop.run_until_complete(asyncio.sleep(0))  # what was asked of it since
-                _cancel_tasks(loop)
+                program = Program(loop, GRACE)
+                end_tasks(loop, program)
+                end_generators(loop, program)
                 loop.run_until_complete(_end(loop))
         finally:
             loop.close()
@@ -112,25 +116,7 @@ kept: Final = KeptLoop()
 atexit.register(kept.close)
 
 
-def _cancel_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel and await all tasks of ``loop``, as `asyncio.run` does at its end."""
-    for _ in range(_PASSES):
-        left = asyncio.all_tasks(loop)
-        if not left:
-            return
-        for task in left:
-            task.cancel()
-        loop.run_until_complete(asyncio.wait(left))
-        for task in left:
-            if not task.cancelled() and (error := task.exception()) is not None:
-                what = "unhandled exception during the end of asyncio_run()"
-                loop.call_exception_handler(
-                    {"message": what, "exception": error, "task": task}
-                )
-
-
 async def _end(loop: asyncio.AbstractEventLoop) -> None:
-    await loop.shutdown_asyncgens()
     try:
         await loop.shutdown_default_executor()
     except RuntimeError:
