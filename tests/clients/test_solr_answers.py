@@ -108,7 +108,7 @@ async def test_what_solr_refuses_is_an_error_with_its_status(
 async def test_busy_answers_are_tried_again_when_solr_asks_for_it() -> None:
     busy = [
         answer("{}", "429 Too Many Requests", Retry_After="0.01"),
-        answer("{}", "503 Service Unavailable"),
+        answer("{}", "522 Connection Timed Out"),
     ]
     async with scripted(*busy, FOUND) as server, client(server.url) as solr:
         assert (await solr.search(QUERY)).response.num_found == 1

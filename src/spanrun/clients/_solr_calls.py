@@ -22,6 +22,7 @@ from spanrun.clock import Clock
 from spanrun.errors import ConfigurationError, ShuttingDown, StoreError
 from spanrun.policies.adaptive import AdaptiveLimit
 from spanrun.policies.limit import Limit
+from spanrun.policies.overload import STATUSES
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
 from spanrun.runner.runner import Runner
@@ -36,7 +37,7 @@ Send = Callable[[Any], Awaitable[Any]]
 _OK: Final = 200
 # Not 500: Solr says it of requests that it will never take, such as a vector of
 # another length.
-_BUSY: Final = frozenset({408, 425, 429, 502, 503, 504})
+_BUSY: Final = STATUSES | {408, 425}
 _HEAD: Final = 300
 _REASON: Final = 64 * 1024  # bytes: a longer page says it nowhere
 
