@@ -47,6 +47,35 @@ def test_a_second_ctrl_c_abandons_the_jobs_that_stay():
     assert lines[-1] == "KeyboardInterrupt"
 
 
+def test_a_job_that_swallows_the_second_ctrl_c_is_abandoned_too():
+    source = """
+    async def greedy(_):
+        say("started")
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            say("swallowed")
+            try:
+                while True:
+                    time.sleep(0.01)
+            except KeyboardInterrupt:
+                say("eaten")
+        await stubborn()
+    async def main():
+        async with runner() as jobs:
+            await jobs.map(greedy, range(1))
+    sr.run(main(), grace=3600)
+    """
+    with program(STUBBORN + textwrap.dedent(source)) as process:
+        process.send(signal.SIGINT)
+        process.wait_for("swallowed")
+        process.send(signal.SIGINT)
+        status, lines = process.end()
+    assert status == -signal.SIGINT
+    assert "eaten" in lines
+    assert lines[-1] == "KeyboardInterrupt"
+
+
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)]
 )

@@ -168,6 +168,7 @@ def _end(
     on: asyncio.Runner | Lent, loop: asyncio.AbstractEventLoop, program: Program
 ) -> None:
     """End what is left of a call; the generators of a lent loop live on."""
+    program.returned = True
     ended = False
     try:
         ended = end_tasks(loop, program)

@@ -65,6 +65,7 @@ class Program:
         stage: What it has begun to do: 0, drain, cancel or abandon.
         over: The coroutine has ended.
         at_once: It is to end without waiting for anything.
+        returned: Its loop is no longer run for the coroutine.
         thread: Where its loop runs.
     """
 
@@ -77,6 +78,7 @@ class Program:
         self.stage = 0
         self.over = False
         self.at_once = False
+        self.returned = False
         self.thread: Final = threading.get_ident()
 
     @property
@@ -105,14 +107,15 @@ class Program:
         """Cancel the jobs and the main task, from any thread."""
         self.ask(_CANCEL)
 
-    def end(self) -> None:
-        """Stop the loop, from any other thread: whatever runs is not waited for."""
+    def end(self, after: float = 0.0) -> None:
+        """Stop the loop, from any thread: whatever runs then is not waited for."""
         with contextlib.suppress(RuntimeError):  # the loop is closed: all is over
-            self._loop.call_soon_threadsafe(self._stop)
+            self._loop.call_soon_threadsafe(self._loop.call_later, after, self._stop)
 
     def _stop(self) -> None:
         self.at_once = True
-        self._loop.stop()
+        if not self.returned:
+            self._loop.stop()
 
     def ask(self, stage: int) -> None:
         """Drain or cancel, from any thread, and from a signal handler."""
@@ -246,8 +249,9 @@ class Signals:
             if interrupt:
                 for program in self._live():
                     program.at_once = True
-                    if program.thread != threading.get_ident():
-                        program.end()
+                    # What is raised below ends this thread's, unless a job takes it.
+                    here = program.thread == threading.get_ident()
+                    program.end(after=LAST if here else 0.0)
                 signal.default_int_handler(number, frame)
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
