@@ -36,7 +36,7 @@ SLOW: Final = frozenset(
         "test_solr",
         "test_spooled",
         "test_store_in_the_way",
-    "test_stubborn_exit",
+        "test_stubborn_exit",
         "test_variables",
         "test_watchdog",
     ]

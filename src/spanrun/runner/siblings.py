@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from spanrun.causes import leaves
+from spanrun.errors import JobCancelled, ShuttingDown
 from spanrun.telemetry.log import Log
 from spanrun.text import line_of
 
@@ -38,11 +40,18 @@ def attach(error: BaseException | None, others: Sequence[Sibling], runner: str) 
         return
     noted = error is not None and _note(error, lost)
     if not noted or isinstance(error, asyncio.CancelledError):
-        for who, hidden in lost[:_MOST]:
+        news = [each for each in lost if not _is_of_the_end(each.error)]
+        for who, hidden in news[:_MOST]:
             text = "%s of runner %r raised while it ended"
             _log.warning(text, who, runner, error=hidden)
-        if len(lost) > _MOST:
-            _log.warning("%d more errors of runner %r", len(lost) - _MOST, runner)
+        if len(news) > _MOST:
+            _log.warning("%d more errors of runner %r", len(news) - _MOST, runner)
+
+
+def _is_of_the_end(error: BaseException) -> bool:
+    """Whether ``error`` says no more than that the run was cancelled or drained."""
+    ends = asyncio.CancelledError | JobCancelled | ShuttingDown
+    return all(isinstance(part, ends) for part in leaves(error))
 
 
 def _note(error: BaseException, others: Sequence[Sibling]) -> bool:
