@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -405,19 +404,18 @@ def test_a_child_that_is_forked_inside_a_call_leaves_the_parents_loop_alone():
 
 @forks
 def test_a_child_has_a_loop_of_its_own_and_keeps_that():
-    ours, theirs = socket.socketpair()
-    mine = asyncio_run(loop())
+    body = """
+    async def which():
+        return asyncio.get_running_loop()
+
     child = os.fork()
     if not child:
-        status = 1
-        try:
-            first = asyncio_run(loop())
-            if first is not mine and asyncio_run(loop()) is first:
-                status = 7
-        finally:
-            os._exit(status)
-    ours.close()
-    theirs.close()
+        first = asyncio_run(which())
+        assert first is not loop
+        assert asyncio_run(which()) is first
+        sys.exit(7)
+    """
+    done = program(CHILD + body + PARENT)
 
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-    assert asyncio_run(loop()) is mine
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "b'after the child' 7\n"

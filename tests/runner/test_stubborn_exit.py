@@ -54,8 +54,8 @@ def test_a_job_that_swallows_the_second_ctrl_c_is_abandoned_too():
         try:
             await asyncio.sleep(3600)
         except asyncio.CancelledError:
-            say("swallowed")
             try:
+                say("swallowed")
                 while True:
                     time.sleep(0.01)
             except KeyboardInterrupt:

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import contextvars
 import re
+import signal
 import threading
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -187,25 +188,26 @@ class _Guest(Generic[T]):
         self._value: list[T] = []
         self._error: BaseException | None = None
         self._program: Program | None = None
-        self._interrupted: KeyboardInterrupt | None = None
+        self._presses = self._obeyed = 0
         self._over: Final = threading.Event()
 
     def join(self) -> T:
         """Wait for the end. Ctrl-C cancels the coroutine, and is raised after it."""
         thread = threading.Thread(target=self._run, name="spanrun-run")
-        thread.start()
-        # Not `thread.join()`: before 3.13, one that a KeyboardInterrupt breaks
-        # off takes the thread for dead. And not for ever: another thread may be
-        # the one that a signal wakes.
-        while not self._over.is_set():
-            try:
-                self._over.wait(_LOOK)
-            except KeyboardInterrupt as error:
-                again, self._interrupted = self._interrupted, error
-                self._cancel(at_once=again is not None)
-        thread.join()
-        if self._interrupted is not None:
-            raise self._interrupted
+        with self._counting():
+            thread.start()
+            # Not `thread.join()`: before 3.13, one that a KeyboardInterrupt breaks
+            # off takes the thread for dead. And not for ever: another thread may be
+            # the one that a signal wakes.
+            while not self._over.is_set():
+                try:
+                    self._over.wait(_LOOK)
+                except KeyboardInterrupt:  # of a handler that the program has set
+                    self._presses += 1
+                self._obey()
+            thread.join()
+        if self._presses:
+            raise KeyboardInterrupt
         if self._error is not None:
             raise self._error
         return self._value[0]
@@ -226,16 +228,33 @@ class _Guest(Generic[T]):
 
     def _begin(self, program: Program) -> None:
         self._program = program
-        if self._interrupted is not None:
-            program.cancel()
 
-    def _cancel(self, *, at_once: bool) -> None:
-        if self._program is None:
+    def _counting(self) -> ExitStack:
+        """Count Ctrl-C instead of raising it, which a second one can break anywhere."""
+        stack = ExitStack()
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            with suppress(ValueError):  # this isn't the main thread
+                signal.signal(signal.SIGINT, self._pressed)
+                stack.callback(_raise_again, self._pressed)
+        return stack
+
+    def _pressed(self, *_: object) -> None:
+        self._presses += 1
+
+    def _obey(self) -> None:
+        presses, program = self._presses, self._program
+        if program is None or presses == self._obeyed:
             return
-        if at_once:
-            self._program.end()
+        self._obeyed = presses
+        if presses == 1:
+            program.cancel()
         else:
-            self._program.cancel()
+            program.end()
+
+
+def _raise_again(instead: object) -> None:
+    if signal.getsignal(signal.SIGINT) == instead:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _take_over(context: contextvars.Context) -> None:
