@@ -39,7 +39,8 @@ def _asked() -> float:
         factor = 0.0
     if not 0.01 <= factor <= 100:
         raise pytest.UsageError(f"--speed={text}: must be a number from 0.01 to 100")
-    os.environ[_VARIABLE] = str(factor)
+    if factor != 1:
+        os.environ[_VARIABLE] = str(factor)
     return factor
 
 

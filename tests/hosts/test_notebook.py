@@ -147,8 +147,5 @@ def test_stopping_a_cell_cancels_what_run_runs_and_waits_for_it(notebook):
 
     shown = notebook(slow, meanwhile=stop, allow_errors=True)
 
-    assert [line.strip() for line in shown[0].splitlines()] == [
-        "running",
-        "cleaned True",
-        "KeyboardInterrupt",
-    ]
+    # The kernel hands on a line in pieces.
+    assert shown[0].split() == ["running", "cleaned", "True", "KeyboardInterrupt"]

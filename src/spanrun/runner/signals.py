@@ -250,8 +250,9 @@ class Signals:
                 for program in self._live():
                     program.at_once = True
                     # What is raised below ends this thread's, unless a job takes it.
+                    # Then jobs are abandoned, and main has as long to end.
                     here = program.thread == threading.get_ident()
-                    program.end(after=LAST if here else 0.0)
+                    program.end(after=2 * LAST if here else 0.0)
                 signal.default_int_handler(number, frame)
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
