@@ -4,7 +4,8 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -42,14 +43,16 @@ def _requires(name: str) -> list[str]:
         return []
 
 
+def _installed(extras: Iterable[str]) -> Iterator[Distribution]:
+    for name in sorted(distributions(frozenset(extras))):
+        with suppress(PackageNotFoundError):
+            yield distribution(name)
+
+
 def site(folder: Path, extras: Iterable[str]) -> Path:
     """Make ``folder`` a place of modules with spanrun and these extras, and no more."""
     folder.mkdir()
-    for name in sorted(distributions(frozenset(extras))):
-        try:
-            found = distribution(name)
-        except PackageNotFoundError:
-            continue
+    for found in _installed(extras):
         _link(found, folder)
     return folder
 
@@ -58,8 +61,10 @@ def _link(found: Distribution, folder: Path) -> None:
     """Link the top of each of the distribution's files, wherever it is installed."""
     for path in found.files or ():
         top = path.parts[0]
+        if top in ("..", "__pycache__"):
+            continue
         at = folder / top
-        if top not in ("..", "__pycache__") and not at.exists():
+        if not at.exists():
             source = Path(str(found.locate_file(top)))
             if not source.is_dir() or _is_its_own(source):
                 at.symlink_to(source)
@@ -76,13 +81,19 @@ def _is_its_own(source: Path) -> bool:
     return source.suffix == ".dist-info" or (source / "__init__.py").exists()
 
 
-def commands(folder: Path) -> Path:
-    """Make ``folder`` a place of commands: ``spanrun`` and ``python`` as installed."""
+def commands(folder: Path, extras: Iterable[str]) -> Path:
+    """Make ``folder`` a place of commands: ``spanrun``, ``python`` and the extras'."""
     folder.mkdir()
     for name, arguments in {"spanrun": "-m spanrun", "python": ""}.items():
         command = folder / name
         command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S {arguments} "$@"\n')
         command.chmod(0o755)
+    for found in _installed(extras):
+        for path in found.files or ():
+            if path.parts[0] == ".." and path.parent.name == "bin":
+                command = folder / path.name
+                if not command.exists():
+                    command.symlink_to(Path(str(found.locate_file(path))).resolve())
     return folder
 
 

@@ -140,7 +140,7 @@ def spanrun_with(tmp_path):
         place = tmp_path / "-".join(("with", *installed))
         place.mkdir()
         modules = site(place / "site", installed)
-        programs = commands(place / "bin")
+        programs = commands(place / "bin", installed)
         return subprocess.run(
             [str(programs / "spanrun"), *command.split()],
             cwd=tmp_path,

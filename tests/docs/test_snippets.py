@@ -38,7 +38,7 @@ def run(page: Page, blocks: list[Block], folder: Path) -> dict[str, Any]:
     told = [{"language": b.language, "code": b.code, "line": b.line} for b in blocks]
     source.write_text(json.dumps({"name": page.name, "blocks": told}))
     extras = named(page.text)
-    modules, programs = site(folder / "site", extras), commands(folder / "bin")
+    modules, programs = site(folder / "site", extras), commands(folder / "bin", extras)
     environ = {
         name: value
         for name, value in os.environ.items()

@@ -26,8 +26,9 @@ class Reader:
         (self.file,) = set(re.findall(r"a\sfile `(\w+\.py)`", page.text))
         self.work = folder / "work"
         self.work.mkdir()
-        self.programs = commands(folder / "bin")
-        modules = site(folder / "site", named(page.text))
+        extras = named(page.text)
+        self.programs = commands(folder / "bin", extras)
+        modules = site(folder / "site", extras)
         clean = {
             name: value
             for name, value in os.environ.items()
