@@ -1,0 +1,263 @@
+"""The compiled part of spanrun (Rust, in `rust/`); each class has a fallback."""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceState
+
+def random_bits(size: int) -> int:
+    """Draw ``size`` (64 or 128) random bits; never 0, and anew after a fork."""
+
+def reseed() -> None:
+    """Draw from another seed from now on, as a forked child must."""
+
+class Batch:
+    """Ended spans of one scope, taken out of a `Buffer`.
+
+    Attributes:
+        scope: Whose spans these are.
+        data: The spans, each as a field ``spans`` of OTLP's ``ScopeSpans``.
+        headers: For each span 32 bytes: ``<16sQIB3x``, its trace id, its duration in
+            nanoseconds, its length in ``data``, and flags (see `ERROR` and so on).
+        spans: How many.
+        failed: All of them have the status ERROR; else none has.
+    """
+
+    scope: Final[Scope]
+    data: Final[bytes]
+    headers: Final[bytes]
+    spans: Final[int]
+    failed: Final[bool]
+
+ERROR: Final = 1
+RETRIED: Final = 2
+SLOW: Final = 4
+EXEMPLAR: Final = 8
+ROOT: Final = 16  # a local root
+
+class Buffer:
+    """Collects the encoded spans of one scope until they are taken.
+
+    Safe to use from any thread; no lock is held while ``begun`` or ``full`` runs.
+
+    Args:
+        begun: Called with the buffer when the first span comes into an empty one.
+        full: Called with the buffer, on the thread that ended a span, when more
+            than ``most`` bytes wait.
+        most: Bytes that may wait.
+    """
+
+    def __init__(
+        self,
+        begun: Callable[[Buffer], object],
+        full: Callable[[Buffer], object],
+        most: int,
+    ) -> None: ...
+    @property
+    def waiting(self) -> int:
+        """Spans that wait."""
+    def take(self) -> list[Batch]:
+        """Take what waits: the failed spans, and the others."""
+
+class Tail:
+    """Decides which traces that weren't drawn are kept, when their local root ends.
+
+    Args:
+        slow: Seconds from which a local root is slow; None: only above the running
+            p99 of those with its name.
+        sampled_out: Told how many spans were left out.
+        max_spans: So many may wait, in all; beyond, the oldest trace is given up.
+        reason_key: The attribute in which a kept root says why.
+    """
+
+    def __init__(
+        self,
+        slow: float | None,
+        sampled_out: Callable[[int], object],
+        max_spans: int,
+        reason_key: str,
+    ) -> None: ...
+    def close(self) -> None:
+        """Leave out what waits and, from now on, what has no reason to be kept."""
+    def after_fork(self) -> None:
+        """Forget what waits: it is the parent's."""
+
+class Scope:
+    """What the spans of one tracer share.
+
+    Args:
+        owner: The tracer's own, for views: it has ``resource`` and ``scope``.
+        now: The monotonic clock, in seconds.
+        anchor: Gives the nanoseconds since the Unix epoch at ``now() == 0``.
+        limits: Of attributes, events, links, attributes of an event, of a link (None:
+            no limit), then the characters of a span's value, and of an inner value.
+        clean: Makes plain any value that isn't exactly str, bool, int, float, bytes
+            or None (see `spanrun.telemetry.spans.values.clean`).
+        view: Makes the SDK's ``ReadableSpan`` of a span.
+        failed: Told of each exception that is raised inside and goes no further.
+        too_late: Told the method and the name, when a span that ended is written to.
+
+    Attributes:
+        buffer: Where drawn spans go; None: nowhere.
+        tail: Decides on the others; None: they go to ``buffer`` as well.
+        on_start: Called with each span and its parent context; or None.
+        on_end: Called with the view of each span that ended; or None.
+        follow: Spans below a span of ours are recorded, and inherit all from it.
+        threshold: A new trace is drawn when the last 56 bits of its id reach this;
+            None: `ask` is called for roots.
+        root: Flags and tracestate of a new trace that is drawn, and of one that isn't.
+        bits: Draws ids as `random_bits` does; None: `random_bits` itself.
+        ask: Called for what isn't decided here, with the arguments of `start`; it
+            returns the span, which it made by `make` or otherwise.
+    """
+
+    owner: Any
+    buffer: Buffer | None
+    tail: Tail | None
+    on_start: Callable[[Span, Context | None], object] | None
+    on_end: Callable[[Any], object] | None
+    follow: bool
+    threshold: int | None
+    root: tuple[tuple[int, TraceState], tuple[int, TraceState]]
+    bits: Callable[[int], int] | None
+    ask: Callable[..., Any]
+
+    def __init__(
+        self,
+        owner: Any,
+        now: Callable[[], float],
+        anchor: Callable[[], int],
+        limits: tuple[
+            int | None, int | None, int | None, int | None, int | None, int, int
+        ],
+        clean: Callable[[Any, int], Any],
+        view: Callable[[Span], Any],
+        failed: Callable[[Exception], object],
+        too_late: Callable[[str, str], object],
+    ) -> None: ...
+    def start(
+        self,
+        name: str,
+        kind: int,
+        context: Context,
+        begun: float | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        links: Sequence[Link] = (),
+        *,
+        start_ns: int | None = None,
+        anchored: Span | None = None,
+    ) -> Any:
+        """Start a span below the one in ``context``, or a trace.
+
+        ``kind`` is ``SpanKind.value`` (0 is INTERNAL). ``begun`` is on the monotonic
+        clock; ``start_ns``, on the wall clock, overrides it. A local root is anchored
+        to the wall clock as ``anchored`` is, or anew; others as their parent.
+        """
+    def make(
+        self,
+        name: str,
+        kind: int,
+        trace_id: int,
+        parent: Span | SpanContext | None,
+        flags: int,
+        state: TraceState,
+        begun: float | None,
+        attributes: Mapping[str, Any] | None,
+        links: Sequence[Link],
+        *,
+        start_ns: int | None = None,
+        context: Context | None = None,
+        anchored: Span | None = None,
+    ) -> Span:
+        """Start a span on which the caller has decided. ``flags``: W3C trace flags."""
+    def disown(self) -> None:
+        """Its spans are another process's: those that end here go nowhere."""
+
+class Span:
+    """One span: open, and then bytes. OpenTelemetry's API, and what units need.
+
+    Values are cleaned, bounded and redacted when they are set. All methods may be
+    called from any thread and change nothing after the end. What is not listed here
+    (``attributes``, ``events``, ``resource`` …) is looked up on ``scope.view(self)``.
+    """
+
+    @property
+    def scope(self) -> Scope: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def trace_id(self) -> int: ...
+    @property
+    def span_id(self) -> int: ...
+    @property
+    def start_time(self) -> int:
+        """In nanoseconds since the Unix epoch."""
+    @property
+    def end_time(self) -> int | None: ...
+    @property
+    def is_local_root(self) -> bool:
+        """Nothing above it was recorded in this process."""
+    @property
+    def has_ended(self) -> bool: ...
+    def get_span_context(self) -> SpanContext: ...
+    def is_recording(self) -> bool: ...
+    def wall_ns(self, moment: float) -> int:
+        """A reading of the monotonic clock in nanoseconds since the Unix epoch."""
+    def set_attribute(self, key: str, value: Any) -> None: ...
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None: ...
+    def add_event(
+        self,
+        name: str,
+        attributes: Mapping[str, Any] | None = None,
+        timestamp: int | None = None,
+    ) -> None: ...
+    def add_link(
+        self, context: SpanContext, attributes: Mapping[str, Any] | None = None
+    ) -> None: ...
+    def update_name(self, name: str) -> None: ...
+    def set_status(
+        self, status: Status | StatusCode, description: str | None = None
+    ) -> None: ...
+    def record_exception(
+        self,
+        exception: BaseException,
+        attributes: Mapping[str, Any] | None = None,
+        timestamp: int | None = None,
+        escaped: bool = False,
+    ) -> None: ...
+    def on_exception(self, *, record: bool, status: bool) -> None:
+        """Say what leaving its ``with`` block by an exception does; at first, both."""
+    def mark(self, flag: int) -> None:
+        """Set `RETRIED` for its trace, which is a reason to keep it."""
+    def pin(self) -> bool:
+        """Keep its trace for an exemplar; whether it is kept."""
+    def end(self, end_time: int | None = None) -> None: ...
+    def finish(self, ended: float) -> None:
+        """End it, at a reading of the monotonic clock."""
+    def snapshot(
+        self,
+    ) -> tuple[
+        dict[str, Any],  # attributes
+        int,  # that were dropped
+        list[tuple[str, int, dict[str, Any], int]],  # events
+        int,
+        list[tuple[SpanContext, dict[str, Any], int]],  # links
+        int,
+        int,  # status code
+        str | None,  # and description
+        SpanContext | None,  # parent
+        int,  # kind
+    ]:
+        """All that is recorded by now, for a view."""
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+def redact(text: str, limit: int) -> str:
+    """``text`` without credentials, cut at ``limit`` characters."""
