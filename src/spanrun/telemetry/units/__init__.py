@@ -1,0 +1,1 @@
+"""The instrumented wrapper: a span, exact metrics, and who else is told of its end."""
