@@ -1,0 +1,132 @@
+"""`Recorder`: the one seam between units and what keeps their spans and metrics.
+
+`spanrun.telemetry.units.native` records into spanrun's own providers, and
+`spanrun.telemetry.units.otel` into those that the application has set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanContext, Status
+
+from spanrun.clock import Clock
+from spanrun.semconv import Metric, SpanrunTelemetrySignal
+from spanrun.telemetry.metrics import Adds, ErrorTypes, Gauges, RunnerMetrics
+
+
+class OpenSpan(Protocol):
+    """A span, as far as units write to it. What is set is redacted; nothing raises."""
+
+    @property
+    def otel(self) -> Span:
+        """OpenTelemetry's span, which a context has as the current one."""
+        ...
+
+    @property
+    def trace_id(self) -> int:
+        """The trace that it belongs to."""
+        ...
+
+    def get_span_context(self) -> SpanContext:
+        """Return its identity."""
+        ...
+
+    def is_recording(self) -> bool:
+        """Return whether it is of use to tell it anything."""
+        ...
+
+    def wall_ns(self, moment: float) -> int:
+        """Return a reading of the clock as nanoseconds since the Unix epoch."""
+        ...
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        """Set an attribute."""
+        ...
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Set several."""
+        ...
+
+    def add_event(
+        self, name: str, attributes: Mapping[str, Any], timestamp: int
+    ) -> None:
+        """Add an event, at ``timestamp`` in nanoseconds since the Unix epoch."""
+        ...
+
+    def set_status(self, status: Status) -> None:
+        """Say how it went."""
+        ...
+
+    def finish(self, ended: float) -> None:
+        """End it, at a reading of the clock."""
+        ...
+
+
+class Recorder(Protocol):
+    """Where units put their spans and metrics.
+
+    ``clock`` gives the times that go in.
+    """
+
+    clock: Clock
+    errors: ErrorTypes
+
+    @property
+    def now(self) -> Callable[[], float]:
+        """The clock's."""
+        ...
+
+    @property
+    def open(self) -> OpenRecorded:
+        """Starts a span. Never raises."""
+        ...
+
+    def record(
+        self,
+        metric: Metric,
+        value: float,
+        attributes: Mapping[str, Any],
+        span: OpenSpan | None = None,
+    ) -> None:
+        """Add ``value`` to ``metric``; ``span`` may become its exemplar.
+
+        Of ``attributes`` those count that the registry gives to the metric.
+        """
+        ...
+
+    def series(self, metric: Metric, attributes: Mapping[str, Any]) -> Adds:
+        """Return what adds to the one series that `record` would add to."""
+        ...
+
+    def runner(self, name: str, gauges: Callable[[], Gauges]) -> RunnerMetrics:
+        """Return the metrics of one runner, which tells its state through ``gauges``."""
+        ...
+
+    def failed(self, signal: SpanrunTelemetrySignal, error: Exception) -> None:
+        """Count a span or metric that is lost by ``error``, and go on."""
+        ...
+
+
+class OpenRecorded(Protocol):
+    """`Scope.start`, and what does the same by another provider."""
+
+    def __call__(
+        self,
+        name: str,
+        kind: int,
+        context: Context,
+        begun: float | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        links: Sequence[Link] = (),
+        *,
+        anchored: Any = None,
+    ) -> OpenSpan:
+        """Start a span below the one in ``context``, which began at ``begun``.
+
+        ``kind`` is ``SpanKind.value``. The span's place on the calendar is that of
+        ``anchored``, where there is nothing above it in this process.
+        """
+        ...

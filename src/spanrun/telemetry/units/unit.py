@@ -1,0 +1,186 @@
+"""`Unit`: the one wrapper in which every run, batch, job, attempt and call runs.
+
+``run ⊃ batch ⊃ job ⊃ attempt ⊃ call``. When a unit ends it (1) ends its span,
+(2) records the exact metrics of its kind and (3) tells the observers. What a
+user calls a unit (`spanrun.unit`, `spanrun.instrumented`) is one more kind.
+
+OpenTelemetry's own context is the only store of the current span, so that
+spans of other libraries nest below ours and ours below theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from opentelemetry.context import Context
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Link,
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    set_span_in_context,
+)
+
+from spanrun import semconv
+from spanrun.telemetry.redact import text_of
+from spanrun.telemetry.units.current import (
+    CURRENT_SPAN,
+    OUTSIDE,
+    current,
+    leave,
+    make_current,
+)
+from spanrun.telemetry.units.errors import stack_of
+from spanrun.telemetry.units.recorder import OpenSpan, Recorder
+
+INTERNAL: Final = SpanKind.INTERNAL.value
+
+
+class Linked:
+    """Where the units of a run begin, each in a trace of its own that links there.
+
+    Attributes:
+        context: In which no span is the current one.
+        links: To the run's span; none where that has no identity.
+        span: The run's, to which theirs are anchored in time.
+    """
+
+    __slots__ = ("context", "links", "span")
+
+    def __init__(self, run: Unit) -> None:
+        self.span: Final = run.told
+        self.context: Final = Context(
+            {**set_span_in_context(INVALID_SPAN, run.context), OUTSIDE: None}
+        )
+        context = run.told.get_span_context()
+        self.links: Final = (Link(context),) if context.is_valid else ()
+
+
+class Unit:
+    """One open unit, below the current span or where ``linked`` says.
+
+    Attributes:
+        told: Its span, to be written to.
+        context: The OTel context in which the span is the current one.
+        started: When, on the recorder's clock.
+    """
+
+    __slots__ = ("_outside", "_recorder", "context", "started", "told")
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        name: str,
+        kind: int = INTERNAL,
+        *,
+        started: float | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        linked: Linked | None = None,
+    ) -> None:
+        self._recorder = recorder
+        begun = recorder.now() if started is None else started
+        self.started: Final = begun
+        outside, links, anchored = current(), (), None
+        if linked is not None:
+            outside, links, anchored = linked.context, linked.links, linked.span
+        self._outside: Final = outside
+        self.told: Final[OpenSpan] = recorder.open(
+            name, kind, outside, begun, attributes, links, anchored=anchored
+        )
+        self.context: Context = inside(outside, self.told)
+
+    @property
+    def span(self) -> Span:
+        """OpenTelemetry's span."""
+        return self.told.otel
+
+    @property
+    def trace_id(self) -> int:
+        """The trace that the span belongs to."""
+        return self.told.trace_id
+
+    def set(self, key: str, value: Any) -> None:
+        """Set an attribute of the span; a text is redacted and cut."""
+        self.told.set_attribute(key, value)
+
+    def event(self, name: str, **attributes: Any) -> None:
+        """Add an event to the span, at this moment."""
+        told = self.told
+        told.add_event(name, attributes, told.wall_ns(self._recorder.now()))
+
+    def enter(self) -> None:
+        """Make this the current span, here and in what is started from here."""
+        make_current(self.context)
+
+    def leave(self) -> None:
+        """Make the span outside current again, unless another one is by now."""
+        leave(self.context, self._outside)
+
+    def finish(
+        self,
+        error: BaseException | None = None,
+        *,
+        failed: bool = True,
+        ended: float | None = None,
+    ) -> str:
+        """End the span.
+
+        Args:
+            error: What ended the unit. It is recorded, redacted and cut.
+            failed: False for a cancelled unit: that isn't an error.
+            ended: When, on the recorder's clock; now by default.
+
+        Returns:
+            The value of ``error.type``; empty when the unit didn't fail.
+        """
+        end = self._recorder.now() if ended is None else ended
+        error_type = ""
+        if error is not None and failed:
+            error_type = fail(self._recorder, self.told, error, end)
+        self.told.finish(end)
+        return error_type
+
+
+def inside(outside: Context, span: OpenSpan, more: Mapping[str, Any] = {}) -> Context:  # noqa: B006 -- never changed
+    """Return the context in which ``span`` is the current one, within ``outside``."""
+    return Context({**outside, CURRENT_SPAN: span.otel, OUTSIDE: outside, **more})
+
+
+def fail(
+    recorder: Recorder,
+    span: OpenSpan,
+    error: BaseException,
+    ended: float,
+    *,
+    stack: bool = True,
+) -> str:
+    """Say on ``span`` that ``error`` ended it, at ``ended``.
+
+    Args:
+        recorder: Where the span is recorded.
+        span: It must not have ended.
+        error: What was raised.
+        ended: When, on the recorder's clock.
+        stack: Whether its traceback is told, which a span below may have told already.
+
+    Returns:
+        The value of ``error.type``.
+    """
+    error_type = recorder.errors.name(error)
+    try:
+        span.set_attribute(semconv.ERROR_TYPE, error_type)
+        text = text_of(error)
+        span.set_status(Status(StatusCode.ERROR, f"{error_type}: {text}"))
+        if stack and span.is_recording():
+            told = {
+                semconv.EXCEPTION_TYPE: error_type,
+                semconv.EXCEPTION_MESSAGE: text,
+                semconv.EXCEPTION_STACKTRACE: stack_of(error),
+            }
+            span.add_event(semconv.EVENT_EXCEPTION, told, span.wall_ns(ended))
+    except Exception as broken:  # noqa: BLE001 -- counted: breaks no job
+        recorder.failed("traces", broken)
+    return error_type
