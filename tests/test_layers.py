@@ -34,6 +34,7 @@ LAYERS = {
     "policies": 2,
     "telemetry": 3,
     "loop": 3,
+    "registry": 4,
     "runner": 4,
     "async_utils": 5,
     "clients": 5,
