@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from spanrun import semconv
 from spanrun.outcome import Timings
 from spanrun.speed import Lag
-from spanrun.telemetry.metrics import RunnerMetrics
+from spanrun.telemetry.metrics.instruments import RunnerMetrics
 from spanrun.telemetry.recorder import Recorder
 
 THRESHOLD: Final = 0.1

@@ -30,7 +30,7 @@ from spanrun.runner.opened import OpenRun, register
 from spanrun.semconv import SPANRUN_RUNNER_NAME
 from spanrun.telemetry import setup
 from spanrun.telemetry.log import Log
-from spanrun.telemetry.metrics import Gauges, RunnerMetrics
+from spanrun.telemetry.metrics.instruments import Gauges, RunnerMetrics
 from spanrun.telemetry.observe import Observer
 from spanrun.telemetry.recorder import Observers, Recorder
 from spanrun.telemetry.redact import redact

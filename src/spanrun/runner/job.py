@@ -15,7 +15,7 @@ from spanrun.policies.base import Cancels
 from spanrun.runner.drive import drive
 from spanrun.semconv import SpanrunJobOutcome
 from spanrun.speed import FAST, CallStep
-from spanrun.telemetry.metrics import RunnerMetrics
+from spanrun.telemetry.metrics.instruments import RunnerMetrics
 from spanrun.telemetry.open_units import OpenJob
 from spanrun.text import line_of
 

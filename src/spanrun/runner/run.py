@@ -25,7 +25,7 @@ from spanrun.runner.job import Abandoned, Job, annotate, outcome_of, which
 from spanrun.runner.siblings import Sibling, attach
 from spanrun.runner.tasks import FIRST_STEP, discard, task_maker
 from spanrun.semconv import SpanrunJobOutcome
-from spanrun.telemetry.metrics import RunnerMetrics
+from spanrun.telemetry.metrics.instruments import RunnerMetrics
 from spanrun.telemetry.observe import RunInfo
 from spanrun.telemetry.recorder import Recorder
 from spanrun.telemetry.unit import JobKind, Linked, OpenJobs, Unit
