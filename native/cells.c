@@ -1,4 +1,4 @@
-/* Adding to the cells of `spanrun.telemetry.cells`, with nothing in between. */
+/* Adding to the cells of `spanrun.telemetry.metrics.cells`, with nothing in between. */
 #include "native.h"
 
 /* Whether a snapshot is being taken: then it is not for us to add. */

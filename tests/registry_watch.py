@@ -4,7 +4,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from spanrun.telemetry.registry import (
+from spanrun.registry.read import (
     SCOPE,
     Problem,
     event_problems,

@@ -33,6 +33,8 @@ LAYERS = {
     "slo": 1,
     "policies": 2,
     "telemetry": 3,
+    "loop": 3,
+    "registry": 4,
     "runner": 4,
     "async_utils": 5,
     "clients": 5,
@@ -52,6 +54,7 @@ GROUND = {part for part, layer in LAYERS.items() if layer == 0}
 """These are one layer of small files, and may import each other."""
 
 ALLOWED = {
+    ("loop", "telemetry"): "where its metrics and events go; never the other way",
     ("telemetry", ""): "the version of the package, for the instrumentation scope",
     ("cli", ""): "the command line shows what users would write",
 }

@@ -4,7 +4,7 @@ import os
 
 import pytest
 from tests.cli.conftest import Cli
-from tests.telemetry.test_registry_file import SPAN_ID, TRACE_ID, lines, metric, span
+from tests.registry.test_check import SPAN_ID, TRACE_ID, lines, metric, span
 
 from spanrun import semconv
 from spanrun.cli.exits import Exit

@@ -16,8 +16,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from tests.fuzz.examples import NOISE, Shown, changed, fuzz, memory_below, torn
 
+from spanrun.registry.check import Findings
 from spanrun.telemetry.otlp_file import NoOtlpError, read
-from spanrun.telemetry.registry_check import Findings
 
 ATTRIBUTES = [
     {"key": "spanrun.job.index", "value": {"intValue": "3"}},

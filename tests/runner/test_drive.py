@@ -4,9 +4,9 @@ import types
 
 import pytest
 
+from spanrun.loop.lag import LoopLag
 from spanrun.outcome import Timings
 from spanrun.runner.drive import drive
-from spanrun.telemetry.looplag import LoopLag
 
 pytestmark = pytest.mark.usefixtures("fake_clock", "no_leaks")
 

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 import spanrun as sr
+from spanrun.loop.lag import lag_of
 from spanrun.runner import run as run_module
 from spanrun.runner.job import Job
-from spanrun.telemetry.looplag import lag_of
 
 pytestmark = pytest.mark.usefixtures("fake_clock", "no_leaks")
 

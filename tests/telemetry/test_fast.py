@@ -17,8 +17,8 @@ import spanrun
 from spanrun.outcome import Timings
 from spanrun.speed import FAST, Buffer, Shape
 from spanrun.telemetry import setup
-from spanrun.telemetry.cells import Gate, HistogramCell
 from spanrun.telemetry.fast import FastCall, FastJob
+from spanrun.telemetry.metrics.cells import Gate, HistogramCell
 
 needs_c = pytest.mark.skipif(not FAST, reason="the part in C isn't in use")
 
@@ -190,7 +190,7 @@ def test_timings_can_be_copied_and_pickled(again):
 
 def test_all_is_the_same_without_it():
     """The tests of what is in C, in another process that doesn't use it."""
-    tests = "test_native_units.py", "test_fast.py", "test_job_cells.py"
+    tests = "test_native_units.py", "test_fast.py", "metrics"
     this = "tests/telemetry/test_fast.py::test_all_is_the_same_without_it"
     command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow"]
     command += [f"tests/telemetry/{each}" for each in tests]

@@ -33,12 +33,13 @@ import spanrun as sr
 from spanrun.clients.http import HttpClient
 from spanrun.clock import SystemClock
 from spanrun.settings import load
-from spanrun.telemetry import preferences, setup
+from spanrun.telemetry import setup
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.aggregate import Aggregator
 from spanrun.telemetry.export import Collector, MetricPipe
 from spanrun.telemetry.faults import Faults
-from spanrun.telemetry.meters import OurMeterProvider
+from spanrun.telemetry.metrics import preferences
+from spanrun.telemetry.metrics.aggregate import Aggregator
+from spanrun.telemetry.metrics.meters import OurMeterProvider
 from spanrun.telemetry.native import NativeRecorder
 from spanrun.telemetry.recorder import OtelRecorder
 from spanrun.telemetry.spans.provider import NativeTracerProvider

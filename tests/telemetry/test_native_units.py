@@ -24,7 +24,7 @@ from spanrun.clock import SystemClock
 from spanrun.speed import FAST, Buffer
 from spanrun.telemetry import setup
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.aggregate import Aggregator
+from spanrun.telemetry.metrics.aggregate import Aggregator
 from spanrun.telemetry.native import NativeRecorder
 from spanrun.telemetry.open_units import CallKind
 from spanrun.telemetry.scope import OUR_SCOPE

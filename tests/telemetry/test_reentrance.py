@@ -12,8 +12,8 @@ from tests.waiting import PATIENCE
 from spanrun import semconv
 from spanrun.telemetry import export
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.aggregate import Aggregator
 from spanrun.telemetry.export import MetricPipe
+from spanrun.telemetry.metrics.aggregate import Aggregator
 
 METRIC = semconv.METRIC_SPANRUN_UNIT_DURATION
 

@@ -4,9 +4,9 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from spanrun import semconv
+from spanrun.registry.check import Findings, attributes_of
+from spanrun.registry.read import SCOPE, span_problems
 from spanrun.telemetry.otlp_file import Placed
-from spanrun.telemetry.registry import SCOPE, span_problems
-from spanrun.telemetry.registry_check import Findings, attributes_of
 
 PROGRAM = """
 import time

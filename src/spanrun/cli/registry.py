@@ -13,8 +13,8 @@ import typer
 
 from spanrun.cli import console, session
 from spanrun.cli.exits import Exit, fail
+from spanrun.registry.check import Finding, Findings
 from spanrun.telemetry.otlp_file import NoOtlpError, read
-from spanrun.telemetry.registry_check import Finding, Findings
 
 registry = typer.Typer(
     help="The names of all telemetry.", no_args_is_help=True, rich_markup_mode=None

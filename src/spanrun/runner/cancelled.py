@@ -21,7 +21,7 @@ from spanrun.outcome import CancelledBy
 from spanrun.runner.job import Job, which
 from spanrun.runner.stack import stack
 from spanrun.telemetry.log import Log
-from spanrun.telemetry.metrics import RunnerMetrics
+from spanrun.telemetry.metrics.instruments import RunnerMetrics
 
 _log: Final = Log(__name__)
 

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from spanrun.clock import Clock, SystemClock
 from spanrun.errors import ConfigurationError, ShuttingDown
+from spanrun.loop.lag import THRESHOLD, lag_of
+from spanrun.loop.watchdog import unwatch, watch
 from spanrun.policies.adaptive import AdaptiveLimit
 from spanrun.policies.base import Binding, Layer, LayerName, Step, compose
 from spanrun.policies.breaker import Breaker
@@ -28,12 +30,10 @@ from spanrun.runner.opened import OpenRun, register
 from spanrun.semconv import SPANRUN_RUNNER_NAME
 from spanrun.telemetry import setup
 from spanrun.telemetry.log import Log
-from spanrun.telemetry.looplag import THRESHOLD, lag_of
-from spanrun.telemetry.metrics import Gauges, RunnerMetrics
+from spanrun.telemetry.metrics.instruments import Gauges, RunnerMetrics
 from spanrun.telemetry.observe import Observer
 from spanrun.telemetry.recorder import Observers, Recorder
 from spanrun.telemetry.redact import redact
-from spanrun.telemetry.watchdog import unwatch, watch
 from spanrun.text import text_of
 
 _log: Final = Log(__name__)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Protocol, TypeVar
 
 from spanrun import speed
+from spanrun.loop.lag import Guilty, LoopLag
+from spanrun.loop.watchdog import guilty_in
 from spanrun.outcome import Timings
-from spanrun.telemetry.looplag import Guilty, LoopLag
-from spanrun.telemetry.watchdog import guilty_in
 
 T = TypeVar("T")
 

@@ -11,13 +11,13 @@ from typing import Any, Final, cast
 
 from spanrun import checks
 from spanrun.errors import ShuttingDown
+from spanrun.loop.watchdog import guilty_in
 from spanrun.runner.checks import rank, run_options
 from spanrun.runner.core import Core
 from spanrun.runner.groups import aclose
 from spanrun.runner.run import Call, Run, Source, Trace
 from spanrun.runner.siblings import Sibling
 from spanrun.runner.tasks import FIRST_STEP, discard, start
-from spanrun.telemetry.watchdog import guilty_in
 
 _END: Final = object()
 _PLAIN: Final[tuple[type, ...]] = (type(iter([])), type(iter(())), type(iter(range(0))))

@@ -9,13 +9,13 @@ from types import CoroutineType
 from typing import Any, Final, Protocol
 
 from spanrun.errors import DeadlineExceeded, JobCancelled
+from spanrun.loop.lag import LoopLag, Mark
 from spanrun.outcome import CancelledBy, Err, Ok, Outcome, Timings
 from spanrun.policies.base import Cancels
 from spanrun.runner.drive import drive
 from spanrun.semconv import SpanrunJobOutcome
 from spanrun.speed import FAST, CallStep
-from spanrun.telemetry.looplag import LoopLag, Mark
-from spanrun.telemetry.metrics import RunnerMetrics
+from spanrun.telemetry.metrics.instruments import RunnerMetrics
 from spanrun.telemetry.open_units import OpenJob
 from spanrun.text import line_of
 

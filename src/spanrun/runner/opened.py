@@ -8,9 +8,9 @@ import weakref
 from collections.abc import Collection
 from typing import Any, Final, Protocol
 
+from spanrun.loop.lag import Guilty
 from spanrun.outcome import CancelledBy
 from spanrun.runner.job import Job
-from spanrun.telemetry.looplag import Guilty
 
 
 class OpenRun(Guilty, Protocol):

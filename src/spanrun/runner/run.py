@@ -18,17 +18,17 @@ from typing import Any, Final, Literal, TypeAlias
 from opentelemetry import context as otel_context
 
 from spanrun import semconv
+from spanrun.loop.watchdog import guilty_in
 from spanrun.outcome import CancelledBy, Err, Ok, Outcome
 from spanrun.runner.core import Core
 from spanrun.runner.job import Abandoned, Job, annotate, outcome_of, which
 from spanrun.runner.siblings import Sibling, attach
 from spanrun.runner.tasks import FIRST_STEP, discard, task_maker
 from spanrun.semconv import SpanrunJobOutcome
-from spanrun.telemetry.metrics import RunnerMetrics
+from spanrun.telemetry.metrics.instruments import RunnerMetrics
 from spanrun.telemetry.observe import RunInfo
 from spanrun.telemetry.recorder import Recorder
 from spanrun.telemetry.unit import JobKind, Linked, OpenJobs, Unit
-from spanrun.telemetry.watchdog import guilty_in
 
 Call: TypeAlias = Callable[[Any], Awaitable[Any]]
 Source: TypeAlias = Iterable[Any] | AsyncIterable[Any]

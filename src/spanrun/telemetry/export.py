@@ -20,10 +20,10 @@ from opentelemetry.trace import StatusCode
 
 from spanrun.semconv import SpanrunTelemetryReason, SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.aggregate import Aggregator
 from spanrun.telemetry.delivery.spooled import SpooledSender
 from spanrun.telemetry.faults import Faults
 from spanrun.telemetry.forks import no_fork, notice_fork, tell_after_fork
+from spanrun.telemetry.metrics.aggregate import Aggregator
 from spanrun.telemetry.outbox import Outbox, remaining
 from spanrun.telemetry.spans import otlp
 from spanrun.telemetry.spans.encode import SpanEncoder

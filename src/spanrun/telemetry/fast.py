@@ -9,7 +9,6 @@ from opentelemetry.context import Context
 from opentelemetry.trace import DEFAULT_TRACE_STATE, SpanKind
 
 from spanrun.speed import FAST, bind
-from spanrun.telemetry.cells import Gate, HistogramCell, SumCell
 from spanrun.telemetry.current import (
     ATTEMPT,
     CURRENT_SPAN,
@@ -17,6 +16,7 @@ from spanrun.telemetry.current import (
     WAY_OUT,
     WayOut,
 )
+from spanrun.telemetry.metrics.cells import Gate, HistogramCell, SumCell
 from spanrun.telemetry.native_call import NativeCall
 from spanrun.telemetry.native_job import NativeJob
 from spanrun.telemetry.open_units import CallKind

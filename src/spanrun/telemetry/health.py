@@ -18,10 +18,10 @@ from spanrun import semconv
 from spanrun.semconv import Metric
 from spanrun.telemetry import threads
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.aggregate import Aggregator
 from spanrun.telemetry.delivery.frames import Signal
 from spanrun.telemetry.delivery.send import Outcome
 from spanrun.telemetry.delivery.spooled import SpooledSender
+from spanrun.telemetry.metrics.aggregate import Aggregator
 from spanrun.telemetry.span_pipe import SpanPipe
 
 Read: TypeAlias = Callable[[], Iterable[Observation]]

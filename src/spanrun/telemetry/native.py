@@ -13,9 +13,9 @@ from spanrun.clock import Clock
 from spanrun.speed import bind_recorder
 from spanrun.telemetry import fast
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.aggregate import Aggregator
 from spanrun.telemetry.ids import RandomIds
-from spanrun.telemetry.metrics import Instruments, NativeInstruments
+from spanrun.telemetry.metrics.aggregate import Aggregator
+from spanrun.telemetry.metrics.instruments import Instruments, NativeInstruments
 from spanrun.telemetry.native_call import NativeCalls
 from spanrun.telemetry.native_jobs import NativeJobs
 from spanrun.telemetry.open_units import CallKind, OpenCall

@@ -22,9 +22,9 @@ from opentelemetry.trace import (
 from spanrun import semconv
 from spanrun.semconv import Metric
 from spanrun.speed import FAST, Calls, Shape
-from spanrun.telemetry.cells import HistogramCell, adder
 from spanrun.telemetry.current import CURRENT_SPAN, current, go_back_to, make_current
 from spanrun.telemetry.forks import tell_after_fork
+from spanrun.telemetry.metrics.cells import HistogramCell, adder
 from spanrun.telemetry.open_units import CallKind
 from spanrun.telemetry.redact import redact
 from spanrun.telemetry.span_events import fail

@@ -9,9 +9,9 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link
 
 from spanrun.speed import Jobs
-from spanrun.telemetry.cells import HistogramCell
 from spanrun.telemetry.current import ATTEMPT, CURRENT_SPAN, current, make_current
-from spanrun.telemetry.job_cells import job_adder
+from spanrun.telemetry.metrics.cells import HistogramCell
+from spanrun.telemetry.metrics.job_cells import job_adder
 from spanrun.telemetry.native_job import NativeJob
 from spanrun.telemetry.open_units import OpenJob, Submitted
 from spanrun.telemetry.spans import template

@@ -20,10 +20,8 @@ from spanrun import __version__, semconv
 from spanrun.clock import SystemClock
 from spanrun.errors import ConfigurationError
 from spanrun.settings import Settings
-from spanrun.telemetry import preferences, providers
+from spanrun.telemetry import providers
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.aggregate import Aggregator
-from spanrun.telemetry.cells import Pin, is_sampled
 from spanrun.telemetry.delivery.books import SpoolStatus, counted
 from spanrun.telemetry.delivery.frames import SIGNALS, Signal
 from spanrun.telemetry.delivery.send import senders
@@ -39,7 +37,10 @@ from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.health import Health
 from spanrun.telemetry.local import LocalStore
 from spanrun.telemetry.log import Log
-from spanrun.telemetry.meters import OurMeterProvider
+from spanrun.telemetry.metrics import preferences
+from spanrun.telemetry.metrics.aggregate import Aggregator
+from spanrun.telemetry.metrics.cells import Pin, is_sampled
+from spanrun.telemetry.metrics.meters import OurMeterProvider
 from spanrun.telemetry.native import NativeRecorder
 from spanrun.telemetry.outbox import remaining
 from spanrun.telemetry.recorder import SCOPE, OtelRecorder, Recorder

@@ -25,7 +25,7 @@ from spanrun.semconv import Metric, SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.faults import Faults
 from spanrun.telemetry.log import Log
-from spanrun.telemetry.metrics import (
+from spanrun.telemetry.metrics.instruments import (
     ErrorTypes,
     Gauges,
     Instruments,

@@ -35,7 +35,7 @@ from spanrun.telemetry.current import (
     go_back_to,
     make_current,
 )
-from spanrun.telemetry.metrics import RunnerMetrics
+from spanrun.telemetry.metrics.instruments import RunnerMetrics
 from spanrun.telemetry.open_units import CallKind, OpenJob, Submitted
 from spanrun.telemetry.redact import redact, text_of
 from spanrun.telemetry.span_events import (

@@ -26,7 +26,7 @@ from spanrun.clock import Clock, SystemClock
 from spanrun.runner.checks import clock_of
 from spanrun.telemetry import setup
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.aggregate import Aggregator
+from spanrun.telemetry.metrics.aggregate import Aggregator
 from spanrun.telemetry.native import NativeRecorder
 from spanrun.telemetry.spans.provider import NativeTracerProvider
 from spanrun.testing.leaks import keepers

@@ -9,7 +9,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind
 
 from spanrun.semconv import Metric, SpanrunTelemetrySignal
-from spanrun.telemetry.metrics import Gauges, RunnerMetrics
+from spanrun.telemetry.metrics.instruments import Gauges, RunnerMetrics
 from spanrun.telemetry.open_units import CallKind, OpenCall
 from spanrun.telemetry.recorder import Recorder
 from spanrun.telemetry.spans.columns import Columns

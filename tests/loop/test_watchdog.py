@@ -24,8 +24,8 @@ from tests import speed
 from tests.waiting import PATIENCE, becomes, until
 
 import spanrun as sr
-from spanrun.telemetry import watchdog
-from spanrun.telemetry.looplag import lag_of
+from spanrun.loop import watchdog
+from spanrun.loop.lag import lag_of
 from spanrun.testing import FakeClock, capture
 
 EVENT = "spanrun.loop.blocked"

@@ -25,7 +25,9 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import Span
 
 from spanrun.semconv import Metric
-from spanrun.telemetry.cells import (
+from spanrun.telemetry.forks import tell_after_fork
+from spanrun.telemetry.log import Log
+from spanrun.telemetry.metrics.cells import (
     Cell,
     ExponentialCell,
     Gate,
@@ -35,8 +37,6 @@ from spanrun.telemetry.cells import (
     SumCell,
     is_sampled,
 )
-from spanrun.telemetry.forks import tell_after_fork
-from spanrun.telemetry.log import Log
 from spanrun.telemetry.scope import OUR_SCOPE
 
 _log: Final = Log(__name__)

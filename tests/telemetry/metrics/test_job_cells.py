@@ -8,9 +8,9 @@ import pytest
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from spanrun import semconv
-from spanrun.telemetry.aggregate import Aggregator
-from spanrun.telemetry.cells import adder
-from spanrun.telemetry.job_cells import job_adder
+from spanrun.telemetry.metrics.aggregate import Aggregator
+from spanrun.telemetry.metrics.cells import adder
+from spanrun.telemetry.metrics.job_cells import job_adder
 
 THREADS, EACH = 4, 20_000
 PARTS = (0.25, 0.0, 0.5, 0.0, 0.125, 0.0, 1.0)

@@ -22,7 +22,7 @@ from opentelemetry.trace import (
 )
 
 from spanrun import semconv
-from spanrun.telemetry.aggregate import CARDINALITY_LIMIT, Aggregator
+from spanrun.telemetry.metrics.aggregate import CARDINALITY_LIMIT, Aggregator
 
 COUNTER = semconv.METRIC_SPANRUN_JOBS
 HISTOGRAM = semconv.METRIC_SPANRUN_JOB_DURATION

@@ -20,9 +20,9 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
+from spanrun.loop.lag import Guilty, Host, LoopLag, Suspect, nothing
 from spanrun.speed import Drive
 from spanrun.telemetry.forks import tell_after_fork
-from spanrun.telemetry.looplag import Guilty, Host, LoopLag, Suspect, nothing
 from spanrun.telemetry.threads import Worker
 
 F = TypeVar("F")

@@ -19,9 +19,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from spanrun import semconv
+from spanrun.registry.check import Findings
 from spanrun.telemetry import otlp_file
 from spanrun.telemetry.otlp_file import NoOtlpError, read
-from spanrun.telemetry.registry_check import Findings
 
 TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 

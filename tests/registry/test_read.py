@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spanrun import semconv
-from spanrun.telemetry.registry import (
+from spanrun.registry.read import (
     attribute_problems,
     event_problems,
     metric_problems,

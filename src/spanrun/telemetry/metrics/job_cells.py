@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from opentelemetry.trace import Span
 
-from spanrun.telemetry.cells import Gate, HistogramCell
+from spanrun.telemetry.metrics.cells import Gate, HistogramCell
 
 Count: TypeAlias = Callable[[float, tuple[float, ...], Span], None]
 """Takes a job's seconds, those of each phase as `Timings.parts` has them, its span."""

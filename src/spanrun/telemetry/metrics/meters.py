@@ -10,9 +10,9 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 
 from spanrun.settings import Settings
-from spanrun.telemetry import preferences
 from spanrun.telemetry.export import Collector
 from spanrun.telemetry.forks import tell_after_fork
+from spanrun.telemetry.metrics import preferences
 from spanrun.telemetry.redact import redact_attributes
 
 

@@ -3,7 +3,7 @@
 A step of a job that takes longer than the threshold *blocks* the loop. Its own time
 is ``busy``; who waited meanwhile was held up by it, and books the overlap as
 ``loop_lag``. Who blocks is told by the job's own clock, where the step ends. What
-only a look from outside can tell comes from `spanrun.telemetry.watchdog`: where the
+only a look from outside can tell comes from `spanrun.loop.watchdog`: where the
 step was, and the steps of code that isn't a job's.
 """
 
@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from spanrun import semconv
 from spanrun.outcome import Timings
 from spanrun.speed import Lag
-from spanrun.telemetry.metrics import RunnerMetrics
+from spanrun.telemetry.metrics.instruments import RunnerMetrics
 from spanrun.telemetry.recorder import Recorder
 
 THRESHOLD: Final = 0.1

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 import spanrun as sr
+from spanrun.loop import lag as lag_module
+from spanrun.loop.lag import LoopLag, Mark, Suspect, lag_of
 from spanrun.outcome import Timings
-from spanrun.telemetry import looplag
-from spanrun.telemetry.looplag import LoopLag, Mark, Suspect, lag_of
 
 pytestmark = pytest.mark.usefixtures("fake_clock", "no_leaks")
 
@@ -130,7 +130,7 @@ def test_nobody_is_held_up_for_longer_than_the_wait():
 
 
 def test_the_time_of_a_stopped_process_is_nobodys(monkeypatch):
-    monkeypatch.setattr(looplag.time, "perf_counter", lambda: 100.0)
+    monkeypatch.setattr(lag_module.time, "perf_counter", lambda: 100.0)
     lag = LoopLag()
     lag.stop(40.0, 60.0)
     lag.stop(60.0, 98.0)  # it goes on
@@ -145,7 +145,7 @@ def test_the_time_of_a_stopped_process_is_nobodys(monkeypatch):
 def test_foreign_code_is_booked_by_who_runs_next(monkeypatch):
     lag, timings = LoopLag(), Timings()
     before = lag.mark
-    monkeypatch.setattr(looplag.time, "perf_counter", lambda: 10.0)
+    monkeypatch.setattr(lag_module.time, "perf_counter", lambda: 10.0)
     lag.accuse(Suspect(None, since=7.0, ends_itself=False))
     assert lag.mark is not before
     assert lag.held_up(timings, before, 5.0) == 3

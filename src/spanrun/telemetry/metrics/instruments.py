@@ -16,8 +16,8 @@ from spanrun.telemetry.account import Account
 from spanrun.telemetry.forks import tell_after_fork
 
 if TYPE_CHECKING:  # it needs the SDK, which only `configure` loads
-    from spanrun.telemetry.aggregate import Aggregator
-    from spanrun.telemetry.cells import Cell
+    from spanrun.telemetry.metrics.aggregate import Aggregator
+    from spanrun.telemetry.metrics.cells import Cell
 
 
 class Adds(Protocol):

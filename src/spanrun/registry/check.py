@@ -14,8 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from spanrun import semconv
-from spanrun.telemetry.otlp_file import Placed
-from spanrun.telemetry.registry import (
+from spanrun.registry.read import (
     SCOPE,
     Problem,
     attribute_problems,
@@ -24,6 +23,7 @@ from spanrun.telemetry.registry import (
     point_problems,
     span_problems,
 )
+from spanrun.telemetry.otlp_file import Placed
 
 _KINDS: Final = ("", "internal", "server", "client", "producer", "consumer")
 _MAX_FINDINGS: Final = 1_000

@@ -1,0 +1,1 @@
+"""What holds an event loop: how long, where in the code, and who waited for it."""

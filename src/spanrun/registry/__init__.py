@@ -1,0 +1,1 @@
+"""Telemetry held against the registry, the list of its names and their rules."""

@@ -1,0 +1,1 @@
+"""Metrics: the instruments of the registry, and cells that aggregate in place."""
