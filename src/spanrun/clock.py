@@ -11,9 +11,9 @@ class Clock(Protocol):
     """A source of time.
 
     ``now`` never goes back and has an arbitrary zero; only differences count.
-    ``wall_ns`` says where such a reading stands on the calendar. The two are
-    anchored to each other once, so that a step of the system's clock (NTP, a
-    resumed laptop) can't give a span a negative duration.
+    ``wall_ns`` says where such a reading stands on the calendar. The system's clock
+    may be set (NTP, a resumed laptop), and what belongs together must not be torn
+    apart by that: so each run keeps its ``wall_ns(0.0)``, and counts from there.
     """
 
     @property
@@ -27,13 +27,11 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own clock: `time.perf_counter`, anchored when it is made."""
+    """The machine's own clock: `time.perf_counter`."""
 
     def __init__(self) -> None:
         self.now: Final = time.perf_counter
-        self._wall: Final = time.time_ns()
-        self._mono: Final = time.perf_counter()
 
     def wall_ns(self, now: float) -> int:
-        """The reading ``now`` as nanoseconds since the Unix epoch."""
-        return self._wall + int((now - self._mono) * 1e9)
+        """The reading ``now`` as nanoseconds since the Unix epoch, by now."""
+        return time.time_ns() + int((now - time.perf_counter()) * 1e9)

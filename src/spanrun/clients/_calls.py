@@ -7,20 +7,20 @@ from typing import Any, Final, Self
 
 from spanrun.semconv import Metric
 from spanrun.telemetry import setup
-from spanrun.telemetry.open_units import CallKind, OpenCall
+from spanrun.telemetry.units.call import CallKind, CallUnit
 
 
 class Untold:
     """A call that nobody hears of."""
 
     def set(self, key: str, value: Any) -> None:
-        """As `OpenCall.set`."""
+        """As `CallUnit.set`."""
 
     def fail(self, error_type: str) -> None:
-        """As `OpenCall.fail`."""
+        """As `CallUnit.fail`."""
 
     def record(self, metric: Metric, value: float, **more: Any) -> None:
-        """As `OpenCall.record`."""
+        """As `CallUnit.record`."""
 
     def __enter__(self) -> Self:
         return self
@@ -50,10 +50,10 @@ def _injector() -> Callable[[MutableMapping[str, str]], object]:
 _inject: Final = _injector()
 
 
-def calling(kind: CallKind) -> OpenCall | Untold:
-    """One call to a service, to be entered: see `OpenCall`."""
+def calling(kind: CallKind) -> CallUnit | Untold:
+    """One call to a service, to be entered: see `CallUnit`."""
     recorder = setup.recorder()
-    return recorder.call(kind) if recorder else _UNTOLD
+    return CallUnit(recorder, kind) if recorder else _UNTOLD
 
 
 def propagate(headers: MutableMapping[str, str]) -> None:

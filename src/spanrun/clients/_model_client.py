@@ -32,7 +32,7 @@ from spanrun.runner.checks import observers_of
 from spanrun.runner.runner import Runner
 from spanrun.semconv import GenAiTokenType
 from spanrun.telemetry.observe import Observer
-from spanrun.telemetry.open_units import CallKind, OpenCall
+from spanrun.telemetry.units.call import CallKind, CallUnit
 
 T = TypeVar("T")
 
@@ -250,7 +250,7 @@ class ModelClient:
         except httpx.TransportError as why:
             raise self._http.unanswered(path, why) from why
 
-    def _operation(self, name: str, **more: Any) -> OpenCall | Untold:
+    def _operation(self, name: str, **more: Any) -> CallUnit | Untold:
         """The unit of one request, by the conventions for generative AI."""
         title = f"{name} {self.model}"
         kind = self._kinds.get(title)
@@ -271,7 +271,7 @@ class ModelClient:
         return call
 
 
-def note_usage(call: OpenCall | Untold, answer: Any) -> tuple[int | None, int | None]:
+def note_usage(call: CallUnit | Untold, answer: Any) -> tuple[int | None, int | None]:
     """The tokens in and out that ``answer`` tells of, put on the span and counted."""
     if model := text_at(answer, "model"):
         call.set(semconv.GEN_AI_RESPONSE_MODEL, model)
@@ -283,7 +283,7 @@ def note_usage(call: OpenCall | Untold, answer: Any) -> tuple[int | None, int | 
 
 
 def _count(
-    call: OpenCall | Untold, key: str, kind: GenAiTokenType, tokens: int | None
+    call: CallUnit | Untold, key: str, kind: GenAiTokenType, tokens: int | None
 ) -> None:
     if tokens is not None:
         call.set(key, tokens)

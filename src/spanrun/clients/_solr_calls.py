@@ -27,7 +27,7 @@ from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
 from spanrun.runner.runner import Runner
 from spanrun.telemetry.observe import Observer
-from spanrun.telemetry.open_units import CallKind
+from spanrun.telemetry.units.call import CallKind
 from spanrun.text import Confidential, excerpt
 
 T = TypeVar("T")

@@ -32,8 +32,7 @@ from spanrun.proxies import proxy_for
 from spanrun.retry_after import retry_after
 from spanrun.telemetry import setup
 from spanrun.telemetry.current import attempt_number
-from spanrun.telemetry.open_units import CallKind, OpenCall
-from spanrun.telemetry.span_events import is_recording, set_attributes
+from spanrun.telemetry.units.call import CallKind, CallUnit
 from spanrun.text import redact
 
 __all__ = ["MAX_BYTES", "HttpClient", "retry_after", "transient"]
@@ -225,7 +224,7 @@ class HttpClient:
         """The place in errors: a path that is wrong is seen there."""
         return self._place(path)[1].partition("://")[2]
 
-    def _call(self, path: str, size: int) -> OpenCall | Untold:
+    def _call(self, path: str, size: int) -> CallUnit | Untold:
         kind = self._kinds.get(path)
         if kind is None:
             attributes = {
@@ -242,7 +241,7 @@ class HttpClient:
         return call
 
     @staticmethod
-    def _describe(call: OpenCall | Untold, response: httpx.Response) -> None:
+    def _describe(call: CallUnit | Untold, response: httpx.Response) -> None:
         call.set(semconv.HTTP_RESPONSE_STATUS_CODE, response.status_code)
         version = response.http_version.removeprefix("HTTP/")
         call.set(semconv.NETWORK_PROTOCOL_VERSION, "2" if version == "2.0" else version)
@@ -264,10 +263,10 @@ class HttpClient:
 
 
 @contextmanager
-def _timed(call: OpenCall | Untold, request: httpx.Request) -> Generator[None]:
+def _timed(call: CallUnit | Untold, request: httpx.Request) -> Generator[None]:
     """Put on the call's span where the time inside went."""
     recorder = setup.recorder_or_off()
-    if isinstance(call, Untold) or not is_recording(recorder, call.span):
+    if isinstance(call, Untold) or not call.told.is_recording():
         yield
         return
     phases = Phases(recorder.clock.now)
@@ -275,7 +274,7 @@ def _timed(call: OpenCall | Untold, request: httpx.Request) -> Generator[None]:
     try:
         yield
     finally:
-        set_attributes(recorder, call.span, phases.spent())
+        call.told.set_attributes(phases.spent())
 
 
 @functools.cache

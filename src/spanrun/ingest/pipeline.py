@@ -26,7 +26,7 @@ from spanrun.runner.checks import observers_of
 from spanrun.runner.progress import Progress
 from spanrun.telemetry import setup
 from spanrun.telemetry.observe import Observer
-from spanrun.telemetry.unit import Unit
+from spanrun.telemetry.units.unit import Unit
 
 __all__ = ["Documents", "Pipeline", "Report", "Workers"]
 

@@ -22,7 +22,7 @@ from spanrun import semconv
 from spanrun.outcome import Timings
 from spanrun.speed import Lag
 from spanrun.telemetry.metrics.instruments import RunnerMetrics
-from spanrun.telemetry.recorder import Recorder
+from spanrun.telemetry.units.recorder import Recorder
 
 THRESHOLD: Final = 0.1
 """Seconds that one step may hold the loop."""

@@ -22,7 +22,7 @@ from spanrun.runner.map import ERRORS, Errors
 from spanrun.runner.run import Call, Source
 from spanrun.runner.stream import StreamRun
 from spanrun.runner.tasks import discard
-from spanrun.telemetry.batch_unit import BatchUnit
+from spanrun.telemetry.units.batch import BatchUnit
 
 
 @dataclass(slots=True)

@@ -31,8 +31,8 @@ from spanrun.semconv import SPANRUN_RUNNER_NAME
 from spanrun.telemetry import setup
 from spanrun.telemetry.log import Log
 from spanrun.telemetry.metrics.instruments import Gauges, RunnerMetrics
-from spanrun.telemetry.observe import Observer
-from spanrun.telemetry.recorder import Observers, Recorder
+from spanrun.telemetry.observe import Observer, Observers
+from spanrun.telemetry.units.recorder import Recorder
 from spanrun.telemetry.redact import redact
 from spanrun.text import text_of
 

@@ -16,7 +16,7 @@ from spanrun.runner.drive import drive
 from spanrun.semconv import SpanrunJobOutcome
 from spanrun.speed import FAST, CallStep
 from spanrun.telemetry.metrics.instruments import RunnerMetrics
-from spanrun.telemetry.open_units import OpenJob
+from spanrun.telemetry.units.job import JobUnit
 from spanrun.text import line_of
 
 _CANCELLED: Final[dict[CancelledBy, str]] = {
@@ -125,7 +125,7 @@ class Job:
         self.attempts = 0
         self.cancelled_by: CancelledBy | None = None
         self.task: asyncio.Task[None] | None = None
-        self.unit: OpenJob | None = None
+        self.unit: JobUnit | None = None
 
     @property
     def metrics(self) -> RunnerMetrics | None:

@@ -27,8 +27,9 @@ from spanrun.runner.tasks import FIRST_STEP, discard, task_maker
 from spanrun.semconv import SpanrunJobOutcome
 from spanrun.telemetry.metrics.instruments import RunnerMetrics
 from spanrun.telemetry.observe import RunInfo
-from spanrun.telemetry.recorder import Recorder
-from spanrun.telemetry.unit import JobKind, Linked, OpenJobs, Unit
+from spanrun.telemetry.units.job import JobKind
+from spanrun.telemetry.units.recorder import Recorder
+from spanrun.telemetry.units.unit import Linked, Unit
 
 Call: TypeAlias = Callable[[Any], Awaitable[Any]]
 Source: TypeAlias = Iterable[Any] | AsyncIterable[Any]
@@ -63,7 +64,7 @@ class Run:
         unit: Its span; None without telemetry, and for single calls.
         fatal: What isn't an outcome, and comes out of whoever waits.
         hidden: Errors of jobs that were cancelled, which come out of nowhere.
-        open_job: Opens a job's unit, in the job's own context; None without telemetry.
+        job_kind: Opens a job's unit, in the job's own context; None without telemetry.
         nested: A job opened it, and waits for it.
     """
 
@@ -104,7 +105,8 @@ class Run:
         self.unit: Unit | None = None
         self._owner: asyncio.Task[Any] | None = None
         self._linked: Linked | None = None
-        self.open_job: OpenJobs | None = None
+        self.job_kind: JobKind | None = None
+        self._zero = 0
         self._trace: Final = trace
         self._task_name: Final = f"spanrun {core.job_name}"
         self.info: Final = RunInfo(secrets.token_hex(8), core.name, total, 0, 0)
@@ -119,8 +121,9 @@ class Run:
         if span and core.recorder is not None:
             self.unit = self._open_unit()
         if core.recorder is not None:
-            self.open_job = core.recorder.jobs(self._job_kind(core.recorder))
-        self.info.started_ns = core.clock.wall_ns(core.now())
+            self.job_kind = self._kind_of_jobs(core.recorder)
+        self._zero = core.clock.wall_ns(0.0)
+        self.info.started_ns = self._wall_ns()
         if core.observers:
             core.observers.run_opened(self.info)
 
@@ -139,21 +142,24 @@ class Run:
         unit = Unit(core.recorder, f"run {core.name}", attributes=attributes)
         self.info.trace_id = unit.trace_id
         self._inside.run(otel_context.attach, unit.context)
-        self._linked = (
-            Linked(core.recorder, unit.span, unit.context) if linked else None
-        )
+        self._linked = Linked(unit) if linked else None
         return unit
 
-    def _job_kind(self, recorder: Recorder) -> JobKind:
+    def _kind_of_jobs(self, recorder: Recorder) -> JobKind:
         core = self.core
         assert core.metrics is not None  # noqa: S101 -- comes with the recorder
         return JobKind(
+            recorder,
             core.metrics,
             self._linked if self.links_jobs else None,
             attempts=core.attempts is not None,
             # Where the runner has a clock of its own, spans keep the recorder's.
             timed=core.clock is recorder.clock,
         )
+
+    def _wall_ns(self) -> int:
+        """Now, in nanoseconds since the Unix epoch, as the run's beginning has it."""
+        return self._zero + int(self.now() * 1e9)
 
     def launch(
         self,
@@ -169,10 +175,10 @@ class Run:
         job = Job(self, index, item, call, self.now(), self._lag.mark, key, priority)
         if context is None:
             context = self._inside.copy()
-        if self.open_job is not None:
+        if self.job_kind is not None:
             # Here, where another job has just ended, and not in the job's first step:
             # then many at once make new objects, and the garbage collector comes.
-            job.unit = context.run(self.open_job, job)
+            job.unit = context.run(self.job_kind.open, job)
         self.active.add(job)
         coroutine = run_job(self, job)
         try:
@@ -360,7 +366,7 @@ class Run:
         core = self.core
         core.runs.discard(self)
         self._lag.shown -= self._shown
-        self.info.ended_ns = core.clock.wall_ns(core.now())
+        self.info.ended_ns = self._wall_ns()
         if self.unit is not None:
             for outcome, count in self.counts.items():
                 if count:

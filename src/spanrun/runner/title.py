@@ -8,7 +8,7 @@ from typing import Final
 
 from spanrun.semconv import SPANRUN_RUN_TITLE
 from spanrun.telemetry.redact import redact
-from spanrun.telemetry.unit import Unit
+from spanrun.telemetry.units.unit import Unit
 
 _title: Final[ContextVar[str | None]] = ContextVar("spanrun-title", default=None)
 

@@ -16,8 +16,6 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.metrics.view import Aggregation
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter
-from opentelemetry.trace import StatusCode
-
 from spanrun.semconv import SpanrunTelemetryReason, SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.delivery.spooled import SpooledSender
@@ -25,11 +23,9 @@ from spanrun.telemetry.faults import Faults
 from spanrun.telemetry.forks import no_fork, notice_fork, tell_after_fork
 from spanrun.telemetry.metrics.aggregate import Aggregator
 from spanrun.telemetry.outbox import Outbox, remaining
-from spanrun.telemetry.spans import otlp
-from spanrun.telemetry.spans.encode import SpanEncoder
-from spanrun.telemetry.spans.origin import Encoded, Origin
-from spanrun.telemetry.spans.recorded import Recorded
-from spanrun.telemetry.spans.scrub import scrub
+from spanrun.telemetry.span import Batch
+from spanrun.telemetry.span.decode import spans_of
+from spanrun.telemetry.span.request import request_of
 from spanrun.telemetry.threads import Worker
 
 _MAX_SNAPSHOTS: Final = 256
@@ -45,7 +41,7 @@ class Exit(Protocol):
 
     waits: bool
 
-    def spans(self, batch: Sequence[Recorded]) -> None:
+    def spans(self, batch: Batch) -> None:
         """Take ended spans."""
         ...
 
@@ -62,24 +58,13 @@ class OtlpExit:
     def __init__(self, sender: SpooledSender, account: Account) -> None:
         self._sender: Final = sender
         self._account: Final = account
-        self._encoder: Final = SpanEncoder()
 
-    def spans(self, batch: Sequence[Recorded]) -> None:
-        """Encode and hand over. Failed spans are what the spool gives up last."""
-        self._account.produce("traces", len(batch))
-        failed = list(filter(_has_failed, batch))
-        if failed:
-            self._put(failed, keep=True)
-            batch = [span for span in batch if not _has_failed(span)]
-        if batch:
-            self._put(batch, keep=False)
-
-    def encoded(self, origin: Origin, items: Sequence[Encoded]) -> None:
-        """Hand over spans of ``origin`` that are encoded already."""
-        spans = sum(count for _, count in items)
-        self._account.produce("traces", spans)
-        fields = b"".join([data for data, _ in items])
-        self._sender.put("traces", otlp.request_of(origin, fields), spans)
+    def spans(self, batch: Batch) -> None:
+        """Hand over. Failed spans are what the spool gives up last."""
+        self._account.produce("traces", batch.spans)
+        owner = batch.scope.owner
+        request = request_of(owner.resource, owner.instrumentation, batch.data)
+        self._sender.put("traces", request, batch.spans, keep=batch.failed)
 
     def metrics(self, snapshot: MetricsData, *, keep: bool) -> None:
         """Encode and hand over. The items are data points."""
@@ -97,14 +82,6 @@ class OtlpExit:
             return
         self._sender.put("metrics", encoded, points, keep=keep)
 
-    def _put(self, spans: Sequence[Recorded], *, keep: bool) -> None:
-        lost: list[object] = []
-        request = self._encoder.request(spans, lambda span, _: lost.append(span))
-        if lost:
-            self._account.drop("traces", "encode_error", len(lost))
-        if len(lost) < len(spans):
-            self._sender.put("traces", request, len(spans) - len(lost), keep=keep)
-
 
 class ConsoleExit:
     """Prints, as OpenTelemetry's console exporters do."""
@@ -116,11 +93,9 @@ class ConsoleExit:
         self._spans: Final = ConsoleSpanExporter()
         self._metrics: Final[Any] = ConsoleMetricExporter()
 
-    def spans(self, batch: Sequence[Recorded]) -> None:
+    def spans(self, batch: Batch) -> None:
         """Print each span."""
-        for span in batch:
-            scrub(span)
-        self._print("traces", len(batch), lambda: self._spans.export(batch))
+        self._print("traces", batch.spans, lambda: self._spans.export(spans_of(batch)))
 
     def metrics(self, snapshot: MetricsData, *, keep: bool) -> None:  # noqa: ARG002
         """Print the snapshot."""
@@ -137,11 +112,6 @@ class ConsoleExit:
             self._account.drop(signal, "export_failed", items)
         else:
             self._account.deliver(signal, items)
-
-
-def _has_failed(span: Recorded) -> bool:
-    rare = span.rare
-    return rare is not None and rare.status.status_code is StatusCode.ERROR
 
 
 class Collector(MetricReader):

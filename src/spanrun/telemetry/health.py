@@ -90,11 +90,6 @@ class Health:
         )
         _observable(
             meter,
-            semconv.METRIC_OTEL_SDK_PROCESSOR_SPAN_QUEUE_CAPACITY,
-            lambda: [Observation(spans.capacity, labels)],
-        )
-        _observable(
-            meter,
             semconv.METRIC_OTEL_SDK_PROCESSOR_SPAN_PROCESSED,
             lambda: [
                 Observation(count, _failed(labels, reason))

@@ -10,9 +10,9 @@ from typing import Any, Literal, ParamSpec, TypeVar, cast, overload
 
 from spanrun import checks, semconv
 from spanrun.telemetry import setup
-from spanrun.telemetry.recorder import Recorder
 from spanrun.telemetry.redact import redact
-from spanrun.telemetry.unit import Unit
+from spanrun.telemetry.units.recorder import Recorder
+from spanrun.telemetry.units.unit import Unit
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,11 +40,8 @@ class unit:  # noqa: N801 -- used like a function: `with unit("parse"):`
 
     def __enter__(self) -> Unit:
         recorder = setup.recorder_or_off()
-        opened = Unit(
-            recorder, self._name, attributes={semconv.SPANRUN_UNIT_NAME: self._name}
-        )
-        for key, value in self._attributes.items():
-            opened.set(key, value)
+        attributes = {semconv.SPANRUN_UNIT_NAME: self._name, **self._attributes}
+        opened = Unit(recorder, self._name, attributes=attributes)
         opened.enter()
         self._open.append((recorder, opened))
         return opened
@@ -52,17 +49,15 @@ class unit:  # noqa: N801 -- used like a function: `with unit("parse"):`
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         recorder, opened = self._open.pop()
         opened.leave()
-        seconds = recorder.clock.now() - opened.started
+        ended = recorder.now()
         outcome: Literal["ok", "failed", "cancelled"] = "ok"
         if error is not None:
             # GeneratorExit: a generator that nobody wanted to the end.
             cancelled = isinstance(error, asyncio.CancelledError | GeneratorExit)
             outcome = "cancelled" if cancelled else "failed"
-        try:
-            opened.span.set_attribute(semconv.SPANRUN_UNIT_OUTCOME, outcome)
-        except Exception as broken:  # noqa: BLE001 -- counted: breaks no program
-            recorder.failed("traces", broken)
-        error_type = opened.finish(error, failed=outcome == "failed")
+        opened.set(semconv.SPANRUN_UNIT_OUTCOME, outcome)
+        failed = outcome == "failed"
+        error_type = opened.finish(error, failed=failed, ended=ended)
         labels = {
             semconv.SPANRUN_UNIT_NAME: self._name,
             semconv.SPANRUN_UNIT_OUTCOME: outcome,
@@ -70,7 +65,7 @@ class unit:  # noqa: N801 -- used like a function: `with unit("parse"):`
         if error_type:
             labels[semconv.ERROR_TYPE] = error_type
         metric = semconv.METRIC_SPANRUN_UNIT_DURATION
-        recorder.record(metric, seconds, labels, opened.span)
+        recorder.record(metric, ended - opened.started, labels, opened.told)
 
 
 @overload

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from spanrun.outcome import Outcome
+from spanrun.telemetry.log import Log
+
+_log: Final = Log(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -49,3 +53,45 @@ class Observer(Protocol):
     def run_closed(self, run: RunInfo) -> None:
         """A run is over; nothing more is heard of it."""
         ...
+
+
+class Observers:
+    """Tells many observers; what one of them raises is logged once and dropped."""
+
+    def __init__(self, observers: Sequence[Observer] = ()) -> None:
+        self._observers = tuple(observers)
+        self._complained = False
+
+    def __bool__(self) -> bool:
+        return bool(self._observers)
+
+    def __add__(self, more: Sequence[Observer]) -> Observers:
+        return Observers((*self._observers, *more)) if more else self
+
+    def run_opened(self, run: RunInfo) -> None:
+        """A run has begun."""
+        self._tell(lambda observer: observer.run_opened(run))
+
+    def job_ended(self, run: RunInfo, outcome: Outcome[Any]) -> None:
+        """A job has its outcome."""
+        for observer in self._observers:
+            try:
+                observer.job_ended(run, outcome)
+            except Exception as error:  # noqa: BLE001 -- an observer changes no result
+                self._complain(observer, error)
+
+    def run_closed(self, run: RunInfo) -> None:
+        """A run is over."""
+        self._tell(lambda observer: observer.run_closed(run))
+
+    def _tell(self, news: Callable[[Observer], None]) -> None:
+        for observer in self._observers:
+            try:
+                news(observer)
+            except Exception as error:  # noqa: BLE001 -- an observer changes no result
+                self._complain(observer, error)
+
+    def _complain(self, observer: Observer, error: Exception) -> None:
+        if not self._complained:
+            self._complained = True
+            _log.warning("observer %s failed and goes on: %s", observer, error)

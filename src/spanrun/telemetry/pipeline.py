@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Protocol
 
 from opentelemetry import metrics as otel_metrics
 from opentelemetry import trace as otel_trace
@@ -39,22 +39,23 @@ from spanrun.telemetry.local import LocalStore
 from spanrun.telemetry.log import Log
 from spanrun.telemetry.metrics import preferences
 from spanrun.telemetry.metrics.aggregate import Aggregator
-from spanrun.telemetry.metrics.cells import Pin, is_sampled
 from spanrun.telemetry.metrics.meters import OurMeterProvider
-from spanrun.telemetry.native import NativeRecorder
 from spanrun.telemetry.outbox import remaining
-from spanrun.telemetry.recorder import SCOPE, OtelRecorder, Recorder
 from spanrun.telemetry.redact import redact_attributes
-from spanrun.telemetry.span_pipe import SpanPipe
-from spanrun.telemetry.spans.head import HeadSampler
-from spanrun.telemetry.spans.provider import NativeTracerProvider, Sink, Wires
-from spanrun.telemetry.spans.recorded import Recorded
-from spanrun.telemetry.spans.sampling import TailSampling
+from spanrun.telemetry.span import Buffer, Tail
+from spanrun.telemetry.span.head import HeadSampler
+from spanrun.telemetry.span.provider import NativeTracerProvider
+from spanrun.telemetry.span_pipe import SpanExit, SpanPipe
+from spanrun.telemetry.units.native import NativeRecorder
+from spanrun.telemetry.units.otel import SCOPE, OtelRecorder
+from spanrun.telemetry.units.recorder import Recorder
 
 _log: Final = Log(__name__)
 
 _SETTLING: Final = 0.25
 """The part of the closing time in which spans may hold the last metrics up."""
+_MAX_WAITING: Final = 20_000
+"""Spans that wait for the end of their trace."""
 _WAITING: Final = 0.9
 """The part of it that is for waiting; the rest is for letting go, also on time."""
 
@@ -90,7 +91,7 @@ class Pipeline:
         self._spooled: SpooledSender | None = None
         self._spans: SpanPipe | None = None
         self._metrics: MetricPipe | None = None
-        self._tail: TailSampling | None = None
+        self._tail: Tail | None = None
         self._meters: OurMeterProvider | None = None
         found = providers.tracers()
         if isinstance(found, otel_trace.ProxyTracerProvider | NativeTracerProvider):
@@ -105,22 +106,26 @@ class Pipeline:
     ) -> Recorder:
         account, clock = self._account, SystemClock()
         exits = self._exits(settings)
-        if "traces" in exits:
-            self._spans = SpanPipe(exits["traces"], account)
+        leaving: list[SpanExit] = [exits["traces"]] if "traces" in exits else []
+        if self.store is not None:
+            leaving.append(self.store)
+        self._spans = SpanPipe(leaving, account)
         resource = resource_of(
             settings.service_name, partial(Faults(account), "traces")
         )
-        sampler, sink = self._sampling(settings, self._sink())
-        direct = self._spans is not None and sink is self._spans.put
-        wires = self._spans.encoded if self._spans and direct else None
-        tracers = _tracers(found, sink, sampler, resource, clock, account, wires)
+        sampler = HeadSampler.of(os.environ)
+        if sampler is not None:
+            self._tail = self._tail_of(settings)
+        buffer = self._spans.buffer
+        tracers = _tracers(
+            found, buffer, self._tail, sampler, resource, clock, account
+        )
         theirs, ours = _meters(resource, settings), OurMeterProvider(resource, settings)
         self._meters = ours  # who else holds it? And it is told of forks
         aggregator = Aggregator(
             lambda: tracers.resource,
             delta=preferences.delta(settings.temporality),
             exponential=preferences.is_exponential(settings.histograms),
-            pin=self._pin(settings),
         )
         if "metrics" in exits:
             self._metrics = MetricPipe(
@@ -142,12 +147,6 @@ class Pipeline:
             snapshot=self._metrics.snapshot if self._metrics else None,
         )
 
-    def _pin(self, settings: Settings) -> Pin:
-        """What sees to it that the trace of an exemplar is there."""
-        if self._tail is None or settings.exemplars == "always_off":
-            return is_sampled
-        return self._tail.pin
-
     def _exits(self, settings: Settings) -> dict[Signal, Exit]:
         exits: dict[Signal, Exit] = {}
         reached = senders(settings, os.environ)
@@ -168,38 +167,18 @@ class Pipeline:
                 exits[signal] = ConsoleExit(self._account)
         return exits
 
-    def _sink(self) -> Sink:
-        sinks: list[Sink] = [part.put for part in (self.store, self._spans) if part]
-        if len(sinks) == 1:
-            return sinks[0]
-
-        def each(span: Recorded) -> None:
-            for sink in sinks:
-                sink(span)
-
-        return each
-
-    def _sampling(
-        self, settings: Settings, sink: Sink
-    ) -> tuple[HeadSampler | None, Sink]:
-        """What draws traces, and what keeps others: only where not all are kept."""
+    def _tail_of(self, settings: Settings) -> Tail:
         account = self._account
 
         def left_out(spans: int) -> None:
             account.produce("traces", spans)
             account.leave_out("traces", spans)
 
-        tail = TailSampling(
-            sink,
-            slow=settings.slow,
-            sampled_out=left_out,
-            failed=partial(Faults(account), "traces"),
+        tail = Tail(
+            settings.slow, left_out, _MAX_WAITING, semconv.SPANRUN_SAMPLING_REASON
         )
-        head = HeadSampler.of(os.environ, tail.opened)
-        if head is None:
-            return None, sink
-        self._tail = tail
-        return head, tail
+        tell_after_fork(tail)
+        return tail
 
     def status(self) -> SpoolStatus | None:
         """How delivery stands; None where nothing goes over OTLP."""
@@ -275,17 +254,16 @@ def _guarded(close: Callable[[], bool | None]) -> bool:
 
 def _tracers(
     found: otel_trace.ProxyTracerProvider | NativeTracerProvider,
-    sink: Sink,
+    buffer: Buffer,
+    tail: Tail | None,
     sampler: HeadSampler | None,
     resource: Resource,
     clock: SystemClock,
     account: Account,
-    wires: Wires | None,
 ) -> NativeTracerProvider:
     """OpenTelemetry's provider from now on, or since an earlier `configure`."""
-    takes: Literal["sampled", "recorded"] = "recorded" if sampler else "sampled"
     if isinstance(found, NativeTracerProvider):
-        found.redirect(sink, resource, sampler, takes, wires)
+        found.redirect(buffer, resource, sampler, tail)
         return found
     try:
         limits = SpanLimits()
@@ -294,10 +272,9 @@ def _tracers(
             f"{error}: correct the variable, or unset it"
         ) from None
     tracers = NativeTracerProvider(
-        sink,
+        buffer,
+        tail=tail,
         sampler=sampler,
-        takes=takes,
-        wires=wires,
         resource=resource,
         span_limits=limits,
         clock=clock,

@@ -7,6 +7,6 @@ from typing import Final
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from spanrun import __version__
-from spanrun.telemetry.recorder import SCOPE
+from spanrun.telemetry.units.otel import SCOPE
 
 OUR_SCOPE: Final = InstrumentationScope(SCOPE, __version__)

@@ -17,8 +17,9 @@ from spanrun.settings import Settings, here, load
 from spanrun.telemetry import providers
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.forks import is_unnoticed_child
-from spanrun.telemetry.observe import Observer
-from spanrun.telemetry.recorder import Observers, OtelRecorder, Recorder
+from spanrun.telemetry.observe import Observer, Observers
+from spanrun.telemetry.units.otel import OtelRecorder
+from spanrun.telemetry.units.recorder import Recorder
 
 _INTERRUPTED: Final = 0.5  # seconds: what is left goes to disk
 

@@ -1,75 +1,60 @@
-"""`SpanPipe`: from ended spans to an exit, in batches, on a thread of its own."""
+"""`SpanPipe`: from ended spans to the exits, in batches, on a thread of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Sequence
+from typing import Final, Protocol
 
 from spanrun.semconv import SpanrunTelemetryReason
-from spanrun.speed import FAST, Buffer
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.export import Exit, OtlpExit, count_lost
+from spanrun.telemetry.export import count_lost
+from spanrun.telemetry.faults import Faults
 from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.outbox import Outbox
-from spanrun.telemetry.scope import OUR_SCOPE
-from spanrun.telemetry.spans.origin import Encoded, Origin, Wire
-from spanrun.telemetry.spans.recorded import Recorded
+from spanrun.telemetry.span import Batch, Buffer
 
-_MAX_SPANS: Final = 4_096
 _DELAY: Final = 0.1  # seconds; what `os._exit` loses, at most, while all is well
 _MAX_BYTES: Final = 256 * 1024  # of encoded spans in the memory of who makes them
 
-Item: TypeAlias = "Recorded | Encoded | Buffer"
-"""A span, some that are encoded, or a buffer in which some are."""
+
+class SpanExit(Protocol):
+    """A way out for ended spans. It has what it takes, and counts it."""
+
+    waits: bool
+    """Whether it may take long. Who ends a span then doesn't wait for it."""
+
+    def spans(self, batch: Batch) -> None:
+        """Take ended spans."""
+        ...
 
 
 class SpanPipe:
-    """The sink of ended spans: hands them to an exit in batches.
+    """Hands ended spans to the exits, in batches.
 
     Args:
-        leave: Where they leave.
+        exits: Each takes all of them.
         account: Counts them.
 
     Attributes:
-        capacity: Items that may wait.
+        buffer: Where spans go when they end.
     """
 
-    def __init__(self, leave: Exit, account: Account) -> None:
-        self._exit: Final = leave
-        self._otlp: Final = leave if isinstance(leave, OtlpExit) else None
+    def __init__(self, exits: Sequence[SpanExit], account: Account) -> None:
+        self._exits: Final = exits
         self._account: Final = account
-        self._origin: Origin | None = None
-        self.capacity: Final = _MAX_SPANS
-        self._outbox: Final = Outbox[Item](
-            "spans",
-            self._leave,
-            self._lost,
-            capacity=self.capacity,
-            delay=_DELAY,
-            full="lose" if leave.waits else "send",
+        self._faults: Final = Faults(account)
+        self._outbox: Final = Outbox[Buffer](
+            "spans", self._leave, self._lost, delay=_DELAY
         )
-        self.put: Final[Callable[[Recorded], object]] = self._outbox.put
-        self._wire: Final[Wire] = (
-            Buffer(self._outbox.put, self._full, _MAX_BYTES)
-            if FAST
-            else self._outbox.put
-        )
+        waits = any(each.waits for each in exits)
+        full = self._lose if waits else self._send
+        self.buffer: Final = Buffer(self._outbox.put, full, _MAX_BYTES)
         tell_after_fork(self)
-
-    def encoded(self, origin: Origin) -> Wire | None:
-        """What takes ended spans of ``origin`` that are encoded already.
-
-        None for others' spans, and where they leave in another form.
-        """
-        if self._otlp is None or origin.scope != OUR_SCOPE:
-            return None
-        self._origin = origin
-        return self._wire
 
     @property
     def waiting(self) -> int:
-        """Spans that wait to be handed over, or pairs of them."""
-        return self._outbox.waiting
+        """Spans that wait to be handed over."""
+        return self.buffer.waiting
 
     def flush(self, timeout: float) -> bool:
         """Hand over all that is queued; whether that took less than ``timeout``."""
@@ -81,41 +66,31 @@ class SpanPipe:
 
     def after_fork(self) -> None:
         """In the child: what waits belongs to the parent."""
-        if isinstance(self._wire, Buffer):
-            self._wire.take()
+        self.buffer.take()
 
-    def _full(self, data: bytes, spans: int) -> None:
-        """So much is encoded that whoever did it hands it over."""
-        self._outbox.send([(data, spans)])
+    def _send(self, buffer: Buffer) -> None:
+        """So much waits that whoever ended a span hands it over."""
+        self._outbox.send([buffer])
 
-    def _leave(self, items: list[Item]) -> None:
-        spans, encoded = _sorted(items)
-        count = _count_encoded(encoded)
-        self._account.process(len(spans) + count)
-        if count and self._origin is not None and self._otlp is not None:
-            self._otlp.encoded(self._origin, encoded)
-        if spans:  # those of runs, which end last, are among them
-            self._exit.spans(spans)
+    def _lose(self, buffer: Buffer) -> None:
+        """So much waits that it is given up: handing it over may take long."""
+        self._lost([buffer], "queue_full")
 
-    def _lost(self, items: list[Item], reason: SpanrunTelemetryReason) -> None:
-        some, encoded = _sorted(items)
-        spans = len(some) + _count_encoded(encoded)
-        if reason != "export_failed":
+    def _leave(self, buffers: list[Buffer]) -> None:
+        for buffer in buffers:
+            for batch in buffer.take():
+                self._account.process(batch.spans)
+                for leave in self._exits:
+                    self._hand_over(leave, batch)
+
+    def _hand_over(self, leave: SpanExit, batch: Batch) -> None:
+        try:
+            leave.spans(batch)
+        except Exception as error:  # noqa: BLE001 -- counted: telemetry breaks no job
+            self._faults("traces", error)
+
+    def _lost(self, buffers: list[Buffer], reason: SpanrunTelemetryReason) -> None:
+        for buffer in buffers:
+            spans = sum(batch.spans for batch in buffer.take())
             self._account.process(spans, reason)
-        count_lost(self._account, "traces", reason, spans)
-
-
-def _sorted(items: Sequence[Item]) -> tuple[list[Recorded], list[Encoded]]:
-    """The spans, and what is encoded already."""
-    spans: list[Recorded] = []
-    encoded: list[Encoded] = []
-    for item in items:
-        if isinstance(item, Recorded):
-            spans.append(item)
-        else:
-            encoded.append(item if isinstance(item, tuple) else item.take())
-    return spans, encoded
-
-
-def _count_encoded(items: Sequence[Encoded]) -> int:
-    return sum(count for _, count in items)
+            count_lost(self._account, "traces", reason, spans)

@@ -27,8 +27,8 @@ from spanrun.runner.checks import clock_of
 from spanrun.telemetry import setup
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.metrics.aggregate import Aggregator
-from spanrun.telemetry.native import NativeRecorder
-from spanrun.telemetry.spans.provider import NativeTracerProvider
+from spanrun.telemetry.span.provider import NativeTracerProvider
+from spanrun.telemetry.units.native import NativeRecorder
 from spanrun.testing.leaks import keepers
 from spanrun.testing.records import CapturedSpan, Point, points_of, span_of
 
@@ -53,7 +53,6 @@ class Captured:
         self._reader: Final = InMemoryMetricReader()
         clock, account = clock_of("Captured", clock) or SystemClock(), Account()
         tracers = NativeTracerProvider(
-            self._processor.ended.append,
             sampler=ALWAYS_ON,
             resource=resource,
             clock=clock,
@@ -230,6 +229,7 @@ class _Keep(SpanProcessor):
         self.open[span.get_span_context().span_id] = span
 
     def on_end(self, span: ReadableSpan) -> None:
+        self.ended.append(span)
         context = span.get_span_context()
         if context is not None:
             self.open.pop(context.span_id, None)

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanKind
-
 from spanrun.semconv import Metric, SpanrunTelemetrySignal
-from spanrun.telemetry.metrics.instruments import Gauges, RunnerMetrics
-from spanrun.telemetry.open_units import CallKind, OpenCall
-from spanrun.telemetry.recorder import Recorder
-from spanrun.telemetry.spans.columns import Columns
-from spanrun.telemetry.unit import CallUnit, JobKind, OpenJobs, job_units
+from spanrun.telemetry.metrics.instruments import Adds, Gauges, RunnerMetrics
+from spanrun.telemetry.units.recorder import OpenSpan, Recorder
 
 
 class Watch:
@@ -23,9 +17,8 @@ class Watch:
         self._recorder: Final = recorder
         self.clock = recorder.clock
         self.now: Final = recorder.now
-        self.shares: Final = recorder.shares
         self.errors = recorder.errors
-        self._open: dict[int, tuple[str, Span]] = {}
+        self._open: dict[int, tuple[str, OpenSpan]] = {}
         self._sweep_at = 1024
 
     def unfinished(self) -> dict[int, str]:
@@ -34,17 +27,9 @@ class Watch:
             key: name for key, (name, span) in self._open.items() if span.is_recording()
         }
 
-    def open(
-        self,
-        name: str,
-        kind: SpanKind,
-        outside: Context,
-        begun: float,
-        attributes: dict[str, Any],
-        links: Sequence[Link],
-    ) -> Span:
+    def open(self, name: str, *given: Any, **named: Any) -> OpenSpan:
         """Start a span, and remember it."""
-        span = self._recorder.open(name, kind, outside, begun, attributes, links)
+        span = self._recorder.open(name, *given, **named)
         self._open[span.get_span_context().span_id] = name, span
         if len(self._open) > self._sweep_at:
             left = self.unfinished()
@@ -52,23 +37,19 @@ class Watch:
             self._sweep_at = 1024 + 2 * len(left)
         return span
 
-    def close(self, span: Span, ended: float) -> None:
-        """End a span."""
-        self._recorder.close(span, ended)
-
-    def describe(self, span: Span, columns: Columns, values: tuple[Any, ...]) -> None:
-        """Give ``span`` attributes of a known shape."""
-        self._recorder.describe(span, columns, values)
-
     def record(
         self,
         metric: Metric,
         value: float,
         attributes: Mapping[str, Any],
-        span: Span | None = None,
+        span: OpenSpan | None = None,
     ) -> None:
         """Record a metric."""
         self._recorder.record(metric, value, attributes, span)
+
+    def series(self, metric: Metric, attributes: Mapping[str, Any]) -> Adds:
+        """Return what adds to one series."""
+        return self._recorder.series(metric, attributes)
 
     def failed(self, signal: SpanrunTelemetrySignal, error: Exception) -> None:
         """Count a span or metric that is lost."""
@@ -77,11 +58,3 @@ class Watch:
     def runner(self, name: str, gauges: Callable[[], Gauges]) -> RunnerMetrics:
         """The metrics of one runner."""
         return self._recorder.runner(name, gauges)
-
-    def jobs(self, kind: JobKind) -> OpenJobs:
-        """What opens the units of a run's jobs."""
-        return job_units(self, kind)
-
-    def call(self, kind: CallKind) -> OpenCall:
-        """One call to a service."""
-        return CallUnit(self, kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from spanrun.telemetry.metrics import RunnerMetrics
+from spanrun.telemetry.metrics.instruments import RunnerMetrics
 from spanrun.telemetry.units.recorder import Recorder
 from spanrun.telemetry.units.unit import Linked, Unit
 

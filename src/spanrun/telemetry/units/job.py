@@ -10,9 +10,9 @@ from opentelemetry.context import Context
 from spanrun import semconv
 from spanrun.outcome import CancelledBy, Timings
 from spanrun.semconv import SpanrunJobOutcome
-from spanrun.telemetry.metrics import RunnerMetrics
+from spanrun.telemetry.metrics.instruments import RunnerMetrics
 from spanrun.telemetry.redact import text_of
-from spanrun.telemetry.units.current import ATTEMPT, current, leave, make_current
+from spanrun.telemetry.current import ATTEMPT, current, leave, make_current
 from spanrun.telemetry.units.recorder import OpenSpan, Recorder
 from spanrun.telemetry.units.unit import INTERNAL, Linked, fail, inside
 

@@ -14,7 +14,7 @@ from opentelemetry.trace import Link, Span, SpanContext, Status
 
 from spanrun.clock import Clock
 from spanrun.semconv import Metric, SpanrunTelemetrySignal
-from spanrun.telemetry.metrics import Adds, ErrorTypes, Gauges, RunnerMetrics
+from spanrun.telemetry.metrics.instruments import Adds, ErrorTypes, Gauges, RunnerMetrics
 
 
 class OpenSpan(Protocol):

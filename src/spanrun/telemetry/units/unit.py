@@ -26,9 +26,10 @@ from opentelemetry.trace import (
 
 from spanrun import semconv
 from spanrun.telemetry.redact import text_of
-from spanrun.telemetry.units.current import (
+from spanrun.telemetry.current import (
     CURRENT_SPAN,
     OUTSIDE,
+    TOLD,
     current,
     leave,
     make_current,
@@ -146,7 +147,10 @@ class Unit:
 
 def inside(outside: Context, span: OpenSpan, more: Mapping[str, Any] = {}) -> Context:  # noqa: B006 -- never changed
     """Return the context in which ``span`` is the current one, within ``outside``."""
-    return Context({**outside, CURRENT_SPAN: span.otel, OUTSIDE: outside, **more})
+    shown = span.otel
+    if shown is not span:
+        more = {**more, TOLD: span}
+    return Context({**outside, CURRENT_SPAN: shown, OUTSIDE: outside, **more})
 
 
 def fail(

@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 from opentelemetry.sdk.environment_variables import OTEL_TRACES_SAMPLER
 from opentelemetry.sdk.resources import PROCESS_PID, Resource
@@ -22,33 +22,32 @@ from opentelemetry.util.types import Attributes
 from spanrun.clock import Clock, SystemClock
 from spanrun.semconv import SERVICE_INSTANCE_ID
 from spanrun.telemetry.forks import tell_after_fork
-from spanrun.telemetry.ids import RandomIds
+from spanrun.telemetry.ids import RandomIds, bits_of
 from spanrun.telemetry.log import Log
-from spanrun.telemetry.spans.origin import Limits, Origin, Wire
-from spanrun.telemetry.spans.processors import Processors
-from spanrun.telemetry.spans.recorded import Recorded
-from spanrun.telemetry.spans.tracer import NativeTracer, is_plain
-from spanrun.telemetry.spans.values import cleaned, text_of
+from spanrun.telemetry.span import Buffer, Scope, Tail
+from spanrun.telemetry.span.processors import Processors
+from spanrun.telemetry.span.tracer import NativeTracer
+from spanrun.telemetry.span.view import view
+from spanrun.telemetry.spans.values import MAX_LENGTH, clean, cleaned, text_of
+from spanrun.text import excerpt
 
 _log: Final = Log(__name__)
 
 _MAX_TRACERS: Final = 1_000
 
-Sink: TypeAlias = Callable[[Recorded], object]
-Wires: TypeAlias = Callable[[Origin], Wire | None]
-
 
 class NativeTracerProvider(SdkTracerProvider):
-    """Makes the tracers of a process, and hands on the spans that have ended.
+    """Makes the tracers of a process, whose spans go into ``buffer`` when they end.
 
     It offers what the SDK's provider offers, by the specification of the tracing
     API and SDK, and is one, since libraries ask for that class. The SDK's own
     constructor is not run: it would register a shutdown and a fork hook. What a
-    sampler, processor or sink raises is told to ``failed`` and goes no further:
+    sampler or processor raises is told to ``failed`` and goes no further:
     telemetry breaks nobody's program.
 
     Args:
-        sink: Called with each ended span, on the thread that ended it.
+        buffer: Takes the ended spans of traces that are drawn; None: nobody does.
+        tail: Takes those of the others; None: nobody does.
         sampler: Decides which spans are recorded; by default the one that
             ``OTEL_TRACES_SAMPLER`` names.
         resource: Describes the process; by default as the SDK does. A forked
@@ -56,9 +55,7 @@ class NativeTracerProvider(SdkTracerProvider):
         span_limits: By default those of ``OTEL_*_LIMIT``.
         id_generator: By default `RandomIds`.
         clock: What spans are timed with, where their maker doesn't give a time.
-        takes: Whether the sink takes the sampled spans, or all that are recorded.
         failed: Told of what went wrong inside.
-        wires: Gives what takes encoded spans of an origin, past the sink.
     """
 
     of_spanrun: Final = True  # for who hasn't loaded the SDK
@@ -66,26 +63,23 @@ class NativeTracerProvider(SdkTracerProvider):
 
     def __init__(
         self,
-        sink: Sink,
+        buffer: Buffer | None = None,
         *,
+        tail: Tail | None = None,
         sampler: Sampler | None = None,
         resource: Resource | None = None,
         span_limits: SpanLimits | None = None,
         id_generator: IdGenerator | None = None,
         clock: Clock | None = None,
-        takes: Literal["sampled", "recorded"] = "sampled",
         failed: Callable[[Exception], None] | None = None,
-        wires: Wires | None = None,
     ) -> None:
-        self._sink = sink
-        self._wires = wires
+        self._buffer = buffer
+        self._tail = tail
         self.sampler = sampler or _sampler_of_environment()
         self._resource = Resource.create() if resource is None else resource
         self._span_limits = span_limits or SpanLimits()
-        self.limits: Final = Limits.of(self._span_limits)
         self.id_generator = id_generator or RandomIds()
         self._clock: Final = clock or SystemClock()
-        self._takes_all = takes == "recorded"
         self._failed: Final = failed or _Complainer()
         self._by_scope: Final[dict[InstrumentationScope, NativeTracer]] = {}
         self._lock = threading.Lock()
@@ -136,10 +130,8 @@ class NativeTracerProvider(SdkTracerProvider):
         with self._lock:
             tracer = self._by_scope.get(scope)
             if tracer is None:
-                tracer = NativeTracer(
-                    self._origin(scope), self.sampler, self.id_generator
-                )
-                tracer.process(self._processors)
+                tracer = NativeTracer(scope, self._resource, self._scope)
+                self._set_up(tracer)
                 if len(self._by_scope) < _MAX_TRACERS:
                     self._by_scope[scope] = tracer
             return tracer
@@ -151,40 +143,45 @@ class NativeTracerProvider(SdkTracerProvider):
 
     def _processors_changed(self) -> None:
         with self._lock:
-            ended = self._ended()
-            for tracer in self._by_scope.values():
-                tracer.origin.ended = ended
-                tracer.origin.wire = self._wire(tracer.origin)
-                tracer.process(self._processors)
+            self._set_up_all()
 
     def redirect(
         self,
-        sink: Sink,
+        buffer: Buffer | None,
         resource: Resource | None = None,
         sampler: Sampler | None = None,
-        takes: Literal["sampled", "recorded"] = "sampled",
-        wires: Wires | None = None,
+        tail: Tail | None = None,
     ) -> None:
-        """From now on, give what ends to another sink. See the class for the rest."""
+        """From now on, give what ends to another buffer. See the class for the rest."""
         with self._lock:
-            self._sink = sink
-            self._wires = wires
-            self._takes_all = takes == "recorded"
+            self._buffer = buffer
+            self._tail = tail
             self._resource = resource or self._resource
             self.sampler = sampler or _sampler_of_environment()
-            ended = self._ended()
-            for tracer in self._by_scope.values():
-                tracer.origin.ended = ended
-                tracer.origin.resource = self._resource
-                tracer.origin.wire = self._wire(tracer.origin)
-                tracer.ask(self.sampler)
+            self._set_up_all()
 
     def _update_resource(self, resource: Resource) -> None:
         with self._lock:
             self._resource = self._resource.merge(resource)
-            for tracer in self._by_scope.values():
-                tracer.origin.resource = self._resource
-                tracer.origin.wire = self._wire(tracer.origin)
+            self._set_up_all()
+
+    def _set_up_all(self) -> None:
+        for tracer in self._by_scope.values():
+            self._set_up(tracer)
+
+    def _set_up(self, tracer: NativeTracer) -> None:
+        tracer.resource = self._resource
+        tracer.scope.buffer = self._buffer
+        tracer.scope.tail = self._tail
+        tracer.sample(self.sampler, random=self._draws_random_ids())
+        tracer.process(self._processors)
+
+    def _draws_random_ids(self) -> bool:
+        try:
+            return self.id_generator.is_trace_id_random()
+        except Exception as error:  # noqa: BLE001 -- a generator breaks no program
+            self._failed(error)
+            return False
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Have the processors export what they hold.
@@ -229,43 +226,43 @@ class NativeTracerProvider(SdkTracerProvider):
         told: dict[str, Any] = dict(self._resource.attributes)
         told.update((key, value) for key, value in of_child.items() if key in told)
         self._resource = Resource(told, self._resource.schema_url)
-        for scope, tracer in self._by_scope.items():
-            tracer.origin.disown()
-            tracer.origin = self._origin(scope)
+        for tracer in self._by_scope.values():
+            tracer.scope.disown()
+        self._set_up_all()
 
-    def _origin(self, scope: InstrumentationScope) -> Origin:
-        ended = self._ended()
-        origin = Origin(
-            scope, self._resource, self.limits, self._now, ended, self._failed
+    def _scope(self, tracer: NativeTracer) -> Scope:
+        now, wall_ns = self._clock.now, self._clock.wall_ns
+        limits = self._span_limits
+        outer, inner = limits.max_span_attribute_length, limits.max_attribute_length
+        scope = Scope(
+            tracer,
+            now,
+            lambda: wall_ns(0.0),
+            (
+                limits.max_span_attributes,
+                limits.max_events,
+                limits.max_links,
+                limits.max_event_attributes,
+                limits.max_link_attributes,
+                # One that nobody has set: ten texts of 10 MB would cost the whole
+                # request that they travel in.
+                MAX_LENGTH if outer is None else outer,
+                MAX_LENGTH if inner is None else inner,
+            ),
+            clean,
+            view,
+            self._failed,
+            _too_late,
         )
-        origin.wire = self._wire(origin)
-        return origin
+        if type(self.id_generator) is not RandomIds:
+            scope.bits = bits_of(self.id_generator, self._failed)
+        return scope
 
-    def _now(self) -> int:
-        return self._clock.wall_ns(self._clock.now())
 
-    def _ended(self) -> Sink:
-        """What a span's end calls: the sink itself, where nothing is to be asked."""
-        return self._sink if self._asks_nobody() else self._finish
-
-    def _wire(self, origin: Origin) -> Wire | None:
-        """What takes encoded spans, where nobody has to see them before."""
-        if self._wires is None or not self._asks_nobody():
-            return None
-        return self._wires(origin)
-
-    def _asks_nobody(self) -> bool:
-        takes_each = self._takes_all or is_plain(self.sampler)
-        return takes_each and not self._processors
-
-    def _finish(self, span: Recorded) -> None:
-        for processor in self._processors:
-            try:
-                processor.on_end(span)
-            except Exception as error:  # noqa: BLE001 -- a processor breaks no program
-                self._failed(error)
-        if self._takes_all or span.inherited[0].sampled:
-            self._sink(span)
+def _too_late(method: str, name: str) -> None:
+    _log.warning(
+        "%s was called on span '%s', which has ended", method, excerpt(name)
+    )
 
 
 class _Complainer:

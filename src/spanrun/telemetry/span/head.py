@@ -7,14 +7,14 @@ draws from the same traces. What was drawn says so: flag ``sampled``, and
 ``ot=th:…`` in its tracestate, from which a backend knows how many it stands for.
 
 What wasn't drawn is recorded all the same, without the flag and without ``th``:
-`TailSampling` may keep it for what happens in it. Nobody can tell how many such a
+`Tail` may keep it for what happens in it. Nobody can tell how many such a
 trace stands for, and by the specification it must carry no threshold then.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from opentelemetry.context import Context
@@ -50,10 +50,6 @@ _MAX_LENGTH: Final = 256
 _RATIOS: Final = {"traceidratio": False, "parentbased_traceidratio": True}
 
 
-def _nothing(_: int) -> None:
-    """Nobody wants to know."""
-
-
 class HeadSampler(Sampler):
     """Draws traces by their ids, and records the others for a later decision.
 
@@ -61,8 +57,10 @@ class HeadSampler(Sampler):
         ratio: Of the traces that are drawn, from 0 to 1.
         parent_based: Whether a span with a parent follows it. Else each process
             draws by its own ratio, from the same random number.
-        opened: Told the id of a trace that isn't drawn, whenever a span with a
-            parent in another process begins in it.
+
+    Attributes:
+        threshold: A trace is drawn when the last 56 bits of its id reach this.
+        drawn: The tracestate of one that is drawn here.
 
     Raises:
         ConfigurationError: ``ratio`` isn't between 0 and 1.
@@ -74,26 +72,17 @@ class HeadSampler(Sampler):
 
     children_follow: Final = True  # for `NativeTracer`: below a span all is as above
 
-    def __init__(
-        self,
-        ratio: float,
-        *,
-        parent_based: bool = True,
-        opened: Callable[[int], object] = _nothing,
-    ) -> None:
+    def __init__(self, ratio: float, *, parent_based: bool = True) -> None:
         if not 0 <= ratio <= 1:
             raise ConfigurationError(f"ratio={ratio!r}: must be between 0 and 1")
         self.ratio: Final = ratio
-        self._threshold: Final = _NEVER - round(ratio * _NEVER)
+        self.threshold: Final = _NEVER - round(ratio * _NEVER)
         self._parent_based: Final = parent_based
-        self._opened: Final = opened
-        self._th: Final = _th(self._threshold)
-        self._drawn: Final = TraceState([(_KEY, f"th:{self._th}")])
+        self._th: Final = _th(self.threshold)
+        self.drawn: Final = TraceState([(_KEY, f"th:{self._th}")])
 
     @classmethod
-    def of(
-        cls, environ: Mapping[str, str], opened: Callable[[int], object] = _nothing
-    ) -> HeadSampler | None:
+    def of(cls, environ: Mapping[str, str]) -> HeadSampler | None:
         """The one that ``OTEL_TRACES_SAMPLER`` asks for.
 
         None for the samplers that draw nothing, which are the SDK's: then each
@@ -104,7 +93,7 @@ class HeadSampler(Sampler):
             return None
         said = environ.get(OTEL_TRACES_SAMPLER_ARG, "").strip()
         try:
-            return cls(float(said or 1), parent_based=_RATIOS[name], opened=opened)
+            return cls(float(said or 1), parent_based=_RATIOS[name])
         except (ValueError, ConfigurationError):
             # The specification wants a warning and the default, not an error.
             _log.warning(
@@ -112,7 +101,7 @@ class HeadSampler(Sampler):
                 OTEL_TRACES_SAMPLER_ARG,
                 said,
             )
-            return cls(1, parent_based=_RATIOS[name], opened=opened)
+            return cls(1, parent_based=_RATIOS[name])
 
     def should_sample(
         self,
@@ -127,12 +116,10 @@ class HeadSampler(Sampler):
         """Whether the trace is drawn; it is recorded in either case."""
         parent = get_current_span(parent_context).get_span_context()
         if not parent.is_valid:
-            drawn = trace_id & _RANDOM >= self._threshold
-            state = self._drawn if drawn else None
+            drawn = trace_id & _RANDOM >= self.threshold
+            state = self.drawn if drawn else None
         else:
             drawn, state = self._below(parent, trace_id)
-            if not drawn and parent.is_remote:
-                self._opened(trace_id)
         decision = Decision.RECORD_AND_SAMPLE if drawn else Decision.RECORD_ONLY
         return SamplingResult(decision, attributes, state)
 
@@ -150,7 +137,7 @@ class HeadSampler(Sampler):
         explicit = random is not None and _RV.fullmatch(random)
         number = int(random or "", 16) if explicit else trace_id & _RANDOM
         if not self._parent_based:
-            drawn = number >= self._threshold
+            drawn = number >= self.threshold
             return drawn, _with_th(state, members, self._th if drawn else None)
         drawn, th = parent.trace_flags.sampled, _member(members, "th:")
         if th is None or (drawn and _TH.fullmatch(th) and number >= _threshold(th)):

@@ -19,6 +19,9 @@ ATTEMPT: Final = otel_context.create_key("spanrun-attempt")
 OUTSIDE: Final = otel_context.create_key("spanrun-outside")
 """The key under which the context of a unit has the one around it."""
 
+TOLD: Final = otel_context.create_key("spanrun-told")
+"""The key under which it has the `OpenSpan` of the unit, where that isn't the span."""
+
 current: Callable[[], Context] = otel_context.get_current
 """Gives the current context."""
 make_current: Callable[[Context], object] = otel_context.attach

@@ -1,0 +1,71 @@
+"""`NativeRecorder`: units whose spans and metrics are spanrun's own."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from opentelemetry.metrics import Meter, MeterProvider
+
+from spanrun.clock import Clock
+from spanrun.telemetry.account import Account
+from spanrun.telemetry.forks import tell_after_fork
+from spanrun.telemetry.metrics.aggregate import Aggregator
+from spanrun.telemetry.metrics.instruments import Instruments, NativeInstruments
+from spanrun.telemetry.scope import OUR_SCOPE
+from spanrun.telemetry.span.provider import NativeTracerProvider
+from spanrun.telemetry.units.otel import OtelRecorder
+
+
+class Snapshot(Protocol):
+    """Collects the metrics as they are now, and queues them."""
+
+    def __call__(self, *, keep: bool = False) -> None:
+        """Do so; ``keep`` says that a series begins here."""
+        ...
+
+
+class NativeRecorder(OtelRecorder):
+    """Records into our own providers, past OpenTelemetry's API.
+
+    Args:
+        tracers: Makes the spans. Its clock is ``clock``.
+        meters: Makes the instruments that are read when metrics are collected.
+        aggregator: Aggregates all others.
+        clock: Times everything.
+        account: Counts what becomes of the telemetry.
+        snapshot: Collects the metrics as they are now; None where they go nowhere.
+    """
+
+    def __init__(
+        self,
+        tracers: NativeTracerProvider,
+        meters: MeterProvider,
+        aggregator: Aggregator,
+        *,
+        clock: Clock,
+        account: Account,
+        snapshot: Snapshot | None,
+    ) -> None:
+        self._aggregator: Final = aggregator
+        self._snapshot: Final = snapshot
+        super().__init__(tracers, meters, clock=clock, account=account)
+        self._native: Final = tracers.tracer(OUR_SCOPE)
+        self.after_fork()
+        tell_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In a child process: spans are of a scope of its own."""
+        self.open = self._native.scope.start
+
+    def _make(self, meter: Meter) -> Instruments:
+        return NativeInstruments(
+            meter, self._account, self.failed, self._collect, self._aggregator
+        )
+
+    def _collect(self, *, keep: bool = False) -> None:
+        if self._snapshot is None:
+            return
+        try:
+            self._snapshot(keep=keep)
+        except Exception as error:  # noqa: BLE001 -- counted: breaks no job
+            self.failed("metrics", error)

@@ -1,0 +1,219 @@
+"""`OtelRecorder`: units by OpenTelemetry's API, for providers of the application's own.
+
+Spans and metrics leave by its pipeline then. What is put there is redacted here, and
+what its provider raises is counted and goes no further.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from opentelemetry.context import Context
+from opentelemetry.metrics import Meter, MeterProvider, NoOpMeter
+from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT,
+    Link,
+    NonRecordingSpan,
+    NoOpTracer,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    Tracer,
+    TracerProvider,
+    get_current_span,
+)
+
+from spanrun.clock import Clock, SystemClock
+from spanrun.semconv import Metric, SpanrunTelemetrySignal
+from spanrun.telemetry.account import Account
+from spanrun.telemetry.faults import Faults
+from spanrun.telemetry.metrics.instruments import (
+    Adds,
+    ErrorTypes,
+    Gauges,
+    Instruments,
+    RunnerMetrics,
+)
+from spanrun.telemetry.redact import redact, redact_attributes
+from spanrun.telemetry.current import TOLD, open_context
+from spanrun.telemetry.units.recorder import OpenRecorded
+
+SCOPE: Final = "spanrun"
+_VERSION: Final[str] = sys.modules[SCOPE].__version__
+"""Read here: a unit may be opened when the interpreter ends, and imports nothing."""
+
+_KINDS: Final = {kind.value: kind for kind in SpanKind}
+
+Failed = Callable[[SpanrunTelemetrySignal, Exception], None]
+
+
+class ForeignSpan:
+    """A span of another provider, as units write to it.
+
+    Attributes:
+        otel: OpenTelemetry's span.
+        zero: The clock's zero, in nanoseconds since the Unix epoch.
+    """
+
+    __slots__ = ("_failed", "otel", "zero")
+
+    def __init__(self, span: Span, zero: int, failed: Failed) -> None:
+        self.otel: Final = span
+        self.zero: Final = zero
+        self._failed: Final = failed
+
+    @property
+    def trace_id(self) -> int:
+        """The trace that it belongs to; 0 where that can't be had."""
+        return self.get_span_context().trace_id
+
+    def get_span_context(self) -> SpanContext:
+        """Return its identity; an invalid one where that can't be had."""
+        try:
+            return self.otel.get_span_context() or INVALID_SPAN_CONTEXT
+        except Exception as error:  # noqa: BLE001 -- counted: breaks no job
+            self._failed("traces", error)
+            return INVALID_SPAN_CONTEXT
+
+    def is_recording(self) -> bool:
+        """Return whether it is of use to tell it anything."""
+        try:
+            return self.otel.is_recording()
+        except Exception as error:  # noqa: BLE001 -- counted: breaks no job
+            self._failed("traces", error)
+            return False
+
+    def wall_ns(self, moment: float) -> int:
+        """Return a reading of the clock as nanoseconds since the Unix epoch."""
+        return self.zero + int(moment * 1e9)
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        """Set an attribute."""
+        self.set_attributes({key: value})
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Set several."""
+        try:
+            self.otel.set_attributes(redact_attributes(attributes))
+        except Exception as error:  # noqa: BLE001 -- counted: breaks no job
+            self._failed("traces", error)
+
+    def add_event(
+        self, name: str, attributes: Mapping[str, Any], timestamp: int
+    ) -> None:
+        """Add an event, at ``timestamp`` in nanoseconds since the Unix epoch."""
+        try:
+            self.otel.add_event(
+                redact(name), dict(redact_attributes(attributes)), timestamp
+            )
+        except Exception as error:  # noqa: BLE001 -- counted: breaks no job
+            self._failed("traces", error)
+
+    def set_status(self, status: Status) -> None:
+        """Say how it went."""
+        try:
+            said = status.description
+            shown = None if said is None else redact(said)
+            self.otel.set_status(Status(status.status_code, shown))
+        except Exception as error:  # noqa: BLE001 -- counted: breaks no job
+            self._failed("traces", error)
+
+    def finish(self, ended: float) -> None:
+        """End it, at a reading of the clock."""
+        try:
+            self.otel.end(self.wall_ns(ended))
+        except Exception as error:  # noqa: BLE001 -- counted: breaks no job
+            self._failed("traces", error)
+
+
+class OtelRecorder:
+    """Records by OpenTelemetry's API, into the application's own providers.
+
+    Args:
+        tracers: Makes the spans.
+        meters: Makes the instruments.
+        clock: Times everything.
+        account: Counts what becomes of the telemetry.
+    """
+
+    def __init__(
+        self,
+        tracers: TracerProvider,
+        meters: MeterProvider,
+        *,
+        clock: Clock | None = None,
+        account: Account | None = None,
+    ) -> None:
+        self.clock: Clock = clock or SystemClock()
+        self.now: Final = self.clock.now
+        self.errors = ErrorTypes()
+        self._account: Final = account or Account()
+        self._faults: Final = Faults(self._account)
+        self._tracer: Tracer = NoOpTracer()
+        meter: Meter = NoOpMeter(SCOPE)
+        try:
+            self._tracer = tracers.get_tracer(SCOPE, _VERSION)
+        except Exception as error:  # noqa: BLE001 -- counted: breaks no program
+            self.failed("traces", error)
+        try:
+            meter = meters.get_meter(SCOPE, _VERSION)
+        except Exception as error:  # noqa: BLE001 -- the same
+            self.failed("metrics", error)
+        self._instruments: Final = self._make(meter)
+        self.record = self._instruments.record
+        self.series = self._instruments.series
+        self.open: OpenRecorded = self._start
+
+    def _make(self, meter: Meter) -> Instruments:
+        return Instruments(meter, self._account, self.failed)
+
+    def _start(
+        self,
+        name: str,
+        kind: int,
+        context: Context,
+        begun: float | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        links: Sequence[Link] = (),
+        *,
+        anchored: Any = None,
+    ) -> ForeignSpan:
+        """Start a span below the one in ``context``: see `OpenRecorded`."""
+        context = open_context(context)
+        above = anchored or context.get(TOLD)
+        near = isinstance(above, ForeignSpan)
+        zero = above.zero if near else self.clock.wall_ns(0.0)
+        start = self.now() if begun is None else begun
+        try:
+            span = self._tracer.start_span(
+                redact(name),
+                context,
+                _KINDS[kind],
+                dict(redact_attributes(attributes or {})),
+                links,
+                zero + int(start * 1e9),
+                record_exception=False,
+                set_status_on_exception=False,
+            )
+        except Exception as error:  # noqa: BLE001 -- counted: breaks no job
+            self.failed("traces", error)
+            span = NonRecordingSpan(_identity(context))
+        return ForeignSpan(span, zero, self.failed)
+
+    def runner(self, name: str, gauges: Callable[[], Gauges]) -> RunnerMetrics:
+        """Return the metrics of one runner, which tells its state through ``gauges``."""
+        return RunnerMetrics(name, self._instruments, gauges)
+
+    def failed(self, signal: SpanrunTelemetrySignal, error: Exception) -> None:
+        """Count a span or metric that is lost by ``error``, and go on."""
+        self._faults(signal, error)
+
+
+def _identity(context: Context) -> SpanContext:
+    try:
+        return get_current_span(context).get_span_context() or INVALID_SPAN_CONTEXT
+    except Exception:  # noqa: BLE001 -- its provider has failed already, and counts
+        return INVALID_SPAN_CONTEXT
