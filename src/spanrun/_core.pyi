@@ -88,20 +88,20 @@ class Scope:
     """What the spans of one tracer share.
 
     Args:
-        owner: The tracer's own, for views: it has ``resource`` and ``scope``.
+        owner: The tracer's own, for views: it has ``resource`` and ``instrumentation``.
         now: The monotonic clock, in seconds.
         anchor: Gives the nanoseconds since the Unix epoch at ``now() == 0``.
         limits: Of attributes, events, links, attributes of an event, of a link (None:
             no limit), then the characters of a span's value, and of an inner value.
         clean: Makes plain any value that isn't exactly str, bool, int, float, bytes
-            or None (see `spanrun.telemetry.spans.values.clean`).
+            or None (see `spanrun.telemetry.span.plain.clean`).
         view: Makes the SDK's ``ReadableSpan`` of a span.
         failed: Told of each exception that is raised inside and goes no further.
         too_late: Told the method and the name, when a span that ended is written to.
 
     Attributes:
-        buffer: Where drawn spans go; None: nowhere.
-        tail: Decides on the others; None: they go to ``buffer`` as well.
+        buffer: Where the spans of drawn traces go; None: nowhere.
+        tail: Decides on the others; None: they go nowhere.
         on_start: Called with each span and its parent context; or None.
         on_end: Called with the view of each span that ended; or None.
         follow: Spans below a span of ours are recorded, and inherit all from it.
@@ -173,7 +173,7 @@ class Scope:
     ) -> Span:
         """Start a span on which the caller has decided. ``flags``: W3C trace flags."""
     def disown(self) -> None:
-        """Its spans are another process's: those that end here go nowhere."""
+        """End the spans that are open now nowhere: they are another process's."""
 
 class Span:
     """One span: open, and then bytes. OpenTelemetry's API, and what units need.
@@ -185,6 +185,9 @@ class Span:
 
     @property
     def scope(self) -> Scope: ...
+    @property
+    def otel(self) -> Self:
+        """Itself: what a context has as the current span."""
     @property
     def name(self) -> str: ...
     @property

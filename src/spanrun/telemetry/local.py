@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from opentelemetry.sdk.trace import ReadableSpan
+
 from spanrun.outcome import Err, Outcome
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES, SpanrunTelemetryReason
 from spanrun.telemetry.account import Account
@@ -20,8 +22,8 @@ from spanrun.telemetry.metrics.instruments import ErrorTypes
 from spanrun.telemetry.observe import RunInfo
 from spanrun.telemetry.outbox import Outbox, remaining
 from spanrun.telemetry.redact import redact, text_of
-from spanrun.telemetry.spans.recorded import Recorded
-from spanrun.telemetry.spans.scrub import scrub
+from spanrun.telemetry.span import Batch
+from spanrun.telemetry.span.decode import spans_of
 from spanrun.telemetry.store_errors import is_of_file
 from spanrun.telemetry.store_file import StoreFile
 from spanrun.telemetry.store_writer import StoreWriter
@@ -57,8 +59,6 @@ _SPAN: Final = "INSERT INTO spans VALUES {}"
 _AT_ONCE: Final = 500
 
 Statement: TypeAlias = tuple[str, tuple[Any, ...]]
-Row: TypeAlias = Statement | Recorded
-"""A span is immutable once it has ended, so the writer's thread encodes it."""
 
 
 class LocalStore:
@@ -78,6 +78,8 @@ class LocalStore:
         account: Counts what became of the rows.
     """
 
+    waits = False
+
     def __init__(self, folder: Path) -> None:
         self.path: Final = folder / FILE
         self.session: Final = secrets.token_hex(8)
@@ -89,10 +91,10 @@ class LocalStore:
             redact(" ".join(sys.argv)),
         )
         self._errors: Final = ErrorTypes()
-        self._writer: Final = StoreWriter[Row, Statement](
-            store_file(self.path), self._encode, self._begin, _insert, self.account
+        self._writer: Final = StoreWriter[Statement, Statement](
+            store_file(self.path), _as_it_is, self._begin, _insert, self.account
         )
-        self._outbox: Final = Outbox[Row | None](
+        self._outbox: Final = Outbox[Statement | None](
             "store", self._write, self._lost, capacity=1_000_000, batch=5_000
         )
         self._outbox.put(None)  # the session begins, and what is amiss is said
@@ -132,9 +134,10 @@ class LocalStore:
         """Note that a run is over."""
         self._put_run(run, run.ended_ns)
 
-    def put(self, span: Recorded) -> None:
-        """Note an ended span."""
-        self._outbox.put(span)
+    def spans(self, batch: Batch) -> None:
+        """Note ended spans."""
+        for span in spans_of(batch):
+            self._outbox.put(self._row(span))
 
     def flush(self, timeout: float) -> bool:
         """Write all that is queued; whether that took less than ``timeout``."""
@@ -165,13 +168,10 @@ class LocalStore:
     def _put(self, statement: str, *values: Any) -> None:
         self._outbox.put((statement, values))
 
-    def _write(self, rows: list[Row | None]) -> None:
+    def _write(self, rows: list[Statement | None]) -> None:
         self._writer.write([row for row in rows if row is not None])
 
-    def _encode(self, row: Row) -> Statement:
-        return row if isinstance(row, tuple) else self._span(row)
-
-    def _lost(self, rows: list[Row | None], reason: SpanrunTelemetryReason) -> None:
+    def _lost(self, rows: list[Statement | None], reason: SpanrunTelemetryReason) -> None:
         if lost := sum(row is not None for row in rows):
             self.account.drop("traces", reason, lost)
 
@@ -180,8 +180,7 @@ class LocalStore:
             _forget_old_sessions(db)
         db.execute("INSERT OR IGNORE INTO sessions VALUES (?, ?, ?, ?)", self._started)
 
-    def _span(self, span: Recorded) -> Statement:
-        scrub(span)
+    def _row(self, span: ReadableSpan) -> Statement:
         context, status = span.get_span_context(), span.status
         events = [[e.timestamp, e.name, dict(e.attributes or {})] for e in span.events]
         links = [
@@ -206,6 +205,10 @@ class LocalStore:
                 _json(links),
             ),
         )
+
+
+def _as_it_is(row: Statement) -> Statement:
+    return row
 
 
 def store_file(path: Path) -> StoreFile:

@@ -23,7 +23,7 @@ from opentelemetry.trace import (
 )
 
 from spanrun.telemetry.span.view import view
-from spanrun.telemetry.spans.values import clean
+from spanrun.telemetry.span.plain import clean
 
 SAMPLED = 1
 LIMITS = (128, 128, 128, 128, 128, 16_384, 16_384)

@@ -31,7 +31,7 @@ from spanrun import semconv
 from spanrun.telemetry.spans.columns import Columns
 from spanrun.telemetry.spans.head import HeadSampler
 from spanrun.telemetry.spans.provider import NativeTracerProvider
-from spanrun.telemetry.spans.quantile import FEWEST, RunningQuantile
+from spanrun.telemetry.span.quantile import FEWEST, RunningQuantile
 from spanrun.telemetry.spans.recorded import Recorded
 from spanrun.telemetry.spans.sampling import TailSampling
 

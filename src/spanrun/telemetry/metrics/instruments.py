@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
-from opentelemetry.trace import Span, set_span_in_context
+from opentelemetry.trace import set_span_in_context
 
 from spanrun import semconv
 from spanrun.semconv import Metric, SpanrunJobOutcome, SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.forks import tell_after_fork
+
+if TYPE_CHECKING:
+    from spanrun.telemetry.units.recorder import OpenSpan
 
 if TYPE_CHECKING:  # it needs the SDK, which only `configure` loads
     from spanrun.telemetry.metrics.aggregate import Aggregator
@@ -23,7 +26,7 @@ if TYPE_CHECKING:  # it needs the SDK, which only `configure` loads
 class Adds(Protocol):
     """Adds to one series."""
 
-    def add(self, value: float, span: Span | None) -> None:
+    def add(self, value: float, span: OpenSpan | None) -> None:
         """Add ``value``; ``span`` may become its exemplar."""
         ...
 
@@ -107,7 +110,7 @@ class Instruments:
         metric: Metric,
         value: float,
         attributes: Mapping[str, Any],
-        span: Span | None = None,
+        span: OpenSpan | None = None,
     ) -> None:
         """Add ``value`` to ``metric``; ``span`` may become its exemplar.
 
@@ -120,13 +123,18 @@ class Instruments:
             add = self._add.get(metric.name)
             if add is None:
                 add = self._add[metric.name] = self._make(metric)
-            add(value, labels, None if span is None else set_span_in_context(span))
+            add(value, labels, None if span is None else set_span_in_context(span.otel))
         except Exception as error:  # noqa: BLE001 -- counted: breaks no job
             self._failed("metrics", error)
 
     def bind(self, metric: Metric, labels: Mapping[str, Any]) -> Adds:
         """What adds to one series."""
         return _Bound(self, metric, labels)
+
+    def series(self, metric: Metric, attributes: Mapping[str, Any]) -> Adds:
+        """Return what adds to the one series that `record` would add to."""
+        has = {key: attributes[key] for key in metric.attributes if key in attributes}
+        return self.bind(metric, has)
 
     def _make(self, metric: Metric) -> Callable[..., None]:
         about = (metric.name, metric.unit, metric.description)
@@ -205,7 +213,7 @@ class _Bound:
     metric: Metric
     labels: Mapping[str, Any]
 
-    def add(self, value: float, span: Span | None) -> None:
+    def add(self, value: float, span: OpenSpan | None) -> None:
         self.instruments.record(self.metric, value, self.labels, span)
 
 
@@ -234,7 +242,7 @@ class NativeInstruments(Instruments):
         metric: Metric,
         value: float,
         attributes: Mapping[str, Any],
-        span: Span | None = None,
+        span: OpenSpan | None = None,
     ) -> None:
         """Add ``value`` to ``metric``; ``span`` may become its exemplar."""
         self._aggregator.record(metric, value, attributes, span)
@@ -297,7 +305,7 @@ class RunnerMetrics:
         parts: Iterable[float],
         outcome: SpanrunJobOutcome,
         error_type: str | None,
-        span: Span,
+        span: OpenSpan,
     ) -> None:
         """A job ended.
 
@@ -346,7 +354,7 @@ class RunnerMetrics:
         with self._lock:
             self._late.add(1, None)
 
-    def batch(self, items: int, seconds: float, span: Span) -> None:
+    def batch(self, items: int, seconds: float, span: OpenSpan) -> None:
         """A batch ended."""
         record = self._instruments.record
         labels = self.attributes

@@ -13,8 +13,8 @@ from typing import Final, TypeVar
 
 from opentelemetry.trace import SpanContext, TraceState
 
-from spanrun.telemetry.spans.values import Plain, text_of
-from spanrun.telemetry.spans.wire import any_value, double, sized, text, varint
+from spanrun.telemetry.span.plain import Plain, text_of
+from spanrun.telemetry.span.wire import any_value, double, sized, text, varint
 
 K = TypeVar("K")
 V = TypeVar("V")

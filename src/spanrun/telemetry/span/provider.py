@@ -28,7 +28,7 @@ from spanrun.telemetry.span import Buffer, Scope, Tail
 from spanrun.telemetry.span.processors import Processors
 from spanrun.telemetry.span.tracer import NativeTracer
 from spanrun.telemetry.span.view import view
-from spanrun.telemetry.spans.values import MAX_LENGTH, clean, cleaned, text_of
+from spanrun.telemetry.span.plain import MAX_LENGTH, clean, cleaned, text_of
 from spanrun.text import excerpt
 
 _log: Final = Log(__name__)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from spanrun.telemetry.span.values import cleaned, text_of
+from spanrun.telemetry.span.plain import cleaned, text_of
 from spanrun.telemetry.span.wire import key_values, sized, text, varint
 
 

@@ -14,7 +14,7 @@ from opentelemetry.trace import (
     TraceState,
 )
 
-from spanrun.telemetry.current import CURRENT_SPAN, WAY_OUT
+from spanrun.telemetry.current import CURRENT_SPAN, OUTSIDE
 from spanrun.telemetry.span.buffer import Buffer
 from spanrun.telemetry.span.ids import random_bits
 from spanrun.telemetry.span.span import Limits, Span
@@ -59,7 +59,7 @@ class Scope:
         self.root = (_SAMPLED, DEFAULT_TRACE_STATE), nothing
         self.bits: Callable[[int], int] | None = None
         self.ask: Callable[..., Any] | None = None
-        self.disowned = False
+        self.generation = 0
 
     def start(
         self,
@@ -77,7 +77,7 @@ class Scope:
         above = context.get(CURRENT_SPAN)
         while type(above) is Span and above.has_ended:
             # The unit that it was made for was left: what is outside of it counts.
-            outside = context.get(WAY_OUT)
+            outside = context.get(OUTSIDE)
             if type(outside) is not Context:
                 break
             context = outside
@@ -135,9 +135,8 @@ class Scope:
         return span
 
     def disown(self) -> None:
-        """Its spans are another process's: those that end here go nowhere."""
-        self.disowned = True
-        self.buffer = self.tail = self.on_start = self.on_end = None
+        """End the spans that are open now nowhere: they are another process's."""
+        self.generation += 1
 
     def _ask(
         self, arguments: tuple[Any, ...], start_ns: int | None, anchored: Span | None

@@ -29,7 +29,7 @@ from spanrun.telemetry.span.values import (
     plain_items,
     plain_name,
 )
-from spanrun.telemetry.spans.values import Plain, text_of
+from spanrun.telemetry.span.plain import Plain, text_of
 
 if TYPE_CHECKING:  # it makes spans
     from spanrun.telemetry.span.scope import Scope
@@ -107,6 +107,7 @@ class Span:
         self._events: list[Event] = []
         self._links: list[Linked] = []
         self._open = [True]
+        self._generation = scope.generation
         if type(parent) is Span:
             handed_down = parent.inherited
             same = handed_down is inherited or handed_down == inherited
@@ -152,6 +153,11 @@ class Span:
                 self._dropped += dropped + over
         for link in links:
             self._link(link.context, link.attributes, link.dropped_attributes)
+
+    @property
+    def otel(self) -> Span:
+        """Itself: what a context has as the current span."""
+        return self
 
     @property
     def name(self) -> str:
@@ -437,7 +443,7 @@ class Span:
                 else event
                 for event in self._events.copy()
             ]
-        if scope.disowned:
+        if scope.generation != self._generation:
             return
         try:
             if scope.on_end is not None:
@@ -469,7 +475,7 @@ class Span:
             return
         if tail is not None and root is not None:
             tail.end(Ended(scope, b"", None, trace_id, duration, flags, root))
-        if buffer is not None:
+        if buffer is not None and self.inherited[0] & _SAMPLED:
             field = encode.field(self._encode(end_ns))
             buffer.put(scope, field, trace_id, duration, flags)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from spanrun.semconv import SpanrunSamplingReason
 from spanrun.telemetry.span import encode
 from spanrun.telemetry.span.buffer import ERROR, RETRIED, SLOW
-from spanrun.telemetry.spans.quantile import RunningQuantile
+from spanrun.telemetry.span.quantile import RunningQuantile
 
 if TYPE_CHECKING:  # it has a tail
     from spanrun.telemetry.span.scope import Scope

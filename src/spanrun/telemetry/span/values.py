@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias, cast
 
 from spanrun.secret_forms import SECRET_KEY
 from spanrun.telemetry.redact import HIDDEN, MAX_CHARACTERS, redact, redact_value
-from spanrun.telemetry.spans.values import Plain, text_of
+from spanrun.telemetry.span.plain import Plain, text_of
 
 Clean: TypeAlias = Callable[[Any, int], Any]
 

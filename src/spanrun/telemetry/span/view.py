@@ -62,7 +62,7 @@ def view(span: Span) -> ReadableSpan:
         status=Status(StatusCode(code), description),
         start_time=span.start_time,
         end_time=span.end_time,
-        instrumentation_scope=owner.scope,
+        instrumentation_scope=owner.instrumentation,
     )
     shown.is_local_root = span.is_local_root
     return shown

@@ -6,8 +6,8 @@ import struct
 from collections.abc import Sequence
 from typing import Any, Final
 
-from spanrun.telemetry.spans.values import clean
-from spanrun.telemetry.spans.wire import (
+from spanrun.telemetry.span.plain import clean
+from spanrun.telemetry.span.wire import (
     IS_SMALL,
     SMALL,
     double_prefix,

@@ -31,8 +31,8 @@ from spanrun.telemetry.spans.recorded import (
     Recorded,
 )
 from spanrun.telemetry.spans.scrub import scrub
-from spanrun.telemetry.spans.values import Plain, clean
-from spanrun.telemetry.spans.wire import (
+from spanrun.telemetry.span.plain import Plain, clean
+from spanrun.telemetry.span.wire import (
     IS_SMALL,
     SMALL,
     TWO_BYTES,

@@ -10,7 +10,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from spanrun.telemetry.spans.values import MAX_LENGTH
+from spanrun.telemetry.span.plain import MAX_LENGTH
 
 SHORT: Final = 256
 """A text up to this length is never cut, unless the user has set a lower limit."""

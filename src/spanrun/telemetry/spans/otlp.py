@@ -22,8 +22,8 @@ from spanrun.telemetry.spans.recorded import (
     event_attributes,
     link_attributes,
 )
-from spanrun.telemetry.spans.values import Plain, cleaned, text_of
-from spanrun.telemetry.spans.wire import key_values, sized, text, varint
+from spanrun.telemetry.span.plain import Plain, cleaned, text_of
+from spanrun.telemetry.span.wire import key_values, sized, text, varint
 
 _fixed64: Final = struct.Struct("<Q").pack
 _fixed32: Final = struct.Struct("<I").pack

@@ -22,7 +22,7 @@ from opentelemetry.trace import (
 
 from spanrun.telemetry.spans.columns import Columns
 from spanrun.telemetry.spans.origin import Limits, Origin
-from spanrun.telemetry.spans.values import cleaned, stable_items
+from spanrun.telemetry.span.plain import cleaned, stable_items
 
 Inherited: TypeAlias = tuple[TraceFlags, TraceState]
 

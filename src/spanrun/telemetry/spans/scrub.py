@@ -10,7 +10,7 @@ from opentelemetry.trace import Link, Status
 
 from spanrun.telemetry.redact import redact, redact_attributes
 from spanrun.telemetry.spans.recorded import Happened, Rare, Recorded
-from spanrun.telemetry.spans.values import IMMUTABLE, clean, stable_items, text_of
+from spanrun.telemetry.span.plain import IMMUTABLE, clean, stable_items, text_of
 
 
 def scrub(span: Recorded) -> None:

@@ -23,7 +23,7 @@ from spanrun.telemetry.spans.recorded import (
     Recorded,
     lasting,
 )
-from spanrun.telemetry.spans.values import IMMUTABLE, clean, frozen, text_of
+from spanrun.telemetry.span.plain import IMMUTABLE, clean, frozen, text_of
 from spanrun.text import excerpt
 
 _log: Final = Log(__name__)

@@ -17,7 +17,7 @@ from opentelemetry.trace import DEFAULT_TRACE_STATE, Link, SpanKind, TraceFlags
 from spanrun.telemetry.spans.encode import SpanEncoder
 from spanrun.telemetry.spans.origin import Origin
 from spanrun.telemetry.spans.recorded import Recorded
-from spanrun.telemetry.spans.wire import varint
+from spanrun.telemetry.span.wire import varint
 
 Place: TypeAlias = tuple[str, bytes]
 """The format of what can change, and the bytes of the example there."""

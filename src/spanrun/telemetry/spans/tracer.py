@@ -42,7 +42,7 @@ from spanrun.telemetry.ids import bits_of
 from spanrun.telemetry.spans.origin import Limits, Origin
 from spanrun.telemetry.spans.recorded import Inherited, Recorded, lasting
 from spanrun.telemetry.spans.span import NativeSpan, valid_link
-from spanrun.telemetry.spans.values import frozen
+from spanrun.telemetry.span.plain import frozen
 
 
 class NativeTracer(Tracer):

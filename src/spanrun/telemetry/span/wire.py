@@ -10,7 +10,7 @@ import struct
 from collections.abc import Mapping
 from typing import Final
 
-from spanrun.telemetry.spans.values import Plain, utf8
+from spanrun.telemetry.span.plain import Plain, utf8
 
 SMALL: Final[tuple[bytes, ...]] = tuple(
     [bytes((low,)) for low in range(0x80)]
