@@ -1,0 +1,159 @@
+"""`Scope`: starts the spans of one tracer, and has what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from opentelemetry.context import Context
+from opentelemetry.trace import (
+    DEFAULT_TRACE_STATE,
+    INVALID_SPAN,
+    Link,
+    SpanContext,
+    TraceState,
+)
+
+from spanrun.telemetry.current import CURRENT_SPAN, WAY_OUT
+from spanrun.telemetry.span.buffer import Buffer
+from spanrun.telemetry.span.ids import random_bits
+from spanrun.telemetry.span.span import Limits, Span
+from spanrun.telemetry.span.tail import Tail
+
+_RANDOM: Final = (1 << 56) - 1
+_SAMPLED: Final = 1
+
+
+class Scope:
+    """See ``_core.pyi``."""
+
+    def __init__(
+        self,
+        owner: Any,
+        now: Callable[[], float],
+        anchor: Callable[[], int],
+        limits: tuple[
+            int | None, int | None, int | None, int | None, int | None, int, int
+        ],
+        clean: Callable[[Any, int], Any],
+        view: Callable[[Span], Any],
+        failed: Callable[[Exception], object],
+        too_late: Callable[[str, str], object],
+    ) -> None:
+        self.owner = owner
+        self.now: Final = now
+        self.anchor: Final = anchor
+        self.limits: Final = Limits(*limits)
+        self.clean: Final = clean
+        self.view: Final = view
+        self.failed: Final = failed
+        self.too_late: Final = too_late
+        self.buffer: Buffer | None = None
+        self.tail: Tail | None = None
+        self.on_start: Callable[[Span, Context | None], object] | None = None
+        self.on_end: Callable[[Any], object] | None = None
+        self.follow = False
+        self.threshold: int | None = None
+        nothing = 0, DEFAULT_TRACE_STATE
+        self.root: tuple[tuple[int, TraceState], tuple[int, TraceState]]
+        self.root = (_SAMPLED, DEFAULT_TRACE_STATE), nothing
+        self.bits: Callable[[int], int] | None = None
+        self.ask: Callable[..., Any] | None = None
+        self.disowned = False
+
+    def start(
+        self,
+        name: str,
+        kind: int,
+        context: Context,
+        begun: float | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        links: Sequence[Link] = (),
+        *,
+        start_ns: int | None = None,
+        anchored: Span | None = None,
+    ) -> Any:
+        """Start a span below the one in ``context``, or a trace."""
+        above = context.get(CURRENT_SPAN)
+        while type(above) is Span and above.has_ended:
+            # The unit that it was made for was left: what is outside of it counts.
+            outside = context.get(WAY_OUT)
+            if type(outside) is not Context:
+                break
+            context = outside
+            above = context.get(CURRENT_SPAN)
+        if type(above) is Span and self.follow:
+            trace_id, parent = above.trace_id, above
+            flags, state = above.inherited
+        elif self.threshold is not None and (above is None or above is INVALID_SPAN):
+            trace_id, parent = (self.bits or random_bits)(128) or 1, None
+            drawn = trace_id & _RANDOM >= self.threshold
+            flags, state = self.root[0 if drawn else 1]
+        else:
+            return self._ask(
+                (name, kind, context, begun, attributes, links), start_ns, anchored
+            )
+        return self.make(
+            name,
+            kind,
+            trace_id,
+            parent,
+            flags,
+            state,
+            begun,
+            attributes,
+            links,
+            start_ns=start_ns,
+            context=context,
+            anchored=anchored,
+        )
+
+    def make(
+        self,
+        name: str,
+        kind: int,
+        trace_id: int,
+        parent: Span | SpanContext | None,
+        flags: int,
+        state: TraceState,
+        begun: float | None,
+        attributes: Mapping[str, Any] | None,
+        links: Sequence[Link],
+        *,
+        start_ns: int | None = None,
+        context: Context | None = None,
+        anchored: Span | None = None,
+    ) -> Span:
+        """Start a span on which the caller has decided."""
+        own = (self.bits or random_bits)(64) or 1
+        span = Span(self, name, kind, (trace_id, own), parent, (flags, state))
+        span.begin(begun, start_ns, parent, anchored)
+        if attributes or links:
+            span.fill(attributes or {}, links)
+        if self.on_start is not None:
+            self._tell(span, context)
+        return span
+
+    def disown(self) -> None:
+        """Its spans are another process's: those that end here go nowhere."""
+        self.disowned = True
+        self.buffer = self.tail = self.on_start = self.on_end = None
+
+    def _ask(
+        self, arguments: tuple[Any, ...], start_ns: int | None, anchored: Span | None
+    ) -> Any:
+        try:
+            if self.ask is None:
+                return INVALID_SPAN
+            return self.ask(*arguments, start_ns=start_ns, anchored=anchored)
+        except Exception as error:  # noqa: BLE001 -- a sampler breaks no program
+            self.failed(error)
+            return INVALID_SPAN
+
+    def _tell(self, span: Span, context: Context | None) -> None:
+        on_start = self.on_start
+        if on_start is not None:
+            try:
+                on_start(span, context)
+            except Exception as error:  # noqa: BLE001 -- a processor breaks no program
+                self.failed(error)
