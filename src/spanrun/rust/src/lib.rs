@@ -2,8 +2,70 @@
 //!
 //! Each class here has a fallback in plain Python with the same interface, which
 //! `spanrun._core.pyi` describes. The same tests run over both.
+//!
+//! Two rules hold everywhere. No lock is held while Python code can run, which is also
+//! where an object of Python is dropped, or one is made that the garbage collector
+//! tracks: the collector may end spans in the middle of anything. And nothing panics.
+
+mod attributes;
+mod buffer;
+mod encode;
+mod end;
+mod errors;
+mod fill;
+mod ids;
+mod known;
+mod names;
+mod quantile;
+mod record;
+mod redact;
+mod scope;
+mod snapshot;
+mod span;
+mod start;
+mod tail;
+mod texts;
+mod value;
+mod verdicts;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 
+/// Lock `mutex`, whatever happened to who had it before.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[pymodule(gil_used = true)]
-mod _core {}
+mod _core {
+    use pyo3::prelude::*;
+
+    use crate::span::{EXEMPLAR, FAILED, RETRIED, ROOT, SLOW};
+
+    #[pymodule_export]
+    use crate::buffer::{Batch, Buffer};
+    #[pymodule_export]
+    use crate::ids::{random_bits, reseed};
+    #[pymodule_export]
+    use crate::scope::Scope;
+    #[pymodule_export]
+    use crate::span::Span;
+    #[pymodule_export]
+    use crate::tail::Tail;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::ids::watch_forks();
+        for (name, flag) in [
+            ("ERROR", FAILED),
+            ("RETRIED", RETRIED),
+            ("SLOW", SLOW),
+            ("EXEMPLAR", EXEMPLAR),
+            ("ROOT", ROOT),
+        ] {
+            module.add(name, flag)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,430 @@
+//! `Scope`: what the spans of one tracer share, and how they are started.
+
+use std::sync::{Arc, Mutex};
+
+use pyo3::PyTraverseError;
+use pyo3::exceptions::PyException;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+
+use crate::buffer::{Buffer, Header};
+use crate::lock;
+use crate::names::names;
+use crate::span::Span;
+use crate::start::{self, Started};
+use crate::tail::Tail;
+
+/// How much a span may hold. None: as many as there are.
+#[derive(FromPyObject)]
+pub struct Limits(
+    pub Option<usize>,
+    pub Option<usize>,
+    pub Option<usize>,
+    pub Option<usize>,
+    pub Option<usize>,
+    pub usize,
+    pub usize,
+);
+
+impl Limits {
+    pub fn attributes(&self) -> Option<usize> {
+        self.0
+    }
+    pub fn events(&self) -> Option<usize> {
+        self.1
+    }
+    pub fn links(&self) -> Option<usize> {
+        self.2
+    }
+    pub fn event_attributes(&self) -> Option<usize> {
+        self.3
+    }
+    pub fn link_attributes(&self) -> Option<usize> {
+        self.4
+    }
+    /// Characters of a value of the span.
+    pub fn length(&self) -> usize {
+        self.5
+    }
+    /// Characters of a value of an event or a link.
+    pub fn inner_length(&self) -> usize {
+        self.6
+    }
+}
+
+/// What a new trace begins with.
+pub struct Root {
+    pub flags: u8,
+    pub state: Py<PyAny>,
+    pub header: Arc<str>,
+}
+
+/// What may be set anew. Who works with it has one for all of an operation.
+pub struct Settings {
+    pub buffer: Option<Py<Buffer>>,
+    pub tail: Option<Py<Tail>>,
+    pub on_start: Option<Py<PyAny>>,
+    pub on_end: Option<Py<PyAny>>,
+    pub follow: bool,
+    pub threshold: Option<u64>,
+    /// Of a trace that is drawn, and of one that isn't.
+    pub root: [Arc<Root>; 2],
+    pub bits: Option<Py<PyAny>>,
+    pub ask: Option<Py<PyAny>>,
+    /// Its spans are this process's.
+    pub is_owned: bool,
+}
+
+impl Settings {
+    fn copy(&self, py: Python<'_>) -> Self {
+        Settings {
+            buffer: self.buffer.as_ref().map(|it| it.clone_ref(py)),
+            tail: self.tail.as_ref().map(|it| it.clone_ref(py)),
+            on_start: self.on_start.as_ref().map(|it| it.clone_ref(py)),
+            on_end: self.on_end.as_ref().map(|it| it.clone_ref(py)),
+            follow: self.follow,
+            threshold: self.threshold,
+            root: self.root.clone(),
+            bits: self.bits.as_ref().map(|it| it.clone_ref(py)),
+            ask: self.ask.as_ref().map(|it| it.clone_ref(py)),
+            is_owned: self.is_owned,
+        }
+    }
+}
+
+/// What the spans of one tracer share.
+#[pyclass(frozen, weakref, module = "spanrun._core")]
+pub struct Scope {
+    owner: Py<PyAny>,
+    now: Py<PyAny>,
+    anchor: Py<PyAny>,
+    pub limits: Limits,
+    pub clean: Py<PyAny>,
+    view: Py<PyAny>,
+    failed: Py<PyAny>,
+    too_late: Py<PyAny>,
+    settings: Mutex<Arc<Settings>>,
+}
+
+impl Scope {
+    /// The settings of this moment.
+    pub fn settings(&self) -> Arc<Settings> {
+        lock(&self.settings).clone()
+    }
+
+    fn set(&self, py: Python<'_>, change: impl FnOnce(&mut Settings)) {
+        let mut settings = self.settings().copy(py);
+        change(&mut settings);
+        let before = std::mem::replace(&mut *lock(&self.settings), Arc::new(settings));
+        drop(before); // which may run Python code, so not while the lock is held
+    }
+
+    /// A reading of the monotonic clock; 0 where there is none.
+    pub fn reading(&self, py: Python<'_>) -> PyResult<f64> {
+        let read = self.now.call0(py).and_then(|now| now.extract(py));
+        self.or_failed(py, read, 0.0)
+    }
+
+    /// The nanoseconds since the Unix epoch at the reading 0.
+    pub fn anchor(&self, py: Python<'_>) -> PyResult<i64> {
+        let anchor = self.anchor.call0(py).and_then(|anchor| anchor.extract(py));
+        self.or_failed(py, anchor, 0)
+    }
+
+    /// The view of a span.
+    pub fn view_of<'py>(&self, span: &Bound<'py, Span>) -> PyResult<Bound<'py, PyAny>> {
+        self.view.bind(span.py()).call1((span,))
+    }
+
+    /// Say that `method` was called after the end of the span of that name.
+    pub fn late(&self, py: Python<'_>, method: &str, name: &str) -> PyResult<()> {
+        let told = self.too_late.call1(py, (method, name)).map(drop);
+        self.or_failed(py, told, ())
+    }
+
+    /// The result, or `instead` where an exception went to `failed`. What isn't an
+    /// ``Exception``, such as ``KeyboardInterrupt``, goes on.
+    pub fn or_failed<T>(&self, py: Python<'_>, result: PyResult<T>, instead: T) -> PyResult<T> {
+        let error = match result {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        if !error.is_instance_of::<PyException>(py) {
+            return Err(error);
+        }
+        match self.failed.call1(py, (error.into_value(py),)) {
+            Err(error) if error.is_instance_of::<PyException>(py) => {
+                error.write_unraisable(py, None);
+                Ok(instead)
+            }
+            told => told.map(|_| instead),
+        }
+    }
+
+    /// Put a span into the buffer, which `encode` appends. No lock may be held.
+    pub fn put(
+        scope: &Py<Scope>,
+        py: Python<'_>,
+        failed: bool,
+        encode: impl FnOnce(&mut Vec<u8>) -> Header,
+    ) -> PyResult<()> {
+        let settings = scope.get().settings();
+        let Some(buffer) = settings.buffer.as_ref().filter(|_| settings.is_owned) else {
+            return Ok(());
+        };
+        let notice = buffer.get().put(scope, py, failed, encode);
+        let told = Buffer::tell(buffer.bind(py), notice);
+        scope.get().or_failed(py, told, ())
+    }
+}
+
+/// Flags and tracestate, as `root` has them for one kind of traces.
+type Pair<'py> = (u8, Bound<'py, PyAny>);
+
+#[pymethods]
+impl Scope {
+    #[new]
+    #[allow(clippy::too_many_arguments)] // as the interface has it
+    fn new(
+        py: Python<'_>,
+        owner: Py<PyAny>,
+        now: Py<PyAny>,
+        anchor: Py<PyAny>,
+        limits: Limits,
+        clean: Py<PyAny>,
+        view: Py<PyAny>,
+        failed: Py<PyAny>,
+        too_late: Py<PyAny>,
+    ) -> PyResult<Self> {
+        let nothing = Arc::new(Root {
+            flags: 0,
+            state: names(py)?.default_state.clone_ref(py),
+            header: "".into(),
+        });
+        Ok(Scope {
+            owner,
+            now,
+            anchor,
+            limits,
+            clean,
+            view,
+            failed,
+            too_late,
+            settings: Mutex::new(Arc::new(Settings {
+                buffer: None,
+                tail: None,
+                on_start: None,
+                on_end: None,
+                follow: false,
+                threshold: None,
+                root: [nothing.clone(), nothing],
+                bits: None,
+                ask: None,
+                is_owned: true,
+            })),
+        })
+    }
+
+    /// Start a span below the one in ``context``, or a trace.
+    #[pyo3(signature = (
+        name, kind, context, begun = None, attributes = None, links = None,
+        *, start_ns = None, anchored = None
+    ))]
+    #[allow(clippy::too_many_arguments)] // as the interface has it
+    fn start<'py>(
+        slf: &Bound<'py, Self>,
+        name: &Bound<'py, PyAny>,
+        kind: &Bound<'py, PyAny>,
+        context: &Bound<'py, PyAny>,
+        begun: Option<f64>,
+        attributes: Option<&Bound<'py, PyAny>>,
+        links: Option<&Bound<'py, PyAny>>,
+        start_ns: Option<&Bound<'py, PyAny>>,
+        anchored: Option<&Bound<'py, Span>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let started = Started {
+            name,
+            kind,
+            begun,
+            attributes,
+            links,
+            start_ns,
+            anchored,
+        };
+        start::start(slf, &started, context)
+    }
+
+    /// Start a span on which the caller has decided.
+    #[pyo3(signature = (
+        name, kind, trace_id, parent, flags, state, begun, attributes, links,
+        *, start_ns = None, context = None, anchored = None
+    ))]
+    #[allow(clippy::too_many_arguments)] // as the interface has it
+    fn make<'py>(
+        slf: &Bound<'py, Self>,
+        name: &Bound<'py, PyAny>,
+        kind: &Bound<'py, PyAny>,
+        trace_id: u128,
+        parent: Option<&Bound<'py, PyAny>>,
+        flags: u8,
+        state: &Bound<'py, PyAny>,
+        begun: Option<f64>,
+        attributes: Option<&Bound<'py, PyAny>>,
+        links: Option<&Bound<'py, PyAny>>,
+        start_ns: Option<&Bound<'py, PyAny>>,
+        context: Option<&Bound<'py, PyAny>>,
+        anchored: Option<&Bound<'py, Span>>,
+    ) -> PyResult<Bound<'py, Span>> {
+        let started = Started {
+            name,
+            kind,
+            begun,
+            attributes,
+            links,
+            start_ns,
+            anchored,
+        };
+        start::make(slf, &started, trace_id, parent, flags, state, context)
+    }
+
+    /// Its spans are another process's: those that end here go nowhere.
+    fn disown(&self, py: Python<'_>) {
+        self.set(py, |settings| settings.is_owned = false);
+    }
+
+    #[getter]
+    fn owner(&self, py: Python<'_>) -> Py<PyAny> {
+        self.owner.clone_ref(py)
+    }
+
+    #[getter]
+    fn buffer(&self, py: Python<'_>) -> Option<Py<Buffer>> {
+        self.settings().copy(py).buffer
+    }
+
+    #[setter]
+    fn set_buffer(&self, py: Python<'_>, buffer: Option<Py<Buffer>>) {
+        self.set(py, |settings| settings.buffer = buffer);
+    }
+
+    #[getter]
+    fn tail(&self, py: Python<'_>) -> Option<Py<Tail>> {
+        self.settings().copy(py).tail
+    }
+
+    #[setter]
+    fn set_tail(&self, py: Python<'_>, tail: Option<Py<Tail>>) {
+        self.set(py, |settings| settings.tail = tail);
+    }
+
+    #[getter]
+    fn on_start(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.settings().copy(py).on_start
+    }
+
+    #[setter]
+    fn set_on_start(&self, py: Python<'_>, on_start: Option<Py<PyAny>>) {
+        self.set(py, |settings| settings.on_start = on_start);
+    }
+
+    #[getter]
+    fn on_end(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.settings().copy(py).on_end
+    }
+
+    #[setter]
+    fn set_on_end(&self, py: Python<'_>, on_end: Option<Py<PyAny>>) {
+        self.set(py, |settings| settings.on_end = on_end);
+    }
+
+    #[getter]
+    fn follow(&self) -> bool {
+        self.settings().follow
+    }
+
+    #[setter]
+    fn set_follow(&self, py: Python<'_>, follow: bool) {
+        self.set(py, |settings| settings.follow = follow);
+    }
+
+    #[getter]
+    fn threshold(&self) -> Option<u64> {
+        self.settings().threshold
+    }
+
+    #[setter]
+    fn set_threshold(&self, py: Python<'_>, threshold: Option<u64>) {
+        self.set(py, |settings| settings.threshold = threshold);
+    }
+
+    #[getter]
+    fn root<'py>(&self, py: Python<'py>) -> (Pair<'py>, Pair<'py>) {
+        let settings = self.settings();
+        let [drawn, other] = &settings.root;
+        (
+            (drawn.flags, drawn.state.bind(py).clone()),
+            (other.flags, other.state.bind(py).clone()),
+        )
+    }
+
+    #[setter]
+    fn set_root(&self, py: Python<'_>, root: (Pair<'_>, Pair<'_>)) -> PyResult<()> {
+        let of = |(flags, state): Pair<'_>| -> PyResult<_> {
+            Ok(Arc::new(Root {
+                flags,
+                header: start::header(self, &state)?,
+                state: state.unbind(),
+            }))
+        };
+        let both = [of(root.0)?, of(root.1)?];
+        self.set(py, |settings| settings.root = both);
+        Ok(())
+    }
+
+    #[getter]
+    fn bits(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.settings().copy(py).bits
+    }
+
+    #[setter]
+    fn set_bits(&self, py: Python<'_>, bits: Option<Py<PyAny>>) {
+        self.set(py, |settings| settings.bits = bits);
+    }
+
+    #[getter]
+    fn ask(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.settings().copy(py).ask
+    }
+
+    #[setter]
+    fn set_ask(&self, py: Python<'_>, ask: Option<Py<PyAny>>) {
+        self.set(py, |settings| settings.ask = ask);
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        for object in [
+            &self.owner,
+            &self.now,
+            &self.anchor,
+            &self.clean,
+            &self.view,
+            &self.failed,
+            &self.too_late,
+        ] {
+            visit.call(object)?;
+        }
+        // Who holds the lock at this moment holds the objects as well.
+        let Ok(settings) = self.settings.try_lock() else {
+            return Ok(());
+        };
+        if Arc::strong_count(&settings) > 1 {
+            return Ok(());
+        }
+        visit.call(&settings.buffer)?;
+        visit.call(&settings.tail)?;
+        visit.call(&settings.on_start)?;
+        visit.call(&settings.on_end)?;
+        visit.call(&settings.bits)?;
+        visit.call(&settings.ask)
+    }
+}

@@ -1,0 +1,306 @@
+//! How a span begins: its parent, its trace, and what it is given at once.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use crate::fill;
+use crate::ids;
+use crate::names::{Context, names};
+use crate::record::Record;
+use crate::scope::{Scope, Settings};
+use crate::span::{Parent, Span, Trace};
+use crate::tail::Tail;
+use crate::texts;
+use crate::value;
+
+const RANDOM: u64 = (1 << 56) - 1; // of a trace id, by which it is drawn
+const SAMPLED: u8 = 1;
+
+/// What the caller says of a span that begins.
+pub struct Started<'a, 'py> {
+    pub name: &'a Bound<'py, PyAny>,
+    pub kind: &'a Bound<'py, PyAny>,
+    pub begun: Option<f64>,
+    pub attributes: Option<&'a Bound<'py, PyAny>>,
+    pub links: Option<&'a Bound<'py, PyAny>>,
+    pub start_ns: Option<&'a Bound<'py, PyAny>>,
+    pub anchored: Option<&'a Bound<'py, Span>>,
+}
+
+/// What a context has above a new span.
+enum Above<'py> {
+    Nothing,
+    Ours(Bound<'py, Span>),
+    Other,
+}
+
+/// Start a span below the one in `context`, or a trace.
+pub fn start<'py>(
+    scope: &Bound<'py, Scope>,
+    started: &Started<'_, 'py>,
+    context: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = scope.py();
+    let this = scope.get();
+    let settings = this.settings();
+    let (above, context) = above(context)?;
+    let span = match (above, settings.threshold) {
+        (Above::Ours(parent), _) if settings.follow => {
+            let parent = parent.get();
+            let trace = parent.trace.clone();
+            let id = draw_span_id(this, &settings, py)?;
+            let parent = Parent::Ours(parent.id);
+            span(scope, started, trace, id, parent, false)?
+        }
+        (Above::Nothing, Some(threshold)) => {
+            let trace_id = draw_trace_id(this, &settings, py)?;
+            let is_drawn = trace_id as u64 & RANDOM >= threshold;
+            let root = &settings.root[usize::from(!is_drawn)];
+            let trace = Arc::new(Trace {
+                id: trace_id,
+                flags: root.flags,
+                state: root.state.clone_ref(py),
+                header: root.header.clone(),
+                anchor: anchor(this, started, py)?,
+                local: (!is_drawn && settings.tail.is_some()).then(Tail::begin),
+            });
+            let id = draw_span_id(this, &settings, py)?;
+            span(scope, started, trace, id, Parent::None, true)?
+        }
+        _ => return ask(&settings, started, &context),
+    };
+    let span = Bound::new(py, span)?;
+    if settings.on_start.is_some() {
+        tell(this, &settings, &span, Some(&context))?;
+    }
+    Ok(span.into_any())
+}
+
+/// Start a span on which the caller has decided.
+pub fn make<'py>(
+    scope: &Bound<'py, Scope>,
+    started: &Started<'_, 'py>,
+    trace_id: u128,
+    parent: Option<&Bound<'py, PyAny>>,
+    flags: u8,
+    state: &Bound<'py, PyAny>,
+    context: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, Span>> {
+    let py = scope.py();
+    let this = scope.get();
+    let settings = this.settings();
+    let state = if state.is_none() {
+        names(py)?.default_state.bind(py)
+    } else {
+        state
+    };
+    let is_followed = settings.tail.as_ref().filter(|_| flags & SAMPLED == 0);
+    let ours = parent.and_then(|parent| parent.cast::<Span>().ok());
+    let (parent, is_root, local, anchored) = match (parent, ours) {
+        (Some(_), Some(parent)) => {
+            let parent = parent.get();
+            let same = parent.trace.id == trace_id;
+            let known = parent.trace.local.clone().filter(|_| same);
+            let local = is_followed.map(|tail| {
+                known.unwrap_or_else(|| tail.get().with(|all| all.join(trace_id, false)))
+            });
+            (
+                Parent::Ours(parent.id),
+                false,
+                local,
+                Some(parent.trace.anchor),
+            )
+        }
+        (Some(context), None) => {
+            let known = Context::of(context)?;
+            let local =
+                is_followed.map(|tail| tail.get().with(|all| all.join(trace_id, known.is_remote)));
+            let parent = Parent::Context {
+                id: known.span_id,
+                is_remote: known.is_remote,
+                context: context.clone().unbind(),
+            };
+            (parent, known.is_remote, local, None)
+        }
+        (None, _) => (Parent::None, true, is_followed.map(|_| Tail::begin()), None),
+    };
+    let trace = Arc::new(Trace {
+        id: trace_id,
+        flags,
+        header: header(this, state)?,
+        state: state.clone().unbind(),
+        anchor: match anchored {
+            Some(anchor) => anchor,
+            None => anchor(this, started, py)?,
+        },
+        local,
+    });
+    let id = draw_span_id(this, &settings, py)?;
+    let span = Bound::new(py, span(scope, started, trace, id, parent, is_root)?)?;
+    if settings.on_start.is_some() {
+        tell(this, &settings, &span, context)?;
+    }
+    Ok(span)
+}
+
+/// A tracestate as it is written.
+pub fn header(scope: &Scope, state: &Bound<'_, PyAny>) -> PyResult<Arc<str>> {
+    let py = state.py();
+    if state.is(&names(py)?.default_state) {
+        return Ok("".into());
+    }
+    let header = state.is_truthy().and_then(|has_any| {
+        if !has_any {
+            return Ok("".into());
+        }
+        let header = state.call_method0("to_header")?;
+        let header = header.cast::<PyString>()?;
+        Ok(value::text(header, texts::MAX_LENGTH).as_ref().into())
+    });
+    scope.or_failed(py, header, "".into())
+}
+
+/// The span in a context. One that has ended is no parent where the context says what is
+/// outside of its unit; then that counts instead.
+fn above<'py>(context: &Bound<'py, PyAny>) -> PyResult<(Above<'py>, Bound<'py, PyAny>)> {
+    let names = names(context.py())?;
+    let py = context.py();
+    let mut context = context.clone();
+    loop {
+        let Ok(dict) = context.cast::<PyDict>() else {
+            return Ok((Above::Other, context));
+        };
+        let Some(found) = dict.get_item(names.current_span.bind(py))? else {
+            return Ok((Above::Nothing, context));
+        };
+        let Ok(span) = found.cast_exact::<Span>() else {
+            let is_none = found.is_none() || found.is(&names.invalid_span);
+            let above = if is_none {
+                Above::Nothing
+            } else {
+                Above::Other
+            };
+            return Ok((above, context));
+        };
+        if span.get().is_open() {
+            return Ok((Above::Ours(span.clone()), context));
+        }
+        let outside = dict.get_item(names.way_out.bind(py))?;
+        match outside.filter(|outside| outside.is_instance_of::<PyDict>() && !outside.is(dict)) {
+            Some(outside) => context = outside,
+            None => return Ok((Above::Ours(span.clone()), context)),
+        }
+    }
+}
+
+fn span(
+    scope: &Bound<'_, Scope>,
+    started: &Started<'_, '_>,
+    trace: Arc<Trace>,
+    id: u64,
+    parent: Parent,
+    is_root: bool,
+) -> PyResult<Span> {
+    let py = scope.py();
+    let this = scope.get();
+    let start = match (started.start_ns, started.begun) {
+        (Some(given), _) => value::nanoseconds(given),
+        (None, Some(begun)) => trace.wall(begun),
+        (None, None) => trace.wall(this.reading(py)?),
+    };
+    let mut record = Record::new(fill::name(this, started.name)?);
+    if let Some(attributes) = started.attributes {
+        fill::attributes(this, attributes, &mut record)?;
+    }
+    if let Some(links) = started.links {
+        for link in fill::links(this, links)? {
+            drop(record.add_link(link, this.limits.links()));
+        }
+    }
+    let kind = started.kind.extract::<u8>().ok().filter(|kind| *kind < 5);
+    Ok(Span::new(
+        scope.clone().unbind(),
+        trace,
+        id,
+        parent,
+        kind.map_or(0, |kind| kind + 1),
+        start,
+        is_root,
+        record,
+    ))
+}
+
+fn ask<'py>(
+    settings: &Settings,
+    started: &Started<'_, 'py>,
+    context: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = context.py();
+    let Some(ask) = &settings.ask else {
+        return Err(PyTypeError::new_err("Scope.ask is not set"));
+    };
+    let named = PyDict::new(py);
+    named.set_item("start_ns", started.start_ns)?;
+    named.set_item("anchored", started.anchored)?;
+    let links = match started.links {
+        Some(links) => links.clone(),
+        None => pyo3::types::PyTuple::empty(py).into_any(),
+    };
+    ask.bind(py).call(
+        (
+            started.name,
+            started.kind,
+            context,
+            started.begun,
+            started.attributes,
+            links,
+        ),
+        Some(&named),
+    )
+}
+
+fn tell(
+    scope: &Scope,
+    settings: &Settings,
+    span: &Bound<'_, Span>,
+    context: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    let py = span.py();
+    let Some(on_start) = &settings.on_start else {
+        return Ok(());
+    };
+    let told = on_start.call1(py, (span, context)).map(drop);
+    scope.or_failed(py, told, ())
+}
+
+fn anchor(scope: &Scope, started: &Started<'_, '_>, py: Python<'_>) -> PyResult<i64> {
+    match started.anchored {
+        Some(span) => Ok(span.get().trace.anchor),
+        None => scope.anchor(py),
+    }
+}
+
+fn draw_span_id(scope: &Scope, settings: &Settings, py: Python<'_>) -> PyResult<u64> {
+    let Some(bits) = &settings.bits else {
+        return Ok(ids::span_id(py));
+    };
+    let drawn = bits.call1(py, (64,)).and_then(|drawn| drawn.extract(py));
+    match scope.or_failed(py, drawn, 0)? {
+        0 => Ok(1),
+        drawn => Ok(drawn),
+    }
+}
+
+fn draw_trace_id(scope: &Scope, settings: &Settings, py: Python<'_>) -> PyResult<u128> {
+    let Some(bits) = &settings.bits else {
+        return Ok(ids::trace_id(py));
+    };
+    let drawn = bits.call1(py, (128,)).and_then(|drawn| drawn.extract(py));
+    match scope.or_failed(py, drawn, 0)? {
+        0 => Ok(1),
+        drawn => Ok(drawn),
+    }
+}
