@@ -10,6 +10,7 @@ from spanrun import semconv
 SRC = Path(__file__).parents[1] / "src" / "spanrun"
 
 LAYERS = {
+    "accelerator": 0,
     "causes": 0,
     "checks": 0,
     "descriptors": 0,
@@ -28,6 +29,7 @@ LAYERS = {
     "proxies": 0,
     "retry_after": 0,
     "endpoints": 0,
+    "_core": 0,
     "_native": 0,
     "settings": 1,
     "slo": 1,

@@ -16,7 +16,7 @@ from spanrun.telemetry.current import (
     WAY_OUT,
     WayOut,
 )
-from spanrun.telemetry.metrics.cells import Gate, HistogramCell, SumCell
+from spanrun.telemetry.metrics.c_cells import Gate, Histogram, Sum
 from spanrun.telemetry.native_call import NativeCall
 from spanrun.telemetry.native_job import NativeJob
 from spanrun.telemetry.open_units import CallKind
@@ -43,7 +43,7 @@ def _bind() -> bool:
         FastJob,
         FastCall,
         Recorded,
-        (Origin, Gate, WayOut, CallKind, SumCell, HistogramCell),
+        (Origin, Gate, WayOut, CallKind, Sum, Histogram),
         Context,
         VARIABLE,
         CURRENT_SPAN,

@@ -24,7 +24,7 @@ from spanrun.semconv import Metric
 from spanrun.speed import FAST, Calls, Shape
 from spanrun.telemetry.current import CURRENT_SPAN, current, go_back_to, make_current
 from spanrun.telemetry.forks import tell_after_fork
-from spanrun.telemetry.metrics.cells import HistogramCell, adder
+from spanrun.telemetry.metrics.c_cells import Group, Histogram
 from spanrun.telemetry.open_units import CallKind
 from spanrun.telemetry.redact import redact
 from spanrun.telemetry.span_events import fail
@@ -102,11 +102,10 @@ class NativeCalls(Calls):
         kind = self.kind
         aggregator, labels = self.recorder.aggregator, {**kind.attributes, **call.raw}
         cell = aggregator.series_of(kind.metric, labels)
-        gate = aggregator.gate
-        count, shape = adder(cell, gate), None
-        if FAST:
-            histogram = cell if isinstance(cell, HistogramCell) else None
-            shape = Shape(found.text, found.at, gate, count, histogram)
+        count, shape, group = cell.add, None, aggregator.group
+        if FAST and isinstance(group, Group):
+            histogram = cell if isinstance(cell, Histogram) else None
+            shape = Shape(found.text, found.at, group.gate, count, histogram)
         known = self.known[key] = template.child_encoder(found), count, shape
         return known
 

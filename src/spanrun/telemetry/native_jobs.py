@@ -10,8 +10,7 @@ from opentelemetry.trace import Link
 
 from spanrun.speed import Jobs
 from spanrun.telemetry.current import ATTEMPT, CURRENT_SPAN, current, make_current
-from spanrun.telemetry.metrics.cells import HistogramCell
-from spanrun.telemetry.metrics.job_cells import job_adder
+from spanrun.telemetry.metrics.c_cells import Group, Histogram
 from spanrun.telemetry.native_job import NativeJob
 from spanrun.telemetry.open_units import OpenJob, Submitted
 from spanrun.telemetry.spans import template
@@ -42,15 +41,16 @@ class NativeJobs(Jobs):
         self.origin: Final = recorder.tracer.origin
         self.bits: Final = recorder.tracer.bits
         count, duration, phases = metrics.of_success()
-        gate = recorder.aggregator.gate
-        self.count: Final = job_adder(gate, count, duration, phases)
+        aggregator = recorder.aggregator
+        self.count: Final = aggregator.job_cells(count, duration, phases).add
         self.encode: template.Encode | None = None
         self._tracer: Final = recorder.tracer
         self._open_other: Final = job_units(recorder, kind)
+        group = aggregator.group
         self.is_armed: Final = (
-            recorder.is_bound and kind.timed and isinstance(duration, HistogramCell)
+            recorder.is_bound and kind.timed and isinstance(duration, Histogram)
         )
-        if self.is_armed:
+        if self.is_armed and isinstance(group, Group):
             self.arm(
                 self.origin,
                 self._tracer,
@@ -62,7 +62,7 @@ class NativeJobs(Jobs):
                 self.zero,
                 self.attempts,
                 (count, duration, tuple(phases)),
-                gate,
+                group.gate,
             )
 
     def open(self, job: Submitted) -> OpenJob:

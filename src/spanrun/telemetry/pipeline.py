@@ -38,8 +38,7 @@ from spanrun.telemetry.health import Health
 from spanrun.telemetry.local import LocalStore
 from spanrun.telemetry.log import Log
 from spanrun.telemetry.metrics import preferences
-from spanrun.telemetry.metrics.aggregate import Aggregator
-from spanrun.telemetry.metrics.cells import Pin, is_sampled
+from spanrun.telemetry.metrics.aggregate import Aggregator, Pin
 from spanrun.telemetry.metrics.meters import OurMeterProvider
 from spanrun.telemetry.native import NativeRecorder
 from spanrun.telemetry.outbox import remaining
@@ -142,10 +141,10 @@ class Pipeline:
             snapshot=self._metrics.snapshot if self._metrics else None,
         )
 
-    def _pin(self, settings: Settings) -> Pin:
+    def _pin(self, settings: Settings) -> Pin | None:
         """What sees to it that the trace of an exemplar is there."""
         if self._tail is None or settings.exemplars == "always_off":
-            return is_sampled
+            return None
         return self._tail.pin
 
     def _exits(self, settings: Settings) -> dict[Signal, Exit]:

@@ -25,8 +25,8 @@ from spanrun.semconv import Metric, SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.faults import Faults
 from spanrun.telemetry.log import Log
+from spanrun.telemetry.metrics.error_types import ErrorTypes
 from spanrun.telemetry.metrics.instruments import (
-    ErrorTypes,
     Gauges,
     Instruments,
     RunnerMetrics,
