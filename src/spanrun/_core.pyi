@@ -264,3 +264,90 @@ class Span:
 
 def redact(text: str, limit: int) -> str:
     """``text`` without credentials, cut at ``limit`` characters."""
+
+class Group:
+    """Series that are added to, and read, under one lock: what is read is consistent.
+
+    The lock is never held while Python code can run.
+
+    Args:
+        pin: Asked to keep the trace of a span that isn't sampled and has no ``pin`` of
+            its own; whether it does. Without it nobody is asked.
+    """
+
+    def __init__(self, pin: Callable[[SpanContext], bool] | None = None) -> None: ...
+    def read(self, cells: Sequence[_Cell]) -> list[tuple[Any, ...]]:
+        """What some cells of the group hold, all at one moment.
+
+        Of a `Sum`: its total alone. Of a `Histogram`: the counts of its buckets, the
+        sum, the least and the greatest value, and the exemplars since the last
+        reading, each as value, time in nanoseconds since the Unix epoch, trace id and
+        span id. Of an `ExponentialHistogram`: the same behind a tuple of its scale,
+        how many values were zero, and the index of the first bucket.
+        """
+    def after_fork(self) -> None:
+        """In a child process: nobody holds the lock, whatever the parent did."""
+
+class _Cell:
+    """One series.
+
+    Args:
+        labels: Its attributes.
+        group: To which it belongs.
+        delta: Each reading begins it again from zero.
+    """
+
+    labels: Final[Mapping[str, Any]]
+
+    def add(self, value: float, span: Any = None) -> None:
+        """Add a measurement, made in ``span``.
+
+        For each bucket of a histogram the first measurement since the last reading
+        becomes an exemplar, of those whose trace is sampled or can be kept for it
+        (``span.pin()``).
+        """
+
+class Sum(_Cell):
+    """The running total of a counter or an up-down-counter; int while it can be."""
+
+    def __init__(
+        self, labels: Mapping[str, Any], group: Group, delta: bool = False
+    ) -> None: ...
+
+class Histogram(_Cell):
+    """Counts in buckets with explicit bounds, which are inclusive upwards."""
+
+    def __init__(
+        self,
+        labels: Mapping[str, Any],
+        bounds: Sequence[float],
+        group: Group,
+        delta: bool = False,
+    ) -> None: ...
+
+class ExponentialHistogram(_Cell):
+    """Counts in buckets whose bounds are powers of ``2 ** 2 ** -scale``.
+
+    The scale shrinks when the values don't fit into 160 buckets. Only for values that
+    aren't negative.
+    """
+
+    def __init__(
+        self, labels: Mapping[str, Any], group: Group, delta: bool = False
+    ) -> None: ...
+
+class JobCells:
+    """The series in which a job is counted: a reading has it in all of them, or none.
+
+    Args:
+        group: Of all the cells.
+        count: How many jobs there were.
+        duration: How long they took.
+        phases: Where their time went.
+    """
+
+    def __init__(
+        self, group: Group, count: _Cell, duration: _Cell, phases: Sequence[_Cell]
+    ) -> None: ...
+    def add(self, seconds: float, parts: tuple[float, ...], span: Any = None) -> None:
+        """Count a job that took ``seconds``, and in each phase one of ``parts``."""

@@ -18,7 +18,7 @@ from spanrun.outcome import Timings
 from spanrun.speed import FAST, Buffer, Shape
 from spanrun.telemetry import setup
 from spanrun.telemetry.fast import FastCall, FastJob
-from spanrun.telemetry.metrics.cells import Gate, HistogramCell
+from spanrun.telemetry.metrics.c_cells import Gate, Group, Histogram
 
 needs_c = pytest.mark.skipif(not FAST, reason="the part in C isn't in use")
 
@@ -95,7 +95,7 @@ def test_no_template_writes_outside_of_its_text(places):
 
 @needs_c
 def test_a_shape_needs_a_cell_that_it_can_add_to():
-    cell = HistogramCell({}, [1.0], lambda _: True)
+    cell = Histogram({}, [1.0], Group())
     cell.bounds = ["1.0"]
     with pytest.raises(TypeError, match="bounds"):
         Shape(b"x" * 99, (0,) * 5, Gate(), print, cell)
@@ -116,7 +116,7 @@ def test_who_adds_waits_for_who_reads():
         sent = Sent(wire="buffer")
         with setup.use(sent.recorder):
             if reading:
-                with sent.aggregator.gate:
+                with sent.aggregator.group.gate:
                     spanrun.run(main())
             else:
                 spanrun.run(main())

@@ -32,8 +32,24 @@ def aggregator():
 
 
 def test_a_metric_can_be_recorded_while_one_is_recorded(aggregator):
+    class Recording:
+        """A span that records when it is asked for its trace."""
+
+        trace_id = span_id = 1
+
+        def pin(self):
+            aggregator.record(METRIC, 1.0, {"spanrun.unit.name": "inner"})
+            return True
+
     def record():
-        with aggregator.lock:
+        aggregator.record(METRIC, 1.0, {"spanrun.unit.name": "outer"}, Recording())
+
+    assert ends(record)
+
+
+def test_a_series_can_be_made_while_one_is_made(aggregator):
+    def record():
+        with aggregator._lock:
             aggregator.record(METRIC, 1.0, {"spanrun.unit.name": "inner"})
 
     assert ends(record)

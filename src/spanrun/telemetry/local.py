@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from spanrun.outcome import Err, Outcome
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES, SpanrunTelemetryReason
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.metrics.instruments import ErrorTypes
+from spanrun.telemetry.metrics.error_types import ErrorTypes
 from spanrun.telemetry.observe import RunInfo
 from spanrun.telemetry.outbox import Outbox, remaining
 from spanrun.telemetry.redact import redact, text_of

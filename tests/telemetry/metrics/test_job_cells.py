@@ -1,4 +1,4 @@
-"""Jobs that succeed are counted in all their series at once, without a lock."""
+"""A job is counted in all its series at once."""
 
 import sys
 import threading
@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from tests.telemetry.metrics.kinds import each_kind
 
 from spanrun import semconv
 from spanrun.telemetry.metrics.aggregate import Aggregator
-from spanrun.telemetry.metrics.cells import adder
-from spanrun.telemetry.metrics.job_cells import job_adder
+from spanrun.telemetry.metrics.c_cells import Group
 
 THREADS, EACH = 4, 20_000
 PARTS = (0.25, 0.0, 0.5, 0.0, 0.125, 0.0, 1.0)
@@ -30,11 +30,12 @@ def switching_all_the_time():
 class Jobs:
     """The series of a runner's jobs, and what adds to them."""
 
-    def __init__(self, *, exponential: bool) -> None:
+    def __init__(self, cells: Any, *, exponential: bool) -> None:
         self.aggregator = Aggregator(
             dict,  # type: ignore[arg-type]
             delta=frozenset({"counter", "histogram"}),
             exponential=exponential,
+            cells=cells,
         )
         labels = {semconv.SPANRUN_RUNNER_NAME: "embed"}
         cell = self.aggregator.cell
@@ -44,9 +45,9 @@ class Jobs:
         ]
         duration = cell(semconv.METRIC_SPANRUN_JOB_DURATION, labels)
         count = cell(semconv.METRIC_SPANRUN_JOBS, labels)
-        self.add = job_adder(self.aggregator.gate, count, duration, phases)
+        self.add = self.aggregator.job_cells(count, duration, phases).add
         calls = cell(semconv.METRIC_HTTP_CLIENT_REQUEST_DURATION, labels)
-        self.add_call = adder(calls, self.aggregator.gate)
+        self.add_call = calls.add
 
     def collect(self) -> dict[str, Any]:
         """Since the last time: number, seconds and those of phases; calls."""
@@ -61,9 +62,10 @@ class Jobs:
         return {"jobs": told, "calls": (calls.count, calls.sum)}
 
 
+@each_kind
 @pytest.mark.parametrize("exponential", [False, True])
-def test_each_snapshot_has_a_job_in_all_series_or_in_none(exponential):
-    jobs, seen = Jobs(exponential=exponential), [0, 0]
+def test_each_snapshot_has_a_job_in_all_series_or_in_none(cells, exponential):
+    jobs, seen = Jobs(cells, exponential=exponential), [0, 0]
 
     def work():
         for _ in range(EACH):
@@ -89,8 +91,16 @@ def test_each_snapshot_has_a_job_in_all_series_or_in_none(exponential):
     assert seen == [THREADS * EACH, THREADS * EACH]
 
 
+@each_kind
+def test_a_job_with_parts_of_other_phases_is_refused(cells):
+    jobs = Jobs(cells, exponential=False)
+    with pytest.raises(ValueError, match="parts"):
+        jobs.add(2.0, PARTS[1:], SPAN)
+    assert jobs.collect()["jobs"][0] == 0
+
+
 def test_a_snapshot_inside_of_another_keeps_the_gate_shut():
-    gate = Jobs(exponential=False).aggregator.gate
+    gate = Group().gate
     with gate:
         with gate:
             assert gate.reading

@@ -8,7 +8,7 @@ use crate::buffer::Header;
 use crate::lock;
 use crate::record::{ERROR, Record};
 use crate::scope::Scope;
-use crate::span::{EXEMPLAR, FAILED, RETRIED, ROOT, SLOW, Span};
+use crate::span::{EXEMPLAR, FAILED, RETRIED, ROOT, SAMPLED, SLOW, Span};
 use crate::tail::{Local, Tail, hand_over};
 use crate::verdicts::{Ended, Reason, Verdict, Waiting};
 
@@ -25,8 +25,8 @@ pub fn end(span: &Bound<'_, Span>, ended: u64) -> PyResult<()> {
     }
     let scope = this.scope.get();
     let settings = scope.settings();
-    if !settings.is_owned {
-        return Ok(());
+    if settings.generation != this.generation {
+        return Ok(()); // of the process that forked this one
     }
     if let Some(on_end) = &settings.on_end {
         let told = scope
@@ -43,6 +43,7 @@ pub fn end(span: &Bound<'_, Span>, ended: u64) -> PyResult<()> {
             let slow = if is_slow { SLOW } else { 0 };
             put(this, py, ended, slow, None)
         }
+        _ if this.trace.flags & SAMPLED == 0 => Ok(()), // nobody takes it
         _ => put(this, py, ended, 0, None),
     }
 }
@@ -50,7 +51,7 @@ pub fn end(span: &Bound<'_, Span>, ended: u64) -> PyResult<()> {
 /// Keep the trace of `span` for an exemplar; whether it is kept.
 pub fn pin(span: &Span, py: Python<'_>) -> PyResult<bool> {
     let settings = span.scope.get().settings();
-    if !settings.is_owned {
+    if settings.generation != span.generation {
         return Ok(false);
     }
     if let (Some(tail), Some(local)) = (&settings.tail, &span.trace.local) {

@@ -9,6 +9,7 @@
 
 mod attributes;
 mod buffer;
+mod cells;
 mod encode;
 mod end;
 mod errors;
@@ -45,6 +46,8 @@ mod _core {
 
     #[pymodule_export]
     use crate::buffer::{Batch, Buffer};
+    #[pymodule_export]
+    use crate::cells::{ExponentialHistogram, Group, Histogram, JobCells, Sum};
     #[pymodule_export]
     use crate::ids::{random_bits, reseed};
     #[pymodule_export]

@@ -8,7 +8,7 @@ use pyo3::types::PyTuple;
 pub struct Names {
     /// The keys under which a context has its span, and what is outside of its unit.
     pub current_span: Py<PyAny>,
-    pub way_out: Py<PyAny>,
+    pub outside: Py<PyAny>,
     pub invalid_span: Py<PyAny>,
     pub default_state: Py<PyAny>,
     pub span_context: Py<PyAny>,
@@ -37,7 +37,7 @@ impl Names {
         let of = |number: u8| trace_flags.call1((number,)).map(Bound::unbind);
         Ok(Names {
             current_span: current.getattr("CURRENT_SPAN")?.unbind(),
-            way_out: current.getattr("WAY_OUT")?.unbind(),
+            outside: current.getattr("OUTSIDE")?.unbind(),
             invalid_span: trace.getattr("INVALID_SPAN")?.unbind(),
             default_state: trace.getattr("DEFAULT_TRACE_STATE")?.unbind(),
             span_context: trace.getattr("SpanContext")?.unbind(),

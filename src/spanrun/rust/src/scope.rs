@@ -71,8 +71,8 @@ pub struct Settings {
     pub root: [Arc<Root>; 2],
     pub bits: Option<Py<PyAny>>,
     pub ask: Option<Py<PyAny>>,
-    /// Its spans are this process's.
-    pub is_owned: bool,
+    /// How often this process was forked off: a span of before is its parent's.
+    pub generation: u32,
 }
 
 impl Settings {
@@ -87,7 +87,7 @@ impl Settings {
             root: self.root.clone(),
             bits: self.bits.as_ref().map(|it| it.clone_ref(py)),
             ask: self.ask.as_ref().map(|it| it.clone_ref(py)),
-            is_owned: self.is_owned,
+            generation: self.generation,
         }
     }
 }
@@ -169,7 +169,7 @@ impl Scope {
         encode: impl FnOnce(&mut Vec<u8>) -> Header,
     ) -> PyResult<()> {
         let settings = scope.get().settings();
-        let Some(buffer) = settings.buffer.as_ref().filter(|_| settings.is_owned) else {
+        let Some(buffer) = settings.buffer.as_ref() else {
             return Ok(());
         };
         let notice = buffer.get().put(scope, py, failed, encode);
@@ -220,7 +220,7 @@ impl Scope {
                 root: [nothing.clone(), nothing],
                 bits: None,
                 ask: None,
-                is_owned: true,
+                generation: 0,
             })),
         })
     }
@@ -287,9 +287,9 @@ impl Scope {
         start::make(slf, &started, trace_id, parent, flags, state, context)
     }
 
-    /// Its spans are another process's: those that end here go nowhere.
+    /// End the spans that are open now nowhere: they are another process's.
     fn disown(&self, py: Python<'_>) {
-        self.set(py, |settings| settings.is_owned = false);
+        self.set(py, |settings| settings.generation += 1);
     }
 
     #[getter]

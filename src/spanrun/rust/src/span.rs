@@ -22,6 +22,9 @@ pub const SLOW: u8 = 4;
 pub const EXEMPLAR: u8 = 8;
 pub const ROOT: u8 = 16;
 
+/// W3C's trace flag of a trace that is drawn.
+pub const SAMPLED: u8 = 1;
+
 const RETRY: &str = "spanrun.job.retry"; // the event
 
 /// A link of a span of ours.
@@ -69,6 +72,7 @@ pub struct Span {
     kind: u8,
     pub start: u64,
     pub is_root: bool,
+    pub generation: u32,
     context: PyOnceLock<Py<PyAny>>,
     pub record: Mutex<Record<Py<PyAny>>>,
 }
@@ -83,6 +87,7 @@ impl Span {
         kind: u8,
         start: u64,
         is_root: bool,
+        generation: u32,
         record: Record<Py<PyAny>>,
     ) -> Self {
         Span {
@@ -93,6 +98,7 @@ impl Span {
             kind,
             start,
             is_root,
+            generation,
             context: PyOnceLock::new(),
             record: Mutex::new(record),
         }
@@ -190,6 +196,12 @@ impl Span {
     #[getter]
     fn scope(&self, py: Python<'_>) -> Py<Scope> {
         self.scope.clone_ref(py)
+    }
+
+    /// Itself: what a context has as the current span.
+    #[getter]
+    fn otel(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
     }
 
     #[getter]

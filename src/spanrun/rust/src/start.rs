@@ -53,7 +53,7 @@ pub fn start<'py>(
             let trace = parent.trace.clone();
             let id = draw_span_id(this, &settings, py)?;
             let parent = Parent::Ours(parent.id);
-            span(scope, started, trace, id, parent, false)?
+            span(scope, started, trace, id, parent, false, settings.generation)?
         }
         (Above::Nothing, Some(threshold)) => {
             let trace_id = draw_trace_id(this, &settings, py)?;
@@ -68,7 +68,7 @@ pub fn start<'py>(
                 local: (!is_drawn && settings.tail.is_some()).then(Tail::begin),
             });
             let id = draw_span_id(this, &settings, py)?;
-            span(scope, started, trace, id, Parent::None, true)?
+            span(scope, started, trace, id, Parent::None, true, settings.generation)?
         }
         _ => return ask(&settings, started, &context),
     };
@@ -139,7 +139,7 @@ pub fn make<'py>(
         local,
     });
     let id = draw_span_id(this, &settings, py)?;
-    let span = Bound::new(py, span(scope, started, trace, id, parent, is_root)?)?;
+    let span = Bound::new(py, span(scope, started, trace, id, parent, is_root, settings.generation)?)?;
     if settings.on_start.is_some() {
         tell(this, &settings, &span, context)?;
     }
@@ -188,7 +188,7 @@ fn above<'py>(context: &Bound<'py, PyAny>) -> PyResult<(Above<'py>, Bound<'py, P
         if span.get().is_open() {
             return Ok((Above::Ours(span.clone()), context));
         }
-        let outside = dict.get_item(names.way_out.bind(py))?;
+        let outside = dict.get_item(names.outside.bind(py))?;
         match outside.filter(|outside| outside.is_instance_of::<PyDict>() && !outside.is(dict)) {
             Some(outside) => context = outside,
             None => return Ok((Above::Ours(span.clone()), context)),
@@ -196,6 +196,7 @@ fn above<'py>(context: &Bound<'py, PyAny>) -> PyResult<(Above<'py>, Bound<'py, P
     }
 }
 
+#[allow(clippy::too_many_arguments)] // as `Span::new`
 fn span(
     scope: &Bound<'_, Scope>,
     started: &Started<'_, '_>,
@@ -203,6 +204,7 @@ fn span(
     id: u64,
     parent: Parent,
     is_root: bool,
+    generation: u32,
 ) -> PyResult<Span> {
     let py = scope.py();
     let this = scope.get();
@@ -229,6 +231,7 @@ fn span(
         kind.map_or(0, |kind| kind + 1),
         start,
         is_root,
+        generation,
         record,
     ))
 }

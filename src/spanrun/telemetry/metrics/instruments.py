@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
@@ -15,27 +14,32 @@ from spanrun.semconv import Metric, SpanrunJobOutcome, SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.forks import tell_after_fork
 
-if TYPE_CHECKING:
-    from spanrun.telemetry.units.recorder import OpenSpan
-
-if TYPE_CHECKING:  # it needs the SDK, which only `configure` loads
+if TYPE_CHECKING:  # they need the SDK, which only `configure` loads, or these here
     from spanrun.telemetry.metrics.aggregate import Aggregator
-    from spanrun.telemetry.metrics.cells import Cell
+    from spanrun.telemetry.metrics.fallback import Cell, JobCells
+    from spanrun.telemetry.units.recorder import OpenSpan
 
 
 class Adds(Protocol):
     """Adds to one series."""
 
-    def add(self, value: float, span: OpenSpan | None) -> None:
+    def add(self, value: float, span: OpenSpan | None = None) -> None:
         """Add ``value``; ``span`` may become its exemplar."""
+        ...
+
+
+class AddsJob(Protocol):
+    """Adds a job to all series in which it counts."""
+
+    def add(
+        self, seconds: float, parts: tuple[float, ...], span: OpenSpan | None = None
+    ) -> None:
+        """Add a job that took ``seconds``, with the ``parts`` of its phases."""
         ...
 
 
 Failed: TypeAlias = Callable[[SpanrunTelemetrySignal, Exception], object]
 """Told of what a meter of somebody else raises."""
-
-_MAX_ERROR_TYPES: Final = 64
-_OTHER: Final = "_OTHER"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,35 +62,14 @@ class Gauges:
         )
 
 
-class ErrorTypes:
-    """Names of error classes, at most 64 of them, so that the label stays bounded."""
-
-    def __init__(self) -> None:
-        self._names: dict[type[BaseException], str] = {}
-
-    def name(self, error: BaseException) -> str:
-        """The value of ``error.type`` for ``error``."""
-        kind = type(error)
-        name = self._names.get(kind)
-        if name is None:
-            if len(self._names) >= _MAX_ERROR_TYPES:
-                return _OTHER
-            builtin = kind.__module__ in ("builtins", "asyncio.exceptions")
-            prefix = "" if builtin else f"{kind.__module__}."
-            name = self._names[kind] = f"{prefix}{kind.__qualname__}"
-        return name
-
-
 class Instruments:
     """The OTel instruments, each made at its first use from its registry entry.
 
     Attributes:
-        lock: To be held while adding to what `bind` gave.
         runners: The open runners, whose gauges are read at each collection.
     """
 
     def __init__(self, meter: Meter, account: Account, failed: Failed) -> None:
-        self.lock: AbstractContextManager[Any] = nullcontext()
         self.runners: Final[set[RunnerMetrics]] = set()
         self._meter: Final = meter
         self._account: Final = account
@@ -135,6 +118,9 @@ class Instruments:
         """Return what adds to the one series that `record` would add to."""
         has = {key: attributes[key] for key in metric.attributes if key in attributes}
         return self.bind(metric, has)
+    def bind_job(self, count: Any, duration: Any, phases: Sequence[Any]) -> AddsJob:
+        """What adds a job to series of `bind`."""
+        return _BoundJob(count, duration, phases)
 
     def _make(self, metric: Metric) -> Callable[..., None]:
         about = (metric.name, metric.unit, metric.description)
@@ -213,8 +199,24 @@ class _Bound:
     metric: Metric
     labels: Mapping[str, Any]
 
-    def add(self, value: float, span: OpenSpan | None) -> None:
+    def add(self, value: float, span: OpenSpan | None = None) -> None:
         self.instruments.record(self.metric, value, self.labels, span)
+
+
+@dataclass(frozen=True, slots=True)
+class _BoundJob:
+    count: Adds
+    duration: Adds
+    phases: Sequence[Adds]
+
+    def add(
+        self, seconds: float, parts: tuple[float, ...], span: OpenSpan | None = None
+    ) -> None:
+        self.count.add(1, span)
+        self.duration.add(seconds, span)
+        for phase, part in zip(self.phases, parts, strict=True):
+            if part:
+                phase.add(part)
 
 
 class NativeInstruments(Instruments):
@@ -229,7 +231,6 @@ class NativeInstruments(Instruments):
         aggregator: Aggregator,
     ) -> None:
         super().__init__(meter, account, failed)
-        self.lock = aggregator.lock
         self._snapshot: Final = snapshot
         self._aggregator: Final = aggregator
 
@@ -251,6 +252,10 @@ class NativeInstruments(Instruments):
         """What adds to one series."""
         return self._aggregator.cell(metric, labels)
 
+    def bind_job(self, count: Any, duration: Any, phases: Sequence[Any]) -> JobCells:
+        """What adds a job to series of `bind`: to all of them at once."""
+        return self._aggregator.job_cells(count, duration, phases)
+
 
 class RunnerMetrics:
     """The metrics of one runner. Every job is counted, whatever the sampling.
@@ -266,10 +271,11 @@ class RunnerMetrics:
         self.attributes: Final = {semconv.SPANRUN_RUNNER_NAME: name}
         self.gauges: Final = gauges
         self._instruments: Final = instruments
-        self._lock: Final = instruments.lock
-        self._jobs: Final[dict[tuple[str, str | None], tuple[Adds, Adds]]] = {}
+        self._jobs: Final[dict[tuple[str, str | None], AddsJob]] = {}
+        self._durations: Final[dict[str, Adds]] = {}
         self._phases: Final[list[Adds]] = []
         self._retries: Final[dict[str, Adds]] = {}
+        self._success: tuple[Adds, Adds, Sequence[Adds]] | None = None
         self._blocked: Adds | None = None
         self._late: Adds | None = None
 
@@ -277,17 +283,23 @@ class RunnerMetrics:
         """Export the zero points."""
         instruments = self._instruments
         instruments.runners.add(self)
+        counts: dict[str, Adds] = {}
         for outcome in semconv.SPANRUN_JOB_OUTCOME_VALUES:
             labels = {**self.attributes, semconv.SPANRUN_JOB_OUTCOME: outcome}
-            self._jobs[outcome, None] = (
-                self._begin(semconv.METRIC_SPANRUN_JOBS, labels),
-                instruments.bind(semconv.METRIC_SPANRUN_JOB_DURATION, labels),
+            counts[outcome] = self._begin(semconv.METRIC_SPANRUN_JOBS, labels)
+            self._durations[outcome] = instruments.bind(
+                semconv.METRIC_SPANRUN_JOB_DURATION, labels
             )
         for phase in semconv.SPANRUN_JOB_PHASE_VALUES:
             labels = {**self.attributes, semconv.SPANRUN_JOB_PHASE: phase}
             self._phases.append(
                 self._begin(semconv.METRIC_SPANRUN_JOB_PHASE_TIME, labels)
             )
+        for outcome, count in counts.items():
+            self._jobs[outcome, None] = instruments.bind_job(
+                count, self._durations[outcome], self._phases
+            )
+        self._success = counts["ok"], self._durations["ok"], self._phases
         self._blocked = self._begin(
             semconv.METRIC_SPANRUN_LOOP_BLOCKED, self.attributes
         )
@@ -302,7 +314,7 @@ class RunnerMetrics:
     def job(
         self,
         seconds: float,
-        parts: Iterable[float],
+        parts: tuple[float, ...],
         outcome: SpanrunJobOutcome,
         error_type: str | None,
         span: OpenSpan,
@@ -319,17 +331,12 @@ class RunnerMetrics:
         found = self._jobs.get((outcome, error_type))
         if found is None:
             found = self._new_error(outcome, error_type)
-        count, duration = found
-        with self._lock:
-            count.add(1, span)
-            duration.add(seconds, span)
-            for phase, part in zip(self._phases, parts, strict=True):
-                if part:
-                    phase.add(part, None)
+        found.add(seconds, parts, span)
 
-    def of_success(self) -> tuple[Adds, Adds, Sequence[Adds]]:
+    def of_success(self) -> tuple[Any, Any, Sequence[Any]]:
         """What `job` adds to for one that succeeds: number, seconds, those by phase."""
-        return *self._jobs["ok", None], self._phases
+        assert self._success is not None  # noqa: S101 -- made in `open`
+        return self._success
 
     def retry(self, error_type: str) -> None:
         """An attempt failed and another one follows."""
@@ -339,20 +346,17 @@ class RunnerMetrics:
             count = self._begin(semconv.METRIC_SPANRUN_JOB_RETRIES, labels)
             self._retries[error_type] = count
             self._instruments.snapshot(keep=True)
-        with self._lock:
-            count.add(1, None)
+        count.add(1)
 
     def blocked(self) -> None:
         """A step of the runner blocks the event loop."""
         assert self._blocked is not None  # noqa: S101 -- made in `open`
-        with self._lock:
-            self._blocked.add(1, None)
+        self._blocked.add(1)
 
     def late(self) -> None:
         """A job has ended that was abandoned before."""
         assert self._late is not None  # noqa: S101 -- made in `open`
-        with self._lock:
-            self._late.add(1, None)
+        self._late.add(1)
 
     def batch(self, items: int, seconds: float, span: OpenSpan) -> None:
         """A batch ended."""
@@ -361,22 +365,21 @@ class RunnerMetrics:
         record(semconv.METRIC_SPANRUN_BATCH_SIZE, items, labels, span)
         record(semconv.METRIC_SPANRUN_BATCH_DURATION, seconds, labels, span)
 
-    def _new_error(
-        self, outcome: SpanrunJobOutcome, error_type: str | None
-    ) -> tuple[Adds, Adds]:
+    def _new_error(self, outcome: SpanrunJobOutcome, error_type: str | None) -> AddsJob:
         labels = {
             **self.attributes,
             semconv.SPANRUN_JOB_OUTCOME: outcome,
             semconv.ERROR_TYPE: error_type,
         }
-        _, duration = self._jobs[outcome, None]
-        found = self._begin(semconv.METRIC_SPANRUN_JOBS, labels), duration
+        count = self._begin(semconv.METRIC_SPANRUN_JOBS, labels)
+        found = self._instruments.bind_job(
+            count, self._durations[outcome], self._phases
+        )
         self._jobs[outcome, error_type] = found
         self._instruments.snapshot(keep=True)
         return found
 
     def _begin(self, metric: Metric, labels: Mapping[str, Any]) -> Adds:
         add = self._instruments.bind(metric, labels)
-        with self._lock:
-            add.add(0, None)
+        add.add(0)
         return add

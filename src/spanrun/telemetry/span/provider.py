@@ -130,7 +130,9 @@ class NativeTracerProvider(SdkTracerProvider):
         with self._lock:
             tracer = self._by_scope.get(scope)
             if tracer is None:
-                tracer = NativeTracer(scope, self._resource, self._scope)
+                tracer = NativeTracer(
+                    scope, self._resource, self._scope, self._failed
+                )
                 self._set_up(tracer)
                 if len(self._by_scope) < _MAX_TRACERS:
                     self._by_scope[scope] = tracer

@@ -55,6 +55,7 @@ class NativeTracer(Tracer):
         instrumentation: The library that the spans come from.
         resource: The process that they come from.
         make_scope: Makes the `Scope`, for this tracer as its owner.
+        failed: Told of what samplers, processors and others' spans raise.
 
     Attributes:
         scope: Starts the spans, and has what they share.
@@ -65,9 +66,11 @@ class NativeTracer(Tracer):
         instrumentation: InstrumentationScope,
         resource: Resource,
         make_scope: Callable[[NativeTracer], Scope],
+        failed: Callable[[Exception], object],
     ) -> None:
         self.instrumentation: Final = instrumentation
         self.resource = resource
+        self._failed: Final = failed
         self.scope: Final = make_scope(self)
         self.scope.ask = self._ask
         self._sampler: Sampler = DEFAULT_ON
@@ -101,7 +104,7 @@ class NativeTracer(Tracer):
 
     def process(self, processors: tuple[SpanProcessor, ...]) -> None:
         """Tell ``processors`` of each span that starts or ends from now on."""
-        failed = self.scope.failed
+        failed = self._failed
 
         def on_start(span: Any, context: Context | None) -> None:
             for processor in processors:
@@ -239,7 +242,7 @@ class NativeTracer(Tracer):
             if found and found.is_valid:
                 return found
         except Exception as error:  # noqa: BLE001 -- a span breaks no program
-            self.scope.failed(error)
+            self._failed(error)
         return None
 
     def _decide(
@@ -262,7 +265,7 @@ class NativeTracer(Tracer):
                 raise TypeError(f"a sampler's tracestate is {state!r}")  # noqa: TRY301
             return decision, result.attributes, state
         except Exception as error:  # noqa: BLE001 -- a sampler breaks no program
-            self.scope.failed(error)
+            self._failed(error)
             if above is None:
                 return Decision.RECORD_AND_SAMPLE, attributes, None
             sampled = above.trace_flags.sampled

@@ -30,9 +30,9 @@ from spanrun.clock import Clock, SystemClock
 from spanrun.semconv import Metric, SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.faults import Faults
+from spanrun.telemetry.metrics.error_types import ErrorTypes
 from spanrun.telemetry.metrics.instruments import (
     Adds,
-    ErrorTypes,
     Gauges,
     Instruments,
     RunnerMetrics,

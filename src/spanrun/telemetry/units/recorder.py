@@ -14,7 +14,8 @@ from opentelemetry.trace import Link, Span, SpanContext, Status
 
 from spanrun.clock import Clock
 from spanrun.semconv import Metric, SpanrunTelemetrySignal
-from spanrun.telemetry.metrics.instruments import Adds, ErrorTypes, Gauges, RunnerMetrics
+from spanrun.telemetry.metrics.error_types import ErrorTypes
+from spanrun.telemetry.metrics.instruments import Adds, Gauges, RunnerMetrics
 
 
 class OpenSpan(Protocol):
