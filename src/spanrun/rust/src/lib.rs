@@ -14,6 +14,7 @@ mod end;
 mod errors;
 mod fill;
 mod ids;
+mod keys;
 mod known;
 mod names;
 mod quantile;
