@@ -143,12 +143,11 @@ class Record:
         if not self._open:  # users' code has ended it meanwhile
             return
         kept, limit = self._attributes, self.scope.limits.attributes
-        for name in plain:
+        for name, value in plain.items():
             kept.pop(name, None)  # what is set last stands last
-        kept.update(plain)
-        if limit is not None and len(kept) > limit:
-            with suppress(KeyError, RuntimeError, StopIteration):  # others do it, too
-                while len(kept) > limit:
+            kept[name] = value
+            if limit is not None and len(kept) > limit:
+                with suppress(KeyError, RuntimeError, StopIteration):  # others do, too
                     del kept[next(iter(kept))]
                     dropped += 1
         if dropped:
