@@ -146,7 +146,7 @@ class Record:
         for name, value in plain.items():
             kept.pop(name, None)  # what is set last stands last
             kept[name] = value
-            if limit is not None and len(kept) > limit:
+            while limit is not None and len(kept) > limit:
                 with suppress(KeyError, RuntimeError, StopIteration):  # others do, too
                     del kept[next(iter(kept))]
                     dropped += 1
