@@ -4,7 +4,7 @@ import threading
 from typing import Any
 
 from opentelemetry.trace import StatusCode
-from tests.telemetry.span.making import Box, names
+from tests.telemetry.span.making import Box, by_failed, names
 
 
 def test_it_says_once_that_it_is_not_empty_any_more(box: Box) -> None:
@@ -29,7 +29,7 @@ def test_failed_spans_are_a_batch_of_their_own(box: Box) -> None:
         if number % 2:
             span.set_status(StatusCode.ERROR)
         span.end()
-    failed, fine = box.buffer.take()
+    fine, failed = by_failed(box.buffer.take())
     assert (failed.failed, failed.spans) == (True, 2)
     assert (fine.failed, fine.spans) == (False, 2)
     assert failed.scope is fine.scope is box.ours

@@ -77,7 +77,7 @@ def check():
     box.buffer.take()
     again = Box(part, tail=part.Tail(None, out.append, 100, "reason"))
     for span in (waiting, drawn):
-        span.mark(part.RETRIED if hasattr(part, "RETRIED") else 2)
+        span.mark(part.RETRIED)
         span.end()
     assert box.take() == [] and out == [], (box.take(), out)
     again.start("of the child").end()

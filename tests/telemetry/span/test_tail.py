@@ -12,7 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.context import Context
 from opentelemetry.trace import StatusCode, set_span_in_context
-from tests.telemetry.span.making import Box, Numbers, attributes_of, messages, names
+from tests.telemetry.span.making import (
+    Box,
+    Numbers,
+    attributes_of,
+    by_failed,
+    messages,
+    names,
+)
 from tests.telemetry.span.making import remote as caller
 
 from spanrun import semconv
@@ -362,8 +369,7 @@ def test_headers_say_what_each_span_is(part: Any) -> None:
     bad = stage.root("bad")
     fail(bad)
     bad.end(9)
-    failed, fine = stage.buffer.take()
-    assert (failed.failed, fine.failed) == (True, False)
+    fine, failed = by_failed(stage.buffer.take())
     (header,) = headers(failed)
     assert header[0] == bad.trace_id.to_bytes(16, "big")
     assert (header[1], header[3]) == (9, ERROR | ROOT)
@@ -445,9 +451,7 @@ def test_kept_is_errors_slow_retried_pinned_and_drawn(
             assert plan.started[0].pin()
         else:
             span.end((10 if plan.slow and not own else 1) * SECOND)
-    wanted = {
-        span.span_id for plan in planned if plan.is_kept for span in plan.started
-    }
+    wanted = {span.span_id for plan in planned if plan.is_kept for span in plan.started}
     arrived = [int.from_bytes(span.span_id, "big") for span in stage.take()]
     assert set(arrived) == wanted
     assert len(arrived) == len(wanted)

@@ -17,7 +17,6 @@ from spanrun.telemetry.spans.values import Plain, text_of
 from spanrun.telemetry.spans.wire import (
     IS_SMALL,
     SMALL,
-    any_value,
     double,
     double_prefix,
     int_prefixes,

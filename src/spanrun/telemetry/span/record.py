@@ -166,7 +166,8 @@ class Record:
         event = Event(plain_name(name), time, plain, dropped, stamped)
         if self._open:
             self._events.append(event)
-            self._dropped_events += _drop_oldest(self._events, limits.events)
+            over = _drop_oldest(self._events, limits.events)
+            self._dropped_events += over  # apart from the call, so in one step
 
     def _add_link(
         self, context: SpanContext, attributes: Mapping[str, Any] | None, dropped: int
@@ -177,7 +178,8 @@ class Record:
             plain, more = self._inner(attributes, limits.link_attributes)
             if self._open:
                 self._links.append((context, plain, dropped + more))
-                self._dropped_links += _drop_oldest(self._links, limits.links)
+                over = _drop_oldest(self._links, limits.links)
+                self._dropped_links += over
 
     def _inner(
         self, attributes: Mapping[str, Any] | None, limit: int | None

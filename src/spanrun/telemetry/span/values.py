@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, Final, TypeAlias, cast
 
 from spanrun.secret_forms import SECRET_KEY
-from spanrun.telemetry.redact import HIDDEN, MAX_CHARACTERS, redact, redact_value
+from spanrun.telemetry.redact import MAX_CHARACTERS, redact, redact_value
 from spanrun.telemetry.spans.values import Plain, text_of
 
 Clean: TypeAlias = Callable[[Any, int], Any]
