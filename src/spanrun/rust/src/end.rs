@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use crate::buffer::Header;
 use crate::lock;
 use crate::record::{ERROR, Record};
-use crate::scope::Scope;
+use crate::scope::{Scope, Settings};
 use crate::span::{EXEMPLAR, FAILED, RETRIED, ROOT, SAMPLED, SLOW, Span};
 use crate::tail::{Local, Tail, hand_over};
 use crate::verdicts::{Ended, Reason, Verdict, Waiting};
@@ -35,16 +35,16 @@ pub fn end(span: &Bound<'_, Span>, ended: u64) -> PyResult<()> {
         scope.or_failed(py, told, ())?;
     }
     match (&settings.tail, &this.trace.local) {
-        (Some(tail), Some(local)) => decide(this, py, tail.get(), local, ended),
+        (Some(tail), Some(local)) => decide(this, &settings, py, tail.get(), local, ended),
         (Some(tail), None) if this.is_root => {
             let name = this.current_name();
             let duration = ended.saturating_sub(this.start);
             let is_slow = tail.get().with(|all| all.is_slow(&name, duration));
             let slow = if is_slow { SLOW } else { 0 };
-            put(this, py, ended, slow, None)
+            put(this, &settings, py, ended, slow, None)
         }
         _ if this.trace.flags & SAMPLED == 0 => Ok(()), // nobody takes it
-        _ => put(this, py, ended, 0, None),
+        _ => put(this, &settings, py, ended, 0, None),
     }
 }
 
@@ -67,13 +67,14 @@ pub fn pin(span: &Span, py: Python<'_>) -> PyResult<bool> {
 /// Put a span into its scope's buffer.
 fn put(
     span: &Span,
+    settings: &Settings,
     py: Python<'_>,
     ended: u64,
     flags: u8,
     reason: Option<(&str, &str)>,
 ) -> PyResult<()> {
     let failed = lock(&span.record).status() == ERROR;
-    Scope::put(&span.scope, py, failed, |out| {
+    Scope::put(&span.scope, settings, py, failed, |out| {
         let record = lock(&span.record);
         record.encode(&span.identity(), ended, reason, out);
         header(span, &record, ended, flags)
@@ -83,6 +84,7 @@ fn put(
 /// Let the tail decide on a span that wasn't drawn.
 fn decide(
     span: &Span,
+    settings: &Settings,
     py: Python<'_>,
     tail: &Tail,
     local: &Arc<Local>,
@@ -115,7 +117,7 @@ fn decide(
     if let Verdict::Kept(why) = decision.verdict {
         let flags = if why == Reason::Slow { SLOW } else { 0 };
         let said = span.is_root.then(|| (tail.reason_key.as_str(), why.text()));
-        put(span, py, ended, flags, said)?;
+        put(span, settings, py, ended, flags, said)?;
     }
     drop(decision.dropped);
     let told = tail.count_out(py, decision.out);

@@ -15,6 +15,7 @@ mod end;
 mod errors;
 mod fill;
 mod ids;
+mod keys;
 mod known;
 mod names;
 mod quantile;

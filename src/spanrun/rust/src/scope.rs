@@ -7,7 +7,7 @@ use pyo3::exceptions::PyException;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 
-use crate::buffer::{Buffer, Header};
+use crate::buffer::{Buffer, Header, Notice};
 use crate::lock;
 use crate::names::names;
 use crate::span::Span;
@@ -164,15 +164,18 @@ impl Scope {
     /// Put a span into the buffer, which `encode` appends. No lock may be held.
     pub fn put(
         scope: &Py<Scope>,
+        settings: &Settings,
         py: Python<'_>,
         failed: bool,
         encode: impl FnOnce(&mut Vec<u8>) -> Header,
     ) -> PyResult<()> {
-        let settings = scope.get().settings();
         let Some(buffer) = settings.buffer.as_ref() else {
             return Ok(());
         };
         let notice = buffer.get().put(scope, py, failed, encode);
+        if notice == Notice::Nobody {
+            return Ok(());
+        }
         let told = Buffer::tell(buffer.bind(py), notice);
         scope.get().or_failed(py, told, ())
     }

@@ -7,12 +7,12 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyTuple};
 
 use crate::fill;
+use crate::keys;
 use crate::lock;
 use crate::names::names;
 use crate::record::{self, Event, Identity, OK, Record};
 use crate::scope::Scope;
 use crate::tail::Local;
-use crate::texts;
 use crate::value;
 
 /// Flags of the header.
@@ -63,7 +63,7 @@ pub enum Parent {
 }
 
 /// One span: open, and then bytes.
-#[pyclass(frozen, module = "spanrun._core")]
+#[pyclass(frozen, weakref, module = "spanrun._core")]
 pub struct Span {
     pub scope: Py<Scope>,
     pub trace: Arc<Trace>,
@@ -170,11 +170,10 @@ impl Span {
 
     fn set(&self, method: &str, key: &Bound<'_, PyAny>, given: &Bound<'_, PyAny>) -> PyResult<()> {
         let (py, scope) = (key.py(), self.scope.get());
-        let Some(text) = fill::key_text(key) else {
+        let Some(key) = keys::key(key) else {
             self.change(py, method, |record| record.attributes.dropped += 1)?;
             return Ok(());
         };
-        let key = texts::key(&text);
         let done = fill::with_value(scope, &key, given, scope.limits.length(), |value| {
             let mut record = lock(&self.record);
             let is_open = record.ended.is_none();

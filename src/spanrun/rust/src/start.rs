@@ -72,7 +72,7 @@ pub fn start<'py>(
         }
         _ => return ask(&settings, started, &context),
     };
-    let span = Bound::new(py, span)?;
+    let span = publish(py, span)?;
     if settings.on_start.is_some() {
         tell(this, &settings, &span, Some(&context))?;
     }
@@ -139,7 +139,7 @@ pub fn make<'py>(
         local,
     });
     let id = draw_span_id(this, &settings, py)?;
-    let span = Bound::new(py, span(scope, started, trace, id, parent, is_root, settings.generation)?)?;
+    let span = publish(py, span(scope, started, trace, id, parent, is_root, settings.generation)?)?;
     if settings.on_start.is_some() {
         tell(this, &settings, &span, context)?;
     }
@@ -234,6 +234,15 @@ fn span(
         generation,
         record,
     ))
+}
+
+/// Make it an object of Python, of which the garbage collector need not know: it refers
+/// to nothing that could refer to it.
+fn publish(py: Python<'_>, span: Span) -> PyResult<Bound<'_, Span>> {
+    let span = Bound::new(py, span)?;
+    // SAFETY: PyO3 makes all its objects such that the collector tracks.
+    unsafe { pyo3::ffi::PyObject_GC_UnTrack(span.as_ptr().cast()) };
+    Ok(span)
 }
 
 fn ask<'py>(

@@ -51,7 +51,8 @@ pub fn hand_over(py: Python<'_>, released: Released<Py<Scope>>) -> PyResult<()> 
             break;
         };
         rest = after;
-        Scope::put(&span.scope, py, span.failed, |out| {
+        let settings = span.scope.get().settings();
+        Scope::put(&span.scope, &settings, py, span.failed, |out| {
             out.extend_from_slice(encoded);
             span.header
         })?;
