@@ -6,11 +6,12 @@ use pyo3::PyTraverseError;
 use pyo3::exceptions::PyException;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use crate::buffer::{Buffer, Header, Notice};
 use crate::lock;
 use crate::names::names;
-use crate::span::Span;
+use crate::span::{Link, Span};
 use crate::start::{self, Started};
 use crate::tail::Tail;
 
@@ -104,9 +105,28 @@ pub struct Scope {
     failed: Py<PyAny>,
     too_late: Py<PyAny>,
     settings: Mutex<Arc<Settings>>,
+    /// The links that were given last: all jobs of a run have the same tuple.
+    links: Mutex<Option<Links>>,
 }
 
+type Links = (Py<PyTuple>, Vec<Arc<Link>>);
+
 impl Scope {
+    /// The links in `given`, if they were read already.
+    pub fn known_links(&self, given: &Bound<'_, PyTuple>) -> Option<Vec<Arc<Link>>> {
+        match &*lock(&self.links) {
+            Some((tuple, links)) if tuple.as_ptr() == given.as_ptr() => Some(links.clone()),
+            _ => None,
+        }
+    }
+
+    /// Remember what was read of `given`, which can't change.
+    pub fn remember_links(&self, given: &Bound<'_, PyTuple>, links: &[Arc<Link>]) {
+        let known = (given.clone().unbind(), links.to_vec());
+        let before = lock(&self.links).replace(known);
+        drop(before); // which may run Python code, so not while the lock is held
+    }
+
     /// The settings of this moment.
     pub fn settings(&self) -> Arc<Settings> {
         lock(&self.settings).clone()
@@ -225,6 +245,7 @@ impl Scope {
                 ask: None,
                 generation: 0,
             })),
+            links: Mutex::new(None),
         })
     }
 

@@ -8,9 +8,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_ESCAPED
+from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 
 from spanrun import semconv
+from spanrun.telemetry.current import ATTEMPT, CURRENT_SPAN, OUTSIDE
 from spanrun.telemetry.span import encode
 from spanrun.telemetry.span.buffer import ERROR, EXEMPLAR, RETRIED, ROOT
 from spanrun.telemetry.span.record import Inherited, Record
@@ -96,6 +98,11 @@ class Span(Record):
     def otel(self) -> Span:
         """Itself: what a context has as the current span."""
         return self
+
+    def inside(self, outside: Context, attempt: int | None = None) -> Context:
+        """Return a context in which this is the current span, within ``outside``."""
+        more = {} if attempt is None else {ATTEMPT: attempt}
+        return Context({**outside, CURRENT_SPAN: self, OUTSIDE: outside, **more})
 
     @property
     def name(self) -> str:

@@ -38,7 +38,13 @@ from spanrun.telemetry.metrics.instruments import (
     RunnerMetrics,
 )
 from spanrun.telemetry.redact import redact, redact_attributes
-from spanrun.telemetry.current import TOLD, open_context
+from spanrun.telemetry.current import (
+    ATTEMPT,
+    CURRENT_SPAN,
+    OUTSIDE,
+    TOLD,
+    open_context,
+)
 from spanrun.telemetry.units.recorder import OpenRecorded
 
 SCOPE: Final = "spanrun"
@@ -64,6 +70,12 @@ class ForeignSpan:
         self.otel: Final = span
         self.zero: Final = zero
         self._failed: Final = failed
+
+    def inside(self, outside: Context, attempt: int | None = None) -> Context:
+        """Return a context in which this is the current span, within ``outside``."""
+        more = {} if attempt is None else {ATTEMPT: attempt}
+        here = {CURRENT_SPAN: self.otel, OUTSIDE: outside, TOLD: self}
+        return Context({**outside, **here, **more})
 
     @property
     def trace_id(self) -> int:
