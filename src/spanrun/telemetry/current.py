@@ -17,7 +17,7 @@ ATTEMPT: Final = otel_context.create_key("spanrun-attempt")
 """The key under which it has the number of a job's attempt."""
 
 OUTSIDE: Final = otel_context.create_key("spanrun-outside")
-"""The key under which the context of a unit has the one around it."""
+"""The key under which the context of a unit has its span, and the context around it."""
 
 TOLD: Final = otel_context.create_key("spanrun-told")
 """The key under which it has the `OpenSpan` of the unit, where that isn't the span."""
@@ -43,7 +43,10 @@ def open_context(context: Context) -> Context:
     and closed later; or two are closed in the order in which they were opened. Its
     span is no parent any more, and what began around it still is.
     """
-    while (outside := context.get(OUTSIDE)) is not None and _has_ended(context):
+    while (way := context.get(OUTSIDE)) is not None:
+        span, outside = way
+        if span is not context.get(CURRENT_SPAN) or not _has_ended(span):
+            break
         context = outside
     return context
 
@@ -58,8 +61,7 @@ def leave(context: Context, outside: Context) -> None:
         make_current(open_context(outside))
 
 
-def _has_ended(context: Context) -> bool:
-    span = context.get(CURRENT_SPAN)
+def _has_ended(span: object) -> bool:
     return getattr(span, "end_time", None) is not None
 
 

@@ -41,8 +41,9 @@ pub fn key<'a>(given: &'a Bound<'_, PyAny>) -> Option<Key<'a>> {
         Ok(Some((start, size, hash, secret))) => {
             // SAFETY: this is the text, or its start, in UTF-8, which Python keeps in
             // the object `given` unchanged as long as that lives: `'a` at least.
-            let text =
-                unsafe { str::from_utf8_unchecked(std::slice::from_raw_parts::<'a>(start, size)) };
+            let text = unsafe {
+                std::str::from_utf8_unchecked(std::slice::from_raw_parts::<'a>(start, size))
+            };
             Some(Key {
                 text: Cow::Borrowed(text),
                 hash,

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::fill;
 use crate::ids;
 use crate::names::{Context, names};
 use crate::record::Record;
-use crate::scope::{Scope, Settings};
+use crate::scope::Scope;
+use crate::settings::Settings;
 use crate::span::{Parent, Span, Trace};
 use crate::tail::Tail;
 use crate::texts;
@@ -70,7 +70,7 @@ pub fn start<'py>(
             let id = draw_span_id(this, &settings, py)?;
             span(scope, started, trace, id, Parent::None, true, settings.generation)?
         }
-        _ => return ask(&settings, started, &context),
+        _ => return ask(this, &settings, started, &context),
     };
     let span = publish(py, span)?;
     if settings.on_start.is_some() {
@@ -188,8 +188,17 @@ fn above<'py>(context: &Bound<'py, PyAny>) -> PyResult<(Above<'py>, Bound<'py, P
         if span.get().is_open() {
             return Ok((Above::Ours(span.clone()), context));
         }
-        let outside = dict.get_item(names.outside.bind(py))?;
-        match outside.filter(|outside| outside.is_instance_of::<PyDict>() && !outside.is(dict)) {
+        // What is outside of the unit that this is the span of.
+        let outside = match dict.get_item(names.outside.bind(py))? {
+            Some(way) => match way.cast::<PyTuple>() {
+                Ok(way) if way.len() == 2 && way.get_item(0)?.is(&found) => {
+                    Some(way.get_item(1)?)
+                }
+                _ => None,
+            },
+            None => None,
+        };
+        match outside {
             Some(outside) => context = outside,
             None => return Ok((Above::Ours(span.clone()), context)),
         }
@@ -245,33 +254,29 @@ fn publish(py: Python<'_>, span: Span) -> PyResult<Bound<'_, Span>> {
     Ok(span)
 }
 
+/// Let somebody else decide; where that fails, nothing is recorded.
 fn ask<'py>(
+    scope: &Scope,
     settings: &Settings,
     started: &Started<'_, 'py>,
     context: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = context.py();
+    let nothing = names(py)?.invalid_span.bind(py);
     let Some(ask) = &settings.ask else {
-        return Err(PyTypeError::new_err("Scope.ask is not set"));
+        return Ok(nothing.clone());
     };
     let named = PyDict::new(py);
     named.set_item("start_ns", started.start_ns)?;
     named.set_item("anchored", started.anchored)?;
     let links = match started.links {
         Some(links) => links.clone(),
-        None => pyo3::types::PyTuple::empty(py).into_any(),
+        None => PyTuple::empty(py).into_any(),
     };
-    ask.bind(py).call(
-        (
-            started.name,
-            started.kind,
-            context,
-            started.begun,
-            started.attributes,
-            links,
-        ),
-        Some(&named),
-    )
+    let (name, kind, attributes) = (started.name, started.kind, started.attributes);
+    let arguments = (name, kind, context, started.begun, attributes, links);
+    let asked = ask.bind(py).call(arguments, Some(&named));
+    scope.or_failed(py, asked, nothing.clone())
 }
 
 fn tell(

@@ -320,7 +320,7 @@ class CurrentSpan:
     def __enter__(self) -> Any:
         span = self._start()
         outside = get_current()
-        inside = Context({**outside, CURRENT_SPAN: span, OUTSIDE: outside})
+        inside = Context({**outside, CURRENT_SPAN: span, OUTSIDE: (span, outside)})
         self._open.append((span, attach(inside)))
         return span
 

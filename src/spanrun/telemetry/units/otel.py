@@ -74,7 +74,7 @@ class ForeignSpan:
     def inside(self, outside: Context, attempt: int | None = None) -> Context:
         """Return a context in which this is the current span, within ``outside``."""
         more = {} if attempt is None else {ATTEMPT: attempt}
-        here = {CURRENT_SPAN: self.otel, OUTSIDE: outside, TOLD: self}
+        here = {CURRENT_SPAN: self.otel, OUTSIDE: (self.otel, outside), TOLD: self}
         return Context({**outside, **here, **more})
 
     @property

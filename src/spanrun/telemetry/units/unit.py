@@ -26,7 +26,7 @@ from opentelemetry.trace import (
 
 from spanrun import semconv
 from spanrun.telemetry.redact import text_of
-from spanrun.telemetry.current import OUTSIDE, current, leave, make_current
+from spanrun.telemetry.current import current, leave, make_current
 from spanrun.telemetry.units.errors import stack_of
 from spanrun.telemetry.units.recorder import OpenSpan, Recorder
 
@@ -46,9 +46,7 @@ class Linked:
 
     def __init__(self, run: Unit) -> None:
         self.span: Final = run.told
-        self.context: Final = Context(
-            {**set_span_in_context(INVALID_SPAN, run.context), OUTSIDE: None}
-        )
+        self.context: Final = set_span_in_context(INVALID_SPAN, run.context)
         context = run.told.get_span_context()
         self.links: Final = (Link(context),) if context.is_valid else ()
 
