@@ -27,7 +27,8 @@ _SIGNS: Final = ("=", ":", "->", "<-", "%3")
 _VALUES: Final = ("value", "content", "default")
 _LETTERS: Final = (
     *("sk-", "sk_", "pk-", "pk_", "rk-", "rk_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
-    *("github_pat", "glpat-", "xox", "hf_", "aiza", "akia", "asia", "ya29", "eyj"),
+    *("github_pat", "glpat-", "hf_", "aiza", "akia", "asia", "ya29", "eyj"),
+    *(f"xox{kind}-" for kind in "abcdeoprs"),
     *("npm_", "pypi-", "hvs.", "gocspx", "sg.", "inf-", "1//0", "whsec_"),
 )
 
@@ -169,7 +170,7 @@ def _shaped() -> Iterator[Rule]:
         _LETTERS,
         r"\b(?P<secret>[spr]k[-_][\w-]{12,}|gsk_\w{20,}|whsec_\w{16,}"
         r"|gh[pousr]_\w{12,}|github_pat_\w{12,}|glpat-[\w-]{12,}"
-        r"|xox[a-z]-[\w-]{10,}|hf_\w{16,}|npm_\w{20,}|pypi-[\w-]{16,}"
+        r"|xox[a-eoprs]-[\w-]{10,}|hf_\w{16,}|npm_\w{20,}|pypi-[\w-]{16,}"
         r"|hvs\.[\w-]{16,}|GOCSPX-[\w-]{16,}|SG\.[\w-]{16,64}\.[\w-]{16,}"
         r"|inf-[0-9a-f]{8}-[0-9a-f-]{20,}|1//0[\w-]{10,}"
         r"|AIza[\w-]{20,}|(?:AKIA|ASIA)[A-Z0-9]{12,}|ya29\.[\w.-]{6,}"
@@ -197,7 +198,7 @@ def _markup(
         rf"(?is){tag}(?:{cdata}|{ended}|(?P<rest>{broken_off})(?:\Z|{_S}|{_Q}))",
         also=(hint,),
         before=144,
-        after=720,
+        after=320,
     )
 
 

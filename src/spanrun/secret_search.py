@@ -10,7 +10,7 @@ where it has done so much, and says how far it has come.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from spanrun.secret_forms import HINTS, QUOTE, RULES
@@ -20,11 +20,15 @@ __all__ = ["BUDGET", "STEP", "find"]
 
 STEP: Final = 256
 """Hints within so many characters are looked at together, before work is counted."""
-BUDGET: Final = 15_000
+BUDGET: Final = 34_000
 """Characters that rules may look at, all rules taken together: some 350 µs."""
-_SEARCH: Final = 32  # what a search costs at least, in characters
-_MATCH: Final = 96  # and what a match costs
-_RARE: Final = "zqjxkvwbyg@=_pfmuclhd-0123456789"
+_CHEAP: Final = 2_048  # so many cost little, whatever they are
+_PLACE: Final = 4  # what it costs to see whether a hint is there
+_HIT: Final = 80  # what each hint costs
+_SEARCH: Final = 60  # and each rule that is tried
+_LOOK: Final = 3  # each character that it looks at
+_MATCH: Final = 250  # and each match
+_RARE: Final = "kqzj_@=9/:-.pgbcufmhdlnstirea"
 _INSIDE: Final = compiled(
     rf"(?i)(?P<quote>{QUOTE})(?P<inside>(?:(?!(?P=quote))(?:\\.|[^\\\n]))*+)"
 )
@@ -34,29 +38,35 @@ _GROUPS: Final = ("secret", "quoted", "rest")
 
 def _anchor(hint: str) -> int:
     """Where in ``hint`` its rarest character is."""
-    return min(range(len(hint)), key=lambda at: _RARE.find(hint[at]) % 99)
+    return next(hint.index(rare) for rare in _RARE if rare in hint)
 
 
 _anchored: Final[dict[str, list[tuple[str, int]]]] = {}
 for _hint in HINTS:
-    _at = _anchor(_hint)
-    _anchored.setdefault(_hint[_at], []).append((_hint, _at))
+    _anchored.setdefault(_hint[_anchor(_hint)], []).append((_hint, _anchor(_hint)))
 
 
-def _around(hint: str, at: int) -> str:
-    before, after = re.escape(hint[: at + 1]), re.escape(hint[at + 1 :])
-    return f"(?<={before})(?={after})" if at else f"(?={after})"
+def _around(character: str, hints: list[tuple[str, int]]) -> str:
+    """Any of ``hints``, found at ``character``: one look at its neighbours first."""
+    last = {hint[at - 1] if at else "" for hint, at in hints}
+    following = {hint[at + 1 : at + 2] for hint, at in hints}
+    anchor = re.escape(character)
+    for sides, form in ((following, "(?=[{}])"), (last, f"(?<=[{{}}]{anchor})")):
+        if "" not in sides:
+            anchor += form.format("".join(map(re.escape, sorted(sides))))
+    whole = [
+        (f"(?<={re.escape(hint[: at + 1])})" if at else "")
+        + (f"(?={re.escape(hint[at + 1 :])})" if hint[at + 1 :] else "")
+        for hint, at in hints
+    ]
+    return f"{anchor}(?:{'|'.join(whole)})"
 
 
-_HINTED: Final = re.compile(
-    "|".join(
-        f"{re.escape(character)}(?:{'|'.join(_around(*each) for each in hints)})"
-        for character, hints in _anchored.items()
-    )
-)
+_HINTED: Final = re.compile("|".join(_around(*each) for each in _anchored.items()))
 """Begins with one of few characters: the regex engine skips all others."""
-_rules: Final = {
-    hint: [at for at, rule in enumerate(RULES) if hint in rule.hints] for hint in HINTS
+_families: Final = {rule.hints: [each for each in RULES if each.hints == rule.hints] for rule in RULES}
+_hints: Final = {
+    hint: [family for family in _families if hint in family] for hint in HINTS
 }
 
 
@@ -66,15 +76,29 @@ def find(text: str, budget: int = BUDGET) -> tuple[list[tuple[int, int]], int]:
     The spans are in order and don't overlap. Where a secret begins before the end of
     what is checked, its span may end after that.
     """
-    lower = _lowered(text)
+    lower, rate = _scanned(_lowered(text), budget)
     search: _Search | None = None
     for hits in _steps(lower):
         if search is None:
             search = _Search(text, lower)
-        elif search.spent > budget:
+        elif search.spent + rate * hits[0][0] > budget:
             return search.spans(), max(0, hits[0][0] - STEP // 8)
         search.around(hits)
-    return search.spans() if search else [], len(text)
+    return search.spans() if search else [], len(lower)
+
+
+def _scanned(lower: str, budget: int) -> tuple[str, float]:
+    """As much of ``lower`` as hints can be looked for in, and what one character costs.
+
+    That is more where a hint might begin; so texts of such characters are cut.
+    """
+    while len(lower) > _CHEAP:
+        places = sum(map(lower.count, _anchored))
+        cost = len(lower) + _PLACE * places
+        if cost <= budget:
+            return lower, cost / len(lower)
+        lower = lower[: len(lower) * 3 // 4]
+    return lower, 1 + _PLACE
 
 
 def _lowered(text: str) -> str:
@@ -116,14 +140,16 @@ class _Search:
 
     def around(self, hits: list[tuple[int, str]]) -> None:
         """Look for the secrets at which ``hits`` hint."""
-        places: dict[int, list[int]] = {}
+        places: dict[tuple[str, ...], list[int]] = {}
         for at, hint in hits:
-            for number in _rules[hint]:
-                places.setdefault(number, []).append(at)
-        for number, each in places.items():
-            rule = RULES[number]
-            for start, end in _windows(rule, each):
-                self._within(number, rule, start, min(end, len(self._text)))
+            for family in _hints[hint]:
+                places.setdefault(family, []).append(at)
+        self.spent += _HIT * len(hits)
+        for family, each in places.items():
+            first, last = min(each), max(each)
+            for rule in _families[family]:
+                start = max(first - rule.before, self._resume.get(rule.source, 0))
+                self._within(rule, start, last + rule.after)
 
     def spans(self) -> list[tuple[int, int]]:
         """All that was found, without overlaps."""
@@ -135,21 +161,26 @@ class _Search:
                 merged.append((start, end))
         return merged
 
-    def _within(self, number: int, rule: Rule, start: int, end: int) -> None:
-        start = max(start, self._resume.get(number, 0))
+    def _within(self, rule: Rule, start: int, end: int) -> None:
         self.spent += _SEARCH
-        lower = self._lower
-        if rule.also and not any(lower.find(each, start, end) >= 0 for each in rule.also):
-            return
-        self.spent += max(0, end - start)
+        if start < 0:
+            start = 0
+        if rule.also:
+            part = self._lower[start:end]
+            for each in rule.also:
+                if each in part:
+                    break
+            else:
+                return
+        self.spent += _LOOK * max(0, end - start)
         pattern, text = rule.pattern, self._text
         while found := pattern.search(text, start, end):
             if found.end() == end < len(text):  # the end of it is beyond
                 found = pattern.search(text, found.start())
                 if not found:
                     return
-            start = self._resume[number] = self._take(rule, found)
-            self.spent += _MATCH + start - found.start()
+            start = self._resume[rule.source] = self._take(rule, found)
+            self.spent += _MATCH + _LOOK * (start - found.start())
 
     def _take(self, rule: Rule, found: re.Match[str]) -> int:
         """Keep what ``found`` hides, if anything; returns where to go on."""
@@ -158,18 +189,6 @@ class _Search:
             if CHECKS[rule.check](found, self._text[start:end]):
                 self._found.append((start, end))
         return max(end, found.end())
-
-
-def _windows(rule: Rule, places: list[int]) -> Iterable[tuple[int, int]]:
-    """Where to look for ``rule``: around each of ``places``, without overlaps."""
-    places.sort()
-    start, end = max(0, places[0] - rule.before), places[0] + rule.after
-    for at in places:
-        if at - rule.before > end:
-            yield start, end
-            start = at - rule.before
-        end = at + rule.after
-    yield start, end
 
 
 def _secret(found: re.Match[str]) -> tuple[int, int]:
