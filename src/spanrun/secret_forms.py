@@ -189,7 +189,7 @@ def _markup(
         rf"{opens}(?:[^<>&\n]{{0,96}}?|key{closes}[\w.:-]{{0,64}}){_NAMES}(?:{QUOTE})?"
         rf"(?:{_S}[^<>]{{0,256}}?)?(?:{opens}/key{closes}{_S}{{0,64}}{opens}string)?{closes}"
     )
-    cdata = rf"{_S}{{0,64}}{opens}!\[CDATA\[(?P<quoted>.{{1,2048}}?)\]\]{closes}"
+    cdata = rf"{_S}{{0,64}}{opens}!\[CDATA\[(?P<quoted>.{{1,512}}?)\]\]{closes}"
     # Where a line or the text breaks off in it: one with a space is a placeholder.
     ended = rf"{_S}{{0,64}}(?P<secret>{inside}+){opens}/"
     broken_off = rf"{first}[^<&\\\n]*"
@@ -396,5 +396,6 @@ RULES: Final = (
 HINTS: Final = tuple(sorted({hint for rule in RULES for hint in rule.hints}))
 """Text without any of them, which is most, needs no rule."""
 
-SECRET_KEY: Final = compiled(rf"(?is)(?:.*[.\s])?{_HEADERS}")
+KEY: Final = rf"(?is)\A(?:.*[.\s])?{_HEADERS}\Z"
+SECRET_KEY: Final = compiled(KEY)
 """Attributes whose key alone says that the value is for nobody's eyes."""

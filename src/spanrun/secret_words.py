@@ -95,7 +95,7 @@ true unset used using valid value values was were when where which will with wro
 """
 WORDS: Final = frozenset(_SENTENCES.split())
 NO_SECRET: Final = (
-    r"(?i)\A(?:\d{1,5}(?:[.,]\d+)?(?:-[a-z]+|[a-zA-Zµ%]{1,4}(?:/[a-z]+)?)"  # 128-bit
+    r"(?i)\A(?:\d{1,5}(?:[.,]\d+)?(?:-[a-z]+|(?:[a-z%]|µ){1,4}(?:/[a-z]+)?)"  # 128-bit
     r"|(?:base|sha|md|utf|[rehp]s|aes|rsa|ed|x|v|oauth|pkcs|argon|http)[-_]?\d.{0,4}"
     r"|\d{4}-\d\d-\d\d.*|\w+=[^=].*|[\w.]+\(.*)\Z"
 )
