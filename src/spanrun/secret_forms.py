@@ -88,10 +88,11 @@ def _blocks() -> Iterator[Rule]:
         after=160,
     )
     yield _rule(
-        ("-----begin",),
+        ("-begin ",),
         r"(?s)(?P<secret>-----BEGIN [A-Z ]{0,32}PRIVATE KEY(?: BLOCK)?-----"
         r".*?(?:-----END [A-Z ]{0,32}PRIVATE KEY(?: BLOCK)?-----|\Z))",
         also=("private key",),
+        before=4,
     )
 
 
@@ -210,18 +211,18 @@ def _pairs() -> Iterator[Rule]:
         rf"[\w.:-]{{0,64}}(?:{_NAMES}|authorization)"
     )
     value = rf"(?:{'|'.join(_VALUES)})(?:{_Q})?\s{{0,4}}[:=]\s{{0,4}}"
-    between = rf"(?:{_Q})?(?:{_S}|[,;]){{1,40}}(?:{_Q})?{more}(?:{_Q})?"
+    between = rf"(?:{_S}|[,;]){{1,40}}(?:{_Q})?{more}(?:{_Q})?"
     says = (*_SAYS, "auth")
     yield _rule(
         says,
-        rf"(?i){name}{between}{value}(?:{_INSIDE}|(?P<secret>[^\s'\"\\,;}}]+))",
+        rf"(?i){name}(?:{_Q})?{between}{value}(?:{_INSIDE}|(?P<secret>[^\s'\"\\,;}}]+))",
         also=_VALUES,
         before=112,
         after=576,
     )
     yield _rule(
         _VALUES,
-        rf"(?i)\b{value}{_Q}(?P<secret>[^'\"\\\n]{{1,512}}){between}{name}",
+        rf"(?i)\b{value}{_Q}(?P<secret>[^'\"\\\n]{{1,512}}){_Q}{between}{name}",
         also=says,
         after=1168,
     )

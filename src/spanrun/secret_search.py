@@ -22,6 +22,8 @@ STEP: Final = 256
 """Hints within so many characters are looked at together, before work is counted."""
 BUDGET: Final = 34_000
 """Characters that rules may look at, all rules taken together: some 350 µs."""
+LONGEST: Final = 4 * 1024
+"""Characters of a secret: behind a longer one all of the text is hidden."""
 _CHEAP: Final = 2_048  # so many cost little, whatever they are
 _PLACE: Final = 4  # what it costs to see whether a hint is there
 _HIT: Final = 80  # what each hint costs
@@ -175,20 +177,28 @@ class _Search:
         self.spent += _LOOK * max(0, end - start)
         pattern, text = rule.pattern, self._text
         while found := pattern.search(text, start, end):
-            if found.end() == end < len(text):  # the end of it is beyond
-                found = pattern.search(text, found.start())
-                if not found:
+            until = found.end()
+            if until == end < len(text):  # it may go on beyond
+                most = min(end + LONGEST, len(text))
+                whole = pattern.search(text, found.start(), most)
+                if not whole:
                     return
-            start = self._resume[rule.source] = self._take(rule, found)
-            self.spent += _MATCH + _LOOK * (start - found.start())
+                until = whole.end() if whole.end() < most else len(text)
+            self.spent += _MATCH + _LOOK * (min(until, end + LONGEST) - found.start())
+            start = self._resume[rule.source] = self._take(rule, found, until)
 
-    def _take(self, rule: Rule, found: re.Match[str]) -> int:
-        """Keep what ``found`` hides, if anything; returns where to go on."""
+    def _take(self, rule: Rule, found: re.Match[str], until: int) -> int:
+        """Keep what ``found`` hides, if anything; returns where to go on.
+
+        In the whole text it goes on to ``until``.
+        """
         start, end = _secret(found)
+        if end == found.end():
+            end = until
         if start < end and not self._text.startswith(HIDDEN, start):
             if CHECKS[rule.check](found, self._text[start:end]):
                 self._found.append((start, end))
-        return max(end, found.end())
+        return max(end, until)
 
 
 def _secret(found: re.Match[str]) -> tuple[int, int]:

@@ -80,7 +80,7 @@ def redact_in_python(text: str, limit: int = MAX_CHARACTERS) -> str:
     """`redact`, where there is no compiled part."""
     if type(text) is not str:  # a subclass may have another idea of texts
         text = str.__str__(text)
-    if text in harmless:
+    if text in harmless and len(text) <= limit:
         return text
     clean = _redacted(text, limit)
     if clean != text:

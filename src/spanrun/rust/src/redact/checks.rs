@@ -45,6 +45,16 @@ static LOOKS: LazyLock<Looks> = LazyLock::new(|| {
 });
 
 impl Check {
+    /// Whether a secret may be in `found`, of which the value isn't known yet.
+    pub fn may_hold(self, found: &str) -> bool {
+        match self {
+            Self::Shaped | Self::Spoken => found.bytes().any(|each| {
+                each.is_ascii_digit() || b"!#$%^&*+=~@".contains(&each)
+            }),
+            _ => true,
+        }
+    }
+
     /// Whether `value`, which is a part of `found`, is to be hidden.
     pub fn holds(self, found: &Captures<'_>, value: &str) -> bool {
         match self {

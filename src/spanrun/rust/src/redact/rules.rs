@@ -5,7 +5,7 @@ use super::checks::Check;
 use super::search::Rule;
 
 pub const HINTS: &[&str] = &[
-    "-----begin",
+    "-begin ",
     "-pass",
     "-u",
     "1//0",
@@ -105,7 +105,7 @@ pub const RULES: [Rule; 37] = [
         also: &["private key"],
         source: r#"(?s-u)(?P<secret>-----BEGIN [A-Z ]{0,32}PRIVATE KEY(?: BLOCK)?-----(?u:.)*?(?:-----END [A-Z ]{0,32}PRIVATE KEY(?: BLOCK)?-----|\z))"#,
         check: Check::Always,
-        before: 0,
+        before: 4,
         after: 96,
     },
     Rule {
@@ -231,7 +231,7 @@ pub const RULES: [Rule; 37] = [
     Rule {
         hints: &[71, 15, 18],
         also: &["key", "secret", "token", "pass", "pwd", "credential", "signature", "auth"],
-        source: r#"(?i-u)\b(?:value|content|default)(?:\\*['\"])?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}[:=](?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}\\*['\"](?P<secret>(?u:[^'\"\\\n]){1,512})(?:\\*['\"])?(?:(?:\n[ +]{0,32}\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])|[,;]){1,40}(?:\\*['\"])?(?:[0-9A-Za-z_-]{1,32}=\\*['\"](?u:[^'\"<>\n]){0,64}\\*['\"](?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,8}){0,4}(?:\\*['\"])?(?:name|key|header|id)(?:\\*['\"])?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}[:=](?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}(?:\\*['\"])?[0-9A-Za-z_.:-]{0,64}(?:(?:(?-i:[tT])oken|(?-i:[pP])(?:ass(?:word|phrase|code|wd)|wd|rivate[_-]?key)|(?-i:[sS])(?:ecret(?:[_-]?key)?|(?:igning|ession|ubscription)[_-]?key|hared[_-]?access[_-]?signature)|(?-i:[aA])(?:pi|cc(?:ess|ount)|uth)[_-]?key(?:[_-]?id)?|(?-i:[cC])(?:redentials?|onsumer[_-]?key)|(?-i:[eE])ncryption[_-]?key|(?-i:[fF])unctions[_-]?key|(?-i:[lL])icen[cs]e[_-]?key|(?-i:[mM])aster[_-]?key)(?:\d|[_-]?(?:value|confirm(?:ation)?))?|authorization)"#,
+        source: r#"(?i-u)\b(?:value|content|default)(?:\\*['\"])?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}[:=](?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}\\*['\"](?P<secret>(?u:[^'\"\\\n]){1,512})\\*['\"](?:(?:\n[ +]{0,32}\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])|[,;]){1,40}(?:\\*['\"])?(?:[0-9A-Za-z_-]{1,32}=\\*['\"](?u:[^'\"<>\n]){0,64}\\*['\"](?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,8}){0,4}(?:\\*['\"])?(?:name|key|header|id)(?:\\*['\"])?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}[:=](?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}(?:\\*['\"])?[0-9A-Za-z_.:-]{0,64}(?:(?:(?-i:[tT])oken|(?-i:[pP])(?:ass(?:word|phrase|code|wd)|wd|rivate[_-]?key)|(?-i:[sS])(?:ecret(?:[_-]?key)?|(?:igning|ession|ubscription)[_-]?key|hared[_-]?access[_-]?signature)|(?-i:[aA])(?:pi|cc(?:ess|ount)|uth)[_-]?key(?:[_-]?id)?|(?-i:[cC])(?:redentials?|onsumer[_-]?key)|(?-i:[eE])ncryption[_-]?key|(?-i:[fF])unctions[_-]?key|(?-i:[lL])icen[cs]e[_-]?key|(?-i:[mM])aster[_-]?key)(?:\d|[_-]?(?:value|confirm(?:ation)?))?|authorization)"#,
         check: Check::Always,
         before: 0,
         after: 1168,

@@ -6,6 +6,7 @@
 
 use std::sync::{LazyLock, OnceLock};
 
+use memchr::memmem::Finder;
 use regex::{Captures, Regex};
 
 use super::checks::Check;
@@ -27,16 +28,41 @@ pub type Span = (usize, usize);
 
 /// Hints within so many bytes are looked at together, before work is counted.
 const STEP: usize = 256;
-/// What `find` may cost: see the three below.
-const BUDGET: usize = 40_000;
-/// What each rule that is tried costs at least, in bytes that are looked at.
+/// What `find` may cost, in nanoseconds; so are those below.
+const BUDGET: usize = 36_000;
+/// What each rule that is tried costs at least.
 const SEARCH: usize = 30;
+/// What each byte costs that a rule looks at.
+const LOOK: usize = 2;
 /// What each match costs.
-const MATCH: usize = 500;
+const MATCH: usize = 800;
+/// What each hint costs.
+const HIT: usize = 20;
+/// Characters of a secret: behind a longer one all of the text is hidden.
+const LONGEST: usize = 4 * 1024;
 const GROUPS: [&str; 3] = ["secret", "quoted", "rest"];
 
-/// The rules' patterns, each compiled when a text needs it.
-static PATTERNS: [OnceLock<Regex>; RULES.len()] = [const { OnceLock::new() }; RULES.len()];
+/// What each rule looks with, made when a text needs it.
+static FORMS: [OnceLock<Form>; RULES.len()] = [const { OnceLock::new() }; RULES.len()];
+
+struct Form {
+    pattern: Regex,
+    also: Vec<Finder<'static>>,
+}
+
+impl Form {
+    fn new(rule: &Rule) -> Self {
+        Self {
+            pattern: Regex::new(rule.source).expect("it is tested"),
+            also: rule.also.iter().map(|each| Finder::new(each)).collect(),
+        }
+    }
+
+    /// Whether `text`, which is in lower case, has what the rule needs beside a hint.
+    fn may_be_in(&self, text: &[u8]) -> bool {
+        self.also.is_empty() || self.also.iter().any(|each| each.find(text).is_some())
+    }
+}
 
 /// Rules with the same hints are a family: of each hint, the families that have it.
 static FAMILIES: LazyLock<Families> = LazyLock::new(Families::new);
@@ -90,6 +116,7 @@ pub fn find(text: &str) -> (Vec<Span>, usize) {
 /// The search of one text: what it has found, and what that has cost.
 struct Search<'a> {
     text: &'a str,
+    lower: Vec<u8>,
     ascii: bool,
     found: Vec<Span>,
     /// Of each rule, where its last match ended.
@@ -101,6 +128,7 @@ impl<'a> Search<'a> {
     fn new(text: &'a str) -> Self {
         Self {
             text,
+            lower: text.as_bytes().to_ascii_lowercase(),
             ascii: text.is_ascii(),
             found: Vec::new(),
             resume: [0; RULES.len()],
@@ -110,6 +138,7 @@ impl<'a> Search<'a> {
 
     /// Look for the secrets at which `hits` hint.
     fn around(&mut self, hits: &[Place]) {
+        self.spent += HIT * hits.len();
         let families = &*FAMILIES;
         let mut ranges = [None; RULES.len()];
         for &(hint, at) in hits {
@@ -143,21 +172,31 @@ impl<'a> Search<'a> {
     fn within(&mut self, number: usize, mut start: usize, end: usize) {
         let (rule, text) = (&RULES[number], self.text);
         self.spent += SEARCH;
-        if start >= end || !has_any(&text[start..end], rule.also) {
-            return;
-        }
-        self.spent += end - start;
-        let pattern = PATTERNS[number]
-            .get_or_init(|| Regex::new(rule.source).expect("it is tested"));
+        let Form { pattern, .. } = match FORMS[number].get_or_init(|| Form::new(rule)) {
+            form if start < end && form.may_be_in(&self.lower[start..end]) => form,
+            _ => return,
+        };
+        self.spent += LOOK * (end - start);
         while let Some(found) = pattern.find_at(&text[..end], start) {
-            let beyond = found.end() == end; // the end of it may be
-            let whole = if beyond { text } else { &text[..end] };
-            let Some(found) = pattern.captures_at(whole, found.start()) else {
-                return;
-            };
-            start = self.take(rule, &found);
+            let mut until = found.end();
+            if until == end && end < text.len() {
+                let most = self.on(end, LONGEST);
+                until = match pattern.find_at(&text[..most], found.start()) {
+                    Some(whole) if whole.end() < most => whole.end(),
+                    Some(_) => text.len(),
+                    None => return,
+                };
+            }
+            self.spent += LOOK * (until.min(end + LONGEST) - found.start());
+            start = until;
+            if rule.check.may_hold(&text[found.start()..until]) {
+                self.spent += MATCH;
+                match pattern.captures_at(&text[..end], found.start()) {
+                    Some(groups) => start = self.take(rule, &groups, found.end(), until),
+                    None => return,
+                }
+            }
             self.resume[number] = start;
-            self.spent += MATCH + start - whole_of(&found).0;
             if start >= end {
                 return;
             }
@@ -165,14 +204,18 @@ impl<'a> Search<'a> {
     }
 
     /// Keep what `found` hides, if anything; returns where to go on.
-    fn take(&mut self, rule: &Rule, found: &Captures<'_>) -> usize {
-        let (start, end) = secret(self.text, found);
-        let value = &self.text[start..end];
-        let fresh = start < end && !self.text[start..].starts_with(HIDDEN);
-        if fresh && rule.check.holds(found, value) {
-            self.found.push((start, end));
+    ///
+    /// It was found in what ends at `end`; in the whole text it goes on to `until`.
+    fn take(&mut self, rule: &Rule, found: &Captures<'_>, end: usize, until: usize) -> usize {
+        let (start, mut last) = secret(self.text, found);
+        if last == end {
+            last = until;
         }
-        end.max(whole_of(found).1)
+        let fresh = start < last && !self.text[start..].starts_with(HIDDEN);
+        if fresh && rule.check.holds(found, &self.text[start..last]) {
+            self.found.push((start, last));
+        }
+        last.max(until)
     }
 
     /// The byte `count` characters before the one `at`.
@@ -192,19 +235,6 @@ impl<'a> Search<'a> {
         let after = self.text[at..].char_indices().nth(count);
         after.map_or(self.text.len(), |(end, _)| at + end)
     }
-}
-
-fn has_any(text: &str, also: &[&str]) -> bool {
-    let text = text.as_bytes();
-    also.is_empty()
-        || also.iter().any(|each| {
-            let each = each.as_bytes();
-            text.windows(each.len()).any(|part| part.eq_ignore_ascii_case(each))
-        })
-}
-
-fn whole_of(found: &Captures<'_>) -> Span {
-    found.get(0).map_or((0, 0), |whole| (whole.start(), whole.end()))
 }
 
 /// The span of what `found` is to hide; none of it if its quotes are empty.
