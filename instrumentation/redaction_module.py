@@ -53,7 +53,9 @@ def render() -> str:
     for name in ("WORDS", "OF_MAIL", "PLACEHOLDER", "WITH_P"):
         lines += _texts(name, sorted(getattr(words, name)))
     for name in ("NO_SECRET", "COUNTED", "MIXED", "ENCODED"):
-        lines.append(f"pub const {name}: &str = {_text(pattern(getattr(words, name)))};")
+        lines.append(
+            f"pub const {name}: &str = {_text(pattern(getattr(words, name)))};"
+        )
     key = pattern(forms.KEY)
     lines.append(f"pub const SECRET_KEY: &str = {_text(key)};")
     lines.append(f"pub const HIDDEN: &str = {_text(words.HIDDEN)};")

@@ -259,5 +259,11 @@ class Span:
         traceback: TracebackType | None,
     ) -> None: ...
 
-def redact(text: str, limit: int) -> str:
-    """``text`` without credentials, cut at ``limit`` characters."""
+def redact(text: str, limit: int = 16_384) -> str:
+    """``text`` without credentials, cut at ``limit`` characters, valid UTF-8.
+
+    The same as `spanrun.text.redact_in_python`, which is its fallback.
+    """
+
+def is_secret_key(key: str) -> bool:
+    """Whether ``key``, of an attribute, says that its value is a secret."""

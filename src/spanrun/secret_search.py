@@ -20,16 +20,16 @@ __all__ = ["BUDGET", "STEP", "find"]
 
 STEP: Final = 256
 """Hints within so many characters are looked at together, before work is counted."""
-BUDGET: Final = 34_000
+BUDGET: Final = 26_000
 """Characters that rules may look at, all rules taken together: some 350 µs."""
 LONGEST: Final = 4 * 1024
 """Characters of a secret: behind a longer one all of the text is hidden."""
 _CHEAP: Final = 2_048  # so many cost little, whatever they are
-_PLACE: Final = 4  # what it costs to see whether a hint is there
-_HIT: Final = 80  # what each hint costs
-_SEARCH: Final = 60  # and each rule that is tried
-_LOOK: Final = 3  # each character that it looks at
-_MATCH: Final = 250  # and each match
+_PLACE: Final = 6  # what it costs to see whether a hint is there
+_HIT: Final = 120  # what each hint costs
+_SEARCH: Final = 100  # and each rule that is tried
+_LOOK: Final = 5  # each character that it looks at
+_MATCH: Final = 400  # and each match
 _RARE: Final = "kqzj_@=9/:-.pgbcufmhdlnstirea"
 _INSIDE: Final = compiled(
     rf"(?i)(?P<quote>{QUOTE})(?P<inside>(?:(?!(?P=quote))(?:\\.|[^\\\n]))*+)"
@@ -66,7 +66,9 @@ def _around(character: str, hints: list[tuple[str, int]]) -> str:
 
 _HINTED: Final = re.compile("|".join(_around(*each) for each in _anchored.items()))
 """Begins with one of few characters: the regex engine skips all others."""
-_families: Final = {rule.hints: [each for each in RULES if each.hints == rule.hints] for rule in RULES}
+_families: Final = {
+    rule.hints: [each for each in RULES if each.hints == rule.hints] for rule in RULES
+}
 _hints: Final = {
     hint: [family for family in _families if hint in family] for hint in HINTS
 }

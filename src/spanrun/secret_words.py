@@ -14,7 +14,9 @@ from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
 HIDDEN: Final = "[redacted]"
-SPACES: Final = r"\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+SPACES: Final = (
+    r"\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+)
 """What `\\s` is: all white space of Unicode. Other classes have ASCII characters alone."""
 
 Check: TypeAlias = Literal[

@@ -1,6 +1,7 @@
 """Texts from outside, before they leave again: without secrets, and inert.
 
-`redact` hides what looks like a credential, by the forms of `spanrun.secret_forms`.
+`redact` hides what looks like a credential, by the forms of `spanrun.secret_forms`: the
+compiled version if it was built, else `redact_in_python`.
 `inert` makes visible what a terminal would obey. `excerpt` does both, and gives one
 short line: for logs, errors and whatever else a person reads. `Confidential` hides
 what is known to be a secret, whatever it looks like.
@@ -12,7 +13,7 @@ import json
 import os
 import re
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Final
 from urllib.parse import quote
@@ -37,6 +38,7 @@ __all__ = [
     "line_of",
     "one_line",
     "redact",
+    "redact_in_python",
     "remember",
     "text_of",
     "traceback_of",
@@ -77,7 +79,12 @@ def text_of(value: object) -> str:
 
 
 def redact_in_python(text: str, limit: int = MAX_CHARACTERS) -> str:
-    """`redact`, where there is no compiled part."""
+    """``text`` without credentials, at most ``limit`` long, valid UTF-8.
+
+    A text in which there is nothing to hide comes back as it is. A long one is cut, at
+    less than ``limit`` if so much in it hints at secrets that looking at all of it
+    would hold up the event loop.
+    """
     if type(text) is not str:  # a subclass may have another idea of texts
         text = str.__str__(text)
     if text in harmless and len(text) <= limit:
@@ -89,14 +96,8 @@ def redact_in_python(text: str, limit: int = MAX_CHARACTERS) -> str:
     return text
 
 
-def redact(text: str, limit: int = MAX_CHARACTERS) -> str:
-    """``text`` without credentials, at most ``limit`` long, valid UTF-8.
-
-    A text in which there is nothing to hide comes back as it is. A long one is cut, at
-    less than ``limit`` if so much hints at secrets that looking at all of it would hold
-    up the event loop.
-    """
-    return _redact(text, limit)
+redact: Final[Callable[..., str]] = core.redact if core else redact_in_python
+"""The compiled version of `redact_in_python`, if it was built; both do the same."""
 
 
 def inert(text: str) -> str:
@@ -188,7 +189,7 @@ def _redacted(text: str, limit: int) -> str:
         text = text[: max(0, checked - _BEYOND)]
     shown = _without(text, spans)
     if stopped:
-        shown = shown[: limit - 1] + "…"
+        shown = shown[: max(0, limit - 1)] + "…"
     elif cut:
         # What stood last may be half a secret: it stays out, whatever was shortened.
         shown = shown[: max(0, min(limit - 1, len(shown) - _SPARE // 2))] + "…"
@@ -208,6 +209,3 @@ def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:
 
 def _valid(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-_redact: Final = core.redact if core else redact_in_python

@@ -41,7 +41,11 @@ pub fn text(text: &str, limit: usize) -> Cow<'_, str> {
     let (spans, checked) = search::find(seen);
     let mut spare = SPARE / 2;
     if checked < seen.len() {
-        seen = &seen[..seen.floor_char_boundary(checked.saturating_sub(BEYOND))];
+        let mut end = checked.saturating_sub(BEYOND);
+        while !seen.is_char_boundary(end) {
+            end -= 1;
+        }
+        seen = &seen[..end];
         keep = Some(limit.saturating_sub(1));
         spare = 0;
     }
@@ -63,7 +67,9 @@ fn chars(text: &str, count: usize) -> usize {
     if text.is_char_boundary(count) && text.as_bytes()[..count].is_ascii() {
         return count;
     }
-    text.char_indices().nth(count).map_or(text.len(), |(at, _)| at)
+    text.char_indices()
+        .nth(count)
+        .map_or(text.len(), |(at, _)| at)
 }
 
 fn without<'a>(text: &'a str, spans: &[(usize, usize)]) -> Cow<'a, str> {

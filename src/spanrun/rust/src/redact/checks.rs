@@ -48,9 +48,9 @@ impl Check {
     /// Whether a secret may be in `found`, of which the value isn't known yet.
     pub fn may_hold(self, found: &str) -> bool {
         match self {
-            Self::Shaped | Self::Spoken => found.bytes().any(|each| {
-                each.is_ascii_digit() || b"!#$%^&*+=~@".contains(&each)
-            }),
+            Self::Shaped | Self::Spoken => found
+                .bytes()
+                .any(|each| each.is_ascii_digit() || b"!#$%^&*+=~@".contains(&each)),
             _ => true,
         }
     }
@@ -95,9 +95,8 @@ fn number(value: &str) -> bool {
 
 /// Whether `value` is no word of a sentence, nor a number, a date or a size.
 fn looks_secret(value: &str, least: usize) -> bool {
-    let value = value.trim_end_matches([
-        '.', ',', ';', ':', '!', '?', ')', ']', '}', '>', '\'', '"',
-    ]);
+    let value =
+        value.trim_end_matches(['.', ',', ';', ':', '!', '?', ')', ']', '}', '>', '\'', '"']);
     if value.chars().take(least).count() < least {
         return false;
     }
@@ -144,7 +143,9 @@ fn login(found: &Captures<'_>, value: &str) -> bool {
 
 /// `password is x`, `Token x`: the less is said, the more it must look it.
 fn spoken(found: &Captures<'_>, value: &str) -> bool {
-    let name = group(found, "named").unwrap_or_default().to_ascii_lowercase();
+    let name = group(found, "named")
+        .unwrap_or_default()
+        .to_ascii_lowercase();
     let verb = group(found, "verb").is_some();
     let is_password = name.starts_with('p') && !name.contains("key");
     if is_password && verb && number(value.trim_end_matches(ENDS)) {

@@ -49,7 +49,8 @@ impl Table {
         let group = &mut self.groups[pair(first, second)];
         if *group == 0 {
             *group = u8::try_from(next).expect("there are fewer hints");
-            self.hints.resize(self.hints.len().max(next + 1), Vec::new());
+            self.hints
+                .resize(self.hints.len().max(next + 1), Vec::new());
         }
         let hints = &mut self.hints[usize::from(*group)];
         if hints.last() != Some(&hint) {

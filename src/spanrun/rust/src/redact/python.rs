@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
+/// Characters of a text, as in `spanrun.text`.
+const LIMIT: usize = 16 * 1024;
 /// Where a lone surrogate is put while rules look at the text: among private characters.
 const PRIVATE: u32 = 0x10_0000;
 
@@ -12,6 +14,7 @@ const PRIVATE: u32 = 0x10_0000;
 ///
 /// If there is nothing to hide it is returned itself.
 #[pyfunction]
+#[pyo3(signature = (text, limit = LIMIT))]
 pub fn redact<'py>(text: Bound<'py, PyString>, limit: usize) -> PyResult<Bound<'py, PyString>> {
     let py = text.py();
     let shown = match text.to_str() {
@@ -44,8 +47,8 @@ pub fn is_secret_key(key: &Bound<'_, PyString>) -> PyResult<bool> {
 fn with_stand_ins(text: &Bound<'_, PyString>) -> PyResult<String> {
     let encoded = text.call_method1("encode", ("utf-32-le", "surrogatepass"))?;
     let encoded = encoded.cast::<PyBytes>()?;
-    let (codes, _) = encoded.as_bytes().as_chunks::<4>();
-    let codes = codes.iter().map(|code| u32::from_le_bytes(*code));
+    let codes = encoded.as_bytes().chunks_exact(4);
+    let codes = codes.map(|code| u32::from_le_bytes([code[0], code[1], code[2], code[3]]));
     Ok(codes
         .filter_map(|code| char::from_u32(code).or_else(|| char::from_u32(PRIVATE + code)))
         .collect())

@@ -54,7 +54,7 @@ impl Form {
     fn new(rule: &Rule) -> Self {
         Self {
             pattern: Regex::new(rule.source).expect("it is tested"),
-            also: rule.also.iter().map(|each| Finder::new(each)).collect(),
+            also: rule.also.iter().map(Finder::new).collect(),
         }
     }
 

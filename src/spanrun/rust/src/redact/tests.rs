@@ -12,8 +12,14 @@ fn a_harmless_text_is_not_copied() {
 
 #[test]
 fn secrets_are_hidden() {
-    assert_eq!(text("password=hunter2 and more", LIMIT), "password=[redacted] and more");
-    assert_eq!(text("http://me:you@host/", LIMIT), "http://[redacted]@host/");
+    assert_eq!(
+        text("password=hunter2 and more", LIMIT),
+        "password=[redacted] and more"
+    );
+    assert_eq!(
+        text("http://me:you@host/", LIMIT),
+        "http://[redacted]@host/"
+    );
 }
 
 #[test]
