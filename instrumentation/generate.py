@@ -1,5 +1,6 @@
-"""Write the files which are generated from `instrumentation/registry`, and the
-rules of redaction for the compiled part.
+"""Write the files which are generated.
+
+From `instrumentation/registry`, and for the compiled part the rules of redaction.
 
     python instrumentation/generate.py           # write what has changed
     python instrumentation/generate.py --check   # only tell what is out of date

@@ -1,7 +1,7 @@
-"""The rules of redaction for the compiled part, from `spanrun.secret_forms`.
+r"""The rules of redaction for the compiled part, from `spanrun.secret_forms`.
 
 A pattern is the same in both languages but for what a class of characters is: here
-`\\s` is the white space of Unicode, all other classes and the case of letters are
+`\s` is the white space of Unicode, all other classes and the case of letters are
 ASCII's, and what is negated takes whole characters.
 """
 
@@ -27,7 +27,7 @@ def render() -> str:
     """The text of ``rules.rs``, without its first line."""
     hints = {hint: number for number, hint in enumerate(forms.HINTS)}
     lines = [
-        "//! What secrets look like: the rules of `spanrun.secret_forms`, in Rust's syntax.",
+        "//! What secrets look like: the rules of `spanrun.secret_forms`.",
         "",
         "use super::checks::Check;",
         "use super::search::Rule;",
@@ -74,7 +74,7 @@ def _token(token: str) -> str:
     if token in _OUTSIDE:
         return _OUTSIDE[token]
     if token[0] == "[":
-        inside = _INSIDE.findall(token)
+        inside = list(map(str, _INSIDE.findall(token)))
         written = "".join(_CLASSES.get(each, each) for each in inside)
         wide = token[1] == "^" or r"\s" in inside or not token.isascii()
         return f"(?u:{written})" if wide else written

@@ -61,7 +61,7 @@ _TOLD: Final = r"(?P<verb>\s{1,4}(?:is|was|to|provided|used|given))?"
 # --- the rules
 
 
-def _rule(  # noqa: PLR0913 -- a rule's own parts
+def _rule(
     hints: tuple[str, ...],
     pattern: str,
     check: Check = "always",
@@ -73,8 +73,7 @@ def _rule(  # noqa: PLR0913 -- a rule's own parts
     return Rule(hints, also, pattern, check, before, after)
 
 
-_NAME: Final = 24
-"""Characters of a name before the last of its hints, ``key``, begins."""
+_NAME: Final = 24  # characters before its last hint, "key", begins
 
 
 def _blocks() -> Iterator[Rule]:
@@ -152,10 +151,7 @@ def _in_urls() -> Iterator[Rule]:
         after=32,
     )
     yield _rule(
-        ("code=",),
-        r"(?i)[?&]code=(?P<secret>[^\s'\"&#]{16,})",
-        before=1,
-        after=32,
+        ("code=",), r"(?i)[?&]code=(?P<secret>[^\s'\"&#]{16,})", before=1, after=32
     )
 
 

@@ -22,6 +22,8 @@ STEP: Final = 256
 """Hints within so many characters are looked at together, before work is counted."""
 BUDGET: Final = 26_000
 """Characters that rules may look at, all rules taken together: some 350 µs."""
+LEAST: Final = 768
+"""So many characters are always looked at, whatever that costs."""
 LONGEST: Final = 4 * 1024
 """Characters of a secret: behind a longer one all of the text is hidden."""
 _CHEAP: Final = 2_048  # so many cost little, whatever they are
@@ -85,7 +87,7 @@ def find(text: str, budget: int = BUDGET) -> tuple[list[tuple[int, int]], int]:
     for hits in _steps(lower):
         if search is None:
             search = _Search(text, lower)
-        elif search.spent + rate * hits[0][0] > budget:
+        elif hits[0][0] > LEAST and search.spent + rate * hits[0][0] > budget:
             return search.spans(), max(0, hits[0][0] - STEP // 8)
         search.around(hits)
     return search.spans() if search else [], len(lower)
@@ -139,7 +141,7 @@ class _Search:
         self._text = text
         self._lower = lower
         self._found: list[tuple[int, int]] = []
-        self._resume: dict[int, int] = {}
+        self._resume: dict[str, int] = {}
         self.spent = 0
 
     def around(self, hits: list[tuple[int, str]]) -> None:
@@ -167,8 +169,7 @@ class _Search:
 
     def _within(self, rule: Rule, start: int, end: int) -> None:
         self.spent += _SEARCH
-        if start < 0:
-            start = 0
+        start = max(start, 0)
         if rule.also:
             part = self._lower[start:end]
             for each in rule.also:
@@ -197,9 +198,9 @@ class _Search:
         start, end = _secret(found)
         if end == found.end():
             end = until
-        if start < end and not self._text.startswith(HIDDEN, start):
-            if CHECKS[rule.check](found, self._text[start:end]):
-                self._found.append((start, end))
+        fresh = start < end and not self._text.startswith(HIDDEN, start)
+        if fresh and CHECKS[rule.check](found, self._text[start:end]):
+            self._found.append((start, end))
         return max(end, until)
 
 

@@ -17,7 +17,7 @@ HIDDEN: Final = "[redacted]"
 SPACES: Final = (
     r"\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 )
-"""What `\\s` is: all white space of Unicode. Other classes have ASCII characters alone."""
+"""What `\\s` is: all white space of Unicode. Other classes are ASCII's."""
 
 Check: TypeAlias = Literal[
     "always",
@@ -33,21 +33,22 @@ Check: TypeAlias = Literal[
     "spoken",
 ]
 
-_TOKEN: Final = re.compile(r"\\.|.", re.DOTALL)
+_PART: Final = re.compile(r"\\.|.", re.DOTALL)
 
 
 def compiled(source: str) -> re.Pattern[str]:
-    """The pattern of ``source``, with `SPACES` for ``\\s`` and ASCII for the rest."""
+    r"""The pattern of ``source``, with `SPACES` for ``\s`` and ASCII for the rest."""
     inside = False
     written: list[str] = []
-    for token in _TOKEN.findall(source):
-        if token == r"\s":
-            token = SPACES if inside else f"[{SPACES}]"
-        elif token == r"\S":
-            token = f"[^{SPACES}]"
-        elif token in ("[", "]"):
-            inside = token == "["
-        written.append(token)
+    for part in map(str, _PART.findall(source)):
+        if part == r"\s":
+            written.append(SPACES if inside else f"[{SPACES}]")
+        elif part == r"\S":
+            written.append(f"[^{SPACES}]")
+        else:
+            if part in "[]":
+                inside = part == "["
+            written.append(part)
     return re.compile("".join(written), re.ASCII)
 
 
@@ -97,7 +98,7 @@ true unset used using valid value values was were when where which will with wro
 """
 WORDS: Final = frozenset(_SENTENCES.split())
 NO_SECRET: Final = (
-    r"(?i)\A(?:\d{1,5}(?:[.,]\d+)?(?:-[a-z]+|(?:[a-z%]|µ){1,4}(?:/[a-z]+)?)"  # 128-bit
+    r"(?i)\A(?:\d{1,5}(?:[.,]\d+)?(?:-[a-z]+|(?:[a-z%]|µ){1,4}(?:/[a-z]+)?)"  # noqa: S105 -- 128-bit
     r"|(?:base|sha|md|utf|[rehp]s|aes|rsa|ed|x|v|oauth|pkcs|argon|http)[-_]?\d.{0,4}"
     r"|\d{4}-\d\d-\d\d.*|\w+=[^=].*|[\w.]+\(.*)\Z"
 )

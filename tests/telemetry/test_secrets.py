@@ -25,7 +25,6 @@ from spanrun.secret_forms import HINTS, RULES
 from spanrun.secret_words import Rule
 from spanrun.telemetry.redact import (
     HIDDEN,
-    redact,
     redact_attributes,
     redact_value,
 )

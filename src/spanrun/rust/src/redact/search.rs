@@ -28,6 +28,8 @@ pub type Span = (usize, usize);
 
 /// Hints within so many bytes are looked at together, before work is counted.
 const STEP: usize = 256;
+/// So many bytes are always looked at, whatever that costs.
+const LEAST: usize = 768;
 /// What `find` may cost, in nanoseconds; so are those below.
 const BUDGET: usize = 36_000;
 /// What each rule that is tried costs at least.
@@ -103,7 +105,7 @@ pub fn find(text: &str) -> (Vec<Span>, usize) {
     }
     let mut search = Search::new(text);
     while let Some(&(_, first)) = hits.first() {
-        if search.spent + first > BUDGET {
+        if first > LEAST && search.spent + first > BUDGET {
             return (search.spans(), first.saturating_sub(STEP / 8));
         }
         search.around(&hits);
