@@ -303,9 +303,6 @@ class Span:
         traceback: TracebackType | None,
     ) -> None: ...
 
-def redact(text: str, limit: int) -> str:
-    """``text`` without credentials, cut at ``limit`` characters."""
-
 class Group:
     """Series that are added to, and read, under one lock: what is read is consistent.
 
@@ -392,3 +389,12 @@ class JobCells:
     ) -> None: ...
     def add(self, seconds: float, parts: tuple[float, ...], span: Any = None) -> None:
         """Count a job that took ``seconds``, and in each phase one of ``parts``."""
+
+def redact(text: str, limit: int = 16_384) -> str:
+    """``text`` without credentials, cut at ``limit`` characters, valid UTF-8.
+
+    The same as `spanrun.text.redact_in_python`, which is its fallback.
+    """
+
+def is_secret_key(key: str) -> bool:
+    """Whether ``key``, of an attribute, says that its value is a secret."""

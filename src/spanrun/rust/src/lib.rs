@@ -34,6 +34,8 @@ mod verdicts;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub mod redact;
+
 use pyo3::prelude::*;
 
 /// Lock `mutex`, whatever happened to who had it before.
@@ -53,6 +55,8 @@ mod _core {
     use crate::cells::{ExponentialHistogram, Group, Histogram, JobCells, Sum};
     #[pymodule_export]
     use crate::ids::{random_bits, reseed};
+    #[pymodule_export]
+    use crate::redact::python::{is_secret_key, redact};
     #[pymodule_export]
     use crate::scope::Scope;
     #[pymodule_export]
