@@ -191,17 +191,20 @@ def started(
 
     def read() -> None:
         assert process.stdout  # noqa: S101 -- for the type
-        for line in process.stdout:
-            printed.put(line.rstrip())
+        with process.stdout as lines:
+            for line in lines:
+                printed.put(line.rstrip())
         printed.put(None)
 
-    threading.Thread(target=read, daemon=True).start()
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
     try:
         yield process, printed
     finally:
         if process.poll() is None:
             end(process)
             process.wait()
+        reader.join()
 
 
 def end(process: subprocess.Popen[str]) -> None:
@@ -250,7 +253,8 @@ def error_in(lines: list[str]) -> str:
         return texts[-1] if texts else "it said nothing"
     causes = [i for i, line in enumerate(texts) if line == "Caused by:"]
     cause = texts[causes[-1] + 1 : causes[-1] + 2] if causes else []
-    return ": ".join([texts[at].removeprefix("error: "), *cause])
+    error = re.sub(r"^error(\[\w+\])?: ", "", texts[at])
+    return ": ".join([error, *cause])
 
 
 def artifact(lines: list[str]) -> Path:
@@ -281,6 +285,8 @@ def old_c_part(hook: NativeHook, root: Path, build_data: dict[str, Any]) -> list
     from setuptools.command.build_ext import build_ext  # noqa: PLC0415 -- the same
 
     sources = [f"native/{each.name}" for each in sorted((root / "native").glob("*.c"))]
+    if not sources:
+        return []
     # With older C libraries, `pthread_atfork` is in a library of its own.
     options = [] if sys.platform == "win32" else ["-fvisibility=hidden", "-pthread"]
     extension = Extension(
