@@ -7,6 +7,7 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --no-emit-index-url
 CRATE := src/spanrun/rust
 RUST := $(shell find $(CRATE) -name target -prune -o -type f -print)
+DENY = $(CARGO) deny --locked check licenses bans sources
 CARGO := $(or $(CARGO),$(shell command -v cargo),$(wildcard $(HOME)/.cargo/bin/cargo))
 NATIVE := hatch_build.py $(wildcard native/*) $(RUST)
 MISSING := src/spanrun/_core.missing.txt
@@ -51,19 +52,21 @@ rust: $(VENV)/rust.stamp ## cargo: format, clippy and tests, after a change in R
 $(VENV)/rust.stamp: $(RUST) | $(VENV)/dev.stamp
 	@echo "· cargo fmt, clippy, test"
 	@cd $(CRATE); log=$(CURDIR)/$(VENV)/rust.log; \
-	if $(CARGO) fetch -q --locked > $$log 2>&1; then \
-		export PYO3_PYTHON=$(CURDIR)/$(BIN)/python; \
-		{ $(CARGO) fmt --check && $(CARGO) clippy -q --locked --all-targets -- -D warnings \
-		&& $(CARGO) test -q --locked; } > $$log 2>&1 || { cat $$log; exit 1; }; \
-		touch $(CURDIR)/$@; \
-	else \
+	if ! $(CARGO) fetch -q --locked > $$log 2>&1; then \
 		echo "  left out, without its crates: $$(head -n 1 $$log)"; \
-		test -z "$$SPANRUN_REQUIRE_NATIVE"; \
-	fi
+		test -z "$$SPANRUN_REQUIRE_NATIVE"; exit; \
+	fi; \
+	export PYO3_PYTHON=$(CURDIR)/$(BIN)/python; \
+	{ $(CARGO) fmt --check \
+		&& $(CARGO) clippy -q --locked --all-targets -- -D warnings \
+		&& $(CARGO) test -q --locked \
+		&& { ! command -v cargo-deny || $(DENY); }; } > $$log 2>&1 \
+		|| { cat $$log; exit 1; }; \
+	touch $(CURDIR)/$@
 endif
 
-audit: ## licences, sources and duplicates of the crates (needs cargo-deny)
-	@cd $(CRATE) && $(CARGO) deny --locked check $(or $(ARGS),licenses bans sources)
+audit: ## the crates' licences and sources (ARGS=advisories; needs cargo-deny)
+	@cd $(CRATE) && $(DENY) $(ARGS)
 
 types: $(VENV)/dev.stamp ## pyright strict and mypy strict
 	@echo "· mypy"
