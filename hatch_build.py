@@ -204,7 +204,7 @@ def started(
         if process.poll() is None:
             end(process)
             process.wait()
-        reader.join()
+        reader.join(1.0)  # it ends with the last process that could print
 
 
 def end(process: subprocess.Popen[str]) -> None:
