@@ -16,12 +16,13 @@ mod end;
 mod errors;
 mod fill;
 mod ids;
+mod interpreter;
 mod keys;
 mod known;
 mod names;
 mod quantile;
 mod record;
-mod redact;
+pub mod redact;
 mod scope;
 mod settings;
 mod snapshot;
@@ -33,8 +34,6 @@ mod value;
 mod verdicts;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-
-pub mod redact;
 
 use pyo3::prelude::*;
 
@@ -66,6 +65,7 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::interpreter::refuse_sub_interpreters(module.py())?;
         crate::ids::watch_forks();
         for (name, flag) in [
             ("ERROR", FAILED),
