@@ -1,7 +1,6 @@
 """Spans of one implementation for tests, and OTLP as values to compare."""
 
 import itertools
-import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,8 +21,8 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from spanrun.telemetry.span.view import view
 from spanrun.telemetry.span.plain import clean
+from spanrun.telemetry.span.view import view
 
 SAMPLED = 1
 LIMITS = (128, 128, 128, 128, 128, 16_384, 16_384)
@@ -181,7 +180,7 @@ class Box:
         return self.start(name, set_span_in_context(parent, Context()), **more)
 
     def take(self) -> list[Any]:
-        """The spans that have arrived since the last call, as OTLP, failed first."""
+        """The spans that have arrived since the last call, as OTLP."""
         return [span for batch in self.buffer.take() for span in messages(batch)]
 
     def one(self) -> Any:
@@ -192,6 +191,11 @@ class Box:
 def messages(batch: Any) -> list[Any]:
     """The spans of a batch as protobuf messages."""
     return list(ScopeSpans.FromString(batch.data).spans)
+
+
+def by_failed(batches: list[Any]) -> list[Any]:
+    """The batch of fine spans, and that of failed ones."""
+    return sorted(batches, key=lambda batch: batch.failed)
 
 
 def names(spans: list[Any]) -> list[str]:
@@ -218,7 +222,3 @@ def attributes_of(message: Any) -> dict[str, Any]:
         pair.key: getattr(pair.value, pair.value.WhichOneof("value") or "", None)
         for pair in message.attributes
     }
-
-
-def seeded(seed: int) -> random.Random:
-    return random.Random(seed)

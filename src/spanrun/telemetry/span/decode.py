@@ -27,9 +27,7 @@ def spans_of(batch: Batch) -> list[ReadableSpan]:
     )
 
     owner = batch.scope.owner
-    return [
-        _span(span, owner) for span in ScopeSpans.FromString(batch.data).spans
-    ]
+    return [_span(span, owner) for span in ScopeSpans.FromString(batch.data).spans]
 
 
 def _span(span: Any, owner: Any) -> ReadableSpan:
@@ -53,7 +51,9 @@ def _span(span: Any, owner: Any) -> ReadableSpan:
             Event(event.name, _attributes(event.attributes), event.time_unix_nano)
             for event in span.events
         ],
-        links=[Link(_context(link), _attributes(link.attributes)) for link in span.links],
+        links=[
+            Link(_context(link), _attributes(link.attributes)) for link in span.links
+        ],
         kind=SpanKind(max(0, span.kind - 1)),
         status=Status(StatusCode(span.status.code), span.status.message or None),
         start_time=span.start_time_unix_nano,

@@ -9,12 +9,22 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from opentelemetry.trace import SpanContext, TraceState
 
 from spanrun.telemetry.span.plain import Plain, text_of
-from spanrun.telemetry.span.wire import any_value, double, sized, text, varint
+from spanrun.telemetry.span.wire import (
+    IS_SMALL,
+    SMALL,
+    double,
+    double_prefix,
+    int_prefixes,
+    key_value,
+    sized,
+    text,
+    varint,
+)
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -34,10 +44,9 @@ _FLAGS: Final = b"\x85\x01"
 _HAS_IS_REMOTE: Final = 0x100
 _IS_REMOTE: Final = 0x200
 
-_DOUBLE: Final = b"\x09\x21"  # the length of an AnyValue, and its field
-_INTEGER: Final = tuple(bytes((size + 1, 0x18)) for size in range(11))
 _SHORT: Final = 126  # bytes: the length of a text, and of its AnyValue, is one byte
 _TEXT: Final = tuple(bytes((size + 2, 0x0A, size)) for size in range(_SHORT))
+_SHORT_KEY: Final = 64  # characters, of up to 4 bytes
 _MOST: Final = 512
 
 _MAX_KNOWN: Final = 4_096
@@ -46,17 +55,71 @@ _ID: Final = (1 << 64) - 1
 _TRACE: Final = (1 << 128) - 1
 
 
-def _opening(tag: int) -> tuple[bytes, ...]:
-    """The tag and the length of a ``KeyValue``, for each length below `_MOST`."""
-    return tuple(bytes((tag,)) + varint(size) for size in range(_MOST))
+_Known: TypeAlias = tuple[
+    dict[str, tuple[int, bytes]], dict[str, bytes], dict[str, tuple[bytes, ...]]
+]
 
 
-OF_SPAN: Final = _opening(0x4A)
-_OF_EVENT: Final = _opening(0x1A)
-_OF_LINK: Final = _opening(0x22)
+class Fields:
+    """Encodes attributes as fields ``KeyValue`` of one tag.
 
-_keys: Final[dict[str, bytes]] = {}
-"""The field ``key`` of a ``KeyValue``, and the tag of the value that follows it."""
+    For each key it remembers what stands ahead of a value of each type: of a text the
+    key and the tag of the value, of an integer all but its bytes, by their number.
+    """
+
+    def __init__(self, tag: int) -> None:
+        self._tag: Final = bytes((tag,))
+        self._opening: Final = tuple(self._tag + varint(size) for size in range(_MOST))
+        self._known: _Known = {}, {}, {}
+
+    def add(self, parts: list[bytes], attributes: Mapping[str, Plain]) -> None:
+        """Append a field for each attribute to ``parts``. This is most of the work."""
+        texts, doubles, integers = self._known
+        opening = self._opening
+        for key, value in attributes.items():
+            if key not in texts:
+                self._learn(parts, key, value)
+                continue
+            kind = type(value)
+            if kind is str:
+                data = value.encode()  # type: ignore[union-attr] # mypy can't tell
+                length = len(data)
+                if length < _SHORT:
+                    size, named = texts[key]
+                    parts += (opening[size + length], named, _TEXT[length], data)
+                else:
+                    parts.append(key_value(self._tag, key, value))
+            elif kind is float:
+                parts += (doubles[key], double(value))
+            elif kind is int:
+                number: int = value  # type: ignore[assignment] # mypy can't tell
+                data = SMALL[number] if 0 <= number < IS_SMALL else varint(number)
+                parts += (integers[key][len(data)], data)
+            else:
+                parts.append(key_value(self._tag, key, value))
+
+    def _learn(self, parts: list[bytes], key: str, value: Plain) -> None:
+        parts.append(key_value(self._tag, key, value))
+        if len(key) > _SHORT_KEY:
+            return
+        named = text(b"\x0a", key) + b"\x12"
+        if len(self._known[0]) >= _MAX_KNOWN:
+            self._known = {}, {}, {}  # other threads are reading the old ones
+        texts, doubles, integers = self._known
+        doubles[key] = double_prefix(self._tag, key)
+        integers[key] = int_prefixes(self._tag, key)
+        texts[key] = len(named) + 3, named  # the last, as `add` looks for this one
+
+
+_of_span: Final = Fields(0x4A)
+_of_event: Final = Fields(0x1A)
+_of_link: Final = Fields(0x22)
+
+attributes: Final = _of_span.add
+"""Append the attributes of a span to the parts of it."""
+
+_names: Final[dict[str, bytes]] = {}
+"""Names of spans, encoded."""
 _links: Final[dict[int, tuple[SpanContext, bytes]]] = {}
 """Links without attributes, by the identity of their contexts: runs have one each."""
 _states: Final[dict[int, tuple[TraceState, bytes]]] = {}
@@ -69,63 +132,45 @@ def trace_bytes(trace_id: int) -> bytes:
 
 
 def head(
-    ids: tuple[int, int],
+    trace_id: bytes,
+    span_id: int,
     parent: int | SpanContext | None,
-    times: tuple[int, int],
+    start_ns: int,
+    end_ns: int,
     kind: int,
-    name: str,
 ) -> bytes:
-    """Ids, times, kind, flags and name of a span.
+    """Ids, times, kind and flags of a span.
 
-    Args:
-        ids: Its trace id and its span id.
-        parent: A span id, where the parent is a span of this process.
-        times: When it began and ended.
-        kind: ``SpanKind.value``, which counts from 0, and OTLP from 1.
-        name: Its name.
+    ``parent`` is a span id, where the parent is a span of this process. Of ``kind`` the
+    API counts from 0, and OTLP from 1.
     """
-    trace, own = trace_bytes(ids[0]), (ids[1] & _ID).to_bytes(8, "big")
-    rest = _START, times[0], _END, times[1], _KIND, kind + 1, _FLAGS
+    own = span_id.to_bytes(8, "big")
+    rest = _START, start_ns, _END, end_ns, _KIND, kind + 1, _FLAGS
     if parent is None:
-        whole = _root(_TRACE_ID, trace, _SPAN_ID, own, *rest, _HAS_IS_REMOTE)
-        return whole + text(b"\x2a", name)
+        return _root(_TRACE_ID, trace_id, _SPAN_ID, own, *rest, _HAS_IS_REMOTE)
     flags = _HAS_IS_REMOTE
     if isinstance(parent, SpanContext):
         flags |= _IS_REMOTE if parent.is_remote else 0
-        parent = parent.span_id
-    above = (parent & _ID).to_bytes(8, "big")
-    whole = _child(_TRACE_ID, trace, _SPAN_ID, own, _PARENT_ID, above, *rest, flags)
-    return whole + text(b"\x2a", name)
+        parent = parent.span_id & _ID
+    above = parent.to_bytes(8, "big")
+    return _child(_TRACE_ID, trace_id, _SPAN_ID, own, _PARENT_ID, above, *rest, flags)
 
 
-def attributes(
-    parts: list[bytes],
-    given: Mapping[str, Plain],
-    opening: tuple[bytes, ...] = OF_SPAN,
-) -> None:
-    """Append a field for each attribute to ``parts``. This is most of the work."""
-    for key, value in given.items():
-        named = _keys.get(key) or _learn(key)
-        kind = type(value)
-        if kind is str:
-            data = value.encode()  # type: ignore[union-attr] # mypy can't tell
-            size = len(data)
-            if size < _SHORT:
-                about = _TEXT[size]
-            else:
-                data = sized(b"\x0a", data)
-                about = varint(len(data))
-        elif kind is float:
-            data, about = double(value), _DOUBLE
-        elif kind is int:
-            data = varint(value)  # type: ignore[arg-type] # mypy can't tell
-            about = _INTEGER[len(data)]
-        else:
-            data = any_value(value)
-            about = varint(len(data))
-        whole = len(named) + len(about) + len(data)
-        start = opening[whole] if whole < _MOST else opening[0][:1] + varint(whole)
-        parts += (start, named, about, data)
+def name(value: str) -> bytes:
+    """The name of a span."""
+    known = _names.get(value)
+    if known is None:
+        known = text(b"\x2a", value)
+        if len(value) <= _MOST:
+            _remember(_names, value, known)
+    return known
+
+
+def attribute(key: str, value: Plain) -> bytes:
+    """An attribute of a span, to be appended to an encoded one."""
+    parts: list[bytes] = []
+    attributes(parts, {key: value})
+    return b"".join(parts)
 
 
 def state(value: TraceState) -> bytes:
@@ -141,7 +186,7 @@ def state(value: TraceState) -> bytes:
 def event(name: str, time: int, given: Mapping[str, Plain], dropped: int) -> bytes:
     """One event of a span."""
     parts = [b"\x09" + _fixed64(time), text(b"\x12", name)]
-    attributes(parts, given, _OF_EVENT)
+    _of_event.add(parts, given)
     parts.append(_count(0x20, dropped))
     return sized(b"\x5a", b"".join(parts))
 
@@ -153,7 +198,7 @@ def link(context: SpanContext, given: Mapping[str, Plain], dropped: int) -> byte
         return known[1]
     ids = trace_bytes(context.trace_id), (context.span_id & _ID).to_bytes(8, "big")
     parts = [sized(b"\x0a", ids[0]), sized(b"\x12", ids[1])]
-    attributes(parts, given, _OF_LINK)
+    _of_link.add(parts, given)
     parts.append(_count(0x28, dropped))
     flags = _HAS_IS_REMOTE | (_IS_REMOTE if context.is_remote else 0)
     parts.append(b"\x35" + _fixed32(flags))
@@ -170,8 +215,10 @@ def counts(attributes: int, events: int, links: int) -> bytes:
 
 def status(code: int, description: str | None) -> bytes:
     """The status of a span, which is there even when nobody has set it."""
+    if not code:
+        return b"\x7a\x00"
     said = text(b"\x12", description or "")
-    return sized(b"\x7a", said + (bytes((0x18, code)) if code else b""))
+    return sized(b"\x7a", said + bytes((0x18, code)))
 
 
 def field(span: bytes) -> bytes:
@@ -181,14 +228,6 @@ def field(span: bytes) -> bytes:
 
 def _count(tag: int, number: int) -> bytes:
     return bytes((tag,)) + varint(min(number, _MAX_COUNT)) if number else b""
-
-
-def _learn(key: str) -> bytes:
-    """The field ``key`` of a ``KeyValue``, and the tag of the value that follows."""
-    encoded = text(b"\x0a", key) + b"\x12"
-    if len(key) <= _MOST:
-        _remember(_keys, key, encoded)
-    return encoded
 
 
 def _remember(known: dict[K, V], key: K, value: V) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
 from typing import Final
 
 from spanrun.telemetry.forks import tell_after_fork
@@ -25,9 +26,13 @@ _source: Final = _Source()
 tell_after_fork(_source)
 
 
+draw: Final[Callable[[int], int]] = _source.draw
+"""Draws random bits; once in 2 ** 64 times they are all 0."""
+
+
 def random_bits(size: int) -> int:
     """Draw ``size`` (64 or 128) random bits; never 0, and anew after a fork."""
-    return _source.draw(size) or 1
+    return draw(size) or 1
 
 
 def reseed() -> None:

@@ -16,8 +16,9 @@ from opentelemetry.trace import (
 
 from spanrun.telemetry.current import CURRENT_SPAN, OUTSIDE
 from spanrun.telemetry.span.buffer import Buffer
-from spanrun.telemetry.span.ids import random_bits
-from spanrun.telemetry.span.span import Limits, Span
+from spanrun.telemetry.span.ids import draw
+from spanrun.telemetry.span.record import Inherited, Limits
+from spanrun.telemetry.span.span import Span
 from spanrun.telemetry.span.tail import Tail
 
 _RANDOM: Final = (1 << 56) - 1
@@ -83,29 +84,26 @@ class Scope:
             context = outside
             above = context.get(CURRENT_SPAN)
         if type(above) is Span and self.follow:
-            trace_id, parent = above.trace_id, above
-            flags, state = above.inherited
+            trace_id, parent, inherited = above.trace_id, above, above.inherited
         elif self.threshold is not None and (above is None or above is INVALID_SPAN):
-            trace_id, parent = (self.bits or random_bits)(128) or 1, None
-            drawn = trace_id & _RANDOM >= self.threshold
-            flags, state = self.root[0 if drawn else 1]
+            trace_id, parent = (self.bits or draw)(128) or 1, None
+            inherited = self.root[0 if trace_id & _RANDOM >= self.threshold else 1]
         else:
             return self._ask(
                 (name, kind, context, begun, attributes, links), start_ns, anchored
             )
-        return self.make(
+        return self._new(
             name,
             kind,
             trace_id,
             parent,
-            flags,
-            state,
+            inherited,
             begun,
             attributes,
             links,
-            start_ns=start_ns,
-            context=context,
-            anchored=anchored,
+            start_ns,
+            anchored,
+            context,
         )
 
     def make(
@@ -125,11 +123,48 @@ class Scope:
         anchored: Span | None = None,
     ) -> Span:
         """Start a span on which the caller has decided."""
-        own = (self.bits or random_bits)(64) or 1
-        span = Span(self, name, kind, (trace_id, own), parent, (flags, state))
-        span.begin(begun, start_ns, parent, anchored)
-        if attributes or links:
-            span.fill(attributes or {}, links)
+        return self._new(
+            name,
+            kind,
+            trace_id,
+            parent,
+            (flags, state),
+            begun,
+            attributes,
+            links,
+            start_ns,
+            anchored,
+            context,
+        )
+
+    def _new(
+        self,
+        name: str,
+        kind: int,
+        trace_id: int,
+        parent: Span | SpanContext | None,
+        inherited: Inherited,
+        begun: float | None,
+        attributes: Mapping[str, Any] | None,
+        links: Sequence[Link],
+        start_ns: int | None,
+        anchored: Span | None,
+        context: Context | None,
+    ) -> Span:
+        ids = trace_id, (self.bits or draw)(64) or 1
+        span = Span(
+            self,
+            name,
+            kind,
+            ids,
+            parent,
+            inherited,
+            begun,
+            attributes,
+            links,
+            start_ns,
+            anchored,
+        )
         if self.on_start is not None:
             self._tell(span, context)
         return span

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from traceback import format_exception
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from traceback import format_exception
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_ESCAPED
-from opentelemetry.trace import (
-    Link,
-    SpanContext,
-    Status,
-    StatusCode,
-    TraceFlags,
-    TraceState,
-)
+from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 
 from spanrun import semconv
 from spanrun.telemetry.span import encode
 from spanrun.telemetry.span.buffer import ERROR, EXEMPLAR, RETRIED, ROOT
+from spanrun.telemetry.span.plain import text_of
+from spanrun.telemetry.span.record import Inherited, Record
 from spanrun.telemetry.span.tail import Ended, LocalTrace
 from spanrun.telemetry.span.values import (
-    newest,
     nanoseconds,
     plain_attributes,
     plain_items,
     plain_name,
 )
-from spanrun.telemetry.span.plain import Plain, text_of
 
 if TYPE_CHECKING:  # it makes spans
     from spanrun.telemetry.span.scope import Scope
@@ -37,122 +29,63 @@ if TYPE_CHECKING:  # it makes spans
 _SAMPLED: Final = 1
 _RECORD: Final = 1
 _STATUS: Final = 2
-_KINDS: Final = range(5)
 _OK: Final = StatusCode.OK.value
 _ERROR: Final = StatusCode.ERROR.value
 
 
-Linked: TypeAlias = tuple[SpanContext, dict[str, Plain], int]
-"""A link: where to, attributes, and how many of these were dropped."""
-
-
-class Limits(NamedTuple):
-    """Of a `Scope`; None means: as many as there are."""
-
-    attributes: int | None
-    events: int | None
-    links: int | None
-    event_attributes: int | None
-    link_attributes: int | None
-    length: int
-    inner_length: int
-
-
-class Event(NamedTuple):
-    """An event of a span; ``stamped`` when nobody said when it was."""
-
-    name: str
-    time: int
-    attributes: dict[str, Plain]
-    dropped: int
-    stamped: bool
-
-
-class Span:
+class Span(Record):
     """One span: open, and then bytes. Made by a `Scope`; see ``_core.pyi``.
 
     There is no lock, and no call of users' code between a check and its act. Of several
     that end it at once, the one that takes the only element out of a list does.
     """
 
-    # What few spans have stands here until a span has it.
-    _dropped = 0
-    _dropped_events = 0
-    _dropped_links = 0
-    _status: tuple[int, str | None] = 0, None
     _marks = 0
     _on_exception = _RECORD | _STATUS
-    _context: SpanContext | None = None
-    _end_ns: int | None = None
     _trace: LocalTrace | None = None
 
     def __init__(
         self,
         scope: Scope,
-        name: str,
+        name: Any,
         kind: int,
         ids: tuple[int, int],
         parent: Span | SpanContext | None,
-        inherited: tuple[int, TraceState],
+        inherited: Inherited,
+        begun: float | None,
+        attributes: Mapping[str, Any] | None,
+        links: Sequence[Link],
+        start_ns: int | None,
+        anchored: Span | None,
     ) -> None:
+        super().__init__(name, kind)
         self.scope = scope
         self.trace_id, self.span_id = ids
         self.inherited = inherited
-        self.start_time = 0
-        self._name = plain_name(name)
-        self._kind = kind if kind in _KINDS else -1
-        self._anchor = 0
-        self._parent: int | SpanContext | None
-        self._attributes: dict[str, Plain] = {}
-        self._events: list[Event] = []
-        self._links: list[Linked] = []
         self._open = [True]
         self._generation = scope.generation
-        if type(parent) is Span:
-            handed_down = parent.inherited
-            same = handed_down is inherited or handed_down == inherited
+        if isinstance(parent, Span):
+            same = parent.inherited is inherited or parent.inherited == inherited
             self._parent = parent.span_id if same else parent.get_span_context()
-            self._trace = parent._trace
-            self._is_top = False
+            self._anchor: int = parent._anchor
+            self._trace, self._is_top = parent._trace, False
         else:
-            self._parent = cast("SpanContext | None", parent)
+            self._parent = parent
+            self._anchor = scope.anchor() if anchored is None else anchored._anchor
             self._is_top = True
-
-    def begin(
-        self,
-        begun: float | None,
-        start_ns: int | None,
-        parent: Span | SpanContext | None,
-        anchored: Span | None,
-    ) -> None:
-        """Take its place in time and in a trace. See `Scope.make`."""
-        scope = self.scope
-        above = parent if type(parent) is Span else anchored
-        self._anchor = scope.anchor() if above is None else above._anchor
+        if inherited[0] & _SAMPLED:
+            self._trace = None
+        elif self._trace is None and scope.tail is not None:
+            self._is_top = True
+            joins = parent is not None
+            self._trace = scope.tail.begin(self.trace_id, is_remote=joins)
         if start_ns is not None:
             self.start_time = nanoseconds(start_ns)
         else:
             moment = scope.now() if begun is None else begun
             self.start_time = self._anchor + int(moment * 1e9)
-        if self.inherited[0] & _SAMPLED:
-            self._trace = None
-        elif self._trace is None and scope.tail is not None:
-            self._is_top = True
-            self._trace = scope.tail.begin(
-                self.trace_id, is_remote=self._parent is not None
-            )
-
-    def fill(self, attributes: Mapping[str, Any], links: Sequence[Link]) -> None:
-        """Set what it has from the start."""
-        scope = self.scope
-        limits = scope.limits
-        if attributes:
-            plain, dropped = plain_attributes(attributes, scope.clean, limits.length)
-            self._attributes, over = newest(plain, limits.attributes)
-            if dropped or over:
-                self._dropped += dropped + over
-        for link in links:
-            self._link(link.context, link.attributes, link.dropped_attributes)
+        if attributes or links:
+            self._fill(attributes, links)
 
     @property
     def otel(self) -> Span:
@@ -186,38 +119,27 @@ class Span:
         """Whether it has not ended."""
         return bool(self._open)
 
-    def get_span_context(self) -> SpanContext:
-        """Its identity, made when it is first asked for."""
-        if self._context is None:
-            flags, state = self.inherited
-            self._context = SpanContext(
-                self.trace_id,
-                self.span_id,
-                is_remote=False,
-                trace_flags=TraceFlags(flags),
-                trace_state=state,
-            )
-        return self._context
-
     def wall_ns(self, moment: float) -> int:
         """A reading of the monotonic clock in nanoseconds since the Unix epoch."""
         return self._anchor + int(moment * 1e9)
 
     def set_attribute(self, key: str, value: Any) -> None:
         """Set one attribute; it is now the newest one."""
-        if self._is_open("set_attribute"):
+        if self._open:
             scope = self.scope
-            self._store(
-                *plain_items(((key, value),), scope.clean, scope.limits.length)
-            )
+            items = ((key, value),)
+            self._store(*plain_items(items, scope.clean, scope.limits.length))
+        else:
+            self._too_late("set_attribute")
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         """Set several attributes."""
-        if self._is_open("set_attributes"):
+        if self._open:
             scope = self.scope
-            self._store(
-                *plain_attributes(attributes, scope.clean, scope.limits.length)
-            )
+            length = scope.limits.length
+            self._store(*plain_attributes(attributes, scope.clean, length))
+        else:
+            self._too_late("set_attributes")
 
     def add_event(
         self,
@@ -226,36 +148,38 @@ class Span:
         timestamp: int | None = None,
     ) -> None:
         """Add an event, which happened at ``timestamp`` or now."""
-        if not self._is_open("add_event"):
-            return
-        limits = self.scope.limits
-        stamped = timestamp is None
-        time = self.wall_ns(self.scope.now()) if stamped else nanoseconds(timestamp)
-        plain, dropped = self._inner(attributes, limits.event_attributes)
-        event = Event(plain_name(name), time, plain, dropped, stamped)
-        if self._open:  # users' code may have ended it meanwhile
-            self._events.append(event)
-            self._dropped_events += _drop_oldest(self._events, limits.events)
+        if not self._open:
+            self._too_late("add_event")
+        elif timestamp is None:
+            now = self.wall_ns(self.scope.now())
+            self._add_event(name, now, attributes, stamped=True)
+        else:
+            self._add_event(name, nanoseconds(timestamp), attributes, stamped=False)
 
     def add_link(
         self, context: SpanContext, attributes: Mapping[str, Any] | None = None
     ) -> None:
         """Link it to another span."""
-        if self._is_open("add_link"):
-            self._link(context, attributes, 0)
+        if self._open:
+            self._add_link(context, attributes, 0)
+        else:
+            self._too_late("add_link")
 
     def update_name(self, name: str) -> None:
         """Call it ``name`` from now on."""
-        if self._is_open("update_name"):
-            shown = plain_name(name)
-            if self._open:
-                self._name = shown
+        if not self._open:
+            self._too_late("update_name")
+            return
+        shown = plain_name(name)
+        if self._open:  # users' code may have ended it meanwhile
+            self._name = shown
 
     def set_status(
         self, status: Status | StatusCode, description: str | None = None
     ) -> None:
         """Say how it went. OK is final, and UNSET is ignored."""
-        if not self._is_open("set_status"):
+        if not self._open:
+            self._too_late("set_status")
             return
         try:
             if isinstance(status, StatusCode):
@@ -276,7 +200,8 @@ class Span:
         escaped: bool = False,  # noqa: FBT001, FBT002 -- OpenTelemetry's signature
     ) -> None:
         """Add an event ``exception``, by OpenTelemetry's conventions."""
-        if not self._is_open("record_exception"):
+        if not self._open:
+            self._too_late("record_exception")
             return
         try:
             kind = type(exception)
@@ -285,9 +210,7 @@ class Span:
             described = {
                 semconv.EXCEPTION_TYPE: f"{prefix}{kind.__qualname__}",
                 semconv.EXCEPTION_MESSAGE: text_of(exception),
-                semconv.EXCEPTION_STACKTRACE: "".join(
-                    format_exception(exception)
-                ),
+                semconv.EXCEPTION_STACKTRACE: "".join(format_exception(exception)),
                 EXCEPTION_ESCAPED: str(escaped),
                 **(attributes or {}),
             }
@@ -298,7 +221,7 @@ class Span:
 
     def on_exception(self, *, record: bool, status: bool) -> None:
         """Say what leaving its ``with`` block by an exception does; at first, both."""
-        self._on_exception = (record and _RECORD) | (status and _STATUS)
+        self._on_exception = (_RECORD if record else 0) | (_STATUS if status else 0)
 
     def mark(self, flag: int) -> None:
         """Set `RETRIED` for its trace, which is a reason to keep it."""
@@ -315,45 +238,13 @@ class Span:
     def end(self, end_time: int | None = None) -> None:
         """End it, at ``end_time`` or now. Only the first call counts."""
         if end_time is None:
-            self._end(self.wall_ns(self.scope.now()))
+            self._end(self._anchor + int(self.scope.now() * 1e9))
         else:
             self._end(nanoseconds(end_time))
 
     def finish(self, ended: float) -> None:
         """End it, at a reading of the monotonic clock."""
-        self._end(self.wall_ns(ended))
-
-    def snapshot(
-        self,
-    ) -> tuple[
-        dict[str, Any],
-        int,
-        list[tuple[str, int, dict[str, Any], int]],
-        int,
-        list[tuple[SpanContext, dict[str, Any], int]],
-        int,
-        int,
-        str | None,
-        SpanContext | None,
-        int,
-    ]:
-        """All that is recorded by now, for a view."""
-        parent = self._parent
-        if isinstance(parent, int):
-            own = self.get_span_context()
-            flags, state = own.trace_flags, own.trace_state
-            parent = SpanContext(self.trace_id, parent, False, flags, state)  # noqa: FBT003 -- OpenTelemetry's signature
-        return (
-            self._attributes.copy(),
-            self._dropped,
-            [event[:4] for event in self._events.copy()],
-            self._dropped_events,
-            self._links.copy(),
-            self._dropped_links,
-            *self._status,
-            parent,
-            self._kind,
-        )
+        self._end(self._anchor + int(ended * 1e9))
 
     def __enter__(self) -> Self:
         return self
@@ -366,10 +257,9 @@ class Span:
     ) -> None:
         """Record what was raised, unless told otherwise, and end."""
         if error is not None and self._open:
-            wanted = self._on_exception
-            if wanted & _RECORD:
+            if self._on_exception & _RECORD:
                 self.record_exception(error, escaped=True)
-            if wanted & _STATUS:
+            if self._on_exception & _STATUS:
                 text = f"{type(error).__name__}: {text_of(error)}"
                 self.set_status(StatusCode.ERROR, text)
         self.end()
@@ -382,67 +272,17 @@ class Span:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._name!r}, {self.get_span_context()!r})"
 
-    def _is_open(self, method: str) -> bool:
-        if self._open:
-            return True
+    def _too_late(self, method: str) -> None:
         self.scope.too_late(method, self._name)
-        return False
-
-    def _store(self, plain: dict[str, Plain], dropped: int) -> None:
-        if not self._open:  # users' code has ended it meanwhile
-            return
-        kept, limit = self._attributes, self.scope.limits.attributes
-        for name in plain:
-            if name in kept:
-                kept.pop(name, None)
-        kept.update(plain)
-        with suppress(KeyError, RuntimeError, StopIteration):  # another thread helped
-            while limit is not None and len(kept) > limit:
-                del kept[next(iter(kept))]
-                dropped += 1
-        if dropped:
-            self._dropped += dropped
-
-    def _inner(
-        self, attributes: Mapping[str, Any] | None, limit: int | None
-    ) -> tuple[dict[str, Plain], int]:
-        """Attributes of an event or a link, and how many were dropped."""
-        if not attributes:
-            return {}, 0
-        scope = self.scope
-        length = scope.limits.inner_length
-        plain, dropped = plain_attributes(attributes, scope.clean, length)
-        kept, over = newest(plain, limit)
-        return kept, dropped + over
-
-    def _link(
-        self, context: SpanContext, attributes: Mapping[str, Any] | None, dropped: int
-    ) -> None:
-        """By the specification, one with an invalid context may still say something."""
-        if context and (context.is_valid or attributes or context.trace_state):
-            limits = self.scope.limits
-            plain, more = self._inner(attributes, limits.link_attributes)
-            if self._open:
-                self._links.append((context, plain, dropped + more))
-                self._dropped_links += _drop_oldest(self._links, limits.links)
 
     def _end(self, end_ns: int) -> None:
         scope = self.scope
         try:
             self._open.pop()
         except IndexError:
-            scope.too_late("end", self._name)
+            self._too_late("end")
             return
-        self._end_ns = end_ns
-        # Another thread may be about to write: that is too late.
-        self._attributes = self._attributes.copy()
-        if self._events:
-            self._events = [
-                event._replace(time=end_ns)
-                if event.stamped and event.time > end_ns
-                else event
-                for event in self._events.copy()
-            ]
+        self._freeze(end_ns)
         if scope.generation != self._generation:
             return
         try:
@@ -451,56 +291,31 @@ class Span:
         except Exception as error:  # noqa: BLE001 -- a processor breaks no program
             scope.failed(error)
         finally:
-            try:
-                self._commit(end_ns)
-            except Exception as error:  # noqa: BLE001 -- a sink breaks no program
-                scope.failed(error)
+            self._commit(end_ns)
 
     def _commit(self, end_ns: int) -> None:
-        scope, trace, name = self.scope, self._trace, self._name
-        buffer, tail = scope.buffer, scope.tail
-        duration = max(0, end_ns - self.start_time)
+        """Encode it, and hand it to the buffer or to the tail."""
+        scope, trace, is_top = self.scope, self._trace, self._is_top
         flags = self._marks
         if self._status[0] == _ERROR:
             flags |= ERROR
-        if self._is_top and self.is_local_root:
+        if is_top and self.is_local_root:
             flags |= ROOT
-        root = name if self._is_top else None
-        trace_id = encode.trace_bytes(self.trace_id)
-        if trace is not None:
-            span = self._encode(end_ns)
-            trace.tail.end(
-                Ended(scope, span, trace, trace_id, duration, flags, root)
-            )
-            return
-        if tail is not None and root is not None:
-            tail.end(Ended(scope, b"", None, trace_id, duration, flags, root))
-        if buffer is not None and self.inherited[0] & _SAMPLED:
-            field = encode.field(self._encode(end_ns))
-            buffer.put(scope, field, trace_id, duration, flags)
-
-    def _encode(self, end_ns: int) -> bytes:
-        times = self.start_time, end_ns
-        ids = self.trace_id, self.span_id
-        parts = [encode.head(ids, self._parent, times, self._kind, self._name)]
-        encode.attributes(parts, self._attributes)
-        state = self.inherited[1]
-        if state:
-            parts.append(encode.state(state))
-        for event in self._events:
-            parts.append(encode.event(*event[:4]))
-        for link in self._links:
-            parts.append(encode.link(*link))
-        dropped = self._dropped, self._dropped_events, self._dropped_links
-        if any(dropped):
-            parts.append(encode.counts(*dropped))
-        parts.append(encode.status(*self._status))
-        return b"".join(parts)
-
-
-def _drop_oldest(items: list[Any], limit: int | None) -> int:
-    """Drop the first of too many; returns how many."""
-    if limit is None or len(items) <= limit:
-        return 0
-    del items[:1]
-    return 1
+        duration = max(end_ns - self.start_time, 0)
+        try:
+            trace_id = encode.trace_bytes(self.trace_id)
+            root = self._name if is_top else None
+            if trace is not None:
+                span = self._encode(trace_id, end_ns)
+                ended = Ended(scope, span, trace, trace_id, duration, flags, root)
+                trace.tail.end(ended)
+                return
+            buffer = scope.buffer
+            if buffer is not None and self.inherited[0] & _SAMPLED:
+                field = encode.field(self._encode(trace_id, end_ns))
+                buffer.put(scope, field, trace_id, duration, flags)
+            if root is not None and scope.tail is not None:
+                ended = Ended(scope, b"", None, trace_id, duration, flags, root)
+                scope.tail.end(ended)
+        except Exception as error:  # noqa: BLE001 -- a sink breaks no program
+            scope.failed(error)

@@ -209,13 +209,15 @@ class NativeTracer(Tracer):
             (name, SpanKind(kind), attributes, links),
         )
         is_random = above.trace_flags & _RANDOM if above else self._random
-        flags = is_random | (
-            _SAMPLED if decision is Decision.RECORD_AND_SAMPLE else 0
-        )
+        flags = is_random | (_SAMPLED if decision is Decision.RECORD_AND_SAMPLE else 0)
         state = state or DEFAULT_TRACE_STATE
         if decision is Decision.DROP:
             identity = SpanContext(
-                trace_id, bits(64), False, TraceFlags(flags), state  # noqa: FBT003 -- OpenTelemetry's signature
+                trace_id,
+                bits(64),
+                False,
+                TraceFlags(flags),
+                state,  # noqa: FBT003 -- OpenTelemetry's signature
             )
             return NonRecordingSpan(identity)
         return scope.make(

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, Final, TypeAlias, cast
 
 from spanrun.secret_forms import SECRET_KEY
-from spanrun.telemetry.redact import HIDDEN, MAX_CHARACTERS, redact, redact_value
+from spanrun.telemetry.redact import MAX_CHARACTERS, redact, redact_value
 from spanrun.telemetry.span.plain import Plain, text_of
 
 Clean: TypeAlias = Callable[[Any, int], Any]
@@ -18,8 +18,8 @@ _SHORT: Final = 256
 _MAX_KNOWN: Final = 4_096
 _AS_IT_IS: Final = frozenset((float, bool, type(None)))
 
-_known: Final[dict[str, tuple[str, bool]]] = {}
-"""Of a key: the key without credentials, and whether it names a secret."""
+_harmless: Final[dict[str, None]] = {}
+"""Keys in which there is no credential, and which name none."""
 
 
 def plain_attributes(
@@ -42,29 +42,30 @@ def plain_attributes(
 def plain_items(
     items: Iterable[tuple[Any, Any]], clean: Clean, length: int
 ) -> tuple[dict[str, Plain], int]:
-    """The same of keys and values. What is set last stands last."""
+    """The same of keys and values."""
     plain: dict[str, Plain] = {}
     dropped = 0
-    most = length if length > MAX_CHARACTERS else MAX_CHARACTERS
+    most = length if length > MAX_CHARACTERS else MAX_CHARACTERS  # noqa: FURB136 -- faster
     for key, value in items:
-        known = (_known.get(key) if type(key) is str else None) or _learn(key)
-        if known is None:
-            dropped += 1
-            continue
-        name, is_secret = known
+        name = key
         kind = type(value)
+        if type(key) is not str or key not in _harmless:
+            shown_name = _name_of(key)
+            if shown_name is None:
+                dropped += 1
+                continue
+            name = shown_name
+            if name not in _harmless:  # it may be a secret's, or is too long to know
+                plain[name] = _other(key, value, clean, length)
+                continue
         if kind is str:
+            shown = redact(value, most)
             # Redacted before it is cut: half a secret isn't known for one.
-            shown: Any = HIDDEN if is_secret and value else redact(value, most)
-            if len(shown) > length:
-                shown = shown[:length]
+            plain[name] = shown if len(shown) <= length else shown[:length]
         elif kind in _AS_IT_IS or (kind is int and -_INT64 <= value < _INT64):
-            shown = value
+            plain[name] = value
         else:
-            shown = _other(key, value, clean, length)
-        if name in plain:
-            del plain[name]
-        plain[name] = shown
+            plain[name] = _other(key, value, clean, length)
     return plain, dropped
 
 
@@ -94,21 +95,24 @@ def nanoseconds(time: Any) -> int:
 
 
 def _other(key: str, value: Any, clean: Clean, length: int) -> Plain:
-    plain = value if type(value) is bytes else clean(value, length)
+    """A value that isn't among the simple ones, or whose key isn't harmless."""
+    as_it_is = type(value) is str or type(value) is bytes
+    plain = value if as_it_is else clean(value, length)
     shown = cast("Plain", redact_value(key, plain, max(length, MAX_CHARACTERS)))
     return shown[:length] if isinstance(shown, str | bytes) else shown
 
 
-def _learn(key: Any) -> tuple[str, bool] | None:
-    """What `_known` has of a key; None for one that is empty, or no text."""
+def _name_of(key: Any) -> str | None:
+    """``key`` without credentials; None if it is empty, or no text."""
     if not isinstance(key, str):
         return None
     exact = str.__str__(key)  # a subclass may have another idea of texts
     if not exact:
         return None
-    found = redact(exact), SECRET_KEY.fullmatch(exact[:_SHORT]) is not None
-    if len(exact) <= _SHORT:
-        if len(_known) >= _MAX_KNOWN:
-            _known.clear()  # what comes often is soon back
-        _known[exact] = found
-    return found
+    name = redact(exact)
+    is_secret = SECRET_KEY.fullmatch(exact[:_SHORT]) is not None
+    if name == exact and not is_secret and len(exact) <= _SHORT:
+        if len(_harmless) >= _MAX_KNOWN:
+            _harmless.clear()  # what comes often is soon back
+        _harmless[exact] = None
+    return name

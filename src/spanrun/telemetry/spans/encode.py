@@ -21,16 +21,6 @@ from opentelemetry.trace import (
 )
 
 from spanrun.telemetry.log import Log
-from spanrun.telemetry.spans import otlp
-from spanrun.telemetry.spans.columns import Columns
-from spanrun.telemetry.spans.origin import SHORT, Limits, Origin
-from spanrun.telemetry.spans.recorded import (
-    NOTHING_RARE,
-    Happened,
-    Rare,
-    Recorded,
-)
-from spanrun.telemetry.spans.scrub import scrub
 from spanrun.telemetry.span.plain import Plain, clean
 from spanrun.telemetry.span.wire import (
     IS_SMALL,
@@ -43,6 +33,16 @@ from spanrun.telemetry.span.wire import (
     text,
     varint,
 )
+from spanrun.telemetry.spans import otlp
+from spanrun.telemetry.spans.columns import Columns
+from spanrun.telemetry.spans.origin import SHORT, Limits, Origin
+from spanrun.telemetry.spans.recorded import (
+    NOTHING_RARE,
+    Happened,
+    Rare,
+    Recorded,
+)
+from spanrun.telemetry.spans.scrub import scrub
 
 _log: Final = Log(__name__)
 

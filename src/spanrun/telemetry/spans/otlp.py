@@ -14,6 +14,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status
 
+from spanrun.telemetry.span.plain import Plain, cleaned, text_of
+from spanrun.telemetry.span.wire import key_values, sized, text, varint
 from spanrun.telemetry.spans.origin import Limits, Origin
 from spanrun.telemetry.spans.recorded import (
     NOTHING_RARE,
@@ -22,8 +24,6 @@ from spanrun.telemetry.spans.recorded import (
     event_attributes,
     link_attributes,
 )
-from spanrun.telemetry.span.plain import Plain, cleaned, text_of
-from spanrun.telemetry.span.wire import key_values, sized, text, varint
 
 _fixed64: Final = struct.Struct("<Q").pack
 _fixed32: Final = struct.Struct("<I").pack

@@ -20,9 +20,9 @@ from opentelemetry.trace import (
     TraceState,
 )
 
+from spanrun.telemetry.span.plain import cleaned, stable_items
 from spanrun.telemetry.spans.columns import Columns
 from spanrun.telemetry.spans.origin import Limits, Origin
-from spanrun.telemetry.span.plain import cleaned, stable_items
 
 Inherited: TypeAlias = tuple[TraceFlags, TraceState]
 

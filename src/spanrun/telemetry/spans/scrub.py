@@ -9,8 +9,8 @@ from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.trace import Link, Status
 
 from spanrun.telemetry.redact import redact, redact_attributes
-from spanrun.telemetry.spans.recorded import Happened, Rare, Recorded
 from spanrun.telemetry.span.plain import IMMUTABLE, clean, stable_items, text_of
+from spanrun.telemetry.spans.recorded import Happened, Rare, Recorded
 
 
 def scrub(span: Recorded) -> None:

@@ -14,6 +14,7 @@ from opentelemetry.util.types import AnyValue, Attributes
 
 from spanrun import semconv
 from spanrun.telemetry.log import Log
+from spanrun.telemetry.span.plain import IMMUTABLE, clean, frozen, text_of
 from spanrun.telemetry.spans.recorded import (
     NOTHING_RARE,
     RECORD_EXCEPTION,
@@ -23,7 +24,6 @@ from spanrun.telemetry.spans.recorded import (
     Recorded,
     lasting,
 )
-from spanrun.telemetry.span.plain import IMMUTABLE, clean, frozen, text_of
 from spanrun.text import excerpt
 
 _log: Final = Log(__name__)

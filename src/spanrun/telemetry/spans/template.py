@@ -14,10 +14,10 @@ from typing import Any, Final, TypeAlias
 
 from opentelemetry.trace import DEFAULT_TRACE_STATE, Link, SpanKind, TraceFlags
 
+from spanrun.telemetry.span.wire import varint
 from spanrun.telemetry.spans.encode import SpanEncoder
 from spanrun.telemetry.spans.origin import Origin
 from spanrun.telemetry.spans.recorded import Recorded
-from spanrun.telemetry.span.wire import varint
 
 Place: TypeAlias = tuple[str, bytes]
 """The format of what can change, and the bytes of the example there."""

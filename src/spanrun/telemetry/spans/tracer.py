@@ -39,10 +39,10 @@ from opentelemetry.util.types import Attributes
 
 from spanrun.telemetry.current import CURRENT_SPAN
 from spanrun.telemetry.ids import bits_of
+from spanrun.telemetry.span.plain import frozen
 from spanrun.telemetry.spans.origin import Limits, Origin
 from spanrun.telemetry.spans.recorded import Inherited, Recorded, lasting
 from spanrun.telemetry.spans.span import NativeSpan, valid_link
-from spanrun.telemetry.span.plain import frozen
 
 
 class NativeTracer(Tracer):

@@ -8,8 +8,8 @@ from opentelemetry.trace import StatusCode
 
 from spanrun import semconv
 from spanrun.semconv import SpanrunSamplingReason
-from spanrun.telemetry.spans.columns import Columns
 from spanrun.telemetry.span.quantile import RunningQuantile
+from spanrun.telemetry.spans.columns import Columns
 from spanrun.telemetry.spans.recorded import Recorded
 
 _ATTEMPTS: Final = semconv.SPANRUN_JOB_ATTEMPTS

@@ -10,9 +10,9 @@ from opentelemetry.context import Context
 from spanrun import semconv
 from spanrun.outcome import CancelledBy, Timings
 from spanrun.semconv import SpanrunJobOutcome
+from spanrun.telemetry.current import ATTEMPT, current, leave, make_current
 from spanrun.telemetry.metrics.instruments import RunnerMetrics
 from spanrun.telemetry.redact import text_of
-from spanrun.telemetry.current import ATTEMPT, current, leave, make_current
 from spanrun.telemetry.units.recorder import OpenSpan, Recorder
 from spanrun.telemetry.units.unit import INTERNAL, Linked, fail, inside
 
@@ -76,7 +76,15 @@ class JobKind:
 class JobUnit:
     """A job's span and metrics, and its attempts' spans."""
 
-    __slots__ = ("_attempt", "_context", "_index", "_inner", "_kind", "_submitted", "told")
+    __slots__ = (
+        "_attempt",
+        "_context",
+        "_index",
+        "_inner",
+        "_kind",
+        "_submitted",
+        "told",
+    )
 
     def __init__(self, kind: JobKind, job: Submitted) -> None:
         self._kind = kind

@@ -29,6 +29,7 @@ from opentelemetry.trace import (
 from spanrun.clock import Clock, SystemClock
 from spanrun.semconv import Metric, SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
+from spanrun.telemetry.current import TOLD, open_context
 from spanrun.telemetry.faults import Faults
 from spanrun.telemetry.metrics.error_types import ErrorTypes
 from spanrun.telemetry.metrics.instruments import (
@@ -38,7 +39,6 @@ from spanrun.telemetry.metrics.instruments import (
     RunnerMetrics,
 )
 from spanrun.telemetry.redact import redact, redact_attributes
-from spanrun.telemetry.current import TOLD, open_context
 from spanrun.telemetry.units.recorder import OpenRecorded
 
 SCOPE: Final = "spanrun"

@@ -25,7 +25,6 @@ from opentelemetry.trace import (
 )
 
 from spanrun import semconv
-from spanrun.telemetry.redact import text_of
 from spanrun.telemetry.current import (
     CURRENT_SPAN,
     OUTSIDE,
@@ -34,6 +33,7 @@ from spanrun.telemetry.current import (
     leave,
     make_current,
 )
+from spanrun.telemetry.redact import text_of
 from spanrun.telemetry.units.errors import stack_of
 from spanrun.telemetry.units.recorder import OpenSpan, Recorder
 
