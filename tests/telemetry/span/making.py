@@ -77,7 +77,7 @@ class Box:
     ) -> None:
         self.part = part
         self.resource = Resource({"service.name": "test"})
-        self.scope = InstrumentationScope("test", "1")
+        self.instrumentation = InstrumentationScope("test", "1")
         self.now = 0.0
         self.wall = WALL
         self.failures: list[Exception] = []
