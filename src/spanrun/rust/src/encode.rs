@@ -39,10 +39,7 @@ impl Value<'_> {
                 out.push(0x18);
                 varint(out, *value as u64);
             }
-            Value::Double(value) => {
-                out.push(0x21);
-                out.extend_from_slice(&value.to_le_bytes());
-            }
+            Value::Double(value) => fixed64(out, 0x21, value.to_bits()),
             Value::Text(text) => field(out, 0x0a, text.as_bytes()),
             Value::Bytes(bytes) => field(out, 0x3a, bytes),
             Value::Encoded(bytes) => out.extend_from_slice(bytes),
@@ -60,31 +57,45 @@ pub fn key_value(out: &mut Vec<u8>, tag: u8, key: &str, value: Value<'_>) {
     };
     let content = named + field_size(size);
     out.reserve(field_size(content));
-    out.push(tag);
-    varint(out, content as u64);
-    if !key.is_empty() {
-        field(out, 0x0a, key.as_bytes());
+    if content < 0x80 && named > 0 {
+        // As nearly always: each length is one byte.
+        out.extend_from_slice(&[tag, content as u8, 0x0a, key.len() as u8]);
+        out.extend_from_slice(key.as_bytes());
+        out.extend_from_slice(&[0x12, size as u8]);
+    } else {
+        out.push(tag);
+        varint(out, content as u64);
+        text(out, 0x0a, key);
+        out.push(0x12);
+        varint(out, size as u64);
     }
-    out.push(0x12);
-    varint(out, size as u64);
     value.write(out);
 }
 
 /// Append a varint.
 #[inline]
 pub fn varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
+    if number < 0x80 {
+        return out.push(number as u8);
     }
-    out.push(number as u8);
+    let (mut bytes, mut size) = ([0; 10], 0);
+    for byte in &mut bytes {
+        size += 1;
+        *byte = number as u8 | 0x80;
+        number >>= 7;
+        if number == 0 {
+            *byte &= 0x7f;
+            break;
+        }
+    }
+    out.extend_from_slice(bytes.get(..size).unwrap_or(&bytes));
 }
 
 /// How many bytes a varint has.
 #[inline]
 pub fn varint_size(number: u64) -> usize {
-    let bits = 64 - (number | 1).leading_zeros() as usize;
-    bits.div_ceil(7)
+    // Of 64 bits, seven a byte: without a division.
+    (((number | 1).ilog2() * 9 + 73) / 64) as usize
 }
 
 /// How many bytes a field with a content of `size` bytes has, whose tag has one.
@@ -111,8 +122,9 @@ pub fn text(out: &mut Vec<u8>, tag: u8, text: &str) {
 /// Append a field of eight bytes.
 #[inline]
 pub fn fixed64(out: &mut Vec<u8>, tag: u8, number: u64) {
-    out.push(tag);
-    out.extend_from_slice(&number.to_le_bytes());
+    let mut bytes = [tag; 9];
+    bytes[1..].copy_from_slice(&number.to_le_bytes());
+    out.extend_from_slice(&bytes);
 }
 
 /// Append a field with a count; nothing for 0.

@@ -8,6 +8,7 @@ use crate::buffer::Header;
 use crate::lock;
 use crate::record::{ERROR, Record};
 use crate::scope::Scope;
+use crate::settings::Settings;
 use crate::span::{EXEMPLAR, FAILED, RETRIED, ROOT, SAMPLED, SLOW, Span};
 use crate::tail::{Local, Tail, hand_over};
 use crate::verdicts::{Ended, Reason, Verdict, Waiting};
@@ -28,24 +29,28 @@ pub fn end(span: &Bound<'_, Span>, ended: u64) -> PyResult<()> {
     if settings.generation != this.generation {
         return Ok(()); // of the process that forked this one
     }
-    if let Some(on_end) = &settings.on_end {
-        let told = scope
-            .view_of(span)
-            .and_then(|view| on_end.call1(py, (view,)).map(drop));
-        scope.or_failed(py, told, ())?;
-    }
-    match (&settings.tail, &this.trace.local) {
-        (Some(tail), Some(local)) => decide(this, py, tail.get(), local, ended),
+    let told = match &settings.on_end {
+        Some(on_end) => {
+            let view = scope.view_of(span);
+            let told = view.and_then(|view| on_end.call1(py, (view,)).map(drop));
+            scope.or_failed(py, told, ())
+        }
+        None => Ok(()),
+    };
+    // An interrupt goes on, but costs no span.
+    let committed = match (&settings.tail, &this.trace.local) {
+        (Some(tail), Some(local)) => decide(this, &settings, py, tail.get(), local, ended),
         (Some(tail), None) if this.is_root => {
             let name = this.current_name();
             let duration = ended.saturating_sub(this.start);
             let is_slow = tail.get().with(|all| all.is_slow(&name, duration));
             let slow = if is_slow { SLOW } else { 0 };
-            put(this, py, ended, slow, None)
+            put(this, &settings, py, ended, slow, None)
         }
         _ if this.trace.flags & SAMPLED == 0 => Ok(()), // nobody takes it
-        _ => put(this, py, ended, 0, None),
-    }
+        _ => put(this, &settings, py, ended, 0, None),
+    };
+    told.and(committed)
 }
 
 /// Keep the trace of `span` for an exemplar; whether it is kept.
@@ -67,13 +72,14 @@ pub fn pin(span: &Span, py: Python<'_>) -> PyResult<bool> {
 /// Put a span into its scope's buffer.
 fn put(
     span: &Span,
+    settings: &Settings,
     py: Python<'_>,
     ended: u64,
     flags: u8,
     reason: Option<(&str, &str)>,
 ) -> PyResult<()> {
     let failed = lock(&span.record).status() == ERROR;
-    Scope::put(&span.scope, py, failed, |out| {
+    Scope::put(&span.scope, settings, py, failed, |out| {
         let record = lock(&span.record);
         record.encode(&span.identity(), ended, reason, out);
         header(span, &record, ended, flags)
@@ -83,6 +89,7 @@ fn put(
 /// Let the tail decide on a span that wasn't drawn.
 fn decide(
     span: &Span,
+    settings: &Settings,
     py: Python<'_>,
     tail: &Tail,
     local: &Arc<Local>,
@@ -111,15 +118,15 @@ fn decide(
             }
         })
     });
-    hand_over(py, decision.kept)?;
+    let mut result = hand_over(py, decision.kept);
     if let Verdict::Kept(why) = decision.verdict {
         let flags = if why == Reason::Slow { SLOW } else { 0 };
         let said = span.is_root.then(|| (tail.reason_key.as_str(), why.text()));
-        put(span, py, ended, flags, said)?;
+        result = result.and(put(span, settings, py, ended, flags, said));
     }
     drop(decision.dropped);
     let told = tail.count_out(py, decision.out);
-    span.scope.get().or_failed(py, told, ())
+    result.and(span.scope.get().or_failed(py, told, ()))
 }
 
 /// What there is in a span to keep its trace for.

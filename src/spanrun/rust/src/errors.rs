@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use crate::fill;
+use crate::keys;
 use crate::names::names;
 use crate::record::{ERROR, OK};
 use crate::scope::Scope;
@@ -73,7 +74,7 @@ pub fn attributes<'py>(
     all.set_item("exception.escaped", if escaped { "True" } else { "False" })?;
     if let Some(more) = more {
         for (key, value) in fill::pairs(more)?.0 {
-            if fill::key_text(&key).is_some() {
+            if keys::key(&key).is_some() {
                 all.set_item(key, value)?;
             }
         }

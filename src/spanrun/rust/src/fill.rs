@@ -2,7 +2,6 @@
 //!
 //! All of it may run their code, so it is made ready here before a lock is taken.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
@@ -10,6 +9,7 @@ use pyo3::types::{PyDict, PyString};
 
 use crate::attributes::Attributes;
 use crate::encode::Value;
+use crate::keys;
 use crate::names::Context;
 use crate::record::{OF_EVENT, OF_LINK, OF_SPAN, Record};
 use crate::scope::Scope;
@@ -36,12 +36,6 @@ pub fn said(scope: &Scope, given: &Bound<'_, PyAny>) -> PyResult<String> {
     Ok(text.map_or_else(String::new, |text| {
         value::text(&text, MAX_LENGTH).into_owned()
     }))
-}
-
-/// A key of an attribute as a text; None where it is none, or empty.
-pub fn key_text<'a>(given: &'a Bound<'_, PyAny>) -> Option<Cow<'a, str>> {
-    let text = value::text(given.cast::<PyString>().ok()?, MAX_LENGTH);
-    (!text.is_empty()).then_some(text)
 }
 
 /// Do `act` with `given` as a value that can be encoded. No lock may be held.
@@ -88,11 +82,10 @@ pub fn attributes<C>(
     }
     let mut dropped = unusable;
     for (key, given) in &pairs {
-        let Some(text) = key_text(key) else {
+        let Some(key) = keys::key(key) else {
             dropped += 1;
             continue;
         };
-        let key = texts::key(&text);
         with_value(scope, &key, given, scope.limits.length(), |value| {
             set(record, scope, &key, value);
         })?;
@@ -118,11 +111,10 @@ fn inner(
     };
     let (pairs, mut dropped) = pairs(given)?;
     for (key, given) in &pairs {
-        let Some(text) = key_text(key) else {
+        let Some(key) = keys::key(key) else {
             dropped += 1;
             continue;
         };
-        let key = texts::key(&text);
         with_value(scope, &key, given, scope.limits.inner_length(), |value| {
             attributes.set(tag, &key, value, limit);
         })?;

@@ -4,19 +4,27 @@
 pub const SHORT: usize = 256;
 
 /// A hash of `text`, which says nothing to who doesn't compare the texts as well.
+#[inline]
 pub fn hash(text: &str) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut hash = text.len() as u64;
-    let mut rest = text.as_bytes();
-    while let Some((word, more)) = rest.split_first_chunk::<8>() {
-        hash = (hash.rotate_left(5) ^ u64::from_le_bytes(*word)).wrapping_mul(FACTOR);
-        rest = more;
+    let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(FACTOR);
+    let bytes = text.as_bytes();
+    let mut hash = bytes.len() as u64;
+    if let Some(last) = bytes.last_chunk::<8>() {
+        let mut rest = bytes;
+        while let Some((word, more)) = rest.split_first_chunk::<8>() {
+            hash = mix(hash, u64::from_le_bytes(*word));
+            rest = more;
+        }
+        hash = mix(hash, u64::from_le_bytes(*last)); // some bytes once more
+    } else {
+        hash = mix(
+            hash,
+            bytes
+                .iter()
+                .fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        );
     }
-    let mut last = [0; 8];
-    for (to, from) in last.iter_mut().zip(rest) {
-        *to = *from;
-    }
-    hash = (hash.rotate_left(5) ^ u64::from_le_bytes(last)).wrapping_mul(FACTOR);
     hash ^ hash >> 32
 }
 
@@ -34,14 +42,15 @@ struct Place<T> {
 }
 
 impl<T> Known<T> {
-    /// With room for `places` texts, at least one.
-    pub fn new(places: usize) -> Self {
+    /// With room for two to the power of `bits` texts.
+    pub fn new(bits: u32) -> Self {
         let mut empty = Vec::new();
-        empty.resize_with(places.max(1), || None);
+        empty.resize_with(1 << bits, || None);
         Known { places: empty }
     }
 
     /// The value of `text`, whose hash is `hash`.
+    #[inline]
     pub fn find(&self, hash: u64, text: &str) -> Option<&T> {
         match self.places.get(self.place(hash)) {
             Some(Some(place)) if place.hash == hash && *place.text == *text => Some(&place.value),
@@ -65,7 +74,7 @@ impl<T> Known<T> {
     }
 
     fn place(&self, hash: u64) -> usize {
-        (hash % self.places.len() as u64) as usize
+        hash as usize & (self.places.len() - 1)
     }
 }
 
@@ -75,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_text_is_found_with_its_value_until_another_takes_its_place() {
-        let mut known = Known::new(1);
+        let mut known = Known::new(0);
         known.keep(hash("a"), "a", 1);
         assert_eq!(known.find(hash("a"), "a"), Some(&1));
         assert_eq!(known.find(hash("b"), "b"), None);
@@ -86,14 +95,14 @@ mod tests {
 
     #[test]
     fn texts_of_one_hash_are_told_apart() {
-        let mut known = Known::new(8);
+        let mut known = Known::new(3);
         known.keep(3, "a", 1);
         assert_eq!(known.find(3, "b"), None);
     }
 
     #[test]
     fn a_long_text_is_not_remembered() {
-        let (mut known, text) = (Known::new(8), "x".repeat(SHORT + 1));
+        let (mut known, text) = (Known::new(3), "x".repeat(SHORT + 1));
         known.keep(hash(&text), &text, 1);
         assert_eq!(known.find(hash(&text), &text), None);
     }

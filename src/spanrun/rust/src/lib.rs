@@ -7,6 +7,7 @@
 //! where an object of Python is dropped, or one is made that the garbage collector
 //! tracks: the collector may end spans in the middle of anything. And nothing panics.
 
+mod api;
 mod attributes;
 mod buffer;
 mod cells;
@@ -15,12 +16,14 @@ mod end;
 mod errors;
 mod fill;
 mod ids;
+mod keys;
 mod known;
 mod names;
 mod quantile;
 mod record;
 mod redact;
 mod scope;
+mod settings;
 mod snapshot;
 mod span;
 mod start;

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::fill;
 use crate::ids;
 use crate::names::{Context, names};
 use crate::record::Record;
-use crate::scope::{Scope, Settings};
+use crate::scope::Scope;
+use crate::settings::Settings;
 use crate::span::{Parent, Span, Trace};
 use crate::tail::Tail;
 use crate::texts;
@@ -53,7 +53,15 @@ pub fn start<'py>(
             let trace = parent.trace.clone();
             let id = draw_span_id(this, &settings, py)?;
             let parent = Parent::Ours(parent.id);
-            span(scope, started, trace, id, parent, false, settings.generation)?
+            span(
+                scope,
+                started,
+                trace,
+                id,
+                parent,
+                false,
+                settings.generation,
+            )?
         }
         (Above::Nothing, Some(threshold)) => {
             let trace_id = draw_trace_id(this, &settings, py)?;
@@ -68,11 +76,19 @@ pub fn start<'py>(
                 local: (!is_drawn && settings.tail.is_some()).then(Tail::begin),
             });
             let id = draw_span_id(this, &settings, py)?;
-            span(scope, started, trace, id, Parent::None, true, settings.generation)?
+            span(
+                scope,
+                started,
+                trace,
+                id,
+                Parent::None,
+                true,
+                settings.generation,
+            )?
         }
-        _ => return ask(&settings, started, &context),
+        _ => return ask(this, &settings, started, &context),
     };
-    let span = Bound::new(py, span)?;
+    let span = publish(py, span)?;
     if settings.on_start.is_some() {
         tell(this, &settings, &span, Some(&context))?;
     }
@@ -139,7 +155,18 @@ pub fn make<'py>(
         local,
     });
     let id = draw_span_id(this, &settings, py)?;
-    let span = Bound::new(py, span(scope, started, trace, id, parent, is_root, settings.generation)?)?;
+    let span = publish(
+        py,
+        span(
+            scope,
+            started,
+            trace,
+            id,
+            parent,
+            is_root,
+            settings.generation,
+        )?,
+    )?;
     if settings.on_start.is_some() {
         tell(this, &settings, &span, context)?;
     }
@@ -236,33 +263,38 @@ fn span(
     ))
 }
 
+/// Make it an object of Python, of which the garbage collector need not know: it refers
+/// to nothing that could refer to it.
+fn publish(py: Python<'_>, span: Span) -> PyResult<Bound<'_, Span>> {
+    let span = Bound::new(py, span)?;
+    // SAFETY: PyO3 makes all its objects such that the collector tracks.
+    unsafe { pyo3::ffi::PyObject_GC_UnTrack(span.as_ptr().cast()) };
+    Ok(span)
+}
+
+/// Let somebody else decide; where that fails, nothing is recorded.
 fn ask<'py>(
+    scope: &Scope,
     settings: &Settings,
     started: &Started<'_, 'py>,
     context: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = context.py();
+    let nothing = names(py)?.invalid_span.bind(py);
     let Some(ask) = &settings.ask else {
-        return Err(PyTypeError::new_err("Scope.ask is not set"));
+        return Ok(nothing.clone());
     };
     let named = PyDict::new(py);
     named.set_item("start_ns", started.start_ns)?;
     named.set_item("anchored", started.anchored)?;
     let links = match started.links {
         Some(links) => links.clone(),
-        None => pyo3::types::PyTuple::empty(py).into_any(),
+        None => PyTuple::empty(py).into_any(),
     };
-    ask.bind(py).call(
-        (
-            started.name,
-            started.kind,
-            context,
-            started.begun,
-            started.attributes,
-            links,
-        ),
-        Some(&named),
-    )
+    let (name, kind, attributes) = (started.name, started.kind, started.attributes);
+    let arguments = (name, kind, context, started.begun, attributes, links);
+    let asked = ask.bind(py).call(arguments, Some(&named));
+    scope.or_failed(py, asked, nothing.clone())
 }
 
 fn tell(

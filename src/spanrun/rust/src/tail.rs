@@ -42,21 +42,25 @@ impl Tail {
     }
 }
 
-/// Hand spans that are kept to the buffers of their scopes. No lock may be held.
+/// Hand spans that are kept to the buffers of their scopes: all of them, whatever the
+/// buffers' callbacks raise. No lock may be held.
 pub fn hand_over(py: Python<'_>, released: Released<Py<Scope>>) -> PyResult<()> {
     let mut rest = released.data.as_slice();
+    let mut result = Ok(());
     for span in released.spans {
         let size = span.header.size as usize;
         let Some((encoded, after)) = rest.split_at_checked(size) else {
             break;
         };
         rest = after;
-        Scope::put(&span.scope, py, span.failed, |out| {
+        let settings = span.scope.get().settings();
+        let put = Scope::put(&span.scope, &settings, py, span.failed, |out| {
             out.extend_from_slice(encoded);
             span.header
-        })?;
+        });
+        result = result.and(put);
     }
-    Ok(())
+    result
 }
 
 #[pymethods]

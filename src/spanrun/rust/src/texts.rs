@@ -13,9 +13,10 @@ pub const MAX_LENGTH: usize = 16 * 1024;
 /// Stands where a secret was.
 pub const HIDDEN: &str = "[redacted]";
 
-const KEYS: usize = 1_024;
-const NAMES: usize = 512;
-const TEXTS: usize = 2_048;
+// Texts that are remembered, as powers of two.
+const KEYS: u32 = 10;
+const NAMES: u32 = 9;
+const TEXTS: u32 = 11;
 
 /// Texts of one kind, remembered by each thread for itself: no lock is needed, and no
 /// Python code runs while one of them is borrowed.

@@ -19,15 +19,23 @@ const SPARE: usize = 4 * 1024; // characters beyond the limit that are looked at
 
 /// The text of a Python string, at most a little more than `limit` characters of it: a
 /// longer one is not copied whole. A lone surrogate, which UTF-8 has not, is escaped.
+#[inline]
 pub fn text<'a>(string: &'a Bound<'_, PyString>, limit: usize) -> Cow<'a, str> {
     let most = limit.saturating_add(SPARE).saturating_add(1);
-    let size = string.len().unwrap_or(0);
-    if size <= most {
-        if let Ok(text) = string.to_str() {
-            return Cow::Borrowed(text);
-        }
-        return Cow::Owned(escaped(string));
+    // SAFETY: `string` is a `str`.
+    let size = unsafe { ffi::PyUnicode_GetLength(string.as_ptr()) };
+    if usize::try_from(size).is_ok_and(|size| size <= most) {
+        return match string.to_str() {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => Cow::Owned(escaped(string)),
+        };
     }
+    Cow::Owned(start_of(string, most))
+}
+
+/// The first `most` characters.
+#[cold]
+fn start_of(string: &Bound<'_, PyString>, most: usize) -> String {
     let end = isize::try_from(most).unwrap_or(isize::MAX);
     // SAFETY: `string` is a `str`, and what is returned is a new reference or NULL.
     let start = unsafe {
@@ -37,11 +45,11 @@ pub fn text<'a>(string: &'a Bound<'_, PyString>, limit: usize) -> Cow<'a, str> {
         )
     };
     match start.map(|start| start.cast_into::<PyString>()) {
-        Ok(Ok(start)) => Cow::Owned(match start.to_str() {
+        Ok(Ok(start)) => match start.to_str() {
             Ok(text) => text.to_owned(),
             Err(_) => escaped(&start),
-        }),
-        _ => Cow::Borrowed(""),
+        },
+        _ => String::new(),
     }
 }
 

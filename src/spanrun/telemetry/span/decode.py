@@ -1,104 +1,136 @@
-"""`spans_of`: the spans of a `Batch`, for those that don't take them as bytes."""
+"""From the bytes of a `Batch` back to spans: for the console, and for tests.
+
+The classes of ``opentelemetry-proto`` do it, which are compiled; they are imported by
+the first batch. Measured, for a span with eight attributes: they take 0.6 µs, and a
+``ReadableSpan`` of that 23.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+import struct
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.trace import Event
 from opentelemetry.trace import (
+    DEFAULT_TRACE_STATE,
     Link,
     SpanContext,
     SpanKind,
     Status,
     StatusCode,
+    TraceFlags,
     TraceState,
 )
 
-from spanrun.telemetry.span.view import bounded, bounded_list
+from spanrun.telemetry.span import ROOT
+from spanrun.telemetry.span.view import View, bounded, bounded_list
 
 if TYPE_CHECKING:
     from spanrun._core import Batch
 
-_IS_REMOTE: Final = 0x200  # of ``SpanFlags`` in OTLP
+_header: Final = struct.Struct("<16sQIB3x")
+_IS_REMOTE: Final = 0x200
+_SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 
 
-def spans_of(batch: Batch) -> list[ReadableSpan]:
-    """Return the spans of ``batch`` as instances of the SDK's class, in order.
+class Header(NamedTuple):
+    """What stands beside the bytes of a span.
 
-    The trace flags of their contexts are 0: OTLP as the SDK writes it has none.
+    Attributes:
+        trace_id: 16 bytes.
+        duration: In nanoseconds.
+        size: Of the span, in bytes of the batch's data.
+        flags: `ERROR` and so on.
     """
-    from opentelemetry.proto.trace.v1.trace_pb2 import (  # noqa: PLC0415 -- 10 ms
+
+    trace_id: bytes
+    duration: int
+    size: int
+    flags: int
+
+
+def headers(batch: Batch) -> Iterator[Header]:
+    """Those of all spans in ``batch``, in order."""
+    return (Header(*each) for each in _header.iter_unpack(batch.headers))
+
+
+def spans_of(batch: Batch) -> list[View]:
+    """The spans of ``batch``, in the SDK's class.
+
+    OTLP doesn't say the trace flags of a span, so all are called sampled, nor the
+    tracestate of a link.
+    """
+    from opentelemetry.proto.trace.v1.trace_pb2 import (  # noqa: PLC0415 -- it is slow
         ScopeSpans,
     )
 
     owner = batch.scope.owner
-    return [_span(span, owner) for span in ScopeSpans.FromString(batch.data).spans]
+    spans = ScopeSpans.FromString(batch.data).spans
+    return [
+        _view(span, owner, header.flags)
+        for span, header in zip(spans, headers(batch), strict=True)
+    ]
 
 
-def _span(span: Any, owner: Any) -> ReadableSpan:
-    context = _context(span, is_remote=False)
-    parent = None
-    if span.parent_span_id:
-        parent = SpanContext(
-            context.trace_id,
-            int.from_bytes(span.parent_span_id),
-            is_remote=bool(span.flags & _IS_REMOTE),
-            trace_state=context.trace_state,
-        )
-    return ReadableSpan(
+def _view(span: Any, owner: Any, flags: int) -> View:
+    state = _state(span.trace_state)
+    is_remote = bool(span.flags & _IS_REMOTE)
+    parent = span.parent_span_id
+    view = View(
         name=span.name,
-        context=context,
-        parent=parent,
+        context=_context(span.trace_id, span.span_id, state, is_remote=False),
+        parent=_context(span.trace_id, parent, state, is_remote=is_remote)
+        if parent
+        else None,
         resource=owner.resource,
-        attributes=_bounded(span),
-        events=bounded_list(
-            [
-                Event(event.name, _bounded(event), event.time_unix_nano)
-                for event in span.events
-            ],
-            span.dropped_events_count,
-        ),
-        links=bounded_list(
-            [
-                Link(
-                    _context(link, is_remote=bool(link.flags & _IS_REMOTE)),
-                    _bounded(link),
-                )
-                for link in span.links
-            ],
-            span.dropped_links_count,
-        ),
-        kind=SpanKind(max(0, span.kind - 1)),
+        attributes=bounded(_mapping(span.attributes), span.dropped_attributes_count),
+        events=bounded_list(map(_event, span.events), span.dropped_events_count),
+        links=bounded_list(map(_link, span.links), span.dropped_links_count),
+        kind=SpanKind(max(span.kind - 1, 0)),
         status=Status(StatusCode(span.status.code), span.status.message or None),
         start_time=span.start_time_unix_nano,
         end_time=span.end_time_unix_nano,
         instrumentation_scope=owner.instrumentation,
     )
+    view.is_local_root = bool(flags & ROOT)
+    return view
 
 
-def _context(has_ids: Any, *, is_remote: bool) -> SpanContext:
-    return SpanContext(
-        int.from_bytes(has_ids.trace_id),
-        int.from_bytes(has_ids.span_id),
-        is_remote=is_remote,
-        trace_state=TraceState.from_header([has_ids.trace_state]),
-    )
+def _event(event: Any) -> Event:
+    attributes = bounded(_mapping(event.attributes), event.dropped_attributes_count)
+    return Event(event.name, attributes, event.time_unix_nano)
 
 
-def _bounded(has_attributes: Any) -> Any:
-    plain = _plain(has_attributes.attributes)
-    return bounded(plain, has_attributes.dropped_attributes_count)
+def _link(link: Any) -> Link:
+    is_remote = bool(link.flags & _IS_REMOTE)
+    attributes = bounded(_mapping(link.attributes), link.dropped_attributes_count)
+    to = _context(link.trace_id, link.span_id, DEFAULT_TRACE_STATE, is_remote=is_remote)
+    return Link(to, attributes)
 
 
-def _plain(pairs: Iterable[Any]) -> dict[str, Any]:
+def _context(
+    trace_id: bytes, span_id: bytes, state: TraceState, *, is_remote: bool
+) -> SpanContext:
+    ids = int.from_bytes(trace_id, "big"), int.from_bytes(span_id, "big")
+    return SpanContext(*ids, is_remote, _SAMPLED, state)
+
+
+def _state(header: str) -> TraceState:
+    return TraceState.from_header([header]) if header else DEFAULT_TRACE_STATE
+
+
+def _mapping(pairs: Any) -> dict[str, Any]:
     return {pair.key: _value(pair.value) for pair in pairs}
 
 
 def _value(value: Any) -> Any:
     kind = value.WhichOneof("value")
+    if kind is None:
+        return None
+    inner = getattr(value, kind)
     if kind == "array_value":
-        return tuple(map(_value, value.array_value.values))
+        return tuple(_value(each) for each in inner.values)
     if kind == "kvlist_value":
-        return _plain(value.kvlist_value.values)
-    return None if kind is None else getattr(value, kind)
+        return _mapping(inner.values)
+    return inner

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
+from opentelemetry.sdk.trace import Span as SdkSpan
 from opentelemetry.trace import (
     DEFAULT_TRACE_STATE,
     Link,
@@ -62,6 +63,11 @@ class Record:
         inherited: Its flags and tracestate.
         start_time: In nanoseconds since the Unix epoch.
     """
+
+    @property
+    def __class__(self) -> type:  # type: ignore[override] # see below
+        """The SDK's class of spans that are open, which processors may insist on."""
+        return SdkSpan
 
     # What few spans have stands here until a span has it.
     _dropped = 0

@@ -38,11 +38,16 @@ class Span(Record):
 
     There is no lock, and no call of users' code between a check and its act. Of several
     that end it at once, the one that takes the only element out of a list does.
+
+    Attributes:
+        anchor: Nanoseconds since the Unix epoch when its monotonic clock was at 0.
+        trace: Where it waits until it is decided whether it is kept; None if it was
+            drawn.
     """
 
     _marks = 0
     _on_exception = _RECORD | _STATUS
-    _trace: LocalTrace | None = None
+    trace: LocalTrace | None = None
 
     def __init__(
         self,
@@ -67,23 +72,23 @@ class Span(Record):
         if isinstance(parent, Span):
             same = parent.inherited is inherited or parent.inherited == inherited
             self._parent = parent.span_id if same else parent.get_span_context()
-            self._anchor: int = parent._anchor
-            self._trace, self._is_top = parent._trace, False
+            self.anchor: int = parent.anchor
+            self.trace, self._is_top = parent.trace, False
         else:
             self._parent = parent
-            self._anchor = scope.anchor() if anchored is None else anchored._anchor
+            self.anchor = scope.anchor() if anchored is None else anchored.anchor
             self._is_top = True
         if inherited[0] & _SAMPLED:
-            self._trace = None
-        elif self._trace is None and scope.tail is not None:
+            self.trace = None
+        elif self.trace is None and scope.tail is not None:
             self._is_top = True
             joins = parent is not None
-            self._trace = scope.tail.begin(self.trace_id, is_remote=joins)
+            self.trace = scope.tail.begin(self.trace_id, is_remote=joins)
         if start_ns is not None:
             self.start_time = nanoseconds(start_ns)
         else:
             moment = scope.now() if begun is None else begun
-            self.start_time = self._anchor + int(moment * 1e9)
+            self.start_time = self.anchor + int(moment * 1e9)
         if attributes or links:
             self._fill(attributes, links)
 
@@ -121,7 +126,7 @@ class Span(Record):
 
     def wall_ns(self, moment: float) -> int:
         """A reading of the monotonic clock in nanoseconds since the Unix epoch."""
-        return self._anchor + int(moment * 1e9)
+        return self.anchor + int(moment * 1e9)
 
     def set_attribute(self, key: str, value: Any) -> None:
         """Set one attribute; it is now the newest one."""
@@ -229,7 +234,7 @@ class Span(Record):
 
     def pin(self) -> bool:
         """Keep its trace for an exemplar; whether it is kept."""
-        trace = self._trace
+        trace = self.trace
         is_kept = trace is None or trace.tail.pin(trace)
         if is_kept:
             self._marks |= EXEMPLAR
@@ -238,13 +243,13 @@ class Span(Record):
     def end(self, end_time: int | None = None) -> None:
         """End it, at ``end_time`` or now. Only the first call counts."""
         if end_time is None:
-            self._end(self._anchor + int(self.scope.now() * 1e9))
+            self._end(self.anchor + int(self.scope.now() * 1e9))
         else:
             self._end(nanoseconds(end_time))
 
     def finish(self, ended: float) -> None:
         """End it, at a reading of the monotonic clock."""
-        self._end(self._anchor + int(ended * 1e9))
+        self._end(self.anchor + int(ended * 1e9))
 
     def __enter__(self) -> Self:
         return self
@@ -295,7 +300,7 @@ class Span(Record):
 
     def _commit(self, end_ns: int) -> None:
         """Encode it, and hand it to the buffer or to the tail."""
-        scope, trace, is_top = self.scope, self._trace, self._is_top
+        scope, trace, is_top = self.scope, self.trace, self._is_top
         flags = self._marks
         if self._status[0] == _ERROR:
             flags |= ERROR

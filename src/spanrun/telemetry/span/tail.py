@@ -193,9 +193,9 @@ class Tail:
         is_slow = ended.root is not None and self._is_slow(ended.root, ended.duration)
         if ended.trace is None:
             return 0
+        trace = ended.trace.joined
         if is_slow:
             ended = ended._replace(flags=ended.flags | SLOW)
-        trace = ended.trace.joined
         reason = _reason(ended.flags)
         if trace.roots <= 0:
             # It follows its trace. With a reason of its own it is kept all the same,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry.attributes import BoundedAttributes
@@ -26,7 +26,7 @@ class View(ReadableSpan):
     is_local_root = False
 
 
-def view(span: Span) -> ReadableSpan:
+def view(span: Span) -> View:
     """``span`` as it is now, in the SDK's class, for processors and the console."""
     (
         attributes,
@@ -79,7 +79,7 @@ def bounded(attributes: Mapping[str, Any], dropped: int) -> Any:
     return made
 
 
-def bounded_list(items: Sequence[Any], dropped: int) -> Any:
+def bounded_list(items: Iterable[Any], dropped: int) -> Any:
     """The same for events and links."""
     made = cast("Any", BoundedList(None))
     made.extend(items)
