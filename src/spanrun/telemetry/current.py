@@ -59,8 +59,10 @@ def leave(context: Context, outside: Context) -> None:
 
 
 def _has_ended(context: Context) -> bool:
-    span = context.get(CURRENT_SPAN)
-    return getattr(span, "end_time", None) is not None
+    """Return whether the unit whose context this is has ended."""
+    told, span = context.get(TOLD), context.get(CURRENT_SPAN)
+    unit = told if getattr(told, "otel", None) is span else span
+    return getattr(unit, "has_ended", False) is True
 
 
 def attempt_number() -> int:

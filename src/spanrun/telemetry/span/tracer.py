@@ -22,8 +22,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     DEFAULT_TRACE_STATE,
     INVALID_SPAN,
+    INVALID_SPAN_CONTEXT,
     Link,
-    NonRecordingSpan,
     Span,
     SpanContext,
     SpanKind,
@@ -38,14 +38,16 @@ from opentelemetry.util._decorator import (
 )
 from opentelemetry.util.types import Attributes
 
-from spanrun.telemetry.current import CURRENT_SPAN, OUTSIDE
+from spanrun.telemetry.current import CURRENT_SPAN, OUTSIDE, open_context
 from spanrun.telemetry.span import Scope, random_bits
 from spanrun.telemetry.span import Span as NativeSpan
+from spanrun.telemetry.span.dropped import DroppedSpan
 from spanrun.telemetry.span.head import HeadSampler
 from spanrun.text import text_of
 
 _SAMPLED: Final = TraceFlags.SAMPLED
 _RANDOM: Final = TraceFlags.RANDOM_TRACE_ID
+_KINDS: Final = tuple(SpanKind)
 
 
 class NativeTracer(Tracer):
@@ -196,44 +198,49 @@ class NativeTracer(Tracer):
         start_ns: int | None,
         anchored: NativeSpan | None,
     ) -> Any:
-        """Start a span if the sampler wants it: see `Scope.ask`."""
-        parent = context.get(CURRENT_SPAN)
-        above = self._identity(parent)
-        scope = self.scope
-        bits = scope.bits or random_bits
-        trace_id = above.trace_id if above else bits(128)
-        decision, wanted, state = self._decide(
-            context,
-            above,
-            trace_id,
-            (name, SpanKind(kind), attributes, links),
-        )
-        is_random = above.trace_flags & _RANDOM if above else self._random
-        flags = is_random | (_SAMPLED if decision is Decision.RECORD_AND_SAMPLE else 0)
-        state = state or DEFAULT_TRACE_STATE
-        if decision is Decision.DROP:
-            identity = SpanContext(
-                trace_id,
-                bits(64),
-                False,
-                TraceFlags(flags),
-                state,  # noqa: FBT003 -- OpenTelemetry's signature
+        """Start a span if the sampler wants it: see `Scope.ask`. Never raises."""
+        above = None
+        try:
+            context = open_context(context)
+            parent = context.get(CURRENT_SPAN)
+            above = self._identity(parent)
+            scope = self.scope
+            bits = scope.bits or random_bits
+            trace_id = above.trace_id if above else bits(128)
+            decision, wanted, state = self._decide(
+                context, above, trace_id, (name, _kind(kind), attributes, links)
             )
-            return NonRecordingSpan(identity)
-        return scope.make(
-            name,
-            kind,
-            trace_id,
-            parent if isinstance(parent, NativeSpan) else above,
-            flags,
-            state,
-            begun,
-            wanted,
-            links,
-            start_ns=start_ns,
-            context=context,
-            anchored=anchored,
-        )
+            is_random = above.trace_flags & _RANDOM if above else self._random
+            flags = is_random | (
+                _SAMPLED if decision is Decision.RECORD_AND_SAMPLE else 0
+            )
+            state = state or DEFAULT_TRACE_STATE
+            if decision is Decision.DROP:
+                identity = SpanContext(
+                    trace_id,
+                    bits(64),
+                    is_remote=False,
+                    trace_flags=TraceFlags(flags),
+                    trace_state=state,
+                )
+                return DroppedSpan(identity)
+            return scope.make(
+                name,
+                kind,
+                trace_id,
+                parent if isinstance(parent, NativeSpan) else above,
+                flags,
+                state,
+                begun,
+                wanted,
+                links,
+                start_ns=start_ns,
+                context=context,
+                anchored=anchored,
+            )
+        except Exception as error:  # noqa: BLE001 -- a parent breaks no program
+            self._failed(error)
+            return DroppedSpan(above or INVALID_SPAN_CONTEXT)
 
     def _identity(self, parent: Any) -> SpanContext | None:
         """The parent's identity, whosever span it is; None for a root."""
@@ -341,6 +348,10 @@ class CurrentSpan:
         if self._status:
             text = f"{type(error).__name__}: {text_of(error)}"
             span.set_status(Status(StatusCode.ERROR, text))
+
+
+def _kind(kind: int) -> SpanKind:
+    return _KINDS[kind] if kind in range(len(_KINDS)) else SpanKind.INTERNAL
 
 
 def is_plain(sampler: Sampler) -> bool:

@@ -56,14 +56,16 @@ class ForeignSpan:
     Attributes:
         otel: OpenTelemetry's span.
         zero: The clock's zero, in nanoseconds since the Unix epoch.
+        has_ended: `finish` was called: it is no parent any more.
     """
 
-    __slots__ = ("_failed", "otel", "zero")
+    __slots__ = ("_failed", "has_ended", "otel", "zero")
 
     def __init__(self, span: Span, zero: int, failed: Failed) -> None:
         self.otel: Final = span
         self.zero: Final = zero
         self._failed: Final = failed
+        self.has_ended = False
 
     @property
     def trace_id(self) -> int:
@@ -123,6 +125,7 @@ class ForeignSpan:
 
     def finish(self, ended: float) -> None:
         """End it, at a reading of the clock."""
+        self.has_ended = True
         try:
             self.otel.end(self.wall_ns(ended))
         except Exception as error:  # noqa: BLE001 -- counted: breaks no job
