@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import urllib.request
 from collections.abc import Generator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 GZIP = b"\x1f\x8b"
@@ -30,6 +32,19 @@ class Sink(ThreadingHTTPServer):
 
     def spans(self) -> int:
         """How many different ones have come since this was asked last."""
+        return len({span.span_id for span in self._taken()})
+
+    def faults(self) -> dict[str, int]:
+        """How many came since the last look, came twice, or have no parent here."""
+        spans = self._taken()
+        ids = {span.span_id for span in spans}
+        orphans = sum(
+            bool(span.parent_span_id) and span.parent_span_id not in ids
+            for span in spans
+        )
+        return {"spans": len(spans), "twice": len(spans) - len(ids), "orphans": orphans}
+
+    def _taken(self) -> list[Any]:
         from opentelemetry.proto.collector.trace.v1 import (  # noqa: PLC0415 -- when asked
             trace_service_pb2,
         )
@@ -37,15 +52,13 @@ class Sink(ThreadingHTTPServer):
         bodies, self.bodies = self.bodies, []
         plain = (gzip.decompress(each) if each[:2] == GZIP else each for each in bodies)
         parse = trace_service_pb2.ExportTraceServiceRequest.FromString
-        return len(
-            {
-                span.span_id
-                for request in map(parse, plain)
-                for resource in request.resource_spans
-                for scope in resource.scope_spans
-                for span in scope.spans
-            }
-        )
+        return [
+            span
+            for request in map(parse, plain)
+            for resource in request.resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
 
 
 class _Request(BaseHTTPRequestHandler):
@@ -60,7 +73,8 @@ class _Request(BaseHTTPRequestHandler):
         self._answer(b"")
 
     def do_GET(self) -> None:
-        self._answer(str(self.server.spans()).encode())
+        asked = self.server.faults if self.path == "/faults" else self.server.spans
+        self._answer(json.dumps(asked()).encode())
 
     def _answer(self, body: bytes) -> None:
         self.send_response(200)
@@ -84,6 +98,11 @@ def running(delay: float = 0.0) -> Generator[str]:
     finally:
         process.kill()
         process.communicate()
+
+
+def faults(address: str) -> dict[str, int]:
+    with urllib.request.urlopen(f"{address}/faults", timeout=120) as answer:
+        return dict(json.loads(answer.read()))
 
 
 def spans(address: str) -> int:

@@ -188,6 +188,11 @@ class Span:
     @property
     def otel(self) -> Self:
         """Itself: what a context has as the current span."""
+    def inside(self, outside: Context, attempt: int | None = None) -> Context:
+        """Return a context in which this is the current span, within ``outside``.
+
+        With ``attempt`` it also has the number of a job's attempt.
+        """
     @property
     def name(self) -> str: ...
     @property

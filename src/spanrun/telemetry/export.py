@@ -25,7 +25,7 @@ from spanrun.telemetry.forks import no_fork, notice_fork, tell_after_fork
 from spanrun.telemetry.metrics.aggregate import Aggregator
 from spanrun.telemetry.outbox import Outbox, remaining
 from spanrun.telemetry.span import Batch
-from spanrun.telemetry.span.decode import spans_of
+from spanrun.telemetry.span.decode import readable
 from spanrun.telemetry.span.request import request_of
 from spanrun.telemetry.threads import Worker
 
@@ -96,7 +96,7 @@ class ConsoleExit:
 
     def spans(self, batch: Batch) -> None:
         """Print each span."""
-        self._print("traces", batch.spans, lambda: self._spans.export(spans_of(batch)))
+        self._print("traces", batch.spans, lambda: self._spans.export(readable(batch)))
 
     def metrics(self, snapshot: MetricsData, *, keep: bool) -> None:  # noqa: ARG002
         """Print the snapshot."""

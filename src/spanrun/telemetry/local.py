@@ -23,7 +23,7 @@ from spanrun.telemetry.observe import RunInfo
 from spanrun.telemetry.outbox import Outbox, remaining
 from spanrun.telemetry.redact import redact, text_of
 from spanrun.telemetry.span import Batch
-from spanrun.telemetry.span.decode import spans_of
+from spanrun.telemetry.span.decode import readable
 from spanrun.telemetry.store_errors import is_of_file
 from spanrun.telemetry.store_file import StoreFile
 from spanrun.telemetry.store_writer import StoreWriter
@@ -136,7 +136,7 @@ class LocalStore:
 
     def spans(self, batch: Batch) -> None:
         """Note ended spans."""
-        for span in spans_of(batch):
+        for span in readable(batch):
             self._outbox.put(self._row(span))
 
     def flush(self, timeout: float) -> bool:

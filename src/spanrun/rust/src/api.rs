@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::end;
 use crate::errors;
@@ -29,6 +29,25 @@ impl Span {
     #[getter]
     fn otel(slf: Bound<'_, Self>) -> Bound<'_, Self> {
         slf
+    }
+
+    /// A context in which this is the current span, within `outside`.
+    #[pyo3(signature = (outside, attempt = None))]
+    fn inside<'py>(
+        slf: &Bound<'py, Self>,
+        outside: &Bound<'py, PyAny>,
+        attempt: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let names = names(py)?;
+        let context = names.inside.bind(py).call1((outside,))?;
+        let dict = context.cast::<PyDict>()?;
+        dict.set_item(names.current_span.bind(py), slf)?;
+        dict.set_item(names.outside.bind(py), outside)?;
+        if let Some(attempt) = attempt {
+            dict.set_item(names.attempt.bind(py), attempt)?;
+        }
+        Ok(context)
     }
 
     /// The SDK's class of spans that are open, which processors may insist on.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::attributes::Attributes;
 use crate::encode::Value;
@@ -131,11 +131,19 @@ pub fn links(scope: &Scope, given: &Bound<'_, PyAny>) -> PyResult<Vec<Arc<Link>>
     if given.is_none() {
         return Ok(links);
     }
+    let lasting = given.cast_exact::<PyTuple>().ok();
+    if let Some(known) = lasting.and_then(|tuple| scope.known_links(tuple)) {
+        return Ok(known);
+    }
     let elements = given.try_iter().and_then(Iterator::collect);
     let elements: Vec<Bound<'_, PyAny>> = scope.or_failed(py, elements, Vec::new())?;
     for element in elements.iter().filter(|element| !element.is_none()) {
         let link = of_link(scope, element);
         links.extend(scope.or_failed(py, link, None)?);
+    }
+    let is_plain = |link: &Arc<Link>| link.attributes.bytes().is_empty();
+    if let Some(tuple) = lasting.filter(|_| links.iter().all(is_plain)) {
+        scope.remember_links(tuple, &links);
     }
     Ok(links)
 }

@@ -9,6 +9,9 @@ pub struct Names {
     /// The keys under which a context has its span, and what is outside of its unit.
     pub current_span: Py<PyAny>,
     pub outside: Py<PyAny>,
+    pub attempt: Py<PyAny>,
+    /// The class of contexts.
+    pub inside: Py<PyAny>,
     pub invalid_span: Py<PyAny>,
     pub default_state: Py<PyAny>,
     pub span_context: Py<PyAny>,
@@ -40,6 +43,8 @@ impl Names {
         Ok(Names {
             current_span: current.getattr("CURRENT_SPAN")?.unbind(),
             outside: current.getattr("OUTSIDE")?.unbind(),
+            attempt: current.getattr("ATTEMPT")?.unbind(),
+            inside: current.getattr("Context")?.unbind(),
             invalid_span: trace.getattr("INVALID_SPAN")?.unbind(),
             default_state: trace.getattr("DEFAULT_TRACE_STATE")?.unbind(),
             span_context: trace.getattr("SpanContext")?.unbind(),

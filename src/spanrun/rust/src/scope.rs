@@ -6,12 +6,13 @@ use pyo3::PyTraverseError;
 use pyo3::exceptions::PyException;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use crate::buffer::{Buffer, Header, Notice};
 use crate::lock;
 use crate::names::names;
 use crate::settings::{Limits, Root, Settings};
-use crate::span::Span;
+use crate::span::{Link, Span};
 use crate::start::{self, Started};
 use crate::tail::Tail;
 
@@ -27,9 +28,28 @@ pub struct Scope {
     failed: Py<PyAny>,
     too_late: Py<PyAny>,
     settings: Mutex<Arc<Settings>>,
+    /// The links that were given last: all jobs of a run have the same tuple.
+    links: Mutex<Option<Links>>,
 }
 
+type Links = (Py<PyTuple>, Vec<Arc<Link>>);
+
 impl Scope {
+    /// The links in `given`, if they were read already.
+    pub fn known_links(&self, given: &Bound<'_, PyTuple>) -> Option<Vec<Arc<Link>>> {
+        match &*lock(&self.links) {
+            Some((tuple, links)) if tuple.as_ptr() == given.as_ptr() => Some(links.clone()),
+            _ => None,
+        }
+    }
+
+    /// Remember what was read of `given`, which can't change.
+    pub fn remember_links(&self, given: &Bound<'_, PyTuple>, links: &[Arc<Link>]) {
+        let known = (given.clone().unbind(), links.to_vec());
+        let before = lock(&self.links).replace(known);
+        drop(before); // which may run Python code, so not while the lock is held
+    }
+
     /// The settings of this moment.
     pub fn settings(&self) -> Arc<Settings> {
         lock(&self.settings).clone()
@@ -148,6 +168,7 @@ impl Scope {
                 ask: None,
                 generation: 0,
             })),
+            links: Mutex::new(None),
         })
     }
 
@@ -166,7 +187,7 @@ impl Scope {
         attributes: Option<&Bound<'py, PyAny>>,
         links: Option<&Bound<'py, PyAny>>,
         start_ns: Option<&Bound<'py, PyAny>>,
-        anchored: Option<&Bound<'py, Span>>,
+        anchored: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let started = Started {
             name,
@@ -175,7 +196,8 @@ impl Scope {
             attributes,
             links,
             start_ns,
-            anchored,
+            // One that a sampler dropped has no anchor.
+            anchored: anchored.and_then(|span| span.cast::<Span>().ok()),
         };
         start::start(slf, &started, context)
     }
@@ -199,7 +221,7 @@ impl Scope {
         links: Option<&Bound<'py, PyAny>>,
         start_ns: Option<&Bound<'py, PyAny>>,
         context: Option<&Bound<'py, PyAny>>,
-        anchored: Option<&Bound<'py, Span>>,
+        anchored: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, Span>> {
         let started = Started {
             name,
@@ -208,7 +230,8 @@ impl Scope {
             attributes,
             links,
             start_ns,
-            anchored,
+            // One that a sampler dropped has no anchor.
+            anchored: anchored.and_then(|span| span.cast::<Span>().ok()),
         };
         start::make(slf, &started, trace_id, parent, flags, state, context)
     }

@@ -45,6 +45,7 @@ pub fn start<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = scope.py();
     let this = scope.get();
+    ids::notice_fork(py); // which changes the settings
     let settings = this.settings();
     let (above, context) = above(context)?;
     let span = match (above, settings.threshold) {
@@ -107,6 +108,7 @@ pub fn make<'py>(
 ) -> PyResult<Bound<'py, Span>> {
     let py = scope.py();
     let this = scope.get();
+    ids::notice_fork(py);
     let settings = this.settings();
     let state = if state.is_none() {
         names(py)?.default_state.bind(py)

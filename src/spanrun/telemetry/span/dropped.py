@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan
+
+from spanrun.telemetry.current import ATTEMPT, CURRENT_SPAN, OUTSIDE
 
 
 class DroppedSpan(NonRecordingSpan):
@@ -20,6 +23,11 @@ class DroppedSpan(NonRecordingSpan):
     def otel(self) -> DroppedSpan:
         """Itself: what a context has as the current span."""
         return self
+
+    def inside(self, outside: Context, attempt: int | None = None) -> Context:
+        """Return a context in which this is the current span, within ``outside``."""
+        more = {} if attempt is None else {ATTEMPT: attempt}
+        return Context({**outside, CURRENT_SPAN: self, OUTSIDE: outside, **more})
 
     @property
     def trace_id(self) -> int:

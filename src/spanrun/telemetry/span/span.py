@@ -8,9 +8,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_ESCAPED
+from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 
 from spanrun import semconv
+from spanrun.telemetry.current import ATTEMPT, CURRENT_SPAN, OUTSIDE
 from spanrun.telemetry.span import encode
 from spanrun.telemetry.span.buffer import ERROR, EXEMPLAR, RETRIED, ROOT
 from spanrun.telemetry.span.plain import text_of
@@ -76,7 +78,9 @@ class Span(Record):
             self.trace, self._is_top = parent.trace, False
         else:
             self._parent = parent
-            self.anchor = scope.anchor() if anchored is None else anchored.anchor
+            # A run that a sampler dropped has no anchor.
+            is_known = isinstance(anchored, Span)
+            self.anchor = anchored.anchor if is_known else scope.anchor()
             self._is_top = True
         if inherited[0] & _SAMPLED:
             self.trace = None
@@ -96,6 +100,11 @@ class Span(Record):
     def otel(self) -> Span:
         """Itself: what a context has as the current span."""
         return self
+
+    def inside(self, outside: Context, attempt: int | None = None) -> Context:
+        """Return a context in which this is the current span, within ``outside``."""
+        more = {} if attempt is None else {ATTEMPT: attempt}
+        return Context({**outside, CURRENT_SPAN: self, OUTSIDE: outside, **more})
 
     @property
     def name(self) -> str:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
-
-from opentelemetry.context import Context
 
 from spanrun import semconv
 from spanrun.outcome import CancelledBy, Timings
 from spanrun.semconv import SpanrunJobOutcome
-from spanrun.telemetry.current import ATTEMPT, current, leave, make_current
+from spanrun.telemetry.current import current, make_current
 from spanrun.telemetry.metrics.instruments import RunnerMetrics
 from spanrun.telemetry.redact import text_of
 from spanrun.telemetry.units.recorder import OpenSpan, Recorder
-from spanrun.telemetry.units.unit import INTERNAL, Linked, fail, inside
+from spanrun.telemetry.units.unit import INTERNAL, Linked, fail
 
+_RUNNER: Final = semconv.SPANRUN_RUNNER_NAME
+_NUMBER: Final = semconv.SPANRUN_ATTEMPT_NUMBER
 _KEYS: Final = (
     semconv.SPANRUN_RUNNER_NAME,
     semconv.SPANRUN_JOB_OUTCOME,
@@ -50,11 +49,10 @@ class Submitted(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
 class JobKind:
     """What the jobs of one run have in common, for their units.
 
-    Attributes:
+    Args:
         recorder: Where their spans and metrics go.
         metrics: Of their runner.
         linked: Where they begin, in linked mode; else below the current span.
@@ -62,11 +60,32 @@ class JobKind:
         timed: Whether they are timed by the recorder's clock.
     """
 
-    recorder: Recorder
-    metrics: RunnerMetrics
-    linked: Linked | None
-    attempts: bool
-    timed: bool
+    __slots__ = (
+        "attempt_name",
+        "attempts",
+        "job_name",
+        "linked",
+        "metrics",
+        "recorder",
+        "timed",
+    )
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        metrics: RunnerMetrics,
+        linked: Linked | None,
+        *,
+        attempts: bool,
+        timed: bool,
+    ) -> None:
+        self.recorder: Final = recorder
+        self.metrics: Final = metrics
+        self.linked: Final = linked
+        self.attempts: Final = attempts
+        self.timed: Final = timed
+        self.job_name: Final = f"job {metrics.name}"
+        self.attempt_name: Final = f"attempt {metrics.name}"
 
     def open(self, job: Submitted) -> JobUnit:
         """Open the unit of ``job``, and make its span the current one."""
@@ -87,30 +106,24 @@ class JobUnit:
     )
 
     def __init__(self, kind: JobKind, job: Submitted) -> None:
+        recorder, linked, key = kind.recorder, kind.linked, job.key
         self._kind = kind
         self._index = job.index
-        self._submitted = job.submitted if kind.timed else kind.recorder.now()
+        self._submitted = begun = job.submitted if kind.timed else recorder.now()
         self._attempt: OpenSpan | None = None
-        key, linked = job.key, kind.linked
         attributes = None if key is None else {semconv.SPANRUN_JOB_KEY: text_of(key)}
-        recorder, name = kind.recorder, f"job {kind.metrics.name}"
+        name = kind.job_name
         if linked is None:
             outside = current()
-            told = recorder.open(name, INTERNAL, outside, self._submitted, attributes)
+            told = recorder.open(name, INTERNAL, outside, begun, attributes)
         else:
-            outside = linked.context
+            outside, links, run = linked.context, linked.links, linked.span
             told = recorder.open(
-                name,
-                INTERNAL,
-                outside,
-                self._submitted,
-                attributes,
-                linked.links,
-                anchored=linked.span,
+                name, INTERNAL, outside, begun, attributes, links, anchored=run
             )
         self.told: OpenSpan = told
-        self._context: Context = inside(outside, told)
-        make_current(self._context)
+        self._context = context = told.inside(outside)
+        make_current(context)
 
     @property
     def trace_id(self) -> int:
@@ -137,19 +150,17 @@ class JobUnit:
 
     def begin_attempt(self, number: int) -> None:
         """Open the span of an attempt, from 1, and make it the current one."""
-        recorder, name = self._kind.recorder, self._kind.metrics.name
+        kind = self._kind
+        recorder, context = kind.recorder, self._context
         self._attempt = told = recorder.open(
-            f"attempt {name}",
+            kind.attempt_name,
             INTERNAL,
-            self._context,
+            context,
             recorder.now(),
-            {
-                semconv.SPANRUN_RUNNER_NAME: name,
-                semconv.SPANRUN_ATTEMPT_NUMBER: number,
-            },
+            {_RUNNER: kind.metrics.name, _NUMBER: number},
         )
-        self._inner: Context = inside(self._context, told, {ATTEMPT: number})
-        make_current(self._inner)
+        self._inner = inner = told.inside(context, number)
+        make_current(inner)
 
     def end_attempt(
         self,
@@ -163,7 +174,8 @@ class JobUnit:
         told, self._attempt = self._attempt, None
         if told is None:
             return
-        leave(self._inner, self._context)
+        if current() is self._inner:
+            make_current(self._context)
         recorder = self._kind.recorder
         ended = recorder.now()
         if isinstance(error, Exception):
@@ -172,7 +184,14 @@ class JobUnit:
 
     def succeed(self, timings: Timings, attempts: int) -> None:
         """The job has its value: end its span, and count it."""
-        self.conclude(timings, "ok", attempts, None, None)
+        kind, told, parts = self._kind, self.told, timings.parts()
+        seconds = timings.duration
+        told.set_attributes(
+            dict(zip(_KEYS, (kind.metrics.name, "ok", attempts, self._index, *parts)))  # noqa: B905 -- one for each
+        )
+        # The very end that the ledger has: its parts add up to the span.
+        told.finish(self._submitted + seconds if kind.timed else kind.recorder.now())
+        kind.metrics.job(seconds, parts, "ok", None, told)
 
     def conclude(
         self,
@@ -187,15 +206,13 @@ class JobUnit:
         seconds = timings.duration
         values = (kind.metrics.name, outcome, attempts, self._index, *parts)
         told.set_attributes(dict(zip(_KEYS, values, strict=True)))
-        # The very end that the ledger has: its parts add up to the span.
-        ended = self._submitted + seconds
-        if not kind.timed:
-            ended = kind.recorder.now()
+        recorder = kind.recorder
+        ended = self._submitted + seconds if kind.timed else recorder.now()
         error_type = None
         if cancelled_by is not None:
             told.set_attribute(semconv.SPANRUN_JOB_CANCELLED_BY, cancelled_by)
         if error is not None and outcome != "cancelled":
-            stack = not kind.attempts
-            error_type = fail(kind.recorder, told, error, ended, stack=stack)
+            stack = not kind.attempts  # else the attempt has told it
+            error_type = fail(recorder, told, error, ended, stack=stack)
         told.finish(ended)
         kind.metrics.job(seconds, parts, outcome, error_type, told)

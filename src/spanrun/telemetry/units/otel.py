@@ -29,7 +29,13 @@ from opentelemetry.trace import (
 from spanrun.clock import Clock, SystemClock
 from spanrun.semconv import Metric, SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.current import TOLD, open_context
+from spanrun.telemetry.current import (
+    ATTEMPT,
+    CURRENT_SPAN,
+    OUTSIDE,
+    TOLD,
+    open_context,
+)
 from spanrun.telemetry.faults import Faults
 from spanrun.telemetry.metrics.error_types import ErrorTypes
 from spanrun.telemetry.metrics.instruments import (
@@ -66,6 +72,12 @@ class ForeignSpan:
         self.zero: Final = zero
         self._failed: Final = failed
         self.has_ended = False
+
+    def inside(self, outside: Context, attempt: int | None = None) -> Context:
+        """Return a context in which this is the current span, within ``outside``."""
+        more = {} if attempt is None else {ATTEMPT: attempt}
+        here = {CURRENT_SPAN: self.otel, OUTSIDE: outside, TOLD: self}
+        return Context({**outside, **here, **more})
 
     @property
     def trace_id(self) -> int:

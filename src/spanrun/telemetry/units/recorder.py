@@ -26,6 +26,13 @@ class OpenSpan(Protocol):
         """OpenTelemetry's span, which a context has as the current one."""
         ...
 
+    def inside(self, outside: Context, attempt: int | None = None) -> Context:
+        """Return a context in which it is the current span, within ``outside``.
+
+        With ``attempt`` that also has the number of a job's attempt.
+        """
+        ...
+
     @property
     def trace_id(self) -> int:
         """The trace that it belongs to."""

@@ -25,14 +25,7 @@ from opentelemetry.trace import (
 )
 
 from spanrun import semconv
-from spanrun.telemetry.current import (
-    CURRENT_SPAN,
-    OUTSIDE,
-    TOLD,
-    current,
-    leave,
-    make_current,
-)
+from spanrun.telemetry.current import OUTSIDE, current, leave, make_current
 from spanrun.telemetry.redact import text_of
 from spanrun.telemetry.units.errors import stack_of
 from spanrun.telemetry.units.recorder import OpenSpan, Recorder
@@ -91,7 +84,7 @@ class Unit:
         self.told: Final[OpenSpan] = recorder.open(
             name, kind, outside, begun, attributes, links, anchored=anchored
         )
-        self.context: Context = inside(outside, self.told)
+        self.context: Context = self.told.inside(outside)
 
     @property
     def span(self) -> Span:
@@ -143,14 +136,6 @@ class Unit:
             error_type = fail(self._recorder, self.told, error, end)
         self.told.finish(end)
         return error_type
-
-
-def inside(outside: Context, span: OpenSpan, more: Mapping[str, Any] = {}) -> Context:  # noqa: B006 -- never changed
-    """Return the context in which ``span`` is the current one, within ``outside``."""
-    shown = span.otel
-    if shown is not span:
-        more = {**more, TOLD: span}
-    return Context({**outside, CURRENT_SPAN: shown, OUTSIDE: outside, **more})
 
 
 def fail(
