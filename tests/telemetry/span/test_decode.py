@@ -6,7 +6,7 @@ import pytest
 from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode
 from tests.telemetry.span.making import STATE, Box, limits, remote
 
-from spanrun.telemetry.span.decode import headers, spans_of
+from spanrun.telemetry.span.decode import headers, readable
 from spanrun.telemetry.span.view import view
 
 OTHER = SpanContext(7, 8, is_remote=True)
@@ -74,7 +74,7 @@ def test_a_span_is_decoded_as_it_was(part: Any, kind: SpanKind) -> None:
     decoded = {
         each.context.span_id: each
         for batch in box.buffer.take()
-        for each in spans_of(batch)
+        for each in readable(batch)
     }
     for span in spans:
         assert shown(decoded[span.span_id]) == shown(view(span))
@@ -84,7 +84,7 @@ def test_a_batch_is_decoded_in_order_with_its_headers(box: Box) -> None:
     for number in range(10):
         box.start(str(number), links=[Link(OTHER)], start_time=5).end(5 + number)
     (batch,) = box.buffer.take()
-    assert [span.name for span in spans_of(batch)] == list("0123456789")
+    assert [span.name for span in readable(batch)] == list("0123456789")
     about = list(headers(batch))
     assert [each.duration for each in about] == list(range(10))
     assert sum(each.size for each in about) == len(batch.data)

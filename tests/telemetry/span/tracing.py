@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Link, Span, SpanKind, TraceState, set_span_in_context
 
 from spanrun.telemetry.span import Batch, Buffer
-from spanrun.telemetry.span.decode import spans_of
+from spanrun.telemetry.span.decode import readable
 from spanrun.telemetry.span.provider import NativeTracerProvider
 from spanrun.telemetry.span.tracer import NativeTracer
 
@@ -55,7 +55,7 @@ class Ended:
 
     @property
     def spans(self) -> list[ReadableSpan]:
-        return [span for batch in self.batches for span in spans_of(batch)]
+        return [span for batch in self.batches for span in readable(batch)]
 
     @property
     def names(self) -> list[str]:

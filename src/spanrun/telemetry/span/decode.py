@@ -55,7 +55,7 @@ def headers(batch: Batch) -> Iterator[Header]:
     return (Header(*each) for each in _header.iter_unpack(batch.headers))
 
 
-def spans_of(batch: Batch) -> list[View]:
+def readable(batch: Batch) -> list[View]:
     """The spans of ``batch``, in the SDK's class.
 
     OTLP doesn't say the trace flags of a span, so all are called sampled, nor the
