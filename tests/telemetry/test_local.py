@@ -7,12 +7,12 @@ import sys
 from contextlib import closing
 
 import pytest
+from spanrun.telemetry.spans.provider import NativeTracerProvider
 from tests.waiting import PATIENCE, until
 
 from spanrun.outcome import Err, Ok, Timings
 from spanrun.telemetry.local import FILE, LocalStore
 from spanrun.telemetry.observe import RunInfo
-from spanrun.telemetry.spans.provider import NativeTracerProvider
 
 SOON = PATIENCE
 

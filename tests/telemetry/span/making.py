@@ -106,6 +106,7 @@ class Box:
         self.ours.ask = self.ask
         self.asked: list[tuple[Any, ...]] = []
         self.sampled = True  # what `ask` decides for roots
+        self.samples_all = False  # also below a parent that isn't sampled
 
     def _begun(self, buffer: Any) -> None:
         assert buffer is self.buffer
@@ -133,6 +134,7 @@ class Box:
         state: TraceState | None
         if parent is not None and parent.is_valid:
             trace_id, flags = parent.trace_id, int(parent.trace_flags)
+            flags |= SAMPLED if self.samples_all else 0
             state = parent.trace_state
         else:
             parent, state = None, None

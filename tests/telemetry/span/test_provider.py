@@ -1,11 +1,18 @@
 """The native provider is a provider of OpenTelemetry's API, as the SDK's is."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace import (
+    ReadableSpan,
+    SpanLimits,
+    SpanProcessor,
+    TracerProvider,
+)
+from opentelemetry.sdk.trace import Span as SdkSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import (
@@ -18,6 +25,9 @@ from opentelemetry.trace import (
     INVALID_SPAN,
     NoOpTracer,
     Span,
+    SpanContext,
+    SpanKind,
+    StatusCode,
     get_current_span,
 )
 from tests.telemetry.span.making import STATE, remote
@@ -212,3 +222,148 @@ def test_always_off_records_nothing() -> None:
     box = Box(sampler=ALWAYS_OFF)
     box.start().end()
     assert box.ended == []
+
+
+class TestLimits:
+    def test_they_are_read_from_the_environment(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in (
+            "SPAN_ATTRIBUTE_COUNT",
+            "SPAN_EVENT_COUNT",
+            "SPAN_LINK_COUNT",
+            "EVENT_ATTRIBUTE_COUNT",
+            "LINK_ATTRIBUTE_COUNT",
+            "ATTRIBUTE_VALUE_LENGTH",
+        ):
+            monkeypatch.setenv(f"OTEL_{name}_LIMIT", "2")
+        other = SpanContext(7, 8, is_remote=True)
+        span = Box().start(attributes={"a": "long", "b": ["long"], "c": 1})
+        for _ in range(3):
+            span.add_event("e", {"a": "long", "b": 1, "c": 1})
+            span.add_link(other, {"a": "long", "b": 1, "c": 1})
+        span.end()
+        assert dict(span.attributes) == {"b": ("lo",), "c": 1}
+        assert (len(span.events), span.dropped_events) == (2, 1)
+        assert (len(span.links), span.dropped_links) == (2, 1)
+        assert dict(span.events[0].attributes or {}) == {"b": 1, "c": 1}
+        assert span.links[0].dropped_attributes == 1
+
+    def test_a_length_that_nobody_limits_is_16_kib(self, box: Box) -> None:
+        span = box.start(attributes={"long": "x" * 100_000})
+        assert len(str(span.attributes["long"])) == 16_384
+
+    def test_a_higher_limit_of_the_user_is_kept(self) -> None:
+        box = Box(span_limits=SpanLimits(max_attribute_length=50_000))
+        span = box.start(attributes={"long": "x" * 100_000})
+        span.end()
+        assert len(box.box.batches[0].data) > 50_000
+        assert len(str(span.attributes["long"])) == 50_000
+
+
+class TestWhatLibrariesSee:
+    """Some insist on the SDK's classes, and on what those show."""
+
+    def test_a_span_is_one_of_the_api_and_of_the_sdk(self, box: Box) -> None:
+        seen: list[Any] = []
+
+        class Insisting(SpanProcessor):
+            def on_start(
+                self, span: Any, parent_context: Context | None = None
+            ) -> None:
+                assert isinstance(span, ReadableSpan)
+                assert isinstance(span, SdkSpan)
+                assert isinstance(span, Span)
+                seen.append((span.name, dict(span.attributes or {}), span.parent))
+                seen.append((span.kind, span.resource, span.instrumentation_scope))
+
+        box.add_span_processor(Insisting())
+        span = box.start(attributes={"a": 1})
+        assert seen[0] == ("a", {"a": 1}, None)
+        assert seen[1] == (
+            SpanKind.INTERNAL,
+            box.resource,
+            box.native.instrumentation,
+        )
+        assert type(span) is NativeSpan
+
+    def test_its_json_is_that_of_the_sdk(self, box: Box) -> None:
+        provider = TracerProvider(resource=box.resource, shutdown_on_exit=False)
+        texts: list[str] = []
+        for tracer in (provider.get_tracer("test"), box.native):
+            span: Any = tracer.start_span("a", attributes={"b": [1]}, start_time=1)
+            span.add_event("event", {"c": 1}, 2)
+            span.set_status(StatusCode.ERROR, "why")
+            span.end(3)
+            context = span.get_span_context()
+            texts.append(
+                span.to_json()
+                .replace(f"{context.trace_id:032x}", "trace")
+                .replace(f"{context.span_id:016x}", "span")
+            )
+        assert texts[0] == texts[1]
+
+
+def test_failures_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    box = Box()
+    box.add_span_processor(Failing())
+    for _ in range(3):
+        box.start().end()
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+def test_what_is_called_too_late_is_logged(
+    box: Box, caplog: pytest.LogCaptureFixture
+) -> None:
+    span = box.start()
+    span.end()
+    span.end()
+    assert "end was called on span 'a', which has ended" in caplog.text
+
+
+class TestDropped:
+    """What a sampler dropped is a span all the same, to whom it concerns."""
+
+    def test_units_can_be_told_anything(self) -> None:
+        scope = Box(sampler=ALWAYS_OFF).native.scope
+        span = scope.start("a", 0, Context())
+        assert not span.is_recording()
+        assert span.otel is span
+        assert span.trace_id == span.get_span_context().trace_id != 0
+        below = scope.start("b", 0, span.inside(Context(), 2), anchored=span)
+        assert below.trace_id == span.trace_id
+        for each in (span, below):
+            each.set_attribute("a", 1)
+            each.set_attributes({"a": 1})
+            each.add_event("e", {}, each.wall_ns(1.0))
+            each.set_status(StatusCode.ERROR)
+            each.finish(2.0)
+
+    def test_one_that_has_ended_is_no_parent_of_units(self) -> None:
+        scope = Box(sampler=ALWAYS_OFF).native.scope
+        outer = scope.start("outer", 0, Context())
+        around = outer.inside(Context())
+        left = scope.start("left", 0, around)
+        still_there = left.inside(around)
+        left.finish(1.0)
+        assert scope.start("next", 0, still_there).trace_id == outer.trace_id
+        outer.finish(2.0)
+        assert scope.start("next", 0, still_there).trace_id != outer.trace_id
+
+    @pytest.mark.parametrize("sampled", [True, False])
+    def test_what_is_sampled_below_it_is_recorded(self, *, sampled: bool) -> None:
+        class Below(Scripted):
+            def should_sample(self, *given: Any, **named: Any) -> SamplingResult:
+                super().should_sample(*given, **named)
+                take = sampled and len(self.asked) > 1
+                return SamplingResult(
+                    Decision.RECORD_AND_SAMPLE if take else Decision.DROP
+                )
+
+        box = Box(sampler=Below(Decision.DROP))
+        scope = box.native.scope
+        span = scope.start("a", 0, Context())
+        below = scope.start("b", 0, span.inside(Context()), 1.0, anchored=span)
+        below.finish(2.0)
+        assert box.names == (["b"] if sampled else [])
+        assert below.trace_id == span.trace_id

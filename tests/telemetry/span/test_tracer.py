@@ -223,7 +223,9 @@ class TestOthers:
         assert child.context.trace_state == STATE
         assert baggage.get_baggage("tenant", extracted) == "a"
 
-    def test_a_second_buffer_takes_over_for_tracers_that_are_out(self, box: Box) -> None:
+    def test_a_second_buffer_takes_over_for_tracers_that_are_out(
+        self, box: Box
+    ) -> None:
         tracer, later = box.get_tracer("test"), Ended()
         tracer.start_span("first").end()
         box.redirect(later.buffer, Resource({"service.name": "again"}))

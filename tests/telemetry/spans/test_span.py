@@ -22,11 +22,11 @@ from opentelemetry.trace import (
     get_current_span,
     use_span,
 )
+from spanrun.telemetry.spans.provider import NativeTracerProvider
 from tests.telemetry.spans.tracing import Box
 from tests.waiting import PATIENCE
 
 from spanrun.telemetry.spans.encode import SpanEncoder
-from spanrun.telemetry.spans.provider import NativeTracerProvider
 from spanrun.telemetry.spans.recorded import Rare
 from spanrun.telemetry.spans.span import NativeSpan
 

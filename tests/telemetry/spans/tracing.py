@@ -23,9 +23,9 @@ from opentelemetry.trace import (
     TraceState,
     set_span_in_context,
 )
+from spanrun.telemetry.spans.provider import NativeTracerProvider
 
 from spanrun.telemetry.spans.encode import SpanEncoder
-from spanrun.telemetry.spans.provider import NativeTracerProvider
 from spanrun.telemetry.spans.span import NativeSpan
 from spanrun.telemetry.spans.tracer import NativeTracer
 
