@@ -5,7 +5,13 @@ BIN := $(VENV)/bin
 UV := UV_NO_PROGRESS=1 $(BIN)/uv
 COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --no-emit-index-url
-NATIVE := hatch_build.py $(wildcard native/*)
+CRATE := src/spanrun/rust
+RUST := $(shell find $(CRATE) -name target -prune -o -type f -print)
+DENY = $(CARGO) deny --locked check licenses bans sources
+CARGO := $(or $(CARGO),$(shell command -v cargo),$(wildcard $(HOME)/.cargo/bin/cargo))
+NATIVE := hatch_build.py $(wildcard native/*) $(RUST)
+MISSING := src/spanrun/_core.missing.txt
+COMMA := ,
 ARGS ?=
 # Tests of a file stay together: what a session starts is started in each worker.
 WORKERS ?= -n auto --dist loadfile
@@ -13,7 +19,7 @@ WORKERS ?= -n auto --dist loadfile
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-fast lint types fmt backends stack bench bench-outage bench-clients bench-ingest soak fuzz lock generate changelog clean
+.PHONY: help demo test check check-fast lint rust types audit fmt backends stack bench bench-outage bench-clients bench-ingest soak fuzz lock generate changelog clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) \
@@ -26,15 +32,41 @@ test: $(VENV)/dev.stamp ## lint, types, then all tests (ARGS="-k name" for pytes
 	@$(MAKE) --no-print-directory check
 	@$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
-check: lint types ## lint and types only
+check: lint rust types ## lint and types only
 
-check-fast: $(VENV)/dev.stamp lint ## lint, and the tests that start nothing: a minute
+check-fast: $(VENV)/dev.stamp lint rust ## lint, and the tests that start nothing: a minute
 	@$(BIN)/python -m pytest $(WORKERS) -q -m "not slow" $(ARGS)
 
 lint: $(VENV)/dev.stamp ## ruff: rules and format
 	@echo "· ruff"
 	@$(BIN)/ruff check -q .
 	@$(BIN)/ruff format -q --check .
+
+ifeq ($(CARGO),)
+rust: $(VENV)/dev.stamp
+	@echo "· cargo wasn't found: the Rust part isn't checked"
+	@test -z "$$SPANRUN_REQUIRE_NATIVE"
+else
+rust: $(VENV)/rust.stamp ## cargo: format, clippy and tests, after a change in Rust
+
+$(VENV)/rust.stamp: $(RUST) | $(VENV)/dev.stamp
+	@echo "· cargo fmt, clippy, test"
+	@cd $(CRATE); log=$(CURDIR)/$(VENV)/rust.log; \
+	if ! $(CARGO) fetch -q --locked > $$log 2>&1; then \
+		echo "  left out, without its crates: $$(head -n 1 $$log)"; \
+		test -z "$$SPANRUN_REQUIRE_NATIVE"; exit; \
+	fi; \
+	export PYO3_PYTHON=$(CURDIR)/$(BIN)/python; \
+	{ $(CARGO) fmt --check \
+		&& $(CARGO) clippy -q --locked --all-targets -- -D warnings \
+		&& $(CARGO) test -q --locked \
+		&& { ! command -v cargo-deny || $(DENY); }; } > $$log 2>&1 \
+		|| { cat $$log; exit 1; }; \
+	touch $(CURDIR)/$@
+endif
+
+audit: ## the crates' licences and sources (ARGS=advisories; needs cargo-deny)
+	@cd $(CRATE) && $(DENY) $(ARGS)
 
 types: $(VENV)/dev.stamp ## pyright strict and mypy strict
 	@echo "· mypy"
@@ -89,10 +121,10 @@ lock: $(VENV)/dev.stamp ## resolve the dependencies anew, with hashes
 		-c requirements/dev.lock -o requirements/run.lock
 
 clean: ## remove what make made here (not the cached backends)
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis dist build
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis dist build $(CRATE)/target
 
-# The environment: made once, then again when a lock, the project file or the part in
-# C changes.
+# The environment: made once, then again when a lock, the project file or what is
+# compiled changes.
 $(VENV)/bootstrap.stamp: requirements/bootstrap.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "spanrun needs Python 3.11 or later; $(PYTHON) is older. \
@@ -106,9 +138,11 @@ $(VENV)/bootstrap.stamp: requirements/bootstrap.lock
 define install
 	@echo "[2/3] installing $$(grep -c == $(1)) locked packages ($(1))"
 	@$(UV) pip install -q --python $(BIN)/python --require-hashes -r $(1)
-	@echo "[3/3] installing spanrun"
+	@echo "[3/3] installing spanrun$(if $(CARGO),: compiling $$(grep -c '^name' \
+		$(CRATE)/Cargo.lock) crates of Rust$(COMMA) about 30 s the first time)"
 	@$(UV) pip install -q --python $(BIN)/python --no-deps \
 		--no-build-isolation -e .
+	@test ! -f $(MISSING) || echo "      without its Rust part: $$(cat $(MISSING))"
 	@touch $@
 endef
 

@@ -14,6 +14,7 @@ SLOW: Final = frozenset(
         "stateful",
         "typing",
         "test_brute_force",
+        "test_build",
         "test_configure",
         "test_conformance",
         "test_embedding_server",

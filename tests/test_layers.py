@@ -25,6 +25,7 @@ LAYERS = {
     "text": 0,
     "secret_forms": 0,
     "secret_words": 0,
+    "secret_search": 0,
     "urls": 0,
     "proxies": 0,
     "retry_after": 0,

@@ -5,7 +5,14 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceState
+from opentelemetry.trace import (
+    Link,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceState,
+)
 
 def random_bits(size: int) -> int:
     """Draw ``size`` (64 or 128) random bits; never 0, and anew after a fork."""
@@ -179,8 +186,9 @@ class Span:
     """One span: open, and then bytes. OpenTelemetry's API, and what units need.
 
     Values are cleaned, bounded and redacted when they are set. All methods may be
-    called from any thread and change nothing after the end. What is not listed here
-    (``attributes``, ``events``, ``resource`` …) is looked up on ``scope.view(self)``.
+    called from any thread and change nothing after the end. Where a processor looks for
+    what the SDK's ``ReadableSpan`` has (``attributes``, ``events``, ``resource`` …), it
+    finds that of ``scope.view(self)``.
     """
 
     @property
@@ -209,6 +217,34 @@ class Span:
         """Nothing above it was recorded in this process."""
     @property
     def has_ended(self) -> bool: ...
+    @property
+    def context(self) -> SpanContext: ...
+    @property
+    def attributes(self) -> Mapping[str, Any]: ...
+    @property
+    def dropped_attributes(self) -> int: ...
+    @property
+    def events(self) -> Sequence[Any]: ...
+    @property
+    def dropped_events(self) -> int: ...
+    @property
+    def links(self) -> Sequence[Link]: ...
+    @property
+    def dropped_links(self) -> int: ...
+    @property
+    def status(self) -> Status: ...
+    @property
+    def parent(self) -> SpanContext | None: ...
+    @property
+    def kind(self) -> SpanKind: ...
+    @property
+    def resource(self) -> Any: ...
+    @property
+    def instrumentation_scope(self) -> Any: ...
+    @property
+    def instrumentation_info(self) -> Any: ...
+    @property
+    def to_json(self) -> Callable[..., str]: ...
     def get_span_context(self) -> SpanContext: ...
     def is_recording(self) -> bool: ...
     def wall_ns(self, moment: float) -> int:
@@ -266,9 +302,6 @@ class Span:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None: ...
-
-def redact(text: str, limit: int) -> str:
-    """``text`` without credentials, cut at ``limit`` characters."""
 
 class Group:
     """Series that are added to, and read, under one lock: what is read is consistent.
@@ -356,3 +389,12 @@ class JobCells:
     ) -> None: ...
     def add(self, seconds: float, parts: tuple[float, ...], span: Any = None) -> None:
         """Count a job that took ``seconds``, and in each phase one of ``parts``."""
+
+def redact(text: str, limit: int = 16_384) -> str:
+    """``text`` without credentials, cut at ``limit`` characters, valid UTF-8.
+
+    The same as `spanrun.text.redact_in_python`, which is its fallback.
+    """
+
+def is_secret_key(key: str) -> bool:
+    """Whether ``key``, of an attribute, says that its value is a secret."""

@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Final
 
-from spanrun.secret_words import (
-    HIDDEN,
-    Instead,
-    Rule,
-    hide,
-    hide_after_header,
-    hide_argument,
-    hide_assigned,
-    hide_at_host,
-    hide_glued,
-    hide_login,
-    hide_shaped,
-    hide_spoken,
-)
+from spanrun.secret_words import Check, Rule, compiled
 
 # --- names, and what may stand around them
 
@@ -41,22 +27,24 @@ _SIGNS: Final = ("=", ":", "->", "<-", "%3")
 _VALUES: Final = ("value", "content", "default")
 _LETTERS: Final = (
     *("sk-", "sk_", "pk-", "pk_", "rk-", "rk_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
-    *("github_pat", "glpat-", "xox", "hf_", "aiza", "akia", "asia", "ya29", "eyj"),
+    *("github_pat", "glpat-", "hf_", "aiza", "akia", "asia", "ya29", "eyj"),
+    *(f"xox{kind}-" for kind in "abcdeoprs"),
     *("npm_", "pypi-", "hvs.", "gocspx", "sg.", "inf-", "1//0", "whsec_"),
 )
 
-_QUOTE: Final = r"(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27])"
+QUOTE: Final = r"(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27])"
 """In JSON inside of JSON it has backslashes; in HTML and in URLs it is escaped."""
 _S: Final = r"(?:\n[ +]{0,32}\||\s|\\{1,4}[nrt])"
 """White space, in JSON and in a repr as well, and where a group of errors is shown."""
 _IS: Final = rf"{_S}*(?::=|==?|:|=>|<-|->|%3[dDaA]){_S}*"
 _PREFIX: Final = r"[bBrRuUfFN]{0,2}"
-_NOT_AGAIN: Final = r"(?!\[redacted\])"
 
-# What newer rules are put together from. They find the secret by its group's name.
+# What a rule hides is in the group `secret`, `quoted` or `rest`; what begins after the
+# group `quote` goes on to the same quote, or to the end of the line.
 _START: Final = r"(?:\A|[\s'\"\[(`])"
 _GLUED: Final = r"(?:\\*['\"],)?[\s=]{0,4}"  # to its option, in a line or in a list
 _NEXT: Final = r"(?:\\*['\"],)?[\s=]{1,4}"
+_BEGINS: Final = rf"(?P<quote>{QUOTE})"
 _Q: Final = r"\\*['\"]"
 _OPEN: Final = r"(?:\\*['\"`]|[‘“]|\\{1,4}u201[8c])"
 _QUOTED: Final = r"(?P<quoted>[^'\"`’”\\\n]+)"
@@ -74,9 +62,18 @@ _TOLD: Final = r"(?P<verb>\s{1,4}(?:is|was|to|provided|used|given))?"
 
 
 def _rule(
-    hints: tuple[str, ...], pattern: str, instead: Instead, also: tuple[str, ...] = ()
+    hints: tuple[str, ...],
+    pattern: str,
+    check: Check = "always",
+    also: tuple[str, ...] = (),
+    *,
+    before: int = 0,
+    after: int = 96,
 ) -> Rule:
-    return Rule(frozenset(hints), also, pattern, instead)
+    return Rule(hints, also, pattern, check, before, after)
+
+
+_NAME: Final = 24  # characters before its last hint, "key", begins
 
 
 def _blocks() -> Iterator[Rule]:
@@ -85,8 +82,99 @@ def _blocks() -> Iterator[Rule]:
         _SAYS,
         rf"(?i){_NAMES}(?:{_Q})?\s{{0,4}}:\s{{0,4}}[|>][+-]?{_S}{{2,64}}"
         r"(?P<secret>[^\s'\"\\][^'\"\n\\]*)",
-        hide,
-        ("|", ">"),
+        also=("|", ">"),
+        before=_NAME,
+        after=160,
+    )
+    yield _rule(
+        ("-begin ",),
+        r"(?s)(?P<secret>-----BEGIN [A-Z ]{0,32}PRIVATE KEY(?: BLOCK)?-----"
+        r".*?(?:-----END [A-Z ]{0,32}PRIVATE KEY(?: BLOCK)?-----|\Z))",
+        also=("private key",),
+        before=4,
+    )
+
+
+def _signed() -> Iterator[Rule]:
+    """What has a sign between its name and its value."""
+    yield _rule(
+        _SAYS,
+        rf"(?i){_NAMES}(?:{QUOTE})?{_IS}"
+        rf"(?:{_PREFIX}{_BEGINS}|(?P<secret>[^\s'\"&,;)}}\]]{{3,}}))",
+        also=_SIGNS,
+        before=_NAME,
+        after=112,
+    )
+    yield _rule(  # ('x-api-key', '…'), as lists of headers are shown
+        (*_SAYS, "auth", "cookie"),
+        rf"(?i)[(\[]\s*{_PREFIX}{QUOTE}{_HEADERS}{QUOTE}\s*,\s*{_PREFIX}{_BEGINS}",
+        also=("(", "["),
+        before=112,
+    )
+    authorization = rf"(?i)authorization(?:{QUOTE})?{_IS}{_PREFIX}(?:{QUOTE})?"
+    yield _rule(
+        ("authorization",),
+        rf"{authorization}(?P<secret>(?:digest|hawk|oauth|aws4-hmac-sha256)\s[^\r\n]+)",
+    )
+    yield _rule(
+        ("authorization",),
+        rf"{authorization}(?:[a-z]{{1,32}}\s{{1,8}})?(?P<secret>[^\s'\",;\\]{{3,}})",
+    )
+    yield _rule(
+        ("cookie",),
+        rf"(?i)\b(?:set-)?cookie(?:{QUOTE})?\s*:\s*(?P<secret>[^\r\n]+)",
+        before=4,
+        after=64,
+    )
+
+
+def _in_urls() -> Iterator[Rule]:
+    """What URLs have in them; most of them are known by their place."""
+    yield _rule(  # user:password@, or a token alone
+        ("://",),
+        r"://(?P<secret>[^/\s'\"<>]{1,512})@",
+        also=("@",),
+        after=515,
+    )
+    yield _rule(  # a whole webhook is a secret
+        ("hooks", "telegram"),
+        r"(?i)(?:hooks\.slack\.com/services|/api/webhooks|api\.telegram\.org)/"
+        r"(?P<secret>[\w:/-]{8,})",
+        before=8,
+        after=64,
+    )
+    yield _rule(  # what is called shortly in a query
+        ("key=", "sig=", "signature=", "auth=", "jwt=", "sas=", "id=", "otp="),
+        r"(?i)[?&;](?:[\w-]{0,32}signature|key|sig|auth|jwt|sas|session(?:_?id)?|sid"
+        r"|otp)=(?P<secret>[^\s'\"&#]{6,})",
+        before=48,
+        after=32,
+    )
+    yield _rule(
+        ("code=",), r"(?i)[?&]code=(?P<secret>[^\s'\"&#]{16,})", before=1, after=32
+    )
+
+
+def _shaped() -> Iterator[Rule]:
+    """What is known by its own looks."""
+    yield _rule(
+        ("bearer", "basic"),
+        r"(?i)\b(?:bearer|basic)\s+(?P<secret>[\w.~+/=-]{6,})",
+        "encoded",
+        after=48,
+    )
+    yield _rule(  # keys that are known by their first letters
+        _LETTERS,
+        r"\b(?P<secret>[spr]k[-_][\w-]{12,}|gsk_\w{20,}|whsec_\w{16,}"
+        r"|gh[pousr]_\w{12,}|github_pat_\w{12,}|glpat-[\w-]{12,}"
+        r"|xox[a-eoprs]-[\w-]{10,}|hf_\w{16,}|npm_\w{20,}|pypi-[\w-]{16,}"
+        r"|hvs\.[\w-]{16,}|GOCSPX-[\w-]{16,}|SG\.[\w-]{16,64}\.[\w-]{16,}"
+        r"|inf-[0-9a-f]{8}-[0-9a-f-]{20,}|1//0[\w-]{10,}"
+        r"|AIza[\w-]{20,}|(?:AKIA|ASIA)[A-Z0-9]{12,}|ya29\.[\w.-]{6,}"
+        r"|eyJ[\w-]{6,15}\.[\w-]+(?:\.[\w-]*)?|eyJ[\w-]{16,}(?:\.[\w-]*)*)",
+        "lettered",
+        before=1,
+        after=112,
     )
 
 
@@ -95,18 +183,19 @@ def _markup(
 ) -> Iterator[Rule]:
     """What is in a tag: ``<password>``, ``<property name="password">``, a plist's."""
     tag = (
-        rf"{opens}(?:[^<>&\n]{{0,96}}?|key{closes}[\w.:-]{{0,64}}){_NAMES}(?:{_QUOTE})?"
+        rf"{opens}(?:[^<>&\n]{{0,96}}?|key{closes}[\w.:-]{{0,64}}){_NAMES}(?:{QUOTE})?"
         rf"(?:{_S}[^<>]{{0,256}}?)?(?:{opens}/key{closes}{_S}{{0,64}}{opens}string)?{closes}"
     )
-    cdata = rf"{_S}{{0,64}}{opens}!\[CDATA\[(?P<quoted>.{{1,2048}}?)\]\]{closes}"
+    cdata = rf"{_S}{{0,64}}{opens}!\[CDATA\[(?P<quoted>.{{1,512}}?)\]\]{closes}"
     # Where a line or the text breaks off in it: one with a space is a placeholder.
     ended = rf"{_S}{{0,64}}(?P<secret>{inside}+){opens}/"
     broken_off = rf"{first}[^<&\\\n]*"
     yield _rule(
         _SAYS,
         rf"(?is){tag}(?:{cdata}|{ended}|(?P<rest>{broken_off})(?:\Z|{_S}|{_Q}))",
-        hide,
-        (hint,),
+        also=(hint,),
+        before=144,
+        after=320,
     )
 
 
@@ -118,19 +207,20 @@ def _pairs() -> Iterator[Rule]:
         rf"[\w.:-]{{0,64}}(?:{_NAMES}|authorization)"
     )
     value = rf"(?:{'|'.join(_VALUES)})(?:{_Q})?\s{{0,4}}[:=]\s{{0,4}}"
-    between = rf"(?:{_Q})?(?:{_S}|[,;]){{1,40}}(?:{_Q})?{more}(?:{_Q})?"
+    between = rf"(?:{_S}|[,;]){{1,40}}(?:{_Q})?{more}(?:{_Q})?"
     says = (*_SAYS, "auth")
     yield _rule(
         says,
-        rf"(?i){name}{between}{value}(?:{_INSIDE}|(?P<secret>[^\s'\"\\,;}}]+))",
-        hide,
-        _VALUES,
+        rf"(?i){name}(?:{_Q})?{between}{value}(?:{_INSIDE}|(?P<secret>[^\s'\"\\,;}}]+))",
+        also=_VALUES,
+        before=112,
+        after=576,
     )
     yield _rule(
-        says,
-        rf"(?i)\b{value}{_Q}(?P<secret>[^'\"\\\n]{{1,512}}){between}{name}",
-        hide,
         _VALUES,
+        rf"(?i)\b{value}{_Q}(?P<secret>[^'\"\\\n]{{1,512}}){_Q}{between}{name}",
+        also=says,
+        after=1168,
     )
 
 
@@ -145,33 +235,51 @@ def _arguments() -> Iterator[Rule]:
         rf"login)\b{upto}-p|redis-cli\b{upto}-a|ldap[a-z]{{1,12}}\b{upto}-w"
         rf"|(?:sqlcmd|mosquitto_[a-z]{{1,8}})\b{upto}-P){_GLUED}"
     )
-    programs = ("pass", "mongo", "login", "redis-cli", "ldap", "sqlcmd", "mosquitto_")
+    programs = ("sshpass", "mongo", "login", "redis-cli", "ldap", "sqlcmd")
     mysql = rf"\b(?:mysql|mariadb)[\w-]{{0,32}}{upto}-p"
     oracle = r"(?:jdbc:oracle:[a-z]{1,8}:|sqlplus\s{1,4}(?:-\w{1,4}\s)?)"
-    yield _rule(_SAYS, rf"(?i){named}(?:{_INSIDE}|{_WORD})", hide_argument, ("-",))
+    yield _rule(
+        _SAYS,
+        rf"(?i){named}(?:{_INSIDE}|{_WORD})",
+        "argument",
+        ("-",),
+        before=92,
+    )
     yield _rule(
         ("-u",),
         rf"{login}(?:{_Q}{colon}(?P<quoted>[^'\"\\\n]+)"
         rf"|{colon.replace('name', 'word')}(?P<secret>[^\s'\"\\]+))",
-        hide_login,
+        "login",
+        before=12,
+        after=112,
     )
     yield _rule(
-        programs,
+        (*programs, "mosquitto_"),
         rf"{by_program}(?:{_INSIDE}|{_WORD})",
-        hide_argument,
+        "argument",
         ("-p", "-a", "-w"),
+        before=28,
+        after=320,
     )
-    yield _rule(("mysql", "mariadb"), rf"{mysql}(?:{_INSIDE}|{_WORD})", hide_glued)
+    yield _rule(
+        ("mysql", "mariadb"),
+        rf"{mysql}(?:{_INSIDE}|{_WORD})",
+        "glued",
+        ("-p",),
+        after=320,
+    )
     yield _rule(
         ("oracle", "sqlplus"),
         rf"(?i){oracle}[\w$#]{{1,64}}/(?P<secret>[^\s@'\"]+)",
-        hide,
+        before=5,
+        after=112,
     )
     yield _rule(
-        ("pass",),
+        ("-pass",),
         rf"\s-pass(?:in|out)?\s{{1,4}}(?:{_Q})?pass:(?P<secret>[^\s'\"]+)",
-        hide,
-        ("pass:",),
+        also=("pass:",),
+        before=1,
+        after=48,
     )
 
 
@@ -180,181 +288,93 @@ def _prose() -> Iterator[Rule]:
     spoken = rf"(?P<named>{_SPOKEN}){_TOLD}\s{{0,2}}[:=]?\s{{1,4}}"
     said = rf"{_PASSWORD}(?:\s{{1,4}}(?:is|was|to|as|set\sto|changed\sto))?\s{{1,4}}"
     header = rf"\bx-[\w-]{{0,32}}(?:{_NAMES}|key|auth)(?:[ \t]|\\{{1,4}}t){{1,4}}"
-    auth, spaces = (*_SAYS, "auth"), (" ", "\t", "\n")
-    yield _rule(auth, rf"(?i){header}{_WORD}", hide_after_header, ("x-",))
-    yield _rule(("pass", "pwd"), rf"(?i){said}{_OPEN}{_QUOTED}", hide, spaces)
-    yield _rule(auth, rf"(?i){spoken}(?:{_OPEN}{_QUOTED}|{_WORD})", hide_spoken, spaces)
+    yield _rule(("x-",), rf"(?i){header}{_WORD}", "header", (*_SAYS, "auth"))
+    yield _rule(("pass", "pwd"), rf"(?i){said}{_OPEN}{_QUOTED}", after=64)
+    yield _rule(
+        (*_SAYS, "auth"),
+        rf"(?i){spoken}(?:{_OPEN}{_QUOTED}|{_WORD})",
+        "spoken",
+        before=_NAME,
+        after=64,
+    )
     yield _rule(
         ("phrase", "mnemonic"),  # of many words, to the end of the line
         r"(?i)(?:passphrase|(?:seed|recovery)[ _-]phrase|mnemonic)\s{0,4}[:=]\s{0,4}"
         r"(?P<secret>[^'\"\s,;&\\<][^'\"\n,;&\\<]*)",
-        hide,
+        before=16,
+        after=48,
     )
     by = r"identified\s{1,4}(?:with\s\S{1,64}\s{1,4})?by\s{1,4}(?:password\s{1,4})?"
-    yield _rule(("identified",), rf"(?i){by}{_INSIDE}", hide)
+    yield _rule(("identified",), rf"(?i){by}{_INSIDE}", after=160)
     yield _rule(
-        ("identified",), rf"(?i)\buser\s{{1,4}}\S{{1,128}}\s{{1,4}}{by}{_WORD}", hide
+        ("identified",),
+        rf"(?i)\buser\s{{1,4}}\S{{1,128}}\s{{1,4}}{by}{_WORD}",
+        before=144,
+        after=160,
     )
-    yield _rule(
-        ("pass",),  # .netrc, redis.conf
+    yield _rule(  # .netrc, redis.conf
+        ("machine", "requirepass"),
         r"(?:\bmachine\s{1,4}\S{1,256}\s{1,4}login\s{1,4}\S{1,128}\s{1,4}password"
         r"|\brequirepass)\s{1,4}(?P<secret>\S+)",
-        hide,
+        also=("pass",),
+        after=432,
     )
 
 
 def _assignments() -> Iterator[Rule]:
-    """What has a sign of its own."""
+    """What has a sign of its own, and is only sometimes a secret."""
     yield _rule(
         ("@",),
         r"\b(?P<name>[\w.+-]{1,64}):(?P<secret>[^\s:@/'\"<>()\[\]{},;]{3,128})"
         r"@(?:[a-zA-Z][\w-]{0,62}\.[a-zA-Z]|\d{1,3}\.\d{1,3}\.|localhost\b|[a-z]{1,8}\("
         r"|\w[\w-]{0,62}[:/])",
-        hide_at_host,
+        "at_host",
         (":",),
+        before=196,
+        after=80,
     )
     yield _rule(
         ("pass",),
         rf"(?i)(?:\A|[\s?&;,{{(\[_'\"-])pass(?:{_Q})?\s{{0,2}}[=:]\s{{0,2}}(?:{_Q})?"
         r"(?P<secret>[^\s'\",;&)}\]]{3,})",
-        hide_assigned,
-        _SIGNS,
+        "assigned",
+        ("=", ":"),
+        before=1,
+        after=48,
     )
-    yield _rule(
-        ("auth",),  # requests.get(…, auth=("user", "password"))
+    yield _rule(  # requests.get(…, auth=("user", "password"))
+        ("auth",),
         rf"(?i)auth\s{{0,2}}=?\s{{0,2}}\(\s{{0,2}}{_Q}[^'\"\n]{{0,128}}{_Q}\s{{0,2}},\s{{0,2}}"
         rf"{_INSIDE}",
-        hide,
-        ("(",),
+        also=("(",),
+        after=176,
     )
     yield _rule(
         ("signature",),
         rf"(?i)(?:\A|[\s,?&;])signature\s{{0,2}}[=:]\s{{0,2}}(?:{_Q})?"
         r"(?P<secret>[^\s'\",;&]{16,})",
-        hide,
+        before=1,
+        after=48,
     )
     yield _rule(
         ("id=",),
         r"(?i)\b(?:phpsessid|jsessionid|asp\.net_sessionid|connect\.sid)="
         r"(?P<secret>[^\s'\";,&]{8,})",
-        hide,
+        before=18,
+        after=16,
     )
     yield _rule(
-        ("cookie",), r"(?i)\bcookie[ \t]{1,4}[\w.-]{1,64}=(?P<secret>\S+)", hide_shaped
+        ("cookie",),
+        r"(?i)\bcookie[ \t]{1,4}[\w.-]{1,64}=(?P<secret>\S+)",
+        "shaped",
     )
 
-
-_WITH_SIGNS: Final = tuple(
-    _rule(hints, pattern, instead, tuple(also))
-    for hints, pattern, instead, *also in (
-        (
-            ("key",),
-            (
-                r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----"
-                r".*?(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|\Z)"
-            ),
-            HIDDEN,
-        ),
-        # user:password@, or a token alone, in a URL
-        (("@",), r"(?<=://)[^/\s'\"<>]+(?=@)", HIDDEN),
-        # a whole webhook is a secret
-        (
-            ("hooks", "telegram"),
-            (
-                r"(?i)((?:hooks\.slack\.com/services|/api/webhooks|api\.telegram\.org)/)"
-                r"[\w:/-]{8,}"
-            ),
-            rf"\1{HIDDEN}",
-        ),
-        # Authorization: …, also in the text of an exception or a dict
-        (
-            ("auth",),
-            (
-                rf"(?i)(authorization(?:{_QUOTE})?{_IS}{_PREFIX}(?:{_QUOTE})?)"
-                r"(?:digest|hawk|oauth|aws4-hmac-sha256)\s[^\r\n]+"
-            ),
-            rf"\1{HIDDEN}",
-        ),
-        (
-            ("auth",),
-            (
-                rf"(?i)(authorization(?:{_QUOTE})?{_IS}{_PREFIX}(?:{_QUOTE})?"
-                rf"(?:[a-z]+\s+)?+){_NOT_AGAIN}[^\s'\",;\\]{{3,}}"
-            ),
-            rf"\1{HIDDEN}",
-        ),
-        (
-            ("bearer", "basic"),
-            r"\b((?i:bearer|basic))\s+(?=\S*(?:[\d=]|[a-z][A-Z]))[\w.~+/=-]{6,}",
-            rf"\1 {HIDDEN}",
-        ),
-        (
-            ("cookie",),
-            rf"(?i)\b((?:set-)?cookie(?:{_QUOTE})?\s*:\s*)[^\r\n]+",
-            rf"\1{HIDDEN}",
-        ),
-        # ('x-api-key', '…'), as lists of headers are shown
-        (
-            (*_SAYS, "auth", "cookie"),
-            (
-                rf"(?i)([(\[]\s*{_PREFIX}{_QUOTE}{_HEADERS}{_QUOTE}\s*,\s*{_PREFIX})"
-                rf"({_QUOTE}){_NOT_AGAIN}(?:(?!\2)(?:\\.|[^\\\n]))++(\2)?"
-            ),
-            rf"\1\2{HIDDEN}\3",
-            "(",
-            "[",
-        ),
-        # "token": "…", quoted, to the closing quote or the end of the line
-        (
-            _SAYS,
-            (
-                rf"(?i)({_NAMES}(?:{_QUOTE})?{_IS}{_PREFIX})"
-                rf"({_QUOTE}){_NOT_AGAIN}(?:(?!\2)(?:\\.|[^\\\n]))++(\2)?"
-            ),
-            rf"\1\2{HIDDEN}\3",
-            *_SIGNS,
-        ),
-        # api_key=…, password: …
-        (
-            _SAYS,
-            rf"(?i)({_NAMES}(?:{_QUOTE})?{_IS}){_NOT_AGAIN}[^\s'\"&,;)}}\]]{{3,}}",
-            rf"\1{HIDDEN}",
-            *_SIGNS,
-        ),
-        # what is called shortly in a query
-        (
-            ("key=", "sig=", "signature=", "auth=", "jwt=", "sas=", "id=", "otp="),
-            (
-                r"(?i)([?&;](?:[\w-]*signature|key|sig|auth|jwt|sas|session(?:_?id)?|sid"
-                rf"|otp)=){_NOT_AGAIN}[^\s'\"&#]{{6,}}"
-            ),
-            rf"\1{HIDDEN}",
-        ),
-        (
-            ("code=",),
-            rf"(?i)([?&]code=){_NOT_AGAIN}[^\s'\"&#]{{16,}}",
-            rf"\1{HIDDEN}",
-        ),
-        # keys that are known by their first letters
-        (
-            _LETTERS,
-            (
-                r"\b(?:[spr]k[-_](?=[\w-]{0,200}\d)[\w-]{12,}|gsk_\w{20,}|whsec_\w{16,}"
-                r"|gh[pousr]_\w{12,}|github_pat_\w{12,}|glpat-[\w-]{12,}"
-                r"|xox[a-z]-[\w-]{10,}|hf_\w{16,}|npm_\w{20,}|pypi-[\w-]{16,}"
-                r"|hvs\.[\w-]{16,}|GOCSPX-[\w-]{16,}|SG\.[\w-]{16,}\.[\w-]{16,}"
-                r"|inf-[0-9a-f]{8}-[0-9a-f-]{20,}|1//0[\w-]{10,}"
-                r"|AIza[\w-]{20,}|(?:AKIA|ASIA)[A-Z0-9]{12,}|ya29\.[\w.-]{6,}"
-                r"|eyJ[\w-]{6,15}\.[\w-]+(?:\.[\w-]*)?|eyJ[\w-]{16,}(?:\.[\w-]*)*)"
-            ),
-            HIDDEN,
-        ),
-    )
-)
 
 RULES: Final = (
-    *_blocks(),  # before what would take the bar for a value
-    *_WITH_SIGNS,
+    *_blocks(),
+    *_signed(),
+    *_in_urls(),
+    *_shaped(),
     *_markup("<", "<", ">", r"[^<\s]", "[^<]"),
     *_markup("&lt;", "&lt;", "&gt;", r"[^<&\s]", "(?:[^<&]|&[^l<&])"),
     *_markup(  # escaped for JSON as Go does it
@@ -373,5 +393,6 @@ RULES: Final = (
 HINTS: Final = tuple(sorted({hint for rule in RULES for hint in rule.hints}))
 """Text without any of them, which is most, needs no rule."""
 
-SECRET_KEY: Final = re.compile(rf"(?i)(?:.*[.\s])?{_HEADERS}", re.DOTALL)
+KEY: Final = rf"(?is)\A(?:.*[.\s])?{_HEADERS}\Z"
+SECRET_KEY: Final = compiled(KEY)
 """Attributes whose key alone says that the value is for nobody's eyes."""

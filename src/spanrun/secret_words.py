@@ -1,43 +1,91 @@
-"""`Rule`, and whether what one finds is a secret, and not a word of a sentence."""
+"""`Rule`, and whether what one finds is a secret, and not a word of a sentence.
+
+The compiled part has the same checks in `rust/src/redact/checks.rs`; the words and the
+patterns that they go by are written there by `make generate`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, TypeAlias
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias
 
 HIDDEN: Final = "[redacted]"
+SPACES: Final = (
+    r"\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+)
+"""What `\\s` is: all white space of Unicode. Other classes are ASCII's."""
 
-Instead: TypeAlias = str | Callable[[re.Match[str]], str]
+Check: TypeAlias = Literal[
+    "always",
+    "argument",
+    "assigned",
+    "at_host",
+    "encoded",
+    "glued",
+    "header",
+    "lettered",
+    "login",
+    "shaped",
+    "spoken",
+]
+
+_PART: Final = re.compile(r"\\.|.", re.DOTALL)
+
+
+def compiled(source: str) -> re.Pattern[str]:
+    r"""The pattern of ``source``, with `SPACES` for ``\s`` and ASCII for the rest."""
+    inside = False
+    written: list[str] = []
+    for part in map(str, _PART.findall(source)):
+        if part == r"\s":
+            written.append(SPACES if inside else f"[{SPACES}]")
+        elif part == r"\S":
+            written.append(f"[^{SPACES}]")
+        else:
+            if part in "[]":
+                inside = part == "["
+            written.append(part)
+    return re.compile("".join(written), re.ASCII)
 
 
 @dataclass(frozen=True)
 class Rule:
     """One form of secrets.
 
-    No pattern may begin with what can be long, or begin within what it has seen: the
-    time that takes grows with the square of the text. What comes before a secret is
-    bounded. Newer patterns look neither ahead nor back; what they must not hide is
-    decided by a function, which sees the match.
+    Its pattern is in the language that Python's `re` and Rust's `regex` share: it looks
+    neither ahead nor back. It hides the group ``secret``, ``quoted`` or ``rest``; a
+    group ``quote`` begins what goes on to the same quote or the end of the line.
+
+    It is looked for around its hints alone, between ``before`` characters before a
+    hint's start and ``after`` characters after that. What is hidden may be longer, but
+    the least that the pattern needs must have its place there. No pattern may begin
+    with what can be long, or begin within what it has seen: the time that takes grows
+    with the square of the text.
 
     Attributes:
         hints: Texts of which it needs one, in lower case.
         also: The same once more, where there are any.
         source: What it looks for.
-        instead: What it leaves of that.
+        check: Decides on what is found; see `CHECKS`.
+        before: Characters before a hint at which it may begin.
+        after: Characters from a hint on in which it must be found.
     """
 
-    hints: frozenset[str]
+    hints: tuple[str, ...]
     also: tuple[str, ...]
     source: str
-    instead: Instead
+    check: Check
+    before: int
+    after: int
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
         """Compiled when a text needs it: all together take 20 ms."""
-        return re.compile(self.source)
+        return compiled(self.source)
 
 
 _SENTENCES: Final = """
@@ -48,104 +96,135 @@ missing must name named needed needs no none not null of ok on or present provid
 refresh refused rejected required requires sent set should that the then there this to
 true unset used using valid value values was were when where which will with wrong yes
 """
-_WORDS: Final = frozenset(_SENTENCES.split())
-_NO_SECRET: Final = re.compile(
-    r"\d{1,5}(?:[.,]\d+)?(?:-[a-z]+|[a-zA-Zµ%]{1,4}(?:/[a-z]+)?)"  # 128-bit, 20ms
+WORDS: Final = frozenset(_SENTENCES.split())
+NO_SECRET: Final = (
+    r"(?i)\A(?:\d{1,5}(?:[.,]\d+)?(?:-[a-z]+|(?:[a-z%]|µ){1,4}(?:/[a-z]+)?)"  # noqa: S105 -- 128-bit
     r"|(?:base|sha|md|utf|[rehp]s|aes|rsa|ed|x|v|oauth|pkcs|argon|http)[-_]?\d.{0,4}"
-    r"|\d{4}-\d\d-\d\d.*|\w+=[^=].*|[\w.]+\(.*",
-    re.IGNORECASE,
+    r"|\d{4}-\d\d-\d\d.*|\w+=[^=].*|[\w.]+\(.*)\Z"
 )
-_COUNTED: Final = re.compile(r"[a-zA-Z]+[-_]?\d{1,4}\W?")  # index3, float32
-_MIXED: Final = re.compile(
-    r"[a-zA-Z]\D*\d|\d[^a-zA-Z]*[a-zA-Z]|[a-zA-Z0-9][!#$%^&*+=~@]+[a-zA-Z0-9]"
+COUNTED: Final = r"\A[a-zA-Z]+[-_]?\d{1,4}\W?\Z"  # index3, float32
+MIXED: Final = (
+    r"[a-zA-Z][^\d]*\d|\d[^a-zA-Z]*[a-zA-Z]|[a-zA-Z0-9][!#$%^&*+=~@]+[a-zA-Z0-9]"
 )
+ENCODED: Final = r"[\d=]|[a-z][A-Z]"
 _BEFORE_MAIL: Final = """
 account acct assignee author bcc by cc committer contact email e-mail from id key login
 mail mailto maintainer name owner recipient reply-to sender sha1 sha256 sha512 sip sips
 to user username xmpp
 """
-_OF_MAIL: Final = frozenset(_BEFORE_MAIL.split())
-_PLACEHOLDER: Final = ("$", "{", "<", "%", "*", "-", HIDDEN)
-_WITH_P: Final = frozenset(
+OF_MAIL: Final = frozenset(_BEFORE_MAIL.split())
+PLACEHOLDER: Final = ("$", "{", "<", "%", "*", "-")
+WITH_P: Final = frozenset(
     ("ath", "id", "ipe", "ort", "orts", "rint", "rocess", "rod", "rofile", "rotocol")
 )
 _LONG: Final = 8
 _SHORT: Final = 4
 
+_no_secret: Final = compiled(NO_SECRET)
+_counted: Final = compiled(COUNTED)
+_mixed: Final = compiled(MIXED)
+_encoded: Final = compiled(ENCODED)
 
-def _shaped(value: str, least: int) -> bool:
+
+def _begins_word(value: str) -> bool:
+    return value[0].isalnum() or not value[0].isascii()
+
+
+def _number(value: str) -> bool:
+    return value.isascii() and value.isdecimal()
+
+
+def _looks_secret(value: str, least: int) -> bool:
     """Whether ``value`` is no word of a sentence, nor a number, a date or a size."""
     value = value.rstrip(".,;:!?)]}>'\"")
-    if len(value) < least or not (value[0].isalnum() or value[0] in "_!#^&+~"):
+    if len(value) < least or not (_begins_word(value) or value[0] in "_!#^&+~"):
         return False
-    if "://" in value or " " in value or _NO_SECRET.fullmatch(value):
+    if "://" in value or " " in value or _no_secret.search(value):
         return False
-    return _MIXED.search(value) is not None
+    return _mixed.search(value) is not None
 
 
-def hide(found: re.Match[str]) -> str:
-    """The match, with its secret hidden."""
-    start, end = found.span(found.lastgroup or 0)
-    whole, at = found[0], found.start()
-    return f"{whole[: start - at]}{HIDDEN}{whole[end - at :]}"
+def _always(_found: re.Match[str], _value: str) -> bool:
+    return True
 
 
-def hide_shaped(found: re.Match[str]) -> str:
+def _shaped(_found: re.Match[str], value: str) -> bool:
     """It doesn't look like a word."""
-    return hide(found) if _shaped(_secret(found), _LONG) else found[0]
+    return _looks_secret(value, _LONG)
 
 
-def hide_argument(found: re.Match[str]) -> str:
+def _encoded_value(_found: re.Match[str], value: str) -> bool:
+    """What follows ``Bearer`` isn't one either."""
+    return _encoded.search(value) is not None
+
+
+def _lettered(_found: re.Match[str], value: str) -> bool:
+    """``sk-…`` without a number is a name: sk-learn."""
+    return value[1:3] not in ("k-", "k_") or any(map(_number, value))
+
+
+def _argument(_found: re.Match[str], value: str) -> bool:
     """What follows an option, unless it is a variable or another option."""
-    return found[0] if _secret(found).startswith(_PLACEHOLDER) else hide(found)
+    return not value.startswith(PLACEHOLDER)
 
 
-def hide_glued(found: re.Match[str]) -> str:
+def _glued(found: re.Match[str], value: str) -> bool:
     """``-pPASSWORD``, where it isn't ``-port``."""
-    return found[0] if _secret(found).lower() in _WITH_P else hide_argument(found)
+    return value.lower() not in WITH_P and _argument(found, value)
 
 
-def hide_login(found: re.Match[str]) -> str:
+def _login(found: re.Match[str], value: str) -> bool:
     """``name:password``, unless it is ``uid:gid`` or the beginning of a URL."""
-    name, value = found["name"] or found["word"] or "", _secret(found)
-    numbers = name.isdecimal() and value.isdecimal()
-    return found[0] if numbers or value[:2] == "//" else hide_argument(found)
+    name = found["name"] or found["word"] or ""
+    numbers = _number(name) and _number(value)
+    return not numbers and value[:2] != "//" and _argument(found, value)
 
 
-def hide_at_host(found: re.Match[str]) -> str:
+def _at_host(found: re.Match[str], value: str) -> bool:
     """``name:password@host``, unless it is an address of mail, or a digest's."""
-    mail = found["name"].lower() in _OF_MAIL
+    mail = found["name"].lower() in OF_MAIL
     digest = "@sha256" in found[0] or "@sha512" in found[0]
-    return found[0] if mail or digest else hide_argument(found)
+    return not mail and not digest and _argument(found, value)
 
 
-def hide_after_header(found: re.Match[str]) -> str:
+def _header(_found: re.Match[str], value: str) -> bool:
     """What follows ``X-Auth-Token`` is its value, unless it goes on as a sentence."""
-    value = _secret(found)
-    word = value.strip(".,;:!?)").lower()
-    return found[0] if word in _WORDS or not value[0].isalnum() else hide(found)
+    return _begins_word(value) and value.strip(".,;:!?)").lower() not in WORDS
 
 
-def hide_spoken(found: re.Match[str]) -> str:
+def _spoken(found: re.Match[str], value: str) -> bool:
     """``password is x``, ``Token x``: the less is said, the more it must look it."""
-    value, name, verb = _secret(found), found["named"].lower(), found["verb"]
+    name, verb = found["named"].lower(), found["verb"]
     is_password = name.startswith("p") and "key" not in name
-    if is_password and verb and value.rstrip(".,;:!?)").isdecimal():
-        return hide(found) if len(value) >= _SHORT else found[0]
+    if is_password and verb and _number(value.rstrip(".,;:!?)")):
+        return len(value) >= _SHORT
     least = _SHORT if verb else 5 if is_password else 6
     if name == "secret" and not verb:
         least = 2 * _LONG  # else it may be the name of one
-    counted = not is_password and not verb and _COUNTED.fullmatch(value)
-    return hide(found) if _shaped(value, least) and not counted else found[0]
+    counted = not is_password and not verb and _counted.search(value)
+    return not counted and _looks_secret(value, least)
 
 
-def hide_assigned(found: re.Match[str]) -> str:
+def _assigned(found: re.Match[str], value: str) -> bool:
     """``pass=x``, where it isn't a count, or a yes."""
-    value = _secret(found)
-    plain = value.isdecimal() or value.lower() in _WORDS or value.startswith("[")
+    plain = _number(value) or value.lower() in WORDS
     sure = "=" in found[0].removesuffix(value) and not plain
-    return hide(found) if sure or _shaped(value, _SHORT) else found[0]
+    return sure or _looks_secret(value, _SHORT)
 
 
-def _secret(found: re.Match[str]) -> str:
-    return found[found.lastgroup or 0]
+CHECKS: Final[Mapping[Check, Callable[[re.Match[str], str], bool]]] = MappingProxyType(
+    {
+        "always": _always,
+        "argument": _argument,
+        "assigned": _assigned,
+        "at_host": _at_host,
+        "encoded": _encoded_value,
+        "glued": _glued,
+        "header": _header,
+        "lettered": _lettered,
+        "login": _login,
+        "shaped": _shaped,
+        "spoken": _spoken,
+    }
+)
+"""By its name, what decides whether a match, with this for its value, is a secret."""

@@ -1,6 +1,7 @@
 """Texts from outside, before they leave again: without secrets, and inert.
 
-`redact` hides what looks like a credential, by the forms of `spanrun.secret_forms`.
+`redact` hides what looks like a credential, by the forms of `spanrun.secret_forms`: the
+compiled version if it was built, else `redact_in_python`.
 `inert` makes visible what a terminal would obey. `excerpt` does both, and gives one
 short line: for logs, errors and whatever else a person reads. `Confidential` hides
 what is known to be a secret, whatever it looks like.
@@ -9,14 +10,23 @@ what is known to be a secret, whatever it looks like.
 from __future__ import annotations
 
 import json
+import os
 import re
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import Final
 from urllib.parse import quote
 
-from spanrun.secret_forms import HINTS, RULES
+from spanrun.secret_search import find
 from spanrun.secret_words import HIDDEN
+
+core: ModuleType | None = None
+if not os.environ.get("SPANRUN_PURE_PYTHON"):
+    try:
+        from spanrun import _core as core
+    except ImportError:
+        core = None
 
 __all__ = [
     "HIDDEN",
@@ -28,6 +38,7 @@ __all__ = [
     "line_of",
     "one_line",
     "redact",
+    "redact_in_python",
     "remember",
     "text_of",
     "traceback_of",
@@ -40,6 +51,10 @@ of a secret that begins before it."""
 _SHORT: Final = 256
 _MAX_KNOWN: Final = 4_096
 _WIDTH: Final = 200
+
+_BEYOND: Final = 256
+"""The same, where the search stops for having cost too much: hints come first in most
+forms, and the longest before its hint is 200 long."""
 
 harmless: Final[dict[str, None]] = {}
 """Short texts in which there was nothing: names and hosts come again and again."""
@@ -63,20 +78,26 @@ def text_of(value: object) -> str:
         return f"<{type(value).__name__} without a text>"
 
 
-def redact(text: str, limit: int = MAX_CHARACTERS) -> str:
+def redact_in_python(text: str, limit: int = MAX_CHARACTERS) -> str:
     """``text`` without credentials, at most ``limit`` long, valid UTF-8.
 
-    A text in which there is nothing to hide comes back as it is.
+    A text in which there is nothing to hide comes back as it is. A long one is cut, at
+    less than ``limit`` if so much in it hints at secrets that looking at all of it
+    would hold up the event loop.
     """
     if type(text) is not str:  # a subclass may have another idea of texts
         text = str.__str__(text)
-    if text in harmless:
+    if text in harmless and len(text) <= limit:
         return text
     clean = _redacted(text, limit)
     if clean != text:
         return clean
     remember(harmless, text)
     return text
+
+
+redact: Final[Callable[..., str]] = core.redact if core else redact_in_python
+"""The compiled version of `redact_in_python`, if it was built; both do the same."""
 
 
 def inert(text: str) -> str:
@@ -162,15 +183,29 @@ def _redacted(text: str, limit: int) -> str:
     cut = len(text) > limit
     if cut:
         text = text[: limit + _SPARE]
-    lower = text.lower()
-    found = [hint for hint in HINTS if hint in lower]
-    if found:
-        for rule in RULES:
-            if rule.hints.isdisjoint(found):
-                continue
-            if not rule.also or any(hint in lower for hint in rule.also):
-                text = rule.pattern.sub(rule.instead, text)
-    if cut:
+    spans, checked = find(text)
+    stopped = checked < len(text)
+    if stopped:
+        text = text[: max(0, checked - _BEYOND)]
+    shown = _without(text, spans)
+    if stopped:
+        shown = shown[: max(0, limit - 1)] + "…"
+    elif cut:
         # What stood last may be half a secret: it stays out, whatever was shortened.
-        text = text[: min(limit - 1, len(text) - _SPARE // 2)] + "…"
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+        shown = shown[: max(0, min(limit - 1, len(shown) - _SPARE // 2))] + "…"
+    return shown if shown.isascii() else _valid(shown)
+
+
+def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    kept: list[str] = []
+    last = 0
+    for start, end in spans:
+        if start >= len(text):
+            break
+        kept += text[last:start], HIDDEN
+        last = end
+    return "".join((*kept, text[last:])) if kept else text
+
+
+def _valid(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

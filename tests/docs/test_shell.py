@@ -10,7 +10,7 @@ from typer.main import get_command
 
 from spanrun.cli.app import app
 
-OTHERS = ("cd", "curl", "git", "pip")
+OTHERS = ("cargo", "cd", "curl", "git", "pip")
 
 
 def lines() -> Iterator[tuple[str, str]]:

@@ -14,7 +14,6 @@ from tests.telemetry.delivery.receiver import OK, Got, receiving
 from tests.telemetry.test_variables import Arrived
 from tests.waiting import PATIENCE
 
-
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="nobody forks here"),

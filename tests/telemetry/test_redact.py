@@ -4,8 +4,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.cost import rounds
+from tests.redacting import BOTH
 
-from spanrun.telemetry.redact import HIDDEN, MAX_CHARACTERS, redact, text_of
+from spanrun.telemetry.redact import HIDDEN, MAX_CHARACTERS, text_of
 
 # Each of them is made up. The text around the secret, and the secret itself.
 SECRETS = [
@@ -75,8 +76,9 @@ HARMLESS = [
 ]
 
 
+@BOTH
 @pytest.mark.parametrize(("text", "secret"), SECRETS)
-def test_no_secret_passes(text, secret):
+def test_no_secret_passes(text, secret, redact):
     clean = redact(text.format(secret))
     assert secret not in clean
     for part in secret.split():
@@ -84,23 +86,26 @@ def test_no_secret_passes(text, secret):
     assert HIDDEN in clean
 
 
+@BOTH
 @pytest.mark.parametrize(("text", "secret"), SECRETS)
-def test_redacting_twice_is_redacting_once(text, secret):
+def test_redacting_twice_is_redacting_once(text, secret, redact):
     once = redact(text.format(secret))
     assert redact(once) == once
 
 
+@BOTH
 @pytest.mark.parametrize("text", HARMLESS)
-def test_other_text_stays_as_it_is(text):
+def test_other_text_stays_as_it_is(redact, text):
     assert redact(text) == text
 
 
+@BOTH
 @given(
     before=st.text(alphabet="abc 0123 \n.,é", max_size=20),
     after=st.text(alphabet="abc 0123 \n.,é", max_size=20),
     case=st.sampled_from(SECRETS),
 )
-def test_no_secret_passes_wherever_it_stands(before, after, case):
+def test_no_secret_passes_wherever_it_stands(before, after, case, redact):
     text, secret = case
     clean = redact(f"{before}\n{text.format(secret)}\n{after}")
     assert secret not in clean
@@ -108,10 +113,11 @@ def test_no_secret_passes_wherever_it_stands(before, after, case):
     assert clean.endswith(after)
 
 
+@BOTH
 @settings(max_examples=25)
 @given(st.integers(0, 60), st.sampled_from([c for c in SECRETS if len(c[1]) > 12]))
 @example(8, ("key {}", "ghp_0123456789abcdefghijABCDEFGHIJ"))
-def test_a_secret_at_the_cut_does_not_pass_in_part(shown, case):
+def test_a_secret_at_the_cut_does_not_pass_in_part(redact, shown, case):
     text, secret = case
     start = text.format(secret).index(secret)
     padding = "." * (MAX_CHARACTERS - start - shown - 2)
@@ -120,42 +126,48 @@ def test_a_secret_at_the_cut_does_not_pass_in_part(shown, case):
     assert secret[:8] not in clean
 
 
+@BOTH
 @given(st.text())
-def test_any_text_becomes_valid_utf8(text):
+def test_any_text_becomes_valid_utf8(redact, text):
     redact(text).encode()
 
 
+@BOTH
 @given(
     st.text(alphabet=st.characters(codec="utf-8", exclude_characters="=:@'\"")).filter(
         lambda text: "-" not in text and "_" not in text
     )
 )
-def test_text_without_marks_of_a_credential_is_unchanged(text):
+def test_text_without_marks_of_a_credential_is_unchanged(redact, text):
     words = ("bearer", "basic", "token", "eyj", "pass", "pwd", "auth", "<", ">")
     if not any(word in text.lower() for word in words):
         assert redact(text) == text
 
 
-def test_a_long_text_is_cut_and_says_so():
+@BOTH
+def test_a_long_text_is_cut_and_says_so(redact):
     clean = redact("x" * (MAX_CHARACTERS + 1))
     assert MAX_CHARACTERS // 2 < len(clean) <= MAX_CHARACTERS
     assert clean.endswith("…")
 
 
-def test_a_giant_is_little_work():
+@BOTH
+def test_a_giant_is_little_work(redact):
     text = "password=" * 1_000_000
     assert rounds(lambda: redact(text)) < 4_000_000  # some 0.1 s
 
 
+@BOTH
 @pytest.mark.parametrize(
     "unit", ["a", "-", "_", "key", "token ", '"', "\\", "://", "ey"]
 )
-def test_no_text_makes_it_crawl(unit):
+def test_no_text_makes_it_crawl(unit, redact):
     text = unit * (MAX_CHARACTERS // len(unit))
     assert rounds(lambda: redact(text), tries=1) < 20_000_000  # some 0.5 s
 
 
-def test_a_lone_surrogate_is_written_out():
+@BOTH
+def test_a_lone_surrogate_is_written_out(redact):
     assert redact("a\ud800b") == "a\\ud800b"
 
 

@@ -12,6 +12,7 @@ import pytest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext, StatusCode
 from tests.cost import rounds
+from tests.redacting import BOTH
 from tests.telemetry.secret_texts import FORMS, STAY
 from tests.telemetry.span.tracing import Box
 from tests.telemetry.test_redact import HARMLESS, SECRETS
@@ -21,7 +22,6 @@ from spanrun.secret_forms import HINTS, RULES
 from spanrun.secret_words import Rule
 from spanrun.telemetry.redact import (
     HIDDEN,
-    redact,
     redact_attributes,
     redact_value,
 )
@@ -181,8 +181,9 @@ def test_no_secret_leaves_through(channel: Any) -> None:
     assert found == []
 
 
+@BOTH
 @pytest.mark.parametrize(("text", "secret"), MORE + FORMS)
-def test_no_secret_passes_as_text(text: str, secret: str) -> None:
+def test_no_secret_passes_as_text(text: str, secret: str, redact: Any) -> None:
     """In a line of a log, or the head of an error's body."""
     clean = redact(text.format(secret))
     for part in secret.split():
@@ -197,8 +198,9 @@ def test_no_secret_stays_in_a_resource() -> None:
         assert secret not in clean[str(n)]
 
 
+@BOTH
 @pytest.mark.parametrize("text", FINE)
-def test_what_is_no_secret_stays_as_it_is(text: str) -> None:
+def test_what_is_no_secret_stays_as_it_is(text: str, redact: Any) -> None:
     assert redact(text) is text
     value = [{"a": (text, 1.5, None, True)}, text.encode("utf-8", "replace")]
     assert redact_value("said", value) is value
@@ -324,6 +326,7 @@ def test_nonsense_is_no_way_around_it_and_costs_no_neighbour() -> None:
     assert len(by_key["giant"].string_value) <= 16 * 1024
 
 
+@BOTH
 @pytest.mark.parametrize(
     "unit",
     [
@@ -344,7 +347,7 @@ def test_nonsense_is_no_way_around_it_and_costs_no_neighbour() -> None:
         *("cookie a=", "passphrase:", "   ", " \n", "token" + " " * 40, "api key"),
     ],
 )
-def test_no_text_takes_long_in_which_many_forms_begin(unit: str) -> None:
+def test_no_text_takes_long_in_which_many_forms_begin(unit: str, redact: Any) -> None:
     hints = " ".join(HINTS)
     text = hints + unit * (16_384 // len(unit))
     # Some 1 s; measured: 0.2 at most, and once 26.
@@ -392,7 +395,9 @@ def test_what_it_remembers_is_bounded() -> None:
     from spanrun.telemetry import redact as module  # noqa: PLC0415
 
     for n in range(10_000):
-        redact_attributes({f"key {n}": f"text {n}", "long": "x" * 300 + str(n)})
+        redact_attributes({f"key {n}": f"text {n}"})
+        texts.redact_in_python(f"text {n}")
+        texts.redact_in_python("x" * 300 + str(n))
     assert len(texts.harmless) <= 4_096
     assert len(module._fine_keys) <= 4_096
     assert max(map(len, texts.harmless)) <= 256

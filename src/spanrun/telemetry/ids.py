@@ -37,7 +37,8 @@ def bits_of(
 ) -> Callable[[int], int]:
     """Return a function that draws by ``ids`` as `random_bits` does, and never raises.
 
-    Where ``ids`` raises or gives no integer, ``failed`` is told, and `random_bits` draws.
+    Where ``ids`` raises or gives no integer, `random_bits` draws, and ``failed`` is
+    told.
     """
 
     def bits(size: int) -> int:

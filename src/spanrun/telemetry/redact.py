@@ -131,4 +131,4 @@ def _same(clean: tuple[Any, ...], value: list[Any]) -> bool:
 def _is_secret(key: str) -> bool:
     if key in _fine_keys:
         return False
-    return SECRET_KEY.fullmatch(key[:_SHORT]) is not None
+    return SECRET_KEY.match(key[:_SHORT]) is not None

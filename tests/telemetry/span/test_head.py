@@ -22,7 +22,6 @@ from opentelemetry.trace import (
     TraceState,
     set_span_in_context,
 )
-from tests.telemetry.span.making import remote
 from tests.telemetry.span.tracing import Box
 
 from spanrun.errors import ConfigurationError

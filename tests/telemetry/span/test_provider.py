@@ -255,7 +255,8 @@ class TestLimits:
 
     def test_a_higher_limit_of_the_user_is_kept(self) -> None:
         box = Box(span_limits=SpanLimits(max_attribute_length=50_000))
-        span = box.start(attributes={"long": "x" * 100_000})
+        text = "lorem ipsum dolor sit amet " * 4_000
+        span = box.start(attributes={"long": text})
         span.end()
         assert len(box.box.batches[0].data) > 50_000
         assert len(str(span.attributes["long"])) == 50_000
@@ -302,6 +303,12 @@ class TestWhatLibrariesSee:
                 .replace(f"{context.span_id:016x}", "span")
             )
         assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("kind", [3, None, "client"])
+def test_a_kind_that_is_none_costs_nothing(box: Box, kind: Any) -> None:
+    box.start(kind=kind).end()
+    assert [span.kind for span in box.ended] == [SpanKind.INTERNAL]
 
 
 def test_failures_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -23,7 +23,7 @@ HOUR = 3_600_000_000_000
 
 def unit(span: Any, outside: Context) -> Context:
     """The context inside a unit, which knows what is outside of it."""
-    return Context({**outside, CURRENT_SPAN: span, OUTSIDE: outside})
+    return Context({**outside, CURRENT_SPAN: span, OUTSIDE: (span, outside)})
 
 
 def parent_of(span: Any) -> SpanContext | None:

@@ -11,7 +11,7 @@ import spanrun as sr
 
 
 async def fails(_: object) -> None:
-    raise ValueError("password=hunter2 is wrong")
+    raise ValueError("it is wrong")
 
 
 def run(recording: Recording, **policies: Any) -> None:

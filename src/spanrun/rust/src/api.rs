@@ -43,7 +43,7 @@ impl Span {
         let context = names.inside.bind(py).call1((outside,))?;
         let dict = context.cast::<PyDict>()?;
         dict.set_item(names.current_span.bind(py), slf)?;
-        dict.set_item(names.outside.bind(py), outside)?;
+        dict.set_item(names.outside.bind(py), (slf, outside))?;
         if let Some(attempt) = attempt {
             dict.set_item(names.attempt.bind(py), attempt)?;
         }

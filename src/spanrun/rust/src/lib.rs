@@ -16,12 +16,13 @@ mod end;
 mod errors;
 mod fill;
 mod ids;
+mod interpreter;
 mod keys;
 mod known;
 mod names;
 mod quantile;
 mod record;
-mod redact;
+pub mod redact;
 mod scope;
 mod settings;
 mod snapshot;
@@ -54,6 +55,8 @@ mod _core {
     #[pymodule_export]
     use crate::ids::{random_bits, reseed};
     #[pymodule_export]
+    use crate::redact::python::{is_secret_key, redact};
+    #[pymodule_export]
     use crate::scope::Scope;
     #[pymodule_export]
     use crate::span::Span;
@@ -62,6 +65,7 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::interpreter::refuse_sub_interpreters(module.py())?;
         crate::ids::watch_forks();
         for (name, flag) in [
             ("ERROR", FAILED),

@@ -217,8 +217,15 @@ fn above<'py>(context: &Bound<'py, PyAny>) -> PyResult<(Above<'py>, Bound<'py, P
         if span.get().is_open() {
             return Ok((Above::Ours(span.clone()), context));
         }
-        let outside = dict.get_item(names.outside.bind(py))?;
-        match outside.filter(|outside| outside.is_instance_of::<PyDict>() && !outside.is(dict)) {
+        // What is outside of the unit that this is the span of.
+        let outside = match dict.get_item(names.outside.bind(py))? {
+            Some(way) => match way.cast::<PyTuple>() {
+                Ok(way) if way.len() == 2 && way.get_item(0)?.is(&found) => Some(way.get_item(1)?),
+                _ => None,
+            },
+            None => None,
+        };
+        match outside {
             Some(outside) => context = outside,
             None => return Ok((Above::Ours(span.clone()), context)),
         }

@@ -27,7 +27,9 @@ class DroppedSpan(NonRecordingSpan):
     def inside(self, outside: Context, attempt: int | None = None) -> Context:
         """Return a context in which this is the current span, within ``outside``."""
         more = {} if attempt is None else {ATTEMPT: attempt}
-        return Context({**outside, CURRENT_SPAN: self, OUTSIDE: outside, **more})
+        return Context(
+            {**outside, CURRENT_SPAN: self, OUTSIDE: (self, outside), **more}
+        )
 
     @property
     def trace_id(self) -> int:

@@ -55,8 +55,12 @@ _ID: Final = (1 << 64) - 1
 _TRACE: Final = (1 << 128) - 1
 
 
+_BOOLEANS: Final = False, True
 _Known: TypeAlias = tuple[
-    dict[str, tuple[int, bytes]], dict[str, bytes], dict[str, tuple[bytes, ...]]
+    dict[str, tuple[int, bytes]],
+    dict[str, bytes],
+    dict[str, tuple[bytes, ...]],
+    dict[str, tuple[bytes, ...]],
 ]
 
 
@@ -64,17 +68,18 @@ class Fields:
     """Encodes attributes as fields ``KeyValue`` of one tag.
 
     For each key it remembers what stands ahead of a value of each type: of a text the
-    key and the tag of the value, of an integer all but its bytes, by their number.
+    key and the tag of the value, of an integer all but its bytes, by their number. Of a
+    boolean it remembers both fields.
     """
 
     def __init__(self, tag: int) -> None:
         self._tag: Final = bytes((tag,))
         self._opening: Final = tuple(self._tag + varint(size) for size in range(_MOST))
-        self._known: _Known = {}, {}, {}
+        self._known: _Known = {}, {}, {}, {}
 
     def add(self, parts: list[bytes], attributes: Mapping[str, Plain]) -> None:
         """Append a field for each attribute to ``parts``. This is most of the work."""
-        texts, doubles, integers = self._known
+        texts, doubles, integers, booleans = self._known
         opening = self._opening
         for key, value in attributes.items():
             if key not in texts:
@@ -82,19 +87,21 @@ class Fields:
                 continue
             kind = type(value)
             if kind is str:
-                data = value.encode()  # type: ignore[union-attr] # mypy can't tell
-                length = len(data)
+                data: bytes = value.encode()  # type: ignore[union-attr] # mypy can't tell
+                length = len(data)  # pyright: ignore[reportUnknownArgumentType] -- the same
                 if length < _SHORT:
                     size, named = texts[key]
                     parts += (opening[size + length], named, _TEXT[length], data)
                 else:
                     parts.append(key_value(self._tag, key, value))
             elif kind is float:
-                parts += (doubles[key], double(value))
+                parts.append(doubles[key] + double(value))
             elif kind is int:
                 number: int = value  # type: ignore[assignment] # mypy can't tell
                 data = SMALL[number] if 0 <= number < IS_SMALL else varint(number)
-                parts += (integers[key][len(data)], data)
+                parts.append(integers[key][len(data)] + data)
+            elif kind is bool:
+                parts.append(booleans[key][1 if value else 0])
             else:
                 parts.append(key_value(self._tag, key, value))
 
@@ -104,8 +111,9 @@ class Fields:
             return
         named = text(b"\x0a", key) + b"\x12"
         if len(self._known[0]) >= _MAX_KNOWN:
-            self._known = {}, {}, {}  # other threads are reading the old ones
-        texts, doubles, integers = self._known
+            self._known = {}, {}, {}, {}  # other threads are reading the old ones
+        texts, doubles, integers, booleans = self._known
+        booleans[key] = tuple(key_value(self._tag, key, each) for each in _BOOLEANS)
         doubles[key] = double_prefix(self._tag, key)
         integers[key] = int_prefixes(self._tag, key)
         texts[key] = len(named) + 3, named  # the last, as `add` looks for this one
@@ -145,15 +153,43 @@ def head(
     API counts from 0, and OTLP from 1.
     """
     own = span_id.to_bytes(8, "big")
-    rest = _START, start_ns, _END, end_ns, _KIND, kind + 1, _FLAGS
-    if parent is None:
-        return _root(_TRACE_ID, trace_id, _SPAN_ID, own, *rest, _HAS_IS_REMOTE)
+    kind += 1
     flags = _HAS_IS_REMOTE
+    if parent is None:
+        return _root(
+            _TRACE_ID,
+            trace_id,
+            _SPAN_ID,
+            own,
+            _START,
+            start_ns,
+            _END,
+            end_ns,
+            _KIND,
+            kind,
+            _FLAGS,
+            flags,
+        )
     if isinstance(parent, SpanContext):
         flags |= _IS_REMOTE if parent.is_remote else 0
         parent = parent.span_id & _ID
     above = parent.to_bytes(8, "big")
-    return _child(_TRACE_ID, trace_id, _SPAN_ID, own, _PARENT_ID, above, *rest, flags)
+    return _child(
+        _TRACE_ID,
+        trace_id,
+        _SPAN_ID,
+        own,
+        _PARENT_ID,
+        above,
+        _START,
+        start_ns,
+        _END,
+        end_ns,
+        _KIND,
+        kind,
+        _FLAGS,
+        flags,
+    )
 
 
 def name(value: str) -> bytes:
@@ -213,17 +249,20 @@ def counts(attributes: int, events: int, links: int) -> bytes:
     return _count(0x50, attributes) + _count(0x60, events) + _count(0x70, links)
 
 
+NO_STATUS: Final = b"\x7a\x00"
+"""The status of a span for which nobody has set one."""
+
+
 def status(code: int, description: str | None) -> bytes:
-    """The status of a span, which is there even when nobody has set it."""
-    if not code:
-        return b"\x7a\x00"
+    """The status of a span."""
     said = text(b"\x12", description or "")
     return sized(b"\x7a", said + bytes((0x18, code)))
 
 
 def field(span: bytes) -> bytes:
     """An encoded span as a field ``spans`` of ``ScopeSpans``."""
-    return b"\x12" + varint(len(span)) + span
+    size = len(span)
+    return b"\x12" + (SMALL[size] if size < IS_SMALL else varint(size)) + span
 
 
 def _count(tag: int, number: int) -> bytes:

@@ -22,7 +22,6 @@ from spanrun.telemetry.span.values import newest, plain_attributes, plain_name
 if TYPE_CHECKING:  # it makes spans
     from spanrun.telemetry.span.scope import Scope
 
-_KINDS: Final = range(5)
 _UNSET: Final[tuple[int, str | None]] = 0, None
 
 Linked: TypeAlias = tuple[SpanContext, dict[str, Plain], int]
@@ -64,8 +63,8 @@ class Record:
         start_time: In nanoseconds since the Unix epoch.
     """
 
-    @property
-    def __class__(self) -> type:  # type: ignore[override] # see below
+    @property  # type: ignore[misc] # as mocks do
+    def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The SDK's class of spans that are open, which processors may insist on."""
         return SdkSpan
 
@@ -82,15 +81,13 @@ class Record:
     span_id: int
     inherited: Inherited
     start_time: int
+    _name: str
+    _kind: int
+    _attributes: dict[str, Plain]
+    _events: list[Event]
+    _links: list[Linked]
     _open: list[bool]  # empty when it has ended: see `Span`
     _parent: int | SpanContext | None  # a span id, if it has handed down `inherited`
-
-    def __init__(self, name: Any, kind: int) -> None:
-        self._name = plain_name(name)
-        self._kind = kind if kind in _KINDS else -1
-        self._attributes: dict[str, Plain] = {}
-        self._events: list[Event] = []
-        self._links: list[Linked] = []
 
     def get_span_context(self) -> SpanContext:
         """Its identity, made when it is first asked for."""
@@ -230,7 +227,8 @@ class Record:
         if self._dropped or self._dropped_events or self._dropped_links:
             dropped = self._dropped, self._dropped_events, self._dropped_links
             parts.append(encode.counts(*dropped))
-        parts.append(encode.status(*self._status))
+        unset = self._status is _UNSET
+        parts.append(encode.NO_STATUS if unset else encode.status(*self._status))
         return b"".join(parts)
 
 

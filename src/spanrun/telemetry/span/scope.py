@@ -78,10 +78,10 @@ class Scope:
         above = context.get(CURRENT_SPAN)
         while type(above) is Span and above.has_ended:
             # The unit that it was made for was left: what is outside of it counts.
-            outside = context.get(OUTSIDE)
-            if type(outside) is not Context:
+            way: Any = context.get(OUTSIDE)
+            if way is None or way[0] is not above:
                 break
-            context = outside
+            context = way[1]
             above = context.get(CURRENT_SPAN)
         if type(above) is Span and self.follow:
             trace_id, parent, inherited = above.trace_id, above, above.inherited

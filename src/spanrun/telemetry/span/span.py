@@ -7,8 +7,8 @@ from traceback import format_exception
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_ESCAPED
 from opentelemetry.context import Context
+from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_ESCAPED
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 
 from spanrun import semconv
@@ -28,7 +28,10 @@ from spanrun.telemetry.span.values import (
 if TYPE_CHECKING:  # it makes spans
     from spanrun.telemetry.span.scope import Scope
 
+_TRACE_ID: Final = (1 << 128) - 1
+_SPAN_ID: Final = (1 << 64) - 1
 _SAMPLED: Final = 1
+_KINDS: Final = range(5)
 _RECORD: Final = 1
 _STATUS: Final = 2
 _OK: Final = StatusCode.OK.value
@@ -47,7 +50,7 @@ class Span(Record):
             drawn.
     """
 
-    _marks = 0
+    _flags = 0
     _on_exception = _RECORD | _STATUS
     trace: LocalTrace | None = None
 
@@ -65,9 +68,11 @@ class Span(Record):
         start_ns: int | None,
         anchored: Span | None,
     ) -> None:
-        super().__init__(name, kind)
         self.scope = scope
-        self.trace_id, self.span_id = ids
+        self._name = plain_name(name)
+        self._kind = kind if kind in _KINDS else -1
+        self._attributes, self._events, self._links = {}, [], []
+        self.trace_id, self.span_id = ids[0] & _TRACE_ID, ids[1] & _SPAN_ID
         self.inherited = inherited
         self._open = [True]
         self._generation = scope.generation
@@ -79,9 +84,11 @@ class Span(Record):
         else:
             self._parent = parent
             # A run that a sampler dropped has no anchor.
-            is_known = isinstance(anchored, Span)
-            self.anchor = anchored.anchor if is_known else scope.anchor()
+            known: int | None = getattr(anchored, "anchor", None)
+            self.anchor = scope.anchor() if known is None else known
             self._is_top = True
+            if parent is None or parent.is_remote:
+                self._flags = ROOT
         if inherited[0] & _SAMPLED:
             self.trace = None
         elif self.trace is None and scope.tail is not None:
@@ -104,7 +111,9 @@ class Span(Record):
     def inside(self, outside: Context, attempt: int | None = None) -> Context:
         """Return a context in which this is the current span, within ``outside``."""
         more = {} if attempt is None else {ATTEMPT: attempt}
-        return Context({**outside, CURRENT_SPAN: self, OUTSIDE: outside, **more})
+        return Context(
+            {**outside, CURRENT_SPAN: self, OUTSIDE: (self, outside), **more}
+        )
 
     @property
     def name(self) -> str:
@@ -119,10 +128,7 @@ class Span(Record):
     @property
     def is_local_root(self) -> bool:
         """Nothing above it was recorded in this process."""
-        parent = self._parent
-        if parent is None:
-            return True
-        return isinstance(parent, SpanContext) and parent.is_remote
+        return bool(self._flags & ROOT)
 
     @property
     def has_ended(self) -> bool:
@@ -239,14 +245,14 @@ class Span(Record):
 
     def mark(self, flag: int) -> None:
         """Set `RETRIED` for its trace, which is a reason to keep it."""
-        self._marks |= flag & RETRIED
+        self._flags |= flag & RETRIED
 
     def pin(self) -> bool:
         """Keep its trace for an exemplar; whether it is kept."""
         trace = self.trace
         is_kept = trace is None or trace.tail.pin(trace)
         if is_kept:
-            self._marks |= EXEMPLAR
+            self._flags |= EXEMPLAR
         return is_kept
 
     def end(self, end_time: int | None = None) -> None:
@@ -310,14 +316,13 @@ class Span(Record):
     def _commit(self, end_ns: int) -> None:
         """Encode it, and hand it to the buffer or to the tail."""
         scope, trace, is_top = self.scope, self.trace, self._is_top
-        flags = self._marks
+        flags = self._flags
         if self._status[0] == _ERROR:
             flags |= ERROR
-        if is_top and self.is_local_root:
-            flags |= ROOT
-        duration = max(end_ns - self.start_time, 0)
+        duration = end_ns - self.start_time
+        duration = duration if duration > 0 else 0  # noqa: FURB136 -- faster
         try:
-            trace_id = encode.trace_bytes(self.trace_id)
+            trace_id = self.trace_id.to_bytes(16, "big")
             root = self._name if is_top else None
             if trace is not None:
                 span = self._encode(trace_id, end_ns)

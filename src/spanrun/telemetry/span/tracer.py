@@ -139,18 +139,19 @@ class NativeTracer(Tracer):
         """Start a span below the one in ``context``, without making it current."""
         span: Any = self.scope.start(
             name,
-            kind.value,
+            getattr(kind, "value", 0),
             get_current() if context is None else context,
             None,
             attributes,
             links or (),
             start_ns=start_time,
         )
+        told: Span = span
         if not (record_exception and set_status_on_exception) and isinstance(
             span, NativeSpan
         ):
             span.on_exception(record=record_exception, status=set_status_on_exception)
-        return span
+        return told
 
     def start_as_current_span(
         self,
@@ -272,7 +273,7 @@ class NativeTracer(Tracer):
                 raise TypeError(f"a sampler decides {decision!r}")  # noqa: TRY301
             if state is not None and not isinstance(state, TraceState):
                 raise TypeError(f"a sampler's tracestate is {state!r}")  # noqa: TRY301
-            return decision, result.attributes, state
+            return decision, result.attributes, state  # noqa: TRY300 -- may raise
         except Exception as error:  # noqa: BLE001 -- a sampler breaks no program
             self._failed(error)
             if above is None:
@@ -305,6 +306,7 @@ class CurrentSpan:
         self._open: Final[list[tuple[Any, Any]]] = []
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``function`` such that each call of it has a span of its own."""
         if iscoroutinefunction(function):
 
             @wraps(function)
@@ -329,7 +331,7 @@ class CurrentSpan:
     def __enter__(self) -> Any:
         span = self._start()
         outside = get_current()
-        inside = Context({**outside, CURRENT_SPAN: span, OUTSIDE: outside})
+        inside = Context({**outside, CURRENT_SPAN: span, OUTSIDE: (span, outside)})
         self._open.append((span, attach(inside)))
         return span
 

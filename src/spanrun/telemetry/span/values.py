@@ -48,7 +48,7 @@ def plain_items(
     most = length if length > MAX_CHARACTERS else MAX_CHARACTERS  # noqa: FURB136 -- faster
     for key, value in items:
         name = key
-        kind = type(value)
+        kind = type(value)  # pyright: ignore[reportUnknownVariableType] -- anything
         if type(key) is not str or key not in _harmless:
             shown_name = _name_of(key)
             if shown_name is None:

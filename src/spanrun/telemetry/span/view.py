@@ -68,15 +68,19 @@ def view(span: Span) -> View:
     return shown
 
 
+class _Plain(BoundedAttributes):
+    def __init__(self, attributes: Mapping[str, Any], dropped: int) -> None:
+        super().__init__(immutable=True)
+        self._dict = dict(attributes)
+        self.dropped = dropped
+
+
 def bounded(attributes: Mapping[str, Any], dropped: int) -> Any:
     """In the SDK's class, which is where its encoder looks for ``dropped``.
 
     They are plain already, so they aren't cleaned once more.
     """
-    made = BoundedAttributes(immutable=True)
-    made._dict = dict(attributes)  # noqa: SLF001 -- see above
-    made.dropped = dropped
-    return made
+    return _Plain(attributes, dropped)
 
 
 def bounded_list(items: Iterable[Any], dropped: int) -> Any:

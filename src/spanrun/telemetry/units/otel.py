@@ -27,7 +27,7 @@ from opentelemetry.trace import (
 )
 
 from spanrun.clock import Clock, SystemClock
-from spanrun.semconv import Metric, SpanrunTelemetrySignal
+from spanrun.semconv import SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.current import (
     ATTEMPT,
@@ -39,7 +39,6 @@ from spanrun.telemetry.current import (
 from spanrun.telemetry.faults import Faults
 from spanrun.telemetry.metrics.error_types import ErrorTypes
 from spanrun.telemetry.metrics.instruments import (
-    Adds,
     Gauges,
     Instruments,
     RunnerMetrics,
@@ -76,7 +75,7 @@ class ForeignSpan:
     def inside(self, outside: Context, attempt: int | None = None) -> Context:
         """Return a context in which this is the current span, within ``outside``."""
         more = {} if attempt is None else {ATTEMPT: attempt}
-        here = {CURRENT_SPAN: self.otel, OUTSIDE: outside, TOLD: self}
+        here = {CURRENT_SPAN: self.otel, OUTSIDE: (self.otel, outside), TOLD: self}
         return Context({**outside, **here, **more})
 
     @property
@@ -198,7 +197,7 @@ class OtelRecorder:
     ) -> ForeignSpan:
         """Start a span below the one in ``context``: see `OpenRecorded`."""
         context = open_context(context)
-        above = anchored or context.get(TOLD)
+        above: Any = anchored or context.get(TOLD)
         near = isinstance(above, ForeignSpan)
         zero = above.zero if near else self.clock.wall_ns(0.0)
         start = self.now() if begun is None else begun
@@ -219,7 +218,7 @@ class OtelRecorder:
         return ForeignSpan(span, zero, self.failed)
 
     def runner(self, name: str, gauges: Callable[[], Gauges]) -> RunnerMetrics:
-        """Return the metrics of one runner, which tells its state through ``gauges``."""
+        """Return the metrics of one runner, whose state ``gauges`` gives."""
         return RunnerMetrics(name, self._instruments, gauges)
 
     def failed(self, signal: SpanrunTelemetrySignal, error: Exception) -> None:

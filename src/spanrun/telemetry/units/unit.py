@@ -10,7 +10,7 @@ spans of other libraries nest below ours and ours below theirs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from opentelemetry.context import Context
@@ -25,7 +25,7 @@ from opentelemetry.trace import (
 )
 
 from spanrun import semconv
-from spanrun.telemetry.current import OUTSIDE, current, leave, make_current
+from spanrun.telemetry.current import current, leave, make_current
 from spanrun.telemetry.redact import text_of
 from spanrun.telemetry.units.errors import stack_of
 from spanrun.telemetry.units.recorder import OpenSpan, Recorder
@@ -46,9 +46,7 @@ class Linked:
 
     def __init__(self, run: Unit) -> None:
         self.span: Final = run.told
-        self.context: Final = Context(
-            {**set_span_in_context(INVALID_SPAN, run.context), OUTSIDE: None}
-        )
+        self.context: Final = set_span_in_context(INVALID_SPAN, run.context)
         context = run.told.get_span_context()
         self.links: Final = (Link(context),) if context.is_valid else ()
 
@@ -77,7 +75,8 @@ class Unit:
         self._recorder = recorder
         begun = recorder.now() if started is None else started
         self.started: Final = begun
-        outside, links, anchored = current(), (), None
+        links: Sequence[Link] = ()
+        outside, anchored = current(), None
         if linked is not None:
             outside, links, anchored = linked.context, linked.links, linked.span
         self._outside: Final = outside
