@@ -122,7 +122,13 @@ RUNS: dict[str, Callable[[int], Awaitable[int]]] = {
     "timeout, rate, breaker, off": policed,
 }
 UNTRACED = frozenset(
-    ("gather", "window", "telemetry off", "5 % fail, off", "timeout, rate, breaker, off")
+    (
+        "gather",
+        "window",
+        "telemetry off",
+        "5 % fail, off",
+        "timeout, rate, breaker, off",
+    )
 )
 PYTHON = ("traced", "ratio 0.1", "key", "event", "5 % fail", "span processor")
 """What is measured without the compiled part as well."""

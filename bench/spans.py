@@ -26,13 +26,13 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.trace import Span, SpanKind, Tracer, set_span_in_context
-
-from spanrun import semconv
 from spanrun.telemetry.spans.columns import Columns
 from spanrun.telemetry.spans.encode import SpanEncoder
 from spanrun.telemetry.spans.provider import NativeTracerProvider
 from spanrun.telemetry.spans.span import NativeSpan
 from spanrun.telemetry.spans.tracer import NativeTracer
+
+from spanrun import semconv
 
 BATCH = 512
 TIMES = (

@@ -32,7 +32,6 @@ LAYERS = {
     "endpoints": 0,
     "_core": 0,
     "_native": 0,
-    "_core": 0,
     "settings": 1,
     "slo": 1,
     "policies": 2,

@@ -422,13 +422,6 @@ METRIC_OTEL_SDK_PROCESSOR_SPAN_QUEUE_SIZE: Final = Metric(
     description="Spans that wait to be encoded.",
     attributes=(OTEL_COMPONENT_NAME, OTEL_COMPONENT_TYPE),
 )
-METRIC_OTEL_SDK_PROCESSOR_SPAN_QUEUE_CAPACITY: Final = Metric(
-    name="otel.sdk.processor.span.queue.capacity",
-    instrument="updowncounter",
-    unit="{span}",
-    description="Spans that may wait to be encoded.",
-    attributes=(OTEL_COMPONENT_NAME, OTEL_COMPONENT_TYPE),
-)
 METRIC_OTEL_SDK_PROCESSOR_SPAN_PROCESSED: Final = Metric(
     name="otel.sdk.processor.span.processed",
     instrument="counter",
@@ -610,7 +603,6 @@ METRICS: Final = (
     METRIC_SPANRUN_TELEMETRY_SPOOL_SIZE,
     METRIC_SPANRUN_TELEMETRY_EXPORT_DURATION,
     METRIC_OTEL_SDK_PROCESSOR_SPAN_QUEUE_SIZE,
-    METRIC_OTEL_SDK_PROCESSOR_SPAN_QUEUE_CAPACITY,
     METRIC_OTEL_SDK_PROCESSOR_SPAN_PROCESSED,
     METRIC_OTEL_SDK_EXPORTER_SPAN_EXPORTED,
     METRIC_OTEL_SDK_EXPORTER_SPAN_INFLIGHT,

@@ -14,8 +14,6 @@ from tests.telemetry.delivery.receiver import OK, Got, receiving
 from tests.telemetry.test_variables import Arrived
 from tests.waiting import PATIENCE
 
-from spanrun.speed import FAST
-
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="nobody forks here"),
@@ -189,7 +187,6 @@ for number in range(10):
 """
 
 
-@pytest.mark.skipif(not FAST, reason="without the part in C it is noticed too late")
 @pytest.mark.parametrize("told", ["pass", "ctypes.pythonapi.PyOS_AfterFork_Child()"])
 def test_a_child_forked_in_c_is_another_process(tmp_path: Path, told: str) -> None:
     way = FORK_IN_C.format(told=told)

@@ -95,3 +95,36 @@ def test_nor_a_command(tmp_path: Path, command):
     )
     assert "Traceback" not in done.stderr
     assert "FileNotFoundError" not in done.stderr
+
+
+LATE = """
+import atexit
+from opentelemetry import trace
+from spanrun.telemetry import setup
+
+spans, pipelines = [], []
+
+def end_it():  # after the telemetry has been shut down, which was registered later
+    spans[0].end()
+    account = pipelines[0]._account
+    for signal, number in account.produced.items():
+        if signal == "traces":
+            lost = sum(n for (s, _), n in account.dropped.items() if s == signal)
+            print(number, account.delivered[signal], lost)
+
+atexit.register(end_it)
+sr.configure(endpoint=URL, store="none")
+pipelines.append(setup.telemetry()._pipeline)
+tracer = trace.get_tracer("test")
+spans.append(tracer.start_span("late"))
+tracer.start_span("early").end()
+"""
+
+
+def test_a_span_that_ends_after_the_shutdown_is_counted_and_told(
+    run_program, collector
+):
+    done = run_program(f"URL = {collector.url!r}\n" + LATE)
+    assert (done.code, done.out) == (0, "2 1 1\n")
+    assert [span.name for span in collector.spans()] == ["early"]
+    assert "spans that end after telemetry was shut down are lost" in done.err

@@ -1,14 +1,14 @@
 """Ids are random, and a forked child draws others."""
 
-import struct
+import random
 import subprocess
 import sys
 
 import pytest
-from tests.telemetry.spans.tracing import Box
+from tests.telemetry.span.tracing import Box
 
-from spanrun.speed import FAST, RandomBits
 from spanrun.telemetry.ids import RandomIds
+from spanrun.telemetry.span import random_bits, reseed
 
 
 def test_ids_differ_and_are_as_wide_as_they_may_be() -> None:
@@ -20,28 +20,25 @@ def test_ids_differ_and_are_as_wide_as_they_may_be() -> None:
     assert 60 < max(spans).bit_length() <= 64
 
 
-def test_random_bits_are_those_of_their_seed() -> None:
-    seeds = [bytes(range(32)), bytes(range(32)), bytes(range(1, 33))]
-    source = RandomBits(seeds.pop)
-    drawn = []
-    for _ in range(3):
-        drawn.append([source.draw(64), source.draw(128), source.draw(64)])
-        if seeds:
-            source.renew()
-    assert drawn[1] == drawn[2] != drawn[0]
+@pytest.mark.parametrize("size", [64, 128])
+def test_random_bits_are_as_many_as_asked_for_and_never_0(size: int) -> None:
+    drawn = [random_bits(size) for _ in range(1_000)]
+    assert len(set(drawn)) == 1_000
+    assert size - 8 < max(drawn).bit_length() <= size
+    assert 0 not in drawn
 
 
-@pytest.mark.skipif(not FAST, reason="the part in C isn't in use")
-def test_the_random_bits_in_c_are_xoshiro() -> None:
-    source = RandomBits(lambda: struct.pack("<4Q", 1, 2, 3, 4))
-    assert [source.draw(64) for _ in range(3)] == [11520, 0, 1509978240]
-    for wrong in (0, 63, "64"):
-        with pytest.raises((ValueError, TypeError)):
-            source.draw(wrong)
-    with pytest.raises(ValueError, match="32 bytes"):
-        RandomBits(lambda: b"short").draw(64)
-    with pytest.raises(ZeroDivisionError):
-        RandomBits(lambda: 1 // 0).draw(128)
+def test_a_program_that_seeds_the_random_module_has_other_ids() -> None:
+    random.seed(1)
+    before = random_bits(128)
+    random.seed(1)
+    assert random_bits(128) != before
+
+
+def test_anew_means_other_bits() -> None:
+    before = random_bits(128)
+    reseed()
+    assert random_bits(128) != before
 
 
 def test_another_generator_can_be_used() -> None:
@@ -60,9 +57,9 @@ def test_a_forked_child_draws_other_ids_and_is_another_instance() -> None:
     script = """
 import os, sys
 from opentelemetry.sdk.resources import Resource
-from spanrun.telemetry.spans.provider import NativeTracerProvider
+from spanrun.telemetry.span.provider import NativeTracerProvider
 resource = Resource({"service.instance.id": "parent", "process.pid": os.getpid()})
-tracer = NativeTracerProvider(print, resource=resource).get_tracer("x")
+tracer = NativeTracerProvider(resource=resource).get_tracer("x")
 tracer.start_span("drawn before")
 reader, writer = os.pipe()
 child = os.fork()

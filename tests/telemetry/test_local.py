@@ -10,9 +10,11 @@ import pytest
 from tests.waiting import PATIENCE, until
 
 from spanrun.outcome import Err, Ok, Timings
+from spanrun.telemetry.account import Account
 from spanrun.telemetry.local import FILE, LocalStore
 from spanrun.telemetry.observe import RunInfo
-from spanrun.telemetry.spans.provider import NativeTracerProvider
+from spanrun.telemetry.span.provider import NativeTracerProvider
+from spanrun.telemetry.span_pipe import SpanPipe
 
 SOON = PATIENCE
 
@@ -77,13 +79,14 @@ def test_runs_and_jobs_are_kept(open_store, run):
 
 def test_spans_are_kept(open_store):
     store = open_store()
-    provider = NativeTracerProvider(store.put)
-    tracer = provider.get_tracer("test")
+    pipe = SpanPipe([store], Account())
+    tracer = NativeTracerProvider(pipe.buffer).get_tracer("test")
     with (
         tracer.start_as_current_span("outer") as outer,
         tracer.start_as_current_span("inner", attributes={"a": 1}) as inner,
     ):
         inner.add_event("happened", {"b": 2})
+    assert pipe.close(SOON)
     assert store.close(SOON)
     question = "SELECT name, parent_id, attributes, events FROM spans ORDER BY name"
     (name, parent, attributes, events), (_, top, _, _) = rows(store.path, question)
@@ -108,10 +111,11 @@ def test_one_row_that_can_not_be_written_costs_only_itself(open_store, run):
 
 def test_a_span_name_that_is_no_text_costs_nothing_else(open_store):
     store = open_store()
-    provider = NativeTracerProvider(store.put)
-    tracer = provider.get_tracer("test")
+    pipe = SpanPipe([store], Account())
+    tracer = NativeTracerProvider(pipe.buffer).get_tracer("test")
     for name in ("one", "odd \ud800", "two"):
         tracer.start_span(name).end()
+    assert pipe.close(SOON)
     assert store.close(SOON)
     names = {name for (name,) in rows(store.path, "SELECT name FROM spans")}
     assert {"one", "two"} <= names

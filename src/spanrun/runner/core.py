@@ -32,8 +32,8 @@ from spanrun.telemetry import setup
 from spanrun.telemetry.log import Log
 from spanrun.telemetry.metrics.instruments import Gauges, RunnerMetrics
 from spanrun.telemetry.observe import Observer, Observers
-from spanrun.telemetry.units.recorder import Recorder
 from spanrun.telemetry.redact import redact
+from spanrun.telemetry.units.recorder import Recorder
 from spanrun.text import text_of
 
 _log: Final = Log(__name__)

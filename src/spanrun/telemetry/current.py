@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, cast
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
@@ -15,6 +15,8 @@ from opentelemetry.trace import INVALID_SPAN, set_span_in_context
 
 ATTEMPT: Final = otel_context.create_key("spanrun-attempt")
 """The key under which it has the number of a job's attempt."""
+
+_Way: TypeAlias = tuple[object, Context]
 
 OUTSIDE: Final = otel_context.create_key("spanrun-outside")
 """The key under which the context of a unit has its span, and the context around it."""
@@ -43,9 +45,9 @@ def open_context(context: Context) -> Context:
     and closed later; or two are closed in the order in which they were opened. Its
     span is no parent any more, and what began around it still is.
     """
-    while (way := context.get(OUTSIDE)) is not None:
+    while (way := cast("_Way | None", context.get(OUTSIDE))) is not None:
         span, outside = way
-        if span is not context.get(CURRENT_SPAN) or not _has_ended(span):
+        if span is not context.get(CURRENT_SPAN) or not _has_ended(context, span):
             break
         context = outside
     return context
@@ -61,8 +63,11 @@ def leave(context: Context, outside: Context) -> None:
         make_current(open_context(outside))
 
 
-def _has_ended(span: object) -> bool:
-    return getattr(span, "end_time", None) is not None
+def _has_ended(context: Context, span: object) -> bool:
+    """Return whether the unit with ``span``, which is current in ``context``, ended."""
+    told: object = context.get(TOLD)
+    unit = told if getattr(told, "otel", None) is span else span
+    return getattr(unit, "has_ended", False) is True
 
 
 def attempt_number() -> int:

@@ -171,7 +171,9 @@ class LocalStore:
     def _write(self, rows: list[Statement | None]) -> None:
         self._writer.write([row for row in rows if row is not None])
 
-    def _lost(self, rows: list[Statement | None], reason: SpanrunTelemetryReason) -> None:
+    def _lost(
+        self, rows: list[Statement | None], reason: SpanrunTelemetryReason
+    ) -> None:
         if lost := sum(row is not None for row in rows):
             self.account.drop("traces", reason, lost)
 
@@ -181,7 +183,8 @@ class LocalStore:
         db.execute("INSERT OR IGNORE INTO sessions VALUES (?, ?, ?, ?)", self._started)
 
     def _row(self, span: ReadableSpan) -> Statement:
-        context, status = span.get_span_context(), span.status
+        context: Any = span.get_span_context()
+        status = span.status
         events = [[e.timestamp, e.name, dict(e.attributes or {})] for e in span.events]
         links = [
             [f"{link.context.trace_id:032x}", f"{link.context.span_id:016x}"]

@@ -117,9 +117,7 @@ class Pipeline:
         if sampler is not None:
             self._tail = self._tail_of(settings)
         buffer = self._spans.buffer
-        tracers = _tracers(
-            found, buffer, self._tail, sampler, resource, clock, account
-        )
+        tracers = _tracers(found, buffer, self._tail, sampler, resource, clock, account)
         theirs, ours = _meters(resource, settings), OurMeterProvider(resource, settings)
         self._meters = ours  # who else holds it? And it is told of forks
         aggregator = Aggregator(

@@ -10,8 +10,11 @@ from spanrun.telemetry.account import Account
 from spanrun.telemetry.export import count_lost
 from spanrun.telemetry.faults import Faults
 from spanrun.telemetry.forks import tell_after_fork
+from spanrun.telemetry.log import Log
 from spanrun.telemetry.outbox import Outbox
 from spanrun.telemetry.span import Batch, Buffer
+
+_log: Final = Log(__name__)
 
 _DELAY: Final = 0.1  # seconds; what `os._exit` loses, at most, while all is well
 _MAX_BYTES: Final = 256 * 1024  # of encoded spans in the memory of who makes them
@@ -49,6 +52,7 @@ class SpanPipe:
         waits = any(each.waits for each in exits)
         full = self._lose if waits else self._send
         self.buffer: Final = Buffer(self._outbox.put, full, _MAX_BYTES)
+        self._is_closed = self._has_complained = False
         tell_after_fork(self)
 
     @property
@@ -62,7 +66,10 @@ class SpanPipe:
 
     def close(self, timeout: float) -> bool:
         """Hand over what is left and end; whether that was all, in time."""
-        return self._outbox.close(timeout)
+        try:
+            return self._outbox.close(timeout)
+        finally:
+            self._is_closed = True
 
     def after_fork(self) -> None:
         """In the child: what waits belongs to the parent."""
@@ -94,3 +101,10 @@ class SpanPipe:
             spans = sum(batch.spans for batch in buffer.take())
             self._account.process(spans, reason)
             count_lost(self._account, "traces", reason, spans)
+            if spans and self._is_closed and not self._has_complained:
+                self._has_complained = True
+                _log.warning(
+                    "spans that end after telemetry was shut down are lost, such as in "
+                    "a function that was given to atexit before configure(): call "
+                    "configure() first"
+                )

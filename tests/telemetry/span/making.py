@@ -21,8 +21,8 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from spanrun.telemetry.span.view import view
 from spanrun.telemetry.span.plain import clean
+from spanrun.telemetry.span.view import view
 
 SAMPLED = 1
 LIMITS = (128, 128, 128, 128, 128, 16_384, 16_384)
@@ -77,7 +77,7 @@ class Box:
     ) -> None:
         self.part = part
         self.resource = Resource({"service.name": "test"})
-        self.scope = InstrumentationScope("test", "1")
+        self.instrumentation = InstrumentationScope("test", "1")
         self.now = 0.0
         self.wall = WALL
         self.failures: list[Exception] = []
@@ -106,6 +106,7 @@ class Box:
         self.ours.ask = self.ask
         self.asked: list[tuple[Any, ...]] = []
         self.sampled = True  # what `ask` decides for roots
+        self.samples_all = False  # also below a parent that isn't sampled
 
     def _begun(self, buffer: Any) -> None:
         assert buffer is self.buffer
@@ -133,6 +134,7 @@ class Box:
         state: TraceState | None
         if parent is not None and parent.is_valid:
             trace_id, flags = parent.trace_id, int(parent.trace_flags)
+            flags |= SAMPLED if self.samples_all else 0
             state = parent.trace_state
         else:
             parent, state = None, None

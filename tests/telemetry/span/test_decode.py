@@ -24,7 +24,7 @@ ATTRIBUTES: dict[str, Any] = {
 
 
 def shown(span: Any) -> dict[str, Any]:
-    """All that a readable span says, but for trace flags."""
+    """All that a decoded span says, but for trace flags."""
     contexts = span.context, span.parent
     return {
         "ids": [each and (*each[:3], dict(each.trace_state)) for each in contexts],

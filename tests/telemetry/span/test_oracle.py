@@ -33,8 +33,8 @@ from opentelemetry.trace import (
 )
 from tests.telemetry.span.making import MILLION, Box, Numbers
 
+from spanrun.telemetry.span.plain import MAX_LENGTH
 from spanrun.telemetry.span.view import view
-from spanrun.telemetry.spans.values import MAX_LENGTH
 
 LENGTH = 8
 START, END = 1_700_000_000_000_000_000, 1_700_000_001_000_000_000
@@ -205,6 +205,7 @@ def test_a_span_is_encoded_as_the_stock_encoder_does(
 
     stock = by_sdk(make, span_limits)
     box = Box(part, limits=numbers(span_limits), ids=Numbers(), most=MILLION)
+    box.samples_all = True
     ours = make(box.start)
     arrived = {span.span_id: span for span in box.take()}
     assert same([arrived[span.span_id] for span in stock], stock)

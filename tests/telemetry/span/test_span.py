@@ -320,7 +320,7 @@ def test_its_view_is_what_the_sdk_shows_of_the_same_span(box: Box) -> None:
         )
     assert texts[0] == texts[1]
     shown = view(ours)
-    assert shown.instrumentation_scope == box.scope
+    assert shown.instrumentation_scope == box.instrumentation
     assert shown.resource is box.resource
 
 

@@ -41,6 +41,12 @@ impl Span {
         inside(slf, outside, attempt)
     }
 
+    /// The SDK's class of spans that are open, which processors may insist on.
+    #[getter(__class__)]
+    fn class<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        Ok(names(py)?.sdk_span.bind(py).clone())
+    }
+
     #[getter]
     fn name<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
         PyString::new(py, &self.current_name())

@@ -16,14 +16,13 @@ use pyo3::prelude::*;
 use crate::lock;
 
 static PROCESS: AtomicU64 = AtomicU64::new(1); // another number in each child
+static SEEDED: AtomicU64 = AtomicU64::new(0); // the process that the source is seeded for
 static SOURCE: Mutex<Source> = Mutex::new(Source {
     state: [1, 2, 3, 4],
-    process: 0,
 });
 
 struct Source {
     state: [u64; 4],
-    process: u64,
 }
 
 impl Source {
@@ -58,13 +57,16 @@ pub fn trace_id(py: Python<'_>) -> u128 {
 }
 
 fn draw<T>(py: Python<'_>, from: impl Fn(&mut Source) -> T) -> T {
-    let mut source = lock(&SOURCE);
-    if source.process != PROCESS.load(Ordering::Relaxed) {
-        drop(source); // Python code runs in between
+    notice_fork(py);
+    from(&mut lock(&SOURCE))
+}
+
+/// Begin anew, if this is a child that nobody told of its fork: here it is the first that
+/// spanrun hears of it. Costs next to nothing, as it is done for each span.
+pub fn notice_fork(py: Python<'_>) {
+    if SEEDED.load(Ordering::Relaxed) != PROCESS.load(Ordering::Relaxed) {
         renew(py);
-        source = lock(&SOURCE);
     }
-    from(&mut source)
 }
 
 fn renew(py: Python<'_>) {
@@ -74,9 +76,8 @@ fn renew(py: Python<'_>) {
         .import("spanrun.telemetry.forks")
         .and_then(|forks| forks.call_method0("notice_fork"));
     let seed = seed(py).unwrap_or_else(|_| unlikely_seed());
-    let mut source = lock(&SOURCE);
-    source.state = seed;
-    source.process = here;
+    lock(&SOURCE).state = seed;
+    SEEDED.store(here, Ordering::Relaxed);
 }
 
 fn seed(py: Python<'_>) -> PyResult<[u64; 4]> {
@@ -157,7 +158,6 @@ mod tests {
     fn the_numbers_are_those_of_the_reference() {
         let mut source = Source {
             state: [1, 2, 3, 4],
-            process: 0,
         };
         let drawn: Vec<u64> = (0..5).map(|_| source.next()).collect();
         assert_eq!(
@@ -176,7 +176,6 @@ mod tests {
     fn an_id_is_never_zero() {
         let mut source = Source {
             state: [1, 0, 3, 4],
-            process: 0,
         };
         assert_eq!(source.id(), 1);
     }

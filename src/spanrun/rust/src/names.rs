@@ -18,6 +18,8 @@ pub struct Names {
     pub invalid_span: Py<PyAny>,
     pub default_state: Py<PyAny>,
     pub span_context: Py<PyAny>,
+    /// The SDK's class of spans.
+    pub sdk_span: Py<PyAny>,
     pub status: Py<PyAny>,
     pub unset: Py<PyAny>,
     pub ok: Py<PyAny>,
@@ -51,6 +53,10 @@ impl Names {
             invalid_span: trace.getattr("INVALID_SPAN")?.unbind(),
             default_state: trace.getattr("DEFAULT_TRACE_STATE")?.unbind(),
             span_context: trace.getattr("SpanContext")?.unbind(),
+            sdk_span: py
+                .import("opentelemetry.sdk.trace")?
+                .getattr("Span")?
+                .unbind(),
             status: trace.getattr("Status")?.unbind(),
             unset: codes.getattr("UNSET")?.unbind(),
             ok: codes.getattr("OK")?.unbind(),

@@ -187,7 +187,7 @@ impl Scope {
         attributes: Option<&Bound<'py, PyAny>>,
         links: Option<&Bound<'py, PyAny>>,
         start_ns: Option<&Bound<'py, PyAny>>,
-        anchored: Option<&Bound<'py, Span>>,
+        anchored: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let started = Started {
             name,
@@ -196,7 +196,8 @@ impl Scope {
             attributes,
             links,
             start_ns,
-            anchored,
+            // One that a sampler dropped has no anchor.
+            anchored: anchored.and_then(|span| span.cast::<Span>().ok()),
         };
         start::start(slf, &started, context)
     }
@@ -220,7 +221,7 @@ impl Scope {
         links: Option<&Bound<'py, PyAny>>,
         start_ns: Option<&Bound<'py, PyAny>>,
         context: Option<&Bound<'py, PyAny>>,
-        anchored: Option<&Bound<'py, Span>>,
+        anchored: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, Span>> {
         let started = Started {
             name,
@@ -229,7 +230,8 @@ impl Scope {
             attributes,
             links,
             start_ns,
-            anchored,
+            // One that a sampler dropped has no anchor.
+            anchored: anchored.and_then(|span| span.cast::<Span>().ok()),
         };
         start::make(slf, &started, trace_id, parent, flags, state, context)
     }

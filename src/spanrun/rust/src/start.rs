@@ -47,6 +47,7 @@ pub fn start<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = scope.py();
     let this = scope.get();
+    ids::notice_fork(py); // which changes the settings
     let settings = this.settings();
     let (above, context) = above(context)?;
     let span = match (above, settings.threshold) {
@@ -55,7 +56,15 @@ pub fn start<'py>(
             let trace = parent.trace.clone();
             let id = draw_span_id(this, &settings, py)?;
             let parent = Parent::Ours(parent.id);
-            span(scope, started, trace, id, parent, false, settings.generation)?
+            span(
+                scope,
+                started,
+                trace,
+                id,
+                parent,
+                false,
+                settings.generation,
+            )?
         }
         (Above::Nothing, Some(threshold)) => {
             let trace_id = draw_trace_id(this, &settings, py)?;
@@ -70,7 +79,15 @@ pub fn start<'py>(
                 local: (!is_drawn && settings.tail.is_some()).then(Tail::begin),
             });
             let id = draw_span_id(this, &settings, py)?;
-            span(scope, started, trace, id, Parent::None, true, settings.generation)?
+            span(
+                scope,
+                started,
+                trace,
+                id,
+                Parent::None,
+                true,
+                settings.generation,
+            )?
         }
         _ => return ask(this, &settings, started, &context),
     };
@@ -93,6 +110,7 @@ pub fn make<'py>(
 ) -> PyResult<Bound<'py, Span>> {
     let py = scope.py();
     let this = scope.get();
+    ids::notice_fork(py);
     let settings = this.settings();
     let state = if state.is_none() {
         names(py)?.default_state.bind(py)

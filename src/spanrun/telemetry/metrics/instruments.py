@@ -118,6 +118,7 @@ class Instruments:
         """Return what adds to the one series that `record` would add to."""
         has = {key: attributes[key] for key in metric.attributes if key in attributes}
         return self.bind(metric, has)
+
     def bind_job(self, count: Any, duration: Any, phases: Sequence[Any]) -> AddsJob:
         """What adds a job to series of `bind`."""
         return _BoundJob(count, duration, phases)

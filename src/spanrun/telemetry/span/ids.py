@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
 from typing import Final
 
-from spanrun.telemetry.forks import tell_after_fork
+from spanrun.telemetry.forks import notice_fork, tell_after_fork
 
 
 class _Source:
@@ -15,10 +14,12 @@ class _Source:
 
     def __init__(self) -> None:
         self._random: Final = random.Random(os.urandom(32))  # noqa: S311 -- no secret
-        self.draw: Final = self._random.getrandbits
+        self.bits: Final = self._random.getrandbits
+        self.process = os.getpid()
 
     def after_fork(self) -> None:
         """Go on from another seed: with the parent's, a child draws the same ids."""
+        self.process = os.getpid()
         self._random.seed(os.urandom(32))
 
 
@@ -26,8 +27,15 @@ _source: Final = _Source()
 tell_after_fork(_source)
 
 
-draw: Final[Callable[[int], int]] = _source.draw
-"""Draws random bits; once in 2 ** 64 times they are all 0."""
+def draw(size: int, here: _Source = _source) -> int:
+    """Draw random bits; once in 2 ** 64 times they are all 0.
+
+    In a child that nobody told of its fork, this is the first that spanrun hears of it.
+    """
+    if here.process != os.getpid():
+        notice_fork()
+        reseed()
+    return here.bits(size)
 
 
 def random_bits(size: int) -> int:

@@ -25,10 +25,10 @@ from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.ids import RandomIds, bits_of
 from spanrun.telemetry.log import Log
 from spanrun.telemetry.span import Buffer, Scope, Tail
+from spanrun.telemetry.span.plain import MAX_LENGTH, clean, cleaned, text_of
 from spanrun.telemetry.span.processors import Processors
 from spanrun.telemetry.span.tracer import NativeTracer
 from spanrun.telemetry.span.view import view
-from spanrun.telemetry.span.plain import MAX_LENGTH, clean, cleaned, text_of
 from spanrun.text import excerpt
 
 _log: Final = Log(__name__)
@@ -130,9 +130,7 @@ class NativeTracerProvider(SdkTracerProvider):
         with self._lock:
             tracer = self._by_scope.get(scope)
             if tracer is None:
-                tracer = NativeTracer(
-                    scope, self._resource, self._scope, self._failed
-                )
+                tracer = NativeTracer(scope, self._resource, self._scope, self._failed)
                 self._set_up(tracer)
                 if len(self._by_scope) < _MAX_TRACERS:
                     self._by_scope[scope] = tracer
@@ -262,9 +260,7 @@ class NativeTracerProvider(SdkTracerProvider):
 
 
 def _too_late(method: str, name: str) -> None:
-    _log.warning(
-        "%s was called on span '%s', which has ended", method, excerpt(name)
-    )
+    _log.warning("%s was called on span '%s', which has ended", method, excerpt(name))
 
 
 class _Complainer:

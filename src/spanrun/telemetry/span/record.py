@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
+from opentelemetry.sdk.trace import Span as SdkSpan
 from opentelemetry.trace import (
     DEFAULT_TRACE_STATE,
     Link,
@@ -15,8 +16,8 @@ from opentelemetry.trace import (
 )
 
 from spanrun.telemetry.span import encode
-from spanrun.telemetry.span.values import newest, plain_attributes, plain_name
 from spanrun.telemetry.span.plain import Plain
+from spanrun.telemetry.span.values import newest, plain_attributes, plain_name
 
 if TYPE_CHECKING:  # it makes spans
     from spanrun.telemetry.span.scope import Scope
@@ -61,6 +62,11 @@ class Record:
         inherited: Its flags and tracestate.
         start_time: In nanoseconds since the Unix epoch.
     """
+
+    @property  # type: ignore[misc] # as mocks do
+    def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The SDK's class of spans that are open, which processors may insist on."""
+        return SdkSpan
 
     # What few spans have stands here until a span has it.
     _dropped = 0

@@ -78,7 +78,7 @@ class Scope:
         above = context.get(CURRENT_SPAN)
         while type(above) is Span and above.has_ended:
             # The unit that it was made for was left: what is outside of it counts.
-            way = context.get(OUTSIDE)
+            way: Any = context.get(OUTSIDE)
             if way is None or way[0] is not above:
                 break
             context = way[1]

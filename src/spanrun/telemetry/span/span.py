@@ -7,14 +7,15 @@ from traceback import format_exception
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_ESCAPED
 from opentelemetry.context import Context
+from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_ESCAPED
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 
 from spanrun import semconv
 from spanrun.telemetry.current import ATTEMPT, CURRENT_SPAN, OUTSIDE
 from spanrun.telemetry.span import encode
 from spanrun.telemetry.span.buffer import ERROR, EXEMPLAR, RETRIED, ROOT
+from spanrun.telemetry.span.plain import text_of
 from spanrun.telemetry.span.record import Inherited, Record
 from spanrun.telemetry.span.tail import Ended, LocalTrace
 from spanrun.telemetry.span.values import (
@@ -23,7 +24,6 @@ from spanrun.telemetry.span.values import (
     plain_items,
     plain_name,
 )
-from spanrun.telemetry.span.plain import text_of
 
 if TYPE_CHECKING:  # it makes spans
     from spanrun.telemetry.span.scope import Scope
@@ -83,7 +83,9 @@ class Span(Record):
             self.trace, self._is_top = parent.trace, False
         else:
             self._parent = parent
-            self.anchor = scope.anchor() if anchored is None else anchored.anchor
+            # A run that a sampler dropped has no anchor.
+            known: int | None = getattr(anchored, "anchor", None)
+            self.anchor = scope.anchor() if known is None else known
             self._is_top = True
             if parent is None or parent.is_remote:
                 self._flags = ROOT
@@ -109,7 +111,9 @@ class Span(Record):
     def inside(self, outside: Context, attempt: int | None = None) -> Context:
         """Return a context in which this is the current span, within ``outside``."""
         more = {} if attempt is None else {ATTEMPT: attempt}
-        return Context({**outside, CURRENT_SPAN: self, OUTSIDE: (self, outside), **more})
+        return Context(
+            {**outside, CURRENT_SPAN: self, OUTSIDE: (self, outside), **more}
+        )
 
     @property
     def name(self) -> str:

@@ -22,8 +22,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     DEFAULT_TRACE_STATE,
     INVALID_SPAN,
+    INVALID_SPAN_CONTEXT,
     Link,
-    NonRecordingSpan,
     Span,
     SpanContext,
     SpanKind,
@@ -38,14 +38,16 @@ from opentelemetry.util._decorator import (
 )
 from opentelemetry.util.types import Attributes
 
-from spanrun.telemetry.current import CURRENT_SPAN, OUTSIDE
+from spanrun.telemetry.current import CURRENT_SPAN, OUTSIDE, open_context
 from spanrun.telemetry.span import Scope, random_bits
 from spanrun.telemetry.span import Span as NativeSpan
+from spanrun.telemetry.span.dropped import DroppedSpan
 from spanrun.telemetry.span.head import HeadSampler
 from spanrun.text import text_of
 
 _SAMPLED: Final = TraceFlags.SAMPLED
 _RANDOM: Final = TraceFlags.RANDOM_TRACE_ID
+_KINDS: Final = tuple(SpanKind)
 
 
 class NativeTracer(Tracer):
@@ -137,18 +139,19 @@ class NativeTracer(Tracer):
         """Start a span below the one in ``context``, without making it current."""
         span: Any = self.scope.start(
             name,
-            kind.value,
+            getattr(kind, "value", 0),
             get_current() if context is None else context,
             None,
             attributes,
             links or (),
             start_ns=start_time,
         )
+        told: Span = span
         if not (record_exception and set_status_on_exception) and isinstance(
             span, NativeSpan
         ):
             span.on_exception(record=record_exception, status=set_status_on_exception)
-        return span
+        return told
 
     def start_as_current_span(
         self,
@@ -196,42 +199,49 @@ class NativeTracer(Tracer):
         start_ns: int | None,
         anchored: NativeSpan | None,
     ) -> Any:
-        """Start a span if the sampler wants it: see `Scope.ask`."""
-        parent = context.get(CURRENT_SPAN)
-        above = self._identity(parent)
-        scope = self.scope
-        bits = scope.bits or random_bits
-        trace_id = above.trace_id if above else bits(128)
-        decision, wanted, state = self._decide(
-            context,
-            above,
-            trace_id,
-            (name, SpanKind(kind), attributes, links),
-        )
-        is_random = above.trace_flags & _RANDOM if above else self._random
-        flags = is_random | (
-            _SAMPLED if decision is Decision.RECORD_AND_SAMPLE else 0
-        )
-        state = state or DEFAULT_TRACE_STATE
-        if decision is Decision.DROP:
-            identity = SpanContext(
-                trace_id, bits(64), False, TraceFlags(flags), state  # noqa: FBT003 -- OpenTelemetry's signature
+        """Start a span if the sampler wants it: see `Scope.ask`. Never raises."""
+        above = None
+        try:
+            context = open_context(context)
+            parent = context.get(CURRENT_SPAN)
+            above = self._identity(parent)
+            scope = self.scope
+            bits = scope.bits or random_bits
+            trace_id = above.trace_id if above else bits(128)
+            decision, wanted, state = self._decide(
+                context, above, trace_id, (name, _kind(kind), attributes, links)
             )
-            return NonRecordingSpan(identity)
-        return scope.make(
-            name,
-            kind,
-            trace_id,
-            parent if isinstance(parent, NativeSpan) else above,
-            flags,
-            state,
-            begun,
-            wanted,
-            links,
-            start_ns=start_ns,
-            context=context,
-            anchored=anchored,
-        )
+            is_random = above.trace_flags & _RANDOM if above else self._random
+            flags = is_random | (
+                _SAMPLED if decision is Decision.RECORD_AND_SAMPLE else 0
+            )
+            state = state or DEFAULT_TRACE_STATE
+            if decision is Decision.DROP:
+                identity = SpanContext(
+                    trace_id,
+                    bits(64),
+                    is_remote=False,
+                    trace_flags=TraceFlags(flags),
+                    trace_state=state,
+                )
+                return DroppedSpan(identity)
+            return scope.make(
+                name,
+                kind,
+                trace_id,
+                parent if isinstance(parent, NativeSpan) else above,
+                flags,
+                state,
+                begun,
+                wanted,
+                links,
+                start_ns=start_ns,
+                context=context,
+                anchored=anchored,
+            )
+        except Exception as error:  # noqa: BLE001 -- a parent breaks no program
+            self._failed(error)
+            return DroppedSpan(above or INVALID_SPAN_CONTEXT)
 
     def _identity(self, parent: Any) -> SpanContext | None:
         """The parent's identity, whosever span it is; None for a root."""
@@ -263,7 +273,7 @@ class NativeTracer(Tracer):
                 raise TypeError(f"a sampler decides {decision!r}")  # noqa: TRY301
             if state is not None and not isinstance(state, TraceState):
                 raise TypeError(f"a sampler's tracestate is {state!r}")  # noqa: TRY301
-            return decision, result.attributes, state
+            return decision, result.attributes, state  # noqa: TRY300 -- may raise
         except Exception as error:  # noqa: BLE001 -- a sampler breaks no program
             self._failed(error)
             if above is None:
@@ -296,6 +306,7 @@ class CurrentSpan:
         self._open: Final[list[tuple[Any, Any]]] = []
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``function`` such that each call of it has a span of its own."""
         if iscoroutinefunction(function):
 
             @wraps(function)
@@ -339,6 +350,10 @@ class CurrentSpan:
         if self._status:
             text = f"{type(error).__name__}: {text_of(error)}"
             span.set_status(Status(StatusCode.ERROR, text))
+
+
+def _kind(kind: int) -> SpanKind:
+    return _KINDS[kind] if kind in range(len(_KINDS)) else SpanKind.INTERNAL
 
 
 def is_plain(sampler: Sampler) -> bool:

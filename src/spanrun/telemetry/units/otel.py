@@ -32,10 +32,16 @@ from spanrun.semconv import (
     METRIC_SPANRUN_UNIT_DURATION,
     SPANRUN_UNIT_NAME,
     SPANRUN_UNIT_OUTCOME,
-    Metric,
     SpanrunTelemetrySignal,
 )
 from spanrun.telemetry.account import Account
+from spanrun.telemetry.current import (
+    ATTEMPT,
+    CURRENT_SPAN,
+    OUTSIDE,
+    TOLD,
+    open_context,
+)
 from spanrun.telemetry.faults import Faults
 from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.metrics.error_types import ErrorTypes
@@ -46,13 +52,6 @@ from spanrun.telemetry.metrics.instruments import (
     RunnerMetrics,
 )
 from spanrun.telemetry.redact import redact, redact_attributes
-from spanrun.telemetry.current import (
-    ATTEMPT,
-    CURRENT_SPAN,
-    OUTSIDE,
-    TOLD,
-    open_context,
-)
 from spanrun.telemetry.units.recorder import OpenRecorded
 from spanrun.telemetry.units.user import OpenUnit, UserUnit, fail_unit
 
@@ -77,14 +76,16 @@ class ForeignSpan:
     Attributes:
         otel: OpenTelemetry's span.
         zero: The clock's zero, in nanoseconds since the Unix epoch.
+        has_ended: `finish` was called: it is no parent any more.
     """
 
-    __slots__ = ("_failed", "otel", "zero")
+    __slots__ = ("_failed", "has_ended", "otel", "zero")
 
     def __init__(self, span: Span, zero: int, failed: Failed) -> None:
         self.otel: Final = span
         self.zero: Final = zero
         self._failed: Final = failed
+        self.has_ended = False
 
     def inside(self, outside: Context, attempt: int | None = None) -> Context:
         """Return a context in which this is the current span, within ``outside``."""
@@ -150,6 +151,7 @@ class ForeignSpan:
 
     def finish(self, ended: float) -> None:
         """End it, at a reading of the clock."""
+        self.has_ended = True
         try:
             self.otel.end(self.wall_ns(ended))
         except Exception as error:  # noqa: BLE001 -- counted: breaks no job
@@ -214,7 +216,7 @@ class OtelRecorder:
     ) -> ForeignSpan:
         """Start a span below the one in ``context``: see `OpenRecorded`."""
         context = open_context(context)
-        above = anchored or context.get(TOLD)
+        above: Any = anchored or context.get(TOLD)
         near = isinstance(above, ForeignSpan)
         zero = above.zero if near else self.clock.wall_ns(0.0)
         start = self.now() if begun is None else begun
@@ -251,7 +253,7 @@ class OtelRecorder:
         self.unit_series.clear()
 
     def runner(self, name: str, gauges: Callable[[], Gauges]) -> RunnerMetrics:
-        """Return the metrics of one runner, which tells its state through ``gauges``."""
+        """Return the metrics of one runner, whose state ``gauges`` gives."""
         return RunnerMetrics(name, self._instruments, gauges)
 
     def failed(self, signal: SpanrunTelemetrySignal, error: Exception) -> None:

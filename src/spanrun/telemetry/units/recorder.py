@@ -118,7 +118,7 @@ class Recorder(Protocol):
         ...
 
     def runner(self, name: str, gauges: Callable[[], Gauges]) -> RunnerMetrics:
-        """Return the metrics of one runner, which tells its state through ``gauges``."""
+        """Return the metrics of one runner, whose state ``gauges`` gives."""
         ...
 
     def failed(self, signal: SpanrunTelemetrySignal, error: Exception) -> None:

@@ -10,7 +10,7 @@ spans of other libraries nest below ours and ours below theirs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from opentelemetry.context import Context
@@ -25,8 +25,8 @@ from opentelemetry.trace import (
 )
 
 from spanrun import semconv
-from spanrun.telemetry.redact import text_of
 from spanrun.telemetry.current import current, leave, make_current
+from spanrun.telemetry.redact import text_of
 from spanrun.telemetry.units.errors import stack_of
 from spanrun.telemetry.units.recorder import OpenSpan, Recorder
 
@@ -76,7 +76,8 @@ class Unit:
         self._recorder = recorder
         begun = recorder.now() if started is None else started
         self.started: Final = begun
-        outside, links, anchored = current(), (), None
+        links: Sequence[Link] = ()
+        outside, anchored = current(), None
         if linked is not None:
             outside, links, anchored = linked.context, linked.links, linked.span
         self._outside: Final = outside

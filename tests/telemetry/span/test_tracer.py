@@ -20,9 +20,10 @@ from opentelemetry.trace import (
     get_current_span,
     set_span_in_context,
 )
-from tests.telemetry.spans.tracing import STATE, Box, Scripted, remote
+from tests.telemetry.span.making import STATE, remote
+from tests.telemetry.span.tracing import Box, Ended, Scripted, same
 
-from spanrun.telemetry.spans.tracer import NativeTracer
+from spanrun.telemetry.span import Scope
 from spanrun.testing import FakeClock
 
 
@@ -68,7 +69,7 @@ class TestParents:
         parent = remote()
         child = box.below(parent)
         grandchild = box.below(child)
-        assert child.parent is parent.get_span_context()
+        assert child.parent == parent.get_span_context()
         assert child.parent.is_remote
         assert not grandchild.parent.is_remote
         for span in (child, grandchild):
@@ -91,43 +92,41 @@ class TestParents:
         assert box.start("a", Context({key: "no span"})).parent is None
 
 
-class TestTheShortWay:
-    def tracer(self, **options: Any) -> NativeTracer:
-        return Box(**options).native
+class TestTheScope:
+    def scope(self, **options: Any) -> Scope:
+        return Box(**options).native.scope
 
-    def span(self, tracer: NativeTracer, parent: Context | Span | None) -> Any:
-        return tracer.span("a", SpanKind.CLIENT, parent, 5, {"a": 1})
+    def span(self, scope: Scope, parent: Span) -> Any:
+        context = set_span_in_context(parent, Context())
+        return scope.start("a", SpanKind.CLIENT.value, context, 5.0, {"a": 1})
 
     @pytest.mark.parametrize(
         "sampler", [DEFAULT_ON, ALWAYS_ON, Scripted(Decision.RECORD_AND_SAMPLE)]
     )
-    def test_it_finds_the_same_parent_as_the_long_one(self, sampler: Sampler) -> None:
-        tracer = self.tracer(sampler=sampler)
-        for parent in (tracer.start_span("parent"), remote(state=None)):
-            context = set_span_in_context(parent)
-            token = attach(context)
-            try:
-                spans = [self.span(tracer, where) for where in (parent, context, None)]
-            finally:
-                detach(token)
-            wanted = parent.get_span_context()
-            assert [span.parent for span in spans] == [wanted] * 3
+    def test_it_finds_the_parent_whether_or_not_a_sampler_is_asked(
+        self, sampler: Sampler
+    ) -> None:
+        box = Box(sampler=sampler)
+        for parent in (box.start("parent"), remote(state=None)):
+            span = self.span(box.native.scope, parent)
+            assert span.parent == parent.get_span_context()
+            assert span.kind is SpanKind.CLIENT
+            assert dict(span.attributes or {}) in ({"a": 1}, {})
 
     @pytest.mark.parametrize("sampler", [DEFAULT_ON, Scripted(Decision.DROP)])
     def test_an_invalid_span_means_a_root(self, sampler: Sampler) -> None:
-        tracer = self.tracer(sampler=sampler)
-        token = attach(set_span_in_context(tracer.start_span("current")))
+        box = Box(sampler=sampler)
+        token = attach(set_span_in_context(box.start("current")))
         try:
-            context = self.span(tracer, INVALID_SPAN).get_span_context()
+            context = self.span(box.native.scope, INVALID_SPAN).get_span_context()
             current = get_current_span().get_span_context()
         finally:
             detach(token)
         assert context.trace_id not in (0, current.trace_id)
 
     def test_below_a_span_that_was_dropped_nothing_is_recorded(self) -> None:
-        tracer = self.tracer()
         dropped = NonRecordingSpan(SpanContext(1, 2, is_remote=False))
-        span = self.span(tracer, dropped)
+        span = self.span(self.scope(), dropped)
         assert not span.is_recording()
         assert span.get_span_context().trace_id == 1
 
@@ -162,7 +161,8 @@ class TestTracers:
 
         spans: list[Any] = [plain(), plain(), asyncio.run(waiting())]
         assert [span.name for span in spans] == ["plain", "plain", "waiting"]
-        assert box.ended == spans
+        assert all(map(same, box.ended, spans))
+        assert len(box.ended) == 3
         assert len({span.context.span_id for span in spans}) == 3
 
     def test_an_exception_in_its_block_is_recorded_once(self, box: Box) -> None:
@@ -202,9 +202,10 @@ class TestOthers:
         monkeypatch.setattr(trace, "_TRACER_PROVIDER", box)
         with box.get_tracer("test").start_as_current_span("ours"):
             work()
-        inside, theirs, ours = box.ended
+        spans: dict[str, Any] = {span.name: span for span in box.ended}
+        inside, theirs = spans["ours, inside"], spans["library"]
         assert inside.parent == theirs.context
-        assert theirs.parent == ours.context
+        assert theirs.parent == spans["ours"].context
         assert theirs.instrumentation_scope.name == "library"
 
     def test_a_trace_and_its_baggage_cross_a_process_boundary(self, box: Box) -> None:
@@ -222,11 +223,13 @@ class TestOthers:
         assert child.context.trace_state == STATE
         assert baggage.get_baggage("tenant", extracted) == "a"
 
-    def test_a_second_sink_takes_over_for_tracers_that_are_out(self, box: Box) -> None:
-        tracer, later = box.get_tracer("test"), list[Any]()
+    def test_a_second_buffer_takes_over_for_tracers_that_are_out(
+        self, box: Box
+    ) -> None:
+        tracer, later = box.get_tracer("test"), Ended()
         tracer.start_span("first").end()
-        box.redirect(later.append, Resource({"service.name": "again"}))
+        box.redirect(later.buffer, Resource({"service.name": "again"}))
         tracer.start_span("second").end()
-        assert [span.name for span in box.ended] == ["first"]
-        assert [span.name for span in later] == ["second"]
-        assert later[0].resource.attributes == {"service.name": "again"}
+        assert box.names == ["first"]
+        assert later.names == ["second"]
+        assert later.spans[0].resource.attributes == {"service.name": "again"}

@@ -22,11 +22,11 @@ from opentelemetry.trace import (
     TraceState,
     set_span_in_context,
 )
-from tests.telemetry.spans.tracing import Box, remote
+from tests.telemetry.span.tracing import Box
 
 from spanrun.errors import ConfigurationError
-from spanrun.telemetry.spans.head import HeadSampler
-from spanrun.telemetry.spans.provider import NativeTracerProvider
+from spanrun.telemetry.span.head import HeadSampler
+from spanrun.telemetry.span.provider import NativeTracerProvider
 
 HALF = 1 << 55
 NOBODY = Context()
@@ -185,20 +185,10 @@ def test_a_tracestate_is_left_alone_when_there_is_no_room_for_the_threshold() ->
     assert result.trace_state == full
 
 
-def test_it_tells_of_local_roots_in_traces_that_are_not_drawn() -> None:
-    opened: list[int] = []
-    box = Box(sampler=HeadSampler(0.5, opened=opened.append), takes="recorded")
-    for flags in (0, 1):
-        root = box.start(context=set_span_in_context(remote(flags=flags, state=None)))
-        box.below(root)
-    box.start(context=Context())
-    assert opened == [1 << 100]
-
-
 def test_the_spans_of_a_trace_have_its_decision_and_threshold() -> None:
     sampler = HeadSampler(0.5)
     for processors in (0, 1):
-        box = Box(sampler=sampler, takes="recorded")
+        box = Box(sampler=sampler)
         for _ in range(processors):
             box.add_span_processor(_Nothing())  # then each span is asked for
         for _ in range(20):
@@ -269,5 +259,5 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 def test_the_provider_takes_it() -> None:
-    provider = NativeTracerProvider(lambda _: None, sampler=HeadSampler(0.5))
+    provider = NativeTracerProvider(sampler=HeadSampler(0.5))
     assert provider.sampler.get_description().startswith("HeadSampler{")

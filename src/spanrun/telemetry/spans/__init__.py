@@ -1,1 +1,0 @@
-"""Spans: started, recorded, chosen, encoded."""
