@@ -134,9 +134,17 @@ impl Jobs {
     fn open<'py>(slf: &Bound<'py, Self>, job: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
         let key = job.getattr(intern!(py, "key"))?;
-        if !key.is_none() {
-            return this.in_python(py, (&this.kind, job));
-        }
+        let given = if key.is_none() {
+            None
+        } else {
+            let attributes = PyDict::new(py);
+            let text = match key.cast_exact::<PyString>() {
+                Ok(_) => key,
+                Err(_) => this.kind.bind(py).call_method1(intern!(py, "text_of"), (key,))?,
+            };
+            attributes.set_item(intern!(py, "spanrun.job.key"), text)?;
+            Some(attributes.into_any())
+        };
         let scope = this.scope.bind(py);
         let submitted = if this.timed {
             job.getattr(intern!(py, "submitted"))?.extract()?
@@ -149,12 +157,14 @@ impl Jobs {
             Some((outside, links, run)) => {
                 let (outside, links) = (outside.bind(py).clone(), Some(links.bind(py)));
                 let run = Some(run.bind(py));
-                let told = started(scope, name, &outside, submitted, None, links, run)?;
+                let given = given.as_ref();
+                let told = started(scope, name, &outside, submitted, given, links, run)?;
                 (outside, told)
             }
             None => {
                 let outside = names.current.bind(py).call0()?;
-                let told = started(scope, name, &outside, submitted, None, None, None)?;
+                let given = given.as_ref();
+                let told = started(scope, name, &outside, submitted, given, None, None)?;
                 (outside, told)
             }
         };

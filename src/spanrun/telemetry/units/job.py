@@ -117,6 +117,8 @@ class JobKind:
         )
         return jobs.open
 
+    text_of = staticmethod(text_of)
+
     def fail(self, span: OpenSpan, error: Exception, ended: float) -> None:
         """Say on an attempt's span that ``error`` ended it."""
         fail(self.recorder, span, error, ended)
