@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import datetime
+import io
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeGuard
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import IO, Any, Final, TypeGuard
 
 from spanrun import checks
-from spanrun.errors import ConfigurationError
+from spanrun.errors import ConfigurationError, StoreError
 
+_IN_MEMORY: Final = 4 * 2**20  # bytes of a request's body
 _JSON: Final = frozenset({str, float, int, bool, type(None)})
+
+
+class Nested:
+    """Documents in another one's field, made one by one whenever they are written.
+
+    Args:
+        make: Gives them, as JSON knows them.
+    """
+
+    def __init__(self, make: Callable[[], Iterator[Mapping[str, Any]]]) -> None:
+        self._make: Final = make
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        return self._make()
 
 
 def prepared(documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -45,25 +62,69 @@ def can_be_repeated(documents: Sequence[Mapping[str, Any]]) -> bool:
 def encoded(data: object) -> str:
     """``data`` as JSON.
 
-    In pieces: while `json.dumps` is at work, no other thread is, and the vectors of
-    one document can be megabytes of digits.
-
     Raises:
         ConfigurationError: It can't be written so.
     """
+    return "".join(_pieces(data))
+
+
+def body(data: object) -> IO[bytes]:
+    """``data`` as JSON, to be read and closed: in memory, or in a file if it is large.
+
+    The vectors of one document can be hundreds of megabytes of digits. The file has
+    no name, and goes when it is closed.
+
+    Raises:
+        ConfigurationError: It can't be written so.
+        StoreError: The file can't be written.
+    """
+    kept: IO[bytes] = io.BytesIO()
     try:
-        return _written(data)
+        for piece in _pieces(data):
+            kept.write(piece.encode())
+            if isinstance(kept, io.BytesIO) and kept.tell() > _IN_MEMORY:
+                whole = kept.getvalue()
+                kept = tempfile.TemporaryFile()  # noqa: SIM115 -- its reader closes it
+                kept.write(whole)
+        kept.seek(0)
+    except OSError as why:
+        kept.close()
+        raise StoreError(
+            f"a request of more than {_IN_MEMORY} bytes waits in a temporary file, "
+            f"which can't be written: {why}: make room, or set TMPDIR",
+            final=True,
+        ) from why
+    except BaseException:
+        kept.close()
+        raise
+    return kept
+
+
+def _pieces(data: object) -> Iterator[str]:
+    """In pieces: while `json.dumps` is at work, no other thread is."""
+    try:
+        yield from _written(data)
     except (TypeError, ValueError, RecursionError) as why:
         raise ConfigurationError(f"can't be sent to Solr as JSON: {why}") from why
 
 
-def _written(data: Any) -> str:
+def _written(data: Any) -> Iterator[str]:
     if _is_mapping(data):
-        fields = (f"{json.dumps(str(key))}:{_written(data[key])}" for key in data)
-        return f"{{{','.join(fields)}}}"
-    if _is_list(data) and any(map(_is_mapping, data)):
-        return f"[{','.join(map(_written, data))}]"
-    return json.dumps(data, allow_nan=False)
+        yield "{"
+        for place, key in enumerate(data):
+            yield f"{',' if place else ''}{json.dumps(str(key))}:"
+            yield from _written(data[key])
+        yield "}"
+    elif isinstance(data, Nested) or (_is_list(data) and any(map(_is_mapping, data))):
+        each: Iterable[Any] = data
+        yield "["
+        for place, item in enumerate(each):
+            if place:
+                yield ","
+            yield from _written(item)
+        yield "]"
+    else:
+        yield json.dumps(data, allow_nan=False)
 
 
 def _document(place: int, document: object) -> dict[str, Any]:
@@ -81,7 +142,7 @@ def _document(place: int, document: object) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if type(value) in _JSON:
+    if type(value) in _JSON or isinstance(value, Nested):
         return value
     if _is_mapping(value):
         return {key: _plain(inner) for key, inner in value.items()}

@@ -7,9 +7,10 @@ half of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from spanrun.clients._solr_documents import Nested
 from spanrun.errors import ConfigurationError, StoreError
 from spanrun.stores import _checks as check
 from spanrun.stores._checks import storable
@@ -63,18 +64,21 @@ def as_solr(
     """The document with its chunks.
 
     Each chunk has its document's title and source, so that it can be found by them
-    and shown with them.
+    and shown with them. The chunks are made when they are written, one by one: a
+    large document's vectors wait in a file.
+
+    Raises:
+        StoreError: A vector isn't one that the store takes.
     """
+    for chunk in chunks:  # before the first one is written
+        check.vector_of(chunk, dimension)
     told = {key: storable(text) for key, text in described.items() if text is not None}
     document_id = told[ID]
     shared = {key: text for key, text in told.items() if key != SUMMARY}
-    return {
-        **told,
-        "id": root_id(document_id),
-        KIND: DOCUMENT,
-        MODEL: model,
-        _WITHIN: [
-            {
+
+    def nested() -> Iterator[dict[str, Any]]:
+        for chunk in chunks:
+            yield {
                 **shared,
                 "id": f"{CHUNK} {chunk.index} of {document_id}",
                 KIND: CHUNK,
@@ -82,8 +86,13 @@ def as_solr(
                 fields.text: storable(chunk.text),
                 fields.vector: check.vector_of(chunk, dimension).tolist(),
             }
-            for chunk in chunks
-        ],
+
+    return {
+        **told,
+        "id": root_id(document_id),
+        KIND: DOCUMENT,
+        MODEL: model,
+        _WITHIN: Nested(nested),
     }
 
 
