@@ -5,7 +5,8 @@ import datetime
 import errno
 import json
 import tracemalloc
-from collections.abc import Iterator
+from array import array
+from collections import UserList, deque
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -111,11 +112,12 @@ def test_the_vectors_of_a_document_are_written_one_by_one(
 
 
 def test_a_large_body_waits_in_a_file() -> None:
-    def chunks() -> Iterator[dict[str, Any]]:
-        for number in range(4000):
-            yield {"id": number, "embedding": [0.123456789] * 256}
+    class Chunks(UserList[int]):
+        def __getitem__(self, place: Any) -> Any:
+            return {"id": self.data[place], "embedding": [0.123456789] * 256}
 
-    (document,) = documents.prepared([{"id": "a", "b": documents.Nested(chunks)}])
+    chunks = Chunks(range(4000))
+    (document,) = documents.prepared([{"id": "a", "chunks": chunks}])
     tracemalloc.start()
     try:
         with documents.body([document]) as body:
@@ -125,7 +127,19 @@ def test_a_large_body_waits_in_a_file() -> None:
         tracemalloc.stop()
     assert len(written) > 12_000_000
     assert most < 8 * 2**20
-    assert json.loads(written)[0]["b"] == list(chunks())
+    assert json.loads(written)[0]["chunks"] == list(chunks)
+
+
+def test_any_sequence_is_a_list_and_what_is_in_it_becomes_what_solr_takes() -> None:
+    values = deque([b"a", np.float32(0.5), {"n": (1, b"b")}])
+    given = [{"x": values, "y": range(2), "z": array("f", [1.0]), "e": deque[int]()}]
+    (written,) = json.loads(documents.encoded(documents.prepared(given)))
+    ready = {"x": ["a", 0.5, {"n": [1, "b"]}], "y": [0, 1], "z": [1.0], "e": []}
+    assert written == ready
+    for wrong in (b"\xff", object(), float("nan")):
+        unready = documents.prepared([{"x": deque([wrong])}])
+        with pytest.raises(ConfigurationError, match="as JSON"):
+            documents.encoded(unready)
 
 
 def test_a_body_that_cannot_be_kept_says_what_to_do(

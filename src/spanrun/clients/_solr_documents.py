@@ -7,8 +7,8 @@ import io
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import IO, Any, Final, TypeGuard
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import IO, Any, Final, TypeGuard, cast
 
 from spanrun import checks
 from spanrun.errors import ConfigurationError, StoreError
@@ -17,18 +17,14 @@ _IN_MEMORY: Final = 4 * 2**20  # bytes of a request's body
 _JSON: Final = frozenset({str, float, int, bool, type(None)})
 
 
-class Nested:
-    """Documents in another one's field, made one by one whenever they are written.
+class _AsWritten:
+    """A sequence whose items are prepared one by one, whenever they are written."""
 
-    Args:
-        make: Gives them, as JSON knows them.
-    """
+    def __init__(self, items: Sequence[Any]) -> None:
+        self._items: Final = items
 
-    def __init__(self, make: Callable[[], Iterator[Mapping[str, Any]]]) -> None:
-        self._make: Final = make
-
-    def __iter__(self) -> Iterator[Mapping[str, Any]]:
-        return self._make()
+    def __iter__(self) -> Iterator[Any]:
+        return map(_plain, self._items)
 
 
 def prepared(documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -36,7 +32,8 @@ def prepared(documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
     Dates become texts in UTC, as Solr writes them; one without a zone is in UTC.
     Arrays and scalars of numpy become Python's, bytes are decoded as UTF-8. All of
-    that also inside of lists and mappings.
+    that also inside of lists and mappings. Other sequences are read when they are
+    written, so that they may make their items then.
 
     Raises:
         ConfigurationError: There is something else than mappings, bytes that are
@@ -104,7 +101,7 @@ def _pieces(data: object) -> Iterator[str]:
     """In pieces: while `json.dumps` is at work, no other thread is."""
     try:
         yield from _written(data)
-    except (TypeError, ValueError, RecursionError) as why:
+    except (TypeError, ValueError, OverflowError, RecursionError) as why:
         raise ConfigurationError(f"can't be sent to Solr as JSON: {why}") from why
 
 
@@ -115,7 +112,9 @@ def _written(data: Any) -> Iterator[str]:
             yield f"{',' if place else ''}{json.dumps(str(key))}:"
             yield from _written(data[key])
         yield "}"
-    elif isinstance(data, Nested) or (_is_list(data) and any(map(_is_mapping, data))):
+    elif isinstance(data, _AsWritten) or (
+        _is_list(data) and any(map(_is_mapping, data))
+    ):
         each: Iterable[Any] = data
         yield "["
         for place, item in enumerate(each):
@@ -142,7 +141,7 @@ def _document(place: int, document: object) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if type(value) in _JSON or isinstance(value, Nested):
+    if type(value) in _JSON:
         return value
     if _is_mapping(value):
         return {key: _plain(inner) for key, inner in value.items()}
@@ -153,7 +152,8 @@ def _plain(value: Any) -> Any:
         return _date(value)
     if isinstance(value, bytes | bytearray):
         return value.decode()
-    return _from_numpy(value)
+    other = isinstance(value, Sequence) and not isinstance(value, str | memoryview)
+    return _AsWritten(cast("Sequence[Any]", value)) if other else _from_numpy(value)
 
 
 def _from_numpy(value: Any) -> Any:

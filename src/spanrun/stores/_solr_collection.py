@@ -7,10 +7,9 @@ half of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 
-from spanrun.clients._solr_documents import Nested
 from spanrun.errors import ConfigurationError, StoreError
 from spanrun.stores import _checks as check
 from spanrun.stores._checks import storable
@@ -76,24 +75,45 @@ def as_solr(
     document_id = told[ID]
     shared = {key: text for key, text in told.items() if key != SUMMARY}
 
-    def nested() -> Iterator[dict[str, Any]]:
-        for chunk in chunks:
-            yield {
-                **shared,
-                "id": f"{CHUNK} {chunk.index} of {document_id}",
-                KIND: CHUNK,
-                INDEX: chunk.index,
-                fields.text: storable(chunk.text),
-                fields.vector: check.vector_of(chunk, dimension).tolist(),
-            }
+    def of(chunk: Chunk) -> dict[str, Any]:
+        return {
+            **shared,
+            "id": f"{CHUNK} {chunk.index} of {document_id}",
+            KIND: CHUNK,
+            INDEX: chunk.index,
+            fields.text: storable(chunk.text),
+            fields.vector: check.vector_of(chunk, dimension).tolist(),
+        }
 
     return {
         **told,
         "id": root_id(document_id),
         KIND: DOCUMENT,
         MODEL: model,
-        _WITHIN: Nested(nested),
+        _WITHIN: _Within(chunks, of),
     }
+
+
+class _Within(Sequence[dict[str, Any]]):
+    """A document's chunks as Solr takes them, each made when it is looked at."""
+
+    def __init__(
+        self, chunks: Sequence[Chunk], of: Callable[[Chunk], dict[str, Any]]
+    ) -> None:
+        self._chunks: Final = chunks
+        self._of: Final = of
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        if isinstance(index, slice):
+            return [self._of(chunk) for chunk in self._chunks[index]]
+        return self._of(self._chunks[index])
 
 
 class Found(NamedTuple):
