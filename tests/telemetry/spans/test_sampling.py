@@ -2,7 +2,6 @@
 
 import gc
 import itertools
-import os
 import random
 import threading
 import tracemalloc
@@ -25,6 +24,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 from tests.cost import rounds
+from tests.forking import forking, needs_fork
 from tests.telemetry.spans.tracing import Numbers, one
 
 from spanrun import semconv
@@ -391,20 +391,30 @@ def test_closing_samples_out_what_waits_and_what_comes(stage: Stage) -> None:
     assert stage.out == 3
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_child_process_leaves_what_waits_to_its_parent(stage: Stage) -> None:
-    root = stage.root()
-    stage.below(root).end(1)
-    stage.tail._at_work.acquire()  # by a thread that the child will not have
-    child = os.fork()
-    if not child:
-        other = stage.root("other")
-        for span in (root, other):
-            fail(span)
-            span.end(1)
-        os._exit(0 if stage.names == ["other"] else 1)
-    stage.tail._at_work.release()
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+FORKS = """
+from tests.telemetry.spans.test_sampling import Stage, fail
+
+stage = Stage()
+root = stage.root()
+stage.below(root).end(1)
+
+def work():
+    other = stage.root("other")
+    for span in (root, other):
+        fail(span)
+        span.end(1)
+    return stage.names == ["other"]
+
+with stage.tail._at_work:  # as by a thread that the child will not have
+    child = child_of(work)
+assert status_of(child) == 0
+"""
+
+
+@needs_fork
+def test_a_child_process_leaves_what_waits_to_its_parent() -> None:
+    with forking(FORKS):
+        pass
 
 
 # All of it together
