@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import settings
 from tests import registry_watch
+from tests.loggers import Loggers
 from tests.slow import SLOW
 
 import spanrun as sr
@@ -32,6 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.pluginmanager.is_registered(plugin):
         config.pluginmanager.register(plugin, "spanrun")
     config.pluginmanager.register(speed.Speed(), "speed")
+    config.pluginmanager.register(Loggers(), "loggers")
     registry_watch.watch()
 
 
