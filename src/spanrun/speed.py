@@ -7,7 +7,6 @@ where ``SPANRUN_PURE_PYTHON`` is set. All works the same then, at a higher cost.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 __all__ = [
@@ -20,7 +19,6 @@ __all__ = [
     "FirstAttempts",
     "Jobs",
     "Lag",
-    "RandomBits",
     "Seconds",
     "Shape",
     "Slots",
@@ -42,7 +40,6 @@ if _fast:
             FirstAttempts,
             Jobs,
             Lag,
-            RandomBits,
             Seconds,
             Shape,
             Slots,
@@ -57,8 +54,6 @@ FAST: Final = _fast
 """Whether the part in C is in use."""
 
 if not TYPE_CHECKING and not FAST:
-    import random
-
     bind = bind_recorder = drive = None
     Calls = Jobs = object
 
@@ -75,18 +70,6 @@ if not TYPE_CHECKING and not FAST:
             told = queue + limit + rate_limit + backoff + busy + loop_lag
             service = max(self.duration - told, 0.0)
             return queue, limit, rate_limit, backoff, busy, loop_lag, service
-
-    class RandomBits:
-        """Random numbers for ids, from ``seed``. Who forks is to `renew` it."""
-
-        def __init__(self, seed: Callable[[], bytes]) -> None:
-            self._seed = seed
-            self._random = random.Random(seed())  # noqa: S311 -- no secret
-            self.draw = self._random.getrandbits
-
-        def renew(self) -> None:
-            """Go on from another seed."""
-            self._random.seed(self._seed())
 
     class Buffer:
         """There are none."""
