@@ -26,13 +26,11 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.trace import Span, SpanKind, Tracer, set_span_in_context
-from spanrun.telemetry.spans.columns import Columns
-from spanrun.telemetry.spans.encode import SpanEncoder
-from spanrun.telemetry.spans.provider import NativeTracerProvider
-from spanrun.telemetry.spans.span import NativeSpan
-from spanrun.telemetry.spans.tracer import NativeTracer
 
 from spanrun import semconv
+from spanrun.telemetry.span import Buffer, Scope
+from spanrun.telemetry.span.provider import NativeTracerProvider
+from spanrun.telemetry.span.tracer import NativeTracer
 
 BATCH = 512
 TIMES = (
@@ -44,23 +42,11 @@ TIMES = (
     semconv.SPANRUN_JOB_TIME_LOOP_LAG,
     semconv.SPANRUN_JOB_TIME_SERVICE,
 )
-COLUMNS = Columns(
-    few=(
-        semconv.SPANRUN_RUNNER_NAME,
-        semconv.SPANRUN_JOB_OUTCOME,
-        semconv.SPANRUN_JOB_ATTEMPTS,
-    ),
-    ints=(semconv.SPANRUN_JOB_INDEX,),
-    floats=TIMES,
-)
-START = 1_700_000_000_000_000_000
-END = START + 12_345_678
-
 Bench: TypeAlias = Callable[[], object]
 
 
 class Keep(SpanProcessor):
-    """Holds the last spans, as a sink does until they are encoded."""
+    """Holds the last spans, as a processor does until they are encoded."""
 
     def __init__(self) -> None:
         self.ended: deque[ReadableSpan] = deque(maxlen=BATCH)
@@ -79,10 +65,6 @@ def attributes(index: int) -> dict[str, Any]:
     }
 
 
-def row(given: dict[str, Any]) -> tuple[Columns, tuple[Any, ...]]:
-    return COLUMNS, tuple(given[key] for key in COLUMNS.keys)
-
-
 def by_api(tracer: Tracer, run: Span, given: list[dict[str, Any]]) -> Bench:
     """As any library starts and ends a span."""
     context = set_span_in_context(run)
@@ -94,70 +76,40 @@ def by_api(tracer: Tracer, run: Span, given: list[dict[str, Any]]) -> Bench:
     return spans
 
 
-def short(
-    tracer: NativeTracer, run: Span, given: list[dict[str, Any]], *, rows: bool
-) -> Bench:
+def by_scope(scope: Scope, run: Span, given: list[dict[str, Any]]) -> Bench:
     """As spanrun's own recorder does it."""
-    internal = SpanKind.INTERNAL
-    ready = [row(each) for each in given]
+    context, internal = set_span_in_context(run), SpanKind.INTERNAL.value
 
     def spans() -> None:
-        span = tracer.span
+        start = scope.start
         for each in given:
-            span("job embed", internal, run, START, each).end(END)
+            start("job embed", internal, context, 1.0, each).finish(2.0)
 
-    def spans_of_rows() -> None:
-        span = tracer.span
-        for each in ready:
-            job = span("job embed", internal, run, START, {})
-            job.row = each  # type: ignore[attr-defined] -- it is a native one
-            job.end(END)
-
-    return spans_of_rows if rows else spans
+    return spans
 
 
-def starting() -> Iterator[tuple[str, Bench]]:
-    """Contestants that start and end `BATCH` spans. The first is the measure."""
+def contestants() -> Iterator[tuple[str, Bench]]:
+    """Those that start, end and encode `BATCH` spans. The first is the measure."""
     given = [attributes(index) for index in range(BATCH)]
-    stock = TracerProvider(resource=Resource.get_empty(), shutdown_on_exit=False)
-    stock.add_span_processor(Keep())
-    tracer = stock.get_tracer("bench")
-    yield "SDK", by_api(tracer, tracer.start_span("run embed"), given)
-    kept: deque[object] = deque(maxlen=BATCH)
-    ours = NativeTracerProvider(kept.append, resource=Resource.get_empty())
-    native = ours.get_tracer("bench")
-    assert isinstance(native, NativeTracer)
-    run = native.start_span("run embed")
-    yield "native, by the API", by_api(native, run, given)
-    yield "native, short way", short(native, run, given, rows=False)
-    yield "native, short way, a row", short(native, run, given, rows=True)
-
-
-def encoding() -> Iterator[tuple[str, Bench]]:
-    """Contestants that encode `BATCH` spans. The first is the measure."""
     kept = Keep()
     stock = TracerProvider(resource=Resource.get_empty(), shutdown_on_exit=False)
     stock.add_span_processor(kept)
     tracer = stock.get_tracer("bench")
-    given = [attributes(index) for index in range(100_000, 100_000 + BATCH)]
-    by_api(tracer, tracer.start_span("run embed"), given)()
-    stocked = list(kept.ended)
-    yield "SDK", lambda: encode_spans(stocked).SerializeToString()
+    sdk = by_api(tracer, tracer.start_span("run embed"), given)
 
-    ended: list[NativeSpan] = []
-    ours = NativeTracerProvider(ended.append, resource=Resource.get_empty())
+    def and_encode() -> None:
+        sdk()
+        encode_spans(list(kept.ended)).SerializeToString()
+
+    yield "SDK", and_encode
+    yield "SDK, not encoded", sdk
+    buffer = Buffer(lambda _: None, lambda each: each.take(), 1 << 20)
+    ours = NativeTracerProvider(buffer, resource=Resource.get_empty())
     native = ours.get_tracer("bench")
     assert isinstance(native, NativeTracer)
     run = native.start_span("run embed")
-    encoder = SpanEncoder()
-    short(native, run, given, rows=False)()
-    dicts = ended[:]
-    ended.clear()
-    short(native, run, given, rows=True)()
-    rows = ended[:]
-    yield "native", lambda: encoder.request(dicts)
-    yield "native, a row", lambda: encoder.request(rows)
-    yield "native, SDK's spans", lambda: encoder.request(stocked)
+    yield "native, by the API", by_api(native, run, given)
+    yield "native, as units do", by_scope(native.scope, run, given)
 
 
 def measure(title: str, contestants: Iterator[tuple[str, Bench]], rounds: int) -> None:
@@ -192,8 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     rounds = parser.parse_args().rounds
-    measure("start and end", starting(), rounds)
-    measure("encode", encoding(), rounds)
+    measure("start, end and encode", contestants(), rounds)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ spans of other libraries nest below ours and ours below theirs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from opentelemetry.context import Context
