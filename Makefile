@@ -7,8 +7,9 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --no-emit-index-url
 NATIVE := hatch_build.py $(wildcard native/*)
 ARGS ?=
-# Tests of a file stay together: what a session starts is started in each worker.
-WORKERS ?= -n auto --dist loadfile
+# Tests of a file stay together: what a session starts is started in each worker. The
+# files keep the order that tests/conftest.py gives them.
+WORKERS ?= -n auto --dist loadfile --no-loadscope-reorder
 # Hundreds of programs import spanrun in the tests: compile it once.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -65,7 +66,7 @@ bench-ingest: $(VENV)/dev.stamp ## the pipeline, beside a plain loop
 
 soak: $(VENV)/dev.stamp ## the long tests in full: 10,000 schedules, 400 kills
 	@SPANRUN_SOAK=10000 $(BIN)/python -m pytest tests/stateful \
-		tests/telemetry/delivery/test_kills.py $(ARGS)
+		tests/telemetry/delivery/test_kills.py tests/policies/test_outage.py $(ARGS)
 
 fuzz: $(VENV)/dev.stamp ## read what hostile services and files say: 1,000 of each kind
 	@SPANRUN_FUZZ=1000 $(BIN)/python -m pytest tests/fuzz $(ARGS)

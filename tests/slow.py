@@ -26,6 +26,7 @@ SLOW: Final = frozenset(
         "test_own_io",
         "test_plugin",
         "test_processes",
+        "test_pure_python",
         "test_registry",
         "test_sampling",
         "test_secrets_whole",

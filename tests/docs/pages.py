@@ -52,13 +52,12 @@ class Page:
         return [block for block in self.blocks if block.language in languages]
 
 
-@cache
-def all_pages() -> tuple[Page, ...]:
-    """Every page, read once for all tests that ask for them at collection."""
+def all_pages() -> list[Page]:
     top = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
-    return tuple(read(path) for path in [*top, *sorted(DOCS.rglob("*.md"))])
+    return [read(path) for path in [*top, *sorted(DOCS.rglob("*.md"))]]
 
 
+@cache  # many tests ask for the same pages, and some of them at collection
 def read(path: Path) -> Page:
     return parse(path, path.read_text(encoding="utf-8"))
 
