@@ -14,7 +14,7 @@ WORKERS ?= -n auto --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-fast lint types fmt backends stack bench bench-outage bench-clients bench-ingest soak fuzz lock generate changelog clean
+.PHONY: help demo test check check-fast lint types mypy pyright fmt backends stack bench bench-outage bench-clients bench-ingest soak fuzz lock generate changelog clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) \
@@ -24,7 +24,7 @@ demo: $(VENV)/run.stamp ## run the main job on real text, and show where the tim
 	@$(BIN)/spanrun demo $(ARGS)
 
 test: $(VENV)/dev.stamp ## lint, types, then all tests (ARGS="-k name" for pytest)
-	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory -j2 check
 	@$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 check: lint types ## lint and types only
@@ -37,9 +37,13 @@ lint: $(VENV)/dev.stamp ## ruff: rules and format
 	@$(BIN)/ruff check -q .
 	@$(BIN)/ruff format -q --check .
 
-types: $(VENV)/dev.stamp ## pyright strict and mypy strict
+types: mypy pyright ## pyright strict and mypy strict
+
+mypy: $(VENV)/dev.stamp
 	@echo "· mypy"
 	@$(BIN)/mypy --no-error-summary
+
+pyright: $(VENV)/dev.stamp
 	@echo "· pyright"
 	@$(BIN)/pyright --level error > $(VENV)/pyright.log || { cat $(VENV)/pyright.log; exit 1; }
 
