@@ -1,7 +1,6 @@
 # The part in C: see native/. Whether it is in use, spanrun.speed says.
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from contextvars import ContextVar
 from typing import Any, TypeVar, final
 
 _T = TypeVar("_T")

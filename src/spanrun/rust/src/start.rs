@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use pyo3::prelude::*;
 use pyo3::PyClass;
 use pyo3::PyClassInitializer;
+use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::fill;
@@ -159,7 +159,18 @@ pub fn make<'py>(
         local,
     });
     let id = draw_span_id(this, &settings, py)?;
-    let span = untracked(py, span(scope, started, trace, id, parent, is_root, settings.generation)?)?;
+    let span = untracked(
+        py,
+        span(
+            scope,
+            started,
+            trace,
+            id,
+            parent,
+            is_root,
+            settings.generation,
+        )?,
+    )?;
     if settings.on_start.is_some() {
         tell(this, &settings, &span, context)?;
     }

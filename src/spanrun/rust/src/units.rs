@@ -140,7 +140,10 @@ impl Jobs {
             let attributes = PyDict::new(py);
             let text = match key.cast_exact::<PyString>() {
                 Ok(_) => key,
-                Err(_) => this.kind.bind(py).call_method1(intern!(py, "text_of"), (key,))?,
+                Err(_) => this
+                    .kind
+                    .bind(py)
+                    .call_method1(intern!(py, "text_of"), (key,))?,
             };
             attributes.set_item(intern!(py, "spanrun.job.key"), text)?;
             Some(attributes.into_any())

@@ -127,7 +127,7 @@ class JobKind:
 class JobUnit:
     """A job's span and metrics, and its attempts' spans.
 
-    Where spans are compiled, `spanrun._core.JobUnit` stands in its place, which does the
+    Where spans are compiled, `spanrun._core.JobUnit` stands in its place. It does the
     same for a job that just succeeds, and calls the methods of this class for all else.
 
     Args:

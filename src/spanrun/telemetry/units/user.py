@@ -20,7 +20,9 @@ if TYPE_CHECKING:  # it makes units
 class OpenUnit(Protocol):
     """Opens a unit by its name and attributes, and makes its span the current one."""
 
-    def __call__(self, name: str, attributes: Mapping[str, Any], /) -> UserUnit: ...
+    def __call__(self, name: str, attributes: Mapping[str, Any], /) -> UserUnit:
+        """Open it."""
+        ...
 
 
 class UserUnit(Unit):
