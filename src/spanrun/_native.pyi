@@ -15,7 +15,6 @@ class Seconds:
     duration: float
     def parts(self) -> tuple[float, float, float, float, float, float, float]: ...
 
-@final
 class Lag:
     threshold: float
     shown: int

@@ -37,7 +37,7 @@ class unit:  # noqa: N801 -- used like a function: `with unit("parse"):`
 
     def __enter__(self) -> UserUnit:
         recorder = setup.recorder()
-        opened: Any = _OFF
+        opened: UserUnit = cast("Any", _OFF)
         if recorder is not None:
             opened = recorder.open_unit(self._name, self._attributes)
         self._open.append(opened)

@@ -185,7 +185,8 @@ class LocalStore:
             _forget_old_sessions(db)
         db.execute("INSERT OR IGNORE INTO sessions VALUES (?, ?, ?, ?)", self._started)
 
-    def _row(self, span: Any) -> Statement:
+    def _row(self, span: Any) -> Any:
+        """A `Statement` of one of OTLP's messages, which have no types."""
         events = [
             [event.time_unix_nano, event.name, mapping(event.attributes)]
             for event in span.events

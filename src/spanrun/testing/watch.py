@@ -8,6 +8,7 @@ from typing import Any, Final
 from spanrun.semconv import Metric, SpanrunTelemetrySignal
 from spanrun.telemetry.metrics.instruments import Adds, Gauges, RunnerMetrics
 from spanrun.telemetry.units.recorder import OpenSpan, Recorder
+from spanrun.telemetry.units.user import UserUnit
 
 
 class Watch:
@@ -26,6 +27,14 @@ class Watch:
         return {
             key: name for key, (name, span) in self._open.items() if span.is_recording()
         }
+
+    @property
+    def scope(self) -> None:
+        """None: each span is opened here, to be remembered."""
+
+    def open_unit(self, name: str, attributes: Mapping[str, Any], /) -> UserUnit:
+        """Open a user's unit."""
+        return UserUnit(self, name, attributes)
 
     def open(self, name: str, *given: Any, **named: Any) -> OpenSpan:
         """Start a span, and remember it."""

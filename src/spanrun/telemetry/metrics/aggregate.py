@@ -23,14 +23,14 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.metrics.export import Metric as SdkMetric
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.trace import Span, SpanContext
+from opentelemetry.trace import SpanContext
 
 from spanrun.semconv import Metric
 from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.log import Log
 from spanrun.telemetry.metrics.cells import Cells
 from spanrun.telemetry.metrics.cells import cells as cells_in_use
-from spanrun.telemetry.metrics.fallback import Cell, Group, JobCells
+from spanrun.telemetry.metrics.fallback import Cell, Group, JobCells, Measured
 from spanrun.telemetry.metrics.points import (
     Labels,
     of_exponential,
@@ -178,7 +178,7 @@ class Aggregator:
         metric: Metric,
         value: float,
         attributes: Labels,
-        span: Span | None = None,
+        span: Measured | None = None,
     ) -> None:
         """Add ``value`` to the series of those ``attributes`` that the metric has."""
         key = (metric.name, *map(attributes.get, metric.attributes))

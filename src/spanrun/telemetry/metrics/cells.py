@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from spanrun.accelerator import core
 from spanrun.telemetry.metrics import fallback
@@ -27,4 +27,5 @@ class Cells(Protocol):
     JobCells: type[JobCells]
 
 
-cells: Final[Cells] = core or fallback  # type: ignore[assignment]
+_found: Any = core or fallback
+cells: Final[Cells] = _found

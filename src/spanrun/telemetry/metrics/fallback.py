@@ -14,14 +14,23 @@ import time
 from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
-from opentelemetry.trace import Span, SpanContext
+from opentelemetry.trace import SpanContext
 
 _MAX_SCALE: Final = 20
 _MAX_BUCKETS: Final = 160
 _LEAST: Final = sys.float_info.min
 _GREATEST: Final = sys.float_info.max
+
+
+class Measured(Protocol):
+    """A span in which something was measured."""
+
+    def get_span_context(self) -> SpanContext:
+        """Return its identity."""
+        ...
+
 
 Exemplar: TypeAlias = tuple[float, int, int, int]
 
@@ -101,13 +110,13 @@ class Cell:
         self.kept: dict[int, Exemplar] = {}
         self.reset()
 
-    def add(self, value: float, span: Span | None = None) -> None:
+    def add(self, value: float, span: Measured | None = None) -> None:
         """Add a measurement; ``span`` may become the exemplar of its bucket."""
         bucket = self._group.change(self.take, value)
         if bucket is not None and span is not None:
             self.offer(bucket, value, span)
 
-    def offer(self, bucket: int, value: float, span: Span) -> None:
+    def offer(self, bucket: int, value: float, span: Measured) -> None:
         """Make an exemplar of a measurement, if the trace of ``span`` is kept."""
         ids = self._group.kept(span)
         if ids is not None:
@@ -298,7 +307,7 @@ class JobCells:
         self._phases = tuple(phases)
 
     def add(
-        self, seconds: float, parts: tuple[float, ...], span: Span | None = None
+        self, seconds: float, parts: tuple[float, ...], span: Measured | None = None
     ) -> None:
         """Count a job that took ``seconds``, and in each phase one of ``parts``."""
         if len(parts) != len(self._phases):

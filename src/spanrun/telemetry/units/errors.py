@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterator
 from itertools import groupby
 from types import CodeType, TracebackType
-from typing import Final
+from typing import Any, Final
 
 MAX_FRAMES: Final = 32
 """Of each traceback: the innermost ones."""
@@ -74,8 +74,9 @@ def _single(error: BaseException) -> Iterator[str]:
 
 def _last_lines(error: BaseException) -> Iterator[str]:
     """Class, text and notes: what `traceback.format_exception_only` gives."""
-    notes: object = getattr(error, "__notes__", None)
-    if isinstance(error, _TOLD_APART) or not isinstance(notes, list | None):
+    notes: list[Any] | None = getattr(error, "__notes__", None)
+    is_odd = not isinstance(notes, list | None)  # pyright: ignore[reportUnnecessaryIsInstance] -- users
+    if is_odd or isinstance(error, _TOLD_APART):
         yield from traceback.format_exception_only(error)
         return
     kind, text = type(error), str(error)

@@ -115,7 +115,8 @@ class JobKind:
             self,
             JobUnit,
         )
-        return jobs.open
+        opens: Callable[[Submitted], JobUnit] = jobs.open
+        return opens
 
     text_of = staticmethod(text_of)
 

@@ -9,13 +9,23 @@ from opentelemetry.metrics import Meter, MeterProvider
 
 from spanrun.accelerator import core
 from spanrun.clock import Clock
+from spanrun.semconv import (
+    METRIC_SPANRUN_UNIT_DURATION,
+    SPANRUN_UNIT_NAME,
+    SPANRUN_UNIT_OUTCOME,
+)
 from spanrun.telemetry.account import Account
+from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.metrics.aggregate import Aggregator
-from spanrun.telemetry.metrics.instruments import Instruments, NativeInstruments
+from spanrun.telemetry.metrics.instruments import Adds, Instruments, NativeInstruments
+from spanrun.telemetry.redact import redact
 from spanrun.telemetry.scope import OUR_SCOPE
 from spanrun.telemetry.span.provider import NativeTracerProvider
 from spanrun.telemetry.units.otel import OtelRecorder
-from spanrun.telemetry.units.user import UserUnit
+from spanrun.telemetry.units.user import UserUnit, fail_unit
+
+_MAX_UNITS: Final = 1_000
+"""Names of users' units whose series are remembered."""
 
 
 class Snapshot(Protocol):
@@ -53,6 +63,8 @@ class NativeRecorder(OtelRecorder):
         super().__init__(tracers, meters, clock=clock, account=account)
         self.scope = tracers.tracer(OUR_SCOPE).scope
         self.open = self.scope.start
+        self.unit_series: Final[dict[str, Adds]] = {}
+        tell_after_fork(self)
         if core is not None:
             self.open_unit = partial(core.UserUnit.open, self, self.scope, UserUnit)
 
@@ -68,3 +80,19 @@ class NativeRecorder(OtelRecorder):
             self._snapshot(keep=keep)
         except Exception as error:  # noqa: BLE001 -- counted: breaks no job
             self.failed("metrics", error)
+
+    def series_of_unit(self, name: str) -> Adds:
+        """Return what adds to the durations of the users' units of that name."""
+        labels = {SPANRUN_UNIT_NAME: redact(name), SPANRUN_UNIT_OUTCOME: "ok"}
+        series = self.series(METRIC_SPANRUN_UNIT_DURATION, labels)
+        if len(self.unit_series) < _MAX_UNITS:
+            self.unit_series[name] = series
+        return series
+
+    def fail_unit(self, unit: UserUnit, name: str, error: BaseException) -> None:
+        """End a user's unit that ``error`` left: see `UserUnit.close`."""
+        fail_unit(self, unit, name, error)
+
+    def after_fork(self) -> None:
+        """In a child process: the series are its parent's."""
+        self.unit_series.clear()

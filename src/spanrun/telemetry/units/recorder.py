@@ -19,6 +19,7 @@ from spanrun.telemetry.metrics.instruments import Adds, Gauges, RunnerMetrics
 
 if TYPE_CHECKING:  # it needs the SDK, which only `configure` loads
     from spanrun.telemetry.span import Scope
+    from spanrun.telemetry.units.user import OpenUnit
 
 
 class OpenSpan(Protocol):
@@ -93,6 +94,11 @@ class Recorder(Protocol):
     @property
     def open(self) -> OpenRecorded:
         """Starts a span. Never raises."""
+        ...
+
+    @property
+    def open_unit(self) -> OpenUnit:
+        """Opens a user's unit, and makes its span the current one."""
         ...
 
     @property

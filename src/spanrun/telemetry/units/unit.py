@@ -45,7 +45,7 @@ class Linked:
     __slots__ = ("context", "links", "span")
 
     def __init__(self, run: Unit) -> None:
-        self.span: Final = run.told
+        self.span: Final[OpenSpan] = run.told
         self.context: Final = set_span_in_context(INVALID_SPAN, run.context)
         context = run.told.get_span_context()
         self.links: Final = (Link(context),) if context.is_valid else ()
@@ -85,7 +85,7 @@ class Unit:
             told = recorder.open(
                 name, kind, outside, begun, attributes, links, anchored=anchored
             )
-        self.told: Final = told
+        self.told: Final[OpenSpan] = told
         self.context: Context = self.told.inside(outside)
 
     @property

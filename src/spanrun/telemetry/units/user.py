@@ -13,8 +13,7 @@ from spanrun.telemetry.redact import redact
 from spanrun.telemetry.units.unit import INTERNAL, Unit, fail
 
 if TYPE_CHECKING:  # it makes units
-    from spanrun.telemetry.units.otel import OtelRecorder
-    from spanrun.telemetry.units.recorder import OpenSpan
+    from spanrun.telemetry.units.recorder import OpenSpan, Recorder
 
 
 class OpenUnit(Protocol):
@@ -41,7 +40,7 @@ class UserUnit(Unit):
 
     def __init__(
         self,
-        recorder: OtelRecorder,
+        recorder: Recorder,
         name: str,
         attributes: Mapping[str, Any],
         told: OpenSpan | None = None,
@@ -53,21 +52,23 @@ class UserUnit(Unit):
     def close(self, error: BaseException | None) -> None:
         """Leave it, end its span, by ``error`` if there is one, and count it."""
         self.leave()
-        recorder: Any = self._recorder
+        recorder = self._recorder
         if error is not None:
-            recorder.fail_unit(self, self._name, error)
+            fail_unit(recorder, self, self._name, error)
             return
         ended = recorder.now()
         self.told.set_attribute(semconv.SPANRUN_UNIT_OUTCOME, "ok")
         self.told.finish(ended)
-        series = recorder.unit_series.get(self._name)
-        if series is None:
-            series = recorder.series_of_unit(self._name)
-        series.add(ended - self.started, self.told)
+        labels = {
+            semconv.SPANRUN_UNIT_NAME: redact(self._name),
+            semconv.SPANRUN_UNIT_OUTCOME: "ok",
+        }
+        metric = semconv.METRIC_SPANRUN_UNIT_DURATION
+        recorder.record(metric, ended - self.started, labels, self.told)
 
 
 def fail_unit(
-    recorder: OtelRecorder, unit: UserUnit, name: str, error: BaseException
+    recorder: Recorder, unit: UserUnit, name: str, error: BaseException
 ) -> None:
     """End a unit that ``error`` left, and count it."""
     ended = recorder.now()
