@@ -13,13 +13,14 @@ NATIVE := hatch_build.py $(wildcard native/*) $(RUST)
 MISSING := src/spanrun/_core.missing.txt
 COMMA := ,
 ARGS ?=
-# Tests of a file stay together: what a session starts is started in each worker.
-WORKERS ?= -n auto --dist loadfile
+# Tests of a file stay together: what a session starts is started in each worker. The
+# files keep the order that tests/conftest.py gives them.
+WORKERS ?= -n auto --dist loadfile --no-loadscope-reorder
 # Hundreds of programs import spanrun in the tests: compile it once.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-fast lint rust types audit fmt backends stack bench bench-outage bench-clients bench-ingest soak fuzz lock generate changelog clean
+.PHONY: help demo test check check-fast lint rust types mypy pyright audit fmt backends stack bench bench-outage bench-clients bench-ingest soak fuzz lock generate changelog clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) \
@@ -29,7 +30,7 @@ demo: $(VENV)/run.stamp ## run the main job on real text, and show where the tim
 	@$(BIN)/spanrun demo $(ARGS)
 
 test: $(VENV)/dev.stamp ## lint, types, then all tests (ARGS="-k name" for pytest)
-	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory -j2 check
 	@$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 check: lint rust types ## lint and types only
@@ -68,9 +69,13 @@ endif
 audit: ## the crates' licences and sources (ARGS=advisories; needs cargo-deny)
 	@cd $(CRATE) && $(DENY) $(ARGS)
 
-types: $(VENV)/dev.stamp ## pyright strict and mypy strict
+types: mypy pyright ## pyright strict and mypy strict
+
+mypy: $(VENV)/dev.stamp
 	@echo "· mypy"
 	@$(BIN)/mypy --no-error-summary
+
+pyright: $(VENV)/dev.stamp
 	@echo "· pyright"
 	@$(BIN)/pyright --level error > $(VENV)/pyright.log || { cat $(VENV)/pyright.log; exit 1; }
 
@@ -97,7 +102,7 @@ bench-ingest: $(VENV)/dev.stamp ## the pipeline, beside a plain loop
 
 soak: $(VENV)/dev.stamp ## the long tests in full: 10,000 schedules, 400 kills
 	@SPANRUN_SOAK=10000 $(BIN)/python -m pytest tests/stateful \
-		tests/telemetry/delivery/test_kills.py $(ARGS)
+		tests/telemetry/delivery/test_kills.py tests/policies/test_outage.py $(ARGS)
 
 fuzz: $(VENV)/dev.stamp ## read what hostile services and files say: 1,000 of each kind
 	@SPANRUN_FUZZ=1000 $(BIN)/python -m pytest tests/fuzz $(ARGS)

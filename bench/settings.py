@@ -81,7 +81,8 @@ async def mapped(
 
     retry = sr.Retry(on=ConnectionError)
     async with sr.Runner("bench", limit=WIDTH, retry=retry, **policies) as runner:
-        done = await runner.map(work, range(jobs), key=key, errors="collect")
+        errors: Any = "collect" if work is failing_job else "raise"
+        done = await runner.map(work, range(jobs), key=key, errors=errors)
     return len(done)
 
 

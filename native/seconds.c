@@ -60,3 +60,16 @@ PyTypeObject Seconds_Type = {
     .tp_members = members,
     .tp_new = PyType_GenericNew,
 };
+
+/* What a clock's ``now`` reads. */
+int
+seconds_now(PyObject *now, double *seconds)
+{
+    PyObject *reading = PyObject_CallNoArgs(now);
+    if (reading == NULL) {
+        return -1;
+    }
+    *seconds = PyFloat_AsDouble(reading);
+    Py_DECREF(reading);
+    return *seconds == -1.0 && PyErr_Occurred() ? -1 : 0;
+}

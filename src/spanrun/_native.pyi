@@ -1,7 +1,6 @@
 # The part in C: see native/. Whether it is in use, spanrun.speed says.
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from contextvars import ContextVar
 from typing import Any, TypeVar, final
 
 _T = TypeVar("_T")
@@ -17,64 +16,6 @@ class Seconds:
     def parts(self) -> tuple[float, float, float, float, float, float, float]: ...
 
 @final
-class Buffer:
-    spans: int
-    def __init__(
-        self,
-        begun: Callable[[Buffer], object],
-        full: Callable[[bytes, int], object],
-        most: int,
-    ) -> None: ...
-    def __call__(self, encoded: tuple[bytes, int], /) -> None: ...
-    def take(self) -> tuple[bytes, int]: ...
-
-@final
-class RandomBits:
-    def __init__(self, seed: Callable[[], bytes]) -> None: ...
-    def draw(self, bits: int, /) -> int: ...
-    def renew(self) -> None: ...
-
-class Jobs:
-    def arm(
-        self,
-        origin: Any,
-        tracer: Any,
-        linked: Any,
-        links: Any,
-        name: str,
-        now: Callable[[], float],
-        bits: Callable[[int], int],
-        zero: int,
-        attempts: bool,
-        cells: tuple[Any, Any, tuple[Any, ...]],
-        gate: Any,
-        /,
-    ) -> None: ...
-    def teach(self, text: bytes, places: tuple[int, ...], /) -> None: ...
-    def open_fast(self, job: Any, /) -> Any: ...
-
-class Calls:
-    def arm(
-        self,
-        recorder: Any,
-        origin: Any,
-        tracer: Any,
-        name: str,
-        now: Callable[[], float],
-        bits: Callable[[int], int],
-        row: Any,
-        known: dict[Any, Any],
-        zero: int,
-        /,
-    ) -> None: ...
-    def open_fast(self) -> Any: ...
-
-@final
-class Shape:
-    def __init__(
-        self, text: bytes, places: tuple[int, ...], gate: Any, count: Any, cell: Any
-    ) -> None: ...
-
 class Lag:
     threshold: float
     shown: int
@@ -142,19 +83,3 @@ def drive(
     now: Callable[[], float],
     /,
 ) -> Awaitable[_T]: ...
-def bind(
-    job: type,
-    call: type,
-    recorded: type,
-    others: tuple[type, ...],
-    context: type,
-    variable: ContextVar[Any],
-    span_key: str,
-    attempt_key: str,
-    way_out_key: str,
-    no_state: Any,
-    internal: Any,
-    client: Any,
-    /,
-) -> None: ...
-def bind_recorder(recorder: type, /) -> type: ...

@@ -12,18 +12,12 @@ from typing import TYPE_CHECKING, Final
 __all__ = [
     "FAST",
     "Attempt",
-    "Buffer",
     "CallStep",
-    "Calls",
     "Drive",
     "FirstAttempts",
-    "Jobs",
     "Lag",
     "Seconds",
-    "Shape",
     "Slots",
-    "bind",
-    "bind_recorder",
     "drive",
 ]
 
@@ -33,18 +27,12 @@ if _fast:
     try:
         from spanrun._native import (
             Attempt,
-            Buffer,
-            Calls,
             CallStep,
             Drive,
             FirstAttempts,
-            Jobs,
             Lag,
             Seconds,
-            Shape,
             Slots,
-            bind,
-            bind_recorder,
             drive,
         )
     except ImportError:
@@ -54,8 +42,7 @@ FAST: Final = _fast
 """Whether the part in C is in use."""
 
 if not TYPE_CHECKING and not FAST:
-    bind = bind_recorder = drive = None
-    Calls = Jobs = object
+    drive = None
 
     class Seconds:
         """Where a job's time went, in seconds."""
@@ -70,12 +57,6 @@ if not TYPE_CHECKING and not FAST:
             told = queue + limit + rate_limit + backoff + busy + loop_lag
             service = max(self.duration - told, 0.0)
             return queue, limit, rate_limit, backoff, busy, loop_lag, service
-
-    class Buffer:
-        """There are none."""
-
-    class Shape:
-        """There are none."""
 
     class CallStep:
         """There are none."""

@@ -18,6 +18,7 @@ from opentelemetry.metrics import _internal as metrics
 from opentelemetry.util._once import Once
 from typer.testing import CliRunner
 
+from spanrun.cli import session
 from spanrun.cli.app import app
 from spanrun.testing import EmbeddingServer
 
@@ -76,10 +77,11 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
     monkeypatch.setattr(metrics, "_METER_PROVIDER", None)
     monkeypatch.setattr(metrics, "_METER_PROVIDER_SET_ONCE", Once())
     monkeypatch.chdir(tmp_path)
+    loggers = [logging.getLogger(name) for name in session.LOGGERS]
+    before = [(each.handlers[:], each.propagate) for each in loggers]
     yield Cli(tmp_path)
-    logger = logging.getLogger("opentelemetry")
-    logger.handlers.clear()
-    logger.propagate = True
+    for logger, (handlers, propagate) in zip(loggers, before, strict=True):
+        logger.handlers[:], logger.propagate = handlers, propagate
 
 
 @pytest.fixture

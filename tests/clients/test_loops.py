@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 from tests.clients.conformance import Asked, Faulty, Subject
 from tests.clients.test_conformance import SUBJECTS
+from tests.forking import forking, needs_fork
 
 import spanrun as sr
 from spanrun.async_utils import asyncio_run
@@ -147,22 +147,35 @@ def test_it_is_used_in_threads_one_after_another(subject: Subject, client: Any) 
     assert got == [subject.value] * 2
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_child_has_connections_of_its_own(
-    subject: Subject, server: Faulty, client: Any
-) -> None:
-    asyncio_run(subject.ask(client))
-    child = os.fork()
-    if not child:
-        status = 1
-        try:
-            if asyncio_run(subject.ask(client)) == subject.value:
-                status = 7
-        finally:
-            os._exit(status)
+IN_A_CHILD = """
+from spanrun.async_utils import asyncio_run
+from tests.clients.conformance import Asked
+from tests.clients.test_loops import SOLR, SUBJECTS
 
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-    assert server.connections == 2
-    assert asyncio_run(subject.ask(client)) == subject.value
-    assert server.connections == 2
-    asyncio_run(subject.close(client))
+url, name = sys.argv[1:]
+[subject] = [each for each in (*SUBJECTS, SOLR) if str(each) == name]
+client = subject.make(url, Asked())
+
+def ask():
+    return asyncio_run(subject.ask(client)) == subject.value
+
+assert ask()
+assert status_of(child_of(ask)) == 0
+print("the child has asked")
+input()
+assert ask()
+print("the parent has asked again")
+input()
+asyncio_run(subject.close(client))
+"""
+
+
+@needs_fork
+def test_a_forked_child_has_connections_of_its_own(
+    subject: Subject, server: Faulty
+) -> None:
+    with forking(IN_A_CHILD, server.url, subject) as program:
+        for what in ("the child has asked", "the parent has asked again"):
+            program.says(what)
+            assert server.connections == 2
+            program.go_on()

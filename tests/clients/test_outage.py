@@ -306,3 +306,56 @@ def test_from_code_that_is_not_async_an_error_has_it_too() -> None:
     assert found[10:] == [None] * 10
     told = embeddings.get_text_embedding_batch(TEXTS[:20], partial=True)
     assert [place for place, each in enumerate(told) if each is None] == [9]
+
+
+class Silent(httpx.AsyncBaseTransport):
+    """Never answers and, if it is ``stubborn``, doesn't end when it is cancelled."""
+
+    def __init__(self, *, stubborn: bool = False) -> None:
+        self.stubborn = stubborn
+        self.gone = asyncio.Event()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        while True:
+            try:
+                await self.gone.wait()
+                raise httpx.ReadError("gone")
+            except asyncio.CancelledError:
+                if not self.stubborn:
+                    raise
+
+
+async def test_an_endpoint_that_never_answers_is_named_before_a_batch_fails(
+    fake_clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    options: Any = {"clock": fake_clock, "transport": Silent()}
+    async with Embeddings("http://host/v1", model="m", **options) as embeddings:
+        batch = asyncio.create_task(embeddings.aget_text_embedding_batch(TEXTS))
+        await asyncio.sleep(31)
+        assert not batch.done()
+        assert "the service of 'embed' is gone (DeadlineExceeded: 30 s" in caplog.text
+        with pytest.raises(DeadlineExceeded):
+            await batch
+
+
+@pytest.mark.parametrize("kind", [Embeddings, Chat])
+async def test_a_request_that_swallows_its_cancellation_is_given_up(
+    fake_clock: FakeClock, kind: Any
+) -> None:
+    silent = Silent(stubborn=True)
+    client = kind(
+        "http://host/v1",
+        model="m",
+        clock=fake_clock,
+        transport=silent,
+        timeout=5,
+        abandon_after=3,
+    )
+    ask: Any = client.achat if kind is Chat else client.aget_text_embedding
+    asked: Any = [{"role": "user", "content": "x"}] if kind is Chat else "x"
+    async with client:
+        try:
+            with pytest.raises(sr.JobCancelled, match="by a timeout, and abandoned"):
+                await ask(asked)
+        finally:
+            silent.gone.set()

@@ -2,7 +2,11 @@
 
 import copy
 import datetime
+import errno
 import json
+import tracemalloc
+from array import array
+from collections import UserList, deque
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -10,7 +14,7 @@ import numpy as np
 import pytest
 
 from spanrun.clients import _solr_documents as documents
-from spanrun.errors import ConfigurationError
+from spanrun.errors import ConfigurationError, StoreError
 
 
 @pytest.mark.parametrize(
@@ -105,6 +109,49 @@ def test_the_vectors_of_a_document_are_written_one_by_one(
     text = documents.encoded([{"id": "a", "_childDocuments_": [chunk] * 1000}])
     assert len(text) > 3_000_000
     assert max(map(len, pieces)) < 4_000
+
+
+def test_a_large_body_waits_in_a_file() -> None:
+    class Chunks(UserList[int]):
+        def __getitem__(self, place: Any) -> Any:
+            return {"id": self.data[place], "embedding": [0.123456789] * 256}
+
+    chunks = Chunks(range(4000))
+    (document,) = documents.prepared([{"id": "a", "chunks": chunks}])
+    tracemalloc.start()
+    try:
+        with documents.body([document]) as body:
+            _, most = tracemalloc.get_traced_memory()
+            written = body.read()
+    finally:
+        tracemalloc.stop()
+    assert len(written) > 12_000_000
+    assert most < 8 * 2**20
+    assert json.loads(written)[0]["chunks"] == list(chunks)
+
+
+def test_any_sequence_is_a_list_and_what_is_in_it_becomes_what_solr_takes() -> None:
+    values = deque([b"a", np.float32(0.5), {"n": (1, b"b")}])
+    given = [{"x": values, "y": range(2), "z": array("f", [1.0]), "e": deque[int]()}]
+    (written,) = json.loads(documents.encoded(documents.prepared(given)))
+    ready = {"x": ["a", 0.5, {"n": [1, "b"]}], "y": [0, 1], "z": [1.0], "e": []}
+    assert written == ready
+    for wrong in (b"\xff", object(), float("nan")):
+        unready = documents.prepared([{"x": deque([wrong])}])
+        with pytest.raises(ConfigurationError, match="as JSON"):
+            documents.encoded(unready)
+
+
+def test_a_body_that_cannot_be_kept_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(documents.tempfile, "TemporaryFile", full)
+    with pytest.raises(StoreError, match=r"No space left.*set TMPDIR") as raised:
+        documents.body([{"text": "x" * 5 * 2**20}])
+    assert raised.value.final
 
 
 def test_only_what_comes_to_the_same_may_be_sent_twice() -> None:

@@ -81,6 +81,7 @@ POLICIES: Final = {
     ),
     "hedge": Kind((2, True, "p95", sr.Hedge), (None, sr.Hedge())),
     "breaker": Kind((True, 5, sr.Breaker), (None, sr.Breaker())),
+    "abandon_after": optional(ABOVE_0),
     "observers": OBSERVERS,
     "clock": CLOCK,
 }
@@ -141,7 +142,7 @@ ROWS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "outage": optional(ABOVE_0),
     },
     "Timeout": {"attempt": optional(ABOVE_0), "total": optional(ABOVE_0)},
-    "Runner": {"name": TEXT, **POLICIES, "abandon_after": optional(ABOVE_0)},
+    "Runner": {"name": TEXT, **POLICIES},
     "Runner.call": {
         "function": refused(FUNCTION),
         "priority": Kind(NO_RANKS, (1, -2, 0.5, True, np.int64(2))),

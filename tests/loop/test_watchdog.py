@@ -8,8 +8,6 @@ import concurrent.futures.thread  # noqa: F401
 import contextlib
 import gc
 import io
-import multiprocessing
-import os
 import pdb  # noqa: T100 -- what is tested
 import signal
 import subprocess
@@ -21,6 +19,7 @@ import weakref
 
 import pytest
 from tests import speed
+from tests.forking import forking, needs_fork
 from tests.waiting import PATIENCE, becomes, until
 
 import spanrun as sr
@@ -352,27 +351,36 @@ def test_a_stopped_process_blames_nobody():
     assert late < 1
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_has_a_watchdog_of_its_own():
-    def child(result):
-        async def main():
-            async with sr.Runner("child"):
-                return len(watching())
+FORKS = """
+import asyncio, multiprocessing
+import spanrun as sr
+from tests.telemetry.test_watchdog import watching
+from spanrun.testing import capture
 
-        result.put(asyncio.run(main()))
-        result.put(len(watching()))
-
+def child(result):
     async def main():
-        async with sr.Runner("parent"):
-            process.start()
-            await asyncio.to_thread(process.join, 30)
-            process.kill()  # if it hangs: at the end Python would wait for it
+        async with sr.Runner("child"):
+            return len(watching())
 
-    fork = multiprocessing.get_context("fork")
-    result = fork.SimpleQueue()
-    process = fork.Process(target=child, args=(result,))
-    with capture():
-        asyncio.run(main())
-    assert process.exitcode == 0
-    assert (result.get(), result.get()) == (1, 0)
+    result.put(asyncio.run(main()))
+    result.put(len(watching()))
+
+async def main():
+    async with sr.Runner("parent"):
+        process.start()
+        await asyncio.to_thread(process.join)
+
+fork = multiprocessing.get_context("fork")
+result = fork.SimpleQueue()
+process = fork.Process(target=child, args=(result,), daemon=True)
+with capture():
+    asyncio.run(main())
+assert process.exitcode == 0
+assert (result.get(), result.get()) == (1, 0)
+"""
+
+
+@needs_fork
+def test_a_forked_child_has_a_watchdog_of_its_own():
+    with forking(FORKS):
+        pass

@@ -1,6 +1,7 @@
 """What `SolrStore` does beyond `test_conformance.py`, on a real Solr."""
 
 import asyncio
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from tests.stores.test_conformance import DIMENSION, MODEL, at, found, put
 from spanrun.clients.solr import AsyncSolrClient
 from spanrun.clients.solr_schema import SolrSchema
 from spanrun.errors import ConfigurationError, StoreError
+from spanrun.ingest import _vectors
 from spanrun.ingest.documents import Document
 from spanrun.ingest.pipeline import Pipeline
 from spanrun.ingest.stages import Split, Store
@@ -160,6 +162,26 @@ async def test_a_document_of_a_thousand_chunks_is_stored(make):
     async with make() as store:
         await put(store, "a", *[text] * 1000, vector=vector)
         assert await store.count() == (1, 1000)
+
+
+async def test_a_large_document_is_never_whole_in_memory(make):
+    vectors = _vectors.Vectors(2000)
+    for index in range(2000):
+        vectors.put(index, [0.123456789 + index, 1.0] * (DIMENSION // 2))
+    chunks = [
+        Chunk("large", index, "word", vector) for index, vector in enumerate(vectors)
+    ]
+    described: Any = {"source": "large.txt", "title": None, "summary": None}
+    async with make() as store:
+        await put(store, "small", "word")  # all is imported and open
+        tracemalloc.start()
+        try:
+            await store.upsert("large", content_hash="1", chunks=chunks, **described)
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert await store.count() == (2, 2001)
+    assert most < 8 * 2**20  # 34 MiB when all was made at once
 
 
 # With a pipeline

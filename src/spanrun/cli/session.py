@@ -57,7 +57,8 @@ DOCUMENTS: Final = "documents.db"
 TIMEOUT: Final = 30.0
 # The promise is 5 s at most for a dead collector; ending the process is a part.
 _SHUTDOWN: Final = 4.5
-_LOGGERS: Final = ("opentelemetry", str(setup.__package__))
+LOGGERS: Final = ("opentelemetry", str(setup.__package__))
+"""Where the telemetry complains. They stay silent if it didn't end in time."""
 
 
 def folder(option: Path | None) -> Path:
@@ -94,7 +95,7 @@ def telemetry(store: Path) -> Generator[setup.Telemetry | None]:
     A local store that can't be used costs the telemetry, not the command.
     """
     complaints = Complaints()
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    loggers = [logging.getLogger(name) for name in LOGGERS]
     for logger in loggers:
         logger.addHandler(complaints)
         logger.propagate = False

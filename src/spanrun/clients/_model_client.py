@@ -55,6 +55,7 @@ class ClientOptions(TypedDict, total=False):
         timeout: Seconds for a request with all its attempts, or a `Timeout`.
         hedge: When a slow request is sent a second time.
         breaker: When a service that is down isn't asked any more.
+        abandon_after: Seconds until a cancelled request that doesn't end is given up.
         observers: Told of every request.
         clock: What the requests' times are read from.
         max_bytes: Of an answer, unpacked; 64 MiB by default.
@@ -72,6 +73,7 @@ class ClientOptions(TypedDict, total=False):
     timeout: float | Timeout | None
     hedge: Hedge | None
     breaker: Breaker | None
+    abandon_after: float | None
     observers: Sequence[Observer]
     clock: Clock | None
     max_bytes: int
@@ -135,6 +137,7 @@ class ModelClient:
             timeout=timeout if (given := options.get("timeout")) is None else given,
             hedge=options.get("hedge"),
             breaker=options.get("breaker"),
+            abandon_after=options.get("abandon_after"),
             observers=(*observers, *observers_of(kind, options.get("observers", ()))),
             clock=options.get("clock"),
         )

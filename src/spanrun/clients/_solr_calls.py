@@ -210,6 +210,8 @@ class SolrCalls:
             await self.runner.__aexit__(None, ended, None)
         if loop is not None:
             close_on(loop, client.close)
+        elif home.loop.is_closed():
+            await client.close()  # touches nothing, and nothing is said of it
         else:
             client.session.detach()
 

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import datetime
+import io
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeGuard
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import IO, Any, Final, TypeGuard, cast
 
 from spanrun import checks
-from spanrun.errors import ConfigurationError
+from spanrun.errors import ConfigurationError, StoreError
 
+_IN_MEMORY: Final = 4 * 2**20  # bytes of a request's body
 _JSON: Final = frozenset({str, float, int, bool, type(None)})
+
+
+class _AsWritten:
+    """A sequence whose items are prepared one by one, whenever they are written."""
+
+    def __init__(self, items: Sequence[Any]) -> None:
+        self._items: Final = items
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(_plain, self._items)
 
 
 def prepared(documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -19,7 +32,8 @@ def prepared(documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
     Dates become texts in UTC, as Solr writes them; one without a zone is in UTC.
     Arrays and scalars of numpy become Python's, bytes are decoded as UTF-8. All of
-    that also inside of lists and mappings.
+    that also inside of lists and mappings. Other sequences are read when they are
+    written, so that they may make their items then.
 
     Raises:
         ConfigurationError: There is something else than mappings, bytes that are
@@ -45,25 +59,71 @@ def can_be_repeated(documents: Sequence[Mapping[str, Any]]) -> bool:
 def encoded(data: object) -> str:
     """``data`` as JSON.
 
-    In pieces: while `json.dumps` is at work, no other thread is, and the vectors of
-    one document can be megabytes of digits.
-
     Raises:
         ConfigurationError: It can't be written so.
     """
+    return "".join(_pieces(data))
+
+
+def body(data: object) -> IO[bytes]:
+    """``data`` as JSON, to be read and closed: in memory, or in a file if it is large.
+
+    The vectors of one document can be hundreds of megabytes of digits. The file has
+    no name, and goes when it is closed.
+
+    Raises:
+        ConfigurationError: It can't be written so.
+        StoreError: The file can't be written.
+    """
+    kept: IO[bytes] = io.BytesIO()
     try:
-        return _written(data)
-    except (TypeError, ValueError, RecursionError) as why:
+        for piece in _pieces(data):
+            kept.write(piece.encode())
+            if isinstance(kept, io.BytesIO) and kept.tell() > _IN_MEMORY:
+                whole = kept.getvalue()
+                kept = tempfile.TemporaryFile()  # noqa: SIM115 -- its reader closes it
+                kept.write(whole)
+        kept.seek(0)
+    except OSError as why:
+        kept.close()
+        raise StoreError(
+            f"a request of more than {_IN_MEMORY} bytes waits in a temporary file, "
+            f"which can't be written: {why}: make room, or set TMPDIR",
+            final=True,
+        ) from why
+    except BaseException:
+        kept.close()
+        raise
+    return kept
+
+
+def _pieces(data: object) -> Iterator[str]:
+    """In pieces: while `json.dumps` is at work, no other thread is."""
+    try:
+        yield from _written(data)
+    except (TypeError, ValueError, OverflowError, RecursionError) as why:
         raise ConfigurationError(f"can't be sent to Solr as JSON: {why}") from why
 
 
-def _written(data: Any) -> str:
+def _written(data: Any) -> Iterator[str]:
     if _is_mapping(data):
-        fields = (f"{json.dumps(str(key))}:{_written(data[key])}" for key in data)
-        return f"{{{','.join(fields)}}}"
-    if _is_list(data) and any(map(_is_mapping, data)):
-        return f"[{','.join(map(_written, data))}]"
-    return json.dumps(data, allow_nan=False)
+        yield "{"
+        for place, key in enumerate(data):
+            yield f"{',' if place else ''}{json.dumps(str(key))}:"
+            yield from _written(data[key])
+        yield "}"
+    elif isinstance(data, _AsWritten) or (
+        _is_list(data) and any(map(_is_mapping, data))
+    ):
+        each: Iterable[Any] = data
+        yield "["
+        for place, item in enumerate(each):
+            if place:
+                yield ","
+            yield from _written(item)
+        yield "]"
+    else:
+        yield json.dumps(data, allow_nan=False)
 
 
 def _document(place: int, document: object) -> dict[str, Any]:
@@ -92,7 +152,8 @@ def _plain(value: Any) -> Any:
         return _date(value)
     if isinstance(value, bytes | bytearray):
         return value.decode()
-    return _from_numpy(value)
+    other = isinstance(value, Sequence) and not isinstance(value, str | memoryview)
+    return _AsWritten(cast("Sequence[Any]", value)) if other else _from_numpy(value)
 
 
 def _from_numpy(value: Any) -> Any:

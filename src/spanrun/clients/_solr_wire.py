@@ -23,7 +23,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import functools
-import io
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -40,7 +39,7 @@ from spanrun.clients._body import (
 )
 from spanrun.clients._calls import propagate
 from spanrun.clients._parse import parsed
-from spanrun.clients._solr_documents import encoded
+from spanrun.clients._solr_documents import body, encoded
 from spanrun.clients._solr_target import Target, escaped, escaped_path
 from spanrun.errors import ConfigurationError, StoreError
 from spanrun.extras import load
@@ -183,10 +182,10 @@ def _contained() -> Any:
             self, url: str, data: object, headers: Mapping[str, str] | None = None
         ) -> Any:
             # Not on the event loop: a document's vectors are megabytes of digits.
-            body = await asyncio.to_thread(lambda: io.BytesIO(encoded(data).encode()))
-            sent = {**(headers or {}), "Content-Type": "application/json"}
-            propagate(sent)
-            return await _answer(self.session.post(url, data=body, headers=sent))
+            with await asyncio.to_thread(body, data) as sending:
+                sent = {**(headers or {}), "Content-Type": "application/json"}
+                propagate(sent)
+                return await _answer(self.session.post(url, data=sending, headers=sent))
 
         def _deserialize(self, resp: Any) -> Any:
             told: Any = resp.told

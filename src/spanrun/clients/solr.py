@@ -185,7 +185,8 @@ class AsyncSolrClient(SolrCalls):
 
         They are found after a commit. A copy is sent in which dates are texts in UTC
         (naive ones are UTC), numpy's arrays and scalars are Python's, bytes are
-        decoded.
+        decoded. They go in one request, whose body waits in a temporary file if it is
+        larger than 4 MiB.
 
         Args:
             documents: Mappings from fields to values.

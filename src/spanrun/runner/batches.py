@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, log2
 from typing import Any, Final, cast
@@ -16,6 +16,7 @@ from spanrun.policies.overload import check_on
 from spanrun.policies.retry import Retry
 from spanrun.runner.blame import SplitOn, WrongAnswer, splits
 from spanrun.runner.core import Core
+from spanrun.runner.feed import held
 from spanrun.runner.groups import batches
 from spanrun.runner.job import Job
 from spanrun.runner.map import ERRORS, Errors
@@ -93,8 +94,13 @@ class BatchRun(StreamRun):
         if split_on is not None and split_on is not False:
             check_on(self.method, split_on, "split_on")
         checks.source(self.method, "items", source, "the jobs' items")
-        groups = batches(cast("Iterable[Any]", source), size, max_wait)
+        unpulled: Iterator[Any] = iter(())
+        items = cast("Iterable[Any]", source)
+        if held(source):
+            items = unpulled = iter(items)
+        groups = batches(items, size, max_wait)
         super().__init__(core, call, groups, ordered=ordered, **options)
+        self._unpulled = unpulled
         self._retry: Final = retry
         self._split_on: Final[SplitOn] = split_on
         self.weight = size

@@ -106,9 +106,11 @@ def enter(
         debug = optional(flag)(name, "debug", debug)
         if context is None:
             context = contextvars.copy_context()
-        # With a factory, asyncio leaves the thread's own idle loop in its place.
-        own = asyncio.Runner(debug=debug, loop_factory=asyncio.new_event_loop)
-        work = partial(_work, on or own, main, context, grace)
+        runner: asyncio.Runner | Lent | None = on
+        if runner is None:
+            # With a factory, asyncio leaves the thread's own idle loop in its place.
+            runner = asyncio.Runner(debug=debug, loop_factory=asyncio.new_event_loop)
+        work = partial(_work, runner, main, context, grace)
         return _Guest(work).join() if loop_runs() else work(None)
     finally:
         discard(main)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sized
+from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from functools import partial
 from operator import length_hint
+from types import CoroutineType
 from typing import Any, Final, cast
 
 from spanrun import checks
@@ -21,6 +24,10 @@ from spanrun.runner.tasks import FIRST_STEP, discard, start
 
 _END: Final = object()
 _PLAIN: Final[tuple[type, ...]] = (type(iter([])), type(iter(())), type(iter(range(0))))
+_HELD: Final[frozenset[type]] = frozenset(
+    (list, tuple, set, frozenset, deque, type(dict[int, int]().values()))
+)
+_COROUTINE: Final[type] = CoroutineType
 
 Key = Callable[[Any], Any]
 Priority = Callable[[Any], float]
@@ -28,6 +35,14 @@ Priority = Callable[[Any], float]
 
 _feeding: Final[ContextVar[FedRun | None]] = ContextVar("spanrun-feeding", default=None)
 """Set in the source of a run: which one that is."""
+
+
+def held(source: object) -> bool:
+    """Whether all items of ``source`` exist before they are pulled.
+
+    Not so of an iterator, which may make them, and with which its owner may go on.
+    """
+    return type(source) in _HELD
 
 
 class FedRun(Run):
@@ -38,6 +53,10 @@ class FedRun(Run):
     another attempt holds no slot, so one more may take its place, but never
     more than the limit again: a dead service doesn't fill the memory with
     waiting jobs.
+
+    Once it has begun, coroutines among its items are the run's own: what never ran in
+    the end is closed, pulled or not. Which ones were pulled is a matter of time, so
+    nobody could use the others either.
 
     Attributes:
         source_error: What the source raised. No more is pulled from it.
@@ -85,6 +104,7 @@ class FedRun(Run):
         self.source_error: BaseException | None = None
         self.close_error: BaseException | None = None
         self._items: Iterator[Any] | None = None
+        self._unpulled: Iterator[Any] = iter(())
         self._read: Callable[[], Any] | None = None
         self._async_items: AsyncIterator[Any] | None = None
         self._pump: asyncio.Task[None] | None = None
@@ -94,6 +114,8 @@ class FedRun(Run):
         else:
             self._items = iter(cast("Any", source))
             self._read = self._reader(self._items)
+            if held(source):
+                self._unpulled = self._items
 
     def _reader(self, items: Iterator[Any]) -> Callable[[], Any]:
         """How to get the next item: in the caller's context.
@@ -167,6 +189,10 @@ class FedRun(Run):
         super().close(error)
         if self._feeds is not None:
             self._feeds.feeders.discard(self)
+        with suppress(RuntimeError):  # a set that was changed meanwhile
+            for item in self._unpulled:
+                if type(item) is _COROUTINE:  # 20 ns: there may be a million items
+                    discard(item)
 
     def drain(self) -> bool:
         """Admit no more jobs, and let those that run end; its owner is told.

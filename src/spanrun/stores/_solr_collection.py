@@ -7,8 +7,8 @@ half of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 
 from spanrun.errors import ConfigurationError, StoreError
 from spanrun.stores import _checks as check
@@ -63,28 +63,57 @@ def as_solr(
     """The document with its chunks.
 
     Each chunk has its document's title and source, so that it can be found by them
-    and shown with them.
+    and shown with them. The chunks are made when they are written, one by one: a
+    large document's vectors wait in a file.
+
+    Raises:
+        StoreError: A vector isn't one that the store takes.
     """
+    for chunk in chunks:  # before the first one is written
+        check.vector_of(chunk, dimension)
     told = {key: storable(text) for key, text in described.items() if text is not None}
     document_id = told[ID]
     shared = {key: text for key, text in told.items() if key != SUMMARY}
+
+    def of(chunk: Chunk) -> dict[str, Any]:
+        return {
+            **shared,
+            "id": f"{CHUNK} {chunk.index} of {document_id}",
+            KIND: CHUNK,
+            INDEX: chunk.index,
+            fields.text: storable(chunk.text),
+            fields.vector: check.vector_of(chunk, dimension).tolist(),
+        }
+
     return {
         **told,
         "id": root_id(document_id),
         KIND: DOCUMENT,
         MODEL: model,
-        _WITHIN: [
-            {
-                **shared,
-                "id": f"{CHUNK} {chunk.index} of {document_id}",
-                KIND: CHUNK,
-                INDEX: chunk.index,
-                fields.text: storable(chunk.text),
-                fields.vector: check.vector_of(chunk, dimension).tolist(),
-            }
-            for chunk in chunks
-        ],
+        _WITHIN: _Within(chunks, of),
     }
+
+
+class _Within(Sequence[dict[str, Any]]):
+    """A document's chunks as Solr takes them, each made when it is looked at."""
+
+    def __init__(
+        self, chunks: Sequence[Chunk], of: Callable[[Chunk], dict[str, Any]]
+    ) -> None:
+        self._chunks: Final = chunks
+        self._of: Final = of
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        if isinstance(index, slice):
+            return [self._of(chunk) for chunk in self._chunks[index]]
+        return self._of(self._chunks[index])
 
 
 class Found(NamedTuple):

@@ -116,7 +116,9 @@ class SolrStore:
     ) -> None:
         """Store a document with all its chunks, in place of what it had before.
 
-        See `VectorStore.upsert`. Lone surrogates in texts are stored as "?".
+        See `VectorStore.upsert`. Lone surrogates in texts are stored as "?". A
+        document that is larger than 4 MiB as JSON waits in a temporary file until
+        it is sent.
         """
         check.upserted(document_id, content_hash, source, title, summary)
         chunks = check.chunks(document_id, chunks)

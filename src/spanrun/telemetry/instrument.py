@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal, ParamSpec, TypeVar, cast, overload
+from typing import Any, Final, ParamSpec, TypeVar, cast, overload
 
 from spanrun import checks, semconv
 from spanrun.telemetry import setup
-from spanrun.telemetry.redact import redact
-from spanrun.telemetry.units.recorder import Recorder
-from spanrun.telemetry.units.unit import Unit
+from spanrun.telemetry.units.user import OffUnit, UserUnit
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -24,7 +21,7 @@ class unit:  # noqa: N801 -- used like a function: `with unit("parse"):`
     Its duration goes into ``spanrun.unit.duration`` by its name, so the name
     must come from a small set: put what varies into attributes.
 
-    Gives the open `Unit`, whose ``set`` and ``event`` add to the span.
+    Gives the open `UserUnit`, whose ``set`` and ``event`` add to the span.
 
     Example:
         >>> with unit("parse", pages=3) as parsing:
@@ -34,38 +31,23 @@ class unit:  # noqa: N801 -- used like a function: `with unit("parse"):`
     def __init__(self, name: str, /, **attributes: Any) -> None:
         if not name or not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise checks.wrong("unit", "name", name, "must be a text")
-        self._name = redact(name)  # it is a metric's attribute, too
-        self._attributes = attributes
-        self._open: list[tuple[Recorder, Unit]] = []
+        self._name = name
+        self._attributes = {semconv.SPANRUN_UNIT_NAME: name, **attributes}
+        self._open: list[UserUnit] = []
 
-    def __enter__(self) -> Unit:
-        recorder = setup.recorder_or_off()
-        attributes = {semconv.SPANRUN_UNIT_NAME: self._name, **self._attributes}
-        opened = Unit(recorder, self._name, attributes=attributes)
-        opened.enter()
-        self._open.append((recorder, opened))
+    def __enter__(self) -> UserUnit:
+        recorder = setup.recorder()
+        opened: Any = _OFF
+        if recorder is not None:
+            opened = recorder.open_unit(self._name, self._attributes)
+        self._open.append(opened)
         return opened
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        recorder, opened = self._open.pop()
-        opened.leave()
-        ended = recorder.now()
-        outcome: Literal["ok", "failed", "cancelled"] = "ok"
-        if error is not None:
-            # GeneratorExit: a generator that nobody wanted to the end.
-            cancelled = isinstance(error, asyncio.CancelledError | GeneratorExit)
-            outcome = "cancelled" if cancelled else "failed"
-        opened.set(semconv.SPANRUN_UNIT_OUTCOME, outcome)
-        failed = outcome == "failed"
-        error_type = opened.finish(error, failed=failed, ended=ended)
-        labels = {
-            semconv.SPANRUN_UNIT_NAME: self._name,
-            semconv.SPANRUN_UNIT_OUTCOME: outcome,
-        }
-        if error_type:
-            labels[semconv.ERROR_TYPE] = error_type
-        metric = semconv.METRIC_SPANRUN_UNIT_DURATION
-        recorder.record(metric, ended - opened.started, labels, opened.told)
+        self._open.pop().close(error)
+
+
+_OFF: Final = OffUnit()
 
 
 @overload

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanKind, StatusCode
 
 from spanrun.outcome import Err, Outcome
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES, SpanrunTelemetryReason
@@ -23,7 +23,7 @@ from spanrun.telemetry.observe import RunInfo
 from spanrun.telemetry.outbox import Outbox, remaining
 from spanrun.telemetry.redact import redact, text_of
 from spanrun.telemetry.span import Batch
-from spanrun.telemetry.span.decode import readable
+from spanrun.telemetry.span.decode import mapping, messages
 from spanrun.telemetry.store_errors import is_of_file
 from spanrun.telemetry.store_file import StoreFile
 from spanrun.telemetry.store_writer import StoreWriter
@@ -57,6 +57,9 @@ _RUN: Final = (
 _JOB: Final = "INSERT INTO jobs VALUES {}"
 _SPAN: Final = "INSERT INTO spans VALUES {}"
 _AT_ONCE: Final = 500
+_KINDS: Final = ("INTERNAL", *(kind.name for kind in SpanKind))
+"""By their numbers in OTLP, where 0 says nothing."""
+_CODES: Final = {code.value: code.name for code in StatusCode}
 
 Statement: TypeAlias = tuple[str, tuple[Any, ...]]
 
@@ -136,7 +139,7 @@ class LocalStore:
 
     def spans(self, batch: Batch) -> None:
         """Note ended spans."""
-        for span in readable(batch):
+        for span in messages(batch):
             self._outbox.put(self._row(span))
 
     def flush(self, timeout: float) -> bool:
@@ -182,30 +185,28 @@ class LocalStore:
             _forget_old_sessions(db)
         db.execute("INSERT OR IGNORE INTO sessions VALUES (?, ?, ?, ?)", self._started)
 
-    def _row(self, span: ReadableSpan) -> Statement:
-        context: Any = span.get_span_context()
-        status = span.status
-        events = [[e.timestamp, e.name, dict(e.attributes or {})] for e in span.events]
-        links = [
-            [f"{link.context.trace_id:032x}", f"{link.context.span_id:016x}"]
-            for link in span.links
+    def _row(self, span: Any) -> Statement:
+        events = [
+            [event.time_unix_nano, event.name, mapping(event.attributes)]
+            for event in span.events
         ]
+        links = [[link.trace_id.hex(), link.span_id.hex()] for link in span.links]
         return (
             _SPAN,
             (
                 self.session,
-                f"{context.trace_id:032x}",
-                f"{context.span_id:016x}",
-                f"{span.parent.span_id:016x}" if span.parent else None,
+                span.trace_id.hex(),
+                span.span_id.hex(),
+                span.parent_span_id.hex() or None,
                 span.name,
-                span.kind.name,
-                span.start_time,
-                span.end_time,
-                status.status_code.name,
-                status.description,
-                _json(dict(span.attributes or {})),
-                _json(events),
-                _json(links),
+                _KINDS[span.kind],
+                span.start_time_unix_nano,
+                span.end_time_unix_nano,
+                _CODES[span.status.code],
+                span.status.message or None,
+                _json(mapping(span.attributes)),
+                _json(events) if events else "[]",
+                _json(links) if links else "[]",
             ),
         )
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -27,6 +28,8 @@ from tests.waiting import PATIENCE, until
 
 from spanrun.errors import ConfigurationError
 from spanrun.settings import SignalSettings
+from spanrun.telemetry.delivery import send_http
+from spanrun.telemetry.delivery.connection import Connection
 from spanrun.telemetry.delivery.destination import Destination, destination
 from spanrun.telemetry.delivery.send import Sender, retry_after, sender
 from spanrun.telemetry.delivery.send_http import HttpSender
@@ -564,6 +567,44 @@ def test_a_hanging_grpc_call_ends_at_the_timeout_and_by_abort():
         assert running.result(PATIENCE).verdict == "retry"
         over.set()
         sending.close()
+
+
+def test_a_grpc_call_is_aborted_that_is_only_being_made():
+    over = threading.Event()
+
+    def export(*_: Any) -> bytes:
+        over.wait()
+        return b""
+
+    with grpc_server(export) as url:
+        sending = grpc_sender(url, timeout=3600.0)
+        make = sending._open().future
+
+        def future(*given: Any, **named: Any) -> Any:
+            call = make(*given, **named)
+            sending.abort()
+            return call
+
+        sending._export = SimpleNamespace(future=future)
+        assert sending.send(b"").verdict == "retry"
+        over.set()
+        sending.close()
+
+
+def test_an_http_request_is_aborted_whose_connection_is_only_being_made(monkeypatch):
+    with receiving(lambda _: Answer(200)) as receiver:
+        sending = http_sender(receiver.url)
+
+        def making(way: Any) -> Connection:
+            sending.abort()
+            return Connection(way)
+
+        monkeypatch.setattr(send_http, "Connection", making)
+        assert sending.send(spans([1])).verdict == "retry"
+        monkeypatch.undo()
+        assert sending.send(spans([1])).verdict == "delivered"
+        sending.close()
+    assert len(receiver.requests) == 1
 
 
 def test_grpc_metrics_go_to_their_own_service():

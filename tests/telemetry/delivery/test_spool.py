@@ -16,6 +16,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from tests.forking import forking, needs_fork
 
 from spanrun.telemetry.delivery.cursors import save
 from spanrun.telemetry.delivery.frames import HEADER, Frame
@@ -638,28 +639,35 @@ def test_a_survey_tells_what_is_there_and_changes_nothing(root: Path, lost: Loss
 # --- fork
 
 
-def test_a_child_writes_into_a_folder_of_its_own(root: Path, lost: Losses):
-    spool = Spool(root, lost)
-    spool.append(parcels(1))
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            spool.after_fork()
-            spool.append(parcels(2))
-            code = (
-                0 if numbers(spool.peek("traces", LIMIT, adopted=False)) == [2] else 2
-            )
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    # The child's end freed its own lock, and not its parent's.
-    other = Spool(root, lost)
-    assert other.adopt() == 1
-    assert drain(other) == [2]
-    assert drain(spool) == [1]
-    other.close()
-    spool.close()
+FORKS = """
+from pathlib import Path
+from spanrun.telemetry.delivery.spool import Spool
+from tests.telemetry.delivery.test_spool import LIMIT, Losses, drain, numbers, parcels
+
+root, lost = Path(sys.argv[1]), Losses()
+spool = Spool(root, lost)
+spool.append(parcels(1))
+
+def work():
+    spool.after_fork()
+    spool.append(parcels(2))
+    return numbers(spool.peek("traces", LIMIT, adopted=False)) == [2]
+
+assert status_of(child_of(work)) == 0
+# The child's end freed its own lock, and not its parent's.
+other = Spool(root, lost)
+assert other.adopt() == 1
+assert drain(other) == [2]
+assert drain(spool) == [1]
+other.close()
+spool.close()
+"""
+
+
+@needs_fork
+def test_a_child_writes_into_a_folder_of_its_own(root: Path):
+    with forking(FORKS, root):
+        pass
 
 
 # --- all of it at once

@@ -18,6 +18,7 @@ from bench import sink
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
+from tests.forking import forking, needs_fork
 from tests.telemetry.delivery.receiver import (
     OK,
     Answer,
@@ -612,30 +613,47 @@ def test_it_does_not_wait_for_a_disk_that_hangs_for_longer_than_said(
 # --- fork, faults
 
 
-def test_a_child_sends_its_own_and_none_of_its_parents(make: Make):
+FORKS = """
+from pathlib import Path
+from spanrun.telemetry.account import Account
+from spanrun.telemetry.delivery.spooled import SpooledSender
+from tests.telemetry.delivery.receiver import spans
+from tests.telemetry.delivery.test_spooled import PATIENCE, even, eager, to
+
+url, folder = sys.argv[1:]
+spooled = SpooledSender(Path(folder), to(url), Account(), backoff=eager, linger=0.05)
+
+def work():
+    spooled.put("traces", spans([3]), 1)
+    print("the child sends")
+    return spooled.close(PATIENCE)
+
+spooled.put("traces", spans([1]), 1)
+input()
+spooled.put("traces", spans([2]), 1)
+assert status_of(child_of(work)) == 0
+assert spooled.flush(PATIENCE)
+even(spooled)
+assert spooled.close()
+"""
+
+
+@needs_fork
+def test_a_child_sends_its_own_and_none_of_its_parents(root: Path):
     gate = threading.Event()
 
     def answer(_: Got) -> Answer:
         gate.wait(PATIENCE)
         return OK
 
-    with receiving(answer) as receiver:
-        spooled = make(receiver.url)
-        spooled.put("traces", spans([1]), 1)
+    with (
+        receiving(answer) as receiver,
+        forking(FORKS, receiver.url, root) as program,
+    ):
         until(lambda: receiver.requests)
-        spooled.put("traces", spans([2]), 1)
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                spooled.put("traces", spans([3]), 1)
-                code = 0 if spooled.close(5) else 2
-            finally:
-                os._exit(code)
+        program.go_on()
+        program.says("the child sends")
         gate.set()
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        assert spooled.flush(PATIENCE)
-        even(spooled)
     assert receiver.taken == {1: 1, 2: 1, 3: 1}
 
 

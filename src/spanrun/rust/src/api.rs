@@ -38,16 +38,7 @@ impl Span {
         outside: &Bound<'py, PyAny>,
         attempt: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let py = slf.py();
-        let names = names(py)?;
-        let context = names.inside.bind(py).call1((outside,))?;
-        let dict = context.cast::<PyDict>()?;
-        dict.set_item(names.current_span.bind(py), slf)?;
-        dict.set_item(names.outside.bind(py), (slf, outside))?;
-        if let Some(attempt) = attempt {
-            dict.set_item(names.attempt.bind(py), attempt)?;
-        }
-        Ok(context)
+        inside(slf, outside, attempt)
     }
 
     /// The SDK's class of spans that are open, which processors may insist on.
@@ -149,7 +140,7 @@ impl Span {
 
     /// Add an event, which happened at ``timestamp`` or now.
     #[pyo3(signature = (name, attributes = None, timestamp = None))]
-    fn add_event(
+    pub fn add_event(
         &self,
         py: Python<'_>,
         name: &Bound<'_, PyAny>,
@@ -389,4 +380,22 @@ impl Span {
     fn to_json<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         Self::viewed(slf, "to_json")
     }
+}
+
+/// A context in which `span` is the current one, within `outside`.
+pub fn inside<'py>(
+    span: &Bound<'py, Span>,
+    outside: &Bound<'py, PyAny>,
+    attempt: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = span.py();
+    let names = names(py)?;
+    let context = names.inside.bind(py).call1((outside,))?;
+    let dict = context.cast::<PyDict>()?;
+    dict.set_item(names.current_span.bind(py), span)?;
+    dict.set_item(names.outside.bind(py), (span, outside))?;
+    if let Some(attempt) = attempt {
+        dict.set_item(names.attempt.bind(py), attempt)?;
+    }
+    Ok(context)
 }

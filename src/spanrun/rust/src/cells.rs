@@ -288,7 +288,7 @@ impl JobCells {
 
     /// Count a job that took `seconds`, and in each phase one of `parts`.
     #[pyo3(signature = (seconds, parts, span=None))]
-    fn add(
+    pub fn add(
         &self,
         seconds: f64,
         parts: &Bound<'_, PyTuple>,

@@ -30,6 +30,7 @@ mod span;
 mod start;
 mod tail;
 mod texts;
+mod units;
 mod value;
 mod verdicts;
 
@@ -62,6 +63,8 @@ mod _core {
     use crate::span::Span;
     #[pymodule_export]
     use crate::tail::Tail;
+    #[pymodule_export]
+    use crate::units::{JobUnit, Jobs, UserUnit};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -10,6 +10,9 @@ pub struct Names {
     pub current_span: Py<PyAny>,
     pub outside: Py<PyAny>,
     pub attempt: Py<PyAny>,
+    /// What gives the current context, and what makes another one current.
+    pub current: Py<PyAny>,
+    pub make_current: Py<PyAny>,
     /// The class of contexts.
     pub inside: Py<PyAny>,
     pub invalid_span: Py<PyAny>,
@@ -44,6 +47,8 @@ impl Names {
             current_span: current.getattr("CURRENT_SPAN")?.unbind(),
             outside: current.getattr("OUTSIDE")?.unbind(),
             attempt: current.getattr("ATTEMPT")?.unbind(),
+            current: current.getattr("current")?.unbind(),
+            make_current: current.getattr("make_current")?.unbind(),
             inside: current.getattr("Context")?.unbind(),
             invalid_span: trace.getattr("INVALID_SPAN")?.unbind(),
             default_state: trace.getattr("DEFAULT_TRACE_STATE")?.unbind(),

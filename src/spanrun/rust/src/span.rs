@@ -180,6 +180,15 @@ impl Span {
         Ok(())
     }
 
+    /// Add an event that happens now.
+    pub fn event(
+        &self,
+        name: &Bound<'_, PyAny>,
+        attributes: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        self.add_event(name.py(), name, attributes, None)
+    }
+
     pub fn viewed<'py>(slf: &Bound<'py, Self>, name: &str) -> PyResult<Bound<'py, PyAny>> {
         slf.get().scope.get().view_of(slf)?.getattr(name)
     }

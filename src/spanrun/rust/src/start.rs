@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use pyo3::PyClass;
+use pyo3::PyClassInitializer;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::fill;
 use crate::ids;
-use crate::names::{Context, names};
+use crate::names::{Context, Names, names};
 use crate::record::Record;
 use crate::scope::Scope;
 use crate::settings::Settings;
@@ -89,7 +91,7 @@ pub fn start<'py>(
         }
         _ => return ask(this, &settings, started, &context),
     };
-    let span = publish(py, span)?;
+    let span = untracked(py, span)?;
     if settings.on_start.is_some() {
         tell(this, &settings, &span, Some(&context))?;
     }
@@ -157,7 +159,7 @@ pub fn make<'py>(
         local,
     });
     let id = draw_span_id(this, &settings, py)?;
-    let span = publish(
+    let span = untracked(
         py,
         span(
             scope,
@@ -217,14 +219,7 @@ fn above<'py>(context: &Bound<'py, PyAny>) -> PyResult<(Above<'py>, Bound<'py, P
         if span.get().is_open() {
             return Ok((Above::Ours(span.clone()), context));
         }
-        // What is outside of the unit that this is the span of.
-        let outside = match dict.get_item(names.outside.bind(py))? {
-            Some(way) => match way.cast::<PyTuple>() {
-                Ok(way) if way.len() == 2 && way.get_item(0)?.is(&found) => Some(way.get_item(1)?),
-                _ => None,
-            },
-            None => None,
-        };
+        let outside = outside_of(names, dict, &found)?;
         match outside {
             Some(outside) => context = outside,
             None => return Ok((Above::Ours(span.clone()), context)),
@@ -274,11 +269,48 @@ fn span(
 
 /// Make it an object of Python, of which the garbage collector need not know: it refers
 /// to nothing that could refer to it.
-fn publish(py: Python<'_>, span: Span) -> PyResult<Bound<'_, Span>> {
-    let span = Bound::new(py, span)?;
+pub fn untracked<'py, T>(py: Python<'py>, made: T) -> PyResult<Bound<'py, T>>
+where
+    T: PyClass + Into<PyClassInitializer<T>>,
+{
+    let made = Bound::new(py, made)?;
     // SAFETY: PyO3 makes all its objects such that the collector tracks.
-    unsafe { pyo3::ffi::PyObject_GC_UnTrack(span.as_ptr().cast()) };
-    Ok(span)
+    unsafe { pyo3::ffi::PyObject_GC_UnTrack(made.as_ptr().cast()) };
+    Ok(made)
+}
+
+/// The innermost context, from `context` outwards, whose unit is open.
+pub fn open_context<'py>(context: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let names = names(context.py())?;
+    let mut context = context.clone();
+    while let Ok(dict) = context.cast::<PyDict>() {
+        let Some(found) = dict.get_item(names.current_span.bind(dict.py()))? else {
+            break;
+        };
+        let is_over = found
+            .cast_exact::<Span>()
+            .is_ok_and(|span| !span.get().is_open());
+        match outside_of(names, dict, &found)? {
+            Some(outside) if is_over => context = outside,
+            _ => break,
+        }
+    }
+    Ok(context)
+}
+
+/// What is outside of the unit that `span`, of `context`, is the span of.
+fn outside_of<'py>(
+    names: &Names,
+    context: &Bound<'py, PyDict>,
+    span: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let Some(way) = context.get_item(names.outside.bind(context.py()))? else {
+        return Ok(None);
+    };
+    match way.cast::<PyTuple>() {
+        Ok(way) if way.len() == 2 && way.get_item(0)?.is(span) => Ok(Some(way.get_item(1)?)),
+        _ => Ok(None),
+    }
 }
 
 /// Let somebody else decide; where that fails, nothing is recorded.

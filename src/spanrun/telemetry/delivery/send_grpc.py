@@ -75,6 +75,7 @@ class GrpcSender:
         self._channel: Any = None
         self._export: Any = None
         self._call: Any = None
+        self._aborts = 0
 
     @property
     def destination(self) -> Destination:
@@ -83,11 +84,14 @@ class GrpcSender:
 
     def send(self, payload: bytes) -> Outcome:
         """Export one request; see the table of `spanrun.telemetry.delivery.send`."""
+        aborts = self._aborts
         export = self._export or self._open()
         try:
             call = self._call = export.future(
                 payload, timeout=self._destination.timeout, metadata=self._metadata
             )
+            if self._aborts != aborts:  # by who didn't see the call yet
+                call.cancel()
             body: bytes | None = call.result()
         except grpc.RpcError as error:
             return self._failure(error)
@@ -105,6 +109,7 @@ class GrpcSender:
 
     def abort(self) -> None:
         """End a `send` that runs in another thread."""
+        self._aborts += 1
         call = self._call
         if call is not None:
             call.cancel()

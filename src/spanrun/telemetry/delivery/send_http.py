@@ -44,6 +44,7 @@ class HttpSender:
         self._path: Final = url.path or "/"
         self._head: Final = _head(destination, url, self._proxy)
         self._connection: Connection | None = None
+        self._aborts = 0
 
     @property
     def destination(self) -> Destination:
@@ -52,6 +53,7 @@ class HttpSender:
 
     def send(self, payload: bytes) -> Outcome:
         """Post one request; see the table of `spanrun.telemetry.delivery.send`."""
+        aborts = self._aborts
         body = payload
         if self._destination.compression == "gzip":
             body = gzip.compress(payload, _GZIP_LEVEL, mtime=0)
@@ -66,6 +68,8 @@ class HttpSender:
                 # The server closed the idle connection just when it was used again.
         self.close()
         made = self._connection = Connection(self._way)
+        if self._aborts != aborts:  # by who saw no connection, or the one before
+            made.shut()
         try:
             return self._exchange(made, body, deadline)
         except (OSError, http.client.HTTPException, Tunnel) as error:
@@ -73,6 +77,7 @@ class HttpSender:
 
     def abort(self) -> None:
         """End a `send` that runs in another thread."""
+        self._aborts += 1
         connection = self._connection
         if connection is not None:
             connection.shut()

@@ -276,7 +276,6 @@ class RunnerMetrics:
         self._durations: Final[dict[str, Adds]] = {}
         self._phases: Final[list[Adds]] = []
         self._retries: Final[dict[str, Adds]] = {}
-        self._success: tuple[Adds, Adds, Sequence[Adds]] | None = None
         self._blocked: Adds | None = None
         self._late: Adds | None = None
 
@@ -300,7 +299,6 @@ class RunnerMetrics:
             self._jobs[outcome, None] = instruments.bind_job(
                 count, self._durations[outcome], self._phases
             )
-        self._success = counts["ok"], self._durations["ok"], self._phases
         self._blocked = self._begin(
             semconv.METRIC_SPANRUN_LOOP_BLOCKED, self.attributes
         )
@@ -334,10 +332,9 @@ class RunnerMetrics:
             found = self._new_error(outcome, error_type)
         found.add(seconds, parts, span)
 
-    def of_success(self) -> tuple[Any, Any, Sequence[Any]]:
-        """What `job` adds to for one that succeeds: number, seconds, those by phase."""
-        assert self._success is not None  # noqa: S101 -- made in `open`
-        return self._success
+    def of_success(self) -> AddsJob:
+        """Return what `job` adds a job to that succeeds."""
+        return self._jobs["ok", None]
 
     def retry(self, error_type: str) -> None:
         """An attempt failed and another one follows."""

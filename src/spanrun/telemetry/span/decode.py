@@ -55,18 +55,23 @@ def headers(batch: Batch) -> Iterator[Header]:
     return (Header(*each) for each in _header.iter_unpack(batch.headers))
 
 
+def messages(batch: Batch) -> list[Any]:
+    """The spans of ``batch``, as OTLP's own messages."""
+    from opentelemetry.proto.trace.v1.trace_pb2 import (  # noqa: PLC0415 -- it is slow
+        ScopeSpans,
+    )
+
+    return list(ScopeSpans.FromString(batch.data).spans)
+
+
 def readable(batch: Batch) -> list[View]:
     """The spans of ``batch``, in the SDK's class.
 
     OTLP doesn't say the trace flags of a span, so all are called sampled, nor the
     tracestate of a link.
     """
-    from opentelemetry.proto.trace.v1.trace_pb2 import (  # noqa: PLC0415 -- it is slow
-        ScopeSpans,
-    )
-
     owner = batch.scope.owner
-    spans = ScopeSpans.FromString(batch.data).spans
+    spans = messages(batch)
     return [
         _view(span, owner, header.flags)
         for span, header in zip(spans, headers(batch), strict=True)
@@ -77,14 +82,15 @@ def _view(span: Any, owner: Any, flags: int) -> View:
     state = _state(span.trace_state)
     is_remote = bool(span.flags & _IS_REMOTE)
     parent = span.parent_span_id
-    view = View(
+    return View(
+        is_local_root=bool(flags & ROOT),
         name=span.name,
         context=_context(span.trace_id, span.span_id, state, is_remote=False),
         parent=_context(span.trace_id, parent, state, is_remote=is_remote)
         if parent
         else None,
         resource=owner.resource,
-        attributes=bounded(_mapping(span.attributes), span.dropped_attributes_count),
+        attributes=bounded(mapping(span.attributes), span.dropped_attributes_count),
         events=bounded_list(map(_event, span.events), span.dropped_events_count),
         links=bounded_list(map(_link, span.links), span.dropped_links_count),
         kind=SpanKind(max(span.kind - 1, 0)),
@@ -93,18 +99,16 @@ def _view(span: Any, owner: Any, flags: int) -> View:
         end_time=span.end_time_unix_nano,
         instrumentation_scope=owner.instrumentation,
     )
-    view.is_local_root = bool(flags & ROOT)
-    return view
 
 
 def _event(event: Any) -> Event:
-    attributes = bounded(_mapping(event.attributes), event.dropped_attributes_count)
+    attributes = bounded(mapping(event.attributes), event.dropped_attributes_count)
     return Event(event.name, attributes, event.time_unix_nano)
 
 
 def _link(link: Any) -> Link:
     is_remote = bool(link.flags & _IS_REMOTE)
-    attributes = bounded(_mapping(link.attributes), link.dropped_attributes_count)
+    attributes = bounded(mapping(link.attributes), link.dropped_attributes_count)
     to = _context(link.trace_id, link.span_id, DEFAULT_TRACE_STATE, is_remote=is_remote)
     return Link(to, attributes)
 
@@ -120,7 +124,8 @@ def _state(header: str) -> TraceState:
     return TraceState.from_header([header]) if header else DEFAULT_TRACE_STATE
 
 
-def _mapping(pairs: Any) -> dict[str, Any]:
+def mapping(pairs: Any) -> dict[str, Any]:
+    """Attributes, of a message's fields."""
     return {pair.key: _value(pair.value) for pair in pairs}
 
 
@@ -132,5 +137,5 @@ def _value(value: Any) -> Any:
     if kind == "array_value":
         return tuple(_value(each) for each in inner.values)
     if kind == "kvlist_value":
-        return _mapping(inner.values)
+        return mapping(inner.values)
     return inner

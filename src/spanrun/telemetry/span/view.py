@@ -19,53 +19,78 @@ _KINDS: Final = tuple(SpanKind)
 class View(ReadableSpan):
     """A span as it was at one moment. Nothing in it changes.
 
+    Of a span that has ended it is filled when somebody looks at it: a processor that
+    only counts costs little.
+
+    Args:
+        span: The span; None for one that was decoded, of which the rest is ``given``.
+        is_local_root: Of the latter.
+
     Attributes:
         is_local_root: Nothing above it was recorded in this process.
     """
 
-    is_local_root = False
+    def __init__(
+        self, span: Span | None = None, *, is_local_root: bool = False, **given: Any
+    ) -> None:
+        self._span = span
+        if span is None:
+            self.is_local_root = is_local_root
+            super().__init__(**given)
+        else:
+            self.is_local_root = span.is_local_root
+            if not span.has_ended:
+                self._fill(span)
 
+    def __getattr__(self, name: str) -> Any:
+        # Only what isn't there: the fields of the SDK's class, before they are filled.
+        span = self.__dict__.get("_span")
+        if span is None or not name.startswith("_") or "_name" in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+        self._fill(span)
+        return getattr(self, name)
 
-def view(span: Span) -> View:
-    """``span`` as it is now, in the SDK's class, for processors and the console."""
-    (
-        attributes,
-        dropped_attributes,
-        events,
-        dropped_events,
-        links,
-        dropped_links,
-        code,
-        description,
-        parent,
-        kind,
-    ) = span.snapshot()
-    owner = span.scope.owner
-    shown = View(
-        name=span.name,
-        context=span.get_span_context(),
-        parent=parent,
-        resource=owner.resource,
-        attributes=bounded(attributes, dropped_attributes),
-        events=bounded_list(
-            [
-                Event(name, bounded(about, dropped), time)
-                for name, time, about, dropped in events
-            ],
+    def _fill(self, span: Span) -> None:
+        (
+            attributes,
+            dropped_attributes,
+            events,
             dropped_events,
-        ),
-        links=bounded_list(
-            [Link(to, bounded(about, dropped)) for to, about, dropped in links],
+            links,
             dropped_links,
-        ),
-        kind=_KINDS[kind] if 0 <= kind < len(_KINDS) else SpanKind.INTERNAL,
-        status=Status(StatusCode(code), description),
-        start_time=span.start_time,
-        end_time=span.end_time,
-        instrumentation_scope=owner.instrumentation,
-    )
-    shown.is_local_root = span.is_local_root
-    return shown
+            code,
+            description,
+            parent,
+            kind,
+        ) = span.snapshot()
+        owner = span.scope.owner
+        super().__init__(
+            name=span.name,
+            context=span.get_span_context(),
+            parent=parent,
+            resource=owner.resource,
+            attributes=bounded(attributes, dropped_attributes),
+            events=bounded_list(
+                [
+                    Event(name, bounded(about, dropped), time)
+                    for name, time, about, dropped in events
+                ],
+                dropped_events,
+            ),
+            links=bounded_list(
+                [Link(to, bounded(about, dropped)) for to, about, dropped in links],
+                dropped_links,
+            ),
+            kind=_KINDS[kind] if 0 <= kind < len(_KINDS) else SpanKind.INTERNAL,
+            status=Status(StatusCode(code), description),
+            start_time=span.start_time,
+            end_time=span.end_time,
+            instrumentation_scope=owner.instrumentation,
+        )
+
+
+view = View
+"""``View(span)``: as it is now, in the SDK's class, for processors and the console."""
 
 
 class _Plain(BoundedAttributes):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Protocol
 
 from spanrun import semconv
+from spanrun.accelerator import core
 from spanrun.outcome import CancelledBy, Timings
 from spanrun.semconv import SpanrunJobOutcome
 from spanrun.telemetry.current import current, make_current
@@ -66,6 +69,7 @@ class JobKind:
         "job_name",
         "linked",
         "metrics",
+        "open",
         "recorder",
         "timed",
     )
@@ -87,37 +91,78 @@ class JobKind:
         self.job_name: Final = f"job {metrics.name}"
         self.attempt_name: Final = f"attempt {metrics.name}"
 
-    def open(self, job: Submitted) -> JobUnit:
-        """Open the unit of ``job``, and make its span the current one."""
-        return JobUnit(self, job)
+        self.open: Final[Callable[[Submitted], JobUnit]] = self._opener()
+
+    def _opener(self) -> Callable[[Submitted], JobUnit]:
+        """Return what opens the unit of a job, and makes its span the current one."""
+        scope, cells = self.recorder.scope, self.metrics.of_success()
+        if core is None or scope is None or not isinstance(cells, core.JobCells):
+            return partial(JobUnit, self)
+        linked = self.linked
+        where = None
+        if linked is not None and isinstance(linked.span, core.Span):
+            where = linked.context, linked.links, linked.span
+        elif linked is not None:
+            return partial(JobUnit, self)  # the run's span was dropped by a sampler
+        jobs = core.Jobs(
+            scope,
+            self.job_name,
+            self.attempt_name,
+            self.metrics.name,
+            where,
+            self.timed,
+            cells,
+            self,
+            JobUnit,
+        )
+        return jobs.open
+
+    text_of = staticmethod(text_of)
+
+    def fail(self, span: OpenSpan, error: Exception, ended: float) -> None:
+        """Say on an attempt's span that ``error`` ended it."""
+        fail(self.recorder, span, error, ended)
 
 
 class JobUnit:
-    """A job's span and metrics, and its attempts' spans."""
+    """A job's span and metrics, and its attempts' spans.
+
+    Where spans are compiled, `spanrun._core.JobUnit` stands in its place. It does the
+    same for a job that just succeeds, and calls the methods of this class for all else.
+
+    Args:
+        kind: What it has in common with the other jobs of its run.
+        job: Which one it is.
+        told: Its span, if it was opened already.
+    """
 
     __slots__ = (
         "_attempt",
         "_context",
-        "_index",
         "_inner",
-        "_kind",
-        "_submitted",
+        "index",
+        "kind",
+        "submitted",
         "told",
     )
 
-    def __init__(self, kind: JobKind, job: Submitted) -> None:
+    def __init__(
+        self, kind: JobKind, job: Submitted, told: OpenSpan | None = None
+    ) -> None:
         recorder, linked, key = kind.recorder, kind.linked, job.key
-        self._kind = kind
-        self._index = job.index
-        self._submitted = begun = job.submitted if kind.timed else recorder.now()
+        self.kind = kind
+        self.index = job.index
+        self.submitted = begun = job.submitted if kind.timed else recorder.now()
         self._attempt: OpenSpan | None = None
         attributes = None if key is None else {semconv.SPANRUN_JOB_KEY: text_of(key)}
         name = kind.job_name
-        if linked is None:
-            outside = current()
+        outside = current() if linked is None else linked.context
+        if told is not None:
+            pass
+        elif linked is None:
             told = recorder.open(name, INTERNAL, outside, begun, attributes)
         else:
-            outside, links, run = linked.context, linked.links, linked.span
+            links, run = linked.links, linked.span
             told = recorder.open(
                 name, INTERNAL, outside, begun, attributes, links, anchored=run
             )
@@ -133,12 +178,12 @@ class JobUnit:
     def event(self, name: str, **attributes: Any) -> None:
         """Add an event to the job's span, at this moment."""
         told = self.told
-        told.add_event(name, attributes, told.wall_ns(self._kind.recorder.now()))
+        told.add_event(name, attributes, told.wall_ns(self.kind.recorder.now()))
 
     def retried(self, error: Exception, delay: float) -> None:
         """Tell that another attempt follows ``error`` after ``delay`` seconds."""
-        error_type = self._kind.recorder.errors.name(error)
-        self._kind.metrics.retry(error_type)
+        error_type = self.kind.recorder.errors.name(error)
+        self.kind.metrics.retry(error_type)
         told = {semconv.ERROR_TYPE: error_type, semconv.SPANRUN_JOB_RETRY_DELAY: delay}
         self.event(semconv.EVENT_SPANRUN_JOB_RETRY, **told)
 
@@ -150,7 +195,7 @@ class JobUnit:
 
     def begin_attempt(self, number: int) -> None:
         """Open the span of an attempt, from 1, and make it the current one."""
-        kind = self._kind
+        kind = self.kind
         recorder, context = kind.recorder, self._context
         self._attempt = told = recorder.open(
             kind.attempt_name,
@@ -176,7 +221,7 @@ class JobUnit:
             return
         if current() is self._inner:
             make_current(self._context)
-        recorder = self._kind.recorder
+        recorder = self.kind.recorder
         ended = recorder.now()
         if isinstance(error, Exception):
             fail(recorder, told, error, ended)
@@ -184,13 +229,13 @@ class JobUnit:
 
     def succeed(self, timings: Timings, attempts: int) -> None:
         """The job has its value: end its span, and count it."""
-        kind, told, parts = self._kind, self.told, timings.parts()
+        kind, told, parts = self.kind, self.told, timings.parts()
         seconds = timings.duration
         told.set_attributes(
-            dict(zip(_KEYS, (kind.metrics.name, "ok", attempts, self._index, *parts)))  # noqa: B905 -- one for each
+            dict(zip(_KEYS, (kind.metrics.name, "ok", attempts, self.index, *parts)))  # noqa: B905 -- one for each
         )
         # The very end that the ledger has: its parts add up to the span.
-        told.finish(self._submitted + seconds if kind.timed else kind.recorder.now())
+        told.finish(self.submitted + seconds if kind.timed else kind.recorder.now())
         kind.metrics.job(seconds, parts, "ok", None, told)
 
     def conclude(
@@ -202,12 +247,12 @@ class JobUnit:
         cancelled_by: CancelledBy | None,
     ) -> None:
         """The job has its outcome: end its span, and count it."""
-        kind, told, parts = self._kind, self.told, timings.parts()
+        kind, told, parts = self.kind, self.told, timings.parts()
         seconds = timings.duration
-        values = (kind.metrics.name, outcome, attempts, self._index, *parts)
+        values = (kind.metrics.name, outcome, attempts, self.index, *parts)
         told.set_attributes(dict(zip(_KEYS, values, strict=True)))
         recorder = kind.recorder
-        ended = self._submitted + seconds if kind.timed else recorder.now()
+        ended = self.submitted + seconds if kind.timed else recorder.now()
         error_type = None
         if cancelled_by is not None:
             told.set_attribute(semconv.SPANRUN_JOB_CANCELLED_BY, cancelled_by)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final, Protocol
 
 from opentelemetry.metrics import Meter, MeterProvider
 
+from spanrun.accelerator import core
 from spanrun.clock import Clock
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.metrics.aggregate import Aggregator
 from spanrun.telemetry.metrics.instruments import Instruments, NativeInstruments
 from spanrun.telemetry.scope import OUR_SCOPE
 from spanrun.telemetry.span.provider import NativeTracerProvider
 from spanrun.telemetry.units.otel import OtelRecorder
+from spanrun.telemetry.units.user import UserUnit
 
 
 class Snapshot(Protocol):
@@ -49,13 +51,10 @@ class NativeRecorder(OtelRecorder):
         self._aggregator: Final = aggregator
         self._snapshot: Final = snapshot
         super().__init__(tracers, meters, clock=clock, account=account)
-        self._native: Final = tracers.tracer(OUR_SCOPE)
-        self.after_fork()
-        tell_after_fork(self)
-
-    def after_fork(self) -> None:
-        """In a child process: spans are of a scope of its own."""
-        self.open = self._native.scope.start
+        self.scope = tracers.tracer(OUR_SCOPE).scope
+        self.open = self.scope.start
+        if core is not None:
+            self.open_unit = partial(core.UserUnit.open, self, self.scope, UserUnit)
 
     def _make(self, meter: Meter) -> Instruments:
         return NativeInstruments(

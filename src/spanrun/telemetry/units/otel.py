@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import Meter, MeterProvider, NoOpMeter
@@ -27,7 +28,12 @@ from opentelemetry.trace import (
 )
 
 from spanrun.clock import Clock, SystemClock
-from spanrun.semconv import SpanrunTelemetrySignal
+from spanrun.semconv import (
+    METRIC_SPANRUN_UNIT_DURATION,
+    SPANRUN_UNIT_NAME,
+    SPANRUN_UNIT_OUTCOME,
+    SpanrunTelemetrySignal,
+)
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.current import (
     ATTEMPT,
@@ -37,20 +43,29 @@ from spanrun.telemetry.current import (
     open_context,
 )
 from spanrun.telemetry.faults import Faults
+from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.metrics.error_types import ErrorTypes
 from spanrun.telemetry.metrics.instruments import (
+    Adds,
     Gauges,
     Instruments,
     RunnerMetrics,
 )
 from spanrun.telemetry.redact import redact, redact_attributes
 from spanrun.telemetry.units.recorder import OpenRecorded
+from spanrun.telemetry.units.user import OpenUnit, UserUnit, fail_unit
+
+if TYPE_CHECKING:  # it needs the SDK, which only `configure` loads
+    from spanrun.telemetry.span import Scope
 
 SCOPE: Final = "spanrun"
 _VERSION: Final[str] = sys.modules[SCOPE].__version__
 """Read here: a unit may be opened when the interpreter ends, and imports nothing."""
 
 _KINDS: Final = {kind.value: kind for kind in SpanKind}
+
+_MAX_UNITS: Final = 1_000
+"""Names of users' units whose series are remembered."""
 
 Failed = Callable[[SpanrunTelemetrySignal, Exception], None]
 
@@ -179,7 +194,11 @@ class OtelRecorder:
         self._instruments: Final = self._make(meter)
         self.record = self._instruments.record
         self.series = self._instruments.series
+        self.scope: Scope | None = None
         self.open: OpenRecorded = self._start
+        self.open_unit: OpenUnit = partial(UserUnit, self)
+        self.unit_series: Final[dict[str, Adds]] = {}
+        tell_after_fork(self)
 
     def _make(self, meter: Meter) -> Instruments:
         return Instruments(meter, self._account, self.failed)
@@ -216,6 +235,22 @@ class OtelRecorder:
             self.failed("traces", error)
             span = NonRecordingSpan(_identity(context))
         return ForeignSpan(span, zero, self.failed)
+
+    def series_of_unit(self, name: str) -> Adds:
+        """Return what adds to the durations of the users' units of that name."""
+        labels = {SPANRUN_UNIT_NAME: redact(name), SPANRUN_UNIT_OUTCOME: "ok"}
+        series = self.series(METRIC_SPANRUN_UNIT_DURATION, labels)
+        if len(self.unit_series) < _MAX_UNITS:
+            self.unit_series[name] = series
+        return series
+
+    def fail_unit(self, unit: UserUnit, name: str, error: BaseException) -> None:
+        """End a user's unit that ``error`` left: see `UserUnit.close`."""
+        fail_unit(self, unit, name, error)
+
+    def after_fork(self) -> None:
+        """In a child process: the series are its parent's."""
+        self.unit_series.clear()
 
     def runner(self, name: str, gauges: Callable[[], Gauges]) -> RunnerMetrics:
         """Return the metrics of one runner, whose state ``gauges`` gives."""

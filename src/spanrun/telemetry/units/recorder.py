@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, Status
@@ -16,6 +16,9 @@ from spanrun.clock import Clock
 from spanrun.semconv import Metric, SpanrunTelemetrySignal
 from spanrun.telemetry.metrics.error_types import ErrorTypes
 from spanrun.telemetry.metrics.instruments import Adds, Gauges, RunnerMetrics
+
+if TYPE_CHECKING:  # it needs the SDK, which only `configure` loads
+    from spanrun.telemetry.span import Scope
 
 
 class OpenSpan(Protocol):
@@ -90,6 +93,11 @@ class Recorder(Protocol):
     @property
     def open(self) -> OpenRecorded:
         """Starts a span. Never raises."""
+        ...
+
+    @property
+    def scope(self) -> Scope | None:
+        """Where `open` is the start of a span of ours, whose it is."""
         ...
 
     def record(

@@ -71,6 +71,7 @@ class Unit:
         started: float | None = None,
         attributes: Mapping[str, Any] | None = None,
         linked: Linked | None = None,
+        told: OpenSpan | None = None,
     ) -> None:
         self._recorder = recorder
         begun = recorder.now() if started is None else started
@@ -80,9 +81,11 @@ class Unit:
         if linked is not None:
             outside, links, anchored = linked.context, linked.links, linked.span
         self._outside: Final = outside
-        self.told: Final[OpenSpan] = recorder.open(
-            name, kind, outside, begun, attributes, links, anchored=anchored
-        )
+        if told is None:
+            told = recorder.open(
+                name, kind, outside, begun, attributes, links, anchored=anchored
+            )
+        self.told: Final = told
         self.context: Context = self.told.inside(outside)
 
     @property
