@@ -7,13 +7,15 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --no-emit-index-url
 NATIVE := hatch_build.py $(wildcard native/*)
 ARGS ?=
-# Tests of a file stay together: what a session starts is started in each worker.
-WORKERS ?= -n auto --dist loadfile
+# Tests of a file stay together: what a session starts is started in each worker. The
+# files keep the order that tests/conftest.py gives them. A worker that dies ends the run,
+# as the others would wait for its tests for ever.
+WORKERS ?= -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 # Hundreds of programs import spanrun in the tests: compile it once.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-fast lint types fmt backends stack bench bench-outage bench-clients bench-ingest soak fuzz lock generate changelog clean
+.PHONY: help demo test check check-fast lint types mypy pyright fmt backends stack bench bench-outage bench-clients bench-ingest soak fuzz lock generate changelog clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) \
@@ -23,7 +25,7 @@ demo: $(VENV)/run.stamp ## run the main job on real text, and show where the tim
 	@$(BIN)/spanrun demo $(ARGS)
 
 test: $(VENV)/dev.stamp ## lint, types, then all tests (ARGS="-k name" for pytest)
-	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory -j2 check
 	@$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 check: lint types ## lint and types only
@@ -36,9 +38,13 @@ lint: $(VENV)/dev.stamp ## ruff: rules and format
 	@$(BIN)/ruff check -q .
 	@$(BIN)/ruff format -q --check .
 
-types: $(VENV)/dev.stamp ## pyright strict and mypy strict
+types: mypy pyright ## pyright strict and mypy strict
+
+mypy: $(VENV)/dev.stamp
 	@echo "· mypy"
 	@$(BIN)/mypy --no-error-summary
+
+pyright: $(VENV)/dev.stamp
 	@echo "· pyright"
 	@$(BIN)/pyright --level error > $(VENV)/pyright.log || { cat $(VENV)/pyright.log; exit 1; }
 
@@ -65,7 +71,7 @@ bench-ingest: $(VENV)/dev.stamp ## the pipeline, beside a plain loop
 
 soak: $(VENV)/dev.stamp ## the long tests in full: 10,000 schedules, 400 kills
 	@SPANRUN_SOAK=10000 $(BIN)/python -m pytest tests/stateful \
-		tests/telemetry/delivery/test_kills.py $(ARGS)
+		tests/telemetry/delivery/test_kills.py tests/policies/test_outage.py $(ARGS)
 
 fuzz: $(VENV)/dev.stamp ## read what hostile services and files say: 1,000 of each kind
 	@SPANRUN_FUZZ=1000 $(BIN)/python -m pytest tests/fuzz $(ARGS)

@@ -58,23 +58,22 @@ def site(folder: Path, extras: Iterable[str]) -> Path:
 
 
 def _link(found: Distribution, folder: Path) -> None:
-    """Link the top of each of the distribution's files, wherever it is installed."""
+    """Link the distribution's packages, wherever it is installed.
+
+    A package is linked as a whole: its compiled files are used, not made anew.
+    """
     for path in found.files or ():
-        top = path.parts[0]
-        if top in ("..", "__pycache__"):
+        if ".." in path.parts or "__pycache__" in path.parts:
             continue
-        at = folder / top
-        if not at.exists():
-            source = Path(str(found.locate_file(top)))
+        for depth in range(1, len(path.parts) + 1):
+            part = Path(*path.parts[:depth])
+            at, source = folder / part, Path(str(found.locate_file(part)))
+            if at.is_symlink():
+                break
             if not source.is_dir() or _is_its_own(source):
                 at.symlink_to(source)
-            else:  # a namespace, which several distributions share
-                at.mkdir()
-        if at.is_dir() and not at.is_symlink():
-            inner = folder / path
-            inner.parent.mkdir(parents=True, exist_ok=True)
-            if not inner.exists():
-                inner.symlink_to(str(found.locate_file(path)))
+                break
+            at.mkdir(exist_ok=True)  # a namespace, which several distributions share
 
 
 def _is_its_own(source: Path) -> bool:

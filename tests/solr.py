@@ -39,6 +39,7 @@ def solr_url(solr_server: Any) -> str:
         f"{solr_server.url}/update?commit=true",
         json={"delete": {"query": "*:*"}},
         trust_env=False,
+        verify=False,
     )
     answer.raise_for_status()
     return str(solr_server.url)

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from instrumentation import stack
 from instrumentation.backends import servers
+from tests import solr
 from tests.backends.conftest import needs
 from tests.dashboards import reading
 from tests.dashboards.reading import Asked
@@ -26,6 +27,8 @@ from spanrun.slo import load, records
 from spanrun.slo.promql import label
 
 pytestmark = pytest.mark.slow
+
+solr_server = solr.solr_server
 
 HERE = Path(__file__).parent
 INSTRUMENTATION = HERE.parents[1] / "instrumentation"
@@ -121,13 +124,6 @@ def run(*arguments: str, **environ: str) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.fixture(scope="module")
-def solr_url() -> Iterator[str]:
-    needs("solr")
-    with servers.solr() as server:
-        yield server.url
-
-
 CASES = {
     "classic": ((), {}),
     "native": (
@@ -149,7 +145,7 @@ def case(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def seen(
-    case: str, solr_url: str, tmp_path_factory: pytest.TempPathFactory
+    case: str, solr_server: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Seen]:
     """A run of its own, in a Prometheus and a Jaeger of its own."""
     for name in ("prometheus", "jaeger"):
@@ -160,13 +156,13 @@ def seen(
     with servers.prometheus(config) as prometheus, servers.jaeger() as jaeger:
         start = time.time()
         told = run(
-            *(*arguments, "--solr", solr_url),
+            *(*arguments, "--solr", solr_server.url),
             OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=f"{prometheus.otlp_http}/v1/metrics",
             OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=f"{jaeger.otlp_http}/v1/traces",
             **environ,
         )
         time.sleep(2.5)  # the rules see the last point
-        with httpx.Client(timeout=30, trust_env=False) as client:
+        with httpx.Client(timeout=30, trust_env=False, verify=False) as client:
             yield Seen(
                 *(client, prometheus.url, jaeger.url),
                 *(start - 1, time.time(), told["phases"]),

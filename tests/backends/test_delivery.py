@@ -33,7 +33,7 @@ class Proxy:
     """A toxiproxy between the sender and the Collector."""
 
     def __init__(self, api: str, upstream: str) -> None:
-        self._api = httpx.Client(base_url=api, trust_env=False)
+        self._api = httpx.Client(base_url=api, trust_env=False, verify=False)
         made = self._post(
             "/proxies", name="otlp", listen="127.0.0.1:0", upstream=upstream
         )
@@ -113,7 +113,7 @@ def proxy(collector: Any, toxiproxy: Any, protocol: str) -> Iterator[Proxy]:
     upstream = collector.otlp_grpc if protocol == "grpc" else collector.otlp_http
     proxy = Proxy(toxiproxy.url, urlsplit(upstream).netloc)
     yield proxy
-    httpx.delete(f"{toxiproxy.url}/proxies/otlp", trust_env=False)
+    httpx.delete(f"{toxiproxy.url}/proxies/otlp", trust_env=False, verify=False)
     proxy.close()
 
 

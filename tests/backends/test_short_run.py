@@ -27,7 +27,10 @@ sr.run(main())
 
 def value(prometheus: Any, query: str) -> float:
     answer = httpx.get(
-        f"{prometheus.url}/api/v1/query", params={"query": query}, trust_env=False
+        f"{prometheus.url}/api/v1/query",
+        params={"query": query},
+        trust_env=False,
+        verify=False,
     )
     (row,) = answer.json()["data"]["result"]
     return float(row["value"][1])

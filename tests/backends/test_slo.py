@@ -16,10 +16,13 @@ from typing import Any
 import httpx
 import pytest
 from instrumentation.backends import servers
+from tests import solr
 from tests.backends.conftest import needs
 
 from spanrun.slo import groups, load, panels
 from spanrun.slo.text import rule_file
+
+solr_server = solr.solr_server
 
 SHIPPED = sorted((Path(__file__).parents[2] / "instrumentation/slo").glob("*.yaml"))
 NAMES = {slo.name for slo in load(SHIPPED)}
@@ -65,13 +68,6 @@ sr.run(main())
 """
 
 
-@pytest.fixture(scope="module")
-def solr() -> Iterator[Any]:
-    needs("solr")
-    with servers.solr() as server:
-        yield server
-
-
 @pytest.fixture
 def prometheus(tmp_path: Path) -> Iterator[Any]:
     """It has the rules of all shipped objectives."""
@@ -86,13 +82,16 @@ def prometheus(tmp_path: Path) -> Iterator[Any]:
 def ask(prometheus: Any, query: str) -> dict[str, float]:
     """Values by objective."""
     answer = httpx.get(
-        f"{prometheus.url}/api/v1/query", params={"query": query}, trust_env=False
+        f"{prometheus.url}/api/v1/query",
+        params={"query": query},
+        trust_env=False,
+        verify=False,
     )
     rows = answer.json()["data"]["result"]
     return {row["metric"].get("slo", ""): float(row["value"][1]) for row in rows}
 
 
-def run(prometheus: Any, solr: Any, what: str, kind: str) -> None:
+def run(prometheus: Any, solr_server: Any, what: str, kind: str) -> None:
     environ = {
         name: value
         for name, value in os.environ.items()
@@ -105,7 +104,7 @@ def run(prometheus: Any, solr: Any, what: str, kind: str) -> None:
         name = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"
         environ[name] = "base2_exponential_bucket_histogram"
     subprocess.run(
-        [sys.executable, "-c", SCRIPT, solr.url, what],
+        [sys.executable, "-c", SCRIPT, solr_server.url, what],
         env=environ,
         check=True,
         timeout=60,
@@ -135,9 +134,9 @@ def recorded() -> set[str]:
 
 @pytest.mark.parametrize("kind", ["classic", "native"])
 def test_every_rule_and_panel_has_data_after_failures(
-    kind: str, prometheus: Any, solr: Any
+    kind: str, prometheus: Any, solr_server: Any
 ) -> None:
-    run(prometheus, solr, "failures", kind)
+    run(prometheus, solr_server, "failures", kind)
     settled(prometheus, jobs=1_056)  # with 50 batches of texts and 6 calls of Solr
     for name in recorded():
         assert ask(prometheus, name).keys() == NAMES, name
@@ -156,9 +155,9 @@ def test_every_rule_and_panel_has_data_after_failures(
 
 @pytest.mark.parametrize("kind", ["classic", "native"])
 def test_without_failures_errors_are_zero_and_the_budget_is_whole(
-    kind: str, prometheus: Any, solr: Any
+    kind: str, prometheus: Any, solr_server: Any
 ) -> None:
-    run(prometheus, solr, "no failures", kind)
+    run(prometheus, solr_server, "no failures", kind)
     settled(prometheus, jobs=1_055)
     available = '{slo=~".*availability"}'
     whole = {name for name in NAMES if name.endswith("availability")}
@@ -169,11 +168,11 @@ def test_without_failures_errors_are_zero_and_the_budget_is_whole(
     assert not ask(prometheus, 'ALERTS{slo=~".*availability"}')
 
 
-def test_check_asks_the_server_without_any_rules(solr: Any) -> None:
+def test_check_asks_the_server_without_any_rules(solr_server: Any) -> None:
     needs("prometheus")
     command = [sys.executable, "-m", "spanrun", "slo", "check", *map(str, SHIPPED)]
     with servers.prometheus() as prometheus:
-        run(prometheus, solr, "failures", "classic")
+        run(prometheus, solr_server, "failures", "classic")
         done = subprocess.run(
             [*command, "--prometheus", prometheus.url, "--json"],
             capture_output=True,

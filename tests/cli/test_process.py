@@ -64,7 +64,7 @@ def test_a_signal_ends_it_in_order(
     endpoint.spoil_next("order")
     endpoint.spoil_next("hang", times=99)
     process = start("ingest", "docs", *at, "--no-progress")
-    until_stored(process, tmp_path, 40)
+    until_stored(process, tmp_path, 2)  # a batch may be small on a busy machine
     process.send_signal(number)
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == code

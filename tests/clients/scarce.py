@@ -98,7 +98,7 @@ async def never(url):
     with capture() as captured:
         client = HttpClient(url)
         client.open()
-        async with sr.Runner("never", timeout=0.3) as runner:
+        async with sr.Runner("never", timeout=3) as runner:  # all wait by then
             held = take_all()
             jobs = runner.map(
                 lambda _: client.post("/x", {}), range(5), errors="collect"

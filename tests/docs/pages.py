@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -56,6 +57,7 @@ def all_pages() -> list[Page]:
     return [read(path) for path in [*top, *sorted(DOCS.rglob("*.md"))]]
 
 
+@cache  # many tests ask for the same pages, and some of them at collection
 def read(path: Path) -> Page:
     return parse(path, path.read_text(encoding="utf-8"))
 
@@ -63,9 +65,9 @@ def read(path: Path) -> Page:
 def parse(path: Path, text: str) -> Page:
     page = Page(path, text, generated=text.startswith(GENERATED))
     tokens = MarkdownIt().enable("table").parse(text)
-    fences = [t for t in tokens if t.type == "fence"]
-    page.blocks = [_block(fence, tokens) for fence in fences]
     for token, after in zip(tokens, [*tokens[1:], None], strict=True):
+        if token.type == "fence":
+            page.blocks.append(_block(token, after))
         if token.type == "heading_open" and after is not None:
             page.anchors.add(_free(anchor(_text(after)), page.anchors))
         if token.type == "inline":
@@ -74,11 +76,10 @@ def parse(path: Path, text: str) -> Page:
     return page
 
 
-def _block(fence: Token, tokens: list[Token]) -> Block:
-    after = tokens[tokens.index(fence) + 1 :][:1]
+def _block(fence: Token, after: Token | None) -> Block:
     output = None
-    if after and after[0].type == "fence" and after[0].info.partition(" ")[0] == "text":
-        output = _block(after[0], [after[0]])
+    if after and after.type == "fence" and after.info.partition(" ")[0] == "text":
+        output = _block(after, None)
     assert fence.map
     return Block(fence.info.strip(), fence.content, fence.map[0] + 1, output)
 

@@ -148,18 +148,16 @@ def variables_read() -> set[str]:
 _NAME = re.compile(r"\b(?:SPANRUN|OTEL)_[A-Z_]*[A-Z]\b(?![_{*])")
 
 
-def variables_in(source: str) -> set[str]:
+def variables_in(code: str) -> set[str]:
     found: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             found |= set(_NAME.findall(node.value))
-        named = None
-        if isinstance(node, ast.Call) and node.args:
-            named = node.args[0] if _environ(node.func) else None
-        elif isinstance(node, ast.Subscript):
-            named = node.slice if _environ(node) else None
-        if isinstance(named, ast.Constant) and isinstance(named.value, str):
-            found.add(named.value)
+        match node:
+            case ast.Call(func=source, args=[ast.Constant(value=str(name)), *_]):
+                found |= {name} if _environ(source) else set()
+            case ast.Subscript(slice=ast.Constant(value=str(name))):
+                found |= {name} if _environ(node) else set()
     return found
 
 

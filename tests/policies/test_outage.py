@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import itertools
+import os
 import random
 
 import pytest
@@ -12,6 +13,14 @@ from spanrun.errors import CircuitOpen, ConfigurationError, DeadlineExceeded
 from spanrun.policies.outage import looks_gone, outlasting
 
 pytestmark = pytest.mark.usefixtures("fake_clock", "no_leaks")
+
+SEEDS = [
+    *range(2),
+    *(
+        pytest.param(seed, marks=pytest.mark.slow)
+        for seed in range(2, 100 if os.environ.get("SPANRUN_SOAK") else 10)
+    ),
+]
 
 
 class Busy(Exception):  # noqa: N818 -- what it is
@@ -392,7 +401,7 @@ async def test_the_wait_is_booked_and_the_parts_add_up(make_runner, fake_clock):
         assert each.timings.rate_limit > 15
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(
     "more",
     [

@@ -5,9 +5,7 @@ import copy
 import gc
 import os
 import pickle
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from opentelemetry import trace
@@ -186,22 +184,3 @@ def test_timings_can_be_copied_and_pickled(again):
     timings.queue, timings.busy, timings.duration = 0.25, 0.5, 1.0
     assert repr(again(timings)) == repr(timings)
     assert again(timings).service == 0.25
-
-
-def test_all_is_the_same_without_it():
-    """The tests of what is in C, in another process that doesn't use it."""
-    tests = "test_native_units.py", "test_fast.py", "test_job_cells.py"
-    this = "tests/telemetry/test_fast.py::test_all_is_the_same_without_it"
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow"]
-    command += [f"tests/telemetry/{each}" for each in tests]
-    command += ["tests/runner", "tests/policies", "tests/semantics"]
-    command += ["--deselect", this]
-    done = subprocess.run(
-        command,
-        env={**os.environ, "SPANRUN_PURE_PYTHON": "1"},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-4000:]

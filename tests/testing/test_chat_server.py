@@ -18,7 +18,9 @@ HELLO = [{"role": "user", "content": "Cats hunt mice at night in the garden. Yes
 def serving(**options):
     with (
         ChatServer(**{**QUIET, **options}) as server,
-        httpx.Client(base_url=server.url, timeout=5, trust_env=False) as client,
+        httpx.Client(
+            base_url=server.url, timeout=5, trust_env=False, verify=False
+        ) as client,
     ):
         yield server, client
 

@@ -34,7 +34,9 @@ def plain(texts):
 def serving(**options):
     with (
         EmbeddingServer(**{"embed": plain, **QUIET, **options}) as server,
-        httpx.Client(base_url=server.url, timeout=5, trust_env=False) as client,
+        httpx.Client(
+            base_url=server.url, timeout=5, trust_env=False, verify=False
+        ) as client,
     ):
         yield server, client
 
@@ -219,7 +221,9 @@ def test_what_was_served_is_counted():
 
 async def test_requests_are_served_concurrently():
     with EmbeddingServer(embed=plain, **(QUIET | {"latency": 0.1})) as server:
-        async with httpx.AsyncClient(base_url=server.url, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            base_url=server.url, trust_env=False, verify=False
+        ) as client:
             body = {"model": "m", "input": "a"}
             requests = (client.post("/v1/embeddings", json=body) for _ in range(30))
             answers = await asyncio.gather(*requests)

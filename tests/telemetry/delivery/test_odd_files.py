@@ -338,6 +338,7 @@ def test_odd_files_in_the_quarantine_are_passed_over(
     spool.close()
 
 
+@pytest.mark.slow
 def test_thousands_of_folders_are_no_more_files_than_may_be_open(
     root: Path, lost: Losses
 ):
