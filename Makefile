@@ -14,8 +14,9 @@ MISSING := src/spanrun/_core.missing.txt
 COMMA := ,
 ARGS ?=
 # Tests of a file stay together: what a session starts is started in each worker. The
-# files keep the order that tests/conftest.py gives them.
-WORKERS ?= -n auto --dist loadfile --no-loadscope-reorder
+# files keep the order that tests/conftest.py gives them. A worker that dies ends the run,
+# as the others would wait for its tests for ever.
+WORKERS ?= -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 # Hundreds of programs import spanrun in the tests: compile it once.
 unexport PYTHONDONTWRITEBYTECODE
 
