@@ -31,6 +31,8 @@ if TYPE_CHECKING:  # it makes spans
 _TRACE_ID: Final = (1 << 128) - 1
 _SPAN_ID: Final = (1 << 64) - 1
 _SAMPLED: Final = 1
+_TRIES: Final = {semconv.SPANRUN_JOB_ATTEMPTS: 1, semconv.HTTP_REQUEST_RESEND_COUNT: 0}
+"""Attributes that count tries, and the count of the first one."""
 _KINDS: Final = range(5)
 _RECORD: Final = 1
 _STATUS: Final = 2
@@ -295,6 +297,15 @@ class Span(Record):
     def _too_late(self, method: str) -> None:
         self.scope.too_late(method, self._name)
 
+    def _was_retried(self) -> bool:
+        """Whether it says of itself that something was tried again."""
+        for key, first in _TRIES.items():
+            tries = self._attributes.get(key)
+            if type(tries) is int and tries > first:
+                return True
+        retry = semconv.EVENT_SPANRUN_JOB_RETRY
+        return any(event.name == retry for event in self._events)
+
     def _end(self, end_ns: int) -> None:
         scope = self.scope
         try:
@@ -316,7 +327,7 @@ class Span(Record):
     def _commit(self, end_ns: int) -> None:
         """Encode it, and hand it to the buffer or to the tail."""
         scope, trace, is_top = self.scope, self.trace, self._is_top
-        flags = self._flags
+        flags = self._flags | (RETRIED if self._was_retried() else 0)
         if self._status[0] == _ERROR:
             flags |= ERROR
         duration = end_ns - self.start_time
