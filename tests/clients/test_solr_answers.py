@@ -202,7 +202,7 @@ async def test_a_server_that_drips_is_given_up() -> None:
     ):
         with pytest.raises(DeadlineExceeded):
             await solr.search(QUERY)
-        assert len(server.requests) == 1
+        assert len(server.requests) <= 1  # its time may be over before it is sent
 
 
 async def test_closing_waits_for_a_request_that_runs() -> None:

@@ -252,6 +252,7 @@ def test_a_server_that_closes_amid_a_request_is_heard():
     assert (outcome.verdict, outcome.code) == ("split", "413")
 
 
+@pytest.mark.foreign_clock
 def test_an_address_that_is_silent_leaves_time_for_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ):

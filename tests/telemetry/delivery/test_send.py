@@ -360,6 +360,25 @@ def test_a_hanging_request_can_be_ended_from_another_thread(place: Any):
         sending.close()
 
 
+def test_a_connection_is_shut_that_was_not_begun(monkeypatch: pytest.MonkeyPatch):
+    class Late(socket.socket):
+        """Somebody else has his turn before it begins to connect."""
+
+        def connect(self, where: Any) -> None:
+            sending.abort()
+            super().connect(where)
+
+        def connect_ex(self, where: Any) -> int:
+            sending.abort()
+            return super().connect_ex(where)
+
+    with black_hole() as (url, _):
+        sending = http_sender(url, timeout=3600.0)
+        monkeypatch.setattr(socket, "socket", Late)
+        assert sending.send(spans([1])).verdict == "retry"
+        sending.close()
+
+
 def test_a_proxy_is_used_and_told_who_we_are(monkeypatch: pytest.MonkeyPatch):
     with receiving() as proxy:
         monkeypatch.setenv("http_proxy", proxy.url.replace("//", "//me:pass@"))

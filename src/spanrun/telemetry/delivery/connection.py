@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import encodings.idna  # noqa: F401  # pyright: ignore[reportUnusedImport] -- see `forks`
+import errno
 import http.client
+import os
 import select
+import selectors
 import socket
 import ssl
 import sys
@@ -148,8 +151,7 @@ class Connection:
             sock = self._sock = socket.socket(family, kind, protocol)
             try:
                 # One that doesn't answer leaves time for the next.
-                sock.settimeout(left(deadline) / (len(found) - tried))
-                sock.connect(where)
+                self._reach(sock, where, left(deadline) / (len(found) - tried))
             except OSError as error:
                 sock.close()
                 failure = error
@@ -159,6 +161,26 @@ class Connection:
                 return sock
         self._sock = None
         raise failure
+
+    def _reach(self, sock: socket.socket, where: Any, seconds: float) -> None:
+        """Connect ``sock``, within so many seconds.
+
+        `shut` ends what has begun and nothing else. So it is begun without waiting, and
+        then asked whether it was shut before.
+        """
+        sock.settimeout(0)
+        begun = sock.connect_ex(where)
+        if self._shut:
+            raise OSError(errno.ECONNABORTED, "shut while it was made")
+        if begun in (errno.EINPROGRESS, errno.EWOULDBLOCK):
+            with selectors.DefaultSelector() as connected:
+                connected.register(sock, selectors.EVENT_WRITE)
+                if not connected.select(seconds):
+                    raise TimeoutError("timed out")
+            begun = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if begun:
+            raise OSError(begun, os.strerror(begun))
+        sock.settimeout(seconds)
 
     def _encrypt(
         self, sock: socket.socket, tls: ssl.SSLContext, name: str, deadline: float
