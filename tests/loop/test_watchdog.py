@@ -140,6 +140,7 @@ def test_a_source_that_blocks_is_its_runs_own():
     assert captured.totals(EVENT, by="spanrun.runner.name") == {"embed": 1}
 
 
+@pytest.mark.foreign_clock  # how late the loop is at ten times the speed is its own
 def test_many_short_steps_are_lag_but_block_nobody():
     async def step():
         until = time.perf_counter() + 0.02
@@ -155,7 +156,7 @@ def test_many_short_steps_are_lag_but_block_nobody():
         asyncio.run(main())
     assert [name for name, seconds, _ in blocked(captured, 0) if seconds < 0.1] == []
     (lag,) = captured.points("spanrun.loop.lag")
-    assert lag.value > 0.02  # more than its own step
+    assert lag.value > 0.3
 
 
 def test_a_secret_in_the_stack_is_redacted():
