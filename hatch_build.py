@@ -288,7 +288,15 @@ def old_c_part(hook: NativeHook, root: Path, build_data: dict[str, Any]) -> list
     if not sources:
         return []
     # With older C libraries, `pthread_atfork` is in a library of its own.
-    options = [] if sys.platform == "win32" else ["-fvisibility=hidden", "-pthread"]
+    options = (
+        []
+        if sys.platform == "win32"
+        else [
+            "-fvisibility=hidden",
+            "-pthread",
+            "-Werror=implicit-function-declaration",
+        ]
+    )
     extension = Extension(
         "spanrun._native",
         sources,

@@ -1,6 +1,15 @@
 /* Drive: the twin of `spanrun.runner.drive.drive`, and Lag, the base of `LoopLag`. */
 #include "native.h"
 
+PyObject *
+attribute(PyObject *object, const char *name, PyObject **interned)
+{
+    if (*interned == NULL && (*interned = PyUnicode_InternFromString(name)) == NULL) {
+        return NULL;
+    }
+    return PyObject_GetAttr(object, *interned);
+}
+
 /* --- Lag --- */
 
 typedef struct {

@@ -44,6 +44,9 @@ int seconds_now(PyObject *now, double *seconds);
 extern PyTypeObject Lag_Type, Drive_Type, CallStep_Type;
 PyObject *drive(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
+/* ``object.name``; ``interned`` keeps the name for the next time. */
+PyObject *attribute(PyObject *object, const char *name, PyObject **interned);
+
 PyObject *stop_with(PySendResult sent, PyObject *result);
 
 /* --- attempt.c: first attempts, and the slots that they hold --- */

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
-from spanrun import checks, semconv
+from spanrun import checks
+from spanrun.accelerator import core
 from spanrun.telemetry import setup
-from spanrun.telemetry.units.user import OffUnit, UserUnit
+from spanrun.telemetry.units.user import OFF, UserUnit
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,26 +29,39 @@ class unit:  # noqa: N801 -- used like a function: `with unit("parse"):`
         ...     parsing.set("words", 420)
     """
 
+    __slots__ = ("_attributes", "_name", "_open", "_outer")
+
     def __init__(self, name: str, /, **attributes: Any) -> None:
         if not name or not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise checks.wrong("unit", "name", name, "must be a text")
         self._name = name
-        self._attributes = {semconv.SPANRUN_UNIT_NAME: name, **attributes}
-        self._open: list[UserUnit] = []
+        self._attributes = attributes or None
+        self._open: UserUnit | None = None
+        self._outer: tuple[UserUnit, ...] = ()  # where it is entered more than once
 
     def __enter__(self) -> UserUnit:
         recorder = setup.recorder()
-        opened: UserUnit = cast("Any", _OFF)
-        if recorder is not None:
-            opened = recorder.open_unit(self._name, self._attributes)
-        self._open.append(opened)
+        opened: UserUnit = (
+            OFF
+            if recorder is None
+            else recorder.open_unit(self._name, self._attributes)
+        )
+        if self._open is not None:
+            self._outer = (*self._outer, self._open)
+        self._open = opened
         return opened
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        self._open.pop().close(error)
+        opened, self._open = self._open, None
+        if self._outer:
+            *outer, self._open = self._outer
+            self._outer = tuple(outer)
+        if opened is not None:
+            opened.close(error)
 
 
-_OFF: Final = OffUnit()
+if not TYPE_CHECKING and core is not None:
+    unit = core.unit
 
 
 @overload

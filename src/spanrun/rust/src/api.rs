@@ -390,12 +390,13 @@ pub fn inside<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = span.py();
     let names = names(py)?;
-    let context = names.inside.bind(py).call1((outside,))?;
-    let dict = context.cast::<PyDict>()?;
+    // Not the class `Context`, an instance of which costs four times as much: all that
+    // is more is that it refuses to be changed.
+    let dict = outside.cast::<PyDict>()?.copy()?;
     dict.set_item(names.current_span.bind(py), span)?;
     dict.set_item(names.outside.bind(py), (span, outside))?;
     if let Some(attempt) = attempt {
         dict.set_item(names.attempt.bind(py), attempt)?;
     }
-    Ok(context)
+    Ok(dict.into_any())
 }

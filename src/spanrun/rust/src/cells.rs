@@ -14,7 +14,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt, PyTuple};
 
-use state::{Exemplar, Exponential, Histogram as Buckets, Kind, Number, Range, Reading, State};
+pub use state::Number;
+use state::{Exemplar, Exponential, Histogram as Buckets, Kind, Range, Reading, State};
 
 impl<'py> FromPyObject<'_, 'py> for Number {
     type Error = PyErr;
@@ -199,7 +200,7 @@ impl Cell {
 impl Cell {
     /// Add a measurement; `span` may become the exemplar of its bucket.
     #[pyo3(signature = (value, span=None))]
-    fn add(&self, value: Number, span: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    pub fn add(&self, value: Number, span: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let group = self.group.get();
         let bucket = group.lock()[self.at].add(value);
         match (bucket, span) {

@@ -64,7 +64,9 @@ mod _core {
     #[pymodule_export]
     use crate::tail::Tail;
     #[pymodule_export]
-    use crate::units::{JobUnit, Jobs, UserUnit};
+    use crate::units::job::{JobUnit, Jobs};
+    #[pymodule_export]
+    use crate::units::user::{Block, UserUnit};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -13,8 +13,6 @@ pub struct Names {
     /// What gives the current context, and what makes another one current.
     pub current: Py<PyAny>,
     pub make_current: Py<PyAny>,
-    /// The class of contexts.
-    pub inside: Py<PyAny>,
     pub invalid_span: Py<PyAny>,
     pub default_state: Py<PyAny>,
     pub span_context: Py<PyAny>,
@@ -49,7 +47,6 @@ impl Names {
             attempt: current.getattr("ATTEMPT")?.unbind(),
             current: current.getattr("current")?.unbind(),
             make_current: current.getattr("make_current")?.unbind(),
-            inside: current.getattr("Context")?.unbind(),
             invalid_span: trace.getattr("INVALID_SPAN")?.unbind(),
             default_state: trace.getattr("DEFAULT_TRACE_STATE")?.unbind(),
             span_context: trace.getattr("SpanContext")?.unbind(),

@@ -191,8 +191,9 @@ impl Scope {
     ) -> PyResult<Bound<'py, PyAny>> {
         let started = Started {
             name,
-            kind,
+            kind: Some(kind),
             begun,
+            named: None,
             attributes,
             links,
             start_ns,
@@ -225,8 +226,9 @@ impl Scope {
     ) -> PyResult<Bound<'py, Span>> {
         let started = Started {
             name,
-            kind,
+            kind: Some(kind),
             begun,
+            named: None,
             attributes,
             links,
             start_ns,

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use pyo3::PyClass;
 use pyo3::PyClassInitializer;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyDict, PyMapping, PyString, PyTuple};
 
+use crate::encode::Value;
 use crate::fill;
 use crate::ids;
 use crate::names::{Context, Names, names};
@@ -15,21 +16,41 @@ use crate::scope::Scope;
 use crate::settings::Settings;
 use crate::span::{Parent, Span, Trace};
 use crate::tail::Tail;
-use crate::texts;
+use crate::texts::{self, Key};
 use crate::value;
 
 const RANDOM: u64 = (1 << 56) - 1; // of a trace id, by which it is drawn
 const SAMPLED: u8 = 1;
+const INTERNAL: u8 = 1; // a kind, as OTLP has it
 
 /// What the caller says of a span that begins.
 pub struct Started<'a, 'py> {
     pub name: &'a Bound<'py, PyAny>,
-    pub kind: &'a Bound<'py, PyAny>,
+    /// None: internal.
+    pub kind: Option<&'a Bound<'py, PyAny>>,
     pub begun: Option<f64>,
+    /// The attribute that has its name as well, the first one.
+    pub named: Option<&'static Key<'static>>,
     pub attributes: Option<&'a Bound<'py, PyAny>>,
     pub links: Option<&'a Bound<'py, PyAny>>,
     pub start_ns: Option<&'a Bound<'py, PyAny>>,
     pub anchored: Option<&'a Bound<'py, Span>>,
+}
+
+impl<'a, 'py> Started<'a, 'py> {
+    /// One that has nothing more than these.
+    pub fn new(name: &'a Bound<'py, PyAny>, begun: f64) -> Self {
+        Started {
+            name,
+            kind: None,
+            begun: Some(begun),
+            named: None,
+            attributes: None,
+            links: None,
+            start_ns: None,
+            anchored: None,
+        }
+    }
 }
 
 /// What a context has above a new span.
@@ -52,19 +73,11 @@ pub fn start<'py>(
     let (above, context) = above(context)?;
     let span = match (above, settings.threshold) {
         (Above::Ours(parent), _) if settings.follow => {
-            let parent = parent.get();
-            let trace = parent.trace.clone();
+            let trace = parent.get().trace.clone();
             let id = draw_span_id(this, &settings, py)?;
-            let parent = Parent::Ours(parent.id);
-            span(
-                scope,
-                started,
-                trace,
-                id,
-                parent,
-                false,
-                settings.generation,
-            )?
+            let parent = Parent::Ours(parent.get().id);
+            let generation = settings.generation;
+            span(scope, started, trace, id, parent, false, generation)?
         }
         (Above::Nothing, Some(threshold)) => {
             let trace_id = draw_trace_id(this, &settings, py)?;
@@ -96,6 +109,37 @@ pub fn start<'py>(
         tell(this, &settings, &span, Some(&context))?;
     }
     Ok(span.into_any())
+}
+
+/// Start a span of ours below `parent`, with what `record` has. `context` is what it
+/// begins in. None where that isn't decided by its parent alone.
+pub fn child<'py>(
+    scope: &Bound<'py, Scope>,
+    parent: &Bound<'py, Span>,
+    begun: f64,
+    record: Record<Py<PyAny>>,
+    context: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, Span>>> {
+    let (py, this) = (scope.py(), scope.get());
+    ids::notice_fork(py); // which changes the settings
+    let settings = this.settings();
+    if !settings.follow {
+        return Ok(None);
+    }
+    let above = parent.get();
+    let trace = above.trace.clone();
+    let start = trace.wall(begun);
+    let id = draw_span_id(this, &settings, py)?;
+    let (owner, above) = (scope.clone().unbind(), Parent::Ours(above.id));
+    let generation = settings.generation;
+    let span = Span::new(
+        owner, trace, id, above, INTERNAL, start, false, generation, record,
+    );
+    let span = untracked(py, span)?;
+    if settings.on_start.is_some() {
+        tell(this, &settings, &span, Some(context))?;
+    }
+    Ok(Some(span))
 }
 
 /// Start a span on which the caller has decided.
@@ -245,6 +289,11 @@ fn span(
         (None, None) => trace.wall(this.reading(py)?),
     };
     let mut record = Record::new(fill::name(this, started.name)?);
+    if let Some(key) = started.named {
+        record.attributes.reserve(4);
+        let name = record.name.clone();
+        fill::set(&mut record, this, key, Value::Text(&name));
+    }
     if let Some(attributes) = started.attributes {
         fill::attributes(this, attributes, &mut record)?;
     }
@@ -253,13 +302,18 @@ fn span(
             drop(record.add_link(link, this.limits.links()));
         }
     }
-    let kind = started.kind.extract::<u8>().ok().filter(|kind| *kind < 5);
+    let kind = match started.kind {
+        Some(kind) => kind
+            .extract::<u8>()
+            .map_or(0, |kind| if kind < 5 { kind + 1 } else { 0 }),
+        None => INTERNAL,
+    };
     Ok(Span::new(
         scope.clone().unbind(),
         trace,
         id,
         parent,
-        kind.map_or(0, |kind| kind + 1),
+        kind,
         start,
         is_root,
         generation,
@@ -332,8 +386,29 @@ fn ask<'py>(
         Some(links) => links.clone(),
         None => PyTuple::empty(py).into_any(),
     };
-    let (name, kind, attributes) = (started.name, started.kind, started.attributes);
-    let arguments = (name, kind, context, started.begun, attributes, links);
+    let attributes = match started.named {
+        Some(key) => {
+            let all = PyDict::new(py);
+            all.set_item(&*key.text, started.name)?;
+            if let Some(attributes) = started.attributes {
+                all.update(attributes.cast::<PyMapping>()?)?;
+            }
+            Some(all.into_any())
+        }
+        None => started.attributes.cloned(),
+    };
+    let kind = match started.kind {
+        Some(kind) => kind.clone(),
+        None => 0_u8.into_pyobject(py)?.into_any(),
+    };
+    let arguments = (
+        started.name,
+        kind,
+        context,
+        started.begun,
+        attributes,
+        links,
+    );
     let asked = ask.bind(py).call(arguments, Some(&named));
     scope.or_failed(py, asked, nothing.clone())
 }

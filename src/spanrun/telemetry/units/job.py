@@ -6,11 +6,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
 
+from opentelemetry.context import Context
+
 from spanrun import semconv
 from spanrun.accelerator import core
 from spanrun.outcome import CancelledBy, Timings
 from spanrun.semconv import SpanrunJobOutcome
-from spanrun.telemetry.current import current, make_current
+from spanrun.telemetry.current import current, leave, make_current
 from spanrun.telemetry.metrics.instruments import RunnerMetrics
 from spanrun.telemetry.redact import text_of
 from spanrun.telemetry.units.recorder import OpenSpan, Recorder
@@ -94,7 +96,7 @@ class JobKind:
         self.open: Final[Callable[[Submitted], JobUnit]] = self._opener()
 
     def _opener(self) -> Callable[[Submitted], JobUnit]:
-        """Return what opens the unit of a job, and makes its span the current one."""
+        """Return what opens the unit of a job."""
         scope, cells = self.recorder.scope, self.metrics.of_success()
         if core is None or scope is None or not isinstance(cells, core.JobCells):
             return partial(JobUnit, self)
@@ -110,6 +112,7 @@ class JobKind:
             self.attempt_name,
             self.metrics.name,
             where,
+            self.attempts,
             self.timed,
             cells,
             self,
@@ -120,6 +123,22 @@ class JobKind:
 
     text_of = staticmethod(text_of)
 
+    def open_attempt(
+        self, context: Context, begun: float, number: int
+    ) -> tuple[OpenSpan, Context]:
+        """Open the span of an attempt, from 1, in the ``context`` of its job.
+
+        Returns it with the context in which it is the current span.
+        """
+        told = self.recorder.open(
+            self.attempt_name,
+            INTERNAL,
+            context,
+            begun,
+            {_RUNNER: self.metrics.name, _NUMBER: number},
+        )
+        return told, told.inside(context, number)
+
     def fail(self, span: OpenSpan, error: Exception, ended: float) -> None:
         """Say on an attempt's span that ``error`` ended it."""
         fail(self.recorder, span, error, ended)
@@ -127,6 +146,9 @@ class JobKind:
 
 class JobUnit:
     """A job's span and metrics, and its attempts' spans.
+
+    Its span becomes the current one, unless each attempt has a span: no code of the
+    user's runs outside of those.
 
     Where spans are compiled, `spanrun._core.JobUnit` stands in its place. It does the
     same for a job that just succeeds, and calls the methods of this class for all else.
@@ -169,7 +191,8 @@ class JobUnit:
             )
         self.told: OpenSpan = told
         self._context = context = told.inside(outside)
-        make_current(context)
+        if not kind.attempts:
+            make_current(context)
 
     @property
     def trace_id(self) -> int:
@@ -197,16 +220,10 @@ class JobUnit:
     def begin_attempt(self, number: int) -> None:
         """Open the span of an attempt, from 1, and make it the current one."""
         kind = self.kind
-        recorder, context = kind.recorder, self._context
-        self._attempt = told = recorder.open(
-            kind.attempt_name,
-            INTERNAL,
-            context,
-            recorder.now(),
-            {_RUNNER: kind.metrics.name, _NUMBER: number},
-        )
-        self._inner = inner = told.inside(context, number)
-        make_current(inner)
+        begun = kind.recorder.now()
+        both = kind.open_attempt(self._context, begun, number)
+        self._attempt, self._inner = both
+        make_current(self._inner)
 
     def end_attempt(
         self,
@@ -215,13 +232,14 @@ class JobUnit:
     ) -> None:
         """End the attempt's span, by ``error`` if there is one.
 
+        What may be followed by another attempt makes the job's span the current one.
         Of one that was abandoned its task says so once more, when it ends at last.
         """
         told, self._attempt = self._attempt, None
         if told is None:
             return
-        if current() is self._inner:
-            make_current(self._context)
+        if error is not None:
+            leave(self._inner, self._context)
         recorder = self.kind.recorder
         ended = recorder.now()
         if isinstance(error, Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast
 
 from opentelemetry.trace import INVALID_SPAN, Span
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # it makes units
 class OpenUnit(Protocol):
     """Opens a unit by its name and attributes, and makes its span the current one."""
 
-    def __call__(self, name: str, attributes: Mapping[str, Any], /) -> UserUnit:
+    def __call__(self, name: str, attributes: Mapping[str, Any] | None, /) -> UserUnit:
         """Open it."""
         ...
 
@@ -32,7 +32,7 @@ class UserUnit(Unit):
     Args:
         recorder: Where its span and metric go.
         name: Its name.
-        attributes: Of its span.
+        attributes: Of its span, beside its name.
         told: Its span, if it was opened already.
     """
 
@@ -42,11 +42,12 @@ class UserUnit(Unit):
         self,
         recorder: Recorder,
         name: str,
-        attributes: Mapping[str, Any],
+        attributes: Mapping[str, Any] | None,
         told: OpenSpan | None = None,
     ) -> None:
         self._name = name
-        super().__init__(recorder, name, INTERNAL, attributes=attributes, told=told)
+        named = {semconv.SPANRUN_UNIT_NAME: name, **(attributes or {})}
+        super().__init__(recorder, name, INTERNAL, attributes=named, told=told)
         self.enter()
 
     def close(self, error: BaseException | None) -> None:
@@ -104,3 +105,7 @@ class OffUnit:
 
     def close(self, error: BaseException | None) -> None:
         """Do nothing."""
+
+
+OFF: Final[UserUnit] = cast("Any", OffUnit())
+"""What a unit is where telemetry is off."""

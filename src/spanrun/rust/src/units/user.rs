@@ -1,0 +1,218 @@
+//! `unit` and `UserUnit`: the units of users' own code.
+
+use std::sync::{Mutex, OnceLock};
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyString};
+
+use super::leave;
+use crate::cells::{Cell, Number};
+use crate::encode::Value;
+use crate::fill;
+use crate::lock;
+use crate::names::names;
+use crate::scope::Scope;
+use crate::span::Span;
+use crate::start::{self, Started};
+use crate::texts::{self, Key};
+use crate::{api, end};
+
+/// Keys that were looked at once: of the name and of the outcome.
+fn keys() -> &'static [Key<'static>; 2] {
+    static KEYS: OnceLock<[Key<'static>; 2]> = OnceLock::new();
+    KEYS.get_or_init(|| ["spanrun.unit.name", "spanrun.unit.outcome"].map(texts::key))
+}
+
+/// What gives the recorder in force, and what a unit is where there is none. It needs
+/// nothing of the SDK.
+fn in_force(py: Python<'_>) -> PyResult<&(Py<PyAny>, Py<PyAny>)> {
+    static IN_FORCE: PyOnceLock<(Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
+    IN_FORCE.get_or_try_init(py, || {
+        let recorder = py.import("spanrun.telemetry.setup")?.getattr("recorder")?;
+        let off = py.import("spanrun.telemetry.units.user")?.getattr("OFF")?;
+        Ok((recorder.unbind(), off.unbind()))
+    })
+}
+
+/// A piece of your own work as a span, below the one that is current.
+///
+/// Its duration goes into ``spanrun.unit.duration`` by its name, so the name
+/// must come from a small set: put what varies into attributes.
+///
+/// Gives the open `UserUnit`, whose ``set`` and ``event`` add to the span.
+///
+/// Example:
+///     >>> with unit("parse", pages=3) as parsing:
+///     ...     parsing.set("words", 420)
+#[pyclass(frozen, freelist = 256, name = "unit", module = "spanrun")]
+pub struct Block {
+    name: Py<PyString>,
+    attributes: Option<Py<PyDict>>,
+    open: Mutex<Vec<Py<PyAny>>>,
+}
+
+#[pymethods]
+impl Block {
+    #[new]
+    #[pyo3(signature = (name, /, **attributes))]
+    fn new(name: &Bound<'_, PyAny>, attributes: Option<Bound<'_, PyDict>>) -> PyResult<Self> {
+        match name.cast::<PyString>() {
+            Ok(text) if !text.is_empty()? => Ok(Block {
+                name: text.clone().unbind(),
+                attributes: attributes.map(Bound::unbind),
+                open: Mutex::default(),
+            }),
+            _ => {
+                let checks = name.py().import("spanrun.checks")?;
+                let wrong = ("unit", "name", name, "must be a text");
+                Err(PyErr::from_value(checks.call_method1("wrong", wrong)?))
+            }
+        }
+    }
+
+    fn __enter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let (recorder, off) = in_force(py)?;
+        let recorder = recorder.bind(py).call0()?;
+        let opened = if recorder.is_none() {
+            off.bind(py).clone()
+        } else {
+            let given = (&self.name, &self.attributes);
+            recorder.call_method1(intern!(py, "open_unit"), given)?
+        };
+        lock(&self.open).push(opened.clone().unbind());
+        Ok(opened)
+    }
+
+    fn __exit__(
+        &self,
+        _kind: &Bound<'_, PyAny>,
+        error: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let py = error.py();
+        let Some(opened) = lock(&self.open).pop() else {
+            return Ok(()); // it was never entered
+        };
+        match opened.bind(py).cast::<UserUnit>() {
+            Ok(unit) => UserUnit::close(unit, error),
+            Err(_) => opened
+                .call_method1(py, intern!(py, "close"), (error,))
+                .map(drop),
+        }
+    }
+}
+
+/// A unit of a user's own code: see `UserUnit` in Python.
+#[pyclass(frozen, freelist = 256, module = "spanrun._core")]
+pub struct UserUnit {
+    recorder: Py<PyAny>,
+    name: Py<PyString>,
+    /// Its context, and the one around it, until it is closed: what a user puts there
+    /// may refer to the unit.
+    contexts: Mutex<Option<(Py<PyAny>, Py<PyAny>)>>,
+    #[pyo3(get)]
+    told: Py<Span>,
+    #[pyo3(get)]
+    started: f64,
+}
+
+#[pymethods]
+impl UserUnit {
+    /// Open one below the current span, and make its span the current one.
+    ///
+    /// `unit` is the class in Python, for a span that a sampler has dropped.
+    #[staticmethod]
+    fn open<'py>(
+        recorder: &Bound<'py, PyAny>,
+        scope: &Bound<'py, Scope>,
+        unit: &Bound<'py, PyAny>,
+        name: &Bound<'py, PyString>,
+        attributes: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = scope.py();
+        let names = names(py)?;
+        let begun = scope.get().reading(py)?;
+        let outside = names.current.bind(py).call0()?;
+        let begins = Started {
+            named: keys().first(),
+            attributes: attributes.map(Bound::as_any),
+            ..Started::new(name.as_any(), begun)
+        };
+        let told = start::start(scope, &begins, &outside)?;
+        let Ok(span) = told.cast::<Span>() else {
+            return unit.call1((recorder, name, attributes, told));
+        };
+        let context = api::inside(span, &outside, None)?;
+        names.make_current.bind(py).call1((&context,))?;
+        let unit = UserUnit {
+            recorder: recorder.clone().unbind(),
+            name: name.clone().unbind(),
+            contexts: Mutex::new(Some((context.unbind(), outside.unbind()))),
+            told: span.clone().unbind(),
+            started: begun,
+        };
+        start::untracked(py, unit).map(Bound::into_any)
+    }
+
+    /// OpenTelemetry's span.
+    #[getter]
+    fn span(&self, py: Python<'_>) -> Py<Span> {
+        self.told.clone_ref(py)
+    }
+
+    #[getter]
+    fn trace_id(&self) -> u128 {
+        self.told.get().trace.id
+    }
+
+    /// Set an attribute of the span; a text is redacted and cut.
+    fn set(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.told.get().set("set", key, value)
+    }
+
+    /// Add an event to the span, at this moment.
+    #[pyo3(signature = (name, **attributes))]
+    fn event(
+        &self,
+        name: &Bound<'_, PyAny>,
+        attributes: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        let given = attributes.map(Bound::as_any);
+        self.told.get().event(name, given)
+    }
+
+    /// Make the span outside current again, end this one, by `error`, and count it.
+    fn close(slf: &Bound<'_, Self>, error: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        if let Some((context, outside)) = lock(&this.contexts).take() {
+            leave(context.bind(py), outside.bind(py))?;
+        }
+        let recorder = this.recorder.bind(py);
+        if !error.is_none() {
+            recorder.call_method1(intern!(py, "fail_unit"), (slf, &this.name, error))?;
+            return Ok(());
+        }
+        let span = this.told.bind(py);
+        let scope = span.get().scope.get();
+        let ended = scope.reading(py)?;
+        let [_, outcome] = keys();
+        span.get().change(py, "set", |record| {
+            fill::set(record, scope, outcome, Value::Text("ok"));
+        })?;
+        end::end(span, span.get().trace.wall(ended))?;
+        let series = recorder.getattr(intern!(py, "unit_series"))?;
+        let seconds = ended - this.started;
+        let cell = match series.cast::<PyDict>()?.get_item(&this.name)? {
+            Some(cell) => cell,
+            None => recorder.call_method1(intern!(py, "series_of_unit"), (&this.name,))?,
+        };
+        match cell.cast::<Cell>() {
+            Ok(cell) => cell.get().add(Number::Real(seconds), Some(span.as_any())),
+            Err(_) => cell
+                .call_method1(intern!(py, "add"), (seconds, span))
+                .map(drop),
+        }
+    }
+}
