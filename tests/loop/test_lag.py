@@ -97,7 +97,7 @@ async def test_a_span_that_takes_no_event_breaks_no_job(
 
     lost = []
     monkeypatch.setattr(spanrun_capture.recorder, "failed", lambda *a: lost.append(a))
-    monkeypatch.setattr("spanrun.telemetry.unit.Unit.event", refuse)
+    monkeypatch.setattr("spanrun.telemetry.units.job.JobUnit.event", refuse)
     async with make_runner() as runner:
         await runner.map(blocker(fake_clock, 1), range(3))
     ((signal, error),) = lost

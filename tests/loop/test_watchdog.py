@@ -363,7 +363,7 @@ def test_a_stopped_process_blames_nobody():
 FORKS = """
 import asyncio, multiprocessing
 import spanrun as sr
-from tests.telemetry.test_watchdog import watching
+from tests.loop.test_watchdog import watching
 from spanrun.testing import capture
 
 def child(result):

@@ -61,6 +61,7 @@ class unit:  # noqa: N801 -- used like a function: `with unit("parse"):`
 
 
 if not TYPE_CHECKING and core is not None:
+    core.units_record(setup.recorder, OFF)
     unit = core.unit
 
 

@@ -66,7 +66,7 @@ mod _core {
     #[pymodule_export]
     use crate::units::job::{JobUnit, Jobs};
     #[pymodule_export]
-    use crate::units::user::{Block, UserUnit};
+    use crate::units::user::{Block, UserUnit, units_record};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, OnceLock};
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -25,15 +26,15 @@ fn keys() -> &'static [Key<'static>; 2] {
     KEYS.get_or_init(|| ["spanrun.unit.name", "spanrun.unit.outcome"].map(texts::key))
 }
 
-/// What gives the recorder in force, and what a unit is where there is none. It needs
-/// nothing of the SDK.
-fn in_force(py: Python<'_>) -> PyResult<&(Py<PyAny>, Py<PyAny>)> {
-    static IN_FORCE: PyOnceLock<(Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
-    IN_FORCE.get_or_try_init(py, || {
-        let recorder = py.import("spanrun.telemetry.setup")?.getattr("recorder")?;
-        let off = py.import("spanrun.telemetry.units.user")?.getattr("OFF")?;
-        Ok((recorder.unbind(), off.unbind()))
-    })
+/// What gives the recorder in force, and what a unit is where there is none.
+static IN_FORCE: PyOnceLock<(Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
+
+/// Say what gives the recorder in force, and what a unit is where there is none.
+///
+/// It is said when `spanrun` is imported: at the end of a process nothing can be.
+#[pyfunction]
+pub fn units_record(py: Python<'_>, recorder: Py<PyAny>, off: Py<PyAny>) {
+    let _ = IN_FORCE.set(py, (recorder, off)); // it was said before
 }
 
 /// A piece of your own work as a span, below the one that is current.
@@ -73,7 +74,9 @@ impl Block {
     }
 
     fn __enter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let (recorder, off) = in_force(py)?;
+        let Some((recorder, off)) = IN_FORCE.get(py) else {
+            return Err(PyRuntimeError::new_err("no recorder was named"));
+        };
         let recorder = recorder.bind(py).call0()?;
         let opened = if recorder.is_none() {
             off.bind(py).clone()
