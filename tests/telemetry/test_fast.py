@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import gc
+import inspect
 import os
 import pickle
 import sys
@@ -176,6 +177,14 @@ def test_traced_jobs_do_not_bring_the_garbage_collector():
         finally:
             gc.callbacks.remove(note)
     assert len(collections) < 10  # 30 and more when each hundred brings it
+
+
+def test_timings_are_made_without_arguments():
+    assert str(inspect.signature(Timings)) == "()"
+    with pytest.raises(TypeError, match=r"Timings\(\) takes no arguments"):
+        Timings(0.5)
+    with pytest.raises(TypeError, match=r"Timings\(\) takes no arguments"):
+        Timings(queue=0.5)
 
 
 @pytest.mark.parametrize("again", [copy.copy, lambda t: pickle.loads(pickle.dumps(t))])  # noqa: S301 -- ours
