@@ -55,10 +55,9 @@ PyTypeObject Seconds_Type = {
     .tp_name = "spanrun._native.Seconds",
     .tp_basicsize = sizeof(Seconds),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-    .tp_doc = "Where a job's time went.",
+    .tp_doc = "Seconds()\n--\n\nWhere a job's time went.",
     .tp_methods = methods,
     .tp_members = members,
-    .tp_new = PyType_GenericNew,
 };
 
 /* What a clock's ``now`` reads. */

@@ -4,8 +4,8 @@ At 10 a sleep of one second takes a tenth of one, so that the code seems ten tim
 slow as it is; at 0.1 the code seems ten times as fast. A test that passes at both
 isn't decided by the machine's speed. Scaled are `time`'s clocks and sleeps, the waits
 of `selectors` (and with them each event loop's timers) and the timeouts of
-`threading`. Not scaled: programs that a test starts, sockets' own timeouts, and what
-ends by itself.
+`threading`. Not scaled: programs that a test starts (how long one takes is measured by
+`tests.waiting.real`), sockets' own timeouts, and what ends by itself.
 
 conftest.py imports this file before anything else, since a clock that another module
 has bound can't be replaced any more.

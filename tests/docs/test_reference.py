@@ -1,7 +1,10 @@
 """Whatever a user can name has an entry in the reference."""
 
 import ast
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -29,6 +32,17 @@ def text(page: str) -> str:
 
 def test_generated_pages_are_up_to_date() -> None:
     assert _generate.main(["--check"]) == 0
+
+
+def test_generated_pages_are_the_same_without_the_part_in_c() -> None:
+    done = subprocess.run(
+        [sys.executable, _generate.__file__, "--check"],
+        env={**os.environ, "SPANRUN_PURE_PYTHON": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_page_that_is_out_of_date_is_named(

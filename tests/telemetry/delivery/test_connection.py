@@ -16,7 +16,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from tests.telemetry.delivery.raw import hear, saying
 from tests.telemetry.delivery.receiver import receiving, spans
+from tests.waiting import until
 
+from spanrun.telemetry.delivery import http_answer
+from spanrun.telemetry.delivery.deadlines import bound
 from spanrun.telemetry.delivery.destination import Destination
 from spanrun.telemetry.delivery.http_answer import MAX_ANSWER
 from spanrun.telemetry.delivery.send import Outcome
@@ -161,6 +164,25 @@ def test_an_answer_without_an_end_takes_no_longer_than_the_timeout():
         with saying(endless, ending="wait") as server:
             outcome = ask(server.url, timeout=0.2)
             assert (outcome.verdict, outcome.code) == ("retry", "TimeoutError")
+
+
+def test_a_timeout_is_one_whatever_our_clock_says_when_the_system_ends_the_call(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def sooner(sock: socket.socket, _: float) -> None:
+        bound(sock, 0.01)
+
+    with saying(OK, b"", OK, ending="keep") as server:
+        sending = HttpSender(
+            Destination("traces", "http/protobuf", server.url, timeout=3600.0)
+        )
+        assert sending.send(spans([1])).verdict == "delivered"
+        monkeypatch.setattr(http_answer, "bound", sooner)
+        outcome = sending.send(spans([2]))
+        sending.close()
+        assert (outcome.verdict, outcome.code) == ("retry", "TimeoutError")
+        until(lambda: len(server.heard) >= 2)
+    assert len(server.heard) == 2, "sent again at once"
 
 
 @contextmanager

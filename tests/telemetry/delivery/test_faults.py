@@ -6,7 +6,6 @@ The N-th call fails, for each N, until a run comes to its end without a failure.
 import itertools
 import random
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from tests.telemetry.delivery.receiver import (
     spans,
     values,
 )
+from tests.waiting import until
 
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.delivery.backoff import Backoff
@@ -265,12 +265,13 @@ def run(make: Make, down: Down, root: Path) -> int:
 
 def settle(spooled: SpooledSender) -> None:
     """Until all is on disk, or it is known that it can't be."""
-    end = time.monotonic() + 60
-    while not spooled.status().disk_trouble:
-        if not any(each.in_memory for each in spooled.status().signals.values()):
-            return
-        assert time.monotonic() < end
-        time.sleep(0.001)
+
+    def settled() -> bool:
+        status = spooled.status()
+        waiting = any(each.in_memory for each in status.signals.values())
+        return bool(status.disk_trouble) or not waiting
+
+    until(settled)
 
 
 def on_disk(root: Path) -> tuple[set[int], set[int]]:

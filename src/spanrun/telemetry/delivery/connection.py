@@ -30,7 +30,6 @@ from spanrun.telemetry.delivery.http_answer import (
 )
 
 _BUSY: Final = 0.1  # seconds after an answer in which no server gives a connection up
-_EARLY: Final = -0.01  # seconds: the system may wake us so much before the deadline
 
 
 class Tunnel(Exception):  # noqa: N818 -- it says whose answer it is
@@ -83,6 +82,7 @@ class Connection:
         """Send a request and read its answer, before ``deadline``.
 
         Raises:
+            TimeoutError: If the server takes longer.
             OSError: If there is no connection, or none any more.
             http.client.HTTPException: If what comes isn't a whole answer.
             Tunnel: If the proxy refuses.
@@ -96,9 +96,8 @@ class Connection:
             except (BrokenPipeError, ConnectionResetError) as error:
                 return self._early(sock, deadline, error)
             return self._read(sock, deadline)
-        except (OSError, http.client.HTTPException):
-            left(deadline + _EARLY)  # the system's own timeouts have other names
-            raise
+        except BlockingIOError:  # what the system's own timeouts raise: see `bound`
+            raise TimeoutError("timed out") from None
 
     @property
     def is_idle(self) -> bool:
