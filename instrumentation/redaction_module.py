@@ -2,7 +2,9 @@ r"""The rules of redaction for the compiled part, from `spanrun.secret_forms`.
 
 A pattern is the same in both languages but for what a class of characters is: here
 `\s` is the white space of Unicode, all other classes and the case of letters are
-ASCII's, and what is negated takes whole characters.
+ASCII's, and what is negated takes whole characters. A bound of many repetitions keeps
+the search in Python from taking long. Here the search is linear, and only the pattern
+would be: each repetition is a copy of it, which must be compiled. So it has no bound.
 """
 
 import re
@@ -13,6 +15,7 @@ from spanrun import secret_words as words
 
 _TOKEN = re.compile(r"\\.|\[\^?(?:\\.|[^\]\\])+\]|.", re.DOTALL)
 _INSIDE = re.compile(r"\\.|.", re.DOTALL)
+_MANY = re.compile(r"\{([01]),(?:[3-9]\d|\d{3,})\}")
 _OUTSIDE = {
     r"\s": f"(?u:[{words.SPACES}])",
     r"\S": f"(?u:[^{words.SPACES}])",
@@ -67,6 +70,7 @@ def pattern(source: str) -> str:
     flags = re.match(r"\(\?([is]+)\)", source)
     body = source[flags.end() :] if flags else source
     head = f"(?{flags[1] if flags else ''}-u)"
+    body = _MANY.sub(lambda bound: "*" if bound[1] == "0" else "+", body)
     return head + "".join(_token(token) for token in _TOKEN.findall(body))
 
 

@@ -95,7 +95,7 @@ pub const RULES: [Rule; 37] = [
     Rule {
         hints: &[35, 59, 70, 48, 52, 17, 62],
         also: &["|", ">"],
-        source: r#"(?i-u)(?:(?-i:[tT])oken|(?-i:[pP])(?:ass(?:word|phrase|code|wd)|wd|rivate[_-]?key)|(?-i:[sS])(?:ecret(?:[_-]?key)?|(?:igning|ession|ubscription)[_-]?key|hared[_-]?access[_-]?signature)|(?-i:[aA])(?:pi|cc(?:ess|ount)|uth)[_-]?key(?:[_-]?id)?|(?-i:[cC])(?:redentials?|onsumer[_-]?key)|(?-i:[eE])ncryption[_-]?key|(?-i:[fF])unctions[_-]?key|(?-i:[lL])icen[cs]e[_-]?key|(?-i:[mM])aster[_-]?key)(?:\d|[_-]?(?:value|confirm(?:ation)?))?(?:\\*['\"])?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}:(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}[|>][+-]?(?:\n[ +]{0,32}\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt]){2,64}(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"\\])(?u:[^'\"\n\\])*)"#,
+        source: r#"(?i-u)(?:(?-i:[tT])oken|(?-i:[pP])(?:ass(?:word|phrase|code|wd)|wd|rivate[_-]?key)|(?-i:[sS])(?:ecret(?:[_-]?key)?|(?:igning|ession|ubscription)[_-]?key|hared[_-]?access[_-]?signature)|(?-i:[aA])(?:pi|cc(?:ess|ount)|uth)[_-]?key(?:[_-]?id)?|(?-i:[cC])(?:redentials?|onsumer[_-]?key)|(?-i:[eE])ncryption[_-]?key|(?-i:[fF])unctions[_-]?key|(?-i:[lL])icen[cs]e[_-]?key|(?-i:[mM])aster[_-]?key)(?:\d|[_-]?(?:value|confirm(?:ation)?))?(?:\\*['\"])?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}:(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}[|>][+-]?(?:\n[ +]*\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt]){2,64}(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"\\])(?u:[^'\"\n\\])*)"#,
         check: Check::Always,
         before: 24,
         after: 160,
@@ -103,7 +103,7 @@ pub const RULES: [Rule; 37] = [
     Rule {
         hints: &[0],
         also: &["private key"],
-        source: r#"(?s-u)(?P<secret>-----BEGIN [A-Z ]{0,32}PRIVATE KEY(?: BLOCK)?-----(?u:.)*?(?:-----END [A-Z ]{0,32}PRIVATE KEY(?: BLOCK)?-----|\z))"#,
+        source: r#"(?s-u)(?P<secret>-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----(?u:.)*?(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|\z))"#,
         check: Check::Always,
         before: 4,
         after: 96,
@@ -111,7 +111,7 @@ pub const RULES: [Rule; 37] = [
     Rule {
         hints: &[35, 59, 70, 48, 52, 17, 62],
         also: &["=", ":", "->", "<-", "%3"],
-        source: r#"(?i-u)(?:(?-i:[tT])oken|(?-i:[pP])(?:ass(?:word|phrase|code|wd)|wd|rivate[_-]?key)|(?-i:[sS])(?:ecret(?:[_-]?key)?|(?:igning|ession|ubscription)[_-]?key|hared[_-]?access[_-]?signature)|(?-i:[aA])(?:pi|cc(?:ess|ount)|uth)[_-]?key(?:[_-]?id)?|(?-i:[cC])(?:redentials?|onsumer[_-]?key)|(?-i:[eE])ncryption[_-]?key|(?-i:[fF])unctions[_-]?key|(?-i:[lL])icen[cs]e[_-]?key|(?-i:[mM])aster[_-]?key)(?:\d|[_-]?(?:value|confirm(?:ation)?))?(?:(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27]))?(?:\n[ +]{0,32}\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])*(?::=|==?|:|=>|<-|->|%3[dDaA])(?:\n[ +]{0,32}\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])*(?:[bBrRuUfFN]{0,2}(?P<quote>(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27]))|(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"&,;)}\]]){3,}))"#,
+        source: r#"(?i-u)(?:(?-i:[tT])oken|(?-i:[pP])(?:ass(?:word|phrase|code|wd)|wd|rivate[_-]?key)|(?-i:[sS])(?:ecret(?:[_-]?key)?|(?:igning|ession|ubscription)[_-]?key|hared[_-]?access[_-]?signature)|(?-i:[aA])(?:pi|cc(?:ess|ount)|uth)[_-]?key(?:[_-]?id)?|(?-i:[cC])(?:redentials?|onsumer[_-]?key)|(?-i:[eE])ncryption[_-]?key|(?-i:[fF])unctions[_-]?key|(?-i:[lL])icen[cs]e[_-]?key|(?-i:[mM])aster[_-]?key)(?:\d|[_-]?(?:value|confirm(?:ation)?))?(?:(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27]))?(?:\n[ +]*\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])*(?::=|==?|:|=>|<-|->|%3[dDaA])(?:\n[ +]*\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])*(?:[bBrRuUfFN]{0,2}(?P<quote>(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27]))|(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"&,;)}\]]){3,}))"#,
         check: Check::Always,
         before: 24,
         after: 112,
@@ -119,7 +119,7 @@ pub const RULES: [Rule; 37] = [
     Rule {
         hints: &[35, 59, 70, 48, 52, 17, 62, 9, 16],
         also: &["(", "["],
-        source: r#"(?i-u)[(\[](?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])*[bBrRuUfFN]{0,2}(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27])(?:[0-9A-Za-z_-]{0,64}(?:(?-i:[tT])oken|(?-i:[pP])(?:ass(?:word|phrase|code|wd)|wd|rivate[_-]?key)|(?-i:[sS])(?:ecret(?:[_-]?key)?|(?:igning|ession|ubscription)[_-]?key|hared[_-]?access[_-]?signature)|(?-i:[aA])(?:pi|cc(?:ess|ount)|uth)[_-]?key(?:[_-]?id)?|(?-i:[cC])(?:redentials?|onsumer[_-]?key)|(?-i:[eE])ncryption[_-]?key|(?-i:[fF])unctions[_-]?key|(?-i:[lL])icen[cs]e[_-]?key|(?-i:[mM])aster[_-]?key)(?:\d|[_-]?(?:value|confirm(?:ation)?))?|(?:proxy-)?authorization|(?:set-)?cookie)(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27])(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])*,(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])*[bBrRuUfFN]{0,2}(?P<quote>(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27]))"#,
+        source: r#"(?i-u)[(\[](?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])*[bBrRuUfFN]{0,2}(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27])(?:[0-9A-Za-z_-]*(?:(?-i:[tT])oken|(?-i:[pP])(?:ass(?:word|phrase|code|wd)|wd|rivate[_-]?key)|(?-i:[sS])(?:ecret(?:[_-]?key)?|(?:igning|ession|ubscription)[_-]?key|hared[_-]?access[_-]?signature)|(?-i:[aA])(?:pi|cc(?:ess|ount)|uth)[_-]?key(?:[_-]?id)?|(?-i:[cC])(?:redentials?|onsumer[_-]?key)|(?-i:[eE])ncryption[_-]?key|(?-i:[fF])unctions[_-]?key|(?-i:[lL])icen[cs]e[_-]?key|(?-i:[mM])aster[_-]?key)(?:\d|[_-]?(?:value|confirm(?:ation)?))?|(?:proxy-)?authorization|(?:set-)?cookie)(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27])(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])*,(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])*[bBrRuUfFN]{0,2}(?P<quote>(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27]))"#,
         check: Check::Always,
         before: 112,
         after: 96,
@@ -127,7 +127,7 @@ pub const RULES: [Rule; 37] = [
     Rule {
         hints: &[11],
         also: &[],
-        source: r#"(?i-u)authorization(?:(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27]))?(?:\n[ +]{0,32}\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])*(?::=|==?|:|=>|<-|->|%3[dDaA])(?:\n[ +]{0,32}\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])*[bBrRuUfFN]{0,2}(?:(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27]))?(?P<secret>(?:digest|hawk|oauth|aws4-hmac-sha256)(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])(?u:[^\r\n])+)"#,
+        source: r#"(?i-u)authorization(?:(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27]))?(?:\n[ +]*\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])*(?::=|==?|:|=>|<-|->|%3[dDaA])(?:\n[ +]*\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])*[bBrRuUfFN]{0,2}(?:(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27]))?(?P<secret>(?:digest|hawk|oauth|aws4-hmac-sha256)(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])(?u:[^\r\n])+)"#,
         check: Check::Always,
         before: 0,
         after: 96,
@@ -135,7 +135,7 @@ pub const RULES: [Rule; 37] = [
     Rule {
         hints: &[11],
         also: &[],
-        source: r#"(?i-u)authorization(?:(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27]))?(?:\n[ +]{0,32}\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])*(?::=|==?|:|=>|<-|->|%3[dDaA])(?:\n[ +]{0,32}\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])*[bBrRuUfFN]{0,2}(?:(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27]))?(?:[a-z]{1,32}(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,8})?(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\",;\\]){3,})"#,
+        source: r#"(?i-u)authorization(?:(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27]))?(?:\n[ +]*\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])*(?::=|==?|:|=>|<-|->|%3[dDaA])(?:\n[ +]*\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])*[bBrRuUfFN]{0,2}(?:(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27]))?(?:[a-z]+(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,8})?(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\",;\\]){3,})"#,
         check: Check::Always,
         before: 0,
         after: 96,
@@ -151,7 +151,7 @@ pub const RULES: [Rule; 37] = [
     Rule {
         hints: &[4],
         also: &["@"],
-        source: r#"(?-u)://(?P<secret>(?u:[^/\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"<>]){1,512})@"#,
+        source: r#"(?-u)://(?P<secret>(?u:[^/\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"<>])+)@"#,
         check: Check::Always,
         before: 0,
         after: 515,
@@ -167,7 +167,7 @@ pub const RULES: [Rule; 37] = [
     Rule {
         hints: &[36, 61, 63, 10, 34, 58, 31, 47],
         also: &[],
-        source: r#"(?i-u)[?&;](?:[0-9A-Za-z_-]{0,32}signature|key|sig|auth|jwt|sas|session(?:_?id)?|sid|otp)=(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"&#]){6,})"#,
+        source: r#"(?i-u)[?&;](?:[0-9A-Za-z_-]*signature|key|sig|auth|jwt|sas|session(?:_?id)?|sid|otp)=(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"&#]){6,})"#,
         check: Check::Always,
         before: 48,
         after: 32,
@@ -199,7 +199,7 @@ pub const RULES: [Rule; 37] = [
     Rule {
         hints: &[35, 59, 70, 48, 52, 17, 62],
         also: &["<"],
-        source: r#"(?is-u)<(?:(?u:[^<>&\n]){0,96}?|key>[0-9A-Za-z_.:-]{0,64})(?:(?-i:[tT])oken|(?-i:[pP])(?:ass(?:word|phrase|code|wd)|wd|rivate[_-]?key)|(?-i:[sS])(?:ecret(?:[_-]?key)?|(?:igning|ession|ubscription)[_-]?key|hared[_-]?access[_-]?signature)|(?-i:[aA])(?:pi|cc(?:ess|ount)|uth)[_-]?key(?:[_-]?id)?|(?-i:[cC])(?:redentials?|onsumer[_-]?key)|(?-i:[eE])ncryption[_-]?key|(?-i:[fF])unctions[_-]?key|(?-i:[lL])icen[cs]e[_-]?key|(?-i:[mM])aster[_-]?key)(?:\d|[_-]?(?:value|confirm(?:ation)?))?(?:(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27]))?(?:(?:\n[ +]{0,32}\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])(?u:[^<>]){0,256}?)?(?:</key>(?:\n[ +]{0,32}\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt]){0,64}<string)?>(?:(?:\n[ +]{0,32}\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt]){0,64}<!\[CDATA\[(?P<quoted>(?u:.){1,512}?)\]\]>|(?:\n[ +]{0,32}\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt]){0,64}(?P<secret>(?u:[^<])+)</|(?P<rest>(?u:[^<\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])(?u:[^<&\\\n])*)(?:\z|(?:\n[ +]{0,32}\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])|\\*['\"]))"#,
+        source: r#"(?is-u)<(?:(?u:[^<>&\n])*?|key>[0-9A-Za-z_.:-]*)(?:(?-i:[tT])oken|(?-i:[pP])(?:ass(?:word|phrase|code|wd)|wd|rivate[_-]?key)|(?-i:[sS])(?:ecret(?:[_-]?key)?|(?:igning|ession|ubscription)[_-]?key|hared[_-]?access[_-]?signature)|(?-i:[aA])(?:pi|cc(?:ess|ount)|uth)[_-]?key(?:[_-]?id)?|(?-i:[cC])(?:redentials?|onsumer[_-]?key)|(?-i:[eE])ncryption[_-]?key|(?-i:[fF])unctions[_-]?key|(?-i:[lL])icen[cs]e[_-]?key|(?-i:[mM])aster[_-]?key)(?:\d|[_-]?(?:value|confirm(?:ation)?))?(?:(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27]))?(?:(?:\n[ +]*\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])(?u:[^<>])*?)?(?:</key>(?:\n[ +]*\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])*<string)?>(?:(?:\n[ +]*\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])*<!\[CDATA\[(?P<quoted>(?u:.)+?)\]\]>|(?:\n[ +]*\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])*(?P<secret>(?u:[^<])+)</|(?P<rest>(?u:[^<\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])(?u:[^<&\\\n])*)(?:\z|(?:\n[ +]*\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])|\\*['\"]))"#,
         check: Check::Always,
         before: 144,
         after: 320,
@@ -207,7 +207,7 @@ pub const RULES: [Rule; 37] = [
     Rule {
         hints: &[35, 59, 70, 48, 52, 17, 62],
         also: &["&lt;"],
-        source: r#"(?is-u)&lt;(?:(?u:[^<>&\n]){0,96}?|key&gt;[0-9A-Za-z_.:-]{0,64})(?:(?-i:[tT])oken|(?-i:[pP])(?:ass(?:word|phrase|code|wd)|wd|rivate[_-]?key)|(?-i:[sS])(?:ecret(?:[_-]?key)?|(?:igning|ession|ubscription)[_-]?key|hared[_-]?access[_-]?signature)|(?-i:[aA])(?:pi|cc(?:ess|ount)|uth)[_-]?key(?:[_-]?id)?|(?-i:[cC])(?:redentials?|onsumer[_-]?key)|(?-i:[eE])ncryption[_-]?key|(?-i:[fF])unctions[_-]?key|(?-i:[lL])icen[cs]e[_-]?key|(?-i:[mM])aster[_-]?key)(?:\d|[_-]?(?:value|confirm(?:ation)?))?(?:(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27]))?(?:(?:\n[ +]{0,32}\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])(?u:[^<>]){0,256}?)?(?:&lt;/key&gt;(?:\n[ +]{0,32}\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt]){0,64}&lt;string)?&gt;(?:(?:\n[ +]{0,32}\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt]){0,64}&lt;!\[CDATA\[(?P<quoted>(?u:.){1,512}?)\]\]&gt;|(?:\n[ +]{0,32}\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt]){0,64}(?P<secret>(?:(?u:[^<&])|&(?u:[^l<&]))+)&lt;/|(?P<rest>(?u:[^<&\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])(?u:[^<&\\\n])*)(?:\z|(?:\n[ +]{0,32}\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])|\\*['\"]))"#,
+        source: r#"(?is-u)&lt;(?:(?u:[^<>&\n])*?|key&gt;[0-9A-Za-z_.:-]*)(?:(?-i:[tT])oken|(?-i:[pP])(?:ass(?:word|phrase|code|wd)|wd|rivate[_-]?key)|(?-i:[sS])(?:ecret(?:[_-]?key)?|(?:igning|ession|ubscription)[_-]?key|hared[_-]?access[_-]?signature)|(?-i:[aA])(?:pi|cc(?:ess|ount)|uth)[_-]?key(?:[_-]?id)?|(?-i:[cC])(?:redentials?|onsumer[_-]?key)|(?-i:[eE])ncryption[_-]?key|(?-i:[fF])unctions[_-]?key|(?-i:[lL])icen[cs]e[_-]?key|(?-i:[mM])aster[_-]?key)(?:\d|[_-]?(?:value|confirm(?:ation)?))?(?:(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27]))?(?:(?:\n[ +]*\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])(?u:[^<>])*?)?(?:&lt;/key&gt;(?:\n[ +]*\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])*&lt;string)?&gt;(?:(?:\n[ +]*\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])*&lt;!\[CDATA\[(?P<quoted>(?u:.)+?)\]\]&gt;|(?:\n[ +]*\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])*(?P<secret>(?:(?u:[^<&])|&(?u:[^l<&]))+)&lt;/|(?P<rest>(?u:[^<&\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])(?u:[^<&\\\n])*)(?:\z|(?:\n[ +]*\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])|\\*['\"]))"#,
         check: Check::Always,
         before: 144,
         after: 320,
@@ -215,7 +215,7 @@ pub const RULES: [Rule; 37] = [
     Rule {
         hints: &[35, 59, 70, 48, 52, 17, 62],
         also: &["u003c"],
-        source: r#"(?is-u)\\{1,4}u003c(?:(?u:[^<>&\n]){0,96}?|key\\{1,4}u003e[0-9A-Za-z_.:-]{0,64})(?:(?-i:[tT])oken|(?-i:[pP])(?:ass(?:word|phrase|code|wd)|wd|rivate[_-]?key)|(?-i:[sS])(?:ecret(?:[_-]?key)?|(?:igning|ession|ubscription)[_-]?key|hared[_-]?access[_-]?signature)|(?-i:[aA])(?:pi|cc(?:ess|ount)|uth)[_-]?key(?:[_-]?id)?|(?-i:[cC])(?:redentials?|onsumer[_-]?key)|(?-i:[eE])ncryption[_-]?key|(?-i:[fF])unctions[_-]?key|(?-i:[lL])icen[cs]e[_-]?key|(?-i:[mM])aster[_-]?key)(?:\d|[_-]?(?:value|confirm(?:ation)?))?(?:(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27]))?(?:(?:\n[ +]{0,32}\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])(?u:[^<>]){0,256}?)?(?:\\{1,4}u003c/key\\{1,4}u003e(?:\n[ +]{0,32}\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt]){0,64}\\{1,4}u003cstring)?\\{1,4}u003e(?:(?:\n[ +]{0,32}\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt]){0,64}\\{1,4}u003c!\[CDATA\[(?P<quoted>(?u:.){1,512}?)\]\]\\{1,4}u003e|(?:\n[ +]{0,32}\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt]){0,64}(?P<secret>(?:(?u:[^<\\])|\\(?u:[^u\\])|\\{1,4}u002[0-9a-f])+)\\{1,4}u003c/|(?P<rest>(?u:[^<\\\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])(?u:[^<&\\\n])*)(?:\z|(?:\n[ +]{0,32}\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])|\\*['\"]))"#,
+        source: r#"(?is-u)\\{1,4}u003c(?:(?u:[^<>&\n])*?|key\\{1,4}u003e[0-9A-Za-z_.:-]*)(?:(?-i:[tT])oken|(?-i:[pP])(?:ass(?:word|phrase|code|wd)|wd|rivate[_-]?key)|(?-i:[sS])(?:ecret(?:[_-]?key)?|(?:igning|ession|ubscription)[_-]?key|hared[_-]?access[_-]?signature)|(?-i:[aA])(?:pi|cc(?:ess|ount)|uth)[_-]?key(?:[_-]?id)?|(?-i:[cC])(?:redentials?|onsumer[_-]?key)|(?-i:[eE])ncryption[_-]?key|(?-i:[fF])unctions[_-]?key|(?-i:[lL])icen[cs]e[_-]?key|(?-i:[mM])aster[_-]?key)(?:\d|[_-]?(?:value|confirm(?:ation)?))?(?:(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27]))?(?:(?:\n[ +]*\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])(?u:[^<>])*?)?(?:\\{1,4}u003c/key\\{1,4}u003e(?:\n[ +]*\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])*\\{1,4}u003cstring)?\\{1,4}u003e(?:(?:\n[ +]*\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])*\\{1,4}u003c!\[CDATA\[(?P<quoted>(?u:.)+?)\]\]\\{1,4}u003e|(?:\n[ +]*\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])*(?P<secret>(?:(?u:[^<\\])|\\(?u:[^u\\])|\\{1,4}u002[0-9a-f])+)\\{1,4}u003c/|(?P<rest>(?u:[^<\\\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])(?u:[^<&\\\n])*)(?:\z|(?:\n[ +]*\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])|\\*['\"]))"#,
         check: Check::Always,
         before: 144,
         after: 320,
@@ -223,7 +223,7 @@ pub const RULES: [Rule; 37] = [
     Rule {
         hints: &[35, 59, 70, 48, 52, 17, 62, 9],
         also: &["value", "content", "default"],
-        source: r#"(?i-u)(?:name|key|header|id)(?:\\*['\"])?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}[:=](?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}(?:\\*['\"])?[0-9A-Za-z_.:-]{0,64}(?:(?:(?-i:[tT])oken|(?-i:[pP])(?:ass(?:word|phrase|code|wd)|wd|rivate[_-]?key)|(?-i:[sS])(?:ecret(?:[_-]?key)?|(?:igning|ession|ubscription)[_-]?key|hared[_-]?access[_-]?signature)|(?-i:[aA])(?:pi|cc(?:ess|ount)|uth)[_-]?key(?:[_-]?id)?|(?-i:[cC])(?:redentials?|onsumer[_-]?key)|(?-i:[eE])ncryption[_-]?key|(?-i:[fF])unctions[_-]?key|(?-i:[lL])icen[cs]e[_-]?key|(?-i:[mM])aster[_-]?key)(?:\d|[_-]?(?:value|confirm(?:ation)?))?|authorization)(?:\\*['\"])?(?:(?:\n[ +]{0,32}\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])|[,;]){1,40}(?:\\*['\"])?(?:[0-9A-Za-z_-]{1,32}=\\*['\"](?u:[^'\"<>\n]){0,64}\\*['\"](?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,8}){0,4}(?:\\*['\"])?(?:value|content|default)(?:\\*['\"])?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}[:=](?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}(?:\\*['\"](?P<quoted>(?u:[^'\"\\\n])+)|(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"\\,;}])+))"#,
+        source: r#"(?i-u)(?:name|key|header|id)(?:\\*['\"])?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}[:=](?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}(?:\\*['\"])?[0-9A-Za-z_.:-]*(?:(?:(?-i:[tT])oken|(?-i:[pP])(?:ass(?:word|phrase|code|wd)|wd|rivate[_-]?key)|(?-i:[sS])(?:ecret(?:[_-]?key)?|(?:igning|ession|ubscription)[_-]?key|hared[_-]?access[_-]?signature)|(?-i:[aA])(?:pi|cc(?:ess|ount)|uth)[_-]?key(?:[_-]?id)?|(?-i:[cC])(?:redentials?|onsumer[_-]?key)|(?-i:[eE])ncryption[_-]?key|(?-i:[fF])unctions[_-]?key|(?-i:[lL])icen[cs]e[_-]?key|(?-i:[mM])aster[_-]?key)(?:\d|[_-]?(?:value|confirm(?:ation)?))?|authorization)(?:\\*['\"])?(?:(?:\n[ +]*\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])|[,;])+(?:\\*['\"])?(?:[0-9A-Za-z_-]+=\\*['\"](?u:[^'\"<>\n])*\\*['\"](?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,8}){0,4}(?:\\*['\"])?(?:value|content|default)(?:\\*['\"])?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}[:=](?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}(?:\\*['\"](?P<quoted>(?u:[^'\"\\\n])+)|(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"\\,;}])+))"#,
         check: Check::Always,
         before: 112,
         after: 576,
@@ -231,7 +231,7 @@ pub const RULES: [Rule; 37] = [
     Rule {
         hints: &[71, 15, 18],
         also: &["key", "secret", "token", "pass", "pwd", "credential", "signature", "auth"],
-        source: r#"(?i-u)\b(?:value|content|default)(?:\\*['\"])?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}[:=](?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}\\*['\"](?P<secret>(?u:[^'\"\\\n]){1,512})\\*['\"](?:(?:\n[ +]{0,32}\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])|[,;]){1,40}(?:\\*['\"])?(?:[0-9A-Za-z_-]{1,32}=\\*['\"](?u:[^'\"<>\n]){0,64}\\*['\"](?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,8}){0,4}(?:\\*['\"])?(?:name|key|header|id)(?:\\*['\"])?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}[:=](?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}(?:\\*['\"])?[0-9A-Za-z_.:-]{0,64}(?:(?:(?-i:[tT])oken|(?-i:[pP])(?:ass(?:word|phrase|code|wd)|wd|rivate[_-]?key)|(?-i:[sS])(?:ecret(?:[_-]?key)?|(?:igning|ession|ubscription)[_-]?key|hared[_-]?access[_-]?signature)|(?-i:[aA])(?:pi|cc(?:ess|ount)|uth)[_-]?key(?:[_-]?id)?|(?-i:[cC])(?:redentials?|onsumer[_-]?key)|(?-i:[eE])ncryption[_-]?key|(?-i:[fF])unctions[_-]?key|(?-i:[lL])icen[cs]e[_-]?key|(?-i:[mM])aster[_-]?key)(?:\d|[_-]?(?:value|confirm(?:ation)?))?|authorization)"#,
+        source: r#"(?i-u)\b(?:value|content|default)(?:\\*['\"])?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}[:=](?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}\\*['\"](?P<secret>(?u:[^'\"\\\n])+)\\*['\"](?:(?:\n[ +]*\||(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])|\\{1,4}[nrt])|[,;])+(?:\\*['\"])?(?:[0-9A-Za-z_-]+=\\*['\"](?u:[^'\"<>\n])*\\*['\"](?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,8}){0,4}(?:\\*['\"])?(?:name|key|header|id)(?:\\*['\"])?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}[:=](?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,4}(?:\\*['\"])?[0-9A-Za-z_.:-]*(?:(?:(?-i:[tT])oken|(?-i:[pP])(?:ass(?:word|phrase|code|wd)|wd|rivate[_-]?key)|(?-i:[sS])(?:ecret(?:[_-]?key)?|(?:igning|ession|ubscription)[_-]?key|hared[_-]?access[_-]?signature)|(?-i:[aA])(?:pi|cc(?:ess|ount)|uth)[_-]?key(?:[_-]?id)?|(?-i:[cC])(?:redentials?|onsumer[_-]?key)|(?-i:[eE])ncryption[_-]?key|(?-i:[fF])unctions[_-]?key|(?-i:[lL])icen[cs]e[_-]?key|(?-i:[mM])aster[_-]?key)(?:\d|[_-]?(?:value|confirm(?:ation)?))?|authorization)"#,
         check: Check::Always,
         before: 0,
         after: 1168,
@@ -239,7 +239,7 @@ pub const RULES: [Rule; 37] = [
     Rule {
         hints: &[35, 59, 70, 48, 52, 17, 62],
         also: &["-"],
-        source: r#"(?i-u)(?:\A|(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"\[(`]))--?[0-9A-Za-z_-]{0,64}(?:(?-i:[tT])oken|(?-i:[pP])(?:ass(?:word|phrase|code|wd)|wd|rivate[_-]?key)|(?-i:[sS])(?:ecret(?:[_-]?key)?|(?:igning|ession|ubscription)[_-]?key|hared[_-]?access[_-]?signature)|(?-i:[aA])(?:pi|cc(?:ess|ount)|uth)[_-]?key(?:[_-]?id)?|(?-i:[cC])(?:redentials?|onsumer[_-]?key)|(?-i:[eE])ncryption[_-]?key|(?-i:[fF])unctions[_-]?key|(?-i:[lL])icen[cs]e[_-]?key|(?-i:[mM])aster[_-]?key)(?:\d|[_-]?(?:value|confirm(?:ation)?))?(?:\\*['\"],)?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000=]){1,4}(?:\\*['\"](?P<quoted>(?u:[^'\"\\\n])+)|(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"`\\]){3,}))"#,
+        source: r#"(?i-u)(?:\A|(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"\[(`]))--?[0-9A-Za-z_-]*(?:(?-i:[tT])oken|(?-i:[pP])(?:ass(?:word|phrase|code|wd)|wd|rivate[_-]?key)|(?-i:[sS])(?:ecret(?:[_-]?key)?|(?:igning|ession|ubscription)[_-]?key|hared[_-]?access[_-]?signature)|(?-i:[aA])(?:pi|cc(?:ess|ount)|uth)[_-]?key(?:[_-]?id)?|(?-i:[cC])(?:redentials?|onsumer[_-]?key)|(?-i:[eE])ncryption[_-]?key|(?-i:[fF])unctions[_-]?key|(?-i:[lL])icen[cs]e[_-]?key|(?-i:[mM])aster[_-]?key)(?:\d|[_-]?(?:value|confirm(?:ation)?))?(?:\\*['\"],)?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000=]){1,4}(?:\\*['\"](?P<quoted>(?u:[^'\"\\\n])+)|(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"`\\]){3,}))"#,
         check: Check::Argument,
         before: 92,
         after: 96,
@@ -247,7 +247,7 @@ pub const RULES: [Rule; 37] = [
     Rule {
         hints: &[2],
         also: &[],
-        source: r#"(?-u)(?:\A|(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"\[(`]))(?:-[uU](?:\\*['\"],)?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000=]){0,4}|--(?:proxy-)?user(?:name)?(?:\\*['\"],)?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000=]){1,4})(?:\\*['\"](?P<name>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000:'\"\\]){0,64}):(?P<quoted>(?u:[^'\"\\\n])+)|(?P<word>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000:'\"\\]){0,64}):(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"\\])+))"#,
+        source: r#"(?-u)(?:\A|(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"\[(`]))(?:-[uU](?:\\*['\"],)?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000=]){0,4}|--(?:proxy-)?user(?:name)?(?:\\*['\"],)?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000=]){1,4})(?:\\*['\"](?P<name>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000:'\"\\])*):(?P<quoted>(?u:[^'\"\\\n])+)|(?P<word>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000:'\"\\])*):(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"\\])+))"#,
         check: Check::Login,
         before: 12,
         after: 112,
@@ -255,7 +255,7 @@ pub const RULES: [Rule; 37] = [
     Rule {
         hints: &[68, 42, 38, 54, 37, 66, 43],
         also: &["-p", "-a", "-w"],
-        source: r#"(?-u)\b(?:(?:sshpass|mongo[a-z]{0,10}|(?:docker|podman|helm)(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])[a-z ]{0,16}login)\b(?u:[^\n|;&]){0,256}?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"])-p|redis-cli\b(?u:[^\n|;&]){0,256}?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"])-a|ldap[a-z]{1,12}\b(?u:[^\n|;&]){0,256}?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"])-w|(?:sqlcmd|mosquitto_[a-z]{1,8})\b(?u:[^\n|;&]){0,256}?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"])-P)(?:\\*['\"],)?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000=]){0,4}(?:\\*['\"](?P<quoted>(?u:[^'\"\\\n])+)|(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"`\\]){3,}))"#,
+        source: r#"(?-u)\b(?:(?:sshpass|mongo[a-z]{0,10}|(?:docker|podman|helm)(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])[a-z ]{0,16}login)\b(?u:[^\n|;&])*?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"])-p|redis-cli\b(?u:[^\n|;&])*?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"])-a|ldap[a-z]{1,12}\b(?u:[^\n|;&])*?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"])-w|(?:sqlcmd|mosquitto_[a-z]{1,8})\b(?u:[^\n|;&])*?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"])-P)(?:\\*['\"],)?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000=]){0,4}(?:\\*['\"](?P<quoted>(?u:[^'\"\\\n])+)|(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"`\\]){3,}))"#,
         check: Check::Argument,
         before: 28,
         after: 320,
@@ -263,7 +263,7 @@ pub const RULES: [Rule; 37] = [
     Rule {
         hints: &[44, 40],
         also: &["-p"],
-        source: r#"(?-u)\b(?:mysql|mariadb)[0-9A-Za-z_-]{0,32}(?u:[^\n|;&]){0,256}?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"])-p(?:\\*['\"](?P<quoted>(?u:[^'\"\\\n])+)|(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"`\\]){3,}))"#,
+        source: r#"(?-u)\b(?:mysql|mariadb)[0-9A-Za-z_-]*(?u:[^\n|;&])*?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"])-p(?:\\*['\"](?P<quoted>(?u:[^'\"\\\n])+)|(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"`\\]){3,}))"#,
         check: Check::Glued,
         before: 0,
         after: 320,
@@ -271,7 +271,7 @@ pub const RULES: [Rule; 37] = [
     Rule {
         hints: &[46, 67],
         also: &[],
-        source: r#"(?i-u)(?:jdbc:oracle:[a-z]{1,8}:|sqlplus(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4}(?:-\w{1,4}(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]))?)[0-9A-Za-z_$#]{1,64}/(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000@'\"])+)"#,
+        source: r#"(?i-u)(?:jdbc:oracle:[a-z]{1,8}:|sqlplus(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4}(?:-\w{1,4}(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]))?)[0-9A-Za-z_$#]+/(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000@'\"])+)"#,
         check: Check::Always,
         before: 5,
         after: 112,
@@ -287,7 +287,7 @@ pub const RULES: [Rule; 37] = [
     Rule {
         hints: &[73],
         also: &["key", "secret", "token", "pass", "pwd", "credential", "signature", "auth"],
-        source: r#"(?i-u)\bx-[0-9A-Za-z_-]{0,32}(?:(?:(?-i:[tT])oken|(?-i:[pP])(?:ass(?:word|phrase|code|wd)|wd|rivate[_-]?key)|(?-i:[sS])(?:ecret(?:[_-]?key)?|(?:igning|ession|ubscription)[_-]?key|hared[_-]?access[_-]?signature)|(?-i:[aA])(?:pi|cc(?:ess|ount)|uth)[_-]?key(?:[_-]?id)?|(?-i:[cC])(?:redentials?|onsumer[_-]?key)|(?-i:[eE])ncryption[_-]?key|(?-i:[fF])unctions[_-]?key|(?-i:[lL])icen[cs]e[_-]?key|(?-i:[mM])aster[_-]?key)(?:\d|[_-]?(?:value|confirm(?:ation)?))?|key|auth)(?:[ \t]|\\{1,4}t){1,4}(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"`\\]){3,})"#,
+        source: r#"(?i-u)\bx-[0-9A-Za-z_-]*(?:(?:(?-i:[tT])oken|(?-i:[pP])(?:ass(?:word|phrase|code|wd)|wd|rivate[_-]?key)|(?-i:[sS])(?:ecret(?:[_-]?key)?|(?:igning|ession|ubscription)[_-]?key|hared[_-]?access[_-]?signature)|(?-i:[aA])(?:pi|cc(?:ess|ount)|uth)[_-]?key(?:[_-]?id)?|(?-i:[cC])(?:redentials?|onsumer[_-]?key)|(?-i:[eE])ncryption[_-]?key|(?-i:[fF])unctions[_-]?key|(?-i:[lL])icen[cs]e[_-]?key|(?-i:[mM])aster[_-]?key)(?:\d|[_-]?(?:value|confirm(?:ation)?))?|key|auth)(?:[ \t]|\\{1,4}t){1,4}(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"`\\]){3,})"#,
         check: Check::Header,
         before: 0,
         after: 96,
@@ -319,7 +319,7 @@ pub const RULES: [Rule; 37] = [
     Rule {
         hints: &[32],
         also: &[],
-        source: r#"(?i-u)identified(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4}(?:with(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,64}(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4})?by(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4}(?:password(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4})?\\*['\"](?P<quoted>(?u:[^'\"\\\n])+)"#,
+        source: r#"(?i-u)identified(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4}(?:with(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])+(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4})?by(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4}(?:password(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4})?\\*['\"](?P<quoted>(?u:[^'\"\\\n])+)"#,
         check: Check::Always,
         before: 0,
         after: 160,
@@ -327,7 +327,7 @@ pub const RULES: [Rule; 37] = [
     Rule {
         hints: &[32],
         also: &[],
-        source: r#"(?i-u)\buser(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4}(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,128}(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4}identified(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4}(?:with(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,64}(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4})?by(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4}(?:password(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4})?(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"`\\]){3,})"#,
+        source: r#"(?i-u)\buser(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4}(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])+(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4}identified(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4}(?:with(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])+(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4})?by(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4}(?:password(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4})?(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000'\"`\\]){3,})"#,
         check: Check::Always,
         before: 144,
         after: 160,
@@ -335,7 +335,7 @@ pub const RULES: [Rule; 37] = [
     Rule {
         hints: &[39, 55],
         also: &["pass"],
-        source: r#"(?-u)(?:\bmachine(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4}(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,256}(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4}login(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4}(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,128}(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4}password|\brequirepass)(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4}(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])+)"#,
+        source: r#"(?-u)(?:\bmachine(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4}(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])+(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4}login(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4}(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])+(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4}password|\brequirepass)(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){1,4}(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])+)"#,
         check: Check::Always,
         before: 0,
         after: 432,
@@ -343,7 +343,7 @@ pub const RULES: [Rule; 37] = [
     Rule {
         hints: &[5],
         also: &[":"],
-        source: r#"(?-u)\b(?P<name>[0-9A-Za-z_.+-]{1,64}):(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000:@/'\"<>()\[\]{},;]){3,128})@(?:[a-zA-Z][0-9A-Za-z_-]{0,62}\.[a-zA-Z]|\d{1,3}\.\d{1,3}\.|localhost\b|[a-z]{1,8}\(|\w[0-9A-Za-z_-]{0,62}[:/])"#,
+        source: r#"(?-u)\b(?P<name>[0-9A-Za-z_.+-]+):(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000:@/'\"<>()\[\]{},;]){3,128})@(?:[a-zA-Z][0-9A-Za-z_-]*\.[a-zA-Z]|\d{1,3}\.\d{1,3}\.|localhost\b|[a-z]{1,8}\(|\w[0-9A-Za-z_-]*[:/])"#,
         check: Check::AtHost,
         before: 196,
         after: 80,
@@ -359,7 +359,7 @@ pub const RULES: [Rule; 37] = [
     Rule {
         hints: &[9],
         also: &["("],
-        source: r#"(?i-u)auth(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,2}=?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,2}\((?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,2}\\*['\"](?u:[^'\"\n]){0,128}\\*['\"](?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,2},(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,2}\\*['\"](?P<quoted>(?u:[^'\"\\\n])+)"#,
+        source: r#"(?i-u)auth(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,2}=?(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,2}\((?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,2}\\*['\"](?u:[^'\"\n])*\\*['\"](?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,2},(?u:[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]){0,2}\\*['\"](?P<quoted>(?u:[^'\"\\\n])+)"#,
         check: Check::Always,
         before: 0,
         after: 176,
@@ -383,7 +383,7 @@ pub const RULES: [Rule; 37] = [
     Rule {
         hints: &[16],
         also: &[],
-        source: r#"(?i-u)\bcookie[ \t]{1,4}[0-9A-Za-z_.-]{1,64}=(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])+)"#,
+        source: r#"(?i-u)\bcookie[ \t]{1,4}[0-9A-Za-z_.-]+=(?P<secret>(?u:[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])+)"#,
         check: Check::Shaped,
         before: 0,
         after: 96,
@@ -542,5 +542,5 @@ pub const NO_SECRET: &str = r#"(?i-u)\A(?:\d{1,5}(?:[.,]\d+)?(?:-[a-z]+|(?:[a-z%
 pub const COUNTED: &str = r#"(?-u)\A[a-zA-Z]+[-_]?\d{1,4}(?u:[^0-9A-Za-z_])?\z"#;
 pub const MIXED: &str = r#"(?-u)[a-zA-Z](?u:[^0-9])*\d|\d(?u:[^a-zA-Z])*[a-zA-Z]|[a-zA-Z0-9][!#$%^&*+=~@]+[a-zA-Z0-9]"#;
 pub const ENCODED: &str = "(?-u)[0-9=]|[a-z][A-Z]";
-pub const SECRET_KEY: &str = r#"(?is-u)\A(?:(?u:.)*(?u:[.\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]))?(?:[0-9A-Za-z_-]{0,64}(?:(?-i:[tT])oken|(?-i:[pP])(?:ass(?:word|phrase|code|wd)|wd|rivate[_-]?key)|(?-i:[sS])(?:ecret(?:[_-]?key)?|(?:igning|ession|ubscription)[_-]?key|hared[_-]?access[_-]?signature)|(?-i:[aA])(?:pi|cc(?:ess|ount)|uth)[_-]?key(?:[_-]?id)?|(?-i:[cC])(?:redentials?|onsumer[_-]?key)|(?-i:[eE])ncryption[_-]?key|(?-i:[fF])unctions[_-]?key|(?-i:[lL])icen[cs]e[_-]?key|(?-i:[mM])aster[_-]?key)(?:\d|[_-]?(?:value|confirm(?:ation)?))?|(?:proxy-)?authorization|(?:set-)?cookie)\z"#;
+pub const SECRET_KEY: &str = r#"(?is-u)\A(?:(?u:.)*(?u:[.\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]))?(?:[0-9A-Za-z_-]*(?:(?-i:[tT])oken|(?-i:[pP])(?:ass(?:word|phrase|code|wd)|wd|rivate[_-]?key)|(?-i:[sS])(?:ecret(?:[_-]?key)?|(?:igning|ession|ubscription)[_-]?key|hared[_-]?access[_-]?signature)|(?-i:[aA])(?:pi|cc(?:ess|ount)|uth)[_-]?key(?:[_-]?id)?|(?-i:[cC])(?:redentials?|onsumer[_-]?key)|(?-i:[eE])ncryption[_-]?key|(?-i:[fF])unctions[_-]?key|(?-i:[lL])icen[cs]e[_-]?key|(?-i:[mM])aster[_-]?key)(?:\d|[_-]?(?:value|confirm(?:ation)?))?|(?:proxy-)?authorization|(?:set-)?cookie)\z"#;
 pub const HIDDEN: &str = "[redacted]";
