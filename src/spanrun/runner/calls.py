@@ -9,9 +9,9 @@ from typing import Any
 
 from spanrun.errors import JobCancelled, ShuttingDown
 from spanrun.outcome import Err, Ok, Outcome
-from spanrun.runner.core import Core
+from spanrun.runner.core import Core, in_job
 from spanrun.runner.job import Job, which
-from spanrun.runner.run import Call, Run, in_job
+from spanrun.runner.run import Call, Run
 from spanrun.runner.siblings import Sibling, attach
 
 

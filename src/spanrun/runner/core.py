@@ -6,6 +6,7 @@ import asyncio
 import random
 import weakref
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -37,6 +38,10 @@ from spanrun.telemetry.units.recorder import Recorder
 from spanrun.text import text_of
 
 _log: Final = Log(__name__)
+
+
+in_job: Final[ContextVar[bool]] = ContextVar("spanrun-in-job", default=False)
+"""Set in every job: what it calls and runs is a part of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from collections.abc import (
     Coroutine,
     Iterable,
 )
-from contextvars import ContextVar
 from typing import Any, Final, Literal, TypeAlias
 
 from opentelemetry import context as otel_context
@@ -20,7 +19,7 @@ from opentelemetry import context as otel_context
 from spanrun import semconv
 from spanrun.loop.watchdog import guilty_in
 from spanrun.outcome import CancelledBy, Err, Ok, Outcome
-from spanrun.runner.core import Core
+from spanrun.runner.core import Core, in_job
 from spanrun.runner.job import Abandoned, Job, annotate, outcome_of, which
 from spanrun.runner.siblings import Sibling, attach
 from spanrun.runner.tasks import FIRST_STEP, discard, task_maker
@@ -45,9 +44,6 @@ _COUNT_KEYS: Final[dict[SpanrunJobOutcome, str]] = {
     "cancelled": semconv.SPANRUN_RUN_JOBS_CANCELLED,
     "skipped": semconv.SPANRUN_RUN_JOBS_SKIPPED,
 }
-
-in_job: Final[ContextVar[bool]] = ContextVar("spanrun-in-job", default=False)
-"""Set in every job: what it calls and runs is a part of it."""
 
 
 class Run:
@@ -118,18 +114,17 @@ class Run:
         self._shown = bool(core.recorder or core.observers or self.shows_times)
         self._lag.shown += self._shown
         self._owner = asyncio.current_task()
-        if span and core.recorder is not None:
-            self.unit = self._open_unit()
         if core.recorder is not None:
+            if span:
+                self._open_unit(core.recorder)
             self.job_kind = self._kind_of_jobs(core.recorder)
         self._zero = core.clock.wall_ns(0.0)
         self.info.started_ns = self._wall_ns()
         if core.observers:
             core.observers.run_opened(self.info)
 
-    def _open_unit(self) -> Unit:
+    def _open_unit(self, recorder: Recorder) -> None:
         core, total = self.core, self._total
-        assert core.recorder is not None  # noqa: S101 -- asked for by `open`
         linked = self._trace == "linked" or (
             self._trace == "auto" and (total is None or total > MAX_CHILDREN)
         )
@@ -139,11 +134,10 @@ class Run:
         }
         if total is not None:
             attributes[semconv.SPANRUN_RUN_TOTAL] = total
-        unit = Unit(core.recorder, f"run {core.name}", attributes=attributes)
+        self.unit = unit = Unit(recorder, f"run {core.name}", attributes=attributes)
         self.info.trace_id = unit.trace_id
         self._inside.run(otel_context.attach, unit.context)
         self._linked = Linked(unit) if linked else None
-        return unit
 
     def _kind_of_jobs(self, recorder: Recorder) -> JobKind:
         core = self.core

@@ -21,10 +21,10 @@ from spanrun.runner.batches import BatchRun, batches_in
 from spanrun.runner.blame import SplitOn
 from spanrun.runner.calls import Calls
 from spanrun.runner.checks import call_options, clock_of, observers_of, policies_of
-from spanrun.runner.core import Core
+from spanrun.runner.core import Core, in_job
 from spanrun.runner.feed import FedRun
 from spanrun.runner.map import Errors, MapRun
-from spanrun.runner.run import Trace, in_job
+from spanrun.runner.run import Trace
 from spanrun.runner.settle import settle
 from spanrun.runner.stream import Stream, StreamRun, collected
 from spanrun.telemetry.observe import Observer

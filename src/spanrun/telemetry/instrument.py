@@ -62,6 +62,7 @@ class unit:  # noqa: N801 -- used like a function: `with unit("parse"):`
 
 if not TYPE_CHECKING and core is not None:
     core.units_record(setup.recorder, OFF)
+    core.unit.__doc__, core.unit.__signature__ = unit.__doc__, inspect.signature(unit)
     unit = core.unit
 
 

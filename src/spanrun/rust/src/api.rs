@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyString, PyTuple};
 
+use crate::context;
 use crate::end;
 use crate::errors;
 use crate::fill;
@@ -38,7 +39,7 @@ impl Span {
         outside: &Bound<'py, PyAny>,
         attempt: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        inside(slf, outside, attempt)
+        context::inside(slf, outside, attempt)
     }
 
     /// The SDK's class of spans that are open, which processors may insist on.
@@ -380,23 +381,4 @@ impl Span {
     fn to_json<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         Self::viewed(slf, "to_json")
     }
-}
-
-/// A context in which `span` is the current one, within `outside`.
-pub fn inside<'py>(
-    span: &Bound<'py, Span>,
-    outside: &Bound<'py, PyAny>,
-    attempt: Option<&Bound<'py, PyAny>>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = span.py();
-    let names = names(py)?;
-    // Not the class `Context`, an instance of which costs four times as much: all that
-    // is more is that it refuses to be changed.
-    let dict = outside.cast::<PyDict>()?.copy()?;
-    dict.set_item(names.current_span.bind(py), span)?;
-    dict.set_item(names.outside.bind(py), (span, outside))?;
-    if let Some(attempt) = attempt {
-        dict.set_item(names.attempt.bind(py), attempt)?;
-    }
-    Ok(dict.into_any())
 }

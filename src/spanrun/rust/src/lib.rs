@@ -11,6 +11,7 @@ mod api;
 mod attributes;
 mod buffer;
 mod cells;
+mod context;
 mod encode;
 mod end;
 mod errors;

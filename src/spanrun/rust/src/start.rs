@@ -7,10 +7,11 @@ use pyo3::PyClassInitializer;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping, PyString, PyTuple};
 
+use crate::context::{Above, above};
 use crate::encode::Value;
 use crate::fill;
 use crate::ids;
-use crate::names::{Context, Names, names};
+use crate::names::{Context, names};
 use crate::record::Record;
 use crate::scope::Scope;
 use crate::settings::Settings;
@@ -51,13 +52,6 @@ impl<'a, 'py> Started<'a, 'py> {
             anchored: None,
         }
     }
-}
-
-/// What a context has above a new span.
-enum Above<'py> {
-    Nothing,
-    Ours(Bound<'py, Span>),
-    Other,
 }
 
 /// Start a span below the one in `context`, or a trace.
@@ -238,39 +232,6 @@ pub fn header(scope: &Scope, state: &Bound<'_, PyAny>) -> PyResult<Arc<str>> {
     scope.or_failed(py, header, "".into())
 }
 
-/// The span in a context. One that has ended is no parent where the context says what is
-/// outside of its unit; then that counts instead.
-fn above<'py>(context: &Bound<'py, PyAny>) -> PyResult<(Above<'py>, Bound<'py, PyAny>)> {
-    let names = names(context.py())?;
-    let py = context.py();
-    let mut context = context.clone();
-    loop {
-        let Ok(dict) = context.cast::<PyDict>() else {
-            return Ok((Above::Other, context));
-        };
-        let Some(found) = dict.get_item(names.current_span.bind(py))? else {
-            return Ok((Above::Nothing, context));
-        };
-        let Ok(span) = found.cast_exact::<Span>() else {
-            let is_none = found.is_none() || found.is(&names.invalid_span);
-            let above = if is_none {
-                Above::Nothing
-            } else {
-                Above::Other
-            };
-            return Ok((above, context));
-        };
-        if span.get().is_open() {
-            return Ok((Above::Ours(span.clone()), context));
-        }
-        let outside = outside_of(names, dict, &found)?;
-        match outside {
-            Some(outside) => context = outside,
-            None => return Ok((Above::Ours(span.clone()), context)),
-        }
-    }
-}
-
 #[allow(clippy::too_many_arguments)] // as `Span::new`
 fn span(
     scope: &Bound<'_, Scope>,
@@ -331,40 +292,6 @@ where
     // SAFETY: PyO3 makes all its objects such that the collector tracks.
     unsafe { pyo3::ffi::PyObject_GC_UnTrack(made.as_ptr().cast()) };
     Ok(made)
-}
-
-/// The innermost context, from `context` outwards, whose unit is open.
-pub fn open_context<'py>(context: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let names = names(context.py())?;
-    let mut context = context.clone();
-    while let Ok(dict) = context.cast::<PyDict>() {
-        let Some(found) = dict.get_item(names.current_span.bind(dict.py()))? else {
-            break;
-        };
-        let is_over = found
-            .cast_exact::<Span>()
-            .is_ok_and(|span| !span.get().is_open());
-        match outside_of(names, dict, &found)? {
-            Some(outside) if is_over => context = outside,
-            _ => break,
-        }
-    }
-    Ok(context)
-}
-
-/// What is outside of the unit that `span`, of `context`, is the span of.
-fn outside_of<'py>(
-    names: &Names,
-    context: &Bound<'py, PyDict>,
-    span: &Bound<'py, PyAny>,
-) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let Some(way) = context.get_item(names.outside.bind(context.py()))? else {
-        return Ok(None);
-    };
-    match way.cast::<PyTuple>() {
-        Ok(way) if way.len() == 2 && way.get_item(0)?.is(span) => Ok(Some(way.get_item(1)?)),
-        _ => Ok(None),
-    }
 }
 
 /// Let somebody else decide; where that fails, nothing is recorded.

@@ -9,15 +9,15 @@ pub mod user;
 
 use pyo3::prelude::*;
 
+use crate::context;
 use crate::names::names;
-use crate::start;
 
 /// Make `outside` current again, unless something else than `context` is by now.
 fn leave(context: &Bound<'_, PyAny>, outside: &Bound<'_, PyAny>) -> PyResult<()> {
     let names = names(context.py())?;
     let now = names.current.bind(context.py()).call0()?;
     if now.is(context) {
-        let open = start::open_context(outside)?;
+        let open = context::open_context(outside)?;
         names.make_current.bind(context.py()).call1((open,))?;
     }
     Ok(())

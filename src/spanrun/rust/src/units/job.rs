@@ -18,7 +18,7 @@ use crate::scope::Scope;
 use crate::span::Span;
 use crate::start::{self, Started};
 use crate::texts::{self, Key};
-use crate::{api, end};
+use crate::{context, end};
 
 const ATTRIBUTES: [&str; 11] = [
     "spanrun.runner.name",
@@ -146,7 +146,7 @@ impl Jobs {
             return this.in_python(py, (&this.kind, job, told));
         };
         if !this.attempts {
-            let context = api::inside(span, &outside, None)?;
+            let context = context::inside(span, &outside, None)?;
             names.make_current.bind(py).call1((context,))?;
         }
         let unit = JobUnit {
@@ -259,12 +259,12 @@ impl JobUnit {
         }
         let (told, inner) = match start::child(scope, self.told.bind(py), begun, record, outside)? {
             Some(span) => {
-                let inner = api::inside(&span, outside, Some(number))?;
+                let inner = context::inside(&span, outside, Some(number))?;
                 (span.into_any(), inner)
             }
             None => {
                 let kind = jobs.kind.bind(py);
-                let context = api::inside(self.told.bind(py), outside, None)?;
+                let context = context::inside(self.told.bind(py), outside, None)?;
                 let given = (context, begun, number);
                 kind.call_method1(intern!(py, "open_attempt"), given)?
                     .extract()?
@@ -288,7 +288,7 @@ impl JobUnit {
         let jobs = self.jobs.get();
         if !error.is_none() {
             // Also for what the attempt has started, and still runs.
-            let context = api::inside(self.told.bind(py), self.outside.bind(py), None)?;
+            let context = context::inside(self.told.bind(py), self.outside.bind(py), None)?;
             let inner = inner.bind(py);
             inner
                 .cast::<PyDict>()?

@@ -18,7 +18,7 @@ use crate::scope::Scope;
 use crate::span::Span;
 use crate::start::{self, Started};
 use crate::texts::{self, Key};
-use crate::{api, end};
+use crate::{context, end};
 
 /// Keys that were looked at once: of the name and of the outcome.
 fn keys() -> &'static [Key<'static>; 2] {
@@ -37,17 +37,13 @@ pub fn units_record(py: Python<'_>, recorder: Py<PyAny>, off: Py<PyAny>) {
     let _ = IN_FORCE.set(py, (recorder, off)); // it was said before
 }
 
-/// A piece of your own work as a span, below the one that is current.
-///
-/// Its duration goes into ``spanrun.unit.duration`` by its name, so the name
-/// must come from a small set: put what varies into attributes.
-///
-/// Gives the open `UserUnit`, whose ``set`` and ``event`` add to the span.
-///
-/// Example:
-///     >>> with unit("parse", pages=3) as parsing:
-///     ...     parsing.set("words", 420)
-#[pyclass(frozen, freelist = 256, name = "unit", module = "spanrun")]
+/// `spanrun.unit`: its contract stands at the class in Python.
+#[pyclass(
+    frozen,
+    freelist = 256,
+    name = "unit",
+    module = "spanrun.telemetry.instrument"
+)]
 pub struct Block {
     name: Py<PyString>,
     attributes: Option<Py<PyDict>>,
@@ -147,7 +143,7 @@ impl UserUnit {
         let Ok(span) = told.cast::<Span>() else {
             return unit.call1((recorder, name, attributes, told));
         };
-        let context = api::inside(span, &outside, None)?;
+        let context = context::inside(span, &outside, None)?;
         names.make_current.bind(py).call1((&context,))?;
         let unit = UserUnit {
             recorder: recorder.clone().unbind(),
