@@ -21,7 +21,7 @@ WORKERS ?= -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-fast lint rust types mypy pyright audit fmt backends stack bench bench-outage bench-clients bench-ingest soak fuzz lock generate changelog clean
+.PHONY: help demo test check check-fast lint rust types mypy pyright audit fmt backends stack bench bench-outage bench-clients bench-settings bench-ingest soak fuzz lock generate changelog clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) \
@@ -97,6 +97,9 @@ bench-outage: $(VENV)/dev.stamp ## what a dead collector costs, the SDK beside t
 
 bench-clients: $(VENV)/dev.stamp ## the embeddings client, beside bare httpx
 	@$(BIN)/python -m bench.clients $(ARGS)
+
+bench-settings: $(VENV)/dev.stamp ## a traced job in each setting, beside `gather`
+	@$(BIN)/python -m bench.settings $(ARGS)
 
 bench-ingest: $(VENV)/dev.stamp ## the pipeline, beside a plain loop
 	@$(BIN)/python -m bench.ingest $(ARGS)

@@ -142,13 +142,13 @@ def traced_job() -> Callable[[int], Awaitable[int]]:
     """The job with a client call in it."""
     from spanrun import semconv  # noqa: PLC0415 -- only these contestants pay for it
     from spanrun.telemetry import setup  # noqa: PLC0415
-    from spanrun.telemetry.units.call import CallKind, CallUnit  # noqa: PLC0415
+    from spanrun.telemetry.units.call import CallKind  # noqa: PLC0415
 
     recorder = setup.recorder_or_off()
     kind = CallKind("POST", semconv.METRIC_HTTP_CLIENT_REQUEST_DURATION, CALL)
 
     async def called(number: int) -> int:
-        with CallUnit(recorder, kind) as call:
+        with recorder.open_call(kind) as call:
             await asyncio.sleep(0)
             call.set(semconv.HTTP_RESPONSE_STATUS_CODE, 200)
         return number

@@ -1,4 +1,4 @@
-"""The tables of `bench.runner`, and their place in the page on performance."""
+"""The tables of the benchmarks, and their places in the page on performance."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).parent.parent / "docs" / "explanation" / "performance.md"
 BEGIN = "<!-- measured: begin (make bench ARGS=--write) -->"
 END = "<!-- measured: end -->"
+BEGIN_SETTINGS = "<!-- settings: begin (make bench-settings ARGS=--write) -->"
+END_SETTINGS = "<!-- settings: end -->"
 
 TITLES = {
     "gather": "`gather` + `Semaphore`",
@@ -25,7 +27,7 @@ TITLES = {
     "spanrun": "**spanrun**, no telemetry",
     "spanrun-otlp": "**spanrun**, a span for each job, delivered with all metrics",
     "spanrun-traced": "**spanrun**, job, attempt and call spans, delivered",
-    "spanrun-python-traced": "the same without the part in C",
+    "spanrun-python-traced": "the same without the compiled part",
     "stock-traced": "the same spans and metrics by the SDK, around `gather`",
     "stream": "**spanrun** `stream`",
 }
@@ -57,12 +59,21 @@ def text(results: Results, sizes: Sequence[int]) -> str:
     return "\n\n".join(parts)
 
 
-def write(tables: str) -> None:
-    """Put ``tables`` between the marks of the page."""
+def write(tables: str, begin: str = BEGIN, end: str = END) -> None:
+    """Put ``tables`` between the marks ``begin`` and ``end`` of the page."""
     page = PAGE.read_text("utf-8")
-    before, rest = page.split(BEGIN)
-    _, after = rest.split(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}", "utf-8")
+    before, rest = page.split(begin)
+    _, after = rest.split(end)
+    PAGE.write_text(f"{before}{begin}\n\n{tables}\n\n{end}{after}", "utf-8")
+
+
+def write_settings(table: str, rounds: int, jobs: int) -> None:
+    """Put the ``table`` of `bench.settings` into the page."""
+    about = machine()
+    place = f"{about['system']}, {about['cores']} cores, {about['processor']}"
+    head = f"`make bench-settings` · {about['python']} · {place}"
+    how = f"CPU time of {jobs:,} jobs, {rounds} rounds, median (range)."
+    write(f"{head}\n\n{how}\n\n{table}", BEGIN_SETTINGS, END_SETTINGS)
 
 
 def _costs(results: Results, sizes: Sequence[int]) -> str:

@@ -1,5 +1,6 @@
 """A forked child is another instance: other ids, counts from zero, and all arrives."""
 
+import ast
 import inspect
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -9,7 +10,7 @@ from tests.telemetry.delivery.receiver import receiving
 from tests.telemetry.test_variables import Arrived, grpc_receiving
 
 from spanrun import semconv
-from spanrun.telemetry import span_pipe
+from spanrun.telemetry import setup, span_pipe
 from spanrun.telemetry.delivery.spooled import SpooledSender
 
 pytestmark = [
@@ -254,3 +255,30 @@ sr.shutdown()
         assert line.endswith(" data points (queue_full)"), done.err
     names = Counter(span.name for span in Arrived(receiver.requests).spans())
     assert names["job child"] == 45
+
+
+BY_CONFIGURE = {"setup.py", "send.py", "tls.py"}
+"""Their functions import in the thread of the user's that calls `configure`."""
+
+
+def test_no_process_is_forked_amid_an_import_in_a_thread_of_ours():
+    unguarded = []
+    for path in Path(setup.__file__).parent.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        guarded = {
+            id(node)
+            for block in ast.walk(tree)
+            if isinstance(block, ast.With)
+            and any("no_fork" in ast.unparse(item) for item in block.items)
+            for node in ast.walk(block)
+        }
+        unguarded += [
+            f"{path.name}:{node.lineno}"
+            for function in ast.walk(tree)
+            if isinstance(function, ast.FunctionDef)
+            for node in ast.walk(function)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            and id(node) not in guarded
+            and path.name not in BY_CONFIGURE
+        ]
+    assert not unguarded

@@ -53,7 +53,7 @@ _inject: Final = _injector()
 def calling(kind: CallKind) -> CallUnit | Untold:
     """One call to a service, to be entered: see `CallUnit`."""
     recorder = setup.recorder()
-    return CallUnit(recorder, kind) if recorder else _UNTOLD
+    return recorder.open_call(kind) if recorder else _UNTOLD
 
 
 def propagate(headers: MutableMapping[str, str]) -> None:

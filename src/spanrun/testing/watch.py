@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from spanrun.semconv import Metric, SpanrunTelemetrySignal
 from spanrun.telemetry.metrics.instruments import Adds, Gauges, RunnerMetrics
+from spanrun.telemetry.units.call import CallKind, CallUnit
 from spanrun.telemetry.units.recorder import OpenSpan, Recorder
 from spanrun.telemetry.units.user import UserUnit
 
@@ -35,6 +36,10 @@ class Watch:
     def open_unit(self, name: str, attributes: Mapping[str, Any] | None, /) -> UserUnit:
         """Open a user's unit."""
         return UserUnit(self, name, attributes)
+
+    def open_call(self, kind: CallKind, /) -> CallUnit:
+        """Open the unit of a call."""
+        return CallUnit(self, kind)
 
     def open(self, name: str, *given: Any, **named: Any) -> OpenSpan:
         """Start a span, and remember it."""

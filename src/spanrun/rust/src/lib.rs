@@ -65,6 +65,8 @@ mod _core {
     #[pymodule_export]
     use crate::tail::Tail;
     #[pymodule_export]
+    use crate::units::call::CallUnit;
+    #[pymodule_export]
     use crate::units::job::{JobUnit, Jobs};
     #[pymodule_export]
     use crate::units::user::{Block, UserUnit, units_record};

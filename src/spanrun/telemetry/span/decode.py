@@ -23,6 +23,7 @@ from opentelemetry.trace import (
     TraceState,
 )
 
+from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.span import ROOT
 from spanrun.telemetry.span.view import View, bounded, bounded_list
 
@@ -57,9 +58,8 @@ def headers(batch: Batch) -> Iterator[Header]:
 
 def messages(batch: Batch) -> list[Any]:
     """The spans of ``batch``, as OTLP's own messages."""
-    from opentelemetry.proto.trace.v1.trace_pb2 import (  # noqa: PLC0415 -- it is slow
-        ScopeSpans,
-    )
+    with no_fork():
+        from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans  # noqa: PLC0415 -- 16 ms
 
     return list(ScopeSpans.FromString(batch.data).spans)
 

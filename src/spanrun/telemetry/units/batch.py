@@ -31,6 +31,6 @@ class BatchUnit(Unit):
 
     def end(self, error: BaseException | None, *, failed: bool) -> None:
         """End it, by ``error`` if there is one, and record its metrics."""
-        ended = self._recorder.now()
+        ended = self.recorder.now()
         self.finish(error, failed=failed, ended=ended)
         self._metrics.batch(self._items, ended - self.started, self.told)

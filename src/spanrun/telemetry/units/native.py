@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from opentelemetry.metrics import Meter, MeterProvider
 
@@ -21,11 +22,12 @@ from spanrun.telemetry.metrics.instruments import Adds, Instruments, NativeInstr
 from spanrun.telemetry.redact import redact
 from spanrun.telemetry.scope import OUR_SCOPE
 from spanrun.telemetry.span.provider import NativeTracerProvider
+from spanrun.telemetry.units.call import CallKind, CallUnit, labels_of
 from spanrun.telemetry.units.otel import OtelRecorder
 from spanrun.telemetry.units.user import UserUnit, fail_unit
 
-_MAX_UNITS: Final = 1_000
-"""Names of users' units whose series are remembered."""
+_MAX_SERIES: Final = 1_000
+"""Series that are remembered: by the names of units, and by the attributes of calls."""
 
 
 class Snapshot(Protocol):
@@ -64,9 +66,11 @@ class NativeRecorder(OtelRecorder):
         self.scope = tracers.tracer(OUR_SCOPE).scope
         self.open = self.scope.start
         self.unit_series: Final[dict[str, Adds]] = {}
+        self.call_series: Final[dict[tuple[Any, ...], Adds]] = {}
         tell_after_fork(self)
         if core is not None:
             self.open_unit = partial(core.UserUnit.open, self, self.scope, UserUnit)
+            self.open_call = partial(core.CallUnit.open, self, self.scope, CallUnit)
 
     def _make(self, meter: Meter) -> Instruments:
         return NativeInstruments(
@@ -85,8 +89,20 @@ class NativeRecorder(OtelRecorder):
         """Return what adds to the durations of the users' units of that name."""
         labels = {SPANRUN_UNIT_NAME: redact(name), SPANRUN_UNIT_OUTCOME: "ok"}
         series = self.series(METRIC_SPANRUN_UNIT_DURATION, labels)
-        if len(self.unit_series) < _MAX_UNITS:
+        if len(self.unit_series) < _MAX_SERIES:
             self.unit_series[name] = series
+        return series
+
+    def series_of_call(
+        self, key: tuple[Any, ...], kind: CallKind, attributes: Mapping[str, Any]
+    ) -> Adds:
+        """Return what adds to the durations of calls with these attributes.
+
+        ``key`` is the kind, and the attributes that it doesn't have itself.
+        """
+        series = self.series(kind.metric, labels_of(kind.metric, attributes))
+        if len(self.call_series) < _MAX_SERIES:
+            self.call_series[key] = series
         return series
 
     def fail_unit(self, unit: UserUnit, name: str, error: BaseException) -> None:
@@ -96,3 +112,4 @@ class NativeRecorder(OtelRecorder):
     def after_fork(self) -> None:
         """In a child process: the series are its parent's."""
         self.unit_series.clear()
+        self.call_series.clear()

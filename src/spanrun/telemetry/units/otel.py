@@ -45,6 +45,7 @@ from spanrun.telemetry.metrics.instruments import (
     RunnerMetrics,
 )
 from spanrun.telemetry.redact import redact, redact_attributes
+from spanrun.telemetry.units.call import CallUnit, OpenCall
 from spanrun.telemetry.units.recorder import OpenRecorded
 from spanrun.telemetry.units.user import OpenUnit, UserUnit
 
@@ -187,6 +188,7 @@ class OtelRecorder:
         self.scope: Scope | None = None
         self.open: OpenRecorded = self._start
         self.open_unit: OpenUnit = partial(UserUnit, self)
+        self.open_call: OpenCall = partial(CallUnit, self)
 
     def _make(self, meter: Meter) -> Instruments:
         return Instruments(meter, self._account, self.failed)

@@ -19,6 +19,7 @@ from spanrun.telemetry.metrics.instruments import Adds, Gauges, RunnerMetrics
 
 if TYPE_CHECKING:  # it needs the SDK, which only `configure` loads
     from spanrun.telemetry.span import Scope
+    from spanrun.telemetry.units.call import OpenCall
     from spanrun.telemetry.units.user import OpenUnit
 
 
@@ -99,6 +100,11 @@ class Recorder(Protocol):
     @property
     def open_unit(self) -> OpenUnit:
         """Opens a user's unit, and makes its span the current one."""
+        ...
+
+    @property
+    def open_call(self) -> OpenCall:
+        """Opens the unit of a call to a service."""
         ...
 
     @property

@@ -55,12 +55,13 @@ class Unit:
     """One open unit, below the current span or where ``linked`` says.
 
     Attributes:
+        recorder: Where its span and metrics go.
         told: Its span, to be written to.
         context: The OTel context in which the span is the current one.
         started: When, on the recorder's clock.
     """
 
-    __slots__ = ("_outside", "_recorder", "context", "started", "told")
+    __slots__ = ("_outside", "context", "recorder", "started", "told")
 
     def __init__(
         self,
@@ -73,7 +74,7 @@ class Unit:
         linked: Linked | None = None,
         told: OpenSpan | None = None,
     ) -> None:
-        self._recorder = recorder
+        self.recorder: Final = recorder
         begun = recorder.now() if started is None else started
         self.started: Final = begun
         links: Sequence[Link] = ()
@@ -105,7 +106,7 @@ class Unit:
     def event(self, name: str, **attributes: Any) -> None:
         """Add an event to the span, at this moment."""
         told = self.told
-        told.add_event(name, attributes, told.wall_ns(self._recorder.now()))
+        told.add_event(name, attributes, told.wall_ns(self.recorder.now()))
 
     def enter(self) -> None:
         """Make this the current span, here and in what is started from here."""
@@ -132,10 +133,10 @@ class Unit:
         Returns:
             The value of ``error.type``; empty when the unit didn't fail.
         """
-        end = self._recorder.now() if ended is None else ended
+        end = self.recorder.now() if ended is None else ended
         error_type = ""
         if error is not None and failed:
-            error_type = fail(self._recorder, self.told, error, end)
+            error_type = fail(self.recorder, self.told, error, end)
         self.told.finish(end)
         return error_type
 

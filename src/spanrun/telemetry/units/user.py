@@ -53,7 +53,7 @@ class UserUnit(Unit):
     def close(self, error: BaseException | None) -> None:
         """Leave it, end its span, by ``error`` if there is one, and count it."""
         self.leave()
-        recorder = self._recorder
+        recorder = self.recorder
         if error is not None:
             fail_unit(recorder, self, self._name, error)
             return
