@@ -3,6 +3,7 @@
 import random
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tests.telemetry.delivery.receiver import (
     OK,
     Answer,
     Got,
+    Receiver,
     ids,
     points,
     receiving,
@@ -26,6 +28,7 @@ from spanrun.telemetry.delivery.parcel import Parcel
 from spanrun.telemetry.delivery.send import sender
 from spanrun.telemetry.delivery.spool import Spool
 from spanrun.telemetry.delivery.spooled import SpooledSender
+from spanrun.telemetry.delivery.stock import Stock
 
 Make = Callable[[str], SpooledSender]
 OTHERS = "spanrun.telemetry.delivery.spooled._OTHERS"
@@ -130,22 +133,72 @@ def test_the_rest_is_left_when_its_time_is_up(
     make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(OTHERS, 0.05)
-    over = threading.Event()
-
-    def answer(got: Got) -> Answer:
-        if len(got.body) > 1000:
-            over.wait(60)
-        return OK
-
     leave(root, [traces(*range(100, 200))])
-    with receiving(answer) as receiver:
+    with holding() as (receiver, asked):
         spooled = make(receiver.url)
+        assert asked.wait(60)
         spooled.put("metrics", points([1]), 1)
         assert spooled.close(60.0)  # and not after the 60 s of a request
-        over.set()
     found = spooled.status().signals["traces"]
     assert (found.recovered, found.delivered, found.on_disk) == (100, 0, 100)
     assert list(root.rglob("traces.*"))
+
+
+def test_its_own_is_sent_though_the_rest_was_chosen_just_before_the_end(
+    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(OTHERS, 0.05)
+    made: list[SpooledSender] = []
+    chosen = threading.Event()
+    peek = Spool.peek
+
+    def late(self: Spool, signal: Any, limit: int, *, adopted: bool) -> list[Parcel]:
+        if adopted:
+            chosen.set()
+            until(lambda: made and made[0]._closing)
+            with made[0]._stock.lock:  # free only once `close` waits
+                pass
+        return peek(self, signal, limit, adopted=adopted)
+
+    monkeypatch.setattr(Spool, "peek", late)
+    leave(root, [traces(*range(100, 200))])
+    with holding() as (receiver, asked):
+        spooled = make(receiver.url)
+        assert chosen.wait(60)
+        spooled.put("metrics", points([1]), 1)
+        made.append(spooled)
+        assert spooled.close(60.0)
+        assert asked.is_set()
+    assert spooled.status().signals["metrics"].delivered == 1
+
+
+@contextmanager
+def holding() -> Iterator[tuple[Receiver, threading.Event]]:
+    """A receiver that answers no large request, and whether it has got one."""
+    asked, over = threading.Event(), threading.Event()
+
+    def answer(got: Got) -> Answer:
+        if len(got.body) > 1000:
+            asked.set()
+            until(over.is_set)
+        return OK
+
+    with receiving(answer) as receiver:
+        try:
+            yield receiver, asked
+        finally:
+            over.set()
+
+
+def test_what_others_left_is_not_sent_in_the_place_of_its_own(root: Path):
+    leave(root, [traces(1)])
+    stock = Stock(
+        root, lambda *_: None, memory_bytes=9999, max_bytes=99999, cumulative=True
+    )
+    stock.spool.adopt()
+    assert stock.take("traces", 5000, "never") == []
+    assert [ids(p.frame.payload) for p in stock.take("traces", 5000, "last")] == [[1]]
+    stock.close()
 
 
 def test_a_dead_receiver_is_asked_once_and_the_backlog_stays(make: Make, root: Path):
