@@ -28,9 +28,12 @@ class Watch:
 def runner(limit=2):
     return sr.Runner("jobs", limit=limit, observers=[Watch()])
 
+in_order = asyncio.Lock()  # two that look by themselves may see it the other way round
+
 async def drained():
-    while not any(core.draining for core in cores):
-        await asyncio.sleep(0.005)
+    async with in_order:
+        while not any(core.draining for core in cores):
+            await asyncio.sleep(0.005)
 
 async def job(until):
     say("started")

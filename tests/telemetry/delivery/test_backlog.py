@@ -3,20 +3,23 @@
 import random
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import speed
 from tests.telemetry.delivery.receiver import (
     OK,
     Answer,
     Got,
+    Receiver,
     ids,
     points,
     receiving,
     spans,
 )
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.delivery.backoff import Backoff
@@ -26,8 +29,11 @@ from spanrun.telemetry.delivery.parcel import Parcel
 from spanrun.telemetry.delivery.send import sender
 from spanrun.telemetry.delivery.spool import Spool
 from spanrun.telemetry.delivery.spooled import SpooledSender
+from spanrun.telemetry.delivery.stock import Stock
 
 Make = Callable[[str], SpooledSender]
+LONG = PATIENCE * speed.FACTOR
+HOUR = 3600.0
 OTHERS = "spanrun.telemetry.delivery.spooled._OTHERS"
 
 
@@ -43,7 +49,7 @@ def make(root: Path) -> Iterator[Make]:
     def new(url: str) -> SpooledSender:
         senders: Any = {
             signal: sender(
-                Destination(signal, "http/protobuf", f"{url}/v1/{signal}", timeout=60.0)
+                Destination(signal, "http/protobuf", f"{url}/v1/{signal}", timeout=HOUR)
             )
             for signal in ("traces", "metrics")
         }
@@ -71,12 +77,12 @@ def traces(*numbers: int) -> Frame:
 def test_a_short_process_delivers_a_backlog_after_its_own(
     make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(OTHERS, 60.0)
+    monkeypatch.setattr(OTHERS, LONG)
     leave(root, [traces(*range(at, at + 500)) for at in range(1, 20_001, 500)])
     with receiving() as receiver:
         spooled = make(receiver.url)
         spooled.put("traces", spans([0]), 1)
-        assert spooled.close(60.0)
+        assert spooled.close(LONG)
         assert receiver.taken == dict.fromkeys(range(20_001), 1)
     assert not root.exists()
     found = spooled.status().signals["traces"]
@@ -86,10 +92,10 @@ def test_a_short_process_delivers_a_backlog_after_its_own(
 def test_a_process_without_anything_of_its_own_delivers_it_too(
     make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(OTHERS, 60.0)
+    monkeypatch.setattr(OTHERS, LONG)
     leave(root, [traces(1), Frame("metrics", points([1]), 1)])
     with receiving() as receiver:
-        assert make(receiver.url).close(60.0)
+        assert make(receiver.url).close(LONG)
         assert receiver.taken == {1: 1}
         assert len(receiver.requests) == 2
     assert not root.exists()
@@ -98,7 +104,7 @@ def test_a_process_without_anything_of_its_own_delivers_it_too(
 def test_its_own_comes_first_at_the_end(
     make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(OTHERS, 60.0)
+    monkeypatch.setattr(OTHERS, LONG)
     asked, ended = threading.Event(), threading.Event()
     made: list[Any] = []  # the first request may come before `make` is back
 
@@ -111,11 +117,11 @@ def test_its_own_comes_first_at_the_end(
     with receiving(answer) as receiver:
         spooled = make(receiver.url)
         made.append(spooled)
-        assert asked.wait(60)  # of the backlog: nothing else is there
+        until(asked.is_set)  # of the backlog: nothing else is there
         for number in range(10):
             spooled.put("traces", spans([number]), 1)
             spooled.put("metrics", points([number]), 1)
-        assert spooled.close(60.0)
+        assert spooled.close(LONG)
         ended.set()
         assert receiver.taken == dict.fromkeys([*range(10), *range(100, 900)], 1)
     first = len(ids(receiver.requests[0].body))
@@ -130,28 +136,78 @@ def test_the_rest_is_left_when_its_time_is_up(
     make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(OTHERS, 0.05)
-    over = threading.Event()
-
-    def answer(got: Got) -> Answer:
-        if len(got.body) > 1000:
-            over.wait(60)
-        return OK
-
     leave(root, [traces(*range(100, 200))])
-    with receiving(answer) as receiver:
+    with holding() as (receiver, asked):
         spooled = make(receiver.url)
+        until(asked.is_set)
         spooled.put("metrics", points([1]), 1)
-        assert spooled.close(60.0)  # and not after the 60 s of a request
-        over.set()
+        assert spooled.close(LONG)  # and not after the hour of a request
     found = spooled.status().signals["traces"]
     assert (found.recovered, found.delivered, found.on_disk) == (100, 0, 100)
     assert list(root.rglob("traces.*"))
 
 
+def test_its_own_is_sent_though_the_rest_was_chosen_just_before_the_end(
+    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(OTHERS, 0.05)
+    made: list[SpooledSender] = []
+    chosen = threading.Event()
+    peek = Spool.peek
+
+    def late(self: Spool, signal: Any, limit: int, *, adopted: bool) -> list[Parcel]:
+        if adopted:
+            chosen.set()
+            until(lambda: made and made[0]._closing)
+            with made[0]._stock.lock:  # free only once `close` waits
+                pass
+        return peek(self, signal, limit, adopted=adopted)
+
+    monkeypatch.setattr(Spool, "peek", late)
+    leave(root, [traces(*range(100, 200))])
+    with holding() as (receiver, asked):
+        spooled = make(receiver.url)
+        until(chosen.is_set)
+        spooled.put("metrics", points([1]), 1)
+        made.append(spooled)
+        assert spooled.close(LONG)
+        assert asked.is_set()
+    assert spooled.status().signals["metrics"].delivered == 1
+
+
+@contextmanager
+def holding() -> Iterator[tuple[Receiver, threading.Event]]:
+    """A receiver that answers no large request, and whether it has got one."""
+    asked, over = threading.Event(), threading.Event()
+
+    def answer(got: Got) -> Answer:
+        if len(got.body) > 1000:
+            asked.set()
+            over.wait(HOUR)
+        return OK
+
+    with receiving(answer) as receiver:
+        try:
+            yield receiver, asked
+        finally:
+            over.set()
+
+
+def test_what_others_left_is_not_sent_in_the_place_of_its_own(root: Path):
+    leave(root, [traces(1)])
+    stock = Stock(
+        root, lambda *_: None, memory_bytes=9999, max_bytes=99999, cumulative=True
+    )
+    stock.spool.adopt()
+    assert stock.take("traces", 5000, "never") == []
+    assert [ids(p.frame.payload) for p in stock.take("traces", 5000, "last")] == [[1]]
+    stock.close()
+
+
 def test_a_dead_receiver_is_asked_once_and_the_backlog_stays(make: Make, root: Path):
     leave(root, [traces(1, 2)])
     with receiving(lambda _: Answer(503)) as receiver:
-        assert make(receiver.url).close(60.0)
+        assert make(receiver.url).close(LONG)
         asked = len(receiver.requests)
         assert asked <= 3
     assert list(root.rglob("traces.*"))
@@ -161,16 +217,16 @@ def test_more_folders_than_may_be_open_are_taken_one_lot_after_the_other(
     make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("spanrun.telemetry.delivery.adopted._MOST", 4)
-    monkeypatch.setattr(OTHERS, 60.0)
+    monkeypatch.setattr(OTHERS, LONG)
     for number in range(30):
         leave(root, [traces(number), Frame("metrics", points([number]), 1)])
     with receiving() as receiver:
         spooled = make(receiver.url)
-        assert spooled.flush(60.0, adopted=True)
+        assert spooled.flush(LONG, adopted=True)
         assert len(receiver.taken) == 30
         found = spooled.status().signals
         assert found["traces"].recovered == found["metrics"].recovered == 30
-        assert spooled.close(60.0)
+        assert spooled.close(LONG)
     assert not root.exists()
 
 
@@ -188,7 +244,7 @@ def test_metrics_that_nobody_takes_do_not_keep_spans_from_being_taken_over(
         spooled = make(receiver.url)
         receiver.wait_for(30)
         assert len(spooled._stock.spool._writers()) <= 10
-        spooled.close(60.0)
+        spooled.close(LONG)
         for signal, found in spooled.status().signals.items():
             assert found.recovered == found.delivered + found.on_disk, signal
     left = Spool(root, lambda *_: None)

@@ -12,7 +12,7 @@ from spanrun.telemetry.delivery.books import Books, SignalStatus
 from spanrun.telemetry.delivery.frames import Signal
 from spanrun.telemetry.delivery.parcel import Parcel
 from spanrun.telemetry.delivery.send import Outcome, Sender
-from spanrun.telemetry.delivery.stock import Stock
+from spanrun.telemetry.delivery.stock import Adopted, Stock
 from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.log import Log
 
@@ -59,10 +59,10 @@ class Line:
         self._watch: Final = watch
         self._stopped = False
 
-    def ship(self, *, own_first: bool) -> None:
+    def ship(self, adopted: Adopted) -> None:
         """Send what fits into a request, and see to the answer."""
         try:
-            parcels = self._stock.take(self._signal, self._limit, own_first=own_first)
+            parcels = self._stock.take(self._signal, self._limit, adopted)
         except OSError as error:
             self._fail(Outcome("retry", type(error).__name__, "spool can't be read"))
             return

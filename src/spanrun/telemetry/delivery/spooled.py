@@ -24,7 +24,7 @@ from spanrun.telemetry.delivery.destination import Destination
 from spanrun.telemetry.delivery.frames import MAX_PAYLOAD, Frame, Signal
 from spanrun.telemetry.delivery.send import Sender
 from spanrun.telemetry.delivery.shipping import Line, Watch
-from spanrun.telemetry.delivery.stock import Stock
+from spanrun.telemetry.delivery.stock import Adopted, Stock
 from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.log import Log
 from spanrun.telemetry.outbox import remaining
@@ -120,6 +120,7 @@ class SpooledSender:
         self._rushed = 0  # how many wait for what is ours
         self._closing = self._stopped = False
         self._own_only = False  # whether what others left has to wait
+        self._allowed: Adopted = "never"  # of that in what is sent just now
 
     # --- what a caller does
 
@@ -229,12 +230,11 @@ class SpooledSender:
         That has as long as `_send_adopted`. It is repeated, as it may have arrived.
         """
         left = min(_OTHERS, remaining(deadline))
-        while not self._changed.wait_for(lambda: not self._stock.sends_adopted, left):
+        while left and not self._changed.wait_for(self._is_next, left):
+            if self._stock.sends == "adopted":
+                for line in self._lines.values():
+                    line.cut(float("-inf"))
             left = min(_LAST, remaining(deadline))
-            if not left:
-                return
-            for line in self._lines.values():
-                line.cut(float("-inf"))
 
     def _send_adopted(self, timeout: float) -> None:
         """At the end, with the lock held: go on with signals that we have none of."""
@@ -291,10 +291,8 @@ class SpooledSender:
     # --- what its threads do
 
     def _start(self) -> None:
-        if self._workers or self._stopped:
-            return
-        self._workers.append(Worker("send", self._send))
-        self._workers.append(Worker("spool", self._keep))
+        if not self._workers and not self._stopped:
+            self._workers += [Worker("send", self._send), Worker("spool", self._keep)]
 
     def _hurry(self) -> None:
         for line in self._lines.values():
@@ -310,10 +308,11 @@ class SpooledSender:
                 last = signal
                 line = self._lines[signal]
                 try:
-                    line.ship(own_first=self._rushed > 0)
+                    line.ship(self._allowed)
                 except Exception as error:  # noqa: BLE001 -- the thread has to go on
                     line.fail_inside(error)
                 with self._stock.lock:
+                    self._allowed = "never"
                     self._changed.notify_all()
             self._adopt()
 
@@ -327,6 +326,8 @@ class SpooledSender:
                 line = self._lines[signal]
                 if self._stock.holds(signal, adopted=not self._own_only):
                     if line.backoff.until <= now:
+                        if not self._own_only:
+                            self._allowed = "last" if self._rushed else "in turn"
                         return signal
                     wake = min(wake, line.backoff.until)
             self._changed.notify_all()
@@ -353,8 +354,7 @@ class SpooledSender:
                 now = time.monotonic()
                 due = self._stock.due(self._linger)
                 if due is None or due > now:
-                    busy = not self._is_empty(adopted=True)
-                    tick = now + _TICK if busy else None
+                    tick = None if self._is_empty(adopted=True) else now + _TICK
                     wake = min((t for t in (due, tick) if t is not None), default=None)
                     if not self._stopped:
                         self._to_disk.wait(None if wake is None else wake - now)
@@ -372,6 +372,11 @@ class SpooledSender:
         return not any(
             self._stock.holds(signal, adopted=adopted) for signal in self._lines
         )
+
+    def _is_next(self) -> bool:
+        """Whether none of our own waits for others' that is chosen or in a request."""
+        is_clear = self._allowed == "never" or self._stock.sends == "own"
+        return is_clear or self._is_empty(adopted=False)
 
     def _is_delivered(self) -> bool:
         return self._is_empty(adopted=False) and not self._books.lost

@@ -7,10 +7,10 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from spanrun.semconv import SpanrunTelemetryReason
-from spanrun.telemetry.delivery.frames import SIGNALS, Frame, Signal
+from spanrun.telemetry.delivery.frames import Frame, Signal
 from spanrun.telemetry.delivery.fresh import Fresh
 from spanrun.telemetry.delivery.lane import Lost
 from spanrun.telemetry.delivery.parcel import Parcel
@@ -27,6 +27,9 @@ _BREATH: Final = 5e-5  # seconds that it takes another thread to wake up
 _TURN: Final = 0.001  # seconds that a busy thread leaves to the others at a time
 _PATIENCE: Final = 0.05  # seconds of that for each request handed over
 _TIGHT: Final = 6 * 1024 * 1024  # bytes in memory for which the disk is waited for
+
+Adopted: TypeAlias = Literal["in turn", "last", "never"]
+"""When what other processes left is sent: in turn with our own, after it, not now."""
 
 
 class Stock:
@@ -105,19 +108,20 @@ class Stock:
 
     # --- out
 
-    def take(self, signal: Signal, limit: int, *, own_first: bool) -> list[Parcel]:
+    def take(self, signal: Signal, limit: int, adopted: Adopted) -> list[Parcel]:
         """The next parcels of ``signal``, which fly until `land`.
 
-        Of what this process made the oldest first. It takes turns with what was
-        adopted, unless ``own_first``.
+        Of what this process made the oldest first.
 
         Raises:
             OSError: If the spool can't be read just now.
         """
+        if adopted == "never":
+            return self._peek(signal, limit, adopted=False)
         self._turn = not self._turn
-        adopted = self._turn and not own_first
-        taken = self._peek(signal, limit, adopted=adopted)
-        return taken or self._peek(signal, limit, adopted=not adopted)
+        first = self._turn and adopted == "in turn"
+        taken = self._peek(signal, limit, adopted=first)
+        return taken or self._peek(signal, limit, adopted=not first)
 
     def _peek(self, signal: Signal, limit: int, *, adopted: bool) -> list[Parcel]:
         for _ in range(_TRIES):
@@ -140,11 +144,11 @@ class Stock:
         return parcels
 
     @property
-    def sends_adopted(self) -> bool:
-        """Whether what flies was left by other processes, while our own waits."""
-        return any(map(self.spool.is_adopted, self.spool.flying)) and any(
-            self.holds(signal, adopted=False) for signal in SIGNALS
-        )
+    def sends(self) -> Literal["own", "adopted", "nothing"]:
+        """Whose parcels fly. All of them are from the same side."""
+        for parcel in self.spool.flying:
+            return "adopted" if self.spool.is_adopted(parcel) else "own"
+        return "nothing"
 
     def land(self, parcels: Sequence[Parcel]) -> None:
         """They are in no request any more."""
