@@ -3,7 +3,7 @@
 import pytest
 
 from spanrun import semconv
-from spanrun.telemetry.spans.quantile import FEWEST
+from spanrun.telemetry.span.quantile import FEWEST
 
 pytestmark = pytest.mark.slow
 
