@@ -6,7 +6,6 @@
     ├── ConfigurationError    also a ValueError: a setting or argument is wrong
     ├── Rejected              the job was never started
     │   ├── CircuitOpen       the breaker is open
-    │   ├── QueueFull         more jobs wait than are allowed to
     │   └── ShuttingDown      the runner is closing or closed
     ├── DeadlineExceeded      also a TimeoutError: an attempt's or a job's time is up
     ├── JobCancelled          the job cancelled itself
@@ -63,10 +62,6 @@ class CircuitOpen(Rejected):
             f"the circuit of {self.runner!r} is open, as its service failed too "
             f"often; it is tried again {then}"
         )
-
-
-class QueueFull(Rejected):
-    """As many jobs wait as the runner was told to let wait."""
 
 
 class ShuttingDown(Rejected):

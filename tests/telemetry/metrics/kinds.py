@@ -4,8 +4,7 @@ import importlib
 
 import pytest
 
-from spanrun import speed
-from spanrun.telemetry.metrics import c_cells, fallback
+from spanrun.telemetry.metrics import fallback
 
 try:
     core = importlib.import_module("spanrun._core")
@@ -18,7 +17,5 @@ KINDS = [
     ),
     pytest.param(fallback, id="python"),
 ]
-if speed.FAST:
-    KINDS.append(pytest.param(c_cells, id="c"))
 
 each_kind = pytest.mark.parametrize("cells", KINDS)

@@ -10,7 +10,6 @@ from tests.telemetry.metrics.kinds import each_kind
 
 from spanrun import semconv
 from spanrun.telemetry.metrics.aggregate import Aggregator
-from spanrun.telemetry.metrics.c_cells import Group
 
 THREADS, EACH = 4, 20_000
 PARTS = (0.25, 0.0, 0.5, 0.0, 0.125, 0.0, 1.0)
@@ -97,12 +96,3 @@ def test_a_job_with_parts_of_other_phases_is_refused(cells):
     with pytest.raises(ValueError, match="parts"):
         jobs.add(2.0, PARTS[1:], SPAN)
     assert jobs.collect()["jobs"][0] == 0
-
-
-def test_a_snapshot_inside_of_another_keeps_the_gate_shut():
-    gate = Group().gate
-    with gate:
-        with gate:
-            assert gate.reading
-        assert gate.reading
-    assert not gate.reading
