@@ -6,9 +6,10 @@ and what the parent has in its queues is not the child's to send. So whatever ho
 of these asks to be told (`tell_after_fork`), and begins anew.
 
 Python tells of its own forks. One by C goes past it, as uWSGI's may. So `notice_fork`
-looks whether this is another process: when the first id is drawn in it, which the part
-in C knows at no cost, and where something is done now and then, such as a thread being
-woken. Without the part in C only there: what a child has done until then may be lost.
+looks whether this is another process: when the first span is started in it, which the
+compiled part knows at no cost, and where something is done now and then, such as a
+thread being woken. Without that part only there: what a child has done until then may
+be lost.
 """
 
 from __future__ import annotations
