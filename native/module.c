@@ -18,8 +18,6 @@ static struct PyModuleDef module = {
 PyMODINIT_FUNC
 PyInit__native(void)
 {
-    /* Without arguments. Set here, as the address is no constant with every linker. */
-    Seconds_Type.tp_new = PyBaseObject_Type.tp_new;
     PyObject *made = PyModule_Create(&module);
     if (made == NULL || PyModule_AddType(made, &Seconds_Type) < 0
         || PyModule_AddType(made, &Lag_Type) < 0

@@ -50,6 +50,21 @@ static PyMemberDef members[] = {
     {NULL},
 };
 
+/* Numbers refer to nothing: the garbage collector need not look at them. */
+static PyObject *
+new_seconds(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    if (PyTuple_GET_SIZE(args) > 0 || (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0)) {
+        return PyErr_Format(
+            PyExc_TypeError, "%.200s() takes no arguments", type->tp_name);
+    }
+    PyObject *made = type->tp_alloc(type, 0);
+    if (made != NULL && PyObject_IS_GC(made)) {
+        PyObject_GC_UnTrack(made);
+    }
+    return made;
+}
+
 PyTypeObject Seconds_Type = {
     PyVarObject_HEAD_INIT(NULL, 0)
     .tp_name = "spanrun._native.Seconds",
@@ -58,6 +73,7 @@ PyTypeObject Seconds_Type = {
     .tp_doc = "Seconds()\n--\n\nWhere a job's time went.",
     .tp_methods = methods,
     .tp_members = members,
+    .tp_new = new_seconds,
 };
 
 /* What a clock's ``now`` reads. */

@@ -8,8 +8,6 @@ instruction alone that it stopped at, so it is made once for each.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
-from itertools import groupby
 from types import CodeType, TracebackType
 from typing import Any, Final
 
@@ -30,7 +28,8 @@ _CONTEXT: Final = (
 _TOLD_APART: Final = (SyntaxError, ImportError, NameError, AttributeError)
 """Errors of which `traceback` tells more than their text: a place, or a suggestion."""
 
-_known: Final[dict[tuple[CodeType, int], str]] = {}
+_known: Final[dict[tuple[int, int], tuple[CodeType, str]]] = {}
+"""By the id of the code, which is kept for it: the hash of a code takes 1 µs."""
 
 
 def stack_of(error: BaseException) -> str:
@@ -41,11 +40,17 @@ def stack_of(error: BaseException) -> str:
     Raises:
         Exception: What the error's class raises when it is asked for its text.
     """
-    chain = _chain(error)
-    if any(isinstance(each, BaseExceptionGroup) for each, _ in chain):
-        # Its members have tracebacks, causes and indentation of their own.
-        return "".join(traceback.format_exception(error, limit=-MAX_FRAMES))
-    return "".join(part for each, after in chain for part in (*_single(each), after))
+    parts: list[str] = []
+    for each, after in _chain(error):
+        if isinstance(each, BaseExceptionGroup):
+            # Its members have tracebacks, causes and indentation of their own.
+            return "".join(traceback.format_exception(error, limit=-MAX_FRAMES))
+        if each.__traceback__ is not None:
+            parts.append(_HEAD)
+            parts += _frames(each.__traceback__)
+        parts += _last_lines(each)
+        parts.append(after)
+    return "".join(parts)
 
 
 def _chain(error: BaseException) -> list[tuple[BaseException, str]]:
@@ -64,56 +69,63 @@ def _chain(error: BaseException) -> list[tuple[BaseException, str]]:
     return chain[::-1]
 
 
-def _single(error: BaseException) -> Iterator[str]:
-    """The text of ``error`` without those that led to it."""
-    if error.__traceback__ is not None:
-        yield _HEAD
-        yield from _frames(error.__traceback__)
-    yield from _last_lines(error)
-
-
-def _last_lines(error: BaseException) -> Iterator[str]:
+def _last_lines(error: BaseException) -> list[str]:
     """Class, text and notes: what `traceback.format_exception_only` gives."""
     notes: list[Any] | None = getattr(error, "__notes__", None)
     is_odd = not isinstance(notes, list | None)  # pyright: ignore[reportUnnecessaryIsInstance] -- users
     if is_odd or isinstance(error, _TOLD_APART):
-        yield from traceback.format_exception_only(error)
-        return
+        return traceback.format_exception_only(error)
     kind, text = type(error), str(error)
     name = kind.__qualname__
     if kind.__module__ not in ("__main__", "builtins"):
         name = f"{kind.__module__}.{name}"
-    yield f"{name}: {text}\n" if text else f"{name}\n"
-    for note in notes or ():
-        yield f"{note}\n"
+    return [
+        f"{name}: {text}\n" if text else f"{name}\n",
+        *[f"{note}\n" for note in notes or ()],
+    ]
 
 
-def _frames(innermost: TracebackType | None) -> Iterator[str]:
+def _frames(outermost: TracebackType) -> list[str]:
+    """Each frame's text; of those that repeat a place, the first and their number."""
     stopped: list[TracebackType] = []
-    while innermost is not None:
-        stopped.append(innermost)
-        innermost = innermost.tb_next
-    for _, alike in groupby(stopped[-MAX_FRAMES:], _place):
-        frames = list(alike)
-        yield from map(_frame, frames[:_SHOWN])
-        more = len(frames) - _SHOWN
-        if more > 0:
-            yield f"  [Previous line repeated {more} more time{'s'[: more > 1]}]\n"
+    found: TracebackType | None = outermost
+    while found is not None:
+        stopped.append(found)
+        found = found.tb_next
+    texts: list[str] = []
+    before, repeats = None, 0
+    for each in stopped[-MAX_FRAMES:]:
+        code = each.tb_frame.f_code
+        if (
+            before is not None
+            and before.tb_frame.f_code is code
+            and before.tb_lineno == each.tb_lineno  # searched for in a table
+        ):
+            repeats += 1
+        else:
+            _tell_repeats(repeats, texts)
+            repeats = 0
+        before = each
+        if repeats < _SHOWN:
+            known = _known.get((id(code), each.tb_lasti))
+            texts.append(_look_up(each) if known is None else known[1])
+    _tell_repeats(repeats, texts)
+    return texts
 
 
-def _place(stopped: TracebackType) -> tuple[CodeType, int]:
-    return stopped.tb_frame.f_code, stopped.tb_lineno
+def _tell_repeats(repeats: int, texts: list[str]) -> None:
+    more = repeats + 1 - _SHOWN
+    if more > 0:
+        s = "s"[: more > 1]
+        texts.append(f"  [Previous line repeated {more} more time{s}]\n")
 
 
-def _frame(stopped: TracebackType) -> str:
+def _look_up(stopped: TracebackType) -> str:
     """One frame's text, with its source line and what is underlined there."""
     frame = stopped.tb_frame
-    key = frame.f_code, stopped.tb_lasti
-    text = _known.get(key)
-    if text is None:
-        alone = TracebackType(None, frame, stopped.tb_lasti, stopped.tb_lineno)
-        text = "".join(traceback.extract_tb(alone).format())
-        if len(_known) >= _MAX_KNOWN:
-            _known.clear()  # what comes often is soon back
-        _known[key] = text
+    alone = TracebackType(None, frame, stopped.tb_lasti, stopped.tb_lineno)
+    text = "".join(traceback.extract_tb(alone).format())
+    if len(_known) >= _MAX_KNOWN:
+        _known.clear()  # what comes often is soon back
+    _known[id(frame.f_code), stopped.tb_lasti] = frame.f_code, text
     return text
