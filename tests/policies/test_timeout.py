@@ -172,8 +172,9 @@ async def test_cancelled_from_outside_before_the_deadline_is_cancelled(make_runn
 
 async def test_the_tasks_count_of_cancellations_is_as_before():
     task = asyncio.current_task()
-    step = Bound(4, lambda _: 0.0).wrap(lambda _: asyncio.sleep(9))
-    job = SimpleNamespace(timings=Timings())
+    binding = Binding("test", FakeClock())
+    step = Bound("total", 4, binding).wrap(lambda _: asyncio.sleep(9))
+    job = SimpleNamespace(timings=Timings(), task=task)
     with pytest.raises(DeadlineExceeded):
         await step(job)
     assert task.cancelling() == 0
@@ -229,9 +230,10 @@ async def test_how_long_the_loop_was_blocked_is_asked_of_who_knows():
         asked.append(seconds)
         return 1.25
 
-    step = Bound(4, blocked).wrap(lambda _: asyncio.sleep(9))
+    binding = Binding("test", FakeClock(), blocked=blocked)
+    step = Bound("total", 4, binding).wrap(lambda _: asyncio.sleep(9))
     with pytest.raises(DeadlineExceeded, match=r"it had 2\.75 s of 4") as caught:
-        await step(SimpleNamespace(timings=Timings()))
+        await step(SimpleNamespace(timings=Timings(), task=task))
     assert asked == [4]
     assert pickle.loads(pickle.dumps(caught.value)).blocked == 1.25  # noqa: S301
     assert task.cancelling() == 0

@@ -143,19 +143,19 @@ class Gate:
         """Let a job into ``inner`` when a token is due and the gate is open."""
         now, places = self._now, self._line.places
 
-        def gated(job: Work) -> Awaitable[Any]:  # nearly always there is no pause
-            return after_pause(job) if self._paused else inner(job)
+        # No coroutines: mostly a job need not wait.
+        def gated(job: Work) -> Awaitable[Any]:
+            return waiting(job, now()) if self._paused else inner(job)
 
-        async def after_pause(job: Work) -> Any:
-            await self._wait(job, now())
-            return await inner(job)
-
-        async def paced(job: Work) -> Any:
+        def paced(job: Work) -> Awaitable[Any]:
             moment, pace = now(), self.pace
             if places or moment < pace.due:
-                await self._wait(job, moment)
-            else:
-                pace.take(moment)
+                return waiting(job, moment)
+            pace.take(moment)
+            return inner(job)
+
+        async def waiting(job: Work, since: float) -> Any:
+            await self._wait(job, since)
             return await inner(job)
 
         return gated if self.rate is None else paced

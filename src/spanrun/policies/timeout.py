@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal
 
 from spanrun.checks import above, field, optional
 from spanrun.errors import ConfigurationError, DeadlineExceeded
-from spanrun.policies.base import CANCELS, Binding, Cancels, Step, Work
-
-Blocked: TypeAlias = Callable[[float], float]
-"""As `Binding.blocked`."""
+from spanrun.policies.base import Binding, Cancels, Step, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,79 +41,35 @@ class Timeout:
 
     def deadline_layer(self, binding: Binding) -> Bound | None:
         """The outer layer, for ``total``."""
-        if self.total is None:
-            return None
-        return Bound(self.total, binding.blocked, binding.cancels)
+        return None if self.total is None else Bound("total", self.total, binding)
 
-    def attempt_layer(self, binding: Binding) -> AttemptBound | None:
+    def attempt_layer(self, binding: Binding) -> Bound | None:
         """The inner layer, for ``attempt``."""
-        if self.attempt is None:
-            return None
-        return AttemptBound(self.attempt, binding.blocked, binding.cancels)
+        return None if self.attempt is None else Bound("attempt", self.attempt, binding)
 
 
 class Bound:
     """Cancels what runs in it when its time is up, and says so.
 
-    Like `asyncio.timeout`, with less work where nothing runs out: the timer
-    is one call to the loop, and a bound that isn't set is no layer at all.
+    As `asyncio.timeout` does, with less work where nothing runs out. All have the same
+    time, so who comes first is due first, and one timer serves them all. A timer for
+    each would cost 5 times as much (`bench/policies.py`: 5.2 µs a job, and 1.0 so).
+
+    Args:
+        scope: What is bounded: an attempt from now on, or all of a job since it was
+            submitted.
+        seconds: How long it may take.
+        binding: Says what held the loop up, and cancels.
     """
 
     def __init__(
-        self, seconds: float, blocked: Blocked, cancels: Cancels = CANCELS
+        self, scope: Literal["attempt", "total"], seconds: float, binding: Binding
     ) -> None:
-        self._seconds = seconds
-        self._blocked = blocked
-        self._cancels = cancels
-
-    def wrap(self, inner: Step) -> Step:
-        """Bound ``inner``'s time."""
-        cancels = self._cancels
-
-        async def bounded(job: Work) -> Any:
-            task = asyncio.current_task()
-            assert task is not None  # noqa: S101 -- a job always runs in a task
-            before = task.cancelling()
-            alarm = _Alarm(job)
-            # The whole job's time runs from its submission.
-            spent = job.timings.queue + job.timings.loop_lag
-            loop = task.get_loop()
-            due = loop.time() - spent + self._seconds
-            handle = loop.call_at(due, self._ring, alarm, due, task)
-            cancelled = False
-            try:
-                return await inner(job)
-            except asyncio.CancelledError:
-                cancelled = True
-                raise
-            finally:
-                handle.cancel()
-                # Ours, unless somebody else asked for cancellation as well.
-                if alarm.error and _is_ours(task, before, cancels) and cancelled:
-                    raise alarm.take() from None
-
-        return bounded
-
-    def _ring(self, alarm: _Alarm, due: float, task: asyncio.Task[Any]) -> None:
-        late = max(0.0, asyncio.get_running_loop().time() - due)
-        alarm.ring("total", self._seconds, late, self._blocked)
-        self._cancels.cancel(task, alarm.job, "timeout")
-
-
-class AttemptBound:
-    """As `Bound`, for attempts: all have the same time, so one timer serves them.
-
-    It rings for the attempt that began first. A timer for each one would cost
-    5 times as much (`bench/policies.py`: 5.2 µs a job, and 1.0 so).
-    """
-
-    def __init__(
-        self, seconds: float, blocked: Blocked, cancels: Cancels = CANCELS
-    ) -> None:
-        self._seconds = seconds
-        self._blocked = blocked
-        self._cancels = cancels
-        self._due: dict[_Alarm, float] = {}  # the first is due first
+        self._scope: Final = scope
+        self._seconds: Final = seconds
+        self._blocked: Final = binding.blocked
+        self._cancels: Final = binding.cancels
+        self._due: Final[dict[_Alarm, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
@@ -129,15 +81,19 @@ class AttemptBound:
     def wrap(self, inner: Step) -> Step:
         """Bound ``inner``'s time."""
         due, seconds, cancels = self._due, self._seconds, self._cancels
+        is_total = self._scope == "total"
 
         async def bounded(job: Work) -> Any:
             task = job.task
             assert task is not None  # noqa: S101 -- a job always runs in a task
             before = task.cancelling()
             alarm = _Alarm(job)
-            due[alarm] = task.get_loop().time() + seconds
+            left = seconds
+            if is_total:
+                left -= job.timings.queue + job.timings.loop_lag
+            due[alarm] = task.get_loop().time() + left
             if self._timer is None:
-                self._watch(seconds)
+                self._watch(left)
             cancelled = False
             try:
                 return await inner(job)
@@ -165,8 +121,14 @@ class AttemptBound:
                 self._watch(due - now)
                 return
             del self._due[alarm]
-            late = max(0.0, now - due)
-            alarm.ring("attempt", self._seconds, late, self._blocked)
+            elapsed = self._seconds + max(0.0, now - due)
+            alarm.error = DeadlineExceeded(
+                # A timer that is late was held up, also where nobody saw by what.
+                self._scope,
+                self._seconds,
+                elapsed,
+                max(self._blocked(elapsed), elapsed - self._seconds),
+            )
             task = alarm.job.task
             assert task is not None  # noqa: S101 -- a job always runs in a task
             self._cancels.cancel(task, alarm.job, "timeout")
@@ -191,19 +153,6 @@ class _Alarm:
     def __init__(self, job: Work) -> None:
         self.job = job
         self.error: DeadlineExceeded | None = None
-
-    def ring(
-        self,
-        scope: Literal["attempt", "total"],
-        seconds: float,
-        late: float,
-        blocked: Blocked,
-    ) -> None:
-        elapsed = seconds + late
-        # A timer that is late was held up, also where nobody has seen by what.
-        self.error = DeadlineExceeded(
-            scope, seconds, elapsed, max(blocked(elapsed), late)
-        )
 
     def take(self) -> DeadlineExceeded:
         """The error. Kept here as well, its traceback would hold itself."""

@@ -23,7 +23,7 @@ from spanrun.policies.limit import Limit, Slots
 from spanrun.policies.outage import Outage
 from spanrun.policies.rate import Gate, RateLimit
 from spanrun.policies.retry import Retry
-from spanrun.policies.timeout import AttemptBound, Timeout
+from spanrun.policies.timeout import Bound, Timeout
 from spanrun.runner.cancelled import Cancellations
 from spanrun.runner.job import call_step
 from spanrun.runner.nested import Nesting
@@ -169,7 +169,7 @@ class Core:
     def close(self) -> None:
         """The runner is closed: stop its timers, and the metrics of its state."""
         for layer in self._layers:
-            if isinstance(layer, Gate | Hedger | AttemptBound | Outage):
+            if isinstance(layer, Gate | Hedger | Bound | Outage):
                 layer.close()
         self.cancels.close()
         if self.metrics is not None:
