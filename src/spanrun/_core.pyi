@@ -398,3 +398,113 @@ def redact(text: str, limit: int = 16_384) -> str:
 
 def is_secret_key(key: str) -> bool:
     """Whether ``key``, of an attribute, says that its value is a secret."""
+
+class Jobs:
+    """Opens the units of the jobs of one run.
+
+    Args:
+        scope: Starts their spans.
+        job_name: Of a job's span.
+        attempt_name: Of an attempt's span.
+        runner: Its name, as an attribute of both.
+        linked: In linked mode, the context in which jobs begin, their links, and the
+            run's span; None: they begin below the current span.
+        attempts: Whether each attempt has a span.
+        timed: Whether jobs are timed by the scope's clock.
+        cells: The metrics of jobs that succeed.
+        kind: The `JobKind` that they have in common.
+        unit: The class in Python that does what `JobUnit` doesn't do itself.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        job_name: str,
+        attempt_name: str,
+        runner: str,
+        linked: tuple[Context, Sequence[Link], Span] | None,
+        attempts: bool,
+        timed: bool,
+        cells: JobCells,
+        kind: Any,
+        unit: type[Any],
+    ) -> None: ...
+    def open(self, job: Any) -> Any:
+        """Open the unit of ``job``: a `JobUnit`, or one in Python."""
+
+class JobUnit:
+    """`spanrun.telemetry.units.job.JobUnit`, which does what isn't declared here."""
+
+    index: Final[int]
+    submitted: Final[float]
+    told: Final[Span]
+    @property
+    def kind(self) -> Any: ...
+    @property
+    def trace_id(self) -> int: ...
+    def begin_attempt(self, number: int) -> None: ...
+    def end_attempt(self, number: int, error: BaseException | None) -> None: ...
+    def succeed(self, timings: Any, attempts: int) -> None: ...
+    def __getattr__(self, name: str) -> Any: ...
+
+class _Unit:
+    """What the units of users and of calls have in common."""
+
+    told: Final[Span]
+    started: Final[float]
+    @property
+    def span(self) -> Span: ...
+    @property
+    def trace_id(self) -> int: ...
+    def set(self, key: str, value: Any) -> None: ...
+    def event(self, name: str, **attributes: Any) -> None: ...
+
+class CallUnit(_Unit):
+    """`spanrun.telemetry.units.call.CallUnit`, which does what isn't declared here."""
+
+    recorder: Final[Any]
+    kind: Final[Any]
+    @property
+    def attributes(self) -> dict[str, Any]: ...
+    @staticmethod
+    def open(recorder: Any, scope: Scope, unit: type[Any], kind: Any) -> Any:
+        """Open the unit of a call, to be entered."""
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+    def __getattr__(self, name: str) -> Any: ...
+
+class UserUnit(_Unit):
+    """`spanrun.telemetry.units.user.UserUnit`."""
+
+    @staticmethod
+    def open(
+        recorder: Any,
+        scope: Scope,
+        unit: type[Any],
+        name: str,
+        attributes: dict[str, Any] | None,
+    ) -> Any:
+        """Open a user's unit, and make its span the current one."""
+    def close(self, error: BaseException | None) -> None: ...
+
+class unit:  # noqa: N801 -- the public name, `spanrun.unit`
+    """`spanrun.unit`."""
+
+    def __init__(self, name: str, /, **attributes: Any) -> None: ...
+    def __enter__(self) -> UserUnit: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+
+def units_record(recorder: Callable[[], Any], off: Any) -> None:
+    """Say what gives the recorder in force, and what a unit is where there is none."""

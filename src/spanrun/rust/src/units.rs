@@ -8,7 +8,9 @@ pub mod call;
 pub mod job;
 pub mod user;
 
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 use crate::context;
 use crate::names::names;
@@ -22,4 +24,14 @@ fn leave(context: &Bound<'_, PyAny>, outside: &Bound<'_, PyAny>) -> PyResult<()>
         names.make_current.bind(context.py()).call1((open,))?;
     }
     Ok(())
+}
+
+/// The method `name` of `class`, in Python, with `unit` as the instance.
+fn method<'py>(
+    class: &Bound<'py, PyAny>,
+    unit: Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let function = class.getattr(name)?;
+    function.call_method1(intern!(class.py(), "__get__"), (unit,))
 }

@@ -6,7 +6,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt, PyString, PyTuple};
 
-use super::leave;
+use super::{leave, method};
 use crate::cells::{Cell, Number};
 use crate::lock;
 use crate::names::names;
@@ -156,25 +156,13 @@ impl CallUnit {
         self.told.get().event(name, given)
     }
 
-    fn fail(slf: &Bound<'_, Self>, error_type: &Bound<'_, PyAny>) -> PyResult<()> {
-        let py = slf.py();
-        let unit = slf.get().unit.bind(py);
-        unit.call_method1(intern!(py, "fail"), (slf, error_type))
-            .map(drop)
-    }
-
-    #[pyo3(signature = (metric, value, **more))]
-    fn record(
-        slf: &Bound<'_, Self>,
-        metric: &Bound<'_, PyAny>,
-        value: &Bound<'_, PyAny>,
-        more: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<()> {
-        let py = slf.py();
-        let unit = slf.get().unit.bind(py);
-        unit.getattr(intern!(py, "record"))?
-            .call((slf, metric, value), more)
-            .map(drop)
+    /// What it doesn't do itself.
+    fn __getattr__<'py>(
+        slf: &Bound<'py, Self>,
+        name: &Bound<'py, PyString>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let class = slf.get().unit.bind(slf.py());
+        method(class, slf.clone().into_any(), name)
     }
 
     fn __enter__<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {

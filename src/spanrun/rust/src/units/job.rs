@@ -7,7 +7,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyString, PyTuple};
 
-use super::leave;
+use super::{leave, method};
 use crate::cells::JobCells;
 use crate::encode::Value;
 use crate::fill;
@@ -187,20 +187,6 @@ pub struct JobUnit {
 }
 
 impl JobUnit {
-    /// Call a method of the class in Python with this as the instance.
-    fn by_python<'py>(
-        slf: &Bound<'py, Self>,
-        method: &Bound<'py, PyString>,
-        given: &Bound<'py, PyTuple>,
-        named: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let py = slf.py();
-        let unit = slf.get().jobs.get().unit.bind(py);
-        let mut all = vec![slf.clone().into_any()];
-        all.extend(given.iter());
-        unit.getattr(method)?.call(PyTuple::new(py, all)?, named)
-    }
-
     fn write(&self, py: Python<'_>, attempts: i64, parts: &Bound<'_, PyTuple>) -> PyResult<()> {
         let span = self.told.get();
         let scope = span.scope.get();
@@ -326,39 +312,12 @@ impl JobUnit {
         jobs.cells.get().add(seconds, parts, Some(span.as_any()))
     }
 
-    #[pyo3(signature = (*given, **named))]
-    fn conclude<'py>(
+    /// What it doesn't do itself.
+    fn __getattr__<'py>(
         slf: &Bound<'py, Self>,
-        given: &Bound<'py, PyTuple>,
-        named: Option<&Bound<'py, PyDict>>,
+        name: &Bound<'py, PyString>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        Self::by_python(slf, intern!(slf.py(), "conclude"), given, named)
-    }
-
-    #[pyo3(signature = (*given, **named))]
-    fn event<'py>(
-        slf: &Bound<'py, Self>,
-        given: &Bound<'py, PyTuple>,
-        named: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        Self::by_python(slf, intern!(slf.py(), "event"), given, named)
-    }
-
-    #[pyo3(signature = (*given, **named))]
-    fn retried<'py>(
-        slf: &Bound<'py, Self>,
-        given: &Bound<'py, PyTuple>,
-        named: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        Self::by_python(slf, intern!(slf.py(), "retried"), given, named)
-    }
-
-    #[pyo3(signature = (*given, **named))]
-    fn hedged<'py>(
-        slf: &Bound<'py, Self>,
-        given: &Bound<'py, PyTuple>,
-        named: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        Self::by_python(slf, intern!(slf.py(), "hedged"), given, named)
+        let class = slf.get().jobs.get().unit.bind(slf.py());
+        method(class, slf.clone().into_any(), name)
     }
 }
