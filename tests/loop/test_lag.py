@@ -8,6 +8,7 @@ import spanrun as sr
 from spanrun.loop import lag as lag_module
 from spanrun.loop.lag import LoopLag, Mark, Suspect, lag_of
 from spanrun.outcome import Timings
+from spanrun.telemetry.log import Seldom
 
 pytestmark = pytest.mark.usefixtures("fake_clock", "no_leaks")
 
@@ -37,6 +38,30 @@ async def test_the_event_is_on_the_guilty_job_alone(
     (event,) = events(guilty)
     assert event.attributes == {"spanrun.loop.blocked.duration": 0.5}
     assert [events(span) for span in (run, first, last)] == [[], [], []]
+
+
+async def test_the_log_says_who_blocked_and_for_how_long(
+    make_runner, fake_clock, spanrun_capture, caplog
+):
+    async with make_runner() as runner:
+        await runner.map(blocker(fake_clock, 0.5), range(3))
+    (line,) = caplog.messages
+    assert line == "job 1 of runner 'test' blocked the event loop for 0.5 s"
+
+
+async def test_the_log_has_one_of_many_and_their_number(
+    make_runner, fake_clock, spanrun_capture, caplog, monkeypatch
+):
+    now = [0.0]
+    lag = lag_of(asyncio.get_running_loop())
+    monkeypatch.setattr(lag, "_seldom", Seldom(10, lambda: now[0]))
+    async with make_runner() as runner:
+        for moment in (0.0, 3.0, 9.9, 10.0):
+            now[0] = moment
+            await runner.map(blocker(fake_clock, 0.5), range(3))
+    first, second = caplog.messages
+    assert "more" not in first
+    assert second.endswith("s; 2 more since the last line")
 
 
 async def test_each_step_has_its_event(make_runner, fake_clock, spanrun_capture):
@@ -79,6 +104,12 @@ async def test_the_threshold_is_a_setting(
     finally:
         sr.shutdown()
     assert [each.timings.loop_lag for each in outcomes] == [0, 0, 3]
+
+
+async def test_without_telemetry_nothing_is_said(make_runner, fake_clock, caplog):
+    async with make_runner() as runner:
+        await runner.map(blocker(fake_clock, 0.5), range(3))
+    assert caplog.messages == []
 
 
 async def test_without_telemetry_the_lag_is_booked_nevertheless(

@@ -100,6 +100,38 @@ def test_the_stack_of_a_job_that_blocks_is_on_its_span(kind):
     assert captured.totals(EVENT, by="spanrun.runner.name") == {"embed": 1}
 
 
+def test_the_log_names_the_innermost_place_that_is_in_no_library(caplog):
+    async def job(_):
+        threading.Event().wait(0.4)
+
+    async def main():
+        async with sr.Runner("embed") as runner:
+            await runner.call(job, 0)
+
+    with capture():
+        asyncio.run(main())
+    line = job.__code__.co_firstlineno + 1
+    (said,) = caplog.messages
+    assert said.startswith("job 0 of runner 'embed' blocked the event loop for 0.")
+    assert said.endswith(f", in {job.__qualname__} ({__file__}:{line})")
+
+
+def test_a_step_that_does_not_end_is_said_while_it_blocks(caplog, monkeypatch):
+    monkeypatch.setattr(watchdog, "_LONG", 0.1)
+
+    async def job(_):
+        until(lambda: caplog.messages)
+
+    async def main():
+        async with sr.Runner("embed") as runner:
+            await runner.call(job, 0)
+
+    with capture():
+        asyncio.run(main())
+    assert "has blocked the event loop for" in caplog.messages[0]
+    assert " s until now, in " in caplog.messages[0]
+
+
 @LOOPS
 def test_foreign_code_that_blocks_is_told_to_the_open_run(kind):
     async def main():

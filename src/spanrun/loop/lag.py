@@ -21,14 +21,19 @@ from weakref import WeakKeyDictionary, WeakSet
 from spanrun import semconv
 from spanrun.outcome import Timings
 from spanrun.speed import Lag
+from spanrun.telemetry.log import Log, Seldom
 from spanrun.telemetry.metrics.instruments import RunnerMetrics
 from spanrun.telemetry.units.recorder import Recorder
 
 THRESHOLD: Final = 0.1
 """Seconds that one step may hold the loop."""
 
+_PAUSE: Final = 10.0
+"""Seconds from one line of the log to the next."""
 _STOPS: Final = 16
 _BLOCKS: Final = 256
+
+_log: Final = Log(__name__)
 
 
 class Told(Protocol):
@@ -41,6 +46,11 @@ class Told(Protocol):
 
 class Guilty(Protocol):
     """Whose step blocks: a job, or a run by its source and observers."""
+
+    @property
+    def label(self) -> str:
+        """How a person would name it."""
+        ...
 
     @property
     def unit(self) -> Told | None:
@@ -70,17 +80,21 @@ class Suspect:
         who: Whose step it is; None where it is no job's or run's.
         since: When it began, as far as is known.
         ends_itself: It is a job's, which says itself when it has ended.
-        stack: Where it was, the last time that was taken.
+        stack: Where it was, the last time that was taken, with all that called it.
+        place: Function, file and line of it, if possible of the user's own code.
         taken: How many seconds it had lasted then.
         counted: The metric has it already.
+        said: The log has it already.
     """
 
     who: Guilty | None
     since: float
     ends_itself: bool
     stack: str = ""
+    place: str = ""
     taken: float = 0.0
     counted: bool = False
+    said: bool = False
 
 
 def nothing() -> None:
@@ -102,7 +116,8 @@ class Mark:
 class LoopLag(Lag):
     """The time that steps over the threshold have held one loop.
 
-    All but `accuse`, `count`, `stop` and `stopped` belongs to the loop's own thread.
+    All but `accuse`, `count`, `say`, `stop` and `stopped` belongs to the loop's own
+    thread.
 
     Attributes:
         threshold: Seconds that one step may take.
@@ -126,6 +141,7 @@ class LoopLag(Lag):
         self._stops: Final[deque[tuple[float, float]]] = deque(maxlen=_STOPS)
         self._blocks: Final[deque[tuple[float, float]]] = deque(maxlen=_BLOCKS)
         self._lock: Final = threading.Lock()
+        self._seldom: Final = Seldom(_PAUSE)
 
     def accuse(self, suspect: Suspect) -> None:
         """The watchdog has seen a step that may block; from its thread."""
@@ -185,6 +201,22 @@ class LoopLag(Lag):
         if self.recorder is not None:
             self.recorder.record(semconv.METRIC_SPANRUN_LOOP_BLOCKED, 1, {})
 
+    def say(self, suspect: Suspect, seconds: float, *, ended: bool) -> None:
+        """Log a step that has taken ``seconds``; from any thread."""
+        more = None if self.recorder is None else self._seldom()
+        if more is None:
+            return
+        suspect.said = True
+        _log.warning(
+            "%s blocked the event loop for %.3g s%s%s"
+            if ended
+            else "%s has blocked the event loop for %.3g s until now%s%s",
+            suspect.who.label if suspect.who else "code that belongs to no job",
+            seconds,
+            f", in {suspect.place}" if suspect.place else "",
+            more,
+        )
+
     def late(self, seconds: float) -> None:
         """Record that the loop ran a callback so much later than it might have."""
         if self.recorder is None:
@@ -235,6 +267,7 @@ class LoopLag(Lag):
             self.count(suspect)
             for unit in self._units(suspect.who):
                 unit.event(semconv.EVENT_SPANRUN_LOOP_BLOCKED, **attributes)
+            self.say(suspect, seconds, ended=True)
         except Exception as error:
             if self.recorder is None:
                 raise

@@ -12,6 +12,7 @@ import asyncio
 import contextvars
 import functools
 import sys
+import sysconfig
 import threading
 import time
 import traceback
@@ -37,6 +38,11 @@ _IDLE: Final = 0.25
 """… if it used less than this part of it. Else it is code that keeps Python's lock."""
 _LAST: Final = 1.0
 """Seconds for the thread to end: a log handler may hang in it."""
+_LONG: Final = 5.0
+"""Seconds after which the log has a step that has not ended."""
+_LIBRARIES: Final = tuple(
+    sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
 _VIRTUAL: Final = 60.0
 """Seconds between the loop's time and the machine's: such a loop's is a test's own."""
 
@@ -186,17 +192,20 @@ class Watch:
         lag, known, step = self.lag, self.lag.suspect, sight.step
         outside = step.outside if step else (sight.root and sight.root.f_back)
         if known is None or known.who is not who or known.since != since:
-            stack = _stack(sight.top, outside)
-            known = Suspect(who, since, step is not None, stack, seconds)
+            where = _where(sight.top, outside)
+            known = Suspect(who, since, step is not None, *where, seconds)
             lag.accuse(known)
             if self._sight().root is not sight.root:
                 lag.suspect = None  # it ended meanwhile
                 return
         elif seconds >= 2 * known.taken:
             # The last one is from the second half of the step, however long it is.
-            known.stack, known.taken = _stack(sight.top, outside), seconds
+            known.stack, known.place = _where(sight.top, outside)
+            known.taken = seconds
         if seconds > lag.threshold:
             lag.count(known)
+        if seconds > _LONG and not known.said:
+            lag.say(known, seconds, ended=False)
 
     def _sight(self) -> _Sight:
         top = sys._current_frames().get(self._thread)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] -- no other way
@@ -242,8 +251,11 @@ def _who(owner: FrameType | None) -> Guilty | None:
     return None if owner is None else owner.f_locals.get(_guilty[owner.f_code])
 
 
-def _stack(top: FrameType | None, outside: FrameType | None) -> str:
-    """Where a thread is, from just inside ``outside`` on, as a traceback shows it."""
+def _where(top: FrameType | None, outside: FrameType | None) -> tuple[str, str]:
+    """Where a thread is, from just inside ``outside`` on.
+
+    As a traceback shows it, and the innermost place that is in no library.
+    """
     frames: list[tuple[FrameType, int]] = []
     frame = top
     while frame is not None and frame is not outside and len(frames) < _FRAMES:
@@ -251,7 +263,16 @@ def _stack(top: FrameType | None, outside: FrameType | None) -> str:
         frame = frame.f_back
     summary = traceback.StackSummary.extract(reversed(frames))
     lines = "".join(summary.format()).splitlines()
-    return "\n".join(line[:_LINE] for line in lines)
+    own = [each for each in frames if not _is_library(each[0])] or frames
+    place = "".join(
+        f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}:{line})"
+        for frame, line in own[:1]
+    )
+    return "\n".join(line[:_LINE] for line in lines), place
+
+
+def _is_library(frame: FrameType) -> bool:
+    return frame.f_code.co_filename.startswith((*_LIBRARIES, "<frozen "))
 
 
 class _Watchdog:

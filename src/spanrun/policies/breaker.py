@@ -78,11 +78,16 @@ class Circuit:
     Attributes:
         state: ``"closed"``, ``"open"`` or ``"half_open"``.
         fuse: The layer that refuses who waited while the circuit opened.
+        open_for: Seconds until it is tried again.
+        on_change: Called with the new state, and the error that opened it.
     """
 
     def __init__(self, policy: Breaker, binding: Binding) -> None:
         self.state: BreakerState = "closed"
         self.fuse: Final[Layer] = _Fuse(self)
+        self.open_for: Final = policy.open_for
+        self.on_change: Callable[[BreakerState, Exception | None], object] | None
+        self.on_change = None
         self._policy: Final = policy
         self._runner: Final = binding.runner
         self._now: Final = binding.clock.now
@@ -106,7 +111,7 @@ class Circuit:
             except Exception as error:
                 if era == self._era:
                     if matches(on, error):
-                        self._failed()
+                        self._failed(error)
                     else:
                         self._answered(job)
                 raise
@@ -150,7 +155,7 @@ class Circuit:
         if self._passed >= self._policy.probes:
             self._change("closed")
 
-    def _failed(self) -> None:
+    def _failed(self, error: Exception) -> None:
         policy, now = self._policy, self._now()
         if self.state == "closed":
             if not self._failures or now - self._since > policy.window:
@@ -163,14 +168,16 @@ class Circuit:
                 or self._failures < policy.ratio * self._calls
             ):
                 return
-        self._until = now + policy.open_for
-        self._change("open")
+        self._until = now + self.open_for
+        self._change("open", error)
 
-    def _change(self, state: BreakerState) -> None:
+    def _change(self, state: BreakerState, cause: Exception | None = None) -> None:
         self.state = state
         self._era += 1
         self._calls = self._failures = self._passed = 0
         self._probing.clear()
+        if self.on_change is not None:
+            self.on_change(state, cause)
         told = self._policy.on_change
         if told is None:
             return

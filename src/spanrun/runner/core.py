@@ -8,7 +8,6 @@ import weakref
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 from spanrun.clock import Clock, SystemClock
@@ -24,21 +23,17 @@ from spanrun.policies.outage import Outage
 from spanrun.policies.rate import Gate, RateLimit
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Bound, Timeout
+from spanrun.runner.announce import announce_breaker, announce_outage
 from spanrun.runner.cancelled import Cancellations
 from spanrun.runner.job import call_step
 from spanrun.runner.nested import Nesting
 from spanrun.runner.opened import OpenRun, register
 from spanrun.semconv import SPANRUN_RUNNER_NAME
 from spanrun.telemetry import setup
-from spanrun.telemetry.log import Log
 from spanrun.telemetry.metrics.instruments import Gauges, RunnerMetrics
 from spanrun.telemetry.observe import Observer, Observers
 from spanrun.telemetry.redact import redact
 from spanrun.telemetry.units.recorder import Recorder
-from spanrun.text import text_of
-
-_log: Final = Log(__name__)
-
 
 in_job: Final[ContextVar[bool]] = ContextVar("spanrun-in-job", default=False)
 """Set in every job: what it calls and runs is a part of it."""
@@ -183,18 +178,6 @@ def _is_rigid(policies: Policies) -> bool:
     return isinstance(policies.limit, Limit) and not any(given)
 
 
-def _say(runner: str, most: float, error: Exception | None, seconds: float) -> None:
-    """One line of log where an outage begins, and one where it ends."""
-    if error is None:
-        _log.warning("the service of %r is back after %.3g s", runner, seconds)
-        return
-    _log.warning(
-        "the service of %r is gone (%s: %s): jobs wait for up to %g s, and one at a "
-        "time probes it",
-        *(runner, type(error).__name__, text_of(error), most),
-    )
-
-
 def _threshold() -> float:
     configured = setup.telemetry()
     return configured.settings.loop_threshold if configured else THRESHOLD
@@ -211,7 +194,7 @@ def _layers(
             outage = policies.retry.outage_layer(binding, slots)
             if outage is not None:
                 layers["outage"], layers["standby"] = outage, outage.standby
-                outage.on_change = partial(_say, binding.runner, outage.seconds)
+                announce_outage(outage, binding.runner)
             between = outage or policies.breaker or policies.hedge
             direct = not between and type(slots) is Slots
             if direct:
@@ -224,6 +207,7 @@ def _layers(
     if policies.breaker is not None:
         circuit = policies.breaker.bind(binding)
         layers["breaker"], layers["fuse"] = circuit, circuit.fuse
+        announce_breaker(circuit, binding.runner, binding.clock.now)
     if policies.timeout is not None:
         if outer := policies.timeout.deadline_layer(binding):
             layers["deadline"] = outer

@@ -32,6 +32,11 @@ class Owner(Protocol):
     """What a job tells the run that it belongs to."""
 
     @property
+    def label(self) -> str:
+        """How a person would name it."""
+        ...
+
+    @property
     def metrics(self) -> RunnerMetrics | None:
         """The runner's; None without telemetry."""
         ...
@@ -126,6 +131,11 @@ class Job:
         self.cancelled_by: CancelledBy | None = None
         self.task: asyncio.Task[None] | None = None
         self.unit: JobUnit | None = None
+
+    @property
+    def label(self) -> str:
+        """How a person would name it."""
+        return f"{which(self)} of {self.run.label}"
 
     @property
     def metrics(self) -> RunnerMetrics | None:

@@ -91,7 +91,7 @@ class Run:
         self.closing = self._shown = False
         self.fatal: BaseException | None = None
         self.hidden: Final[list[Sibling]] = []
-        self._submitted = 0
+        self._submitted = self._zero = 0
         self._total: Final = total
         self._idle: Final[list[asyncio.Future[None]]] = []
         self._outside: Final = contextvars.copy_context()
@@ -102,9 +102,9 @@ class Run:
         self._owner: asyncio.Task[Any] | None = None
         self._linked: Linked | None = None
         self.job_kind: JobKind | None = None
-        self._zero = 0
         self._trace: Final = trace
         self._task_name: Final = f"spanrun {core.job_name}"
+        self.label: Final = f"runner {core.name!r}"
         self.info: Final = RunInfo(secrets.token_hex(8), core.name, total, 0, 0)
 
     def open(self, *, span: bool = True) -> None:

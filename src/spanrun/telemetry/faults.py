@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Final
 
 from spanrun.semconv import SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.log import Log
+from spanrun.telemetry.log import Log, Seldom
 from spanrun.telemetry.redact import text_of
 
 _log: Final = Log(__name__)
@@ -25,17 +24,14 @@ class Faults:
 
     def __init__(self, account: Account) -> None:
         self._account: Final = account
-        self._quiet_until = float("-inf")
+        self._seldom: Final = Seldom(_PAUSE)
 
     def __call__(self, signal: SpanrunTelemetrySignal, error: Exception) -> None:
         """Something of ``signal`` is lost by ``error``. Never raises."""
         self._account.fault(signal)
-        now = time.monotonic()
-        if now >= self._quiet_until:
-            self._quiet_until = now + _PAUSE
+        more = self._seldom()
+        if more is not None:
             _log.warning(
-                "spanrun: %s could not be recorded, %s: %s; the program goes on",
-                signal,
-                type(error).__name__,
-                text_of(error),
+                "spanrun: %s could not be recorded, %s: %s; the program goes on%s",
+                *(signal, type(error).__name__, text_of(error), more),
             )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from typing import Final
 
 from spanrun.text import excerpt, inert, line_of, redact, text_of, traceback_of
@@ -69,6 +71,34 @@ class Log:
             self._logger.log(level, message, *values, stacklevel=_FROM_CALLER)
         except Exception:  # noqa: BLE001 -- of a handler or a filter: said elsewhere
             _by_last_resort(self._logger.name, level, message, values)
+
+
+class Seldom:
+    """Lets one of many lines through, and says how many were held back before it.
+
+    Args:
+        pause: Seconds from one line to the next.
+        now: Reads the clock.
+    """
+
+    def __init__(self, pause: float, now: Callable[[], float] = time.monotonic) -> None:
+        self._pause: Final = pause
+        self._now: Final = now
+        self._quiet_until = float("-inf")
+        self._held_back = 0
+
+    def __call__(self) -> str | None:
+        """Return what to add to a line: nothing, or how often it is left out.
+
+        None: it isn't the time for one.
+        """
+        now = self._now()
+        if now < self._quiet_until:
+            self._held_back += 1
+            return None
+        self._quiet_until = now + self._pause
+        held_back, self._held_back = self._held_back, 0
+        return f"; {held_back} more since the last line" if held_back else ""
 
 
 def _shown(value: object) -> object:
