@@ -21,6 +21,7 @@ LAYERS = {
     "semconv": 0,
     "outcome": 0,
     "clock": 0,
+    "quantities": 0,
     "speed": 0,
     "text": 0,
     "secret_forms": 0,

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeAlias, TypeVar, final
+from reprlib import Repr
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, final
 
+from spanrun.quantities import seconds
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES, SpanrunJobOutcome
 from spanrun.speed import Seconds
+from spanrun.text import one_line
 
 T = TypeVar("T")
+
+_WIDTH: Final = 60
+"""Characters of a value, an error or a key that a repr shows."""
+_short: Final = Repr()
+_short.maxstring = _short.maxother = _short.maxlong = _WIDTH
 
 CancelledBy: TypeAlias = Literal["self", "run", "timeout", "signal"]
 
@@ -49,8 +57,9 @@ class Timings(Seconds):
         return _restored, (*self.parts()[:-1], self.duration)
 
     def __repr__(self) -> str:
-        parts = ", ".join(f"{name}={value:.6f}" for name, value in self.phases())
-        return f"Timings({parts}, duration={self.duration:.6f})"
+        longest = sorted(self.phases(), key=lambda part: -part[1])
+        parts = ", ".join(f"{name} {seconds(part)}" for name, part in longest if part)
+        return f"Timings({seconds(self.duration)}{': ' if parts else ''}{parts})"
 
 
 def _restored(*seconds: float) -> Timings:
@@ -64,7 +73,7 @@ def _restored(*seconds: float) -> Timings:
 # Not frozen: a frozen dataclass sets each field through object.__setattr__,
 # 3 × the cost of making one, for every job (`make bench`).
 @final
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Ok(Generic[T]):
     """A job that returned a value."""
 
@@ -75,9 +84,12 @@ class Ok(Generic[T]):
     key: Any = None
     trace_id: int = 0
 
+    def __repr__(self) -> str:
+        return _line_of(self, value=self.value)
+
 
 @final
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Err:
     """A job that did not: ``error`` is what it raised, unwrapped.
 
@@ -94,5 +106,29 @@ class Err:
     trace_id: int = 0
     outcome: SpanrunJobOutcome = "failed"
 
+    def __repr__(self) -> str:
+        return _line_of(self, error=self.error, outcome=self.outcome)
+
 
 Outcome: TypeAlias = Ok[T] | Err
+
+
+def _line_of(outcome: Outcome[Any], /, **own: Any) -> str:
+    """The repr of an outcome, on one line: what is long is cut."""
+    parts = {"index": outcome.index, **own}
+    if outcome.key is not None:
+        parts["key"] = outcome.key
+    if outcome.attempts != 1:
+        parts["attempts"] = outcome.attempts
+    shown = [f"{name}={_cut(value)}" for name, value in parts.items()]
+    shown.append(f"duration={seconds(outcome.timings.duration)}")
+    if outcome.trace_id:
+        shown.append(f"trace_id={outcome.trace_id:032x}")
+    return f"{type(outcome).__name__}({', '.join(shown)})"
+
+
+def _cut(value: object) -> str:
+    try:
+        return one_line(_short.repr(value), _WIDTH)
+    except Exception:  # noqa: BLE001 -- a number of 5,000 digits, for one
+        return object.__repr__(value)

@@ -31,8 +31,10 @@ async def test_the_log_says_when_a_breaker_opens_and_closes(
         fake_clock.advance(31)
         await runner.call(service, 0)
     assert caplog.messages == [
-        ("the breaker of 'test' is open (ConnectionRefusedError: nobody listens): "
-        "for 30 s no call is made"),
+        (
+            "the breaker of 'test' is open (ConnectionRefusedError: nobody listens): "
+            "for 30 s no call is made"
+        ),
         "the breaker of 'test' is closed again after 31 s",
     ]
 

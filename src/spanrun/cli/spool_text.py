@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from spanrun.cli import console
-from spanrun.cli.tables import seconds
+from spanrun.quantities import seconds
 from spanrun.telemetry.delivery.books import SignalStatus, SpoolStatus
 from spanrun.telemetry.delivery.contents import Item, contents
 from spanrun.telemetry.delivery.frames import Frame, Signal

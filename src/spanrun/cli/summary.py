@@ -13,6 +13,7 @@ from spanrun.cli.console import line
 from spanrun.errors import StoreError
 from spanrun.ingest.documents import Skipped
 from spanrun.ingest.pipeline import Report
+from spanrun.quantities import seconds
 from spanrun.semconv import SpanrunTelemetrySignal
 from spanrun.stores.base import Hit
 from spanrun.telemetry.read import Failures, Session, SlowJob, read_session
@@ -119,7 +120,7 @@ def _not_stored(report: Report) -> Iterator[str]:
 
 def _slowest(job: SlowJob) -> str:
     phase, part = max(job.phases.items(), key=lambda item: item[1])
-    took = f"{tables.seconds(job.duration)}, of which {tables.seconds(part)} {phase}"
+    took = f"{seconds(job.duration)}, of which {seconds(part)} {phase}"
     trace = f" · trace {job.trace_id}" if job.trace_id else ""
     return f"{line(job.name)}: {took}{trace}"
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from spanrun.quantities import seconds
 from spanrun.telemetry.read import RunnerStats
 from spanrun.text import one_line
 
@@ -53,17 +53,6 @@ def times(runners: Sequence[RunnerStats]) -> list[str]:
         f"{fill} {phase}" for phase, fill in _FILL.items() if phase in used
     )
     return [*lines, " " * (width + 10) + legend]
-
-
-def seconds(value: float) -> str:
-    """Seconds with three digits, in the unit that suits them."""
-    if not value:
-        return "0"
-    unit, scale = next(
-        (each for each in (("s", 1), ("ms", 1e3)) if value * each[1] >= 1), ("µs", 1e6)
-    )
-    digits = max(0, 2 - int(math.log10(max(value * scale, 1))))
-    return f"{value * scale:.{digits}f} {unit}"
 
 
 def _width(runners: Sequence[RunnerStats]) -> int:
