@@ -42,11 +42,15 @@ class SignalSettings:
         protocol: How OTLP is spoken.
         endpoint: Set when it was given as an argument or in a file; otherwise
             the exporter reads ``OTEL_EXPORTER_OTLP_*`` by itself.
+        origins: Where protocol and endpoint come from.
     """
 
     exporter: Exporter
     protocol: Protocol
     endpoint: str | None
+    origins: Mapping[str, str] = field(
+        default_factory=dict[str, str], compare=False, repr=False
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +280,7 @@ def _signal(signal: Signal, sources: _Sources) -> SignalSettings:
         fault = endpoint_fault(endpoint, signal, protocol=speaks, whole=whole)
         if fault:
             raise sources.bad("endpoint", shown(endpoint), fault)
+    origins = {name: sources.origins[name] for name in ("protocol", "endpoint")}
     if exporter is None:
         exporter = "otlp" if endpoint else "none"
     ours = not sources.origins["endpoint"].startswith("OTEL_")
@@ -283,6 +288,7 @@ def _signal(signal: Signal, sources: _Sources) -> SignalSettings:
         exporter=exporter,
         protocol=protocol or "http/protobuf",
         endpoint=endpoint if endpoint and ours else None,
+        origins=origins,
     )
 
 

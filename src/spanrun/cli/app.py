@@ -11,8 +11,10 @@ from typer.core import TyperGroup
 
 from spanrun import __version__
 from spanrun.cli import console
+from spanrun.cli.config import config
 from spanrun.cli.dashboards import dashboards
 from spanrun.cli.demo import demo
+from spanrun.cli.doctor import doctor
 from spanrun.cli.exits import explained
 from spanrun.cli.ingest import ingest
 from spanrun.cli.registry import registry
@@ -76,6 +78,8 @@ def _options(
 app.command()(demo)
 app.command()(ingest)
 app.command()(search)
+app.command()(doctor)
+app.command()(config)
 app.add_typer(dashboards, name="dashboards")
 app.add_typer(registry, name="registry")
 app.add_typer(slo, name="slo")
