@@ -1,7 +1,7 @@
 """`StoreFile`: the database of the local store, whatever stands in its place.
 
 It knows what makes the file ours, and which format; what is in the tables is
-`spanrun.telemetry.local`'s business.
+`spanrun.telemetry.recordings.schema`'s business.
 
 =========================================  ==========================================
 in its place there is                      then the writer
@@ -31,7 +31,7 @@ from typing import Final
 
 from spanrun.errors import StoreError
 from spanrun.telemetry.forks import no_fork
-from spanrun.telemetry.store_errors import Unusable, is_damage
+from spanrun.telemetry.recordings.errors import Unusable, is_damage
 
 try:
     import fcntl
@@ -254,6 +254,9 @@ class StoreFile:
                 "was removed while it was in use, with all that was in it; a new one "
                 "is begun"
             )
+        # So that pages which nothing is in any more can be given back. An empty file
+        # alone takes it.
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         # Not every file system can do that. Then it works as well, if slower.
         with suppress(sqlite3.OperationalError):
             db.execute("PRAGMA journal_mode = WAL")

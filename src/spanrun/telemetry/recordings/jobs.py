@@ -1,0 +1,224 @@
+"""Jobs, packed for the disk, and read again: all of them, whatever the sampling.
+
+`row_of` is what an event loop pays for each job: bytes of one width, and texts beside
+them where there are any. `pack_jobs` puts many such rows into columns (see `columns`),
+on the writer's thread.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from itertools import repeat
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from spanrun.errors import StoreError
+from spanrun.outcome import Err, Outcome
+from spanrun.semconv import SPANRUN_JOB_OUTCOME_VALUES, SPANRUN_JOB_PHASE_VALUES
+from spanrun.telemetry.metrics.error_types import ErrorTypes
+from spanrun.telemetry.observe import RunInfo
+from spanrun.telemetry.recordings.columns import Columns, pack
+from spanrun.telemetry.redact import redact, text_of
+
+LEVEL: Final = 1
+"""Of zlib: the next ones cost as much again, and save 5 %."""
+_ROW: Final = struct.Struct("<16sqdd7dIB16s")
+"""Run, index, submitted, duration, phases, attempts, outcome, trace."""
+_WIDTH: Final = _ROW.size - 16  # the traces are kept apart
+_TEXTS: Final = struct.Struct("<3I")
+"""Places of key, error type and error among the texts, from 1; 0 for none."""
+_OUTCOMES: Final = {name: n for n, name in enumerate(SPANRUN_JOB_OUTCOME_VALUES)}
+_OK: Final = _OUTCOMES["ok"]
+_PHASES: Final = len(SPANRUN_JOB_PHASE_VALUES)
+_SECONDS: Final = 24  # where `submitted` stands
+_ATTEMPTS: Final = _SECONDS + 8 * (2 + _PHASES)
+
+Texts: TypeAlias = tuple[str | None, str | None, str | None]
+Row: TypeAlias = bytes | tuple[bytes, Texts]
+
+
+class PackedJobs(NamedTuple):
+    """What `pack_jobs` makes of rows."""
+
+    jobs: int
+    failed: int
+    runs: Sequence[str]
+    rows: bytes
+    texts: bytes
+    traces: bytes
+
+
+def row_of(run: RunInfo, outcome: Outcome[Any], errors: ErrorTypes) -> Row:
+    """A job that has ended, as it is kept until `pack_jobs` takes it.
+
+    Of objects that are the user's only texts are kept: they may change.
+
+    Raises:
+        struct.error: A number of it is beyond all reason.
+    """
+    timings = outcome.timings
+    is_error = isinstance(outcome, Err)
+    row = _ROW.pack(
+        run.id.encode(),
+        outcome.index,
+        timings.submitted - run.opened,
+        timings.duration,
+        *timings.parts(),
+        outcome.attempts,
+        _OUTCOMES[outcome.outcome] if is_error else _OK,
+        outcome.trace_id.to_bytes(16, "big"),
+    )
+    key = outcome.key
+    if key is None and not is_error:
+        return row
+    name = None if key is None else text_of(key)
+    if not is_error:
+        return row, (name, None, None)
+    return row, (name, errors.name(outcome.error), text_of(outcome.error))
+
+
+def pack_jobs(given: Sequence[Row]) -> PackedJobs:
+    """Pack rows; at least one. Texts are redacted here."""
+    texts: dict[str, int] = {}
+    rows: list[bytes] = []
+    places = bytearray()
+    for each in given:
+        if isinstance(each, bytes):
+            rows.append(each)
+            places += _NO_TEXTS
+        else:
+            rows.append(each[0])
+            places += _TEXTS.pack(*[_place(texts, text) for text in each[1]])
+    joined = b"".join(rows)
+    traces = bytearray(16 * len(rows))
+    for place in range(16):
+        traces[place::16] = joined[_WIDTH + place :: _ROW.size]
+    runs = {joined[at : at + 16] for at in range(0, len(joined), _ROW.size)}
+    outcomes = joined[_WIDTH - 1 :: _ROW.size]
+    if traces.count(traces[:16]) == len(rows):
+        del traces[16:]
+    columns = pack(joined, _ROW.size, _WIDTH) + pack(bytes(places), _TEXTS.size)
+    told = json.dumps(list(texts)).encode()
+    return PackedJobs(
+        len(rows),
+        len(rows) - outcomes.count(_OK),
+        [_run_of(run) for run in runs],
+        zlib.compress(columns, LEVEL),
+        zlib.compress(told, LEVEL) if texts else b"",
+        bytes(traces),
+    )
+
+
+_NO_TEXTS: Final = _TEXTS.pack(0, 0, 0)
+
+
+def _place(texts: dict[str, int], text: str | None) -> int:
+    return 0 if text is None else texts.setdefault(redact(text), len(texts)) + 1
+
+
+def _run_of(padded: bytes) -> str:
+    return padded.rstrip(b"\0").decode("utf-8", "replace")
+
+
+class Job(NamedTuple):
+    """A job that was recorded, and where its time went, in seconds.
+
+    Attributes:
+        run: The id of its run.
+        index: Its place among the items of its run.
+        key: The user's name for it, as a text.
+        submitted: When, counted from the beginning of its run.
+        duration: From submission to the outcome.
+        queue: Until its task first ran.
+        limit: Waiting for a slot.
+        rate_limit: Waiting for a token, or a pause that the service asked for.
+        backoff: Waiting before another attempt.
+        busy: Running on the event loop.
+        loop_lag: Ready to run, while something else blocked the event loop.
+        service: Waiting for what it had called.
+        attempts: How many there were.
+        outcome: ``"ok"``, ``"failed"``, ``"timed_out"`` or ``"cancelled"``.
+        error_type: The class of its error; None without one.
+        error: What the error says; None without one.
+        trace_id: In hexadecimal digits; None where it had no trace. Whether that was
+            kept, `Recording.trace` tells.
+    """
+
+    run: str
+    index: int
+    key: str | None
+    submitted: float
+    duration: float
+    queue: float
+    limit: float
+    rate_limit: float
+    backoff: float
+    busy: float
+    loop_lag: float
+    service: float
+    attempts: int
+    outcome: str
+    error_type: str | None
+    error: str | None
+    trace_id: str | None
+
+    @property
+    def phases(self) -> dict[str, float]:
+        """Each phase's name and seconds, in the order in which a job meets them."""
+        return dict(zip(SPANRUN_JOB_PHASE_VALUES, self[5 : 5 + _PHASES], strict=True))
+
+
+def jobs_of(count: int, rows: bytes, texts: bytes, traces: bytes) -> Iterator[Job]:
+    """The jobs of a batch, in the order in which they ended.
+
+    Raises:
+        StoreError: The batch is damaged.
+    """
+    try:
+        told = [None, *json.loads(zlib.decompress(texts))] if texts else [None]
+        unpacked = zlib.decompress(rows)
+        columns = Columns(unpacked, 0, count, _WIDTH)
+        named = Columns(unpacked, columns.end, count, _TEXTS.size)
+        runs = _runs(columns.field(0, 16))
+        keys, types, errors = (
+            [told[place] for place in named.numbers(4 * number, "I")]
+            for number in range(3)
+        )
+        seconds = [columns.numbers(_SECONDS + 8 * n, "d") for n in range(2 + _PHASES)]
+        ended = columns.numbers(_ATTEMPTS + 4, "B")
+        outcomes = [SPANRUN_JOB_OUTCOME_VALUES[number] for number in ended]
+    except (zlib.error, ValueError, LookupError) as error:
+        raise StoreError(f"a batch of the store is damaged: {error}") from error
+    return map(
+        Job._make,
+        zip(
+            runs,
+            columns.numbers(16, "q"),
+            keys,
+            *seconds,
+            columns.numbers(_ATTEMPTS, "I"),
+            outcomes,
+            types,
+            errors,
+            _trace_ids(traces, count),
+            strict=True,
+        ),
+    )
+
+
+def _runs(padded: bytes) -> list[str]:
+    ids = [padded[at : at + 16] for at in range(0, len(padded), 16)]
+    known = {each: _run_of(each) for each in set(ids)}
+    return [known[each] for each in ids]
+
+
+def _trace_ids(traces: bytes, count: int) -> Iterator[str | None]:
+    if len(traces) == 16:  # noqa: PLR2004 -- all jobs have this one
+        return repeat(_hex(traces), count)
+    return (_hex(traces[at : at + 16]) for at in range(0, len(traces), 16))
+
+
+def _hex(trace: bytes) -> str | None:
+    return trace.hex() if any(trace) else None
