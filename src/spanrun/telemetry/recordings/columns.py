@@ -13,9 +13,14 @@ from __future__ import annotations
 
 import sys
 from array import array
-from typing import Final
+from typing import Final, Literal, TypeAlias, TypeVar
 
 from spanrun.errors import StoreError
+
+N = TypeVar("N", int, float)
+
+Integers: TypeAlias = Literal["B", "i", "I", "q", "Q"]
+"""Of one, four and eight bytes, as `array` calls them."""
 
 
 def pack(rows: bytes | bytearray, width: int, used: int = 0) -> bytes:
@@ -83,9 +88,15 @@ class Columns:
             out[place::size] = self._columns[offset + place]
         return bytes(out)
 
-    def numbers(self, offset: int, kind: str) -> array[int] | array[float]:
-        """The number at ``offset`` of each row; ``kind`` as in `array`."""
-        numbers: array[int] | array[float] = array(kind)
+    def integers(self, offset: int, kind: Integers) -> array[int]:
+        """The integer at ``offset`` of each row."""
+        return self._fill(array(kind), offset)
+
+    def doubles(self, offset: int) -> array[float]:
+        """The double at ``offset`` of each row."""
+        return self._fill(array("d"), offset)
+
+    def _fill(self, numbers: array[N], offset: int) -> array[N]:
         numbers.frombytes(self.field(offset, numbers.itemsize))
         if sys.byteorder == "big":
             numbers.byteswap()

@@ -98,25 +98,22 @@ class StoreFile:
                 self._expect_found()
             self._was_made = True
 
-    @contextmanager
-    def reading(self) -> Generator[sqlite3.Connection]:
-        """Read it. It may be in use.
+    def open_to_read(self) -> sqlite3.Connection:
+        """A connection to read it by. It may be in use.
 
         Raises:
             LookupError: Nothing was ever kept there.
-            StoreError: It can't be read, and what to do about that. Also when that
-                turns out inside.
+            StoreError: It can't be read, and what to do about that.
         """
         to_do = "name another folder with --store"
         try:
             found = self._real.stat()
             if not stat.S_ISREG(found.st_mode):
                 raise StoreError(f"{self.path} is no file: {to_do}")
-            with ExitStack() as stack:
-                with self._opening():
-                    db = stack.enter_context(closing(self._connect("rw", _PATIENCE)))
-                    db.execute("PRAGMA query_only = ON")
-                    version = self._format(db)
+            with self._opening(), ExitStack() as stack:
+                db = stack.enter_context(closing(self._connect("rw", _PATIENCE)))
+                db.execute("PRAGMA query_only = ON")
+                version = self._format(db)
                 if version not in (0, self._version):
                     raise StoreError(
                         f"{self.path} has format {version}, and this spanrun reads "
@@ -125,7 +122,8 @@ class StoreFile:
                     )
                 if version == 0:
                     raise LookupError(f"{self.path} is empty: run something first")
-                yield db
+                stack.pop_all()  # it stays open
+                return db
         except FileNotFoundError as error:
             what = f"{self.path} isn't there: run something first, or name --store"
             raise LookupError(what) from error

@@ -16,10 +16,11 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from spanrun.errors import StoreError
 from spanrun.outcome import Err, Outcome
-from spanrun.semconv import SPANRUN_JOB_OUTCOME_VALUES, SPANRUN_JOB_PHASE_VALUES
+from spanrun.semconv import SPANRUN_JOB_OUTCOME_VALUES
 from spanrun.telemetry.metrics.error_types import ErrorTypes
 from spanrun.telemetry.observe import RunInfo
 from spanrun.telemetry.recordings.columns import Columns, pack
+from spanrun.telemetry.recordings.records import PHASES, Job, made
 from spanrun.telemetry.redact import redact, text_of
 
 LEVEL: Final = 1
@@ -31,9 +32,8 @@ _TEXTS: Final = struct.Struct("<3I")
 """Places of key, error type and error among the texts, from 1; 0 for none."""
 _OUTCOMES: Final = {name: n for n, name in enumerate(SPANRUN_JOB_OUTCOME_VALUES)}
 _OK: Final = _OUTCOMES["ok"]
-_PHASES: Final = len(SPANRUN_JOB_PHASE_VALUES)
 _SECONDS: Final = 24  # where `submitted` stands
-_ATTEMPTS: Final = _SECONDS + 8 * (2 + _PHASES)
+_ATTEMPTS: Final = _SECONDS + 8 * (2 + PHASES)
 
 Texts: TypeAlias = tuple[str | None, str | None, str | None]
 Row: TypeAlias = bytes | tuple[bytes, Texts]
@@ -59,7 +59,7 @@ def row_of(run: RunInfo, outcome: Outcome[Any], errors: ErrorTypes) -> Row:
         struct.error: A number of it is beyond all reason.
     """
     timings = outcome.timings
-    is_error = isinstance(outcome, Err)
+    failed = outcome if isinstance(outcome, Err) else None
     row = _ROW.pack(
         run.id.encode(),
         outcome.index,
@@ -67,16 +67,16 @@ def row_of(run: RunInfo, outcome: Outcome[Any], errors: ErrorTypes) -> Row:
         timings.duration,
         *timings.parts(),
         outcome.attempts,
-        _OUTCOMES[outcome.outcome] if is_error else _OK,
+        _OK if failed is None else _OUTCOMES[failed.outcome],
         outcome.trace_id.to_bytes(16, "big"),
     )
     key = outcome.key
-    if key is None and not is_error:
+    if key is None and failed is None:
         return row
     name = None if key is None else text_of(key)
-    if not is_error:
+    if failed is None:
         return row, (name, None, None)
-    return row, (name, errors.name(outcome.error), text_of(outcome.error))
+    return row, (name, errors.name(failed.error), text_of(failed.error))
 
 
 def pack_jobs(given: Sequence[Row]) -> PackedJobs:
@@ -122,54 +122,6 @@ def _run_of(padded: bytes) -> str:
     return padded.rstrip(b"\0").decode("utf-8", "replace")
 
 
-class Job(NamedTuple):
-    """A job that was recorded, and where its time went, in seconds.
-
-    Attributes:
-        run: The id of its run.
-        index: Its place among the items of its run.
-        key: The user's name for it, as a text.
-        submitted: When, counted from the beginning of its run.
-        duration: From submission to the outcome.
-        queue: Until its task first ran.
-        limit: Waiting for a slot.
-        rate_limit: Waiting for a token, or a pause that the service asked for.
-        backoff: Waiting before another attempt.
-        busy: Running on the event loop.
-        loop_lag: Ready to run, while something else blocked the event loop.
-        service: Waiting for what it had called.
-        attempts: How many there were.
-        outcome: ``"ok"``, ``"failed"``, ``"timed_out"`` or ``"cancelled"``.
-        error_type: The class of its error; None without one.
-        error: What the error says; None without one.
-        trace_id: In hexadecimal digits; None where it had no trace. Whether that was
-            kept, `Recording.trace` tells.
-    """
-
-    run: str
-    index: int
-    key: str | None
-    submitted: float
-    duration: float
-    queue: float
-    limit: float
-    rate_limit: float
-    backoff: float
-    busy: float
-    loop_lag: float
-    service: float
-    attempts: int
-    outcome: str
-    error_type: str | None
-    error: str | None
-    trace_id: str | None
-
-    @property
-    def phases(self) -> dict[str, float]:
-        """Each phase's name and seconds, in the order in which a job meets them."""
-        return dict(zip(SPANRUN_JOB_PHASE_VALUES, self[5 : 5 + _PHASES], strict=True))
-
-
 def jobs_of(count: int, rows: bytes, texts: bytes, traces: bytes) -> Iterator[Job]:
     """The jobs of a batch, in the order in which they ended.
 
@@ -183,28 +135,25 @@ def jobs_of(count: int, rows: bytes, texts: bytes, traces: bytes) -> Iterator[Jo
         named = Columns(unpacked, columns.end, count, _TEXTS.size)
         runs = _runs(columns.field(0, 16))
         keys, types, errors = (
-            [told[place] for place in named.numbers(4 * number, "I")]
+            [told[place] for place in named.integers(4 * number, "I")]
             for number in range(3)
         )
-        seconds = [columns.numbers(_SECONDS + 8 * n, "d") for n in range(2 + _PHASES)]
-        ended = columns.numbers(_ATTEMPTS + 4, "B")
+        seconds = [columns.doubles(_SECONDS + 8 * n) for n in range(2 + PHASES)]
+        ended = columns.integers(_ATTEMPTS + 4, "B")
         outcomes = [SPANRUN_JOB_OUTCOME_VALUES[number] for number in ended]
     except (zlib.error, ValueError, LookupError) as error:
         raise StoreError(f"a batch of the store is damaged: {error}") from error
-    return map(
-        Job._make,
-        zip(
-            runs,
-            columns.numbers(16, "q"),
-            keys,
-            *seconds,
-            columns.numbers(_ATTEMPTS, "I"),
-            outcomes,
-            types,
-            errors,
-            _trace_ids(traces, count),
-            strict=True,
-        ),
+    return made(
+        Job,
+        runs,
+        columns.integers(16, "q"),
+        keys,
+        *seconds,
+        columns.integers(_ATTEMPTS, "I"),
+        outcomes,
+        types,
+        errors,
+        _trace_ids(traces, count),
     )
 
 

@@ -1,9 +1,9 @@
 """Encoded spans, packed for the disk, and read again.
 
 `pack_spans` takes the bytes of a `Batch` as they are and decodes nothing. Spans of one
-*shape*, which have the same length and the same fields in the same places, are rows (see
-`columns`). What is random or grows in each of them is taken out of the rows first, and
-kept once:
+*shape*, which have the same length and the same fields in the same places, are rows
+(see `columns`). What is random or grows in each of them is taken out of the rows first,
+and kept once:
 
 =========  ========================================================================
 ``traces``  16 bytes for each trace, so that one is found without unpacking anything
@@ -26,6 +26,7 @@ from typing import Any, Final, NamedTuple
 from spanrun.accelerator import core
 from spanrun.errors import StoreError
 from spanrun.telemetry.recordings.columns import Columns, pack
+from spanrun.telemetry.recordings.records import Trace, made
 from spanrun.telemetry.span import ERROR, ROOT
 
 HEAD: Final = struct.Struct("<iiQQIIB")
@@ -133,9 +134,7 @@ def places_of(span: bytearray, trace: bytes, duration: int) -> Places:
     try:
         at = _behind_varint(span, 1)
         found, parent, name = at + 2, 0, b""
-        if span[at : at + _BEHIND_TRACE] != b"\x0a\x10" + trace:
-            return NOWHERE
-        if span[at + 18 : at + 20] != b"\x12\x08":
+        if not span.startswith(b"\x0a\x10" + trace + b"\x12\x08", at):
             return NOWHERE
         at += 28
         while (tag := span[at]) != 0x39:  # noqa: PLR2004 -- start_time_unix_nano
@@ -238,46 +237,47 @@ class Heads:
     @property
     def starts(self) -> Sequence[int]:
         """Of each span, in nanoseconds since the Unix epoch."""
-        return self._columns.numbers(8, "Q")
+        return self._columns.integers(8, "Q")
 
     @property
     def durations(self) -> Sequence[int]:
         """Of each span, in nanoseconds."""
-        return self._columns.numbers(16, "Q")
+        return self._columns.integers(16, "Q")
 
     @property
     def shape_numbers(self) -> Sequence[int]:
         """Of each span the place of its shape."""
-        return self._columns.numbers(24, "I")
+        return self._columns.integers(24, "I")
 
     @property
     def parents(self) -> list[int]:
         """Of each span its parent's place among the ids; its own: it has none."""
-        above = self._columns.numbers(4, "i")
+        above = self._columns.integers(4, "i")
         return [number + up for number, up in enumerate(above)]
 
     @property
     def trace_ids(self) -> list[bytes]:
         """Of each span."""
-        numbers = accumulate(self._columns.numbers(0, "i"))
+        numbers = accumulate(self._columns.integers(0, "i"))
         traces = self._traces
         return [traces[16 * number : 16 * number + 16] for number in numbers]
 
-    def roots(self) -> Iterator[tuple[bytes, str, int, int, int]]:
-        """Of each local root its trace, name, start, duration and flags."""
-        names, traces, flags = self._names, self._traces, self.flags
+    def roots(self) -> Iterator[Trace]:
+        """The local roots among the spans."""
+        columns, flags = self._columns, self.flags
         are_roots = flags.translate(_IS_ROOT)
-        numbers = self._columns.numbers
-        for trace, name, start, duration, flag in zip(
-            compress(accumulate(numbers(0, "i")), are_roots),
-            compress(numbers(28, "I"), are_roots),
+        digits, names = self._traces.hex(), self._names
+        numbers = compress(accumulate(columns.integers(0, "i")), are_roots)
+        named = compress(columns.integers(28, "I"), are_roots)
+        lasted = compress(self.durations, are_roots)
+        return made(
+            Trace,
+            [digits[32 * number : 32 * number + 32] for number in numbers],
+            [names[number] for number in named],
             compress(self.starts, are_roots),
-            compress(self.durations, are_roots),
-            compress(flags, are_roots),
-            strict=True,
-        ):
-            at = 16 * trace
-            yield traces[at : at + 16], names[name], start, duration, flag
+            [duration / 1e9 for duration in lasted],
+            [flag & ERROR > 0 for flag in compress(flags, are_roots)],
+        )
 
 
 def spans_of(

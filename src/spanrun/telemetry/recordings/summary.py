@@ -1,18 +1,19 @@
-"""Read what the local store keeps: one session's runners, failures, slowest job."""
+"""The numbers of one session: its runners, failures, and slowest job."""
 
 from __future__ import annotations
 
-import sqlite3
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from operator import add
 from typing import Final
 
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES
-from spanrun.telemetry.local import store_file
+from spanrun.telemetry.recordings.read import Recording
+from spanrun.telemetry.recordings.records import Job, Run
 
 _PERCENTILES: Final = (50, 95, 99)
-_JOBS: Final = "jobs JOIN runs ON jobs.run = runs.id WHERE runs.session = ?"
+_MOST_FAILURES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class SlowJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class Summary:
     """What one process did."""
 
     runners: Sequence[RunnerStats]
@@ -66,74 +67,73 @@ class Session:
     slowest: SlowJob | None
 
 
-def read_session(path: Path, session: str) -> Session:
-    """Read the session with this id. The store may be in use.
+@dataclass(slots=True)
+class _Runner:
+    """What is known of one so far."""
+
+    first: float
+    durations: list[float] = field(default_factory=list[float])
+    ok: int = 0
+    retries: int = 0
+    phases: list[float] = field(
+        default_factory=lambda: [0.0] * len(SPANRUN_JOB_PHASE_VALUES)
+    )
+
+    def add(self, job: Job) -> None:
+        self.durations.append(job.duration)
+        self.ok += job.outcome == "ok"
+        self.retries += job.attempts - 1
+        self.phases = list(map(add, self.phases, job.seconds))
+
+
+def summary_of(recording: Recording, session: str) -> Summary:
+    """Sum up the session with this id.
 
     Raises:
-        LookupError: There is no store, or nothing in it.
         StoreError: It can't be read.
     """
-    with store_file(path).reading() as db:
-        db.row_factory = sqlite3.Row
+    runs = {run.id: run for run in recording.runs(session)}
+    runners: dict[str, _Runner] = {}
+    failures: Counter[tuple[str, str, str]] = Counter()
+    traces: dict[tuple[str, str, str], str | None] = {}
+    slowest: Job | None = None
+    for number, job in enumerate(recording.jobs(session)):
+        run = runs.get(job.run)
+        if run is None:  # its row was lost
+            continue
         # In the order in which their first jobs ended: that of a pipeline's stages.
         # A single call beforehand, such as a probe, doesn't make a stage the first.
-        names = db.execute(
-            f"SELECT runner FROM {_JOBS} GROUP BY runner "
-            "ORDER BY min(iif(calls, 1e18 + jobs.rowid, jobs.rowid))",
-            (session,),
-        ).fetchall()
-        runners = [_runner(db, session, row["runner"]) for row in names]
-        return Session(
-            tuple(runners),
-            _failures(db, session),
-            _slowest(db, session),
-        )
-
-
-def _runner(db: sqlite3.Connection, session: str, name: str) -> RunnerStats:
-    sums = ", ".join(f'total("{phase}")' for phase in SPANRUN_JOB_PHASE_VALUES)
-    jobs, ok, retries, *seconds = db.execute(
-        "SELECT count(*), total(outcome = 'ok'), total(attempts - 1), "
-        f"{sums} FROM {_JOBS} AND runner = ?",
-        (session, name),
-    ).fetchone()
-
-    def percentile(percent: int) -> float:
-        """By the nearest rank: a duration that was really measured."""
-        (duration,) = db.execute(
-            f"SELECT duration FROM {_JOBS} AND runner = ? "
-            "ORDER BY duration LIMIT 1 OFFSET ?",
-            (session, name, -(-percent * jobs // 100) - 1),
-        ).fetchone()
-        return float(duration)
-
-    p50, p95, p99 = map(percentile, _PERCENTILES)
-    phases: dict[str, float] = {}
-    phases.update(zip(SPANRUN_JOB_PHASE_VALUES, seconds, strict=True))
-    return RunnerStats(name, jobs, int(ok), int(retries), (p50, p95, p99), phases)
-
-
-def _failures(db: sqlite3.Connection, session: str) -> Sequence[Failures]:
-    rows = db.execute(
-        "SELECT runner, coalesce(error_type, outcome) AS type, error, "
-        f"count(*) AS count, min(jobs.trace_id) AS trace_id FROM {_JOBS} "
-        "AND outcome != 'ok' GROUP BY runner, type, error "
-        "ORDER BY count DESC LIMIT 10",
-        (session,),
-    ).fetchall()
-    return tuple(
-        Failures(r["runner"], r["type"], r["error"] or "", r["count"], r["trace_id"])
-        for r in rows
+        place = number + 1e18 * run.calls
+        stats = runners.setdefault(run.runner, _Runner(place))
+        stats.first = min(stats.first, place)
+        stats.add(job)
+        if job.outcome != "ok":
+            kind = run.runner, job.error_type or job.outcome, job.error or ""
+            failures[kind] += 1
+            traces.setdefault(kind, job.trace_id)
+        if slowest is None or job.duration > slowest.duration:
+            slowest = job
+    in_order = sorted(runners.items(), key=lambda item: item[1].first)
+    return Summary(
+        tuple(_stats(name, stats) for name, stats in in_order),
+        tuple(
+            Failures(*kind, count, traces[kind])
+            for kind, count in failures.most_common(_MOST_FAILURES)
+        ),
+        None if slowest is None else _slow(slowest, runs[slowest.run]),
     )
 
 
-def _slowest(db: sqlite3.Connection, session: str) -> SlowJob | None:
-    row = db.execute(
-        f"SELECT runner, jobs.* FROM {_JOBS} ORDER BY duration DESC LIMIT 1", (session,)
-    ).fetchone()
-    if row is None:
-        return None
-    which = row["key"] if row["key"] is not None else f"#{row['index']}"
-    phases = {phase: row[phase] for phase in SPANRUN_JOB_PHASE_VALUES}
-    name = f"{row['runner']} {which}"
-    return SlowJob(name, row["duration"], row["trace_id"], phases)
+def _stats(name: str, stats: _Runner) -> RunnerStats:
+    durations = sorted(stats.durations)
+    jobs = len(durations)
+    # By the nearest rank: durations that were really measured.
+    p50, p95, p99 = (durations[-(-each * jobs // 100) - 1] for each in _PERCENTILES)
+    phases: dict[str, float] = {}
+    phases.update(zip(SPANRUN_JOB_PHASE_VALUES, stats.phases, strict=True))
+    return RunnerStats(name, jobs, stats.ok, stats.retries, (p50, p95, p99), phases)
+
+
+def _slow(job: Job, run: Run) -> SlowJob:
+    which = job.key if job.key is not None else f"#{job.index}"
+    return SlowJob(f"{run.runner} {which}", job.duration, job.trace_id, job.phases)

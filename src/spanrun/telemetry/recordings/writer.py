@@ -2,9 +2,9 @@
 
 The store never decides whether the program runs. While the file can't be written,
 because another process has it locked or the disk is full, they wait here, up to
-`MAX_WAITING` bytes; each time the file is tried again they are written first. What finds no
-room, what is left at the end, and what is for a file that must be left alone is
-counted as dropped, by reason. The log says so once for each cause.
+`MAX_WAITING` bytes; each time the file is tried again they are written first. What
+finds no room, what is left at the end, and what is for a file that must be left alone
+is counted as dropped, by reason. The log says so once for each cause.
 """
 
 from __future__ import annotations
