@@ -1,27 +1,18 @@
 """`LocalStore`: what happened is on disk, whatever happens to the process."""
 
-import signal
-import sqlite3
-import subprocess
-import sys
-from contextlib import closing
-
 import pytest
-from tests.waiting import PATIENCE, until
+from tests.waiting import PATIENCE
 
+from spanrun import recordings
 from spanrun.outcome import Err, Ok, Timings
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.local import FILE, LocalStore
 from spanrun.telemetry.observe import RunInfo
+from spanrun.telemetry.recordings import store as stores
+from spanrun.telemetry.recordings.store import LocalStore
 from spanrun.telemetry.span.provider import NativeTracerProvider
 from spanrun.telemetry.span_pipe import SpanPipe
 
 SOON = PATIENCE
-
-
-def rows(path, question):
-    with closing(sqlite3.connect(path)) as db:
-        return db.execute(question).fetchall()
 
 
 @pytest.fixture
@@ -40,12 +31,13 @@ def open_store(tmp_path):
 
 @pytest.fixture
 def run():
-    return RunInfo("r1", "embed", 2, 0xABC, 1_000, 0)
+    return RunInfo("r1", "embed", 2, 0xABC, 1_000, 0, opened=100.0)
 
 
 def timings():
     found = Timings()
     found.limit, found.busy, found.duration = 0.5, 0.25, 2.0
+    found.submitted = 100.125
     return found
 
 
@@ -58,23 +50,29 @@ def test_runs_and_jobs_are_kept(open_store, run):
     run.ended_ns = 9_000
     store.run_closed(run)
     assert store.close(SOON)
-    found = rows(store.path, "SELECT id, runner, total, started_ns, ended_ns FROM runs")
-    assert found == [("r1", "embed", 2, 1_000, 9_000)]
-    question = (
-        'SELECT "index", key, outcome, error_type, error, attempts, trace_id, '
-        'duration, "limit", busy, service FROM jobs ORDER BY "index"'
-    )
-    first, second = rows(store.path, question)
-    trace = f"{0xABC:032x}"
-    assert first == (0, "first", "ok", None, None, 1, trace, 2.0, 0.5, 0.25, 1.25)
-    assert second[:6] == (
-        1,
-        None,
-        "failed",
-        "LookupError",
-        "password=[redacted]",
-        3,
-    )
+    with recordings.open(store.path) as recording:
+        (kept,) = recording.runs()
+        first, second = recording.jobs()
+    assert (kept.id, kept.runner, kept.total) == ("r1", "embed", 2)
+    assert (kept.started_ns, kept.ended_ns, kept.calls) == (1_000, 9_000, False)
+    assert kept.trace_id == first.trace_id == f"{0xABC:032x}"
+    assert (first.run, first.index, first.key) == ("r1", 0, "first")
+    assert (first.outcome, first.error_type, first.error) == ("ok", None, None)
+    assert (first.submitted, first.duration) == (0.125, 2.0)
+    assert list(first.phases.items()) == [*timings().phases()]
+    assert (second.key, second.outcome, second.attempts) == (None, "failed", 3)
+    assert second.error_type == "LookupError"
+    assert second.error == "password=[redacted]"
+    assert second.trace_id is None
+
+
+def test_the_policies_of_a_run_are_kept(open_store, run):
+    store = open_store()
+    run.policies = '{"limit": 8}'
+    store.run_opened(run)
+    assert store.close(SOON)
+    with recordings.open(store.path) as recording:
+        assert [each.policies for each in recording.runs()] == [run.policies]
 
 
 def test_spans_are_kept(open_store):
@@ -88,25 +86,78 @@ def test_spans_are_kept(open_store):
         inner.add_event("happened", {"b": 2})
     assert pipe.close(SOON)
     assert store.close(SOON)
-    question = "SELECT name, parent_id, attributes, events FROM spans ORDER BY name"
-    (name, parent, attributes, events), (_, top, _, _) = rows(store.path, question)
-    assert (name, attributes) == ("inner", '{"a": 1}')
-    assert parent == f"{outer.get_span_context().span_id:016x}"
-    assert '"happened", {"b": 2}' in events
-    assert top is None
+    with recordings.open(store.path) as recording:
+        inside, outside = recording.spans()
+        (trace,) = recording.traces()
+        assert recording.trace(trace.id) == [outside, inside]
+    assert (inside.name, dict(inside.attributes)) == ("inner", {"a": 1})
+    assert inside.parent_id == f"{outer.get_span_context().span_id:016x}"
+    assert inside.span_id == f"{inner.get_span_context().span_id:016x}"
+    ((event,), when) = inside.events, inside.events[0].time_ns
+    assert (event.name, dict(event.attributes)) == ("happened", {"b": 2})
+    assert inside.start_ns <= when <= inside.end_ns
+    assert (outside.parent_id, outside.scope) == (None, "test")
+    assert trace.name == "outer"
+    assert trace.start_ns == outside.start_ns
+    assert trace.duration == outside.duration
 
 
-def test_one_row_that_can_not_be_written_costs_only_itself(open_store, run):
+def test_a_job_that_can_not_be_packed_costs_only_itself(open_store, run):
     store = open_store()
     for index in range(50):
-        key = 17 if index != 20 else "odd"
-        outcome = Ok(index if index != 20 else 2**70, None, timings(), 1, key)
+        outcome = Ok(index if index != 20 else 2**70, None, timings(), 1, 17)
         store.job_ended(run, outcome)
     assert store.flush(SOON)
     assert not store.close(SOON)  # as one is lost
-    assert rows(store.path, "SELECT count(*) FROM jobs") == [(49,)]
+    with recordings.open(store.path) as recording:
+        kept = [job.index for job in recording.jobs()]
+    assert kept == [*range(20), *range(21, 50)]
     assert store.account.dropped == {("traces", "encode_error"): 1}
     assert store.account.delivered == {"traces": 49}
+
+
+def test_a_batch_that_can_not_be_packed_costs_only_itself(open_store, run, monkeypatch):
+    store = open_store()
+
+    def broken(data, headers):
+        raise ValueError
+
+    monkeypatch.setattr(stores, "pack_spans", broken)
+    pipe = SpanPipe([store], Account())
+    tracer = NativeTracerProvider(pipe.buffer).get_tracer("test")
+    for _ in range(3):
+        tracer.start_span("one").end()
+    store.job_ended(run, Ok(0, None, timings()))
+    assert pipe.close(SOON)
+    assert not store.close(SOON)
+    assert store.account.dropped == {("traces", "encode_error"): 3}
+    assert store.account.delivered == {"traces": 1}
+
+
+def test_jobs_that_are_too_many_are_counted(open_store, run, monkeypatch):
+    monkeypatch.setattr(stores, "MAX_JOBS", 10)
+    store = open_store()
+    with store._writer._lock:  # the writer's thread waits for it
+        for index in range(30):
+            store.job_ended(run, Ok(index, None, timings()))
+    assert not store.close(SOON)
+    lost = store.account.dropped[("traces", "queue_full")]
+    with recordings.open(store.path) as recording:
+        kept = [job.index for job in recording.jobs()]
+    assert len(kept) + lost == 30
+    assert lost > 0
+
+
+def test_spans_that_are_too_many_are_counted(open_store, monkeypatch):
+    monkeypatch.setattr(stores, "MAX_BYTES", 100)
+    store = open_store()
+    pipe = SpanPipe([store], Account())
+    tracer = NativeTracerProvider(pipe.buffer).get_tracer("test")
+    for _ in range(3):
+        tracer.start_span("one").end()
+    assert pipe.close(SOON)
+    assert not store.close(SOON)
+    assert store.account.dropped == {("traces", "queue_full"): 3}
 
 
 def test_a_span_name_that_is_no_text_costs_nothing_else(open_store):
@@ -117,8 +168,8 @@ def test_a_span_name_that_is_no_text_costs_nothing_else(open_store):
         tracer.start_span(name).end()
     assert pipe.close(SOON)
     assert store.close(SOON)
-    names = {name for (name,) in rows(store.path, "SELECT name FROM spans")}
-    assert {"one", "two"} <= names
+    with recordings.open(store.path) as recording:
+        assert {"one", "two"} <= {span.name for span in recording.spans()}
 
 
 def test_stores_of_several_processes_share_a_file(open_store, run):
@@ -126,56 +177,6 @@ def test_stores_of_several_processes_share_a_file(open_store, run):
     for store in (first, second):
         store.job_ended(run, Ok(0, None, timings()))
         assert store.close(SOON)
-    assert rows(first.path, "SELECT count(*) FROM jobs") == [(2,)]
-    assert rows(first.path, "SELECT count(*) FROM sessions") == [(2,)]
-
-
-def test_old_sessions_are_forgotten(open_store, run):
-    for _ in range(53):
-        store = open_store()
-        run.id = store.session
-        store.run_opened(run)
-        store.job_ended(run, Ok(0, None, timings()))
-        assert store.close(SOON)
-    assert rows(store.path, "SELECT count(*) FROM sessions") == [(50,)]
-    assert rows(store.path, "SELECT count(*) FROM runs") == [(50,)]
-    assert rows(store.path, "SELECT count(*) FROM jobs") == [(50,)]
-
-
-PROGRAM = """
-import asyncio, itertools, os
-import spanrun as sr
-sr.configure(store=".")
-async def nap(number):
-    await asyncio.sleep(0.001)
-async def main():
-    async with sr.Runner("endless", limit=8) as runner:
-        async with runner.stream(nap, itertools.count()) as outcomes:
-            async for outcome in outcomes:
-                if outcome.index == 100:
-                    print("running", flush=True)
-sr.run(main())
-"""
-
-
-def written(path):
-    try:
-        return rows(path, "SELECT count(*) FROM jobs")[0][0]
-    except sqlite3.OperationalError:  # its tables are just being made
-        return 0
-
-
-@pytest.mark.slow
-def test_after_a_kill_the_file_is_readable_and_has_what_was_written(tmp_path):
-    with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM], cwd=tmp_path, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout.readline() == "running\n"
-        until(lambda: written(tmp_path / FILE))
-        process.send_signal(signal.SIGKILL)
-    path = tmp_path / FILE
-    assert rows(path, "PRAGMA integrity_check") == [("ok",)]
-    (count,) = rows(path, 'SELECT count(DISTINCT "index") FROM jobs')[0]
-    assert rows(path, "SELECT count(*) FROM jobs") == [(count,)]
-    assert rows(path, "SELECT ended_ns FROM runs") == [(None,)]
-    LocalStore(tmp_path).close(SOON)
+    with recordings.open(first.path) as recording:
+        assert len(list(recording.jobs())) == 2
+        assert len(list(recording.sessions())) == 2

@@ -95,7 +95,8 @@ class Recording:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path: Final = path if path.is_file() else path / FILE
+        is_file = path.name == FILE or path.is_file()
+        self.path: Final = path if is_file else path / FILE
         self._file: Final = store_file(self.path)
         self._db: Final = self._file.open_to_read()
 
