@@ -12,15 +12,18 @@ elsewhere.
 from __future__ import annotations
 
 import sys
+import zlib
 from array import array
 from typing import Final, Literal, TypeAlias, TypeVar
-
-from spanrun.errors import StoreError
 
 N = TypeVar("N", int, float)
 
 Integers: TypeAlias = Literal["B", "i", "I", "q", "Q"]
 """Of one, four and eight bytes, as `array` calls them."""
+
+MAX_BYTES: Final = 256 * 1024 * 1024
+"""Of a batch, unpacked. We write some 1 MiB; one span may be larger."""
+MAX_ROWS: Final = 1 << 20
 
 
 def pack(rows: bytes | bytearray, width: int, used: int = 0) -> bytes:
@@ -37,6 +40,20 @@ def pack(rows: bytes | bytearray, width: int, used: int = 0) -> bytes:
     return b"".join((rows[:used], varies, *columns))
 
 
+def unpacked(compressed: bytes) -> bytes:
+    """What was compressed by zlib; no memory is taken for more than `MAX_BYTES`.
+
+    Raises:
+        zlib.error: It is something else.
+        ValueError: It is larger, or cut off.
+    """
+    reader = zlib.decompressobj()
+    content = reader.decompress(compressed, MAX_BYTES)
+    if not reader.eof:
+        raise ValueError("it is cut off, or too large")
+    return content
+
+
 class Columns:
     """What `pack` made, to be read.
 
@@ -50,10 +67,12 @@ class Columns:
         end: Where it ends in ``packed``.
 
     Raises:
-        StoreError: It is cut off.
+        ValueError: It is cut off, or has more rows than we write.
     """
 
     def __init__(self, packed: bytes, start: int, count: int, width: int) -> None:
+        if count > MAX_ROWS or count * width > MAX_BYTES:
+            raise ValueError(f"{count} rows of {width} bytes are too many")
         self._count: Final = count
         self._width: Final = width
         self._first: Final = packed[start : start + width]
@@ -66,7 +85,7 @@ class Columns:
                 place += count
         self.end: Final = place
         if place > len(packed) or len(varies) < width:
-            raise StoreError("a batch of the store is cut off: it can't be read")
+            raise ValueError("it is cut off")
 
     def rows(self) -> bytearray:
         """All of it, row by row, as it was packed."""

@@ -110,7 +110,7 @@ class StoreFile:
             found = self._real.stat()
             if not stat.S_ISREG(found.st_mode):
                 raise StoreError(f"{self.path} is no file: {to_do}")
-            with self._opening(), ExitStack() as stack:
+            with self._opening(_PATIENCE), ExitStack() as stack:
                 db = stack.enter_context(closing(self._connect("rw", _PATIENCE)))
                 db.execute("PRAGMA query_only = ON")
                 version = self._format(db)
@@ -159,7 +159,7 @@ class StoreFile:
                 self._move_aside(f"format-{version}", what)
 
     @contextmanager
-    def _opening(self) -> Generator[None]:
+    def _opening(self, patience: float = 0.0) -> Generator[None]:
         """Nobody else opens the file meanwhile, or moves it.
 
         SQLite finds a file's log by the file's name: who has opened one that is moved
@@ -175,7 +175,7 @@ class StoreFile:
             with suppress(OSError):  # who can't open it can't move anything either
                 lock = os.open(self._real.parent, flags)
         try:
-            until = time.monotonic() + BUSY
+            until = time.monotonic() + (patience or BUSY)
             while lock >= 0 and not _acquired(lock):
                 if time.monotonic() > until:
                     raise BlockingIOError(errno.EAGAIN, "is in use", str(self.path))

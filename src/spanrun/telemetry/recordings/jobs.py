@@ -14,12 +14,11 @@ from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from spanrun.errors import StoreError
 from spanrun.outcome import Err, Outcome
 from spanrun.semconv import SPANRUN_JOB_OUTCOME_VALUES
 from spanrun.telemetry.metrics.error_types import ErrorTypes
 from spanrun.telemetry.observe import RunInfo
-from spanrun.telemetry.recordings.columns import Columns, pack
+from spanrun.telemetry.recordings.columns import Columns, pack, unpacked
 from spanrun.telemetry.recordings.records import PHASES, Job, made
 from spanrun.telemetry.redact import redact, text_of
 
@@ -126,23 +125,24 @@ def jobs_of(count: int, rows: bytes, texts: bytes, traces: bytes) -> Iterator[Jo
     """The jobs of a batch, in the order in which they ended.
 
     Raises:
-        StoreError: The batch is damaged.
+        ValueError: The batch is damaged.
+        zlib.error: The same.
+        LookupError: The same.
     """
-    try:
-        told = [None, *json.loads(zlib.decompress(texts))] if texts else [None]
-        unpacked = zlib.decompress(rows)
-        columns = Columns(unpacked, 0, count, _WIDTH)
-        named = Columns(unpacked, columns.end, count, _TEXTS.size)
-        runs = _runs(columns.field(0, 16))
-        keys, types, errors = (
-            [told[place] for place in named.integers(4 * number, "I")]
-            for number in range(3)
-        )
-        seconds = [columns.doubles(_SECONDS + 8 * n) for n in range(2 + PHASES)]
-        ended = columns.integers(_ATTEMPTS + 4, "B")
-        outcomes = [SPANRUN_JOB_OUTCOME_VALUES[number] for number in ended]
-    except (zlib.error, ValueError, LookupError) as error:
-        raise StoreError(f"a batch of the store is damaged: {error}") from error
+    if len(traces) not in (16, 16 * count):
+        raise ValueError("trace ids are missing")
+    told = [None, *json.loads(unpacked(texts))] if texts else [None]
+    content = unpacked(rows)
+    columns = Columns(content, 0, count, _WIDTH)
+    named = Columns(content, columns.end, count, _TEXTS.size)
+    runs = _runs(columns.field(0, 16))
+    keys, types, errors = (
+        [told[place] for place in named.integers(4 * number, "I")]
+        for number in range(3)
+    )
+    seconds = [columns.doubles(_SECONDS + 8 * n) for n in range(2 + PHASES)]
+    ended = columns.integers(_ATTEMPTS + 4, "B")
+    outcomes = [SPANRUN_JOB_OUTCOME_VALUES[number] for number in ended]
     return made(
         Job,
         runs,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import zlib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +15,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from spanrun.errors import StoreError
 from spanrun.telemetry.forks import no_fork
+from spanrun.telemetry.recordings.columns import unpacked
 from spanrun.telemetry.recordings.jobs import jobs_of
 from spanrun.telemetry.recordings.records import (
     Event,
@@ -159,14 +159,17 @@ class Recording:
         """
         for (batch,) in self._rows(_JOBS, session, run):
             for row in self._rows(_JOBS_OF, batch):
-                jobs = jobs_of(*row)
+                with _whole(self.path):
+                    jobs = jobs_of(*row)
                 yield from (job for job in jobs if job.run == run) if run else jobs
 
     def traces(self, session: str = "") -> Iterator[Trace]:
         """The topmost span of each trace that was kept, as they ended."""
         for (batch,) in self._rows(_BATCHES, session):
             for heads, traces in self._rows(_HEADS_OF, batch):
-                yield from _heads(heads, traces).roots()
+                with _whole(self.path):
+                    roots = Heads(unpacked(heads), traces).roots()
+                yield from roots
 
     def trace(self, trace_id: str) -> list[Span]:
         """The spans of a trace, by their start; none where it wasn't kept.
@@ -211,14 +214,11 @@ class Recording:
             )
 
         for heads, traces, bodies, ids, about in self._rows(_SPANS_OF, batch):
-            read = _heads(heads, traces)
-            try:
-                unpacked = zlib.decompress(bodies)
-            except zlib.error as error:
-                raise _damaged(error) from error
-            request: Any = ExportTraceServiceRequest.FromString(about)
-            scope = request.resource_spans[0].scope_spans[0]
-            scope.MergeFromString(spans_of(read, unpacked, ids, trace))
+            with _whole(self.path):
+                read = Heads(unpacked(heads), traces)
+                request: Any = ExportTraceServiceRequest.FromString(about)
+                scope = request.resource_spans[0].scope_spans[0]
+                scope.MergeFromString(spans_of(read, unpacked(bodies), ids, trace))
             yield request
 
     def _rows(self, question: str, *values: Any) -> Generator[Any]:
@@ -238,15 +238,16 @@ def _explained(path: Path) -> Generator[None]:
         ) from error
 
 
-def _heads(compressed: bytes, traces: bytes) -> Heads:
+@contextmanager
+def _whole(path: Path) -> Generator[None]:
+    """What is read inside is a batch. Of a damaged one any error may come."""
     try:
-        return Heads(zlib.decompress(compressed), traces)
-    except zlib.error as error:
-        raise _damaged(error) from error
-
-
-def _damaged(error: Exception) -> StoreError:
-    return StoreError(f"a batch of the store is damaged, {error}: leave it out")
+        yield
+    except Exception as error:
+        raise StoreError(
+            f"a batch in {path} is damaged, {error}: read another session, or name "
+            "another folder"
+        ) from error
 
 
 def _only(found: list[T], name: str) -> T:

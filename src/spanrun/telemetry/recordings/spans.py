@@ -24,7 +24,6 @@ from itertools import accumulate, compress
 from typing import Any, Final, NamedTuple
 
 from spanrun.accelerator import core
-from spanrun.errors import StoreError
 from spanrun.telemetry.recordings.columns import Columns, pack
 from spanrun.telemetry.recordings.records import Trace, made
 from spanrun.telemetry.span import ERROR, ROOT
@@ -207,25 +206,23 @@ class Heads:
         shapes: Of each shape what `SHAPE` says.
 
     Raises:
-        StoreError: They are damaged.
+        ValueError: They are damaged.
+        struct.error: The same.
     """
 
     def __init__(self, heads: bytes, traces: bytes) -> None:
-        try:
-            self.spans, shapes, names = COUNTS.unpack_from(heads)
-            at = COUNTS.size
-            self.shapes: Final = [
-                SHAPE.unpack_from(heads, at + SHAPE.size * number)
-                for number in range(shapes)
-            ]
-            at += SHAPE.size * shapes
-            self._names: Final[list[str]] = []
-            for _ in range(names):
-                (size,) = _size.unpack_from(heads, at)
-                at += _size.size + size
-                self._names.append(heads[at - size : at].decode("utf-8", "replace"))
-        except struct.error as error:
-            raise StoreError(f"a batch of the store is damaged: {error}") from error
+        self.spans, shapes, names = COUNTS.unpack_from(heads)
+        at = COUNTS.size
+        self.shapes: Final = [
+            SHAPE.unpack_from(heads, at + SHAPE.size * number)
+            for number in range(shapes)
+        ]
+        at += SHAPE.size * shapes
+        self._names: Final[list[str]] = []
+        for _ in range(names):
+            (size,) = _size.unpack_from(heads, at)
+            at += _size.size + size
+            self._names.append(heads[at - size : at].decode("utf-8", "replace"))
         self._columns: Final = Columns(heads, at, self.spans, HEAD.size)
         self._traces: Final = traces
 
@@ -292,8 +289,11 @@ def spans_of(
         trace: Those of one trace alone.
 
     Raises:
-        StoreError: They are damaged.
+        ValueError: They are damaged.
+        LookupError: The same.
     """
+    if len(ids) < 8 * heads.spans:
+        raise ValueError("ids are missing")
     traces, numbers = heads.trace_ids, heads.shape_numbers
     members: list[list[int]] = [[] for _ in heads.shapes]
     for place, number in enumerate(numbers):
