@@ -508,3 +508,12 @@ class unit:  # noqa: N801 -- the public name, `spanrun.unit`
 
 def units_record(recorder: Callable[[], Any], off: Any) -> None:
     """Say what gives the recorder in force, and what a unit is where there is none."""
+
+def pack_spans(
+    data: bytes, headers: bytes
+) -> tuple[bytes, bytes, bytes, bytes, int, int, int]:
+    """The ``data`` and ``headers`` of a `Batch`, at least one span, for the disk.
+
+    The same as `spanrun.telemetry.recordings.spans.pack_spans_in_python`, which is its
+    fallback and says what the parts are.
+    """

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from spanrun.telemetry.read import RunnerStats
 from tests.cli.conftest import Cli
 from tests.test_text import ACTIVE, HOSTILE
 
@@ -10,7 +11,6 @@ from spanrun import cli as command_line
 from spanrun.cli import console, search, tables
 from spanrun.cli.exits import Exit, fail
 from spanrun.stores.base import Hit
-from spanrun.telemetry.read import RunnerStats
 
 NAMED = HOSTILE.replace("\ud800", "")
 

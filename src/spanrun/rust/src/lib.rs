@@ -21,6 +21,7 @@ mod interpreter;
 mod keys;
 mod known;
 mod names;
+mod pack;
 mod quantile;
 mod record;
 pub mod redact;
@@ -56,6 +57,8 @@ mod _core {
     use crate::cells::{ExponentialHistogram, Group, Histogram, JobCells, Sum};
     #[pymodule_export]
     use crate::ids::{random_bits, reseed};
+    #[pymodule_export]
+    use crate::pack::pack_spans;
     #[pymodule_export]
     use crate::redact::python::{is_secret_key, redact};
     #[pymodule_export]
