@@ -40,6 +40,7 @@ LAYERS = {
     "loop": 3,
     "registry": 4,
     "runner": 4,
+    "recordings": 5,
     "async_utils": 5,
     "clients": 5,
     "stores": 5,

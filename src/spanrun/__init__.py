@@ -42,8 +42,12 @@ from spanrun.telemetry.setup import configure, shutdown
 
 if TYPE_CHECKING:
     from spanrun.runner.progress import Progress
+    from spanrun.runner.summary import report
 else:
-    __getattr__, __dir__ = lazy.names(__name__, {"runner.progress": ("Progress",)})
+    __getattr__, __dir__ = lazy.names(
+        __name__,
+        {"runner.progress": ("Progress",), "runner.summary": ("report",)},
+    )
 
 __all__ = [
     "AdaptiveLimit",
@@ -70,6 +74,7 @@ __all__ = [
     "batches",
     "configure",
     "instrumented",
+    "report",
     "run",
     "shutdown",
     "unit",

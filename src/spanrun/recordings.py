@@ -6,6 +6,7 @@ writes files for other programs.
 
 from __future__ import annotations
 
+from spanrun.runner.summary import Report
 from spanrun.telemetry.recordings.read import LAST, Recording, open  # noqa: A004 -- as in `gzip`
 from spanrun.telemetry.recordings.records import (
     Event,
@@ -23,6 +24,7 @@ __all__ = [
     "Job",
     "Link",
     "Recording",
+    "Report",
     "Run",
     "Session",
     "Span",

@@ -28,6 +28,8 @@ Histograms: TypeAlias = Literal[
 ]
 Exemplars: TypeAlias = Literal["trace_based", "always_on", "always_off"]
 
+Told: TypeAlias = Literal["auto", "true", "false"]
+
 STORE: Final = ".spanrun"
 _TRUE: Final = ("true", "1", "yes", "on")
 _FALSE: Final = ("false", "0", "no", "off", "")
@@ -73,6 +75,8 @@ class Settings:
         metric_interval: Seconds between two exports of the metrics.
         shutdown_timeout: Seconds that leaving may take.
         loop_threshold: Seconds that one step may hold the event loop.
+        summary: Whether the end of `run` prints what was recorded; ``"auto"``: on a
+            terminal, where the program's own module calls `run`.
         origins: For each setting, where its value comes from.
     """
 
@@ -90,6 +94,7 @@ class Settings:
     metric_interval: float
     shutdown_timeout: float
     loop_threshold: float
+    summary: Told
     origins: Mapping[str, str] = field(compare=False)
 
 
@@ -246,6 +251,7 @@ def load(
         ),
         shutdown_timeout=sources.seconds("shutdown_timeout", default=5.0),
         loop_threshold=sources.seconds("loop_threshold", default=0.1),
+        summary=sources.choice("summary", allowed=get_args(Told)) or "auto",
         origins=sources.origins,
     )
     if unknown := sorted(file.keys() - sources.origins.keys()):

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import pytest
-from spanrun.telemetry.read import RunnerStats
 from tests.cli.conftest import Cli
 from tests.test_text import ACTIVE, HOSTILE
 
 from spanrun import cli as command_line
-from spanrun.cli import console, search, tables
+from spanrun.cli import console, search
 from spanrun.cli.exits import Exit, fail
 from spanrun.stores.base import Hit
 
@@ -90,17 +89,3 @@ def test_passages_are_inert_and_whole() -> None:
     is_inert(shown)
     assert "password=hunter2" in shown
     assert shown.count("\n") == 1
-
-
-def test_a_table_has_a_line_for_each_runner() -> None:
-    phases = {"service": 1.0}
-    stats = [
-        RunnerStats(f"a{HOSTILE}\nb", 1, 1, 0, (1.0, 1.0, 1.0), phases),
-        RunnerStats("plain", 1, 1, 0, (1.0, 1.0, 1.0), phases),
-    ]
-    head, first, second = tables.durations(stats)
-    is_inert(first)
-    assert len(head) == len(first) == len(second)
-    lines = tables.times(stats)
-    is_inert("".join(lines))
-    assert not any("\n" in line for line in lines)

@@ -166,7 +166,9 @@ ROWS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "endpoint": only(1, b"x", "localhost:4318"),
         "protocol": only(1, "udp"),
         "store": only(1, b"x", ["x"]),
+        "summary": only(1, "yes", b"x", ["auto"]),
     },
+    "Report.text": {"width": WHOLE_ABOVE_0},
     "instrumented": {
         "function": Kind(("x", 1, Coroutine(), Split, several), (len, double)),
         "name": optional(TEXT),

@@ -25,7 +25,9 @@ from spanrun.ingest import (
     read_documents,
     retrieve,
 )
+from spanrun.recordings import Report
 from spanrun.stores import SolrStore, SqliteStore, fuse
+from spanrun.telemetry.recordings.summary import Summary
 
 URL: Final = "http://127.0.0.1:9/v1"
 SOLR: Final = "http://127.0.0.1:9/solr/docs"
@@ -215,6 +217,10 @@ def embedding_server(**given: Any) -> testing.EmbeddingServer:
     return testing.EmbeddingServer(**given)
 
 
+def report() -> Report:
+    return Report(Summary(0.0, (), (), None))
+
+
 SUBJECTS: Final[Mapping[str, Callable[..., Any]]] = {
     "AdaptiveLimit": sr.AdaptiveLimit,
     "Breaker": sr.Breaker,
@@ -231,6 +237,7 @@ SUBJECTS: Final[Mapping[str, Callable[..., Any]]] = {
     "Timeout": sr.Timeout,
     "batches": with_good(sr.batches, items=[], size=1),
     "configure": sr.configure,
+    "Report.text": on_made(report, "text"),
     "instrumented": instrumented_of,
     "run": run_of,
     "shutdown": sr.shutdown,

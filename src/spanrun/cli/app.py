@@ -18,6 +18,7 @@ from spanrun.cli.doctor import doctor
 from spanrun.cli.exits import explained
 from spanrun.cli.ingest import ingest
 from spanrun.cli.registry import registry
+from spanrun.cli.runs import runs, show, trace
 from spanrun.cli.search import search
 from spanrun.cli.slo import slo
 from spanrun.cli.spool import spool
@@ -78,6 +79,9 @@ def _options(
 app.command()(demo)
 app.command()(ingest)
 app.command()(search)
+app.command()(runs)
+app.command()(show)
+app.command()(trace)
 app.command()(doctor)
 app.command()(config)
 app.add_typer(dashboards, name="dashboards")

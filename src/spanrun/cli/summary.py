@@ -8,38 +8,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from spanrun.cli import tables
 from spanrun.cli.console import line
 from spanrun.errors import StoreError
 from spanrun.ingest.documents import Skipped
 from spanrun.ingest.pipeline import Report
-from spanrun.quantities import seconds
+from spanrun.runner import summary, tables
 from spanrun.semconv import SpanrunTelemetrySignal
 from spanrun.stores.base import Hit
 from spanrun.telemetry.recordings import read
 from spanrun.telemetry.recordings.summary import (
     Failures,
-    SlowJob,
     Summary,
     summary_of,
 )
 from spanrun.telemetry.setup import Telemetry
 
-_ERROR: Final = 160
+_WIDTH: Final = summary.WIDTH
 _NAMED: Final = 3
 _NOUNS: Final[tuple[tuple[SpanrunTelemetrySignal, str], ...]] = (
     ("traces", "spans"),
     ("metrics", "data points"),
 )
-_ADVICE: Final = {
-    "queue": "jobs wait for the event loop: look for what keeps it busy",
-    "limit": "jobs wait for a slot: a higher limit, if the service bears it",
-    "rate_limit": "the service set the pace (Retry-After): fewer requests at once",
-    "backoff": "much time goes into back-off: look at the errors that were retried",
-    "busy": "the event loop computes: move that work to threads or processes",
-    "loop_lag": "something blocks the event loop: look for a slow synchronous call",
-    "service": "the service itself takes the time: larger batches, or more at once",
-}
 
 
 def tell(
@@ -68,7 +57,7 @@ def _session(telemetry: Telemetry | None) -> Summary:
                 return summary_of(recording, telemetry.store.session)
         except (LookupError, StoreError):
             pass  # it can't be used, or is damaged: what was lost is counted
-    return Summary((), (), None)
+    return Summary(0.0, (), (), None)
 
 
 def _lines(
@@ -86,18 +75,18 @@ def _lines(
     )
     yield ""
     if session.runners:
-        yield from tables.durations(session.runners)
+        yield from tables.durations(session.runners, _WIDTH)
         yield ""
-        yield from tables.times(session.runners)
+        yield from tables.times(session.runners, _WIDTH)
         yield ""
     failures = session.failures or _of_documents(report)
     if failures:
         yield "failures"
-        yield from map(_failure, failures)
+        yield from map(summary.failure, failures)
         yield from _not_stored(report)
         yield ""
     if session.slowest is not None:
-        yield f"slowest job   {_slowest(session.slowest)}"
+        yield f"slowest job   {summary.slowest(session.slowest)}"
     yield f"telemetry     {' · '.join(_delivered(telemetry))}"
     yield f"hint          {_hint(report, session)}"
 
@@ -111,25 +100,11 @@ def _of_documents(report: Report) -> Sequence[Failures]:
     return [Failures(*group, count, None) for group, count in groups.most_common(10)]
 
 
-def _failure(group: Failures) -> str:
-    kind = group.error_type.rpartition(".")[2]
-    what = f"{group.count} × {line(group.runner)}: {line(kind)}: "
-    trace = f" · e.g. trace {group.trace_id}" if group.trace_id else ""
-    return f"  {what}{line(group.error, _ERROR)}{trace}"
-
-
 def _not_stored(report: Report) -> Iterator[str]:
     lost = [line(failure.document_id) for failure in report.failures]
     if lost:
         more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
         yield f"  not stored: {', '.join(lost[:_NAMED])}{more}"
-
-
-def _slowest(job: SlowJob) -> str:
-    phase, part = max(job.phases.items(), key=lambda item: item[1])
-    took = f"{seconds(job.duration)}, of which {seconds(part)} {phase}"
-    trace = f" · trace {job.trace_id}" if job.trace_id else ""
-    return f"{line(job.name)}: {took}{trace}"
 
 
 def _delivered(telemetry: Telemetry | None) -> Iterator[str]:
@@ -160,14 +135,8 @@ def _delivered(telemetry: Telemetry | None) -> Iterator[str]:
 def _hint(report: Report, session: Summary) -> str:
     if session.failures or report.failures:
         return "failures come first: their traces tell at which attempt and why"
-    totals = {
-        (stats.name, phase): seconds
-        for stats in session.runners
-        for phase, seconds in stats.phases.items()
-    }
-    if totals:
-        name, phase = max(totals, key=lambda key: totals[key])
-        return f"{line(name)}: {_ADVICE[phase]}"
+    if session.runners:
+        return summary.hint(session)
     if report.stored:
         return "with telemetry, this would tell where the time went"
     return "nothing has changed since the last run"

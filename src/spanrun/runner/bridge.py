@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 import re
 import signal
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -18,6 +19,7 @@ from spanrun.errors import ConfigurationError
 from spanrun.runner.ending import end_generators, end_tasks
 from spanrun.runner.signals import Program, Signals, listening
 from spanrun.runner.tasks import begun, discard
+from spanrun.telemetry import setup
 
 T = TypeVar("T")
 
@@ -74,11 +76,22 @@ def run(
         'done'
     """
     context = contextvars.copy_context()
+    inside = loop_runs()
     try:
-        with contextlib.nullcontext() if loop_runs() else Signals():
+        with contextlib.nullcontext() if inside else Signals():
             return enter("run", main, context=context, grace=grace, debug=debug)
     finally:
         _take_over(context)
+        if not inside and setup.telemetry() is not None:
+            from spanrun.runner.summary import tell_at_end  # noqa: PLC0415 -- 40 ms
+
+            tell_at_end(is_main=_caller() == "__main__")
+
+
+def _caller() -> str | None:
+    """The module that has called `run`."""
+    frame = sys._getframe(2)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] -- no other way
+    return frame.f_globals.get("__name__")
 
 
 def enter(

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from opentelemetry import trace as otel_trace
 from opentelemetry.metrics import NoOpMeterProvider
@@ -25,7 +25,11 @@ _INTERRUPTED: Final = 0.5  # seconds: what is left goes to disk
 
 
 class Telemetry:
-    """A pipeline that `configure` made: recorder, exporters and local store."""
+    """A pipeline that `configure` made: recorder, exporters and local store.
+
+    Attributes:
+        told: Its summary was printed.
+    """
 
     def __init__(self, settings: Settings) -> None:
         # The SDK is 60 ms of import: only who configures pays for it.
@@ -41,6 +45,7 @@ class Telemetry:
         self.close: Final = self._pipeline.close
         self.status: Final = self._pipeline.status
         self.at_exit: Final = at_exit.AtExit(shutdown)
+        self.told = False
 
 
 class _State:
@@ -56,6 +61,7 @@ def configure(
     endpoint: str | None = None,
     protocol: str | None = None,
     store: str | Path | None = None,
+    summary: Literal["auto"] | bool | None = None,
 ) -> None:
     """Switch telemetry on, for the process.
 
@@ -72,6 +78,9 @@ def configure(
         endpoint: Where OTLP goes, as ``http://host:4318``.
         protocol: ``"http/protobuf"`` or ``"grpc"``.
         store: The folder of the local store; ``"none"`` for no store.
+        summary: Whether the end of `run` prints to stderr what was recorded: how many
+            jobs, how long they took and where the time went. ``"auto"``: once, on a
+            terminal, where the program's own module (``__main__``) calls `run`.
 
     Raises:
         ConfigurationError: With the setting, its value and where it comes from.
@@ -86,6 +95,7 @@ def configure(
         "endpoint": endpoint,
         "protocol": protocol,
         "store": store,
+        "summary": summary,
     }
     settings = load(arguments, environ=os.environ, directory=here())
     shutdown()

@@ -60,8 +60,16 @@ class SlowJob:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What one process did."""
+    """What one process did, or one run.
 
+    Attributes:
+        seconds: From the beginning of its first run to the end of its last job.
+        runners: In the order in which their first jobs ended.
+        failures: The most frequent errors.
+        slowest: The job that took longest; None without any.
+    """
+
+    seconds: float
     runners: Sequence[RunnerStats]
     failures: Sequence[Failures]
     slowest: SlowJob | None
@@ -86,35 +94,39 @@ class _Runner:
         self.phases = list(map(add, self.phases, job.seconds))
 
 
-def summary_of(recording: Recording, session: str) -> Summary:
-    """Sum up the session with this id.
+def summary_of(recording: Recording, session: str, run: str = "") -> Summary:
+    """Sum up the session with this id, or one ``run`` of it.
 
     Raises:
         StoreError: It can't be read.
     """
-    runs = {run.id: run for run in recording.runs(session)}
+    runs = {each.id: each for each in recording.runs(session) if run in ("", each.id)}
     runners: dict[str, _Runner] = {}
     failures: Counter[tuple[str, str, str]] = Counter()
     traces: dict[tuple[str, str, str], str | None] = {}
     slowest: Job | None = None
-    for number, job in enumerate(recording.jobs(session)):
-        run = runs.get(job.run)
-        if run is None:  # its row was lost
+    began = ended = min((each.started_ns for each in runs.values()), default=0)
+    for number, job in enumerate(recording.jobs(session, run)):
+        its = runs.get(job.run)
+        if its is None:  # its row was lost
             continue
         # In the order in which their first jobs ended: that of a pipeline's stages.
         # A single call beforehand, such as a probe, doesn't make a stage the first.
-        place = number + 1e18 * run.calls
-        stats = runners.setdefault(run.runner, _Runner(place))
+        place = number + 1e18 * its.calls
+        stats = runners.setdefault(its.runner, _Runner(place))
         stats.first = min(stats.first, place)
         stats.add(job)
         if job.outcome != "ok":
-            kind = run.runner, job.error_type or job.outcome, job.error or ""
+            kind = its.runner, job.error_type or job.outcome, job.error or ""
             failures[kind] += 1
             traces.setdefault(kind, job.trace_id)
         if slowest is None or job.duration > slowest.duration:
             slowest = job
+        over = its.started_ns + int((job.submitted + job.duration) * 1e9)
+        ended = max(ended, over)
     in_order = sorted(runners.items(), key=lambda item: item[1].first)
     return Summary(
+        (ended - began) / 1e9,
         tuple(_stats(name, stats) for name, stats in in_order),
         tuple(
             Failures(*kind, count, traces[kind])

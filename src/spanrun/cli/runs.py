@@ -1,0 +1,157 @@
+"""``spanrun runs``, ``show`` and ``trace``: what the local store has recorded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Final, TypeAlias
+
+import typer
+
+from spanrun import recordings
+from spanrun.cli import console, session, waterfall
+from spanrun.cli.exits import Exit, fail
+from spanrun.quantities import seconds
+from spanrun.recordings import LAST, Recording, Run, Session
+from spanrun.runner.summary import WIDTH, Report
+from spanrun.telemetry.recordings.summary import summary_of
+
+Where: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--store", metavar="DIR", help="Of the recordings.  [default: .spanrun]"
+    ),
+]
+Which: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="Of a session or a run, or how it begins.  [default: the last session]",
+        show_default=False,
+    ),
+]
+
+_DIGITS: Final = 8  # of an id, as it is shown
+_MANY: Final = 3  # runners that are named
+
+
+def runs(
+    *,
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=1, help="The newest so many.")
+    ] = 20,
+    store: Where = None,
+    as_json: session.AsJson = False,
+) -> None:
+    """List what was run: a line for each program, the newest first."""
+    with _open(store) as recording:
+        found = recording.sessions()[:limit]
+        if as_json:
+            told = [
+                {
+                    **asdict(each),
+                    "runs": [asdict(run) for run in recording.runs(each.id)],
+                }
+                for each in found
+            ]
+            console.give(json.dumps({"sessions": told}))
+            return
+        if not found:
+            fail(Exit.INPUT, "nothing was ever run", _RUN_SOMETHING)
+        width = _width()
+        for each in found:
+            console.give(_session(recording, each)[:width].rstrip())
+
+
+def show(
+    name: Which = LAST, *, store: Where = None, as_json: session.AsJson = False
+) -> None:
+    """Show how long the jobs of a session or a run took, and why."""
+    with _open(store) as recording:
+        found = recording.find(name)
+        of_session = found.id if isinstance(found, Session) else found.session
+        run = found.id if isinstance(found, Run) else ""
+        report = Report(summary_of(recording, of_session, run))
+        if as_json:
+            console.give(json.dumps({"id": found.id, **report.as_dict()}))
+            return
+        title = found.command if isinstance(found, Session) else f"run {found.runner}"
+        console.give(f"{_when(found.started_ns)}  {console.line(title)}")
+        console.give(report.text(_width()))
+
+
+def trace(
+    name: Annotated[
+        str, typer.Argument(metavar="ID", help="Of the trace, or how it begins.")
+    ],
+    *,
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Spans that are shown.")
+    ] = 100,
+    store: Where = None,
+    as_json: session.AsJson = False,
+) -> None:
+    """Show the spans of a trace on the axis of their time."""
+    with _open(store) as recording:
+        spans = recording.trace(_whole(recording, name))
+        if not spans:
+            fail(Exit.INPUT, f"there is no trace {name!r} here", _NOT_KEPT)
+        if as_json:
+            told = [
+                {
+                    **asdict(span),
+                    "attributes": dict(span.attributes),
+                    "events": [asdict(event) for event in span.events],
+                }
+                for span in spans
+            ]
+            console.give(json.dumps({"spans": told}, default=str))
+            return
+        console.give("\n".join(waterfall.lines(spans, _width(), limit)))
+
+
+_RUN_SOMETHING: Final = "Run a program that calls configure(), or spanrun demo."
+_NOT_KEPT: Final = "See spanrun show for traces; a sampler keeps some of them only."
+
+
+@contextmanager
+def _open(store: Path | None) -> Generator[Recording]:
+    try:
+        with recordings.open(session.folder(store)) as recording:
+            yield recording
+    except LookupError as error:
+        fail(Exit.INPUT, str(error.args[0]), _RUN_SOMETHING)
+
+
+def _whole(recording: Recording, name: str) -> str:
+    """The id of the only trace whose id begins with ``name``."""
+    if len(name) == 32:  # noqa: PLR2004 -- digits of a whole one
+        return name
+    found = {each.id for each in recording.traces() if each.id.startswith(name)}
+    if len(found) > 1:
+        fail(Exit.INPUT, f"{len(found)} traces begin with {name!r}", "Give more of it.")
+    return found.pop() if found else name
+
+
+def _session(recording: Recording, found: Session) -> str:
+    named = list(dict.fromkeys(run.runner for run in recording.runs(found.id)))
+    shown = ", ".join(map(console.line, named[:_MANY]))
+    more = f" and {len(named) - _MANY} more" if len(named) > _MANY else ""
+    took = seconds(max(0, found.written_ns - found.started_ns) / 1e9)
+    return (
+        f"{found.id[:_DIGITS]}  {_when(found.started_ns)}  {took:>8}  "
+        f"{console.line(found.command)}  ({shown or 'no runs'}{more})"
+    )
+
+
+def _when(nanoseconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(nanoseconds / 1e9))
+
+
+def _width() -> int:
+    return shutil.get_terminal_size((WIDTH, 0)).columns

@@ -1,0 +1,142 @@
+"""A trace as text: each span a line, its time a bar on one axis for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from spanrun import semconv
+from spanrun.quantities import seconds
+from spanrun.recordings import Span
+from spanrun.text import one_line, redact
+
+_NAME: Final = 0.4  # of the width
+_TOOK: Final = 10
+_LEAST: Final = 10  # characters of the axis
+_PHASES: Final = (
+    semconv.SPANRUN_JOB_TIME_QUEUE,
+    semconv.SPANRUN_JOB_TIME_LIMIT,
+    semconv.SPANRUN_JOB_TIME_RATE_LIMIT,
+    semconv.SPANRUN_JOB_TIME_BACKOFF,
+    semconv.SPANRUN_JOB_TIME_BUSY,
+    semconv.SPANRUN_JOB_TIME_LOOP_LAG,
+    semconv.SPANRUN_JOB_TIME_SERVICE,
+)
+_ERROR: Final = 160
+_DEEPEST: Final = 12
+"""Levels that are indented."""
+
+
+def lines(spans: Sequence[Span], width: int, limit: int) -> Iterator[str]:
+    """The trace whose spans these are, in lines of about ``width`` characters.
+
+    Of more than ``limit`` spans the topmost are shown, and of what is below them what
+    failed and what took longest.
+    """
+    began = min(span.start_ns for span in spans)
+    whole = max(1, max(span.end_ns for span in spans) - began)
+    failed = sum(span.status == "ERROR" for span in spans)
+    yield (
+        f"trace {spans[0].trace_id} · {len(spans):,} span{'s'[: len(spans) != 1]} · "
+        f"{failed:,} failed · {seconds(whole / 1e9)}"
+    )
+    yield ""
+    shown = _chosen(_in_order(spans), limit)
+    name = int(width * _NAME)
+    axis = width - name - _TOOK
+    if axis < _LEAST:  # no room for bars
+        name, axis = max(_LEAST, width - _TOOK), 0
+    for span, depth in shown:
+        indent = "  " * min(depth, _DEEPEST, name // 6)
+        label = _label(span, max(4, name - len(indent) - 1))
+        bar = _bar((span.start_ns - began) / whole, (span.end_ns - began) / whole, axis)
+        took = seconds(span.duration)
+        yield f"{indent + label:<{name}}{took:>{_TOOK - 1}} {bar}".rstrip()
+        yield from (
+            f"{indent}    {text}" for text in _about(span, width - len(indent) - 4)
+        )
+    if left := len(spans) - len(shown):
+        yield f"… and {left:,} spans more, of jobs that took less time (--limit)"
+
+
+def _label(span: Span, width: int) -> str:
+    """Its name and, of a job, its key or its place: they are what tells it apart."""
+    mark = "✕ " if span.status == "ERROR" else ""
+    which = str(span.attributes.get(semconv.SPANRUN_JOB_KEY, ""))
+    if not which and semconv.SPANRUN_JOB_INDEX in span.attributes:
+        which = f"#{span.attributes[semconv.SPANRUN_JOB_INDEX]}"
+    if not which:
+        return one_line(redact(f"{mark}{span.name}"), width)
+    end = " " + one_line(redact(which), width // 2)
+    return one_line(redact(f"{mark}{span.name}"), width - len(end)) + end
+
+
+def _about(span: Span, width: int) -> Iterator[str]:
+    """A job's times, the longest first as far as there is room, and what went wrong."""
+    if ledger := _ledger(span.attributes, width):
+        yield ledger
+    if span.status == "ERROR" and span.status_text:
+        yield one_line(redact(span.status_text), max(_LEAST, min(width, _ERROR)))
+
+
+def _ledger(attributes: Mapping[str, object], width: int) -> str:
+    times = {
+        key.rpartition(".")[2]: value
+        for key in _PHASES
+        if isinstance(value := attributes.get(key), float) and value > 0
+    }
+    longest = sorted(times.items(), key=lambda item: -item[1])
+    parts = [f"{phase} {seconds(value)}" for phase, value in longest]
+    while parts and len(" · ".join(parts)) > width:
+        parts.pop()
+    return " · ".join(parts)
+
+
+def _bar(begin: float, end: float, width: int) -> str:
+    if not width:
+        return ""
+    first = min(width - 1, int(begin * width))
+    last = max(first + 1, round(end * width))
+    return " " * first + "━" * (last - first)
+
+
+def _in_order(spans: Sequence[Span]) -> list[tuple[Span, int]]:
+    """Each span behind its parent, with its depth; by a stack, however deep it is."""
+    known = {span.span_id for span in spans}
+    below: dict[str | None, list[Span]] = {}
+    for span in sorted(spans, key=lambda span: span.start_ns):
+        parent = span.parent_id if span.parent_id in known else None
+        below.setdefault(parent, []).append(span)
+    found: list[tuple[Span, int]] = []
+    stack = [(span, 0) for span in reversed(below.pop(None, []))]
+    while stack:
+        span, depth = stack.pop()
+        found.append((span, depth))
+        inner = below.pop(span.span_id, [])
+        stack.extend((each, depth + 1) for each in reversed(inner))
+    return found
+
+
+def _chosen(spans: list[tuple[Span, int]], limit: int) -> list[tuple[Span, int]]:
+    """Those that there is room for: a child of a topmost span with all below it."""
+    if len(spans) <= limit:
+        return spans
+    groups: list[list[tuple[Span, int]]] = []
+    for each in spans:
+        if each[1] <= 1 or not groups:
+            groups.append([])
+        groups[-1].append(each)
+    worst = sorted(range(len(groups)), key=lambda place: _rank(groups[place]))
+    left, places = limit, list[int]()
+    for place in worst:
+        if len(groups[place]) <= left:
+            left -= len(groups[place])
+            places.append(place)
+    return [each for place in sorted(places) for each in groups[place]]
+
+
+def _rank(group: list[tuple[Span, int]]) -> tuple[bool, bool, float]:
+    """What comes first: the topmost, then what failed, then what took longest."""
+    (top, depth), *_ = group
+    failed = any(span.status == "ERROR" for span, _ in group)
+    return depth > 0, not failed, -top.duration

@@ -1,0 +1,186 @@
+"""`Report`: what a session has recorded, as a person is told it."""
+
+from __future__ import annotations
+
+import html
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any, Final, TextIO
+
+from spanrun.checks import whole
+from spanrun.errors import ConfigurationError, StoreError
+from spanrun.quantities import seconds
+from spanrun.runner import tables
+from spanrun.telemetry import setup
+from spanrun.telemetry.recordings.read import Recording
+from spanrun.telemetry.recordings.summary import (
+    Failures,
+    SlowJob,
+    Summary,
+    summary_of,
+)
+from spanrun.text import one_line, redact
+
+WIDTH: Final = 100
+_ERROR: Final = 160
+_FLUSH: Final = 5.0
+"""Seconds for what isn't written yet."""
+_ADVICE: Final = {
+    "queue": "jobs wait for the event loop: look for what keeps it busy",
+    "limit": "jobs wait for a slot: a higher limit, if the service bears it",
+    "rate_limit": "the service set the pace (Retry-After): fewer requests at once",
+    "backoff": "much time goes into back-off: look at the errors that were retried",
+    "busy": "the event loop computes: move that work to threads or processes",
+    "loop_lag": "something blocks the event loop: look for a slow synchronous call",
+    "service": "the service itself takes the time: larger batches, or more at once",
+}
+
+
+class Report:
+    """What was recorded of a session or a run: how long its jobs took, and why.
+
+    ``str`` gives it as text for a terminal, and a notebook shows it as tables.
+
+    Args:
+        summary: Its numbers.
+    """
+
+    def __init__(self, summary: Summary) -> None:
+        self._summary: Final = summary
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of its numbers, as JSON can have them."""
+        return asdict(self._summary)
+
+    def text(self, width: int = WIDTH) -> str:
+        """The same for a person, in lines of ``width`` characters where that can be."""
+        return "\n".join(self._lines(whole("Report.text", "width", width, 1)))
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        return f"<Report: {self._title()}>"
+
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        return f"<pre>{html.escape(self.text())}</pre>"
+
+    def _title(self) -> str:
+        found = self._summary
+        jobs = sum(stats.jobs for stats in found.runners)
+        failed = jobs - sum(stats.ok for stats in found.runners)
+        rate = f", {jobs / found.seconds:.0f}/s" if found.seconds else ""
+        return (
+            f"{jobs:,} job{'s'[: jobs != 1]} · {failed:,} failed · "
+            f"{seconds(found.seconds)}{rate}"
+        )
+
+    def _lines(self, width: int) -> Iterator[str]:
+        found = self._summary
+        yield self._title()
+        if not found.runners:
+            return
+        yield ""
+        yield from tables.durations(found.runners, width)
+        yield ""
+        yield from tables.times(found.runners, width)
+        yield ""
+        if found.failures:
+            yield "failures"
+            yield from map(failure, found.failures)
+            yield ""
+        if found.slowest is not None:
+            yield f"slowest job   {slowest(found.slowest)}"
+        yield f"hint          {hint(found)}"
+
+
+def failure(group: Failures) -> str:
+    """A line on failed jobs that have the same error."""
+    kind = group.error_type.rpartition(".")[2]
+    what = f"{group.count} × {_line(group.runner)}: {_line(kind)}: "
+    trace = f" · e.g. trace {group.trace_id}" if group.trace_id else ""
+    return f"  {what}{_line(group.error, _ERROR)}{trace}"
+
+
+def slowest(job: SlowJob) -> str:
+    """A line on the job that took longest."""
+    phase, part = max(job.phases.items(), key=lambda item: item[1])
+    took = f"{seconds(job.duration)}, of which {seconds(part)} {phase}"
+    trace = f" · trace {job.trace_id}" if job.trace_id else ""
+    return f"{_line(job.name)}: {took}{trace}"
+
+
+def hint(found: Summary) -> str:
+    """What to look at first."""
+    if found.failures:
+        return "failures come first: their traces tell at which attempt and why"
+    totals = {
+        (stats.name, phase): part
+        for stats in found.runners
+        for phase, part in stats.phases.items()
+    }
+    name, phase = max(totals, key=lambda key: totals[key])
+    return f"{_line(name)}: {_ADVICE[phase]}"
+
+
+def report() -> Report:
+    """What this program has recorded so far, since `configure`.
+
+    Raises:
+        ConfigurationError: Nothing is recorded: `configure` was not called, or the
+            telemetry goes to an endpoint alone.
+        StoreError: It can't be read.
+
+    Example:
+        >>> configure(store=folder)
+        >>> run(main())
+        [0, 1, 4, 9]
+        >>> report()
+        <Report: 4 jobs · 0 failed · …>
+    """
+    telemetry = setup.telemetry()
+    if telemetry is None or telemetry.store is None:
+        raise ConfigurationError(
+            "report(): nothing is recorded here: call configure() first, with "
+            "store='.spanrun' if the telemetry goes to an endpoint"
+        )
+    store = telemetry.store
+    store.flush(_FLUSH)
+    try:
+        with Recording(store.path) as recording:
+            return Report(summary_of(recording, store.session))
+    except LookupError:
+        raise StoreError(
+            f"{store.path}: {store.fault or 'nothing is in it'}: name another folder"
+        ) from None
+
+
+def tell_at_end(*, is_main: bool) -> None:
+    """Print the report at the end of a program, if that is wanted: see `configure`.
+
+    Args:
+        is_main: The program's own module has called `run`.
+    """
+    telemetry = setup.telemetry()
+    if telemetry is None or telemetry.store is None or telemetry.told:
+        return
+    stream: TextIO | None = sys.stderr
+    wanted = telemetry.settings.summary
+    if stream is None or wanted == "false":
+        return
+    try:
+        if wanted == "auto" and not (is_main and stream.isatty()):
+            return
+        telemetry.told = True
+        width = shutil.get_terminal_size((WIDTH, 0)).columns
+        stream.write(f"\n{report().text(width)}\n")
+        stream.flush()
+    except (OSError, ValueError, StoreError):
+        return  # closed, full, or not to be read: no result depends on it
+
+
+def _line(text: str, width: int = 0) -> str:
+    return one_line(redact(text), width)
