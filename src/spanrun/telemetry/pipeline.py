@@ -29,7 +29,6 @@ from spanrun.telemetry.delivery.spooled import SpooledSender
 from spanrun.telemetry.export import (
     ConsoleExit,
     Exit,
-    MetricPipe,
     OtlpExit,
 )
 from spanrun.telemetry.faults import Faults
@@ -37,6 +36,7 @@ from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.health import Health
 from spanrun.telemetry.local import LocalStore
 from spanrun.telemetry.log import Log
+from spanrun.telemetry.metric_pipe import MetricPipe
 from spanrun.telemetry.metrics import preferences
 from spanrun.telemetry.metrics.aggregate import Aggregator
 from spanrun.telemetry.metrics.meters import OurMeterProvider
@@ -126,12 +126,16 @@ class Pipeline:
             exponential=preferences.is_exponential(settings.histograms),
         )
         if "metrics" in exits:
+            leave = exits["metrics"]
+            # What has deltas is sent once more, not anew, when it is found again.
+            saves = settings.temporality == "cumulative"
             self._metrics = MetricPipe(
-                exits["metrics"],
+                leave,
                 account,
                 settings.metric_interval,
                 (theirs.collector, ours.collector),
                 aggregator,
+                save=leave.save if saves and isinstance(leave, OtlpExit) else None,
                 exemplars=settings.exemplars != "always_off",
             )
         meter = ours.get_meter(SCOPE, __version__)

@@ -24,7 +24,8 @@ from tests.telemetry.metrics.kinds import each_kind
 
 from spanrun import semconv
 from spanrun.telemetry.metrics import fallback
-from spanrun.telemetry.metrics.aggregate import CARDINALITY_LIMIT, Aggregator
+from spanrun.telemetry.metrics.aggregate import Aggregator
+from spanrun.telemetry.metrics.series import CARDINALITY_LIMIT
 
 COUNTER = semconv.METRIC_SPANRUN_JOBS
 HISTOGRAM = semconv.METRIC_SPANRUN_JOB_DURATION

@@ -102,10 +102,13 @@ impl Group {
         }
     }
 
-    /// What some cells hold, all at one moment.
+    /// What some cells hold, all at one moment. With `peek` there are no exemplars, and
+    /// nothing begins anew.
+    #[pyo3(signature = (cells, *, peek=false))]
     fn read<'py>(
         this: &Bound<'py, Self>,
         cells: Vec<Bound<'py, Cell>>,
+        peek: bool,
     ) -> PyResult<Vec<Bound<'py, PyTuple>>> {
         for cell in &cells {
             of(this, cell)?;
@@ -113,7 +116,11 @@ impl Group {
         let readings: Vec<Reading> = {
             let mut states = this.get().lock();
             let at = cells.iter().map(|cell| cell.get().at);
-            at.map(|at| states[at].read()).collect()
+            if peek {
+                at.map(|at| states[at].look()).collect()
+            } else {
+                at.map(|at| states[at].read()).collect()
+            }
         };
         let given = readings.into_iter();
         given.map(|reading| plain(this.py(), reading)).collect()

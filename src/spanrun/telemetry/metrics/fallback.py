@@ -46,11 +46,18 @@ class Group:
         self._busy = False
         self._late: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
 
-    def read(self, cells: Sequence[Cell]) -> list[tuple[Any, ...]]:
-        """What some cells hold, all at one moment."""
+    def read(
+        self, cells: Sequence[Cell], *, peek: bool = False
+    ) -> list[tuple[Any, ...]]:
+        """What some cells hold, all at one moment.
+
+        With ``peek`` there are no exemplars, and nothing begins anew.
+        """
         with self._lock:
             busy, self._busy = self._busy, True
             try:
+                if peek:
+                    return [cell.reading([]) for cell in cells]
                 return [cell.read() for cell in cells]
             finally:
                 if not busy:
