@@ -2,7 +2,9 @@
 
 use std::sync::{Mutex, OnceLock};
 
+use pyo3::PyTraverseError;
 use pyo3::exceptions::PyException;
+use pyo3::gc::PyVisit;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyString, PyTuple};
@@ -158,6 +160,17 @@ impl Jobs {
             attempt: Mutex::new(None),
         };
         start::untracked(py, unit).map(Bound::into_any)
+    }
+
+    // `kind` has the method that opens jobs: a circle, with all that its runner has.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.kind)?;
+        visit.call(&self.unit)?;
+        if let Some((outside, links, _)) = &self.linked {
+            visit.call(outside)?;
+            visit.call(links)?;
+        }
+        Ok(())
     }
 }
 
