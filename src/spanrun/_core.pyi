@@ -313,9 +313,15 @@ class Group:
     Args:
         pin: Asked to keep the trace of a span that isn't sampled and has no ``pin`` of
             its own; whether it does. Without it nobody is asked.
+        exemplars: Whether any leave. Else no trace is kept for one.
     """
 
-    def __init__(self, pin: Callable[[SpanContext], bool] | None = None) -> None: ...
+    def __init__(
+        self,
+        pin: Callable[[SpanContext], bool] | None = None,
+        *,
+        exemplars: bool = True,
+    ) -> None: ...
     def read(
         self, cells: Sequence[_Cell], *, peek: bool = False
     ) -> list[tuple[Any, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricsData
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter
@@ -129,14 +129,6 @@ def count_lost(
     else:
         account.produce(signal, items)
     account.drop(signal, reason, items)
-
-
-def drop_exemplars(snapshot: MetricsData) -> None:
-    """Take the exemplars out of ``snapshot``."""
-    for point in _points(snapshot):
-        kept = getattr(point, "exemplars", None)
-        if isinstance(kept, list):
-            cast("list[object]", kept).clear()
 
 
 def _points(snapshot: MetricsData) -> Iterator[object]:

@@ -16,7 +16,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.metrics.view import Aggregation
 
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.export import Exit, drop_exemplars
+from spanrun.telemetry.export import Exit
 from spanrun.telemetry.faults import Faults
 from spanrun.telemetry.forks import notice_fork, tell_after_fork
 from spanrun.telemetry.metrics.aggregate import Aggregator
@@ -75,7 +75,6 @@ class MetricPipe:
         collectors: Of what the SDK's instruments hold.
         aggregator: Of what was aggregated in place.
         save: Keeps a snapshot in place of the one before; None if nobody does.
-        exemplars: Whether its exemplars leave.
     """
 
     def __init__(
@@ -87,7 +86,6 @@ class MetricPipe:
         aggregator: Aggregator,
         *,
         save: Callable[[MetricsData], None] | None = None,
-        exemplars: bool = True,
     ) -> None:
         self._exit: Final = leave
         self._interval: Final = interval
@@ -95,7 +93,6 @@ class MetricPipe:
         self._collectors: Final = collectors
         self._aggregator: Final = aggregator
         self._save: Final = save
-        self._exemplars: Final = exemplars
         self._fail: Final = partial(Faults(account), "metrics")
         self._closed = False
         self._begin()
@@ -204,8 +201,6 @@ class MetricPipe:
             self._exit.metrics(zeros, keep=True)
         if snapshot is None:
             return
-        if not self._exemplars:
-            drop_exemplars(snapshot)
         if self._save is not None:
             self._save(snapshot)
         self._exit.metrics(snapshot, keep=turn == "last")

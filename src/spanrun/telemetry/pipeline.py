@@ -124,6 +124,7 @@ class Pipeline:
             lambda: tracers.resource,
             delta=preferences.delta(settings.temporality),
             exponential=preferences.is_exponential(settings.histograms),
+            exemplars="metrics" in exits and settings.exemplars != "always_off",
         )
         if "metrics" in exits:
             leave = exits["metrics"]
@@ -136,7 +137,6 @@ class Pipeline:
                 (theirs.collector, ours.collector),
                 aggregator,
                 save=leave.save if saves and isinstance(leave, OtlpExit) else None,
-                exemplars=settings.exemplars != "always_off",
             )
         meter = ours.get_meter(SCOPE, __version__)
         self._health.begin(meter, aggregator, self._spans, self._spooled)

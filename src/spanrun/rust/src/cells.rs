@@ -35,6 +35,7 @@ impl<'py> FromPyObject<'_, 'py> for Number {
 pub struct Group {
     cells: Mutex<Vec<State>>,
     pin: Option<Py<PyAny>>,
+    exemplars: bool,
 }
 
 impl Group {
@@ -50,6 +51,9 @@ impl Group {
 
     /// Make an exemplar of a measurement, if the trace of `span` is kept.
     fn offer(&self, cell: usize, bucket: i64, value: f64, span: &Bound<'_, PyAny>) -> PyResult<()> {
+        if !self.exemplars {
+            return Ok(());
+        }
         let Some((trace_id, span_id)) = self.kept(span)? else {
             return Ok(());
         };
@@ -94,11 +98,12 @@ impl Group {
 #[pymethods]
 impl Group {
     #[new]
-    #[pyo3(signature = (pin=None))]
-    fn new(pin: Option<Py<PyAny>>) -> Self {
+    #[pyo3(signature = (pin=None, *, exemplars=true))]
+    fn new(pin: Option<Py<PyAny>>, exemplars: bool) -> Self {
         Group {
             cells: Mutex::new(Vec::new()),
             pin,
+            exemplars,
         }
     }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from opentelemetry.sdk.metrics.export import Metric as SdkMetric
@@ -43,6 +44,7 @@ class Aggregator:
         exponential: Histograms have exponential buckets.
         pin: Asked to keep the trace of an exemplar that wasn't sampled; whether it
             does. Without it nobody is asked.
+        exemplars: Whether any leave. Else no trace is kept for one.
         cells: The module with the classes of the cells.
 
     Attributes:
@@ -56,11 +58,12 @@ class Aggregator:
         delta: frozenset[str] = frozenset(),
         exponential: bool = False,
         pin: Pin | None = None,
+        exemplars: bool = True,
         cells: Cells = cells_in_use,
     ) -> None:
         self._classes: Final = cells
-        self._pin: Final = pin
-        self.group: Group = cells.Group(pin)
+        self._make_group: Final = partial(cells.Group, pin, exemplars=exemplars)
+        self.group: Group = self._make_group()
         self._resource: Final = resource
         self._delta: Final = delta
         self._exponential: Final = exponential
@@ -179,7 +182,7 @@ class Aggregator:
         """
         self._lock = threading.RLock()
         self.group.after_fork()
-        self.group = self._classes.Group(self._pin)
+        self.group = self._make_group()
         self._series.clear()
         self._recorded.clear()
         self._peeked = []

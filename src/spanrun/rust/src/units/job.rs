@@ -335,8 +335,10 @@ impl JobUnit {
             jobs.scope.get().reading(py)?
         };
         let span = self.told.bind(py);
+        // First, while its trace can still be kept as an exemplar.
+        let counted = jobs.cells.get().add(seconds, parts, Some(span.as_any()));
         end::end(span, span.get().trace.wall(ended))?;
-        jobs.cells.get().add(seconds, parts, Some(span.as_any()))
+        counted
     }
 
     #[pyo3(signature = (*given, **named))]
