@@ -103,7 +103,7 @@ class MetricPipe:
         self._changed = threading.Condition(threading.RLock())
         self._wanted = False
         self._flushes = self._flushed = 0
-        self._rests_until = 0.0
+        self._send_from = self._save_from = 0.0
         self._due = time.monotonic() + self._interval
         self._worker = Worker("metrics", self._work)
 
@@ -126,7 +126,7 @@ class MetricPipe:
             done = self._changed.wait_for(
                 lambda: self._flushed >= mine or not self._worker.is_alive, timeout
             )
-            return self._in_time(done)
+        return self._in_time(done)
 
     def close(self, timeout: float) -> bool:
         """Hand over what is left and end; whether that was all, in time."""
@@ -157,10 +157,12 @@ class MetricPipe:
                 self._take(turn)
             except Exception as error:  # noqa: BLE001 -- counted: telemetry breaks no job
                 self._fail(error)
-            took = time.thread_time() - began
+            pause = max(self._pause, _SHARE * (time.thread_time() - began))
             with self._changed:
                 self._flushed = flushes
-                self._rests_until = time.monotonic() + max(self._pause, took * _SHARE)
+                self._save_from = time.monotonic() + pause
+                if turn == "send":
+                    self._send_from = self._save_from
                 self._changed.notify_all()
 
     def _wait(self) -> tuple[Turn, int]:
@@ -171,8 +173,11 @@ class MetricPipe:
                 turn = self._turn(now)
                 if turn is not None:
                     break
-                rests = self._wanted or self._save is not None
-                wake = self._rests_until if rests else max(self._rests_until, self._due)
+                wake = self._due
+                if self._wanted:
+                    wake = min(wake, self._send_from)
+                if self._save is not None:
+                    wake = min(wake, self._save_from)
                 self._changed.wait(max(0.0, wake - now))
             if turn != "save":
                 self._wanted = False
@@ -182,13 +187,11 @@ class MetricPipe:
     def _turn(self, now: float) -> Turn | None:
         if self._closed:
             return "last"
-        if self._flushes > self._flushed:
+        if self._flushes > self._flushed or now >= self._due:
             return "send"
-        if now < self._rests_until:
-            return None
-        if self._wanted or now >= self._due or self._aggregator.has_begun:
+        if now >= self._send_from and (self._wanted or self._aggregator.has_begun):
             return "send"
-        return "save" if self._save is not None else None
+        return "save" if self._save is not None and now >= self._save_from else None
 
     def _take(self, turn: Turn) -> None:
         if turn == "save":

@@ -58,15 +58,14 @@ class Checkpoint:
         with contextlib.suppress(OSError):
             folder = self._folder()
             path = folder / segment_file(("metrics", False), CHECKPOINT)
-            try:
-                if wanted is not None:
-                    _write(folder / UNFINISHED, wanted)
-                    (folder / UNFINISHED).replace(path)
+            new = folder / UNFINISHED
+            if wanted is not None:
+                with contextlib.suppress(OSError):
+                    _write(new, wanted)
+                    new.replace(path)
                     return
-            except OSError:
-                # The last one is older than what was sent since.
-                (folder / UNFINISHED).unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)  # it is older than what was sent since
+            new.unlink(missing_ok=True)
 
     def after_fork(self) -> None:
         """In the child: it is the parent's."""

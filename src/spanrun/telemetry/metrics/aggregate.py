@@ -133,10 +133,10 @@ class Aggregator:
         """Our own metrics, if they have changed since the last call; else None.
 
         There are no exemplars, and nothing begins anew: what `collect` gives is the
-        same as without this.
+        same as without this. How telemetry itself does is left out.
         """
         with self._lock:
-            found = self._cells()
+            found = [each for each in self._cells() if not each[0].is_of_telemetry]
             readings = self.group.read(_every(found), peek=True)
             if readings == self._peeked:
                 return None
@@ -145,8 +145,14 @@ class Aggregator:
 
     @property
     def has_begun(self) -> bool:
-        """Whether there are series of which no `take` has told yet."""
-        return any(series.has_begun for series in tuple(self._series.values()))
+        """Whether there are series of which no `take` has told yet.
+
+        Those of telemetry itself don't count: they begin when something has left.
+        """
+        return any(
+            series.has_begun and not series.is_of_telemetry
+            for series in tuple(self._series.values())
+        )
 
     def _cells(self) -> list[tuple[Series, tuple[Cell, ...]]]:
         return [(each, tuple(each.cells.values())) for each in self._series.values()]

@@ -28,6 +28,7 @@ from spanrun.telemetry.metrics.points import (
 _log: Final = Log(__name__)
 
 CARDINALITY_LIMIT: Final = 2_000
+_OF_TELEMETRY: Final = "spanrun.telemetry."
 _OVERFLOW: Final = {"otel.metric.overflow": True}
 
 
@@ -45,6 +46,7 @@ class Series:
         self, metric: Metric, *, delta: bool, exponential: bool, cells: Cells
     ) -> None:
         self.metric: Final = metric
+        self.is_of_telemetry: Final = metric.name.startswith(_OF_TELEMETRY)
         self.cells: Final[dict[tuple[tuple[str, Any], ...], Cell]] = {}
         self.overflow: Cell | None = None
         self._delta: Final = delta
