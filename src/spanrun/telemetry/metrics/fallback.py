@@ -283,6 +283,7 @@ class ExponentialHistogram(Cell):
             for index, count in counts.items():
                 shrunk[index >> 1] += count
             counts = dict(shrunk)
+            self.kept = {at >> 1: self.kept[at] for at in sorted(self.kept)[::-1]}
         self.counts = counts
 
     def _bucket(self, value: float) -> int:

@@ -146,6 +146,9 @@ impl Exponential {
             for (at, count) in mem::take(&mut self.counts) {
                 *self.counts.entry(at >> 1).or_insert(0) += count;
             }
+            for (at, exemplar) in mem::take(&mut self.exemplars) {
+                self.exemplars.entry(at >> 1).or_insert(exemplar);
+            }
         }
     }
 
