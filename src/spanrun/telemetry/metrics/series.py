@@ -14,6 +14,7 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.metrics.export import Metric as SdkMetric
 
+from spanrun import semconv
 from spanrun.semconv import Metric
 from spanrun.telemetry.log import Log
 from spanrun.telemetry.metrics.cells import Cells
@@ -28,7 +29,7 @@ from spanrun.telemetry.metrics.points import (
 _log: Final = Log(__name__)
 
 CARDINALITY_LIMIT: Final = 2_000
-_OF_TELEMETRY: Final = "spanrun.telemetry."
+_OF_TELEMETRY: Final = (semconv.METRIC_SPANRUN_TELEMETRY_EXPORT_DURATION.name,)
 _OVERFLOW: Final = {"otel.metric.overflow": True}
 
 
@@ -46,7 +47,7 @@ class Series:
         self, metric: Metric, *, delta: bool, exponential: bool, cells: Cells
     ) -> None:
         self.metric: Final = metric
-        self.is_of_telemetry: Final = metric.name.startswith(_OF_TELEMETRY)
+        self.is_of_telemetry: Final = metric.name in _OF_TELEMETRY
         self.cells: Final[dict[tuple[tuple[str, Any], ...], Cell]] = {}
         self.overflow: Cell | None = None
         self._delta: Final = delta
