@@ -67,6 +67,8 @@ class Buffer:
         """Spans that wait."""
     def take(self) -> list[Batch]:
         """Take what waits: the failed spans, and the others."""
+    def after_fork(self) -> None:
+        """In a child process: what waits is its parent's, and nobody is in ``full``."""
 
 class Tail:
     """Decides which traces that weren't drawn are kept, when their local root ends.
@@ -311,11 +313,21 @@ class Group:
     Args:
         pin: Asked to keep the trace of a span that isn't sampled and has no ``pin`` of
             its own; whether it does. Without it nobody is asked.
+        exemplars: Whether any leave. Else no trace is kept for one.
     """
 
-    def __init__(self, pin: Callable[[SpanContext], bool] | None = None) -> None: ...
-    def read(self, cells: Sequence[_Cell]) -> list[tuple[Any, ...]]:
+    def __init__(
+        self,
+        pin: Callable[[SpanContext], bool] | None = None,
+        *,
+        exemplars: bool = True,
+    ) -> None: ...
+    def read(
+        self, cells: Sequence[_Cell], *, peek: bool = False
+    ) -> list[tuple[Any, ...]]:
         """What some cells of the group hold, all at one moment.
+
+        With ``peek`` there are no exemplars, and nothing begins anew.
 
         Of a `Sum`: its total alone. Of a `Histogram`: the counts of its buckets, the
         sum, the least and the greatest value, and the exemplars since the last

@@ -31,7 +31,8 @@ from spanrun.runner.opened import OpenRun, register
 from spanrun.semconv import SPANRUN_RUNNER_NAME
 from spanrun.telemetry import setup
 from spanrun.telemetry.log import Log
-from spanrun.telemetry.metrics.instruments import Gauges, RunnerMetrics
+from spanrun.telemetry.metrics.instruments import RunnerMetrics
+from spanrun.telemetry.metrics.runners import Gauges
 from spanrun.telemetry.observe import Observer, Observers
 from spanrun.telemetry.redact import redact
 from spanrun.telemetry.units.recorder import Recorder

@@ -29,7 +29,6 @@ from spanrun.telemetry.delivery.spooled import SpooledSender
 from spanrun.telemetry.export import (
     ConsoleExit,
     Exit,
-    MetricPipe,
     OtlpExit,
 )
 from spanrun.telemetry.faults import Faults
@@ -37,6 +36,7 @@ from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.health import Health
 from spanrun.telemetry.local import LocalStore
 from spanrun.telemetry.log import Log
+from spanrun.telemetry.metric_pipe import MetricPipe
 from spanrun.telemetry.metrics import preferences
 from spanrun.telemetry.metrics.aggregate import Aggregator
 from spanrun.telemetry.metrics.meters import OurMeterProvider
@@ -124,15 +124,19 @@ class Pipeline:
             lambda: tracers.resource,
             delta=preferences.delta(settings.temporality),
             exponential=preferences.is_exponential(settings.histograms),
+            exemplars="metrics" in exits and settings.exemplars != "always_off",
         )
         if "metrics" in exits:
+            leave = exits["metrics"]
+            # What has deltas is sent once more, not anew, when it is found again.
+            saves = settings.temporality == "cumulative"
             self._metrics = MetricPipe(
-                exits["metrics"],
+                leave,
                 account,
                 settings.metric_interval,
                 (theirs.collector, ours.collector),
                 aggregator,
-                exemplars=settings.exemplars != "always_off",
+                save=leave.save if saves and isinstance(leave, OtlpExit) else None,
             )
         meter = ours.get_meter(SCOPE, __version__)
         self._health.begin(meter, aggregator, self._spans, self._spooled)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from spanrun.semconv import Metric, SpanrunTelemetrySignal
-from spanrun.telemetry.metrics.instruments import Adds, Gauges, RunnerMetrics
+from spanrun.telemetry.metrics.instruments import Adds, RunnerMetrics
+from spanrun.telemetry.metrics.runners import Gauges
 from spanrun.telemetry.units.call import CallKind, CallUnit
 from spanrun.telemetry.units.recorder import OpenSpan, Recorder
 from spanrun.telemetry.units.user import UserUnit

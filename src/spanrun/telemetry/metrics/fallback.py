@@ -38,19 +38,32 @@ Exemplar: TypeAlias = tuple[float, int, int, int]
 class Group:
     """Series that are added to, and read, under one lock."""
 
-    __slots__ = ("_busy", "_late", "_lock", "_pin")
+    __slots__ = ("_busy", "_exemplars", "_late", "_lock", "_pin")
 
-    def __init__(self, pin: Callable[[SpanContext], bool] | None = None) -> None:
+    def __init__(
+        self,
+        pin: Callable[[SpanContext], bool] | None = None,
+        *,
+        exemplars: bool = True,
+    ) -> None:
         self._pin = pin
+        self._exemplars = exemplars
         self._lock = threading.RLock()
         self._busy = False
         self._late: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
 
-    def read(self, cells: Sequence[Cell]) -> list[tuple[Any, ...]]:
-        """What some cells hold, all at one moment."""
+    def read(
+        self, cells: Sequence[Cell], *, peek: bool = False
+    ) -> list[tuple[Any, ...]]:
+        """What some cells hold, all at one moment.
+
+        With ``peek`` there are no exemplars, and nothing begins anew.
+        """
         with self._lock:
             busy, self._busy = self._busy, True
             try:
+                if peek:
+                    return [cell.reading([]) for cell in cells]
                 return [cell.read() for cell in cells]
             finally:
                 if not busy:
@@ -89,6 +102,8 @@ class Group:
 
     def kept(self, span: Any) -> tuple[int, int] | None:
         """The ids of a span whose trace is sampled, or kept because we ask for it."""
+        if not self._exemplars:
+            return None
         pin = getattr(span, "pin", None)
         if pin is not None:
             return (span.trace_id, span.span_id) if pin() else None
@@ -128,7 +143,8 @@ class Cell:
 
     def read(self) -> tuple[Any, ...]:
         """What it holds; then, with ``delta``, it begins again from zero."""
-        reading = self.reading(list(self.kept.values()))
+        # By value, as some backends put them into buckets in that order.
+        reading = self.reading([self.kept[bucket] for bucket in sorted(self.kept)])
         self.kept.clear()
         if self._delta:
             self.reset()
@@ -267,6 +283,7 @@ class ExponentialHistogram(Cell):
             for index, count in counts.items():
                 shrunk[index >> 1] += count
             counts = dict(shrunk)
+            self.kept = {at >> 1: self.kept[at] for at in sorted(self.kept)[::-1]}
         self.counts = counts
 
     def _bucket(self, value: float) -> int:

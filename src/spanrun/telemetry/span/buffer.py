@@ -86,6 +86,10 @@ class Buffer:
             for (fine, scope), spans in sorted(taken.items(), key=_failed_first)
         ]
 
+    def after_fork(self) -> None:
+        """In a child process: what waits is its parent's."""
+        self.take()
+
 
 def _failed_first(
     group: tuple[tuple[bool, Scope], list[tuple[bytes, bytes]]],

@@ -32,5 +32,6 @@ class BatchUnit(Unit):
     def end(self, error: BaseException | None, *, failed: bool) -> None:
         """End it, by ``error`` if there is one, and record its metrics."""
         ended = self.recorder.now()
-        self.finish(error, failed=failed, ended=ended)
+        # First, while its trace can still be kept as an exemplar.
         self._metrics.batch(self._items, ended - self.started, self.told)
+        self.finish(error, failed=failed, ended=ended)

@@ -254,8 +254,10 @@ class JobUnit:
             dict(zip(_KEYS, (kind.metrics.name, "ok", attempts, self.index, *parts)))  # noqa: B905 -- one for each
         )
         # The very end that the ledger has: its parts add up to the span.
-        told.finish(self.submitted + seconds if kind.timed else kind.recorder.now())
+        ended = self.submitted + seconds if kind.timed else kind.recorder.now()
+        # First, while its trace can still be kept as an exemplar.
         kind.metrics.job(seconds, parts, "ok", None, told)
+        told.finish(ended)
 
     def conclude(
         self,
@@ -278,5 +280,5 @@ class JobUnit:
         if error is not None and outcome != "cancelled":
             stack = not kind.attempts  # else the attempt has told it
             error_type = fail(recorder, told, error, ended, stack=stack)
-        told.finish(ended)
         kind.metrics.job(seconds, parts, outcome, error_type, told)
+        told.finish(ended)

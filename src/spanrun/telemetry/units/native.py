@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from opentelemetry.metrics import Meter, MeterProvider
 
@@ -30,14 +30,6 @@ _MAX_SERIES: Final = 1_000
 """Series that are remembered: by the names of units, and by the attributes of calls."""
 
 
-class Snapshot(Protocol):
-    """Collects the metrics as they are now, and queues them."""
-
-    def __call__(self, *, keep: bool = False) -> None:
-        """Do so; ``keep`` says that a series begins here."""
-        ...
-
-
 class NativeRecorder(OtelRecorder):
     """Records into our own providers, past OpenTelemetry's API.
 
@@ -47,7 +39,7 @@ class NativeRecorder(OtelRecorder):
         aggregator: Aggregates all others.
         clock: Times everything.
         account: Counts what becomes of the telemetry.
-        snapshot: Collects the metrics as they are now; None where they go nowhere.
+        snapshot: Has the metrics exported soon; None where they go nowhere.
     """
 
     def __init__(
@@ -58,7 +50,7 @@ class NativeRecorder(OtelRecorder):
         *,
         clock: Clock,
         account: Account,
-        snapshot: Snapshot | None,
+        snapshot: Callable[[], None] | None,
     ) -> None:
         self._aggregator: Final = aggregator
         self._snapshot: Final = snapshot
@@ -77,11 +69,11 @@ class NativeRecorder(OtelRecorder):
             meter, self._account, self.failed, self._collect, self._aggregator
         )
 
-    def _collect(self, *, keep: bool = False) -> None:
+    def _collect(self) -> None:
         if self._snapshot is None:
             return
         try:
-            self._snapshot(keep=keep)
+            self._snapshot()
         except Exception as error:  # noqa: BLE001 -- counted: breaks no job
             self.failed("metrics", error)
 

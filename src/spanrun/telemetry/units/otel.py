@@ -39,11 +39,8 @@ from spanrun.telemetry.current import (
 )
 from spanrun.telemetry.faults import Faults
 from spanrun.telemetry.metrics.error_types import ErrorTypes
-from spanrun.telemetry.metrics.instruments import (
-    Gauges,
-    Instruments,
-    RunnerMetrics,
-)
+from spanrun.telemetry.metrics.instruments import Instruments, RunnerMetrics
+from spanrun.telemetry.metrics.runners import Gauges
 from spanrun.telemetry.redact import redact, redact_attributes
 from spanrun.telemetry.units.call import CallUnit, OpenCall
 from spanrun.telemetry.units.recorder import OpenRecorded

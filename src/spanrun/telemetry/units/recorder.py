@@ -15,7 +15,8 @@ from opentelemetry.trace import Link, Span, SpanContext, Status
 from spanrun.clock import Clock
 from spanrun.semconv import Metric, SpanrunTelemetrySignal
 from spanrun.telemetry.metrics.error_types import ErrorTypes
-from spanrun.telemetry.metrics.instruments import Adds, Gauges, RunnerMetrics
+from spanrun.telemetry.metrics.instruments import Adds, RunnerMetrics
+from spanrun.telemetry.metrics.runners import Gauges
 
 if TYPE_CHECKING:  # it needs the SDK, which only `configure` loads
     from spanrun.telemetry.span import Scope

@@ -59,13 +59,14 @@ class UserUnit(Unit):
             return
         ended = recorder.now()
         self.told.set_attribute(semconv.SPANRUN_UNIT_OUTCOME, "ok")
-        self.told.finish(ended)
         labels = {
             semconv.SPANRUN_UNIT_NAME: redact(self._name),
             semconv.SPANRUN_UNIT_OUTCOME: "ok",
         }
         metric = semconv.METRIC_SPANRUN_UNIT_DURATION
+        # First, while its trace can still be kept as an exemplar.
         recorder.record(metric, ended - self.started, labels, self.told)
+        self.told.finish(ended)
 
 
 def fail_unit(
@@ -84,9 +85,9 @@ def fail_unit(
     }
     if not cancelled:
         labels[semconv.ERROR_TYPE] = fail(recorder, told, error, ended)
-    told.finish(ended)
     metric = semconv.METRIC_SPANRUN_UNIT_DURATION
     recorder.record(metric, ended - unit.started, labels, told)
+    told.finish(ended)
 
 
 class OffUnit:

@@ -2,7 +2,9 @@
 
 use std::sync::{Mutex, OnceLock};
 
+use pyo3::PyTraverseError;
 use pyo3::exceptions::PyException;
+use pyo3::gc::PyVisit;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyString, PyTuple};
@@ -159,6 +161,17 @@ impl Jobs {
         };
         start::untracked(py, unit).map(Bound::into_any)
     }
+
+    // `kind` has the method that opens jobs: a circle, with all that its runner has.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.kind)?;
+        visit.call(&self.unit)?;
+        if let Some((outside, links, _)) = &self.linked {
+            visit.call(outside)?;
+            visit.call(links)?;
+        }
+        Ok(())
+    }
 }
 
 impl Jobs {
@@ -308,8 +321,10 @@ impl JobUnit {
             jobs.scope.get().reading(py)?
         };
         let span = self.told.bind(py);
+        // First, while its trace can still be kept as an exemplar.
+        let counted = jobs.cells.get().add(seconds, parts, Some(span.as_any()));
         end::end(span, span.get().trace.wall(ended))?;
-        jobs.cells.get().add(seconds, parts, Some(span.as_any()))
+        counted
     }
 
     /// What it doesn't do itself.
