@@ -52,6 +52,7 @@ SPANRUN_JOB_TIME_BACKOFF: Final = "spanrun.job.time.backoff"
 SPANRUN_JOB_TIME_BUSY: Final = "spanrun.job.time.busy"
 SPANRUN_JOB_TIME_LOOP_LAG: Final = "spanrun.job.time.loop_lag"
 SPANRUN_JOB_TIME_SERVICE: Final = "spanrun.job.time.service"
+SPANRUN_RUN_ID: Final = "spanrun.run.id"
 SPANRUN_RUNNER_NAME: Final = "spanrun.runner.name"
 SPANRUN_RUN_TOTAL: Final = "spanrun.run.total"
 SPANRUN_RUN_TITLE: Final = "spanrun.run.title"
@@ -174,6 +175,9 @@ SPANRUN_TELEMETRY_RESULT_VALUES: Final = (
 )
 SpanrunTelemetryReason: TypeAlias = Literal[
     "none",
+    "error",
+    "retried",
+    "slow",
     "queue_full",
     "export_failed",
     "rejected",
@@ -185,6 +189,9 @@ SpanrunTelemetryReason: TypeAlias = Literal[
 ]
 SPANRUN_TELEMETRY_REASON_VALUES: Final = (
     "none",
+    "error",
+    "retried",
+    "slow",
     "queue_full",
     "export_failed",
     "rejected",
@@ -232,8 +239,22 @@ GEN_AI_PROVIDER_NAME_VALUES: Final = ("openai",)
 GenAiTokenType: TypeAlias = Literal["input", "output"]
 GEN_AI_TOKEN_TYPE_VALUES: Final = ("input", "output")
 DB_SYSTEM_NAME_VALUES: Final = ("sqlite", "solr")
-SpanrunSamplingReason: TypeAlias = Literal["error", "slow", "retried", "exemplar"]
-SPANRUN_SAMPLING_REASON_VALUES: Final = ("error", "slow", "retried", "exemplar")
+SpanrunSamplingReason: TypeAlias = Literal[
+    "error",
+    "slow",
+    "retried",
+    "exemplar",
+    "run",
+    "path",
+]
+SPANRUN_SAMPLING_REASON_VALUES: Final = (
+    "error",
+    "slow",
+    "retried",
+    "exemplar",
+    "run",
+    "path",
+)
 
 # Events
 EVENT_SPANRUN_JOB_HEDGE: Final = "spanrun.job.hedge"
@@ -631,6 +652,7 @@ ATTRIBUTES: Final[dict[str, str]] = {
     SPANRUN_JOB_TIME_BUSY: "double",
     SPANRUN_JOB_TIME_LOOP_LAG: "double",
     SPANRUN_JOB_TIME_SERVICE: "double",
+    SPANRUN_RUN_ID: "string",
     SPANRUN_RUNNER_NAME: "string",
     SPANRUN_RUN_TOTAL: "int",
     SPANRUN_RUN_TITLE: "string",
@@ -714,6 +736,8 @@ SPANS: Final[dict[str, Signal]] = {
     "job": Signal(
         attributes=(
             SPANRUN_RUNNER_NAME,
+            SPANRUN_RUN_ID,
+            SPANRUN_BATCH_INDEX,
             SPANRUN_JOB_INDEX,
             SPANRUN_JOB_KEY,
             SPANRUN_JOB_OUTCOME,
@@ -729,7 +753,12 @@ SPANS: Final[dict[str, Signal]] = {
             ERROR_TYPE,
             SPANRUN_SAMPLING_REASON,
         ),
-        required=(SPANRUN_RUNNER_NAME, SPANRUN_JOB_INDEX, SPANRUN_JOB_OUTCOME),
+        required=(
+            SPANRUN_RUNNER_NAME,
+            SPANRUN_RUN_ID,
+            SPANRUN_JOB_INDEX,
+            SPANRUN_JOB_OUTCOME,
+        ),
         kind="internal",
         title="job {spanrun.runner.name}",
     ),
@@ -742,6 +771,7 @@ SPANS: Final[dict[str, Signal]] = {
     "run": Signal(
         attributes=(
             SPANRUN_RUNNER_NAME,
+            SPANRUN_RUN_ID,
             SPANRUN_RUN_TRACE,
             SPANRUN_RUN_TOTAL,
             SPANRUN_RUN_TITLE,
@@ -754,19 +784,25 @@ SPANS: Final[dict[str, Signal]] = {
             ERROR_TYPE,
             SPANRUN_SAMPLING_REASON,
         ),
-        required=(SPANRUN_RUNNER_NAME,),
+        required=(SPANRUN_RUNNER_NAME, SPANRUN_RUN_ID),
         kind="internal",
         title="run {spanrun.runner.name}",
     ),
     "batch": Signal(
         attributes=(
             SPANRUN_RUNNER_NAME,
+            SPANRUN_RUN_ID,
             SPANRUN_BATCH_INDEX,
             SPANRUN_BATCH_ITEMS,
             ERROR_TYPE,
             SPANRUN_SAMPLING_REASON,
         ),
-        required=(SPANRUN_RUNNER_NAME, SPANRUN_BATCH_INDEX, SPANRUN_BATCH_ITEMS),
+        required=(
+            SPANRUN_RUNNER_NAME,
+            SPANRUN_RUN_ID,
+            SPANRUN_BATCH_INDEX,
+            SPANRUN_BATCH_ITEMS,
+        ),
         kind="internal",
         title="batch {spanrun.runner.name}",
     ),

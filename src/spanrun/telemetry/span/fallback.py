@@ -13,6 +13,7 @@ from spanrun.telemetry.span.buffer import (
     Buffer,
 )
 from spanrun.telemetry.span.ids import random_bits, reseed
+from spanrun.telemetry.span.local import JOB, RUN
 from spanrun.telemetry.span.scope import Scope
 from spanrun.telemetry.span.span import Span
 from spanrun.telemetry.span.tail import Tail
@@ -20,8 +21,10 @@ from spanrun.telemetry.span.tail import Tail
 __all__ = [
     "ERROR",
     "EXEMPLAR",
+    "JOB",
     "RETRIED",
     "ROOT",
+    "RUN",
     "SLOW",
     "Batch",
     "Buffer",

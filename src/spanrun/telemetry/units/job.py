@@ -15,13 +15,14 @@ from spanrun.semconv import SpanrunJobOutcome
 from spanrun.telemetry.current import current, leave, make_current
 from spanrun.telemetry.metrics.instruments import RunnerMetrics
 from spanrun.telemetry.redact import text_of
-from spanrun.telemetry.units.recorder import OpenSpan, Recorder
+from spanrun.telemetry.units.recorder import JOB, OpenSpan, Recorder
 from spanrun.telemetry.units.unit import INTERNAL, Linked, fail
 
 _RUNNER: Final = semconv.SPANRUN_RUNNER_NAME
 _NUMBER: Final = semconv.SPANRUN_ATTEMPT_NUMBER
 _KEYS: Final = (
     semconv.SPANRUN_RUNNER_NAME,
+    semconv.SPANRUN_RUN_ID,
     semconv.SPANRUN_JOB_OUTCOME,
     semconv.SPANRUN_JOB_ATTEMPTS,
     semconv.SPANRUN_JOB_INDEX,
@@ -60,6 +61,7 @@ class JobKind:
     Args:
         recorder: Where their spans and metrics go.
         metrics: Of their runner.
+        run_id: Of their run.
         linked: Where they begin, in linked mode; else below the current span.
         attempts: Whether each attempt has a span.
         timed: Whether they are timed by the recorder's clock.
@@ -73,6 +75,7 @@ class JobKind:
         "metrics",
         "open",
         "recorder",
+        "run_id",
         "timed",
     )
 
@@ -80,6 +83,7 @@ class JobKind:
         self,
         recorder: Recorder,
         metrics: RunnerMetrics,
+        run_id: str,
         linked: Linked | None,
         *,
         attempts: bool,
@@ -87,6 +91,7 @@ class JobKind:
     ) -> None:
         self.recorder: Final = recorder
         self.metrics: Final = metrics
+        self.run_id: Final = run_id
         self.linked: Final = linked
         self.attempts: Final = attempts
         self.timed: Final = timed
@@ -111,6 +116,7 @@ class JobKind:
             self.job_name,
             self.attempt_name,
             self.metrics.name,
+            self.run_id,
             where,
             self.attempts,
             self.timed,
@@ -183,11 +189,20 @@ class JobUnit:
         if told is not None:
             pass
         elif linked is None:
-            told = recorder.open(name, INTERNAL, outside, begun, attributes)
+            told = recorder.open(
+                name, INTERNAL, outside, begun, attributes, role=JOB
+            )
         else:
             links, run = linked.links, linked.span
             told = recorder.open(
-                name, INTERNAL, outside, begun, attributes, links, anchored=run
+                name,
+                INTERNAL,
+                outside,
+                begun,
+                attributes,
+                links,
+                anchored=run,
+                role=JOB,
             )
         self.told: OpenSpan = told
         self._context = context = told.inside(outside)
@@ -250,9 +265,8 @@ class JobUnit:
         """The job has its value: end its span, and count it."""
         kind, told, parts = self.kind, self.told, timings.parts()
         seconds = timings.duration
-        told.set_attributes(
-            dict(zip(_KEYS, (kind.metrics.name, "ok", attempts, self.index, *parts)))  # noqa: B905 -- one for each
-        )
+        values = (kind.metrics.name, kind.run_id, "ok", attempts, self.index, *parts)
+        told.set_attributes(dict(zip(_KEYS, values)))  # noqa: B905 -- one for each
         # The very end that the ledger has: its parts add up to the span.
         told.finish(self.submitted + seconds if kind.timed else kind.recorder.now())
         kind.metrics.job(seconds, parts, "ok", None, told)
@@ -268,7 +282,7 @@ class JobUnit:
         """The job has its outcome: end its span, and count it."""
         kind, told, parts = self.kind, self.told, timings.parts()
         seconds = timings.duration
-        values = (kind.metrics.name, outcome, attempts, self.index, *parts)
+        values = (kind.metrics.name, kind.run_id, outcome, attempts, self.index, *parts)
         told.set_attributes(dict(zip(_KEYS, values, strict=True)))
         recorder = kind.recorder
         ended = self.submitted + seconds if kind.timed else recorder.now()

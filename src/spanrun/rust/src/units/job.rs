@@ -11,6 +11,7 @@ use super::leave;
 use crate::cells::JobCells;
 use crate::encode::Value;
 use crate::fill;
+use crate::local::Role;
 use crate::lock;
 use crate::names::names;
 use crate::record::Record;
@@ -20,8 +21,9 @@ use crate::start::{self, Started};
 use crate::texts::{self, Key};
 use crate::{context, end};
 
-const ATTRIBUTES: [&str; 11] = [
+const ATTRIBUTES: [&str; 12] = [
     "spanrun.runner.name",
+    "spanrun.run.id",
     "spanrun.job.outcome",
     "spanrun.job.attempts",
     "spanrun.job.index",
@@ -37,7 +39,7 @@ const NUMBER: &str = "spanrun.attempt.number";
 
 /// Keys that were looked at once.
 struct Keys {
-    job: [Key<'static>; 11],
+    job: [Key<'static>; 12],
     attempt: [Key<'static>; 2],
 }
 
@@ -56,6 +58,7 @@ pub struct Jobs {
     job_name: Py<PyString>,
     attempt_name: Py<PyString>,
     runner: Box<str>,
+    run_id: Box<str>,
     linked: Option<(Py<PyAny>, Py<PyAny>, Py<Span>)>,
     attempts: bool,
     timed: bool,
@@ -73,6 +76,7 @@ impl Jobs {
         job_name: Py<PyString>,
         attempt_name: Py<PyString>,
         runner: &str,
+        run_id: &str,
         linked: Option<(Py<PyAny>, Py<PyAny>, Py<Span>)>,
         attempts: bool,
         timed: bool,
@@ -85,6 +89,7 @@ impl Jobs {
             job_name,
             attempt_name,
             runner: runner.into(),
+            run_id: run_id.into(),
             linked,
             attempts,
             timed,
@@ -123,6 +128,7 @@ impl Jobs {
         let name = this.job_name.bind(py).as_any();
         let begins = Started {
             attributes: given.as_ref(),
+            role: Role::Job,
             ..Started::new(name, submitted)
         };
         let (outside, told) = match &this.linked {
@@ -217,6 +223,7 @@ impl JobUnit {
             let mut keys = keys().job.iter();
             let values = [
                 Value::Text(&jobs.runner),
+                Value::Text(&jobs.run_id),
                 Value::Text("ok"),
                 Value::Int(attempts),
                 Value::Int(self.index),
