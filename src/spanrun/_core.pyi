@@ -92,7 +92,7 @@ class Tail:
     def __init__(
         self,
         slow: float | None,
-        sampled_out: Callable[[int, str], object],
+        sampled_out: Callable[[int, Any], object],
         max_spans: int,
         reason_key: str,
         reasons: tuple[float, float],

@@ -119,9 +119,7 @@ def totals(prometheus: Any, service: str) -> dict[tuple[Any, ...], int]:
     labels = "spanrun_runner_name,spanrun_job_outcome,error_type,spanrun_unit_name"
     series = f'last_over_time({{__name__=~"{names}",job="{service}"}}[10m])'
     rows = promql(prometheus, f"sum by (__name__,{labels}) ({series})")
-    return {
-        tuple(sorted(row["metric"].items())): int(row["value"][1]) for row in rows
-    }
+    return {tuple(sorted(row["metric"].items())): int(row["value"][1]) for row in rows}
 
 
 def exemplars(prometheus: Any, service: str) -> set[tuple[str, str]]:

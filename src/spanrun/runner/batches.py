@@ -114,7 +114,9 @@ class BatchRun(StreamRun):
     def _admit(self, item: list[Any]) -> None:
         context = self._inside.copy()
         unit = context.run(self._open_batch, item)
-        batch = _Batch(self._batches_seen, unit, context, most=2 * ceil(log2(len(item))) + 2)
+        batch = _Batch(
+            self._batches_seen, unit, context, most=2 * ceil(log2(len(item))) + 2
+        )
         part = _Part(batch, self._items_seen, item)
         self._items_seen += len(item)
         self._batches_seen += 1

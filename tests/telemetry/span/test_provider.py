@@ -34,8 +34,8 @@ from tests.telemetry.span.making import STATE, remote, tail_of
 from tests.telemetry.span.tracing import Box, Scripted
 
 from spanrun.accelerator import core
-from spanrun.telemetry.span import Span as NativeSpan
 from spanrun.telemetry import span as part
+from spanrun.telemetry.span import Span as NativeSpan
 
 
 @pytest.fixture
@@ -119,8 +119,7 @@ class TestSampling:
         self, *, tailed: bool
     ) -> None:
         out: list[int] = []
-        count = lambda spans, _: out.append(spans)  # noqa: E731
-        tail = tail_of(part, count) if tailed else None
+        tail = tail_of(part, lambda spans, _: out.append(spans)) if tailed else None
         box, noting = Box(sampler=Scripted(Decision.RECORD_ONLY), tail=tail), Noting()
         box.add_span_processor(noting)
         span = box.start()

@@ -9,7 +9,7 @@ from tests.telemetry.span.making import remote as caller
 from tests.telemetry.span.test_tail import DRAWN, UNDRAWN, Stage, fail, retry
 
 from spanrun.telemetry.span.budget import Budget
-from spanrun.telemetry.span.fallback import JOB, RUN
+from spanrun.telemetry.units.recorder import JOB, RUN
 
 
 @pytest.fixture
@@ -304,54 +304,64 @@ def test_a_budget_comes_back_with_time_and_is_bounded() -> None:
 # Whatever happens, in whatever order
 
 
+class Chance:
+    """Programs by chance: runs in jobs and jobs in runs, some linked, some bad.
+
+    Attributes:
+        links: Of each job in a trace of its own, its run.
+    """
+
+    def __init__(self, part: Any, seed: int) -> None:
+        self.draw = random.Random(seed)
+        self.stage = Stage(part, runs=(0.0, 3.0), reasons=(0.0, 20.0), max_spans=1_000)
+        self.program = Program(self.stage)
+        self.links: dict[bytes, bytes] = {}
+
+    def happens(self, chance: float) -> bool:
+        return self.draw.random() < chance
+
+    def end(self, span: Any) -> None:
+        if self.happens(0.1):
+            self.draw.choice([fail, retry, lambda span: span.pin()])(span)
+        span.end(1)
+
+    def job(self, run: Any) -> Any:
+        if self.happens(0.5):
+            return self.program.job(run)
+        job = self.program.linked(run, drawn=self.happens(0.3))
+        self.links[job.span_id.to_bytes(8, "big")] = run.span_id.to_bytes(8, "big")
+        return job
+
+    def run(self, above: Any, depth: int) -> None:
+        between = [self.stage.child(above, "between")] if self.happens(0.5) else []
+        run = self.program.run(*(between or [above]))
+        for _ in range(self.draw.randrange(6)):
+            job = self.job(run)
+            if depth and self.happens(0.4):
+                call = self.stage.child(job, "call")
+                self.run(call, depth - 1)
+                self.end(call)
+            self.end(job)
+        for span in (run, *between):
+            self.end(span)
+
+    def request(self) -> None:
+        root = self.stage.root(drawn=self.happens(0.2))
+        self.end(self.stage.child(root, "beside"))
+        self.run(root, 2)
+        self.end(root)
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_nothing_that_is_kept_hangs_in_the_air(part: Any, seed: int) -> None:
-    draw = random.Random(seed)
-    stage = Stage(part, runs=(0.0, 3.0), reasons=(0.0, 20.0), max_spans=1_000)
-    program = Program(stage)
-    links: dict[int, int] = {}
-    spans: list[Any] = []
-
-    def end(span: Any) -> None:
-        if draw.random() < 0.1:
-            draw.choice([fail, retry, lambda span: span.pin()])(span)
-        span.end(1)
-
-    def jobs_of(run: Any, depth: int) -> None:
-        for _ in range(draw.randrange(6)):
-            if draw.random() < 0.5:
-                job = program.linked(run, drawn=draw.random() < 0.3)
-                links[job.span_id] = run.span_id
-            else:
-                job = program.job(run)
-            spans.append(job)
-            if depth and draw.random() < 0.4:
-                run_below(stage.child(job, "call"), depth - 1)
-            end(job)
-
-    def run_below(above: Any, depth: int) -> None:
-        if draw.random() < 0.5:
-            spans.append(above)
-            above = stage.child(above, "between")
-        run = program.run(above)
-        spans.extend((above, run))
-        jobs_of(run, depth)
-        end(run)
-        end(above)
-
+    chance = Chance(part, seed)
     for _ in range(10):
-        root = stage.root(drawn=draw.random() < 0.2)
-        stage.child(root, "beside").end(1)
-        run_below(stage.child(root, "call"), 2)
-        end(root)
-    left = [span for span in spans if not span.has_ended]
-    for span in reversed(left):
-        span.end(1)
+        chance.request()
+    stage = chance.stage
     stage.arrived()
     known = {span.span_id for span in stage.kept}
     assert known
+    assert len(known) == len(stage.kept)
     for span in stage.kept:
         assert not span.parent_span_id or span.parent_span_id in known, span.name
-        led = links.get(int.from_bytes(span.span_id, "big"))
-        assert led is None or led.to_bytes(8, "big") in known
-    assert len(known) == len(stage.kept)
+        assert chance.links.get(span.span_id, span.span_id) in known

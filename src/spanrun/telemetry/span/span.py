@@ -15,7 +15,7 @@ from spanrun import semconv
 from spanrun.telemetry.current import ATTEMPT, CURRENT_SPAN, OUTSIDE
 from spanrun.telemetry.span import encode
 from spanrun.telemetry.span.buffer import ERROR, EXEMPLAR, RETRIED, ROOT
-from spanrun.telemetry.span.local import ANY, RUN, Ended, LocalTrace
+from spanrun.telemetry.span.local import ANY, Ended, LocalTrace
 from spanrun.telemetry.span.plain import text_of
 from spanrun.telemetry.span.record import Inherited, Record
 from spanrun.telemetry.span.values import (
@@ -24,6 +24,7 @@ from spanrun.telemetry.span.values import (
     plain_items,
     plain_name,
 )
+from spanrun.telemetry.units.recorder import RUN
 
 if TYPE_CHECKING:  # it makes spans
     from spanrun.telemetry.span.scope import Scope
@@ -118,7 +119,7 @@ class Span(Record):
         anchored: Span | None,
         role: int,
     ) -> None:
-        """Say where it waits, if it isn't drawn; and keep what must be there beside it."""
+        """Say where it waits if it isn't drawn, and keep what it hangs on."""
         run: LocalTrace | None = getattr(anchored, "trace", None)
         above = None if run is None or anchored is None else (run, anchored.span_id)
         tail = self.scope.tail

@@ -15,12 +15,12 @@ import threading
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from spanrun.semconv import SpanrunSamplingReason
 from spanrun.telemetry.span import encode
-from spanrun.telemetry.span.buffer import ERROR, RETRIED, SLOW
 from spanrun.telemetry.span.budget import Budget
+from spanrun.telemetry.span.buffer import ERROR, RETRIED, SLOW
 from spanrun.telemetry.span.local import ANY, Ended, LocalTrace, Reason, Wanted
 from spanrun.telemetry.span.quantile import RunningQuantile
 
@@ -41,7 +41,7 @@ class Tail:
     def __init__(
         self,
         slow: float | None,
-        sampled_out: Callable[[int, str], object],
+        sampled_out: Callable[[int, Any], object],
         max_spans: int,
         reason_key: str,
         reasons: tuple[float, float],
@@ -184,31 +184,21 @@ class Tail:
             trace.wanted.discard(ended.span_id)
             if ended.parent is not None:
                 trace.want(ended.parent)
-        is_over = trace.roots <= 0
-        closes = not is_over and ended.top is not None and trace.roots == 1
-        if closes and trace.wanted and trace.reason is None:
+        closes = ended.top is not None and trace.roots == 1
+        if closes and trace.wanted:
             # What is wanted ends later, and which others are above it isn't known.
-            trace.reason = "path"
+            trace.reason = trace.reason or "path"
         if before is None and trace.reason is not None:
             self._release(trace, kept)
-        if trace.reason is not None and trace.reason != "path":
-            kept.append((ended, trace.reason))
-        elif trace.reason is not None or is_wanted:
-            kept.append((ended, trace.path))
-        elif is_over or closes:
-            # After the end of its trace it follows that.
-            out[trace.refused or "none"] += 1
-        else:
-            trace.waiting.append(ended)
-            self._waiting += 1
-            self._in_order[trace] = None
-        if ended.top is not None and not is_over:
+        waits = trace.roots > 0 and not closes
+        self._place(ended, trace, kept, out, is_wanted=is_wanted, waits=waits)
+        if ended.top is not None and trace.roots > 0:
             trace.roots -= 1
         if closes:
             self._close(trace, out)
 
     def _look_for_reason(self, trace: LocalTrace, ended: Ended) -> None:
-        """Let ``ended`` give all of its trace a reason, if that is within the budget."""
+        """Let ``ended`` be a reason to keep all of its trace, within the budget."""
         reason = _reason(ended.flags)
         if reason is None or trace.reason is not None or trace.refused is not None:
             return
@@ -216,6 +206,28 @@ class Tail:
             trace.reason = reason
         else:
             trace.refused = reason
+
+    def _place(
+        self,
+        ended: Ended,
+        trace: LocalTrace,
+        kept: _Kept,
+        out: _Out,
+        *,
+        is_wanted: bool,
+        waits: bool,
+    ) -> None:
+        """Put ``ended`` where it belongs; it ``waits`` if nothing is decided."""
+        if trace.reason is not None:
+            kept.append((ended, trace.path if trace.reason == "path" else trace.reason))
+        elif is_wanted:
+            kept.append((ended, trace.path))
+        elif waits:
+            trace.waiting.append(ended)
+            self._waiting += 1
+            self._in_order[trace] = None
+        else:
+            out[trace.refused or "none"] += 1
 
     def _affords_run(self, trace: LocalTrace) -> bool:
         trace.is_run_kept = self._runs.take(time.monotonic())

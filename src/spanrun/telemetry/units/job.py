@@ -189,9 +189,7 @@ class JobUnit:
         if told is not None:
             pass
         elif linked is None:
-            told = recorder.open(
-                name, INTERNAL, outside, begun, attributes, role=JOB
-            )
+            told = recorder.open(name, INTERNAL, outside, begun, attributes, role=JOB)
         else:
             links, run = linked.links, linked.span
             told = recorder.open(

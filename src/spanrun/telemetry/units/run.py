@@ -48,7 +48,7 @@ class RunUnit(Unit):
     def end(
         self, error: BaseException | None, counts: Mapping[SpanrunJobOutcome, int]
     ) -> None:
-        """End it, by ``error`` if there is one; of its jobs so many had each outcome."""
+        """End it, by ``error`` if there is one, with the outcomes of its jobs."""
         for outcome, count in counts.items():
             if count:
                 self.set(_COUNT_KEYS[outcome], count)
