@@ -37,6 +37,7 @@ class Signal(NamedTuple):
 # Attributes
 SPANRUN_JOB_INDEX: Final = "spanrun.job.index"
 SPANRUN_JOB_KEY: Final = "spanrun.job.key"
+SPANRUN_JOB_ITEMS: Final = "spanrun.job.items"
 SPANRUN_JOB_OUTCOME: Final = "spanrun.job.outcome"
 SPANRUN_JOB_ATTEMPTS: Final = "spanrun.job.attempts"
 SPANRUN_JOB_RETRY_DELAY: Final = "spanrun.job.retry.delay"
@@ -44,6 +45,12 @@ SPANRUN_JOB_HEDGE_AFTER: Final = "spanrun.job.hedge.after"
 SPANRUN_JOB_CANCELLED_BY: Final = "spanrun.job.cancelled_by"
 SPANRUN_JOB_STATE: Final = "spanrun.job.state"
 SPANRUN_ATTEMPT_NUMBER: Final = "spanrun.attempt.number"
+SPANRUN_ATTEMPT_TIME_LIMIT: Final = "spanrun.attempt.time.limit"
+SPANRUN_ATTEMPT_TIME_RATE_LIMIT: Final = "spanrun.attempt.time.rate_limit"
+SPANRUN_ATTEMPT_TIME_BUSY: Final = "spanrun.attempt.time.busy"
+SPANRUN_ATTEMPT_TIME_LOOP_LAG: Final = "spanrun.attempt.time.loop_lag"
+SPANRUN_ATTEMPT_TIME_SERVICE: Final = "spanrun.attempt.time.service"
+SPANRUN_ATTEMPT_RETRY_AFTER: Final = "spanrun.attempt.retry_after"
 SPANRUN_JOB_PHASE: Final = "spanrun.job.phase"
 SPANRUN_JOB_TIME_QUEUE: Final = "spanrun.job.time.queue"
 SPANRUN_JOB_TIME_LIMIT: Final = "spanrun.job.time.limit"
@@ -56,6 +63,7 @@ SPANRUN_RUN_ID: Final = "spanrun.run.id"
 SPANRUN_RUNNER_NAME: Final = "spanrun.runner.name"
 SPANRUN_RUN_TOTAL: Final = "spanrun.run.total"
 SPANRUN_RUN_TITLE: Final = "spanrun.run.title"
+SPANRUN_RUN_POLICIES: Final = "spanrun.run.policies"
 SPANRUN_RUN_TRACE: Final = "spanrun.run.trace"
 SPANRUN_RUN_JOBS_OK: Final = "spanrun.run.jobs.ok"
 SPANRUN_RUN_JOBS_FAILED: Final = "spanrun.run.jobs.failed"
@@ -637,6 +645,7 @@ METRICS: Final = (
 ATTRIBUTES: Final[dict[str, str]] = {
     SPANRUN_JOB_INDEX: "int",
     SPANRUN_JOB_KEY: "string",
+    SPANRUN_JOB_ITEMS: "int",
     SPANRUN_JOB_OUTCOME: "string",
     SPANRUN_JOB_ATTEMPTS: "int",
     SPANRUN_JOB_RETRY_DELAY: "double",
@@ -644,6 +653,12 @@ ATTRIBUTES: Final[dict[str, str]] = {
     SPANRUN_JOB_CANCELLED_BY: "string",
     SPANRUN_JOB_STATE: "string",
     SPANRUN_ATTEMPT_NUMBER: "int",
+    SPANRUN_ATTEMPT_TIME_LIMIT: "double",
+    SPANRUN_ATTEMPT_TIME_RATE_LIMIT: "double",
+    SPANRUN_ATTEMPT_TIME_BUSY: "double",
+    SPANRUN_ATTEMPT_TIME_LOOP_LAG: "double",
+    SPANRUN_ATTEMPT_TIME_SERVICE: "double",
+    SPANRUN_ATTEMPT_RETRY_AFTER: "double",
     SPANRUN_JOB_PHASE: "string",
     SPANRUN_JOB_TIME_QUEUE: "double",
     SPANRUN_JOB_TIME_LIMIT: "double",
@@ -656,6 +671,7 @@ ATTRIBUTES: Final[dict[str, str]] = {
     SPANRUN_RUNNER_NAME: "string",
     SPANRUN_RUN_TOTAL: "int",
     SPANRUN_RUN_TITLE: "string",
+    SPANRUN_RUN_POLICIES: "string",
     SPANRUN_RUN_TRACE: "string",
     SPANRUN_RUN_JOBS_OK: "int",
     SPANRUN_RUN_JOBS_FAILED: "int",
@@ -738,6 +754,7 @@ SPANS: Final[dict[str, Signal]] = {
             SPANRUN_RUNNER_NAME,
             SPANRUN_RUN_ID,
             SPANRUN_BATCH_INDEX,
+            SPANRUN_JOB_ITEMS,
             SPANRUN_JOB_INDEX,
             SPANRUN_JOB_KEY,
             SPANRUN_JOB_OUTCOME,
@@ -763,7 +780,17 @@ SPANS: Final[dict[str, Signal]] = {
         title="job {spanrun.runner.name}",
     ),
     "attempt": Signal(
-        attributes=(SPANRUN_RUNNER_NAME, SPANRUN_ATTEMPT_NUMBER, ERROR_TYPE),
+        attributes=(
+            SPANRUN_RUNNER_NAME,
+            SPANRUN_ATTEMPT_NUMBER,
+            SPANRUN_ATTEMPT_TIME_LIMIT,
+            SPANRUN_ATTEMPT_TIME_RATE_LIMIT,
+            SPANRUN_ATTEMPT_TIME_BUSY,
+            SPANRUN_ATTEMPT_TIME_LOOP_LAG,
+            SPANRUN_ATTEMPT_TIME_SERVICE,
+            SPANRUN_ATTEMPT_RETRY_AFTER,
+            ERROR_TYPE,
+        ),
         required=(SPANRUN_RUNNER_NAME, SPANRUN_ATTEMPT_NUMBER),
         kind="internal",
         title="attempt {spanrun.runner.name}",
@@ -773,6 +800,7 @@ SPANS: Final[dict[str, Signal]] = {
             SPANRUN_RUNNER_NAME,
             SPANRUN_RUN_ID,
             SPANRUN_RUN_TRACE,
+            SPANRUN_RUN_POLICIES,
             SPANRUN_RUN_TOTAL,
             SPANRUN_RUN_TITLE,
             SPANRUN_RUN_JOBS_OK,

@@ -150,7 +150,11 @@ class BatchRun(StreamRun):
             """Open the unit of ``job``, which says of which batch it is."""
             part: _Part = job.item
             unit = opens(job)
-            unit.told.set_attribute(semconv.SPANRUN_BATCH_INDEX, part.batch.index)
+            told = {
+                semconv.SPANRUN_BATCH_INDEX: part.batch.index,
+                semconv.SPANRUN_JOB_ITEMS: len(part.items),
+            }
+            unit.told.set_attributes(told)
             return unit
 
         return open_unit

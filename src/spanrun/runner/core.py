@@ -7,7 +7,7 @@ import random
 import weakref
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from spanrun.loop.watchdog import unwatch, watch
 from spanrun.policies.adaptive import AdaptiveLimit
 from spanrun.policies.base import Binding, Layer, LayerName, Step, compose
 from spanrun.policies.breaker import Breaker
+from spanrun.policies.described import described
 from spanrun.policies.hedge import Hedge, Hedger
 from spanrun.policies.limit import Limit, Slots
 from spanrun.policies.outage import Outage
@@ -56,6 +57,10 @@ class Policies:
     breaker: Breaker | None = None
     abandon_after: float | None = None
 
+    def given(self) -> dict[str, object]:
+        """Each by its name."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
 
 cores: Final[weakref.WeakSet[Core]] = weakref.WeakSet()
 """All that are alive. Tests look here for slots and jobs that are left."""
@@ -76,6 +81,7 @@ class Core:
         metrics: The runner's metrics; None without telemetry.
         observers: Who else hears of runs and outcomes.
         watched: Whether anybody sees the outcomes, but for who asked for them.
+        policies: What its jobs run under, as JSON.
         cancels: By what jobs are cancelled.
         runs: The open runs.
         draining: The program is to end: no more jobs are admitted.
@@ -88,6 +94,7 @@ class Core:
         policies: Policies,
         observers: Sequence[Observer],
         clock: Clock | None,
+        chance: random.Random | None = None,
     ) -> None:
         cores.add(self)
         self.loop: Final = asyncio.get_running_loop()
@@ -105,7 +112,7 @@ class Core:
         register(self)
         self.lag: Final = lag_of(self.loop)
         self.lag.threshold = _threshold()
-        chance = random.Random()  # noqa: S311 -- jitter
+        chance = chance or random.Random()  # noqa: S311 -- jitter
         self.cancels: Final = Cancellations(
             self.name, self.loop, policies.abandon_after
         )
@@ -125,6 +132,7 @@ class Core:
         self.cancels.metrics = self.metrics
         self.job_name: Final = f"job {self.name}"
         self.attributes: Final[Mapping[str, Any]] = {SPANRUN_RUNNER_NAME: self.name}
+        self.policies: Final = described(policies.given()) if self.recorder else ""
 
     def gauges(self) -> Gauges:
         """What the runner is doing at this moment."""

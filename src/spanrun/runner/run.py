@@ -123,6 +123,7 @@ class Run:
         )
         attributes: dict[str, Any] = {
             semconv.SPANRUN_RUN_TRACE: "linked" if linked else "child",
+            semconv.SPANRUN_RUN_POLICIES: self.core.policies,
         }
         if total is not None:
             attributes[semconv.SPANRUN_RUN_TOTAL] = total

@@ -36,6 +36,20 @@ _KEYS: Final = (
 )
 
 
+_ATTEMPT_KEYS: Final = (
+    semconv.SPANRUN_ATTEMPT_TIME_LIMIT,
+    semconv.SPANRUN_ATTEMPT_TIME_RATE_LIMIT,
+    semconv.SPANRUN_ATTEMPT_TIME_BUSY,
+    semconv.SPANRUN_ATTEMPT_TIME_LOOP_LAG,
+    semconv.SPANRUN_ATTEMPT_TIME_SERVICE,
+)
+_OF_ATTEMPT: Final = tuple(
+    semconv.SPANRUN_JOB_PHASE_VALUES.index(phase)
+    for phase in ("limit", "rate_limit", "busy", "loop_lag")
+)
+"""Where the first of these stand among the parts of a job's time."""
+
+
 class Submitted(Protocol):
     """A job, as far as its unit has to know it."""
 
@@ -52,6 +66,11 @@ class Submitted(Protocol):
     @property
     def submitted(self) -> float:
         """When, on the runner's clock."""
+        ...
+
+    @property
+    def timings(self) -> Timings:
+        """Where its time went by now."""
         ...
 
 
@@ -148,6 +167,34 @@ class JobKind:
     def fail(self, span: OpenSpan, error: Exception, ended: float) -> None:
         """Say on an attempt's span that ``error`` ended it."""
         fail(self.recorder, span, error, ended)
+        asked = getattr(error, "retry_after", None)
+        if isinstance(asked, int | float) and asked > 0:
+            span.set_attribute(semconv.SPANRUN_ATTEMPT_RETRY_AFTER, float(asked))
+
+    def measure(
+        self,
+        span: OpenSpan,
+        timings: Timings,
+        before: tuple[float, ...] | None,
+        lag: float,
+        seconds: float,
+    ) -> None:
+        """Say on an attempt's span where its own time went.
+
+        Args:
+            span: It took ``seconds``.
+            timings: Of its job, by now.
+            before: The parts of these as it began; None for the first attempt, when
+                but for the queue there were none.
+            lag: Of these, the part in which the loop was blocked.
+        """
+        if not self.timed:  # the two have different clocks
+            return
+        parts = timings.parts()
+        before = before or (0.0, 0.0, 0.0, 0.0, 0.0, lag)
+        spent = [parts[phase] - before[phase] for phase in _OF_ATTEMPT]
+        service = max(0.0, seconds - sum(spent))
+        span.set_attributes(dict(zip(_ATTEMPT_KEYS, (*spent, service), strict=True)))
 
 
 class JobUnit:
@@ -167,8 +214,12 @@ class JobUnit:
 
     __slots__ = (
         "_attempt",
+        "_before",
+        "_begun",
         "_context",
         "_inner",
+        "_lag",
+        "_timings",
         "index",
         "kind",
         "submitted",
@@ -181,6 +232,7 @@ class JobUnit:
         recorder, linked, key = kind.recorder, kind.linked, job.key
         self.kind = kind
         self.index = job.index
+        self._timings = job.timings
         self.submitted = begun = job.submitted if kind.timed else recorder.now()
         self._attempt: OpenSpan | None = None
         attributes = None if key is None else {semconv.SPANRUN_JOB_KEY: text_of(key)}
@@ -232,8 +284,10 @@ class JobUnit:
 
     def begin_attempt(self, number: int) -> None:
         """Open the span of an attempt, from 1, and make it the current one."""
-        kind = self.kind
-        begun = kind.recorder.now()
+        kind, timings = self.kind, self._timings
+        self._begun = begun = kind.recorder.now()
+        self._lag = timings.loop_lag
+        self._before = timings.parts() if number > 1 else None
         both = kind.open_attempt(self._context, begun, number)
         self._attempt, self._inner = both
         make_current(self._inner)
@@ -255,8 +309,12 @@ class JobUnit:
             leave(self._inner, self._context)
         recorder = self.kind.recorder
         ended = recorder.now()
+        if error is not None or self._before is not None:
+            # Else its times are the job's.
+            kind, seconds = self.kind, ended - self._begun
+            kind.measure(told, self._timings, self._before, self._lag, seconds)
         if isinstance(error, Exception):
-            fail(recorder, told, error, ended)
+            self.kind.fail(told, error, ended)
         told.finish(ended)
 
     def succeed(self, timings: Timings, attempts: int) -> None:

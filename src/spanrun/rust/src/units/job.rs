@@ -7,6 +7,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyString, PyTuple};
 
+use super::attempt::Attempt;
 use super::leave;
 use crate::cells::JobCells;
 use crate::encode::Value;
@@ -159,6 +160,7 @@ impl Jobs {
             jobs: slf.clone().unbind(),
             index: job.getattr(intern!(py, "index"))?.extract()?,
             submitted,
+            timings: job.getattr(intern!(py, "timings"))?.unbind(),
             told: span.clone().unbind(),
             outside: outside.unbind(),
             attempt: Mutex::new(None),
@@ -188,8 +190,8 @@ pub struct JobUnit {
     #[pyo3(get)]
     told: Py<Span>,
     outside: Py<PyAny>,
-    /// The one that is open, and its context.
-    attempt: Mutex<Option<(Py<PyAny>, Py<PyAny>)>>,
+    timings: Py<PyAny>,
+    attempt: Mutex<Option<Attempt>>,
 }
 
 impl JobUnit {
@@ -278,8 +280,10 @@ impl JobUnit {
             }
         };
         names(py)?.make_current.bind(py).call1((&inner,))?;
-        let before = lock(&self.attempt).replace((told.unbind(), inner.unbind()));
-        drop(before);
+        let timings = self.timings.bind(py);
+        let attempt = Attempt::new(told, inner, begun, number, timings)?;
+        let another = lock(&self.attempt).replace(attempt);
+        drop(another);
         Ok(())
     }
 
@@ -289,20 +293,23 @@ impl JobUnit {
     /// followed by another attempt makes the job's span the current one.
     fn end_attempt(&self, _number: &Bound<'_, PyAny>, error: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = error.py();
-        let Some((told, inner)) = lock(&self.attempt).take() else {
+        let Some(attempt) = lock(&self.attempt).take() else {
             return Ok(());
         };
+        let told = &attempt.told;
         let jobs = self.jobs.get();
         if !error.is_none() {
             // Also for what the attempt has started, and still runs.
             let context = context::inside(self.told.bind(py), self.outside.bind(py), None)?;
-            let inner = inner.bind(py);
+            let inner = attempt.inner.bind(py);
             inner
                 .cast::<PyDict>()?
                 .set_item(names(py)?.outside.bind(py), (&told, &context))?;
             leave(inner, &context)?;
         }
         let ended = jobs.scope.get().reading(py)?;
+        let failed = !error.is_none();
+        attempt.measure(jobs.kind.bind(py), &self.timings, ended, failed)?;
         if error.is_instance_of::<PyException>() {
             let kind = jobs.kind.bind(py);
             kind.call_method1(intern!(py, "fail"), (&told, error, ended))?;
