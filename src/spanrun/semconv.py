@@ -73,6 +73,8 @@ SPANRUN_RUN_JOBS_SKIPPED: Final = "spanrun.run.jobs.skipped"
 SPANRUN_ENGINE: Final = "spanrun.engine"
 SPANRUN_BATCH_INDEX: Final = "spanrun.batch.index"
 SPANRUN_BATCH_ITEMS: Final = "spanrun.batch.items"
+SPANRUN_BREAKER_STATE: Final = "spanrun.breaker.state"
+SPANRUN_OUTAGE_STATE: Final = "spanrun.outage.state"
 SPANRUN_UNIT_NAME: Final = "spanrun.unit.name"
 SPANRUN_UNIT_OUTCOME: Final = "spanrun.unit.outcome"
 SPANRUN_LOOP_BLOCKED_DURATION: Final = "spanrun.loop.blocked.duration"
@@ -165,6 +167,10 @@ SPANRUN_JOB_PHASE_VALUES: Final = (
 )
 SpanrunRunTrace: TypeAlias = Literal["child", "linked"]
 SPANRUN_RUN_TRACE_VALUES: Final = ("child", "linked")
+SpanrunBreakerState: TypeAlias = Literal["closed", "open", "half_open"]
+SPANRUN_BREAKER_STATE_VALUES: Final = ("closed", "open", "half_open")
+SpanrunOutageState: TypeAlias = Literal["gone", "back"]
+SPANRUN_OUTAGE_STATE_VALUES: Final = ("gone", "back")
 SpanrunUnitOutcome: TypeAlias = Literal["ok", "failed", "cancelled"]
 SPANRUN_UNIT_OUTCOME_VALUES: Final = ("ok", "failed", "cancelled")
 SpanrunTelemetrySignal: TypeAlias = Literal["traces", "metrics"]
@@ -267,6 +273,8 @@ SPANRUN_SAMPLING_REASON_VALUES: Final = (
 # Events
 EVENT_SPANRUN_JOB_HEDGE: Final = "spanrun.job.hedge"
 EVENT_SPANRUN_JOB_RETRY: Final = "spanrun.job.retry"
+EVENT_SPANRUN_RUNNER_BREAKER: Final = "spanrun.runner.breaker"
+EVENT_SPANRUN_RUNNER_OUTAGE: Final = "spanrun.runner.outage"
 EVENT_SPANRUN_LOOP_BLOCKED: Final = "spanrun.loop.blocked"
 EVENT_EXCEPTION: Final = "exception"
 
@@ -681,6 +689,8 @@ ATTRIBUTES: Final[dict[str, str]] = {
     SPANRUN_ENGINE: "string",
     SPANRUN_BATCH_INDEX: "int",
     SPANRUN_BATCH_ITEMS: "int",
+    SPANRUN_BREAKER_STATE: "string",
+    SPANRUN_OUTAGE_STATE: "string",
     SPANRUN_UNIT_NAME: "string",
     SPANRUN_UNIT_OUTCOME: "string",
     SPANRUN_LOOP_BLOCKED_DURATION: "double",
@@ -740,6 +750,8 @@ VALUES: Final[dict[str, tuple[str, ...]]] = {
     SPANRUN_JOB_STATE: SPANRUN_JOB_STATE_VALUES,
     SPANRUN_JOB_PHASE: SPANRUN_JOB_PHASE_VALUES,
     SPANRUN_RUN_TRACE: SPANRUN_RUN_TRACE_VALUES,
+    SPANRUN_BREAKER_STATE: SPANRUN_BREAKER_STATE_VALUES,
+    SPANRUN_OUTAGE_STATE: SPANRUN_OUTAGE_STATE_VALUES,
     SPANRUN_UNIT_OUTCOME: SPANRUN_UNIT_OUTCOME_VALUES,
     SPANRUN_TELEMETRY_SIGNAL: SPANRUN_TELEMETRY_SIGNAL_VALUES,
     SPANRUN_TELEMETRY_RESULT: SPANRUN_TELEMETRY_RESULT_VALUES,
@@ -930,6 +942,14 @@ EVENTS: Final[dict[str, Signal]] = {
     EVENT_SPANRUN_JOB_RETRY: Signal(
         attributes=(ERROR_TYPE, SPANRUN_JOB_RETRY_DELAY),
         required=(ERROR_TYPE, SPANRUN_JOB_RETRY_DELAY),
+    ),
+    EVENT_SPANRUN_RUNNER_BREAKER: Signal(
+        attributes=(SPANRUN_BREAKER_STATE,),
+        required=(SPANRUN_BREAKER_STATE,),
+    ),
+    EVENT_SPANRUN_RUNNER_OUTAGE: Signal(
+        attributes=(SPANRUN_OUTAGE_STATE,),
+        required=(SPANRUN_OUTAGE_STATE,),
     ),
     EVENT_SPANRUN_LOOP_BLOCKED: Signal(
         attributes=(SPANRUN_LOOP_BLOCKED_DURATION, SPANRUN_LOOP_BLOCKED_STACK),

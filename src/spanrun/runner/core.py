@@ -17,7 +17,7 @@ from spanrun.loop.lag import THRESHOLD, lag_of
 from spanrun.loop.watchdog import unwatch, watch
 from spanrun.policies.adaptive import AdaptiveLimit
 from spanrun.policies.base import Binding, Layer, LayerName, Step, compose
-from spanrun.policies.breaker import Breaker
+from spanrun.policies.breaker import Breaker, BreakerState, Circuit
 from spanrun.policies.described import described
 from spanrun.policies.hedge import Hedge, Hedger
 from spanrun.policies.limit import Limit, Slots
@@ -29,7 +29,13 @@ from spanrun.runner.cancelled import Cancellations
 from spanrun.runner.job import call_step
 from spanrun.runner.nested import Nesting
 from spanrun.runner.opened import OpenRun, register
-from spanrun.semconv import SPANRUN_RUNNER_NAME
+from spanrun.semconv import (
+    EVENT_SPANRUN_RUNNER_BREAKER,
+    EVENT_SPANRUN_RUNNER_OUTAGE,
+    SPANRUN_BREAKER_STATE,
+    SPANRUN_OUTAGE_STATE,
+    SPANRUN_RUNNER_NAME,
+)
 from spanrun.telemetry import setup
 from spanrun.telemetry.log import Log
 from spanrun.telemetry.metrics.instruments import Gauges, RunnerMetrics
@@ -124,6 +130,7 @@ class Core:
         ).waits
         self.attempts: Final = policies.retry.attempts if policies.retry else None
         layers = _layers(policies, binding, self.slots)
+        self._watch(layers)
         self._layers: Final = tuple(layers.values())
         self.chain: Final[Step] = compose(layers, call_step(self.lag, self.now))
         self.metrics: Final[RunnerMetrics | None] = (
@@ -133,6 +140,27 @@ class Core:
         self.job_name: Final = f"job {self.name}"
         self.attributes: Final[Mapping[str, Any]] = {SPANRUN_RUNNER_NAME: self.name}
         self.policies: Final = described(policies.given()) if self.recorder else ""
+
+    def _watch(self, layers: Mapping[LayerName, Layer]) -> None:
+        """Have the layers tell how the service is, on the spans of the open runs."""
+        outage, circuit = layers.get("outage"), layers.get("breaker")
+        if isinstance(outage, Outage):
+            outage.on_change = partial(self._outage, outage.seconds)
+        if isinstance(circuit, Circuit):
+            circuit.on_state = self._breaker
+
+    def _breaker(self, state: BreakerState) -> None:
+        self._tell(EVENT_SPANRUN_RUNNER_BREAKER, **{SPANRUN_BREAKER_STATE: state})
+
+    def _outage(self, most: float, error: Exception | None, seconds: float) -> None:
+        _say(self.name, most, error, seconds)
+        state = "back" if error is None else "gone"
+        self._tell(EVENT_SPANRUN_RUNNER_OUTAGE, **{SPANRUN_OUTAGE_STATE: state})
+
+    def _tell(self, event: str, **attributes: Any) -> None:
+        for run in tuple(self.runs):
+            if run.unit is not None:
+                run.unit.event(event, **attributes)
 
     def gauges(self) -> Gauges:
         """What the runner is doing at this moment."""
@@ -219,7 +247,6 @@ def _layers(
             outage = policies.retry.outage_layer(binding, slots)
             if outage is not None:
                 layers["outage"], layers["standby"] = outage, outage.standby
-                outage.on_change = partial(_say, binding.runner, outage.seconds)
             between = outage or policies.breaker or policies.hedge
             direct = not between and type(slots) is Slots
             if direct:

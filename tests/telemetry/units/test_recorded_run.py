@@ -83,7 +83,8 @@ async def test_an_attempt_tells_its_own_time_where_that_is_not_its_job_s(
 
     retry = sr.Retry(on=ConnectionError, base=8, cap=8)
     async with sr.Runner("flaky", limit=1, retry=retry) as runner:
-        slots = runner._core.slots  # pyright: ignore
+        core: Any = runner._core
+        slots = core.slots
         slots.used += 1  # somebody else holds the only slot …
         asyncio.get_running_loop().call_later(4, slots.release)
         await runner.map(job, [0])
@@ -159,3 +160,42 @@ async def test_the_waits_of_a_run_are_those_of_its_generator(
     assert len(first) == 9
     assert first == second
     assert first != other
+
+
+async def test_a_run_tells_when_its_service_was_gone_and_its_breaker_open(
+    spanrun_capture: Captured, fake_clock: FakeClock
+) -> None:
+    calls = 0
+
+    async def job(_: int) -> None:
+        nonlocal calls
+        calls += 1
+        await asyncio.sleep(1)
+        if fake_clock.now() < 20:
+            raise ConnectionError
+
+    retry = sr.Retry(on=ConnectionError, outage=600)
+    async with sr.Runner("gone", limit=2, retry=retry) as runner:
+        await runner.map(job, range(4))
+    breaker = sr.Breaker(on=ConnectionError, failures=2, open_for=5)
+    async with sr.Runner("open", limit=1, breaker=breaker) as runner:
+        begun = fake_clock.now()
+
+        async def two_fail(number: int) -> None:
+            await asyncio.sleep(3)
+            if fake_clock.now() - begun < 8:
+                raise ConnectionError
+
+        await runner.map(two_fail, range(3), errors="collect")
+        await asyncio.sleep(6)
+        await runner.map(two_fail, range(2), errors="collect")
+    gone = spanrun_capture.span("run gone").events
+    assert [event.name for event in gone] == [semconv.EVENT_SPANRUN_RUNNER_OUTAGE] * 2
+    key = semconv.SPANRUN_OUTAGE_STATE
+    assert [event.attributes[key] for event in gone] == ["gone", "back"]
+    key = semconv.SPANRUN_BREAKER_STATE
+    opened, closed = (
+        [event.attributes[key] for event in run.events]
+        for run in spanrun_capture.find("run open")
+    )
+    assert (opened, closed) == (["open"], ["half_open", "closed"])

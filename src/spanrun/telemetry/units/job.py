@@ -182,11 +182,12 @@ class JobKind:
         """Say on an attempt's span where its own time went.
 
         Args:
-            span: It took ``seconds``.
+            span: The attempt's.
             timings: Of its job, by now.
             before: The parts of these as it began; None for the first attempt, when
                 but for the queue there were none.
             lag: Of these, the part in which the loop was blocked.
+            seconds: That it took.
         """
         if not self.timed:  # the two have different clocks
             return
