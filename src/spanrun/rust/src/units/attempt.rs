@@ -10,7 +10,7 @@ pub struct Attempt {
     pub inner: Py<PyAny>,
     begun: f64,
     /// Of the job's times as it began: the loop's lag, and all parts but of a first one.
-    lag: Py<PyAny>,
+    lag: f64,
     before: Option<Py<PyAny>>,
 }
 
@@ -33,7 +33,7 @@ impl Attempt {
             told: told.unbind(),
             inner: inner.unbind(),
             begun,
-            lag: timings.getattr(intern!(py, "loop_lag"))?.unbind(),
+            lag: timings.getattr(intern!(py, "loop_lag"))?.extract()?,
             before,
         })
     }
@@ -49,7 +49,7 @@ impl Attempt {
     ) -> PyResult<()> {
         if failed || self.before.is_some() {
             let seconds = ended - self.begun;
-            let given = (&self.told, timings, &self.before, &self.lag, seconds);
+            let given = (&self.told, timings, &self.before, self.lag, seconds);
             kind.call_method1(intern!(kind.py(), "measure"), given)?;
         }
         Ok(())
