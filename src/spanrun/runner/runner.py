@@ -17,16 +17,10 @@ from spanrun.policies.limit import Limit
 from spanrun.policies.rate import RateLimit
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
+from spanrun.runner import checks as arguments
 from spanrun.runner.batches import BatchRun, batches_in
 from spanrun.runner.blame import SplitOn
 from spanrun.runner.calls import Calls
-from spanrun.runner.checks import (
-    call_options,
-    clock_of,
-    observers_of,
-    policies_of,
-    random_of,
-)
 from spanrun.runner.core import Core, in_job
 from spanrun.runner.feed import FedRun
 from spanrun.runner.map import Errors, MapRun
@@ -48,8 +42,7 @@ class Runner:
 
     Args:
         name: Names the spans (``job {name}``) and labels the metrics.
-        limit: How many jobs run at once: a number, a `Limit` or an
-            `AdaptiveLimit`.
+        limit: How many jobs run at once: a number, `Limit` or `AdaptiveLimit`.
         rate: How many calls begin in a time.
         retry: Which errors are worth another attempt.
         timeout: Seconds for a whole job, or a `Timeout`.
@@ -92,12 +85,12 @@ class Runner:
         random: Random | None = None,
     ) -> None:
         self._name: Final = checks.text("Runner", "name", name)
-        self._policies: Final = policies_of(
+        self._policies: Final = arguments.policies_of(
             limit, rate, retry, timeout, hedge, breaker, abandon_after
         )
-        self._observers: Final = observers_of("Runner", observers)
-        self._clock: Final = clock_of("Runner", clock)
-        self._random: Final = random_of("Runner", random)
+        self._observers: Final = arguments.observers_of("Runner", observers)
+        self._clock: Final = arguments.clock_of("Runner", clock)
+        self._random: Final = arguments.random_of("Runner", random)
         self._state: Literal["not open yet", "open", "closed"] = "not open yet"
         self._core: Core | None = None
         self._calls: Calls | None = None
@@ -182,7 +175,7 @@ class Runner:
         self._open()
         assert self._calls is not None  # noqa: S101 -- made when it was opened
         if not callable(function) or type(priority) is not int:
-            priority = call_options(self._name, function, priority)
+            priority = arguments.call_options(self._name, function, priority)
         return await self._calls.call(lambda _: function(*args, **kwargs), priority)
 
     @overload
