@@ -126,6 +126,32 @@ def test_what_happens_beside_a_run_keeps_what_is_beside_it(
     assert stage.out == 1
 
 
+def test_where_a_span_above_a_run_has_ended_all_beside_it_is_kept(
+    stage: Stage, program: Program
+) -> None:
+    root = stage.root()
+    between = stage.child(stage.child(root, "far above"), "between")
+    between.end(1)
+    stage.child(root, "beside").end(1)
+    for span in (program.run(between), root):
+        span.end(1)
+    assert set(stage.arrived()) == {"run", "between", "beside", "root"}
+
+
+def test_where_a_span_above_a_run_ends_after_its_root_all_is_kept(
+    stage: Stage, program: Program
+) -> None:
+    root = stage.root()
+    above = stage.child(root, "above")
+    between = stage.child(above, "between")
+    above.end(1)
+    stage.child(root, "beside").end(1)
+    for span in (program.run(between), root, between):
+        span.end(1)
+    assert set(stage.arrived()) == {"run", "between", "above", "beside", "root"}
+    assert stage.out == 0
+
+
 def test_a_batch_is_decided_on_with_its_jobs(stage: Stage, program: Program) -> None:
     run = program.run()
     for number in range(2):

@@ -118,7 +118,6 @@ fn decide(
             let record = lock(&span.record);
             record.encode(&span.identity(), ended, None, out);
             Waiting {
-                id: span.id,
                 header: header(span, &record, ended, 0),
                 scope,
                 failed,

@@ -85,17 +85,11 @@ pub struct LocalState<S> {
 }
 
 impl<S> LocalState<S> {
-    /// Note that a span is wanted. If it has ended and waits, all is kept: which of the
-    /// others are above it isn't known any more. Says whether that is so.
-    pub fn want(&mut self, id: u64) -> bool {
+    /// Note that a span is wanted.
+    pub fn want(&mut self, id: u64) {
         if !self.wanted.contains(&id) {
             self.wanted.push(id);
         }
-        let has_ended = self.waiting.iter().any(|waiting| waiting.id == id);
-        if has_ended {
-            self.why = Some(Reason::Path);
-        }
-        has_ended
     }
 
     /// Why what is wanted is kept.
@@ -151,7 +145,6 @@ impl<S> Local<S> {
 /// A span that waits, in the data of its trace.
 pub struct Waiting<S> {
     pub scope: S,
-    pub id: u64,
     pub header: Header,
     pub failed: bool,
 }
@@ -160,6 +153,16 @@ pub struct Waiting<S> {
 pub struct Released<S> {
     pub spans: Vec<Waiting<S>>,
     pub data: Vec<u8>,
+}
+
+impl<S> Released<S> {
+    /// Nothing.
+    pub fn none() -> Self {
+        Released {
+            spans: Vec::new(),
+            data: Vec::new(),
+        }
+    }
 }
 
 /// How many spans are left out: those without a reason to be kept, and those for which

@@ -17,9 +17,10 @@ use crate::record::Record;
 use crate::scope::Scope;
 use crate::settings::Settings;
 use crate::span::{Parent, Span, Trace};
-use crate::tail::{Local, Tail, hand_over};
+use crate::tail::{Local, Tail};
 use crate::texts::{self, Key};
 use crate::value;
+use crate::verdicts::Verdicts;
 
 const RANDOM: u64 = (1 << 56) - 1; // of a trace id, by which it is drawn
 const SAMPLED: u8 = 1;
@@ -284,7 +285,7 @@ fn span(
             .map_or(0, |kind| if kind < 5 { kind + 1 } else { 0 }),
         None => INTERNAL,
     };
-    hang_on(py, started, &trace, id, is_top, settings)?;
+    hang_on(started, &trace, id, is_top, settings);
     Ok(Span::new(
         scope.clone().unbind(),
         trace,
@@ -315,31 +316,22 @@ fn below(py: Python<'_>, parent: &Span, role: Role) -> (Arc<Trace>, bool) {
 
 /// Keep what must be there beside a span that begins: a run itself; and the run of one
 /// that is drawn.
-fn hang_on(
-    py: Python<'_>,
-    started: &Started<'_, '_>,
-    trace: &Trace,
-    id: u64,
-    is_top: bool,
-    settings: &Settings,
-) -> PyResult<()> {
-    let Some(tail) = &settings.tail else {
-        return Ok(());
+fn hang_on(started: &Started<'_, '_>, trace: &Trace, id: u64, is_top: bool, settings: &Settings) {
+    let Some(tail) = settings.tail.as_ref().filter(|_| is_top) else {
+        return;
     };
-    let tail = tail.get();
-    let kept = match (&trace.local, started.anchored.map(Bound::get)) {
-        (Some(local), _) if is_top && started.role == Role::Run => {
-            tail.with(|all| all.begin_run(local, id))
+    match (&trace.local, started.anchored.map(Bound::get)) {
+        (Some(local), _) if started.role == Role::Run => {
+            tail.get().with(|all| all.begin_run(local, id));
         }
-        (None, Some(run)) if is_top && trace.flags & SAMPLED != 0 => match &run.trace.local {
-            Some(local) => tail.with(|all| all.want(local, run.id)),
-            None => return Ok(()),
-        },
-        _ => return Ok(()),
-    };
-    hand_over(py, kept)
+        (None, Some(run)) if trace.flags & SAMPLED != 0 => {
+            if let Some(local) = &run.trace.local {
+                tail.get().with(|_| Verdicts::want(local, run.id));
+            }
+        }
+        _ => {}
+    }
 }
-
 /// Make it an object of Python, of which the garbage collector need not know: it refers
 /// to nothing that could refer to it.
 pub fn untracked<'py, T>(py: Python<'py>, made: T) -> PyResult<Bound<'py, T>>

@@ -40,12 +40,7 @@ impl Tail {
 
 /// Hand spans that are kept to the buffers of their scopes: all of them, whatever the
 /// buffers' callbacks raise. No lock may be held.
-pub fn hand_over(py: Python<'_>, released: Vec<Released<Py<Scope>>>) -> PyResult<()> {
-    let all = released.into_iter().map(|each| hand_over_one(py, each));
-    all.fold(Ok(()), PyResult::and)
-}
-
-fn hand_over_one(py: Python<'_>, released: Released<Py<Scope>>) -> PyResult<()> {
+pub fn hand_over(py: Python<'_>, released: Released<Py<Scope>>) -> PyResult<()> {
     let mut rest = released.data.as_slice();
     let mut result = Ok(());
     for span in released.spans {

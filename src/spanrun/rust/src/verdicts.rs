@@ -20,7 +20,7 @@ const MAX_CLOSED: usize = 10_000;
 pub struct Decision<S> {
     pub verdict: Verdict,
     /// They are kept, and go before the span itself.
-    pub kept: Vec<Released<S>>,
+    pub kept: Released<S>,
     /// So many spans are left out, the span itself among them.
     pub out: Out,
     /// What they were, which the caller drops.
@@ -89,31 +89,25 @@ impl<S> Verdicts<S> {
     }
 
     /// A run begins, whose topmost span is `id` of `local`: it is kept, within a budget.
-    pub fn begin_run(&mut self, local: &Arc<Local<S>>, id: u64) -> Vec<Released<S>> {
+    pub fn begin_run(&mut self, local: &Arc<Local<S>>, id: u64) {
         let now = self.started.elapsed().as_secs_f64();
-        if !self.runs.take(now) {
-            return Vec::new();
+        if self.runs.take(now) {
+            lock(&local.state).is_run_kept = true;
+            Self::want(local, id);
         }
-        lock(&local.state).is_run_kept = true;
-        self.want(local, id)
     }
 
-    /// Keep the span `id` of `local`, and those above it up to the root. Returned is what
-    /// needn't wait any longer.
-    pub fn want(&mut self, local: &Arc<Local<S>>, id: u64) -> Vec<Released<S>> {
-        let mut kept = Vec::new();
+    /// Keep the span `id` of `local` when it ends, and those above it up to the root.
+    pub fn want(local: &Arc<Local<S>>, id: u64) {
         let mut next = Some((local, id));
         while let Some((local, id)) = next {
             let mut state = lock(&local.state);
             if state.why.is_some() || state.wanted.contains(&id) {
                 break; // and so are those above
             }
-            if state.want(id) {
-                kept.push(self.release(&mut state));
-            }
+            state.want(id);
             next = local.above.as_ref().map(|(above, id)| (above, *id));
         }
-        kept
     }
 
     /// The trace of a span whose parent isn't ours, by its id. Those that overlap are
@@ -186,7 +180,7 @@ impl<S> Verdicts<S> {
         let mut state = lock(&local.state);
         let mut decision = Decision {
             verdict: Verdict::Out,
-            kept: Vec::new(),
+            kept: Released::none(),
             out: Out::default(),
             dropped: Vec::new(),
         };
@@ -202,11 +196,12 @@ impl<S> Verdicts<S> {
         }
         let closes = span.is_top && state.roots <= 1 && !state.closed;
         if closes && !state.wanted.is_empty() && state.why.is_none() {
-            // What is wanted ends later, and which others are above it isn't known.
+            // What is wanted has ended before, or ends later: which others are above it
+            // isn't known.
             state.why = Some(Reason::Path);
         }
         if before.is_none() && state.why.is_some() {
-            decision.kept.push(self.release(&mut state));
+            decision.kept = self.release(&mut state);
         }
         decision.verdict = match state.why {
             Some(Reason::Path) => Verdict::Kept(state.path()),
@@ -239,7 +234,7 @@ impl<S> Verdicts<S> {
             && why.is_some()
             && let Some((above, id)) = &local.above
         {
-            decision.kept.extend(self.want(above, *id));
+            Self::want(above, *id);
         }
         self.make_room(&mut decision.dropped, &mut decision.out);
         decision
@@ -253,17 +248,17 @@ impl<S> Verdicts<S> {
     }
 
     /// Keep a trace for an exemplar: None when it is too late.
-    pub fn pin(&mut self, local: &Arc<Local<S>>) -> Option<Vec<Released<S>>> {
+    pub fn pin(&mut self, local: &Arc<Local<S>>) -> Option<Released<S>> {
         let mut state = lock(&local.state);
         match (state.why, state.closed) {
-            (Some(_), _) => return Some(Vec::new()),
+            (Some(_), _) => return Some(Released::none()),
             (None, true) => return None,
             (None, false) => state.why = Some(Reason::Exemplar),
         }
-        let mut kept = vec![self.release(&mut state)];
+        let kept = self.release(&mut state);
         drop(state);
         if let Some((above, id)) = &local.above {
-            kept.extend(self.want(above, *id));
+            Self::want(above, *id);
         }
         Some(kept)
     }

@@ -73,7 +73,6 @@ fn one(tail: &mut Tail, local: &Arc<Local<()>>, span: &Ended<'_>) -> Decision<()
         out.extend_from_slice(b"span");
         Waiting {
             scope: (),
-            id: span.id,
             header: Header {
                 trace_id: 1,
                 duration: span.nanoseconds,
@@ -85,10 +84,9 @@ fn one(tail: &mut Tail, local: &Arc<Local<()>>, span: &Ended<'_>) -> Decision<()
     })
 }
 
-/// The spans that needn't wait any longer.
-fn kept(decision: &Decision<()>) -> Vec<u64> {
-    let all = decision.kept.iter().flat_map(|each| &each.spans);
-    all.map(|span| span.id).collect()
+/// How many spans needn't wait any longer.
+fn kept(decision: &Decision<()>) -> usize {
+    decision.kept.spans.len()
 }
 
 #[test]
@@ -101,7 +99,7 @@ fn an_ordinary_trace_is_left_out_when_its_root_ends() {
     }
     let decision = end(&mut tail, &local, true, None);
     assert_eq!((decision.verdict, decision.out.all()), (Verdict::Out, 4));
-    assert!(kept(&decision).is_empty() && tail.turns.is_empty());
+    assert!(kept(&decision) == 0 && tail.turns.is_empty());
     assert_eq!(tail.waiting, 0);
     let late = end(&mut tail, &local, false, None);
     assert_eq!((late.verdict, late.out.all()), (Verdict::Out, 1));
@@ -115,13 +113,13 @@ fn a_reason_keeps_those_before_it_and_after_it() {
     let failed = end(&mut tail, &local, false, Some(Reason::Error));
     assert_eq!(failed.verdict, Verdict::Kept(Reason::Error));
     assert_eq!(
-        (kept(&failed), failed.kept[0].data.as_slice()),
-        (vec![99], &b"span"[..])
+        (kept(&failed), failed.kept.data.as_slice()),
+        (1, &b"span"[..])
     );
     for is_root in [false, true, false] {
         let decision = end(&mut tail, &local, is_root, Some(Reason::Retried));
         assert_eq!(decision.verdict, Verdict::Kept(Reason::Error));
-        assert!(kept(&decision).is_empty());
+        assert!(kept(&decision) == 0);
     }
 }
 
@@ -165,7 +163,7 @@ fn a_pin_holds_until_the_root_has_ended() {
     let mut tail = tail(100);
     let local = begin();
     end(&mut tail, &local, false, None);
-    assert_eq!(tail.pin(&local).map(|kept| kept[0].spans.len()), Some(1));
+    assert_eq!(tail.pin(&local).map(|kept| kept.spans.len()), Some(1));
     assert_eq!(
         end(&mut tail, &local, true, None).verdict,
         Verdict::Kept(Reason::Exemplar)
@@ -182,7 +180,7 @@ fn roots_of_one_trace_that_overlap_are_decided_upon_together() {
     let (first, second) = (tail.join(7, true), tail.join(7, true));
     assert_eq!(end(&mut tail, &first, true, None).verdict, Verdict::Waits);
     let decision = end(&mut tail, &second, true, Some(Reason::Error));
-    assert_eq!(kept(&decision).len(), 1);
+    assert_eq!(kept(&decision), 1);
     assert!(tail.known.is_empty());
 }
 
@@ -223,7 +221,7 @@ fn when_too_many_wait_the_oldest_trace_is_given_up_and_begins_anew() {
     assert_eq!((tail.waiting, out), (9, 3));
     let kept: usize = locals
         .iter()
-        .map(|local| kept(&end(&mut tail, local, true, Some(Reason::Error))).len() + 1)
+        .map(|local| kept(&end(&mut tail, local, true, Some(Reason::Error))) + 1)
         .sum();
     assert_eq!((tail.waiting, kept), (0, 13));
 }
@@ -265,10 +263,7 @@ fn a_child_forgets_what_waits() {
     let local = begin();
     end(&mut tail, &local, false, None);
     assert_eq!(tail.forget().len(), 1);
-    assert_eq!(
-        kept(&end(&mut tail, &local, true, Some(Reason::Error))).len(),
-        0
-    );
+    assert_eq!(kept(&end(&mut tail, &local, true, Some(Reason::Error))), 0);
     assert_eq!(tail.waiting, 0);
 }
 
@@ -284,7 +279,7 @@ fn a_job_is_kept_with_the_path_to_its_root_and_no_others() {
     let failed = span(&mut tail, &job, 7, None, Some(Reason::Error));
     assert_eq!(
         (failed.verdict, kept(&failed)),
-        (Verdict::Kept(Reason::Error), vec![6])
+        (Verdict::Kept(Reason::Error), 1)
     );
     let path = Verdict::Kept(Reason::Path);
     assert_eq!(span(&mut tail, &run, 2, None, None).verdict, path);
@@ -342,22 +337,18 @@ fn an_exemplar_stands_outside_the_budget() {
 
 #[test]
 fn where_what_is_above_has_ended_or_ends_too_late_all_is_kept() {
-    let mut tail = tail(100);
-    let above = begin();
-    span(&mut tail, &above, 1, Some(0), None);
-    span(&mut tail, &above, 2, Some(0), None);
-    let kept: usize = tail
-        .want(&above, 1)
-        .iter()
-        .map(|each| each.spans.len())
-        .sum();
-    assert_eq!(kept, 2);
-    let above = begin();
-    span(&mut tail, &above, 1, Some(0), None);
-    tail.want(&above, 3);
-    let root = span(&mut tail, &above, 0, None, None);
-    assert_eq!(root.verdict, Verdict::Kept(Reason::Path));
-    assert_eq!(root.out.all(), 0);
-    let late = span(&mut tail, &above, 3, Some(1), None);
-    assert_eq!(late.verdict, Verdict::Kept(Reason::Path));
+    for (id, later) in [(1, false), (3, true)] {
+        let mut tail = tail(100);
+        let above = begin();
+        span(&mut tail, &above, 1, Some(0), None);
+        span(&mut tail, &above, 2, Some(0), None);
+        Tail::want(&above, id);
+        let root = span(&mut tail, &above, 0, None, None);
+        assert_eq!(root.verdict, Verdict::Kept(Reason::Path));
+        assert_eq!((kept(&root), root.out.all()), (2, 0));
+        if later {
+            let late = span(&mut tail, &above, 3, Some(1), None);
+            assert_eq!(late.verdict, Verdict::Kept(Reason::Path));
+        }
+    }
 }

@@ -82,16 +82,6 @@ class LocalTrace:
             return None
         return LocalTrace(self.tail, self.trace_id, role, (self, span_id))
 
-    def want(self, span_id: int) -> None:
-        """Note that a span is wanted.
-
-        If it has ended and waits, all is kept: which of the others are above it isn't
-        known any more.
-        """
-        self.wanted.add(span_id)
-        if any(ended.span_id == span_id for ended in self.waiting):
-            self.reason = "path"
-
     @property
     def path(self) -> Reason:
         """Why what is wanted is kept."""

@@ -142,7 +142,7 @@ class Tail:
                     elif isinstance(item, LocalTrace):
                         self._join(item)
                     elif not item.is_run or self._affords_run(item.trace):
-                        self._want(item.trace, item.span_id, kept)
+                        _want(item.trace, item.span_id)
                 self._make_room(out)
             finally:
                 self._at_work.release()
@@ -183,10 +183,11 @@ class Tail:
         if is_wanted:
             trace.wanted.discard(ended.span_id)
             if ended.parent is not None:
-                trace.want(ended.parent)
+                trace.wanted.add(ended.parent)
         closes = ended.top is not None and trace.roots == 1
         if closes and trace.wanted:
-            # What is wanted ends later, and which others are above it isn't known.
+            # What is wanted has ended before, or ends later: which others are above it
+            # isn't known.
             trace.reason = trace.reason or "path"
         if before is None and trace.reason is not None:
             self._release(trace, kept)
@@ -233,18 +234,6 @@ class Tail:
         trace.is_run_kept = self._runs.take(time.monotonic())
         return trace.is_run_kept
 
-    def _want(self, trace: LocalTrace, span_id: int, kept: _Kept) -> None:
-        """Keep a span of ``trace``, and those above it up to the root."""
-        above: tuple[LocalTrace, int] | None = (trace, span_id)
-        while above is not None:
-            trace, span_id = above[0].joined, above[1]
-            if trace.reason is not None or span_id in trace.wanted:
-                return  # and so are those above
-            trace.want(span_id)
-            if trace.reason is not None:
-                kept.extend((ended, trace.path) for ended in self._clear(trace))
-            above = trace.above
-
     def _close(self, trace: LocalTrace, out: _Out) -> None:
         """All its roots have ended: leave out what still waits."""
         if self._remote.get(trace.trace_id) is trace:
@@ -259,7 +248,7 @@ class Tail:
         """Keep the spans of ``trace`` that wait, and those above them."""
         kept.extend((ended, trace.reason) for ended in self._clear(trace))
         if trace.above is not None:
-            self._want(*trace.above, kept)
+            _want(*trace.above)
 
     def _leave_out(self, trace: LocalTrace, out: _Out) -> None:
         if spans := len(self._clear(trace)):
@@ -303,6 +292,17 @@ class Tail:
         is_slow = seconds > durations.value
         durations.add(seconds)
         return is_slow or (self._slow is not None and seconds >= self._slow)
+
+
+def _want(trace: LocalTrace, span_id: int) -> None:
+    """Keep a span of ``trace`` when it ends, and those above it up to the root."""
+    above: tuple[LocalTrace, int] | None = (trace, span_id)
+    while above is not None:
+        trace, span_id = above[0].joined, above[1]
+        if trace.reason is not None or span_id in trace.wanted:
+            return  # and so are those above
+        trace.wanted.add(span_id)
+        above = trace.above
 
 
 def _reason(flags: int) -> SpanrunSamplingReason | None:
