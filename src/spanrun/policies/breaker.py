@@ -78,11 +78,13 @@ class Circuit:
     Attributes:
         state: ``"closed"``, ``"open"`` or ``"half_open"``.
         fuse: The layer that refuses who waited while the circuit opened.
+        on_state: Called with each new state.
     """
 
     def __init__(self, policy: Breaker, binding: Binding) -> None:
         self.state: BreakerState = "closed"
         self.fuse: Final[Layer] = _Fuse(self)
+        self.on_state: Callable[[BreakerState], object] | None = None
         self._policy: Final = policy
         self._runner: Final = binding.runner
         self._now: Final = binding.clock.now
@@ -171,6 +173,8 @@ class Circuit:
         self._era += 1
         self._calls = self._failures = self._passed = 0
         self._probing.clear()
+        if self.on_state is not None:
+            self.on_state(state)
         told = self._policy.on_change
         if told is None:
             return

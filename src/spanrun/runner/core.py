@@ -7,7 +7,7 @@ import random
 import weakref
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Final
 
@@ -17,7 +17,8 @@ from spanrun.loop.lag import THRESHOLD, lag_of
 from spanrun.loop.watchdog import unwatch, watch
 from spanrun.policies.adaptive import AdaptiveLimit
 from spanrun.policies.base import Binding, Layer, LayerName, Step, compose
-from spanrun.policies.breaker import Breaker
+from spanrun.policies.breaker import Breaker, BreakerState, Circuit
+from spanrun.policies.described import described
 from spanrun.policies.hedge import Hedge, Hedger
 from spanrun.policies.limit import Limit, Slots
 from spanrun.policies.outage import Outage
@@ -28,7 +29,13 @@ from spanrun.runner.cancelled import Cancellations
 from spanrun.runner.job import call_step
 from spanrun.runner.nested import Nesting
 from spanrun.runner.opened import OpenRun, register
-from spanrun.semconv import SPANRUN_RUNNER_NAME
+from spanrun.semconv import (
+    EVENT_SPANRUN_RUNNER_BREAKER,
+    EVENT_SPANRUN_RUNNER_OUTAGE,
+    SPANRUN_BREAKER_STATE,
+    SPANRUN_OUTAGE_STATE,
+    SPANRUN_RUNNER_NAME,
+)
 from spanrun.telemetry import setup
 from spanrun.telemetry.log import Log
 from spanrun.telemetry.metrics.instruments import RunnerMetrics
@@ -57,6 +64,10 @@ class Policies:
     breaker: Breaker | None = None
     abandon_after: float | None = None
 
+    def given(self) -> dict[str, object]:
+        """Each by its name."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
 
 cores: Final[weakref.WeakSet[Core]] = weakref.WeakSet()
 """All that are alive. Tests look here for slots and jobs that are left."""
@@ -77,6 +88,7 @@ class Core:
         metrics: The runner's metrics; None without telemetry.
         observers: Who else hears of runs and outcomes.
         watched: Whether anybody sees the outcomes, but for who asked for them.
+        policies: What its jobs run under, as JSON.
         cancels: By what jobs are cancelled.
         runs: The open runs.
         draining: The program is to end: no more jobs are admitted.
@@ -89,6 +101,7 @@ class Core:
         policies: Policies,
         observers: Sequence[Observer],
         clock: Clock | None,
+        chance: random.Random | None = None,
     ) -> None:
         cores.add(self)
         self.loop: Final = asyncio.get_running_loop()
@@ -106,7 +119,7 @@ class Core:
         register(self)
         self.lag: Final = lag_of(self.loop)
         self.lag.threshold = _threshold()
-        chance = random.Random()  # noqa: S311 -- jitter
+        chance = chance or random.Random()  # noqa: S311 -- jitter
         self.cancels: Final = Cancellations(
             self.name, self.loop, policies.abandon_after
         )
@@ -118,6 +131,7 @@ class Core:
         ).waits
         self.attempts: Final = policies.retry.attempts if policies.retry else None
         layers = _layers(policies, binding, self.slots)
+        self._watch(layers)
         self._layers: Final = tuple(layers.values())
         self.chain: Final[Step] = compose(layers, call_step(self.lag, self.now))
         self.metrics: Final[RunnerMetrics | None] = (
@@ -126,6 +140,28 @@ class Core:
         self.cancels.metrics = self.metrics
         self.job_name: Final = f"job {self.name}"
         self.attributes: Final[Mapping[str, Any]] = {SPANRUN_RUNNER_NAME: self.name}
+        self.policies: Final = described(policies.given()) if self.recorder else ""
+
+    def _watch(self, layers: Mapping[LayerName, Layer]) -> None:
+        """Have the layers tell how the service is, on the spans of the open runs."""
+        outage, circuit = layers.get("outage"), layers.get("breaker")
+        if isinstance(outage, Outage):
+            outage.on_change = partial(self._outage, outage.seconds)
+        if isinstance(circuit, Circuit):
+            circuit.on_state = self._breaker
+
+    def _breaker(self, state: BreakerState) -> None:
+        self._tell(EVENT_SPANRUN_RUNNER_BREAKER, **{SPANRUN_BREAKER_STATE: state})
+
+    def _outage(self, most: float, error: Exception | None, seconds: float) -> None:
+        _say(self.name, most, error, seconds)
+        state = "back" if error is None else "gone"
+        self._tell(EVENT_SPANRUN_RUNNER_OUTAGE, **{SPANRUN_OUTAGE_STATE: state})
+
+    def _tell(self, event: str, **attributes: Any) -> None:
+        for run in tuple(self.runs):
+            if run.unit is not None:
+                run.unit.event(event, **attributes)
 
     def gauges(self) -> Gauges:
         """What the runner is doing at this moment."""
@@ -212,7 +248,6 @@ def _layers(
             outage = policies.retry.outage_layer(binding, slots)
             if outage is not None:
                 layers["outage"], layers["standby"] = outage, outage.standby
-                outage.on_change = partial(_say, binding.runner, outage.seconds)
             between = outage or policies.breaker or policies.hedge
             direct = not between and type(slots) is Slots
             if direct:

@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace import SpanLimits
 from spanrun import __version__, semconv
 from spanrun.clock import SystemClock
 from spanrun.errors import ConfigurationError
+from spanrun.semconv import SpanrunTelemetryReason
 from spanrun.settings import Settings
 from spanrun.telemetry import providers
 from spanrun.telemetry.account import Account
@@ -56,6 +57,10 @@ _SETTLING: Final = 0.25
 """The part of the closing time in which spans may hold the last metrics up."""
 _MAX_WAITING: Final = 20_000
 """Spans that wait for the end of their trace."""
+_BURST: Final = 10
+"""Seconds' worth of traces that are kept for a reason at once."""
+_RUNS: Final = 10.0, 100.0
+"""Runs that are kept whatever happens in them: a second, and at once."""
 _WAITING: Final = 0.9
 """The part of it that is for waiting; the rest is for letting go, also on time."""
 
@@ -172,12 +177,18 @@ class Pipeline:
     def _tail_of(self, settings: Settings) -> Tail:
         account = self._account
 
-        def left_out(spans: int) -> None:
+        def left_out(spans: int, reason: SpanrunTelemetryReason) -> None:
             account.produce("traces", spans)
-            account.leave_out("traces", spans)
+            account.leave_out("traces", spans, reason)
 
+        rate = settings.keep_rate
         tail = Tail(
-            settings.slow, left_out, _MAX_WAITING, semconv.SPANRUN_SAMPLING_REASON
+            settings.slow,
+            left_out,
+            _MAX_WAITING,
+            semconv.SPANRUN_SAMPLING_REASON,
+            (rate, rate * _BURST),
+            _RUNS,
         )
         tell_after_fork(tail)
         return tail

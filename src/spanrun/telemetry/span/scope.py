@@ -17,6 +17,7 @@ from opentelemetry.trace import (
 from spanrun.telemetry.current import CURRENT_SPAN, OUTSIDE
 from spanrun.telemetry.span.buffer import Buffer
 from spanrun.telemetry.span.ids import draw
+from spanrun.telemetry.span.local import ANY
 from spanrun.telemetry.span.record import Inherited, Limits
 from spanrun.telemetry.span.span import Span
 from spanrun.telemetry.span.tail import Tail
@@ -73,6 +74,7 @@ class Scope:
         *,
         start_ns: int | None = None,
         anchored: Span | None = None,
+        role: int = ANY,
     ) -> Any:
         """Start a span below the one in ``context``, or a trace."""
         above = context.get(CURRENT_SPAN)
@@ -90,7 +92,10 @@ class Scope:
             inherited = self.root[0 if trace_id & _RANDOM >= self.threshold else 1]
         else:
             return self._ask(
-                (name, kind, context, begun, attributes, links), start_ns, anchored
+                (name, kind, context, begun, attributes, links),
+                start_ns=start_ns,
+                anchored=anchored,
+                role=role,
             )
         return self._new(
             name,
@@ -104,6 +109,7 @@ class Scope:
             start_ns,
             anchored,
             context,
+            role,
         )
 
     def make(
@@ -121,6 +127,7 @@ class Scope:
         start_ns: int | None = None,
         context: Context | None = None,
         anchored: Span | None = None,
+        role: int = ANY,
     ) -> Span:
         """Start a span on which the caller has decided."""
         return self._new(
@@ -135,6 +142,7 @@ class Scope:
             start_ns,
             anchored,
             context,
+            role,
         )
 
     def _new(
@@ -150,6 +158,7 @@ class Scope:
         start_ns: int | None,
         anchored: Span | None,
         context: Context | None,
+        role: int,
     ) -> Span:
         ids = trace_id, (self.bits or draw)(64) or 1
         span = Span(
@@ -164,6 +173,7 @@ class Scope:
             links,
             start_ns,
             anchored,
+            role,
         )
         if self.on_start is not None:
             self._tell(span, context)
@@ -173,13 +183,11 @@ class Scope:
         """End the spans that are open now nowhere: they are another process's."""
         self.generation += 1
 
-    def _ask(
-        self, arguments: tuple[Any, ...], start_ns: int | None, anchored: Span | None
-    ) -> Any:
+    def _ask(self, arguments: tuple[Any, ...], **named: Any) -> Any:
         try:
             if self.ask is None:
                 return INVALID_SPAN
-            return self.ask(*arguments, start_ns=start_ns, anchored=anchored)
+            return self.ask(*arguments, **named)
         except Exception as error:  # noqa: BLE001 -- a sampler breaks no program
             self.failed(error)
             return INVALID_SPAN

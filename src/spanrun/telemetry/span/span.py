@@ -15,15 +15,16 @@ from spanrun import semconv
 from spanrun.telemetry.current import ATTEMPT, CURRENT_SPAN, OUTSIDE
 from spanrun.telemetry.span import encode
 from spanrun.telemetry.span.buffer import ERROR, EXEMPLAR, RETRIED, ROOT
+from spanrun.telemetry.span.local import ANY, Ended, LocalTrace
 from spanrun.telemetry.span.plain import text_of
 from spanrun.telemetry.span.record import Inherited, Record
-from spanrun.telemetry.span.tail import Ended, LocalTrace
 from spanrun.telemetry.span.values import (
     nanoseconds,
     plain_attributes,
     plain_items,
     plain_name,
 )
+from spanrun.telemetry.units.recorder import RUN
 
 if TYPE_CHECKING:  # it makes spans
     from spanrun.telemetry.span.scope import Scope
@@ -69,6 +70,7 @@ class Span(Record):
         links: Sequence[Link],
         start_ns: int | None,
         anchored: Span | None,
+        role: int = ANY,
     ) -> None:
         self.scope = scope
         self._name = plain_name(name)
@@ -83,6 +85,8 @@ class Span(Record):
             self._parent = parent.span_id if same else parent.get_span_context()
             self.anchor: int = parent.anchor
             self.trace, self._is_top = parent.trace, False
+            if role != ANY:
+                self._part_from(parent, role)
         else:
             self._parent = parent
             # A run that a sampler dropped has no anchor.
@@ -91,12 +95,8 @@ class Span(Record):
             self._is_top = True
             if parent is None or parent.is_remote:
                 self._flags = ROOT
-        if inherited[0] & _SAMPLED:
-            self.trace = None
-        elif self.trace is None and scope.tail is not None:
-            self._is_top = True
-            joins = parent is not None
-            self.trace = scope.tail.begin(self.trace_id, is_remote=joins)
+        if scope.tail is not None or self.trace is not None:
+            self._wait(parent, inherited, anchored, role)
         if start_ns is not None:
             self.start_time = nanoseconds(start_ns)
         else:
@@ -104,6 +104,36 @@ class Span(Record):
             self.start_time = self.anchor + int(moment * 1e9)
         if attributes or links:
             self._fill(attributes, links)
+
+    def _part_from(self, parent: Span, role: int) -> None:
+        """Be decided on apart from its parent, where that is a run's."""
+        trace = parent.trace
+        apart = None if trace is None else trace.apart(role, parent.span_id)
+        self._is_top = trace is None or apart is not None
+        self.trace = apart or trace
+
+    def _wait(
+        self,
+        parent: Span | SpanContext | None,
+        inherited: Inherited,
+        anchored: Span | None,
+        role: int,
+    ) -> None:
+        """Say where it waits if it isn't drawn, and keep what it hangs on."""
+        run: LocalTrace | None = getattr(anchored, "trace", None)
+        above = None if run is None or anchored is None else (run, anchored.span_id)
+        tail = self.scope.tail
+        if inherited[0] & _SAMPLED:
+            self.trace = None
+            if above is not None and parent is None:
+                above[0].tail.want(*above)
+            return
+        if self.trace is None and tail is not None:
+            self._is_top = True
+            joins = parent is not None and role != RUN
+            self.trace = tail.begin(self.trace_id, role, above, is_remote=joins)
+        if role == RUN and self._is_top and self.trace is not None:
+            self.trace.tail.want(self.trace, self.span_id, is_run=True)
 
     @property
     def otel(self) -> Span:
@@ -324,6 +354,10 @@ class Span(Record):
         finally:
             self._commit(end_ns)
 
+    def _parent_id(self) -> int | None:
+        parent = self._parent
+        return parent if isinstance(parent, int) or parent is None else parent.span_id
+
     def _commit(self, end_ns: int) -> None:
         """Encode it, and hand it to the buffer or to the tail."""
         scope, trace, is_top = self.scope, self.trace, self._is_top
@@ -334,18 +368,17 @@ class Span(Record):
         duration = duration if duration > 0 else 0  # noqa: FURB136 -- faster
         try:
             trace_id = self.trace_id.to_bytes(16, "big")
-            root = self._name if is_top else None
+            ids = trace_id, self.span_id, None if is_top else self._parent_id()
+            top = self._name if is_top else None
             if trace is not None:
                 span = self._encode(trace_id, end_ns)
-                ended = Ended(scope, span, trace, trace_id, duration, flags, root)
-                trace.tail.end(ended)
+                trace.tail.end(Ended(scope, span, trace, *ids, duration, flags, top))
                 return
             buffer = scope.buffer
             if buffer is not None and self.inherited[0] & _SAMPLED:
                 field = encode.field(self._encode(trace_id, end_ns))
                 buffer.put(scope, field, trace_id, duration, flags)
-            if root is not None and scope.tail is not None:
-                ended = Ended(scope, b"", None, trace_id, duration, flags, root)
-                scope.tail.end(ended)
+            if top is not None and scope.tail is not None:
+                scope.tail.end(Ended(scope, b"", None, *ids, duration, flags, top))
         except Exception as error:  # noqa: BLE001 -- a sink breaks no program
             scope.failed(error)

@@ -198,6 +198,7 @@ class NativeTracer(Tracer):
         *,
         start_ns: int | None,
         anchored: NativeSpan | None,
+        role: int,
     ) -> Any:
         """Start a span if the sampler wants it: see `Scope.ask`. Never raises."""
         above = None
@@ -238,6 +239,7 @@ class NativeTracer(Tracer):
                 start_ns=start_ns,
                 context=context,
                 anchored=anchored,
+                role=role,
             )
         except Exception as error:  # noqa: BLE001 -- a parent breaks no program
             self._failed(error)

@@ -15,13 +15,14 @@ from spanrun.semconv import SpanrunJobOutcome
 from spanrun.telemetry.current import current, leave, make_current
 from spanrun.telemetry.metrics.instruments import RunnerMetrics
 from spanrun.telemetry.redact import text_of
-from spanrun.telemetry.units.recorder import OpenSpan, Recorder
+from spanrun.telemetry.units.recorder import JOB, OpenSpan, Recorder
 from spanrun.telemetry.units.unit import INTERNAL, Linked, fail
 
 _RUNNER: Final = semconv.SPANRUN_RUNNER_NAME
 _NUMBER: Final = semconv.SPANRUN_ATTEMPT_NUMBER
 _KEYS: Final = (
     semconv.SPANRUN_RUNNER_NAME,
+    semconv.SPANRUN_RUN_ID,
     semconv.SPANRUN_JOB_OUTCOME,
     semconv.SPANRUN_JOB_ATTEMPTS,
     semconv.SPANRUN_JOB_INDEX,
@@ -33,6 +34,20 @@ _KEYS: Final = (
     semconv.SPANRUN_JOB_TIME_LOOP_LAG,
     semconv.SPANRUN_JOB_TIME_SERVICE,
 )
+
+
+_ATTEMPT_KEYS: Final = (
+    semconv.SPANRUN_ATTEMPT_TIME_LIMIT,
+    semconv.SPANRUN_ATTEMPT_TIME_RATE_LIMIT,
+    semconv.SPANRUN_ATTEMPT_TIME_BUSY,
+    semconv.SPANRUN_ATTEMPT_TIME_LOOP_LAG,
+    semconv.SPANRUN_ATTEMPT_TIME_SERVICE,
+)
+_OF_ATTEMPT: Final = tuple(
+    semconv.SPANRUN_JOB_PHASE_VALUES.index(phase)
+    for phase in ("limit", "rate_limit", "busy", "loop_lag")
+)
+"""Where the first of these stand among the parts of a job's time."""
 
 
 class Submitted(Protocol):
@@ -53,6 +68,11 @@ class Submitted(Protocol):
         """When, on the runner's clock."""
         ...
 
+    @property
+    def timings(self) -> Timings:
+        """Where its time went by now."""
+        ...
+
 
 class JobKind:
     """What the jobs of one run have in common, for their units.
@@ -60,6 +80,7 @@ class JobKind:
     Args:
         recorder: Where their spans and metrics go.
         metrics: Of their runner.
+        run_id: Of their run.
         linked: Where they begin, in linked mode; else below the current span.
         attempts: Whether each attempt has a span.
         timed: Whether they are timed by the recorder's clock.
@@ -73,6 +94,7 @@ class JobKind:
         "metrics",
         "open",
         "recorder",
+        "run_id",
         "timed",
     )
 
@@ -80,6 +102,7 @@ class JobKind:
         self,
         recorder: Recorder,
         metrics: RunnerMetrics,
+        run_id: str,
         linked: Linked | None,
         *,
         attempts: bool,
@@ -87,6 +110,7 @@ class JobKind:
     ) -> None:
         self.recorder: Final = recorder
         self.metrics: Final = metrics
+        self.run_id: Final = run_id
         self.linked: Final = linked
         self.attempts: Final = attempts
         self.timed: Final = timed
@@ -111,6 +135,7 @@ class JobKind:
             self.job_name,
             self.attempt_name,
             self.metrics.name,
+            self.run_id,
             where,
             self.attempts,
             self.timed,
@@ -142,6 +167,35 @@ class JobKind:
     def fail(self, span: OpenSpan, error: Exception, ended: float) -> None:
         """Say on an attempt's span that ``error`` ended it."""
         fail(self.recorder, span, error, ended)
+        asked = getattr(error, "retry_after", None)
+        if isinstance(asked, int | float) and asked > 0:
+            span.set_attribute(semconv.SPANRUN_ATTEMPT_RETRY_AFTER, float(asked))
+
+    def measure(
+        self,
+        span: OpenSpan,
+        timings: Timings,
+        before: tuple[float, ...] | None,
+        lag: float,
+        seconds: float,
+    ) -> None:
+        """Say on an attempt's span where its own time went.
+
+        Args:
+            span: The attempt's.
+            timings: Of its job, by now.
+            before: The parts of these as it began; None for the first attempt, when
+                but for the queue there were none.
+            lag: Of these, the part in which the loop was blocked.
+            seconds: That it took.
+        """
+        if not self.timed:  # the two have different clocks
+            return
+        parts = timings.parts()
+        before = before or (0.0, 0.0, 0.0, 0.0, 0.0, lag)
+        spent = [parts[phase] - before[phase] for phase in _OF_ATTEMPT]
+        service = max(0.0, seconds - sum(spent))
+        span.set_attributes(dict(zip(_ATTEMPT_KEYS, (*spent, service), strict=True)))
 
 
 class JobUnit:
@@ -161,8 +215,12 @@ class JobUnit:
 
     __slots__ = (
         "_attempt",
+        "_before",
+        "_begun",
         "_context",
         "_inner",
+        "_lag",
+        "_timings",
         "index",
         "kind",
         "submitted",
@@ -175,6 +233,7 @@ class JobUnit:
         recorder, linked, key = kind.recorder, kind.linked, job.key
         self.kind = kind
         self.index = job.index
+        self._timings = job.timings
         self.submitted = begun = job.submitted if kind.timed else recorder.now()
         self._attempt: OpenSpan | None = None
         attributes = None if key is None else {semconv.SPANRUN_JOB_KEY: text_of(key)}
@@ -183,11 +242,18 @@ class JobUnit:
         if told is not None:
             pass
         elif linked is None:
-            told = recorder.open(name, INTERNAL, outside, begun, attributes)
+            told = recorder.open(name, INTERNAL, outside, begun, attributes, role=JOB)
         else:
             links, run = linked.links, linked.span
             told = recorder.open(
-                name, INTERNAL, outside, begun, attributes, links, anchored=run
+                name,
+                INTERNAL,
+                outside,
+                begun,
+                attributes,
+                links,
+                anchored=run,
+                role=JOB,
             )
         self.told: OpenSpan = told
         self._context = context = told.inside(outside)
@@ -219,8 +285,10 @@ class JobUnit:
 
     def begin_attempt(self, number: int) -> None:
         """Open the span of an attempt, from 1, and make it the current one."""
-        kind = self.kind
-        begun = kind.recorder.now()
+        kind, timings = self.kind, self._timings
+        self._begun = begun = kind.recorder.now()
+        self._lag = timings.loop_lag
+        self._before = timings.parts() if number > 1 else None
         both = kind.open_attempt(self._context, begun, number)
         self._attempt, self._inner = both
         make_current(self._inner)
@@ -242,17 +310,20 @@ class JobUnit:
             leave(self._inner, self._context)
         recorder = self.kind.recorder
         ended = recorder.now()
+        if error is not None or self._before is not None:
+            # Else its times are the job's.
+            kind, seconds = self.kind, ended - self._begun
+            kind.measure(told, self._timings, self._before, self._lag, seconds)
         if isinstance(error, Exception):
-            fail(recorder, told, error, ended)
+            self.kind.fail(told, error, ended)
         told.finish(ended)
 
     def succeed(self, timings: Timings, attempts: int) -> None:
         """The job has its value: end its span, and count it."""
         kind, told, parts = self.kind, self.told, timings.parts()
         seconds = timings.duration
-        told.set_attributes(
-            dict(zip(_KEYS, (kind.metrics.name, "ok", attempts, self.index, *parts)))  # noqa: B905 -- one for each
-        )
+        values = (kind.metrics.name, kind.run_id, "ok", attempts, self.index, *parts)
+        told.set_attributes(dict(zip(_KEYS, values)))  # noqa: B905 -- one for each
         # The very end that the ledger has: its parts add up to the span.
         ended = self.submitted + seconds if kind.timed else kind.recorder.now()
         # First, while its trace can still be kept as an exemplar.
@@ -270,7 +341,7 @@ class JobUnit:
         """The job has its outcome: end its span, and count it."""
         kind, told, parts = self.kind, self.told, timings.parts()
         seconds = timings.duration
-        values = (kind.metrics.name, outcome, attempts, self.index, *parts)
+        values = (kind.metrics.name, kind.run_id, outcome, attempts, self.index, *parts)
         told.set_attributes(dict(zip(_KEYS, values, strict=True)))
         recorder = kind.recorder
         ended = self.submitted + seconds if kind.timed else recorder.now()

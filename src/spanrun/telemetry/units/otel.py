@@ -200,6 +200,7 @@ class OtelRecorder:
         links: Sequence[Link] = (),
         *,
         anchored: Any = None,
+        role: int = 0,  # noqa: ARG002 -- the application's sampler decides
     ) -> ForeignSpan:
         """Start a span below the one in ``context``: see `OpenRecorded`."""
         context = open_context(context)
