@@ -185,10 +185,15 @@ impl<S> Verdicts<S> {
             dropped: Vec::new(),
         };
         let before = state.why;
-        if let (None, None, Some(reason)) = (before, state.refused, reason) {
-            let is_kept = self.affords(reason);
-            state.why = is_kept.then_some(reason);
-            state.refused = (!is_kept).then_some(reason);
+        match (before, state.refused, reason) {
+            (None, None, Some(reason)) => {
+                let is_kept = self.affords(reason);
+                state.why = is_kept.then_some(reason);
+                state.refused = (!is_kept).then_some(reason);
+            }
+            // It is kept whatever happens: then what has happened is what is said.
+            (Some(Reason::Exemplar), _, Some(reason)) => state.why = Some(reason),
+            _ => {}
         }
         let is_wanted = state.take_wanted(span.id);
         if is_wanted && let Some(parent) = span.parent {

@@ -201,6 +201,9 @@ class Tail:
     def _look_for_reason(self, trace: LocalTrace, ended: Ended) -> None:
         """Let ``ended`` be a reason to keep all of its trace, within the budget."""
         reason = _reason(ended.flags)
+        if trace.reason == "exemplar" and reason is not None:
+            # It is kept whatever happens: then what has happened is what is said.
+            trace.reason = reason
         if reason is None or trace.reason is not None or trace.refused is not None:
             return
         if self._budgets[reason].take(time.monotonic()):
