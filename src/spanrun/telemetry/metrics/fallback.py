@@ -299,7 +299,7 @@ class JobCells:
     __slots__ = ("_count", "_duration", "_group", "_phases")
 
     def __init__(
-        self, group: Group, count: Cell, duration: Cell, phases: Sequence[Cell]
+        self, group: Group, count: Sum, duration: Cell, phases: Sequence[Sum]
     ) -> None:
         self._group = group
         self._count = count
@@ -317,8 +317,8 @@ class JobCells:
             self._duration.offer(bucket, seconds, span)
 
     def _take(self, seconds: float, parts: tuple[float, ...]) -> int | None:
-        self._count.take(1)
-        for phase, part in zip(self._phases, parts, strict=True):
+        self._count.value += 1
+        for phase, part in zip(self._phases, parts):  # noqa: B905 -- see `add`
             if part:
-                phase.take(part)
+                phase.value += part
         return self._duration.take(seconds)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from opentelemetry.sdk.trace import Span as SdkSpan
 from opentelemetry.trace import (
@@ -15,45 +14,33 @@ from opentelemetry.trace import (
     TraceState,
 )
 
+from spanrun import semconv
 from spanrun.telemetry.span import encode
-from spanrun.telemetry.span.plain import Plain
-from spanrun.telemetry.span.values import newest, plain_attributes, plain_name
+from spanrun.telemetry.span.buffer import RETRIED
+from spanrun.telemetry.span.values import Fields, items_of, plain_name
 
 if TYPE_CHECKING:  # it makes spans
     from spanrun.telemetry.span.scope import Scope
 
-_UNSET: Final[tuple[int, str | None]] = 0, None
-
-Linked: TypeAlias = tuple[SpanContext, dict[str, Plain], int]
-"""A link: where to, attributes, and how many of these were dropped."""
+Linked: TypeAlias = tuple[SpanContext, bytes]
+"""A link: where to, and all of it encoded."""
 Inherited: TypeAlias = tuple[int, TraceState]
 """W3C trace flags and tracestate, which children have from their parent."""
-
-
-class Limits(NamedTuple):
-    """Of a `Scope`; None means: as many as there are."""
-
-    attributes: int | None
-    events: int | None
-    links: int | None
-    event_attributes: int | None
-    link_attributes: int | None
-    length: int
-    inner_length: int
 
 
 class Event(NamedTuple):
     """An event of a span; ``stamped`` when nobody said when it was."""
 
-    name: str
     time: int
-    attributes: dict[str, Plain]
-    dropped: int
+    rest: bytes
     stamped: bool
 
 
 class Record:
     """The data of a span: plain, bounded and without credentials.
+
+    There is no lock: what is added to lists and dictionaries is one step for other
+    threads, and what few spans have is made by `dict.setdefault`.
 
     Attributes:
         scope: What it shares with the other spans of its tracer.
@@ -61,6 +48,7 @@ class Record:
         span_id: Its span id.
         inherited: Its flags and tracestate.
         start_time: In nanoseconds since the Unix epoch.
+        is_open: It has not ended.
     """
 
     @property  # type: ignore[misc] # as mocks do
@@ -69,12 +57,13 @@ class Record:
         return SdkSpan
 
     # What few spans have stands here until a span has it.
-    _dropped = 0
-    _dropped_events = 0
-    _dropped_links = 0
-    _status = _UNSET
+    is_open = False
     _context: SpanContext | None = None
+    _dropped: Sequence[int] | None = None  # attributes, events, links
     _end_ns: int | None = None
+    _events: Sequence[Event] = ()
+    _links: Sequence[Linked] = ()
+    _status: tuple[int, str | None] = 0, None
 
     scope: Scope
     trace_id: int
@@ -83,10 +72,8 @@ class Record:
     start_time: int
     _name: str
     _kind: int
-    _attributes: dict[str, Plain]
-    _events: list[Event]
-    _links: list[Linked]
-    _open: list[bool]  # empty when it has ended: see `Span`
+    _attributes: dict[str, bytes]
+    _flags: int
     _parent: int | SpanContext | None  # a span id, if it has handed down `inherited`
 
     def get_span_context(self) -> SpanContext:
@@ -114,47 +101,46 @@ class Record:
         int,
     ]:
         """All that is recorded by now, for a view."""
-        parent = self._parent
+        from spanrun.telemetry.span import decode  # noqa: PLC0415 -- it needs the package
+
+        parent, (attributes, events, links) = self._parent, self._dropped or (0, 0, 0)
+        linked = tuple(self._links)
+        parts = [encode.event(*event[:2]) for event in tuple(self._events)]
+        parts += [*self._attributes.values(), *(encoded for _, encoded in linked)]
+        span = decode.parsed(b"".join(parts))
+        mapping = decode.mapping
         return (
-            self._attributes.copy(),
-            self._dropped,
-            [event[:4] for event in self._events.copy()],
-            self._dropped_events,
-            self._links.copy(),
-            self._dropped_links,
+            mapping(span.attributes),
+            attributes,
+            [
+                (
+                    event.name,
+                    event.time_unix_nano,
+                    mapping(event.attributes),
+                    event.dropped_attributes_count,
+                )
+                for event in span.events
+            ],
+            events,
+            [
+                (to, mapping(link.attributes), link.dropped_attributes_count)
+                for (to, _), link in zip(linked, span.links, strict=True)
+            ],
+            links,
             *self._status,
             self._context_of(parent) if isinstance(parent, int) else parent,
             self._kind,
         )
 
-    def _fill(
-        self, attributes: Mapping[str, Any] | None, links: Sequence[Link]
-    ) -> None:
-        """Set what it has from the start."""
-        if attributes:
-            scope = self.scope
-            limits = scope.limits
-            plain, dropped = plain_attributes(attributes, scope.clean, limits.length)
-            self._attributes, over = newest(plain, limits.attributes)
-            if dropped or over:
-                self._dropped += dropped + over
-        for link in links:
-            self._add_link(link.context, link.attributes, link.dropped_attributes)
-
-    def _store(self, plain: dict[str, Plain], dropped: int) -> None:
-        """Set attributes. In C, each of these calls is one step for other threads."""
-        if not self._open:  # users' code has ended it meanwhile
-            return
-        kept, limit = self._attributes, self.scope.limits.attributes
-        for name, value in plain.items():
-            kept.pop(name, None)  # what is set last stands last
-            kept[name] = value
-            while limit is not None and len(kept) > limit:
-                with suppress(KeyError, RuntimeError, StopIteration):  # others do, too
-                    del kept[next(iter(kept))]
-                    dropped += 1
+    def _set(self, items: Iterable[tuple[Any, Any]] | None) -> None:
+        """Set attributes. Of a span that users' code ends meanwhile it changes none."""
+        dropped, retried = 1, False
+        if items is not None:
+            dropped, retried = self.scope.of_span.set(self._attributes, items)
         if dropped:
-            self._dropped += dropped
+            self._drop(0, dropped)
+        if retried:
+            self._flags |= RETRIED
 
     def _add_event(
         self,
@@ -164,77 +150,90 @@ class Record:
         *,
         stamped: bool,
     ) -> None:
-        limits = self.scope.limits
-        plain, dropped = self._inner(attributes, limits.event_attributes)
-        event = Event(plain_name(name), time, plain, dropped, stamped)
-        if self._open:
-            self._events.append(event)
-            over = _drop_oldest(self._events, limits.events)
-            self._dropped_events += over  # apart from the call, so in one step
+        scope = self.scope
+        fields, dropped = _inner(scope.of_event, attributes)
+        shown = plain_name(name)
+        event = Event(time, encode.event_rest(shown, fields, dropped), stamped)
+        if self.is_open:
+            if shown == semconv.EVENT_SPANRUN_JOB_RETRY:
+                self._flags |= RETRIED
+            self._append("_events", event, 1, scope.max_events)
+
+    def _link(self, links: Sequence[Link]) -> None:
+        """Link it to what it is linked to from the start."""
+        known = self.scope.known_links.get(id(links))
+        if known is None:
+            for link in links:
+                self._add_link(link.context, link.attributes, link.dropped_attributes)
+            is_plain = not any(link.attributes for link in links)
+            if type(links) is tuple and is_plain and self._dropped is None:
+                # It holds the object, so that nothing else can have its id.
+                known = links, [*self._links]
+                encode.remember(self.scope.known_links, id(links), known)
+        else:
+            self._links = known[1].copy()
 
     def _add_link(
         self, context: SpanContext, attributes: Mapping[str, Any] | None, dropped: int
     ) -> None:
         """By the specification, one with an invalid context may still say something."""
         if context and (context.is_valid or attributes or context.trace_state):
-            limits = self.scope.limits
-            plain, more = self._inner(attributes, limits.link_attributes)
-            if self._open:
-                self._links.append((context, plain, dropped + more))
-                over = _drop_oldest(self._links, limits.links)
-                self._dropped_links += over
+            fields, more = _inner(self.scope.of_link, attributes)
+            if self.is_open:
+                link = context, encode.link(context, fields, dropped + more)
+                self._append("_links", link, 2, self.scope.max_links)
 
-    def _inner(
-        self, attributes: Mapping[str, Any] | None, limit: int | None
-    ) -> tuple[dict[str, Plain], int]:
-        """Attributes of an event or a link, and how many were dropped."""
-        if not attributes:
-            return {}, 0
-        scope = self.scope
-        length = scope.limits.inner_length
-        plain, dropped = plain_attributes(attributes, scope.clean, length)
-        kept, over = newest(plain, limit)
-        return kept, dropped + over
+    def _append(self, where: str, item: Any, kind: int, most: int | None) -> None:
+        """Add an event or a link; of more than ``most``, the oldest is dropped."""
+        items: list[Any] = vars(self).setdefault(where, [])
+        items.append(item)
+        if most is not None and len(items) > most:
+            del items[:1]
+            self._drop(kind, 1)
+
+    def _drop(self, kind: int, number: int) -> None:
+        """Count attributes (0), events (1) or links (2) that were dropped."""
+        counts = vars(self).setdefault("_dropped", [0, 0, 0])
+        counts[kind] += number
 
     def _freeze(self, end_ns: int) -> None:
         """It has ended. A thread that is about to write to it is too late."""
         self._end_ns = end_ns
-        if self._attributes:
-            self._attributes = self._attributes.copy()
+        self._attributes = self._attributes.copy()
         if self._events:
             self._events = [
                 event._replace(time=end_ns)
                 if event.stamped and event.time > end_ns
                 else event
-                for event in self._events.copy()
+                for event in tuple(self._events)
             ]
 
     def _encode(self, trace_id: bytes, end_ns: int) -> bytes:
-        kind, parent, start_ns = self._kind, self._parent, self.start_time
+        parent, start_ns, kind = self._parent, self.start_time, self._kind
         parts = [
             encode.head(trace_id, self.span_id, parent, start_ns, end_ns, kind),
             encode.name(self._name),
+            *self._attributes.values(),
         ]
-        if self._attributes:
-            encode.attributes(parts, self._attributes)
-        state = self.inherited[1]
+        state, events, links = self.inherited[1], self._events, self._links
         if state is not DEFAULT_TRACE_STATE and state:
             parts.append(encode.state(state))
-        if self._events:
-            parts += [encode.event(*event[:4]) for event in self._events]
-        if self._links:
-            parts += [encode.link(*link) for link in self._links]
-        if self._dropped or self._dropped_events or self._dropped_links:
-            dropped = self._dropped, self._dropped_events, self._dropped_links
-            parts.append(encode.counts(*dropped))
-        unset = self._status is _UNSET
-        parts.append(encode.NO_STATUS if unset else encode.status(*self._status))
+        if events:
+            parts += [encode.event(*event[:2]) for event in tuple(events)]
+        if links:
+            parts += [encoded for _, encoded in tuple(links)]
+        if self._dropped is not None:
+            parts.append(encode.counts(*self._dropped))
+        status = self._status
+        parts.append(encode.status(*status) if status[0] else encode.NO_STATUS)
         return b"".join(parts)
 
 
-def _drop_oldest(items: list[Any], limit: int | None) -> int:
-    """Drop the first of too many; returns how many."""
-    if limit is None or len(items) <= limit:
-        return 0
-    del items[:1]
-    return 1
+def _inner(fields: Fields, attributes: Mapping[str, Any] | None) -> tuple[bytes, int]:
+    """The attributes of an event or a link, encoded, and how many were dropped."""
+    if not attributes:
+        return b"", 0
+    kept: dict[str, bytes] = {}
+    items = items_of(attributes)
+    dropped = 1 if items is None else fields.set(kept, items)[0]
+    return b"".join(kept.values()), dropped

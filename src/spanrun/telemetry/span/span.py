@@ -12,39 +12,37 @@ from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_ESCA
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 
 from spanrun import semconv
-from spanrun.telemetry.current import ATTEMPT, CURRENT_SPAN, OUTSIDE
+from spanrun.telemetry.current import inside
 from spanrun.telemetry.span import encode
 from spanrun.telemetry.span.buffer import ERROR, EXEMPLAR, RETRIED, ROOT
+from spanrun.telemetry.span.ids import draw
 from spanrun.telemetry.span.plain import text_of
 from spanrun.telemetry.span.record import Inherited, Record
 from spanrun.telemetry.span.tail import Ended, LocalTrace
-from spanrun.telemetry.span.values import (
-    nanoseconds,
-    plain_attributes,
-    plain_items,
-    plain_name,
-)
+from spanrun.telemetry.span.values import items_of, nanoseconds, plain_name
 
 if TYPE_CHECKING:  # it makes spans
     from spanrun.telemetry.span.scope import Scope
 
-_TRACE_ID: Final = (1 << 128) - 1
-_SPAN_ID: Final = (1 << 64) - 1
 _SAMPLED: Final = 1
-_TRIES: Final = {semconv.SPANRUN_JOB_ATTEMPTS: 1, semconv.HTTP_REQUEST_RESEND_COUNT: 0}
-"""Attributes that count tries, and the count of the first one."""
-_KINDS: Final = range(5)
+_KINDS: Final = 5
 _RECORD: Final = 1
 _STATUS: Final = 2
 _OK: Final = StatusCode.OK.value
 _ERROR: Final = StatusCode.ERROR.value
 
 
+def _shown(name: str) -> property:
+    """What the SDK's class has by that name, of a view of the span."""
+    return property(lambda span: getattr(span.scope.view(span), name))
+
+
 class Span(Record):
     """One span: open, and then bytes. Made by a `Scope`; see ``_core.pyi``.
 
     There is no lock, and no call of users' code between a check and its act. Of several
-    that end it at once, the one that takes the only element out of a list does.
+    that end it at once, the one that deletes `is_open` does. There is no
+    ``__getattr__`` either: with one, each look at an attribute takes four times as long.
 
     Attributes:
         anchor: Nanoseconds since the Unix epoch when its monotonic clock was at 0.
@@ -52,16 +50,14 @@ class Span(Record):
             drawn.
     """
 
-    _flags = 0
     _on_exception = _RECORD | _STATUS
-    trace: LocalTrace | None = None
 
     def __init__(
         self,
         scope: Scope,
         name: Any,
         kind: int,
-        ids: tuple[int, int],
+        trace_id: int,
         parent: Span | SpanContext | None,
         inherited: Inherited,
         begun: float | None,
@@ -70,19 +66,23 @@ class Span(Record):
         start_ns: int | None,
         anchored: Span | None,
     ) -> None:
+        self.is_open = True
         self.scope = scope
         self._name = plain_name(name)
-        self._kind = kind if kind in _KINDS else -1
-        self._attributes, self._events, self._links = {}, [], []
-        self.trace_id, self.span_id = ids[0] & _TRACE_ID, ids[1] & _SPAN_ID
-        self.inherited = inherited
-        self._open = [True]
+        self._kind = kind if 0 <= kind < _KINDS else -1
+        self._attributes = {}
+        self._flags = 0
         self._generation = scope.generation
+        self.trace_id = trace_id
+        self.span_id = (scope.bits or draw)(64) or 1
+        self.inherited = inherited
+        self._is_top = False
+        self.trace: LocalTrace | None = None
         if isinstance(parent, Span):
             same = parent.inherited is inherited or parent.inherited == inherited
             self._parent = parent.span_id if same else parent.get_span_context()
             self.anchor: int = parent.anchor
-            self.trace, self._is_top = parent.trace, False
+            self.trace = parent.trace
         else:
             self._parent = parent
             # A run that a sampler dropped has no anchor.
@@ -96,26 +96,37 @@ class Span(Record):
         elif self.trace is None and scope.tail is not None:
             self._is_top = True
             joins = parent is not None
-            self.trace = scope.tail.begin(self.trace_id, is_remote=joins)
+            self.trace = scope.tail.begin(trace_id, is_remote=joins)
         if start_ns is not None:
             self.start_time = nanoseconds(start_ns)
         else:
             moment = scope.now() if begun is None else begun
             self.start_time = self.anchor + int(moment * 1e9)
-        if attributes or links:
-            self._fill(attributes, links)
+        if attributes:
+            self._set(items_of(attributes))
+        if links:
+            self._link(links)
+
+    inside = inside
+    context = property(Record.get_span_context)
+    attributes = _shown("attributes")
+    dropped_attributes = _shown("dropped_attributes")
+    events = _shown("events")
+    dropped_events = _shown("dropped_events")
+    links = _shown("links")
+    dropped_links = _shown("dropped_links")
+    status = _shown("status")
+    parent = _shown("parent")
+    kind = _shown("kind")
+    resource = _shown("resource")
+    instrumentation_scope = _shown("instrumentation_scope")
+    instrumentation_info = _shown("instrumentation_info")
+    to_json = _shown("to_json")
 
     @property
     def otel(self) -> Span:
         """Itself: what a context has as the current span."""
         return self
-
-    def inside(self, outside: Context, attempt: int | None = None) -> Context:
-        """Return a context in which this is the current span, within ``outside``."""
-        more = {} if attempt is None else {ATTEMPT: attempt}
-        return Context(
-            {**outside, CURRENT_SPAN: self, OUTSIDE: (self, outside), **more}
-        )
 
     @property
     def name(self) -> str:
@@ -135,11 +146,11 @@ class Span(Record):
     @property
     def has_ended(self) -> bool:
         """Nothing changes any more."""
-        return not self._open
+        return not self.is_open
 
     def is_recording(self) -> bool:
         """Whether it has not ended."""
-        return bool(self._open)
+        return self.is_open
 
     def wall_ns(self, moment: float) -> int:
         """A reading of the monotonic clock in nanoseconds since the Unix epoch."""
@@ -147,19 +158,15 @@ class Span(Record):
 
     def set_attribute(self, key: str, value: Any) -> None:
         """Set one attribute; it is now the newest one."""
-        if self._open:
-            scope = self.scope
-            items = ((key, value),)
-            self._store(*plain_items(items, scope.clean, scope.limits.length))
+        if self.is_open:
+            self._set(((key, value),))
         else:
             self._too_late("set_attribute")
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         """Set several attributes."""
-        if self._open:
-            scope = self.scope
-            length = scope.limits.length
-            self._store(*plain_attributes(attributes, scope.clean, length))
+        if self.is_open:
+            self._set(items_of(attributes))
         else:
             self._too_late("set_attributes")
 
@@ -170,7 +177,7 @@ class Span(Record):
         timestamp: int | None = None,
     ) -> None:
         """Add an event, which happened at ``timestamp`` or now."""
-        if not self._open:
+        if not self.is_open:
             self._too_late("add_event")
         elif timestamp is None:
             now = self.wall_ns(self.scope.now())
@@ -182,25 +189,25 @@ class Span(Record):
         self, context: SpanContext, attributes: Mapping[str, Any] | None = None
     ) -> None:
         """Link it to another span."""
-        if self._open:
+        if self.is_open:
             self._add_link(context, attributes, 0)
         else:
             self._too_late("add_link")
 
     def update_name(self, name: str) -> None:
         """Call it ``name`` from now on."""
-        if not self._open:
+        if not self.is_open:
             self._too_late("update_name")
             return
         shown = plain_name(name)
-        if self._open:  # users' code may have ended it meanwhile
+        if self.is_open:  # users' code may have ended it meanwhile
             self._name = shown
 
     def set_status(
         self, status: Status | StatusCode, description: str | None = None
     ) -> None:
         """Say how it went. OK is final, and UNSET is ignored."""
-        if not self._open:
+        if not self.is_open:
             self._too_late("set_status")
             return
         try:
@@ -211,7 +218,7 @@ class Span(Record):
         except Exception as error:  # noqa: BLE001 -- whatever users give as a status
             self.scope.failed(error)
             return
-        if code and self._status[0] != _OK and self._open:
+        if code and self._status[0] != _OK and self.is_open:
             self._status = code, shown
 
     def record_exception(
@@ -222,7 +229,7 @@ class Span(Record):
         escaped: bool = False,  # noqa: FBT001, FBT002 -- OpenTelemetry's signature
     ) -> None:
         """Add an event ``exception``, by OpenTelemetry's conventions."""
-        if not self._open:
+        if not self.is_open:
             self._too_late("record_exception")
             return
         try:
@@ -278,7 +285,7 @@ class Span(Record):
         traceback: TracebackType | None,
     ) -> None:
         """Record what was raised, unless told otherwise, and end."""
-        if error is not None and self._open:
+        if error is not None and self.is_open:
             if self._on_exception & _RECORD:
                 self.record_exception(error, escaped=True)
             if self._on_exception & _STATUS:
@@ -286,34 +293,20 @@ class Span(Record):
                 self.set_status(StatusCode.ERROR, text)
         self.end()
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "scope" or name.startswith("__"):
-            raise AttributeError(f"{type(self).__name__!r} has no {name!r}")
-        return getattr(self.scope.view(self), name)
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._name!r}, {self.get_span_context()!r})"
 
     def _too_late(self, method: str) -> None:
         self.scope.too_late(method, self._name)
 
-    def _was_retried(self) -> bool:
-        """Whether it says of itself that something was tried again."""
-        for key, first in _TRIES.items():
-            tries = self._attributes.get(key)
-            if type(tries) is int and tries > first:
-                return True
-        retry = semconv.EVENT_SPANRUN_JOB_RETRY
-        return any(event.name == retry for event in self._events)
-
     def _end(self, end_ns: int) -> None:
-        scope = self.scope
         try:
-            self._open.pop()
-        except IndexError:
+            del self.is_open
+        except AttributeError:
             self._too_late("end")
             return
         self._freeze(end_ns)
+        scope = self.scope
         if scope.generation != self._generation:
             return
         try:
@@ -322,19 +315,18 @@ class Span(Record):
         except Exception as error:  # noqa: BLE001 -- a processor breaks no program
             scope.failed(error)
         finally:
-            self._commit(end_ns)
+            self._commit(scope, end_ns)
 
-    def _commit(self, end_ns: int) -> None:
+    def _commit(self, scope: Scope, end_ns: int) -> None:
         """Encode it, and hand it to the buffer or to the tail."""
-        scope, trace, is_top = self.scope, self.trace, self._is_top
-        flags = self._flags | (RETRIED if self._was_retried() else 0)
+        trace, flags = self.trace, self._flags
         if self._status[0] == _ERROR:
             flags |= ERROR
         duration = end_ns - self.start_time
         duration = duration if duration > 0 else 0  # noqa: FURB136 -- faster
         try:
             trace_id = self.trace_id.to_bytes(16, "big")
-            root = self._name if is_top else None
+            root = self._name if self._is_top else None
             if trace is not None:
                 span = self._encode(trace_id, end_ns)
                 ended = Ended(scope, span, trace, trace_id, duration, flags, root)

@@ -19,11 +19,6 @@ SMALL: Final[tuple[bytes, ...]] = tuple(
 """The varints of 0 to 16,383: a look-up instead of a loop."""
 
 IS_SMALL: Final = len(SMALL)
-TWO_BYTES: Final = (
-    *(bytes((low | 0x80, 0)) for low in range(0x80)),
-    *SMALL[0x80:],
-)
-"""The same, each in two bytes: what is small has a second one that adds nothing."""
 
 _THREE_BYTES: Final = 1 << 21
 _CONTINUED: Final = 0x80

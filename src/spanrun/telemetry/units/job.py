@@ -18,23 +18,6 @@ from spanrun.telemetry.redact import text_of
 from spanrun.telemetry.units.recorder import OpenSpan, Recorder
 from spanrun.telemetry.units.unit import INTERNAL, Linked, fail
 
-_RUNNER: Final = semconv.SPANRUN_RUNNER_NAME
-_NUMBER: Final = semconv.SPANRUN_ATTEMPT_NUMBER
-_KEYS: Final = (
-    semconv.SPANRUN_RUNNER_NAME,
-    semconv.SPANRUN_JOB_OUTCOME,
-    semconv.SPANRUN_JOB_ATTEMPTS,
-    semconv.SPANRUN_JOB_INDEX,
-    semconv.SPANRUN_JOB_TIME_QUEUE,
-    semconv.SPANRUN_JOB_TIME_LIMIT,
-    semconv.SPANRUN_JOB_TIME_RATE_LIMIT,
-    semconv.SPANRUN_JOB_TIME_BACKOFF,
-    semconv.SPANRUN_JOB_TIME_BUSY,
-    semconv.SPANRUN_JOB_TIME_LOOP_LAG,
-    semconv.SPANRUN_JOB_TIME_SERVICE,
-)
-
-
 class Submitted(Protocol):
     """A job, as far as its unit has to know it."""
 
@@ -135,7 +118,10 @@ class JobKind:
             INTERNAL,
             context,
             begun,
-            {_RUNNER: self.metrics.name, _NUMBER: number},
+            {
+                semconv.SPANRUN_RUNNER_NAME: self.metrics.name,
+                semconv.SPANRUN_ATTEMPT_NUMBER: number,
+            },
         )
         return told, told.inside(context, number)
 
@@ -250,9 +236,7 @@ class JobUnit:
         """The job has its value: end its span, and count it."""
         kind, told, parts = self.kind, self.told, timings.parts()
         seconds = timings.duration
-        told.set_attributes(
-            dict(zip(_KEYS, (kind.metrics.name, "ok", attempts, self.index, *parts)))  # noqa: B905 -- one for each
-        )
+        told.set_attributes(self._attributes("ok", attempts, parts))
         # The very end that the ledger has: its parts add up to the span.
         told.finish(self.submitted + seconds if kind.timed else kind.recorder.now())
         kind.metrics.job(seconds, parts, "ok", None, told)
@@ -268,8 +252,7 @@ class JobUnit:
         """The job has its outcome: end its span, and count it."""
         kind, told, parts = self.kind, self.told, timings.parts()
         seconds = timings.duration
-        values = (kind.metrics.name, outcome, attempts, self.index, *parts)
-        told.set_attributes(dict(zip(_KEYS, values, strict=True)))
+        told.set_attributes(self._attributes(outcome, attempts, parts))
         recorder = kind.recorder
         ended = self.submitted + seconds if kind.timed else recorder.now()
         error_type = None
@@ -280,3 +263,21 @@ class JobUnit:
             error_type = fail(recorder, told, error, ended, stack=stack)
         told.finish(ended)
         kind.metrics.job(seconds, parts, outcome, error_type, told)
+
+    def _attributes(
+        self, outcome: SpanrunJobOutcome, attempts: int, parts: tuple[float, ...]
+    ) -> dict[str, Any]:
+        queue, limit, rate_limit, backoff, busy, loop_lag, service = parts
+        return {
+            semconv.SPANRUN_RUNNER_NAME: self.kind.metrics.name,
+            semconv.SPANRUN_JOB_OUTCOME: outcome,
+            semconv.SPANRUN_JOB_ATTEMPTS: attempts,
+            semconv.SPANRUN_JOB_INDEX: self.index,
+            semconv.SPANRUN_JOB_TIME_QUEUE: queue,
+            semconv.SPANRUN_JOB_TIME_LIMIT: limit,
+            semconv.SPANRUN_JOB_TIME_RATE_LIMIT: rate_limit,
+            semconv.SPANRUN_JOB_TIME_BACKOFF: backoff,
+            semconv.SPANRUN_JOB_TIME_BUSY: busy,
+            semconv.SPANRUN_JOB_TIME_LOOP_LAG: loop_lag,
+            semconv.SPANRUN_JOB_TIME_SERVICE: service,
+        }

@@ -10,7 +10,7 @@ spans of other libraries nest below ours and ours below theirs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from opentelemetry.context import Context
@@ -77,17 +77,17 @@ class Unit:
         self.recorder: Final = recorder
         begun = recorder.now() if started is None else started
         self.started: Final = begun
-        links: Sequence[Link] = ()
-        outside, anchored = current(), None
-        if linked is not None:
-            outside, links, anchored = linked.context, linked.links, linked.span
-        self._outside: Final = outside
-        if told is None:
-            told = recorder.open(
-                name, kind, outside, begun, attributes, links, anchored=anchored
+        if linked is None:
+            outside = current()
+            told = told or recorder.open(name, kind, outside, begun, attributes)
+        else:
+            outside, links, run = linked.context, linked.links, linked.span
+            told = told or recorder.open(
+                name, kind, outside, begun, attributes, links, anchored=run
             )
+        self._outside: Final = outside
         self.told: Final[OpenSpan] = told
-        self.context: Context = self.told.inside(outside)
+        self.context: Context = told.inside(outside)
 
     @property
     def span(self) -> Span:
