@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from opentelemetry.sdk.trace import Span as SdkSpan
 from opentelemetry.trace import (
@@ -36,6 +36,48 @@ class Event(NamedTuple):
     stamped: bool
 
 
+class Rare:
+    """What few spans have.
+
+    Attributes:
+        events: In order.
+        links: Those from the start, and those that were added.
+        dropped: Attributes, events and links that were dropped.
+        status: Its code, and what was said.
+    """
+
+    __slots__ = ("dropped", "events", "links", "status")
+
+    def __init__(self, links: Iterable[Linked]) -> None:
+        self.events: list[Event] = []
+        self.links: Final = list(links)
+        self.dropped: Final = [0, 0, 0]
+        self.status: tuple[int, str | None] = 0, None
+
+    def drop_oldest(self, items: list[Any], kind: int, most: int | None) -> None:
+        """Drop the first of too many; ``kind`` is its place in `dropped`."""
+        if most is not None and len(items) > most:
+            del items[:1]
+            self.dropped[kind] += 1
+
+    def freeze(self, end_ns: int) -> None:
+        """Say of no event that it happened after the end."""
+        self.events = [
+            event._replace(time=end_ns)
+            if event.stamped and event.time > end_ns
+            else event
+            for event in tuple(self.events)
+        ]
+
+    def encoded(self) -> list[bytes]:
+        """All of it, in parts."""
+        parts = [encode.event(time, rest) for time, rest, _ in tuple(self.events)]
+        parts += [encoded for _, encoded in tuple(self.links)]
+        parts.append(encode.counts(*self.dropped))
+        parts.append(encode.status(*self.status))
+        return parts
+
+
 class Record:
     """The data of a span: plain, bounded and without credentials.
 
@@ -56,14 +98,11 @@ class Record:
         """The SDK's class of spans that are open, which processors may insist on."""
         return SdkSpan
 
-    # What few spans have stands here until a span has it.
+    # What few spans have, and none has from the start, stands here until then.
     is_open = False
     _context: SpanContext | None = None
-    _dropped: Sequence[int] | None = None  # attributes, events, links
     _end_ns: int | None = None
-    _events: Sequence[Event] = ()
-    _links: Sequence[Linked] = ()
-    _status: tuple[int, str | None] = 0, None
+    _rare: Rare | None = None
 
     scope: Scope
     trace_id: int
@@ -73,7 +112,9 @@ class Record:
     _name: str
     _kind: int
     _attributes: dict[str, bytes]
+    _fields: bytes  # all of them, since it has ended
     _flags: int
+    _links: tuple[Linked, ...]  # from the start
     _parent: int | SpanContext | None  # a span id, if it has handed down `inherited`
 
     def get_span_context(self) -> SpanContext:
@@ -103,15 +144,15 @@ class Record:
         """All that is recorded by now, for a view."""
         from spanrun.telemetry.span import decode  # noqa: PLC0415 -- it needs the package
 
-        parent, (attributes, events, links) = self._parent, self._dropped or (0, 0, 0)
-        linked = tuple(self._links)
-        parts = [encode.event(*event[:2]) for event in tuple(self._events)]
-        parts += [*self._attributes.values(), *(encoded for _, encoded in linked)]
-        span = decode.parsed(b"".join(parts))
+        parent, rare = self._parent, self._rare or Rare(self._links)
+        links = tuple(rare.links)
+        fields = b"".join(self._attributes.values()) if self.is_open else self._fields
+        parts = [encode.event(time, rest) for time, rest, _ in tuple(rare.events)]
+        span = decode.parsed(b"".join((fields, *parts, *(link[1] for link in links))))
         mapping = decode.mapping
         return (
             mapping(span.attributes),
-            attributes,
+            rare.dropped[0],
             [
                 (
                     event.name,
@@ -121,16 +162,20 @@ class Record:
                 )
                 for event in span.events
             ],
-            events,
+            rare.dropped[1],
             [
                 (to, mapping(link.attributes), link.dropped_attributes_count)
-                for (to, _), link in zip(linked, span.links, strict=True)
+                for (to, _), link in zip(links, span.links, strict=True)
             ],
-            links,
-            *self._status,
+            rare.dropped[2],
+            *rare.status,
             self._context_of(parent) if isinstance(parent, int) else parent,
             self._kind,
         )
+
+    def _more(self) -> Rare:
+        """What few spans have; two threads that want it first get the same."""
+        return self._rare or vars(self).setdefault("_rare", Rare(self._links))
 
     def _set(self, items: Iterable[tuple[Any, Any]] | None) -> None:
         """Set attributes. Of a span that users' code ends meanwhile it changes none."""
@@ -138,7 +183,7 @@ class Record:
         if items is not None:
             dropped, retried = self.scope.of_span.set(self._attributes, items)
         if dropped:
-            self._drop(0, dropped)
+            self._more().dropped[0] += dropped
         if retried:
             self._flags |= RETRIED
 
@@ -157,21 +202,23 @@ class Record:
         if self.is_open:
             if shown == semconv.EVENT_SPANRUN_JOB_RETRY:
                 self._flags |= RETRIED
-            self._append("_events", event, 1, scope.max_events)
+            rare = self._more()
+            rare.events.append(event)
+            rare.drop_oldest(rare.events, 1, scope.max_events)
 
-    def _link(self, links: Sequence[Link]) -> None:
+    def _begin_linked(self, links: Sequence[Link]) -> None:
         """Link it to what it is linked to from the start."""
         known = self.scope.known_links.get(id(links))
-        if known is None:
-            for link in links:
-                self._add_link(link.context, link.attributes, link.dropped_attributes)
-            is_plain = not any(link.attributes for link in links)
-            if type(links) is tuple and is_plain and self._dropped is None:
-                # It holds the object, so that nothing else can have its id.
-                known = links, [*self._links]
-                encode.remember(self.scope.known_links, id(links), known)
-        else:
-            self._links = known[1].copy()
+        if known is not None:
+            self._links = known[1]
+            return
+        for link in links:
+            self._add_link(link.context, link.attributes, link.dropped_attributes)
+        is_plain = not any(link.attributes for link in links)
+        if type(links) is tuple and is_plain and not self._more().dropped[2]:
+            # It holds the object, so that nothing else can have its id.
+            known = links, tuple(self._more().links)
+            encode.remember(self.scope.known_links, id(links), known)
 
     def _add_link(
         self, context: SpanContext, attributes: Mapping[str, Any] | None, dropped: int
@@ -180,52 +227,28 @@ class Record:
         if context and (context.is_valid or attributes or context.trace_state):
             fields, more = _inner(self.scope.of_link, attributes)
             if self.is_open:
-                link = context, encode.link(context, fields, dropped + more)
-                self._append("_links", link, 2, self.scope.max_links)
-
-    def _append(self, where: str, item: Any, kind: int, most: int | None) -> None:
-        """Add an event or a link; of more than ``most``, the oldest is dropped."""
-        items: list[Any] = vars(self).setdefault(where, [])
-        items.append(item)
-        if most is not None and len(items) > most:
-            del items[:1]
-            self._drop(kind, 1)
-
-    def _drop(self, kind: int, number: int) -> None:
-        """Count attributes (0), events (1) or links (2) that were dropped."""
-        counts = vars(self).setdefault("_dropped", [0, 0, 0])
-        counts[kind] += number
-
-    def _freeze(self, end_ns: int) -> None:
-        """It has ended. A thread that is about to write to it is too late."""
-        self._end_ns = end_ns
-        self._attributes = self._attributes.copy()
-        if self._events:
-            self._events = [
-                event._replace(time=end_ns)
-                if event.stamped and event.time > end_ns
-                else event
-                for event in tuple(self._events)
-            ]
+                rare = self._more()
+                rare.links.append(
+                    (context, encode.link(context, fields, dropped + more))
+                )
+                rare.drop_oldest(rare.links, 2, self.scope.max_links)
 
     def _encode(self, trace_id: bytes, end_ns: int) -> bytes:
         parent, start_ns, kind = self._parent, self.start_time, self._kind
+        state, links, rare = self.inherited[1], self._links, self._rare
         parts = [
             encode.head(trace_id, self.span_id, parent, start_ns, end_ns, kind),
             encode.name(self._name),
-            *self._attributes.values(),
+            self._fields,
         ]
-        state, events, links = self.inherited[1], self._events, self._links
         if state is not DEFAULT_TRACE_STATE and state:
             parts.append(encode.state(state))
-        if events:
-            parts += [encode.event(*event[:2]) for event in tuple(events)]
-        if links:
-            parts += [encoded for _, encoded in tuple(links)]
-        if self._dropped is not None:
-            parts.append(encode.counts(*self._dropped))
-        status = self._status
-        parts.append(encode.status(*status) if status[0] else encode.NO_STATUS)
+        if rare is not None:
+            parts += rare.encoded()
+        else:
+            for link in links:
+                parts.append(link[1])
+            parts.append(encode.NO_STATUS)
         return b"".join(parts)
 
 

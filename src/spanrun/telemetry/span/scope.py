@@ -52,7 +52,8 @@ class Scope:
         self.of_event: Final = Fields(OF_EVENT, inner[0], short, clean)
         self.of_link: Final = Fields(OF_LINK, inner[1], short, clean)
         # Those of tuples without attributes, by identity: the jobs of a run share one.
-        self.known_links: Final[dict[int, tuple[Sequence[Link], list[Linked]]]] = {}
+        self.known_links: Final[dict[int, tuple[Sequence[Link], tuple[Linked, ...]]]]
+        self.known_links = {}
         self.view: Final = view
         self.failed: Final = failed
         self.too_late: Final = too_late

@@ -71,6 +71,7 @@ class Span(Record):
         self._name = plain_name(name)
         self._kind = kind if 0 <= kind < _KINDS else -1
         self._attributes = {}
+        self._links = ()
         self._flags = 0
         self._generation = scope.generation
         self.trace_id = trace_id
@@ -105,7 +106,7 @@ class Span(Record):
         if attributes:
             self._set(items_of(attributes))
         if links:
-            self._link(links)
+            self._begin_linked(links)
 
     inside = inside
     context = property(Record.get_span_context)
@@ -218,8 +219,8 @@ class Span(Record):
         except Exception as error:  # noqa: BLE001 -- whatever users give as a status
             self.scope.failed(error)
             return
-        if code and self._status[0] != _OK and self.is_open:
-            self._status = code, shown
+        if code and self._more().status[0] != _OK and self.is_open:
+            self._more().status = code, shown
 
     def record_exception(
         self,
@@ -305,8 +306,12 @@ class Span(Record):
         except AttributeError:
             self._too_late("end")
             return
-        self._freeze(end_ns)
-        scope = self.scope
+        self._end_ns = end_ns
+        # From now on, a thread that is about to set one is too late.
+        self._fields = b"".join(self._attributes.values())
+        scope, rare = self.scope, self._rare
+        if rare is not None:
+            rare.freeze(end_ns)
         if scope.generation != self._generation:
             return
         try:
@@ -319,8 +324,8 @@ class Span(Record):
 
     def _commit(self, scope: Scope, end_ns: int) -> None:
         """Encode it, and hand it to the buffer or to the tail."""
-        trace, flags = self.trace, self._flags
-        if self._status[0] == _ERROR:
+        trace, flags, rare = self.trace, self._flags, self._rare
+        if rare is not None and rare.status[0] == _ERROR:
             flags |= ERROR
         duration = end_ns - self.start_time
         duration = duration if duration > 0 else 0  # noqa: FURB136 -- faster
