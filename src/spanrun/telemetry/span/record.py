@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from opentelemetry.sdk.trace import Span as SdkSpan
@@ -177,7 +177,7 @@ class Record:
         """What few spans have; two threads that want it first get the same."""
         return self._rare or vars(self).setdefault("_rare", Rare(self._links))
 
-    def _set(self, items: Iterable[tuple[Any, Any]] | None) -> None:
+    def _set(self, items: Collection[tuple[Any, Any]] | None) -> None:
         """Set attributes. Of a span that users' code ends meanwhile it changes none."""
         dropped, retried = 1, False
         if items is not None:

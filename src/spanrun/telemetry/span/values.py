@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any, Final, TypeAlias, cast
 
@@ -59,7 +59,7 @@ class Fields:
         self._room = _MAX_KNOWN
 
     def set(
-        self, kept: dict[str, bytes], items: Iterable[tuple[Any, Any]]
+        self, kept: dict[str, bytes], items: Collection[tuple[Any, Any]]
     ) -> tuple[int, bool]:
         """Set attributes among those that are ``kept``. This is most of the work.
 
@@ -72,6 +72,7 @@ class Fields:
             How many were dropped, and whether one says that something was tried again.
         """
         dropped, retried, known, most = 0, False, self._known, self._most
+        is_full = len(kept) + len(items) > most
         for key, value in items:
             try:
                 name, before_double, before_integer, first, fields = known[key]
@@ -96,11 +97,20 @@ class Fields:
             if name in kept:
                 kept.pop(name, None)
             kept[name] = field
-            while len(kept) > most:
-                with suppress(KeyError, RuntimeError, StopIteration):  # others do, too
-                    del kept[next(iter(kept))]
-                    dropped += 1
+            if is_full:
+                dropped += self._drop_oldest(kept)
+        if len(kept) > most:  # by what other threads have set meanwhile
+            dropped += self._drop_oldest(kept)
         return dropped, retried
+
+    def _drop_oldest(self, kept: dict[str, bytes]) -> int:
+        """Drop what is too much; returns how many that was."""
+        dropped = 0
+        while len(kept) > self._most:
+            with suppress(KeyError, RuntimeError, StopIteration):  # others do, too
+                del kept[next(iter(kept))]
+                dropped += 1
+        return dropped
 
     def _learn(self, key: Any, value: Any) -> tuple[str, bytes]:
         """Return the name and field of what has a new key; no name: it is no key."""
@@ -141,9 +151,14 @@ class Fields:
             self._known, self._room = {}, _MAX_KNOWN
 
 
-def items_of(attributes: Mapping[str, Any]) -> tuple[tuple[Any, Any], ...] | None:
-    """The items of what users give as a mapping; None where they can't be had."""
+def items_of(attributes: Mapping[str, Any]) -> Collection[tuple[Any, Any]] | None:
+    """The items of what users give as a mapping; None where they can't be had.
+
+    Of a copy: what is set may run their code, which changes the mapping.
+    """
     try:
+        if type(attributes) is dict:
+            return attributes.copy().items()
         return tuple(attributes.items())
     except Exception:  # noqa: BLE001 -- users' mappings may raise anything
         return None
