@@ -56,7 +56,7 @@ if not TYPE_CHECKING and not FAST:
             backoff, busy, loop_lag = self.backoff, self.busy, self.loop_lag
             known = queue + limit + rate_limit + backoff + busy + loop_lag
             service = self.duration - known
-            service = service if service > 0 else 0.0  # noqa: FURB136 -- faster
+            service = service if service > 0 else 0.0
             return queue, limit, rate_limit, backoff, busy, loop_lag, service
 
     class CallStep:

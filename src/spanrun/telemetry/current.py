@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, cast
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
@@ -15,6 +15,8 @@ from opentelemetry.trace import INVALID_SPAN, set_span_in_context
 
 ATTEMPT: Final = otel_context.create_key("spanrun-attempt")
 """The key under which it has the number of a job's attempt."""
+
+_Way: TypeAlias = tuple[object, Context]
 
 OUTSIDE: Final = otel_context.create_key("spanrun-outside")
 """The key under which the context of a unit has its span, and the context around it."""
@@ -58,9 +60,8 @@ def open_context(context: Context) -> Context:
     and closed later; or two are closed in the order in which they were opened. Its
     span is no parent any more, and what began around it still is.
     """
-    way: Any
     while (way := context.get(OUTSIDE)) is not None:
-        span, outside = way
+        span, outside = cast("_Way", way)
         if span is not context.get(CURRENT_SPAN):
             break
         told: Any = context.get(TOLD)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from opentelemetry.sdk.trace import Span as SdkSpan
@@ -22,8 +22,8 @@ from spanrun.telemetry.span.values import Fields, items_of, plain_name
 if TYPE_CHECKING:  # it makes spans
     from spanrun.telemetry.span.scope import Scope
 
-Linked: TypeAlias = tuple[SpanContext, bytes]
-"""A link: where to, and all of it encoded."""
+Links: TypeAlias = tuple[tuple[SpanContext, bytes], ...]
+"""Of each link: where to, and all of it encoded."""
 Inherited: TypeAlias = tuple[int, TraceState]
 """W3C trace flags and tracestate, which children have from their parent."""
 
@@ -48,7 +48,7 @@ class Rare:
 
     __slots__ = ("dropped", "events", "links", "status")
 
-    def __init__(self, links: Iterable[Linked]) -> None:
+    def __init__(self, links: Links) -> None:
         self.events: list[Event] = []
         self.links: Final = list(links)
         self.dropped: Final = [0, 0, 0]
@@ -114,7 +114,7 @@ class Record:
     _attributes: dict[str, bytes]
     _fields: bytes  # all of them, since it has ended
     _flags: int
-    _links: tuple[Linked, ...]  # from the start
+    _links: Links  # from the start
     _parent: int | SpanContext | None  # a span id, if it has handed down `inherited`
 
     def get_span_context(self) -> SpanContext:
@@ -215,10 +215,10 @@ class Record:
         for link in links:
             self._add_link(link.context, link.attributes, link.dropped_attributes)
         is_plain = not any(link.attributes for link in links)
-        if type(links) is tuple and is_plain and not self._more().dropped[2]:
+        if isinstance(links, tuple) and is_plain and not self._more().dropped[2]:
             # It holds the object, so that nothing else can have its id.
-            known = links, tuple(self._more().links)
-            encode.remember(self.scope.known_links, id(links), known)
+            same = tuple(self._more().links)
+            encode.remember(self.scope.known_links, id(links), (links, same))
 
     def _add_link(
         self, context: SpanContext, attributes: Mapping[str, Any] | None, dropped: int
@@ -246,9 +246,7 @@ class Record:
         if rare is not None:
             parts += rare.encoded()
         else:
-            for link in links:
-                parts.append(link[1])
-            parts.append(encode.NO_STATUS)
+            parts += [*(link[1] for link in links), encode.NO_STATUS]
         return b"".join(parts)
 
 

@@ -18,7 +18,7 @@ from spanrun.telemetry.current import CURRENT_SPAN, OUTSIDE
 from spanrun.telemetry.span.buffer import Buffer
 from spanrun.telemetry.span.encode import OF_EVENT, OF_LINK, OF_SPAN
 from spanrun.telemetry.span.ids import draw
-from spanrun.telemetry.span.record import Inherited, Linked
+from spanrun.telemetry.span.record import Links
 from spanrun.telemetry.span.span import Span
 from spanrun.telemetry.span.tail import Tail
 from spanrun.telemetry.span.values import Fields
@@ -52,8 +52,7 @@ class Scope:
         self.of_event: Final = Fields(OF_EVENT, inner[0], short, clean)
         self.of_link: Final = Fields(OF_LINK, inner[1], short, clean)
         # Those of tuples without attributes, by identity: the jobs of a run share one.
-        self.known_links: Final[dict[int, tuple[Sequence[Link], tuple[Linked, ...]]]]
-        self.known_links = {}
+        self.known_links: Final[dict[int, tuple[Sequence[Link], Links]]] = {}
         self.view: Final = view
         self.failed: Final = failed
         self.too_late: Final = too_late

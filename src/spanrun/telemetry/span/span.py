@@ -7,7 +7,6 @@ from traceback import format_exception
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from opentelemetry.context import Context
 from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_ESCAPED
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 
@@ -42,7 +41,7 @@ class Span(Record):
 
     There is no lock, and no call of users' code between a check and its act. Of several
     that end it at once, the one that deletes `is_open` does. There is no
-    ``__getattr__`` either: with one, each look at an attribute takes four times as long.
+    ``__getattr__`` either: it would make each look at an attribute four times as long.
 
     Attributes:
         anchor: Nanoseconds since the Unix epoch when its monotonic clock was at 0.

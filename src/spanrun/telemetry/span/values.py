@@ -30,8 +30,8 @@ _TRIES: Final = {semconv.SPANRUN_JOB_ATTEMPTS: 1, semconv.HTTP_REQUEST_RESEND_CO
 """Attributes that count tries, and the count of the first one."""
 
 _Known: TypeAlias = tuple[str, bytes, tuple[bytes, ...], int, dict[str | bool, bytes]]
-"""Of a key: the key; what stands ahead of a double, and of an integer, by its bytes; the
-integer from which something was tried again; fields, by the booleans and short texts."""
+"""Of a key: itself; what stands ahead of a double, and of an integer, by its bytes; the
+number of the first try, if it counts them; fields, by the booleans and short texts."""
 
 
 class Fields:
@@ -58,7 +58,7 @@ class Fields:
         self._known: dict[str, _Known] = {}
         self._room = _MAX_KNOWN
 
-    def set(
+    def set(  # noqa: C901 -- one loop, in which calls would cost as much as the work
         self, kept: dict[str, bytes], items: Collection[tuple[Any, Any]]
     ) -> tuple[int, bool]:
         """Set attributes among those that are ``kept``. This is most of the work.
@@ -83,15 +83,16 @@ class Fields:
                     continue
                 retried = retried or _is_retry(name, value)
             else:
-                kind = type(value)
+                kind = type(value)  # pyright: ignore[reportUnknownVariableType] -- any
                 if kind is float:
                     field = before_double + double(value)
                 elif kind is str or kind is bool:
                     field = fields.get(value) or self._text(name, value, fields)
                 elif kind is int and -_INT64 <= value < _INT64:
-                    data = SMALL[value] if 0 <= value < IS_SMALL else varint(value)
+                    number: int = value
+                    data = SMALL[number] if 0 <= number < IS_SMALL else varint(number)
                     field = before_integer[len(data)] + data
-                    retried = retried or value > first
+                    retried = retried or number > first
                 else:
                     field = self._encoded(name, name, value)
             if name in kept:
@@ -158,7 +159,7 @@ def items_of(attributes: Mapping[str, Any]) -> Collection[tuple[Any, Any]] | Non
     """
     try:
         if type(attributes) is dict:
-            return attributes.copy().items()
+            return attributes.copy().items()  # pyright: ignore[reportUnknownVariableType] -- any
         return tuple(attributes.items())
     except Exception:  # noqa: BLE001 -- users' mappings may raise anything
         return None

@@ -18,6 +18,7 @@ from spanrun.telemetry.redact import text_of
 from spanrun.telemetry.units.recorder import OpenSpan, Recorder
 from spanrun.telemetry.units.unit import INTERNAL, Linked, fail
 
+
 class Submitted(Protocol):
     """A job, as far as its unit has to know it."""
 
@@ -236,7 +237,7 @@ class JobUnit:
         """The job has its value: end its span, and count it."""
         kind, told, parts = self.kind, self.told, timings.parts()
         seconds = timings.duration
-        told.set_attributes(self._attributes("ok", attempts, parts))
+        told.set_attributes(_attributes(self, "ok", attempts, parts))
         # The very end that the ledger has: its parts add up to the span.
         told.finish(self.submitted + seconds if kind.timed else kind.recorder.now())
         kind.metrics.job(seconds, parts, "ok", None, told)
@@ -252,7 +253,7 @@ class JobUnit:
         """The job has its outcome: end its span, and count it."""
         kind, told, parts = self.kind, self.told, timings.parts()
         seconds = timings.duration
-        told.set_attributes(self._attributes(outcome, attempts, parts))
+        told.set_attributes(_attributes(self, outcome, attempts, parts))
         recorder = kind.recorder
         ended = self.submitted + seconds if kind.timed else recorder.now()
         error_type = None
@@ -264,20 +265,22 @@ class JobUnit:
         told.finish(ended)
         kind.metrics.job(seconds, parts, outcome, error_type, told)
 
-    def _attributes(
-        self, outcome: SpanrunJobOutcome, attempts: int, parts: tuple[float, ...]
-    ) -> dict[str, Any]:
-        queue, limit, rate_limit, backoff, busy, loop_lag, service = parts
-        return {
-            semconv.SPANRUN_RUNNER_NAME: self.kind.metrics.name,
-            semconv.SPANRUN_JOB_OUTCOME: outcome,
-            semconv.SPANRUN_JOB_ATTEMPTS: attempts,
-            semconv.SPANRUN_JOB_INDEX: self.index,
-            semconv.SPANRUN_JOB_TIME_QUEUE: queue,
-            semconv.SPANRUN_JOB_TIME_LIMIT: limit,
-            semconv.SPANRUN_JOB_TIME_RATE_LIMIT: rate_limit,
-            semconv.SPANRUN_JOB_TIME_BACKOFF: backoff,
-            semconv.SPANRUN_JOB_TIME_BUSY: busy,
-            semconv.SPANRUN_JOB_TIME_LOOP_LAG: loop_lag,
-            semconv.SPANRUN_JOB_TIME_SERVICE: service,
-        }
+
+def _attributes(
+    unit: JobUnit, outcome: SpanrunJobOutcome, attempts: int, parts: tuple[float, ...]
+) -> dict[str, Any]:
+    """What the span of ``unit`` says in the end; it may be a compiled one."""
+    queue, limit, rate_limit, backoff, busy, loop_lag, service = parts
+    return {
+        semconv.SPANRUN_RUNNER_NAME: unit.kind.metrics.name,
+        semconv.SPANRUN_JOB_OUTCOME: outcome,
+        semconv.SPANRUN_JOB_ATTEMPTS: attempts,
+        semconv.SPANRUN_JOB_INDEX: unit.index,
+        semconv.SPANRUN_JOB_TIME_QUEUE: queue,
+        semconv.SPANRUN_JOB_TIME_LIMIT: limit,
+        semconv.SPANRUN_JOB_TIME_RATE_LIMIT: rate_limit,
+        semconv.SPANRUN_JOB_TIME_BACKOFF: backoff,
+        semconv.SPANRUN_JOB_TIME_BUSY: busy,
+        semconv.SPANRUN_JOB_TIME_LOOP_LAG: loop_lag,
+        semconv.SPANRUN_JOB_TIME_SERVICE: service,
+    }

@@ -20,6 +20,7 @@ from spanrun.telemetry.units.call import CallKind, CallUnit, labels_of
 from spanrun.telemetry.units.otel import MAX_SERIES, OtelRecorder
 from spanrun.telemetry.units.user import UserUnit, fail_unit
 
+
 class Snapshot(Protocol):
     """Collects the metrics as they are now, and queues them."""
 
