@@ -55,7 +55,8 @@ _ID: Final = (1 << 64) - 1
 _TRACE: Final = (1 << 128) - 1
 
 _names: Final[dict[str, bytes]] = {}
-"""Names of spans, encoded."""
+_event_names: Final[dict[str, bytes]] = {}
+"""Names of spans, and of events, encoded."""
 _states: Final[dict[int, tuple[TraceState, bytes]]] = {}
 """Fields ``trace_state``, by the identity of the tracestates: traces share them."""
 
@@ -82,13 +83,15 @@ def head(
     return _child(_TRACE_ID, trace_id, _SPAN_ID, span_id, _PARENT_ID, parent) + rest
 
 
-def name(value: str) -> bytes:
+def name(
+    value: str, tag: bytes = b"\x2a", names: dict[str, bytes] = _names
+) -> bytes:
     """The name of a span."""
-    known = _names.get(value)
+    known = names.get(value)
     if known is None:
-        known = text(b"\x2a", value)
+        known = text(tag, value)
         if len(value) <= _MOST:
-            remember(_names, value, known)
+            remember(names, value, known)
     return known
 
 
@@ -112,9 +115,9 @@ def event(time: int, rest: bytes) -> bytes:
     return sized(b"\x5a", b"\x09" + _fixed64(time) + rest)
 
 
-def event_rest(name: str, attributes: bytes, dropped: int) -> bytes:
+def event_rest(called: str, attributes: bytes, dropped: int) -> bytes:
     """All of an event but its time; ``attributes`` are encoded, as `OF_EVENT`."""
-    return text(b"\x12", name) + attributes + _count(0x20, dropped)
+    return name(called, b"\x12", _event_names) + attributes + _count(0x20, dropped)
 
 
 def link(context: SpanContext, attributes: bytes, dropped: int) -> bytes:

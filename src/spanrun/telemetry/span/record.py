@@ -62,19 +62,19 @@ class Rare:
 
     def freeze(self, end_ns: int) -> None:
         """Say of no event that it happened after the end."""
-        self.events = [
-            event._replace(time=end_ns)
-            if event.stamped and event.time > end_ns
-            else event
-            for event in tuple(self.events)
-        ]
+        self.events = self.events.copy()  # who adds one from now on is too late
+        for place, event in enumerate(self.events):
+            if event.stamped and event.time > end_ns:
+                self.events[place] = event._replace(time=end_ns)
 
     def encoded(self) -> list[bytes]:
         """All of it, in parts."""
         parts = [encode.event(time, rest) for time, rest, _ in tuple(self.events)]
         parts += [encoded for _, encoded in tuple(self.links)]
-        parts.append(encode.counts(*self.dropped))
-        parts.append(encode.status(*self.status))
+        if any(self.dropped):
+            parts.append(encode.counts(*self.dropped))
+        status = self.status
+        parts.append(encode.status(*status) if status[0] else encode.NO_STATUS)
         return parts
 
 
@@ -235,7 +235,7 @@ class Record:
 
     def _encode(self, trace_id: bytes, end_ns: int) -> bytes:
         parent, start_ns, kind = self._parent, self.start_time, self._kind
-        state, links, rare = self.inherited[1], self._links, self._rare
+        state, rare = self.inherited[1], self._rare
         parts = [
             encode.head(trace_id, self.span_id, parent, start_ns, end_ns, kind),
             encode.name(self._name),
@@ -246,7 +246,9 @@ class Record:
         if rare is not None:
             parts += rare.encoded()
         else:
-            parts += [*(link[1] for link in links), encode.NO_STATUS]
+            for _, link in self._links:
+                parts.append(link)
+            parts.append(encode.NO_STATUS)
         return b"".join(parts)
 
 
