@@ -83,9 +83,7 @@ def head(
     return _child(_TRACE_ID, trace_id, _SPAN_ID, span_id, _PARENT_ID, parent) + rest
 
 
-def name(
-    value: str, tag: bytes = b"\x2a", names: dict[str, bytes] = _names
-) -> bytes:
+def name(value: str, tag: bytes = b"\x2a", names: dict[str, bytes] = _names) -> bytes:
     """The name of a span."""
     known = names.get(value)
     if known is None:

@@ -14,8 +14,7 @@ from spanrun.telemetry.span.plain import Plain, text_of
 from spanrun.telemetry.span.wire import (
     IS_SMALL,
     SMALL,
-    double,
-    double_prefix,
+    double_field,
     int_prefixes,
     key_value,
     varint,
@@ -29,9 +28,12 @@ _MAX_KNOWN: Final = 4_096
 _TRIES: Final = {semconv.SPANRUN_JOB_ATTEMPTS: 1, semconv.HTTP_REQUEST_RESEND_COUNT: 0}
 """Attributes that count tries, and the count of the first one."""
 
-_Known: TypeAlias = tuple[str, bytes, tuple[bytes, ...], int, dict[str | bool, bytes]]
-"""Of a key: itself; what stands ahead of a double, and of an integer, by its bytes; the
-number of the first try, if it counts them; fields, by the booleans and short texts."""
+_Known: TypeAlias = tuple[
+    str, Callable[[float], bytes], tuple[bytes, ...], int, dict[str | bool, bytes]
+]
+"""Of a key: itself; what makes the field of a double; what is ahead of an integer, by
+its bytes; the number of the first try, if it counts them; fields, by the booleans and
+short texts."""
 
 
 class Fields:
@@ -75,7 +77,7 @@ class Fields:
         is_full = len(kept) + len(items) > most
         for key, value in items:
             try:
-                name, before_double, before_integer, first, fields = known[key]
+                name, of_double, before_integer, first, fields = known[key]
             except Exception:  # noqa: BLE001 -- a new one, or users' class of texts
                 name, field = self._learn(key, value)
                 if not name:
@@ -85,7 +87,7 @@ class Fields:
             else:
                 kind = type(value)  # pyright: ignore[reportUnknownVariableType] -- any
                 if kind is float:
-                    field = before_double + double(value)
+                    field = of_double(value)
                 elif kind is str or kind is bool:
                     field = fields.get(value) or self._text(name, value, fields)
                 elif kind is int and -_INT64 <= value < _INT64:
@@ -123,7 +125,7 @@ class Fields:
         if exact and name == exact and not is_secret and len(exact) <= _SHORT:
             tag, first = self._tag, _TRIES.get(name, _INT64)
             booleans = {each: key_value(tag, name, each) for each in (False, True)}
-            prefixes = double_prefix(tag, name), int_prefixes(tag, name)
+            prefixes = double_field(tag, name), int_prefixes(tag, name)
             self._make_room()
             self._known[name] = name, *prefixes, first, cast("Any", booleans)
         return name, self._encoded(exact, name, value) if name else b""
