@@ -13,14 +13,7 @@ from typing import Final, TypeVar
 from opentelemetry.trace import SpanContext, TraceState
 
 from spanrun.telemetry.span.plain import Plain, text_of
-from spanrun.telemetry.span.wire import (
-    IS_SMALL,
-    SMALL,
-    key_value,
-    sized,
-    text,
-    varint,
-)
+from spanrun.telemetry.span.wire import key_value, sized, text, varint
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -144,12 +137,6 @@ def status(code: int, description: str | None) -> bytes:
     """The status of a span."""
     said = text(b"\x12", description or "")
     return sized(b"\x7a", said + bytes((0x18, code)))
-
-
-def field(span: bytes) -> bytes:
-    """An encoded span as a field ``spans`` of ``ScopeSpans``."""
-    size = len(span)
-    return b"\x12" + (SMALL[size] if size < IS_SMALL else varint(size)) + span
 
 
 def _count(tag: int, number: int) -> bytes:

@@ -12,7 +12,6 @@ from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 
 from spanrun import semconv
 from spanrun.telemetry.current import inside
-from spanrun.telemetry.span import encode
 from spanrun.telemetry.span.buffer import ERROR, EXEMPLAR, RETRIED, ROOT
 from spanrun.telemetry.span.ids import draw
 from spanrun.telemetry.span.plain import text_of
@@ -338,8 +337,8 @@ class Span(Record):
                 return
             buffer = scope.buffer
             if buffer is not None and self.inherited[0] & _SAMPLED:
-                field = encode.field(self._encode(trace_id, end_ns))
-                buffer.put(scope, field, trace_id, duration, flags)
+                span = self._encode(trace_id, end_ns)
+                buffer.put(scope, span, trace_id, duration, flags)
             if root is not None and scope.tail is not None:
                 ended = Ended(scope, b"", None, trace_id, duration, flags, root)
                 scope.tail.end(ended)
