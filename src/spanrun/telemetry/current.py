@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
@@ -15,8 +15,6 @@ from opentelemetry.trace import INVALID_SPAN, set_span_in_context
 
 ATTEMPT: Final = otel_context.create_key("spanrun-attempt")
 """The key under which it has the number of a job's attempt."""
-
-_Way: TypeAlias = tuple[object, Context]
 
 OUTSIDE: Final = otel_context.create_key("spanrun-outside")
 """The key under which the context of a unit has its span, and the context around it."""
@@ -60,15 +58,16 @@ def open_context(context: Context) -> Context:
     and closed later; or two are closed in the order in which they were opened. Its
     span is no parent any more, and what began around it still is.
     """
-    while (way := context.get(OUTSIDE)) is not None:
-        span, outside = cast("_Way", way)
+    way: Any = context.get(OUTSIDE)
+    while way is not None:
+        span, outside = way
         if span is not context.get(CURRENT_SPAN):
             break
         told: Any = context.get(TOLD)
         unit = told if told is not None and told.otel is span else span
         if getattr(unit, "has_ended", False) is not True:
             break
-        context = outside
+        context, way = outside, outside.get(OUTSIDE)
     return context
 
 

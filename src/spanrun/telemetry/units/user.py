@@ -50,7 +50,8 @@ class UserUnit(Unit):
         named: dict[str, Any] = {semconv.SPANRUN_UNIT_NAME: name}
         if attributes:
             named.update(attributes)
-        super().__init__(recorder, name, INTERNAL, attributes=named, told=told)
+        # Not by `super`, which makes an object of its own.
+        Unit.__init__(self, recorder, name, INTERNAL, attributes=named, told=told)
         make_current(self.context)
 
     def close(self, error: BaseException | None) -> None:
