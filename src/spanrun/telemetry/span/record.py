@@ -102,6 +102,7 @@ class Record:
     is_open = False
     _context: SpanContext | None = None
     _end_ns: int | None = None
+    _fields: bytes | None = None  # all attributes, when it has ended
     _rare: Rare | None = None
 
     scope: Scope
@@ -112,7 +113,6 @@ class Record:
     _name: str
     _kind: int
     _attributes: dict[str, bytes]
-    _fields: bytes  # all of them, since it has ended
     _flags: int
     _links: Links  # from the start
     _parent: int | SpanContext | None  # a span id, if it has handed down `inherited`
@@ -146,7 +146,9 @@ class Record:
 
         parent, rare = self._parent, self._rare or Rare(self._links)
         links = tuple(rare.links)
-        fields = b"".join(self._attributes.values()) if self.is_open else self._fields
+        fields = self._fields
+        if fields is None:
+            fields = b"".join(self._attributes.values())
         parts = [encode.event(time, rest) for time, rest, _ in tuple(rare.events)]
         span = decode.parsed(b"".join((fields, *parts, *(link[1] for link in links))))
         mapping = decode.mapping
@@ -239,7 +241,7 @@ class Record:
         parts = [
             encode.head(trace_id, self.span_id, parent, start_ns, end_ns, kind),
             encode.name(self._name),
-            self._fields,
+            self._fields or b"",
         ]
         if state is not DEFAULT_TRACE_STATE and state:
             parts.append(encode.state(state))

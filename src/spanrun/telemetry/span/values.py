@@ -24,7 +24,7 @@ from spanrun.text import harmless
 _INT64: Final = 1 << 63
 _UINT64: Final = (1 << 64) - 1
 _SHORT: Final = 256
-_MAX_KNOWN: Final = 4_096
+_MAX_KNOWN: Final = 2_048
 _TRIES: Final = {semconv.SPANRUN_JOB_ATTEMPTS: 1, semconv.HTTP_REQUEST_RESEND_COUNT: 0}
 """Attributes that count tries, and the count of the first one."""
 
