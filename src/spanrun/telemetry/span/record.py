@@ -15,6 +15,7 @@ from opentelemetry.trace import (
 )
 
 from spanrun import semconv
+from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.span import encode
 from spanrun.telemetry.span.buffer import RETRIED
 from spanrun.telemetry.span.values import Fields, items_of, plain_name
@@ -142,7 +143,8 @@ class Record:
         int,
     ]:
         """All that is recorded by now, for a view."""
-        from spanrun.telemetry.span import decode  # noqa: PLC0415 -- it needs the package
+        with no_fork():
+            from spanrun.telemetry.span.decode import mapping, parsed  # noqa: PLC0415 -- it needs the package
 
         parent, rare = self._parent, self._rare or Rare(self._links)
         links = tuple(rare.links)
@@ -150,8 +152,7 @@ class Record:
         if fields is None:
             fields = b"".join(self._attributes.values())
         parts = [encode.event(time, rest) for time, rest, _ in tuple(rare.events)]
-        span = decode.parsed(b"".join((fields, *parts, *(link[1] for link in links))))
-        mapping = decode.mapping
+        span = parsed(b"".join((fields, *parts, *(link[1] for link in links))))
         return (
             mapping(span.attributes),
             rare.dropped[0],
