@@ -131,9 +131,10 @@ class Fields:
         return name, self._encoded(exact, name, value) if name else b""
 
     def _text(self, name: str, value: str, fields: dict[str | bool, bytes]) -> bytes:
-        """Return the field of a text that isn't remembered."""
+        """Return the field of a text, and remember it if it has come before."""
+        comes_again = value in harmless
         field = self._encoded(name, name, value)
-        if value in harmless and len(value) <= self._length:
+        if comes_again and len(value) <= self._length:
             self._make_room()
             fields[value] = field
         return field
