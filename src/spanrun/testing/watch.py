@@ -66,6 +66,10 @@ class Watch:
         """Return what adds to one series."""
         return self._recorder.series(metric, attributes)
 
+    def series_of_unit(self, name: str) -> Adds:
+        """Return what adds to the durations of a user's units."""
+        return self._recorder.series_of_unit(name)
+
     def failed(self, signal: SpanrunTelemetrySignal, error: Exception) -> None:
         """Count a span or metric that is lost."""
         self._recorder.failed(signal, error)

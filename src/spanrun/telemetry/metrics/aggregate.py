@@ -79,9 +79,7 @@ class Aggregator:
         with self._lock:
             return self._of(metric).cell(labels, self.group)
 
-    def job_cells(
-        self, count: Cell, duration: Cell, phases: Sequence[Cell]
-    ) -> JobCells:
+    def job_cells(self, count: Any, duration: Cell, phases: Sequence[Any]) -> JobCells:
         """What counts a job in these cells: in all of them at once."""
         return self._classes.JobCells(self.group, count, duration, phases)
 

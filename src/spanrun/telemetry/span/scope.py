@@ -16,13 +16,16 @@ from opentelemetry.trace import (
 
 from spanrun.telemetry.current import CURRENT_SPAN, OUTSIDE
 from spanrun.telemetry.span.buffer import Buffer
+from spanrun.telemetry.span.encode import OF_EVENT, OF_LINK, OF_SPAN
 from spanrun.telemetry.span.ids import draw
 from spanrun.telemetry.span.local import ANY
-from spanrun.telemetry.span.record import Inherited, Limits
+from spanrun.telemetry.span.record import Links
 from spanrun.telemetry.span.span import Span
 from spanrun.telemetry.span.tail import Tail
+from spanrun.telemetry.span.values import Fields
 
 _RANDOM: Final = (1 << 56) - 1
+_TRACE_ID: Final = (1 << 128) - 1
 _SAMPLED: Final = 1
 
 
@@ -45,8 +48,12 @@ class Scope:
         self.owner = owner
         self.now: Final = now
         self.anchor: Final = anchor
-        self.limits: Final = Limits(*limits)
-        self.clean: Final = clean
+        attributes, self.max_events, self.max_links, *inner, length, short = limits
+        self.of_span: Final = Fields(OF_SPAN, attributes, length, clean)
+        self.of_event: Final = Fields(OF_EVENT, inner[0], short, clean)
+        self.of_link: Final = Fields(OF_LINK, inner[1], short, clean)
+        # Those of tuples without attributes, by identity: the jobs of a run share one.
+        self.known_links: Final[dict[int, tuple[Sequence[Link], Links]]] = {}
         self.view: Final = view
         self.failed: Final = failed
         self.too_late: Final = too_late
@@ -78,7 +85,7 @@ class Scope:
     ) -> Any:
         """Start a span below the one in ``context``, or a trace."""
         above = context.get(CURRENT_SPAN)
-        while type(above) is Span and above.has_ended:
+        while type(above) is Span and not above.is_open:
             # The unit that it was made for was left: what is outside of it counts.
             way: Any = context.get(OUTSIDE)
             if way is None or way[0] is not above:
@@ -97,7 +104,8 @@ class Scope:
                 anchored=anchored,
                 role=role,
             )
-        return self._new(
+        span = Span(
+            self,
             name,
             kind,
             trace_id,
@@ -108,9 +116,11 @@ class Scope:
             links,
             start_ns,
             anchored,
-            context,
             role,
         )
+        if self.on_start is not None:
+            self._tell(span, context)
+        return span
 
     def make(
         self,
@@ -130,10 +140,11 @@ class Scope:
         role: int = ANY,
     ) -> Span:
         """Start a span on which the caller has decided."""
-        return self._new(
+        span = Span(
+            self,
             name,
             kind,
-            trace_id,
+            trace_id & _TRACE_ID,
             parent,
             (flags, state),
             begun,
@@ -141,42 +152,9 @@ class Scope:
             links,
             start_ns,
             anchored,
-            context,
             role,
         )
-
-    def _new(
-        self,
-        name: str,
-        kind: int,
-        trace_id: int,
-        parent: Span | SpanContext | None,
-        inherited: Inherited,
-        begun: float | None,
-        attributes: Mapping[str, Any] | None,
-        links: Sequence[Link],
-        start_ns: int | None,
-        anchored: Span | None,
-        context: Context | None,
-        role: int,
-    ) -> Span:
-        ids = trace_id, (self.bits or draw)(64) or 1
-        span = Span(
-            self,
-            name,
-            kind,
-            ids,
-            parent,
-            inherited,
-            begun,
-            attributes,
-            links,
-            start_ns,
-            anchored,
-            role,
-        )
-        if self.on_start is not None:
-            self._tell(span, context)
+        self._tell(span, context)
         return span
 
     def disown(self) -> None:

@@ -158,9 +158,8 @@ class Tail:
                 span = ended.span
                 if reason is not None and ended.top is not None:
                     span += encode.attribute(self._reason_key, reason)
-                field = encode.field(span)
                 buffer.put(
-                    ended.scope, field, ended.trace_id, ended.duration, ended.flags
+                    ended.scope, span, ended.trace_id, ended.duration, ended.flags
                 )
             except Exception as error:  # noqa: BLE001 -- the others go on
                 ended.scope.failed(error)

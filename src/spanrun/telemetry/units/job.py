@@ -18,24 +18,6 @@ from spanrun.telemetry.redact import text_of
 from spanrun.telemetry.units.recorder import JOB, OpenSpan, Recorder
 from spanrun.telemetry.units.unit import INTERNAL, Linked, fail
 
-_RUNNER: Final = semconv.SPANRUN_RUNNER_NAME
-_NUMBER: Final = semconv.SPANRUN_ATTEMPT_NUMBER
-_KEYS: Final = (
-    semconv.SPANRUN_RUNNER_NAME,
-    semconv.SPANRUN_RUN_ID,
-    semconv.SPANRUN_JOB_OUTCOME,
-    semconv.SPANRUN_JOB_ATTEMPTS,
-    semconv.SPANRUN_JOB_INDEX,
-    semconv.SPANRUN_JOB_TIME_QUEUE,
-    semconv.SPANRUN_JOB_TIME_LIMIT,
-    semconv.SPANRUN_JOB_TIME_RATE_LIMIT,
-    semconv.SPANRUN_JOB_TIME_BACKOFF,
-    semconv.SPANRUN_JOB_TIME_BUSY,
-    semconv.SPANRUN_JOB_TIME_LOOP_LAG,
-    semconv.SPANRUN_JOB_TIME_SERVICE,
-)
-
-
 _ATTEMPT_KEYS: Final = (
     semconv.SPANRUN_ATTEMPT_TIME_LIMIT,
     semconv.SPANRUN_ATTEMPT_TIME_RATE_LIMIT,
@@ -160,7 +142,10 @@ class JobKind:
             INTERNAL,
             context,
             begun,
-            {_RUNNER: self.metrics.name, _NUMBER: number},
+            {
+                semconv.SPANRUN_RUNNER_NAME: self.metrics.name,
+                semconv.SPANRUN_ATTEMPT_NUMBER: number,
+            },
         )
         return told, told.inside(context, number)
 
@@ -322,8 +307,7 @@ class JobUnit:
         """The job has its value: end its span, and count it."""
         kind, told, parts = self.kind, self.told, timings.parts()
         seconds = timings.duration
-        values = (kind.metrics.name, kind.run_id, "ok", attempts, self.index, *parts)
-        told.set_attributes(dict(zip(_KEYS, values)))  # noqa: B905 -- one for each
+        told.set_attributes(_attributes(self, "ok", attempts, parts))
         # The very end that the ledger has: its parts add up to the span.
         ended = self.submitted + seconds if kind.timed else kind.recorder.now()
         # First, while its trace can still be kept as an exemplar.
@@ -341,8 +325,7 @@ class JobUnit:
         """The job has its outcome: end its span, and count it."""
         kind, told, parts = self.kind, self.told, timings.parts()
         seconds = timings.duration
-        values = (kind.metrics.name, kind.run_id, outcome, attempts, self.index, *parts)
-        told.set_attributes(dict(zip(_KEYS, values, strict=True)))
+        told.set_attributes(_attributes(self, outcome, attempts, parts))
         recorder = kind.recorder
         ended = self.submitted + seconds if kind.timed else recorder.now()
         error_type = None
@@ -353,3 +336,24 @@ class JobUnit:
             error_type = fail(recorder, told, error, ended, stack=stack)
         kind.metrics.job(seconds, parts, outcome, error_type, told)
         told.finish(ended)
+
+
+def _attributes(
+    unit: JobUnit, outcome: SpanrunJobOutcome, attempts: int, parts: tuple[float, ...]
+) -> dict[str, Any]:
+    """What the span of ``unit`` says in the end; it may be a compiled one."""
+    queue, limit, rate_limit, backoff, busy, loop_lag, service = parts
+    return {
+        semconv.SPANRUN_RUNNER_NAME: unit.kind.metrics.name,
+        semconv.SPANRUN_RUN_ID: unit.kind.run_id,
+        semconv.SPANRUN_JOB_OUTCOME: outcome,
+        semconv.SPANRUN_JOB_ATTEMPTS: attempts,
+        semconv.SPANRUN_JOB_INDEX: unit.index,
+        semconv.SPANRUN_JOB_TIME_QUEUE: queue,
+        semconv.SPANRUN_JOB_TIME_LIMIT: limit,
+        semconv.SPANRUN_JOB_TIME_RATE_LIMIT: rate_limit,
+        semconv.SPANRUN_JOB_TIME_BACKOFF: backoff,
+        semconv.SPANRUN_JOB_TIME_BUSY: busy,
+        semconv.SPANRUN_JOB_TIME_LOOP_LAG: loop_lag,
+        semconv.SPANRUN_JOB_TIME_SERVICE: service,
+    }

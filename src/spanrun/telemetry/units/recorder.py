@@ -136,6 +136,10 @@ class Recorder(Protocol):
         """Return what adds to the one series that `record` would add to."""
         ...
 
+    def series_of_unit(self, name: str) -> Adds:
+        """Return what adds to the durations of the users' units of that name."""
+        ...
+
     def runner(self, name: str, gauges: Callable[[], Gauges]) -> RunnerMetrics:
         """Return the metrics of one runner, whose state ``gauges`` gives."""
         ...

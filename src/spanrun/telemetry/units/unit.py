@@ -78,16 +78,16 @@ class Unit:
         self.recorder: Final = recorder
         begun = recorder.now() if started is None else started
         self.started: Final = begun
-        outside, run = current(), None
-        if linked is not None:
+        if linked is None:
+            outside, run = current(), None
+        else:
             outside, run = linked.context, linked.span
+        told = told or recorder.open(
+            name, kind, outside, begun, attributes, anchored=run, role=role
+        )
         self._outside: Final = outside
-        if told is None:
-            told = recorder.open(
-                name, kind, outside, begun, attributes, anchored=run, role=role
-            )
         self.told: Final[OpenSpan] = told
-        self.context: Context = self.told.inside(outside)
+        self.context: Context = told.inside(outside)
 
     @property
     def span(self) -> Span:
