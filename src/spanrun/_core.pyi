@@ -67,24 +67,38 @@ class Buffer:
         """Spans that wait."""
     def take(self) -> list[Batch]:
         """Take what waits: the failed spans, and the others."""
+    def after_fork(self) -> None:
+        """In a child process: what waits is its parent's, and nobody is in ``full``."""
+
+RUN: Final = 1
+JOB: Final = 2
 
 class Tail:
-    """Decides which traces that weren't drawn are kept, when their local root ends.
+    """Decides which traces that weren't drawn are kept, when their topmost span ends.
+
+    Below a span that is a `RUN`, each `JOB` is decided on by itself. What is kept keeps
+    the spans above it up to the root, and the run that it is anchored as.
 
     Args:
-        slow: Seconds from which a local root is slow; None: only above the running
+        slow: Seconds from which a topmost span is slow; None: only above the running
             p99 of those with its name.
-        sampled_out: Told how many spans were left out.
+        sampled_out: Told how many spans were left out, and the reason for which they
+            would have been kept had its budget not been used up, or ``"none"``.
         max_spans: So many may wait, in all; beyond, the oldest trace is given up.
-        reason_key: The attribute in which a kept root says why.
+        reason_key: The attribute in which a kept topmost span says why.
+        reasons: How many traces a second are kept for each reason, but as exemplars,
+            and how many at once.
+        runs: How many runs a second are kept as such, and how many at once.
     """
 
     def __init__(
         self,
         slow: float | None,
-        sampled_out: Callable[[int], object],
+        sampled_out: Callable[[int, Any], object],
         max_spans: int,
         reason_key: str,
+        reasons: tuple[float, float],
+        runs: tuple[float, float],
     ) -> None: ...
     def close(self) -> None:
         """Leave out what waits and, from now on, what has no reason to be kept."""
@@ -155,12 +169,14 @@ class Scope:
         *,
         start_ns: int | None = None,
         anchored: Span | None = None,
+        role: int = 0,
     ) -> Any:
         """Start a span below the one in ``context``, or a trace.
 
         ``kind`` is ``SpanKind.value`` (0 is INTERNAL). ``begun`` is on the monotonic
         clock; ``start_ns``, on the wall clock, overrides it. A local root is anchored
-        to the wall clock as ``anchored`` is, or anew; others as their parent.
+        to the wall clock as ``anchored`` is, a run, or anew; others as their parent.
+        ``role`` is `RUN`, `JOB`, or neither: see `Tail`.
         """
     def make(
         self,
@@ -177,6 +193,7 @@ class Scope:
         start_ns: int | None = None,
         context: Context | None = None,
         anchored: Span | None = None,
+        role: int = 0,
     ) -> Span:
         """Start a span on which the caller has decided. ``flags``: W3C trace flags."""
     def disown(self) -> None:
@@ -311,11 +328,21 @@ class Group:
     Args:
         pin: Asked to keep the trace of a span that isn't sampled and has no ``pin`` of
             its own; whether it does. Without it nobody is asked.
+        exemplars: Whether any leave. Else no trace is kept for one.
     """
 
-    def __init__(self, pin: Callable[[SpanContext], bool] | None = None) -> None: ...
-    def read(self, cells: Sequence[_Cell]) -> list[tuple[Any, ...]]:
+    def __init__(
+        self,
+        pin: Callable[[SpanContext], bool] | None = None,
+        *,
+        exemplars: bool = True,
+    ) -> None: ...
+    def read(
+        self, cells: Sequence[_Cell], *, peek: bool = False
+    ) -> list[tuple[Any, ...]]:
         """What some cells of the group hold, all at one moment.
+
+        With ``peek`` there are no exemplars, and nothing begins anew.
 
         Of a `Sum`: its total alone. Of a `Histogram`: the counts of its buckets, the
         sum, the least and the greatest value, and the exemplars since the last

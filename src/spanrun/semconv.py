@@ -37,6 +37,7 @@ class Signal(NamedTuple):
 # Attributes
 SPANRUN_JOB_INDEX: Final = "spanrun.job.index"
 SPANRUN_JOB_KEY: Final = "spanrun.job.key"
+SPANRUN_JOB_ITEMS: Final = "spanrun.job.items"
 SPANRUN_JOB_OUTCOME: Final = "spanrun.job.outcome"
 SPANRUN_JOB_ATTEMPTS: Final = "spanrun.job.attempts"
 SPANRUN_JOB_RETRY_DELAY: Final = "spanrun.job.retry.delay"
@@ -44,6 +45,12 @@ SPANRUN_JOB_HEDGE_AFTER: Final = "spanrun.job.hedge.after"
 SPANRUN_JOB_CANCELLED_BY: Final = "spanrun.job.cancelled_by"
 SPANRUN_JOB_STATE: Final = "spanrun.job.state"
 SPANRUN_ATTEMPT_NUMBER: Final = "spanrun.attempt.number"
+SPANRUN_ATTEMPT_TIME_LIMIT: Final = "spanrun.attempt.time.limit"
+SPANRUN_ATTEMPT_TIME_RATE_LIMIT: Final = "spanrun.attempt.time.rate_limit"
+SPANRUN_ATTEMPT_TIME_BUSY: Final = "spanrun.attempt.time.busy"
+SPANRUN_ATTEMPT_TIME_LOOP_LAG: Final = "spanrun.attempt.time.loop_lag"
+SPANRUN_ATTEMPT_TIME_SERVICE: Final = "spanrun.attempt.time.service"
+SPANRUN_ATTEMPT_RETRY_AFTER: Final = "spanrun.attempt.retry_after"
 SPANRUN_JOB_PHASE: Final = "spanrun.job.phase"
 SPANRUN_JOB_TIME_QUEUE: Final = "spanrun.job.time.queue"
 SPANRUN_JOB_TIME_LIMIT: Final = "spanrun.job.time.limit"
@@ -52,9 +59,11 @@ SPANRUN_JOB_TIME_BACKOFF: Final = "spanrun.job.time.backoff"
 SPANRUN_JOB_TIME_BUSY: Final = "spanrun.job.time.busy"
 SPANRUN_JOB_TIME_LOOP_LAG: Final = "spanrun.job.time.loop_lag"
 SPANRUN_JOB_TIME_SERVICE: Final = "spanrun.job.time.service"
+SPANRUN_RUN_ID: Final = "spanrun.run.id"
 SPANRUN_RUNNER_NAME: Final = "spanrun.runner.name"
 SPANRUN_RUN_TOTAL: Final = "spanrun.run.total"
 SPANRUN_RUN_TITLE: Final = "spanrun.run.title"
+SPANRUN_RUN_POLICIES: Final = "spanrun.run.policies"
 SPANRUN_RUN_TRACE: Final = "spanrun.run.trace"
 SPANRUN_RUN_JOBS_OK: Final = "spanrun.run.jobs.ok"
 SPANRUN_RUN_JOBS_FAILED: Final = "spanrun.run.jobs.failed"
@@ -64,6 +73,8 @@ SPANRUN_RUN_JOBS_SKIPPED: Final = "spanrun.run.jobs.skipped"
 SPANRUN_ENGINE: Final = "spanrun.engine"
 SPANRUN_BATCH_INDEX: Final = "spanrun.batch.index"
 SPANRUN_BATCH_ITEMS: Final = "spanrun.batch.items"
+SPANRUN_BREAKER_STATE: Final = "spanrun.breaker.state"
+SPANRUN_OUTAGE_STATE: Final = "spanrun.outage.state"
 SPANRUN_UNIT_NAME: Final = "spanrun.unit.name"
 SPANRUN_UNIT_OUTCOME: Final = "spanrun.unit.outcome"
 SPANRUN_LOOP_BLOCKED_DURATION: Final = "spanrun.loop.blocked.duration"
@@ -156,6 +167,10 @@ SPANRUN_JOB_PHASE_VALUES: Final = (
 )
 SpanrunRunTrace: TypeAlias = Literal["child", "linked"]
 SPANRUN_RUN_TRACE_VALUES: Final = ("child", "linked")
+SpanrunBreakerState: TypeAlias = Literal["closed", "open", "half_open"]
+SPANRUN_BREAKER_STATE_VALUES: Final = ("closed", "open", "half_open")
+SpanrunOutageState: TypeAlias = Literal["gone", "back"]
+SPANRUN_OUTAGE_STATE_VALUES: Final = ("gone", "back")
 SpanrunUnitOutcome: TypeAlias = Literal["ok", "failed", "cancelled"]
 SPANRUN_UNIT_OUTCOME_VALUES: Final = ("ok", "failed", "cancelled")
 SpanrunTelemetrySignal: TypeAlias = Literal["traces", "metrics"]
@@ -174,6 +189,9 @@ SPANRUN_TELEMETRY_RESULT_VALUES: Final = (
 )
 SpanrunTelemetryReason: TypeAlias = Literal[
     "none",
+    "error",
+    "retried",
+    "slow",
     "queue_full",
     "export_failed",
     "rejected",
@@ -185,6 +203,9 @@ SpanrunTelemetryReason: TypeAlias = Literal[
 ]
 SPANRUN_TELEMETRY_REASON_VALUES: Final = (
     "none",
+    "error",
+    "retried",
+    "slow",
     "queue_full",
     "export_failed",
     "rejected",
@@ -232,12 +253,28 @@ GEN_AI_PROVIDER_NAME_VALUES: Final = ("openai",)
 GenAiTokenType: TypeAlias = Literal["input", "output"]
 GEN_AI_TOKEN_TYPE_VALUES: Final = ("input", "output")
 DB_SYSTEM_NAME_VALUES: Final = ("sqlite", "solr")
-SpanrunSamplingReason: TypeAlias = Literal["error", "slow", "retried", "exemplar"]
-SPANRUN_SAMPLING_REASON_VALUES: Final = ("error", "slow", "retried", "exemplar")
+SpanrunSamplingReason: TypeAlias = Literal[
+    "error",
+    "slow",
+    "retried",
+    "exemplar",
+    "run",
+    "path",
+]
+SPANRUN_SAMPLING_REASON_VALUES: Final = (
+    "error",
+    "slow",
+    "retried",
+    "exemplar",
+    "run",
+    "path",
+)
 
 # Events
 EVENT_SPANRUN_JOB_HEDGE: Final = "spanrun.job.hedge"
 EVENT_SPANRUN_JOB_RETRY: Final = "spanrun.job.retry"
+EVENT_SPANRUN_RUNNER_BREAKER: Final = "spanrun.runner.breaker"
+EVENT_SPANRUN_RUNNER_OUTAGE: Final = "spanrun.runner.outage"
 EVENT_SPANRUN_LOOP_BLOCKED: Final = "spanrun.loop.blocked"
 EVENT_EXCEPTION: Final = "exception"
 
@@ -616,6 +653,7 @@ METRICS: Final = (
 ATTRIBUTES: Final[dict[str, str]] = {
     SPANRUN_JOB_INDEX: "int",
     SPANRUN_JOB_KEY: "string",
+    SPANRUN_JOB_ITEMS: "int",
     SPANRUN_JOB_OUTCOME: "string",
     SPANRUN_JOB_ATTEMPTS: "int",
     SPANRUN_JOB_RETRY_DELAY: "double",
@@ -623,6 +661,12 @@ ATTRIBUTES: Final[dict[str, str]] = {
     SPANRUN_JOB_CANCELLED_BY: "string",
     SPANRUN_JOB_STATE: "string",
     SPANRUN_ATTEMPT_NUMBER: "int",
+    SPANRUN_ATTEMPT_TIME_LIMIT: "double",
+    SPANRUN_ATTEMPT_TIME_RATE_LIMIT: "double",
+    SPANRUN_ATTEMPT_TIME_BUSY: "double",
+    SPANRUN_ATTEMPT_TIME_LOOP_LAG: "double",
+    SPANRUN_ATTEMPT_TIME_SERVICE: "double",
+    SPANRUN_ATTEMPT_RETRY_AFTER: "double",
     SPANRUN_JOB_PHASE: "string",
     SPANRUN_JOB_TIME_QUEUE: "double",
     SPANRUN_JOB_TIME_LIMIT: "double",
@@ -631,9 +675,11 @@ ATTRIBUTES: Final[dict[str, str]] = {
     SPANRUN_JOB_TIME_BUSY: "double",
     SPANRUN_JOB_TIME_LOOP_LAG: "double",
     SPANRUN_JOB_TIME_SERVICE: "double",
+    SPANRUN_RUN_ID: "string",
     SPANRUN_RUNNER_NAME: "string",
     SPANRUN_RUN_TOTAL: "int",
     SPANRUN_RUN_TITLE: "string",
+    SPANRUN_RUN_POLICIES: "string",
     SPANRUN_RUN_TRACE: "string",
     SPANRUN_RUN_JOBS_OK: "int",
     SPANRUN_RUN_JOBS_FAILED: "int",
@@ -643,6 +689,8 @@ ATTRIBUTES: Final[dict[str, str]] = {
     SPANRUN_ENGINE: "string",
     SPANRUN_BATCH_INDEX: "int",
     SPANRUN_BATCH_ITEMS: "int",
+    SPANRUN_BREAKER_STATE: "string",
+    SPANRUN_OUTAGE_STATE: "string",
     SPANRUN_UNIT_NAME: "string",
     SPANRUN_UNIT_OUTCOME: "string",
     SPANRUN_LOOP_BLOCKED_DURATION: "double",
@@ -702,6 +750,8 @@ VALUES: Final[dict[str, tuple[str, ...]]] = {
     SPANRUN_JOB_STATE: SPANRUN_JOB_STATE_VALUES,
     SPANRUN_JOB_PHASE: SPANRUN_JOB_PHASE_VALUES,
     SPANRUN_RUN_TRACE: SPANRUN_RUN_TRACE_VALUES,
+    SPANRUN_BREAKER_STATE: SPANRUN_BREAKER_STATE_VALUES,
+    SPANRUN_OUTAGE_STATE: SPANRUN_OUTAGE_STATE_VALUES,
     SPANRUN_UNIT_OUTCOME: SPANRUN_UNIT_OUTCOME_VALUES,
     SPANRUN_TELEMETRY_SIGNAL: SPANRUN_TELEMETRY_SIGNAL_VALUES,
     SPANRUN_TELEMETRY_RESULT: SPANRUN_TELEMETRY_RESULT_VALUES,
@@ -714,6 +764,9 @@ SPANS: Final[dict[str, Signal]] = {
     "job": Signal(
         attributes=(
             SPANRUN_RUNNER_NAME,
+            SPANRUN_RUN_ID,
+            SPANRUN_BATCH_INDEX,
+            SPANRUN_JOB_ITEMS,
             SPANRUN_JOB_INDEX,
             SPANRUN_JOB_KEY,
             SPANRUN_JOB_OUTCOME,
@@ -729,12 +782,27 @@ SPANS: Final[dict[str, Signal]] = {
             ERROR_TYPE,
             SPANRUN_SAMPLING_REASON,
         ),
-        required=(SPANRUN_RUNNER_NAME, SPANRUN_JOB_INDEX, SPANRUN_JOB_OUTCOME),
+        required=(
+            SPANRUN_RUNNER_NAME,
+            SPANRUN_RUN_ID,
+            SPANRUN_JOB_INDEX,
+            SPANRUN_JOB_OUTCOME,
+        ),
         kind="internal",
         title="job {spanrun.runner.name}",
     ),
     "attempt": Signal(
-        attributes=(SPANRUN_RUNNER_NAME, SPANRUN_ATTEMPT_NUMBER, ERROR_TYPE),
+        attributes=(
+            SPANRUN_RUNNER_NAME,
+            SPANRUN_ATTEMPT_NUMBER,
+            SPANRUN_ATTEMPT_TIME_LIMIT,
+            SPANRUN_ATTEMPT_TIME_RATE_LIMIT,
+            SPANRUN_ATTEMPT_TIME_BUSY,
+            SPANRUN_ATTEMPT_TIME_LOOP_LAG,
+            SPANRUN_ATTEMPT_TIME_SERVICE,
+            SPANRUN_ATTEMPT_RETRY_AFTER,
+            ERROR_TYPE,
+        ),
         required=(SPANRUN_RUNNER_NAME, SPANRUN_ATTEMPT_NUMBER),
         kind="internal",
         title="attempt {spanrun.runner.name}",
@@ -742,7 +810,9 @@ SPANS: Final[dict[str, Signal]] = {
     "run": Signal(
         attributes=(
             SPANRUN_RUNNER_NAME,
+            SPANRUN_RUN_ID,
             SPANRUN_RUN_TRACE,
+            SPANRUN_RUN_POLICIES,
             SPANRUN_RUN_TOTAL,
             SPANRUN_RUN_TITLE,
             SPANRUN_RUN_JOBS_OK,
@@ -754,19 +824,25 @@ SPANS: Final[dict[str, Signal]] = {
             ERROR_TYPE,
             SPANRUN_SAMPLING_REASON,
         ),
-        required=(SPANRUN_RUNNER_NAME,),
+        required=(SPANRUN_RUNNER_NAME, SPANRUN_RUN_ID),
         kind="internal",
         title="run {spanrun.runner.name}",
     ),
     "batch": Signal(
         attributes=(
             SPANRUN_RUNNER_NAME,
+            SPANRUN_RUN_ID,
             SPANRUN_BATCH_INDEX,
             SPANRUN_BATCH_ITEMS,
             ERROR_TYPE,
             SPANRUN_SAMPLING_REASON,
         ),
-        required=(SPANRUN_RUNNER_NAME, SPANRUN_BATCH_INDEX, SPANRUN_BATCH_ITEMS),
+        required=(
+            SPANRUN_RUNNER_NAME,
+            SPANRUN_RUN_ID,
+            SPANRUN_BATCH_INDEX,
+            SPANRUN_BATCH_ITEMS,
+        ),
         kind="internal",
         title="batch {spanrun.runner.name}",
     ),
@@ -866,6 +942,14 @@ EVENTS: Final[dict[str, Signal]] = {
     EVENT_SPANRUN_JOB_RETRY: Signal(
         attributes=(ERROR_TYPE, SPANRUN_JOB_RETRY_DELAY),
         required=(ERROR_TYPE, SPANRUN_JOB_RETRY_DELAY),
+    ),
+    EVENT_SPANRUN_RUNNER_BREAKER: Signal(
+        attributes=(SPANRUN_BREAKER_STATE,),
+        required=(SPANRUN_BREAKER_STATE,),
+    ),
+    EVENT_SPANRUN_RUNNER_OUTAGE: Signal(
+        attributes=(SPANRUN_OUTAGE_STATE,),
+        required=(SPANRUN_OUTAGE_STATE,),
     ),
     EVENT_SPANRUN_LOOP_BLOCKED: Signal(
         attributes=(SPANRUN_LOOP_BLOCKED_DURATION, SPANRUN_LOOP_BLOCKED_STACK),

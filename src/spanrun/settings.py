@@ -67,6 +67,8 @@ class Settings:
         store: The folder of the local store; None for no local store.
         slow: Seconds from which a trace is kept, whatever the sampler says; None:
             when it takes longer than 99 % of its kind.
+        keep_rate: Traces a second that are kept, whatever the sampler says, for each
+            reason.
         spool: The folder of what waits to be delivered.
         spool_bytes: That may wait there.
         temporality: What metrics count from: see OpenTelemetry's specification.
@@ -86,6 +88,7 @@ class Settings:
     metrics: SignalSettings
     store: Path | None
     slow: float | None
+    keep_rate: int
     spool: Path
     spool_bytes: int
     temporality: Temporality
@@ -231,6 +234,7 @@ def load(
         metrics=metrics,
         store=kept,
         slow=sources.seconds("slow") if sources.get("slow") is not None else None,
+        keep_rate=sources.whole("keep_rate", default=100),
         spool=sources.folder("spool", default=spool) or spool,
         spool_bytes=sources.whole("spool_bytes", default=256 * 1024 * 1024),
         temporality=sources.preference(

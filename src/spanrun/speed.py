@@ -55,8 +55,9 @@ if not TYPE_CHECKING and not FAST:
             """The seconds of each phase, in the order in which a job meets them."""
             queue, limit, rate_limit = self.queue, self.limit, self.rate_limit
             backoff, busy, loop_lag = self.backoff, self.busy, self.loop_lag
-            told = queue + limit + rate_limit + backoff + busy + loop_lag
-            service = max(self.duration - told, 0.0)
+            known = queue + limit + rate_limit + backoff + busy + loop_lag
+            service = self.duration - known
+            service = service if service > 0 else 0.0
             return queue, limit, rate_limit, backoff, busy, loop_lag, service
 
     class CallStep:

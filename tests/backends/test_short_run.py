@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+import time
 from typing import Any
 
 import httpx
+import pytest
 
 SCRIPT = """
 import asyncio
@@ -54,3 +56,76 @@ def test_one_second_run_is_exact_by_max_and_seen_by_rate(prometheus: Any) -> Non
     # window: never less than what happened, where one lone sample gives nothing.
     assert 990 <= value(prometheus, f"sum(increase({ok}[5m]))") < 2 * 990
     assert 10 <= value(prometheus, f"sum(increase({failed}[5m]))") < 2 * 10
+
+
+SPREAD = """
+import asyncio
+import sys
+import spanrun as sr
+
+NAPS = [0.001, 0.007, 0.015, 0.03, 0.06, 0.12, 0.3, 0.6, 0.9, 1.5]
+
+async def nap(number: int) -> None:
+    await asyncio.sleep(NAPS[number % 10])
+
+async def main() -> None:
+    async with sr.Runner("spread", limit=100) as runner:
+        await runner.map(nap, range(100), trace=sys.argv[1])
+
+sr.configure(service_name="spread")
+sr.run(main())
+"""
+
+
+@pytest.mark.parametrize("pure", ["", "1"])
+@pytest.mark.parametrize("trace", ["child", "linked"])
+@pytest.mark.parametrize("ratio", ["1", "0.01"])
+def test_each_bucket_of_a_short_run_has_an_exemplar_that_opens(
+    prometheus: Any, jaeger: Any, trace: str, ratio: str, pure: str
+) -> None:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
+    subprocess.run(
+        [sys.executable, "-c", SPREAD, trace],
+        env={
+            **clean,
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{prometheus.otlp_http}/v1/metrics",
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{jaeger.otlp_http}/v1/traces",
+            "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+            "OTEL_TRACES_SAMPLER_ARG": ratio,
+            "SPANRUN_PURE_PYTHON": pure,
+        },
+        check=True,
+        timeout=60,
+    )
+    buckets = get(
+        f"{prometheus.url}/api/v1/query",
+        query='spanrun_job_duration_seconds_bucket{spanrun_job_outcome="ok"}',
+    )["result"]
+    below, moved = 0, set()
+    for bound, count in sorted(
+        (float(row["metric"]["le"]), int(row["value"][1])) for row in buckets
+    ):
+        if count > below:
+            moved.add(bound)
+        below = count
+    now = time.time()
+    found = get(
+        f"{prometheus.url}/api/v1/query_exemplars",
+        query="spanrun_job_duration_seconds_bucket",
+        start=str(now - 600),
+        end=str(now + 60),
+    )
+    assert len(moved) >= 7
+    assert {float(each["seriesLabels"]["le"]) for each in found} == moved
+    for trace_id in {
+        exemplar["labels"]["trace_id"]
+        for each in found
+        for exemplar in each["exemplars"]
+    }:
+        (opened,) = get(f"{jaeger.url}/api/traces/{trace_id}")
+        assert opened["spans"]
+
+
+def get(url: str, **asked: str) -> Any:
+    answer = httpx.get(url, params=asked, trust_env=False, verify=False)
+    return answer.json()["data"]

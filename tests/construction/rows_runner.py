@@ -2,6 +2,7 @@
 
 import io
 import math
+import random
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -142,7 +143,11 @@ ROWS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "outage": optional(ABOVE_0),
     },
     "Timeout": {"attempt": optional(ABOVE_0), "total": optional(ABOVE_0)},
-    "Runner": {"name": TEXT, **POLICIES},
+    "Runner": {
+        "name": TEXT,
+        **POLICIES,
+        "random": Kind((1, "seed", random, random.Random), (None, random.Random(1))),
+    },
     "Runner.call": {
         "function": refused(FUNCTION),
         "priority": Kind(NO_RANKS, (1, -2, 0.5, True, np.int64(2))),

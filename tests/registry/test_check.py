@@ -48,6 +48,7 @@ def span(name="job embed", kind=1, scope="spanrun", events=(), **more):
     """A request with one span, as OTLP has it in JSON."""
     given = {
         semconv.SPANRUN_RUNNER_NAME: "embed",
+        semconv.SPANRUN_RUN_ID: "5f2c61d8a90b7e34",
         semconv.SPANRUN_JOB_INDEX: 3,
         semconv.SPANRUN_JOB_OUTCOME: "ok",
         **more,
@@ -151,7 +152,7 @@ FAULTS = [
     (span(**{"spanrun.job.idx": 1}), "unknown-name"),
     (span(**{semconv.SPANRUN_JOB_INDEX: "3"}), "wrong-type"),
     (span(**{semconv.SPANRUN_JOB_OUTCOME: "fine"}), "wrong-value"),
-    (span(**{semconv.SPANRUN_BATCH_INDEX: 1}), "misplaced-name"),
+    (span(**{semconv.SPANRUN_BATCH_ITEMS: 1}), "misplaced-name"),
     (span(name="task embed"), "unknown-name"),
     (span(kind=3), "unknown-name"),
     (span(kind=99), "unknown-name"),

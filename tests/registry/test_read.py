@@ -16,6 +16,7 @@ from spanrun.registry.read import (
 
 JOB = {
     semconv.SPANRUN_RUNNER_NAME: "embed",
+    semconv.SPANRUN_RUN_ID: "5f2c61d8a90b7e34",
     semconv.SPANRUN_JOB_INDEX: 3,
     semconv.SPANRUN_JOB_OUTCOME: "ok",
 }
@@ -82,7 +83,7 @@ SPANS = [
     ({semconv.SPANRUN_JOB_OUTCOME: "fine"}, ("wrong-value", "spanrun.job.outcome")),
     ({semconv.SPANRUN_JOB_OUTCOME: None}, ("missing-name", "spanrun.job.outcome")),
     ({semconv.SPANRUN_RUNNER_NAME: None}, ("missing-name", "spanrun.runner.name")),
-    ({semconv.SPANRUN_BATCH_INDEX: 1}, ("misplaced-name", "spanrun.batch.index")),
+    ({semconv.SPANRUN_BATCH_ITEMS: 1}, ("misplaced-name", "spanrun.batch.items")),
 ]
 
 

@@ -1,4 +1,4 @@
-"""What the telemetry pages say of a batch: whose child, and linked to what."""
+"""What the telemetry pages say of a batch: whose child, and of which run."""
 
 from typing import Literal
 
@@ -6,6 +6,7 @@ import pytest
 from tests.docs.pages import DOCS
 
 import spanrun as sr
+from spanrun import semconv
 from spanrun.testing import Captured
 
 
@@ -23,9 +24,7 @@ def test_the_pages_say_so() -> None:
     assert "One group of a batched map; its jobs are its children." in reference
     text = " ".join((DOCS / "explanation" / "telemetry.md").read_text("utf-8").split())
     assert "A batch's jobs are always children of the batch." in text
-    assert (
-        "In a linked run each batch begins a trace, with the link to the run." in text
-    )
+    assert "In a linked run each batch begins a trace. Batches carry no links" in text
 
 
 @pytest.mark.parametrize("trace", ["child", "linked"])
@@ -41,14 +40,26 @@ async def test_a_batch_s_jobs_are_its_children(
         assert job.links == ()
 
 
-async def test_in_a_linked_run_a_batch_begins_a_trace_that_links_to_the_run(
+async def test_in_a_linked_run_a_batch_begins_a_trace_without_links(
     spanrun_capture: Captured,
 ) -> None:
     await run_batches("linked")
-    run = spanrun_capture.span("run pairs")
     for batch in spanrun_capture.find("batch pairs"):
         assert not batch.parent_id
-        assert batch.links == ((run.trace_id, run.span_id),)
+        assert batch.links == ()
+
+
+@pytest.mark.parametrize("trace", ["child", "linked"])
+async def test_a_batch_and_its_jobs_have_the_run_s_id_and_the_batch_s_index(
+    trace: Literal["child", "linked"], spanrun_capture: Captured
+) -> None:
+    await run_batches(trace)
+    run_id = spanrun_capture.span("run pairs").attributes[semconv.SPANRUN_RUN_ID]
+    batches = spanrun_capture.find("batch pairs")
+    for index, batch in enumerate(batches):
+        for span in (batch, *spanrun_capture.children(batch)):
+            assert span.attributes[semconv.SPANRUN_RUN_ID] == run_id
+            assert span.attributes[semconv.SPANRUN_BATCH_INDEX] == index
 
 
 async def test_in_one_trace_a_batch_is_a_child_of_the_run(

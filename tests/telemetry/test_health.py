@@ -68,7 +68,7 @@ def test_what_waits_is_told_when_it_arrives_at_last(run_program):
 until = time.monotonic() + 5
 while not telemetry.status().bytes_on_disk and time.monotonic() < until:
     time.sleep(0.01)
-setup.recorder().runner("other", lambda: None)._instruments.snapshot(keep=True)
+setup.recorder().runner("other", lambda: None)._instruments.snapshot()
 time.sleep(0.5)
 """
     answers = iter([Answer(503)] * 4)

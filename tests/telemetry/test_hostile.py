@@ -36,8 +36,8 @@ from spanrun.clock import SystemClock
 from spanrun.settings import load
 from spanrun.telemetry import setup
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.export import Collector, MetricPipe
 from spanrun.telemetry.faults import Faults
+from spanrun.telemetry.metric_pipe import Collector, MetricPipe
 from spanrun.telemetry.metrics import preferences
 from spanrun.telemetry.metrics.aggregate import Aggregator
 from spanrun.telemetry.metrics.meters import OurMeterProvider

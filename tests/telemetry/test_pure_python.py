@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 FOLDERS = "runner", "policies", "semantics", "telemetry/units"
+ROOT = Path(__file__).parents[2]
+MOST = 105
+"""Calls of our functions that a job with three spans may make; it makes 98."""
 
 
 def test_all_is_the_same_without_it():
@@ -15,9 +18,27 @@ def test_all_is_the_same_without_it():
     done = subprocess.run(
         command,
         env={**os.environ, "SPANRUN_PURE_PYTHON": "1"},
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:]
+
+
+def test_a_traced_job_calls_few_functions(tmp_path):
+    """What it costs is what it calls, and that is the same on each machine."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.telemetry.pure_python_calls"],
+        env={
+            **os.environ,
+            "SPANRUN_PURE_PYTHON": "1",
+            "SPANRUN_SPOOL": str(tmp_path),
+            "SPANRUN_STORE": "none",
+        },
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert 20 < float(done.stdout) <= MOST

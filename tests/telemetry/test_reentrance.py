@@ -10,9 +10,8 @@ from opentelemetry.sdk.resources import Resource
 from tests.waiting import PATIENCE
 
 from spanrun import semconv
-from spanrun.telemetry import export
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.export import MetricPipe
+from spanrun.telemetry.metric_pipe import MetricPipe
 from spanrun.telemetry.metrics.aggregate import Aggregator
 
 METRIC = semconv.METRIC_SPANRUN_UNIT_DURATION
@@ -83,8 +82,7 @@ class Kept:
         self.taken.append((snapshot, keep))
 
 
-def test_a_callback_that_hangs_holds_up_no_end_and_is_counted(aggregator, monkeypatch):
-    monkeypatch.setattr(export, "_PATIENCE", 0.01)
+def test_a_callback_that_hangs_holds_up_no_end_and_is_counted(aggregator):
     entered, free, account = threading.Event(), threading.Event(), Account()
 
     class Hanging:
@@ -94,9 +92,10 @@ def test_a_callback_that_hangs_holds_up_no_end_and_is_counted(aggregator, monkey
 
     pipe = MetricPipe(Kept(), account, 0.001, [Hanging()], aggregator)
     assert entered.wait(PATIENCE)
-    pipe.snapshot()
-    assert account.dropped["metrics", "internal_error"] == 1
+    pipe.snapshot()  # waits for nothing
+    assert not pipe.flush(0.01)
     assert not pipe.close(0.1)
+    assert account.dropped["metrics", "internal_error"] == 2
     free.set()
 
 
@@ -122,12 +121,15 @@ def test_a_callback_that_raises_ends_no_collecting(aggregator, raised):
 
 def test_a_snapshot_can_be_asked_for_while_one_is_taken(aggregator):
     class Collecting:
-        def now(self):
-            pipe.snapshot(keep=True)
+        pipe: MetricPipe
 
+        def now(self):
+            self.pipe.snapshot()
+
+    collecting, kept = Collecting(), Kept()
+    pipe = collecting.pipe = MetricPipe(kept, Account(), 3600, [collecting], aggregator)
     aggregator.record(METRIC, 1.0, {"spanrun.unit.name": "inner"})
-    kept = Kept()
-    pipe = MetricPipe(kept, Account(), 3600, [Collecting()], aggregator)
-    assert ends(pipe.snapshot)
+    assert ends(lambda: pipe.flush(PATIENCE))
     assert pipe.close(PATIENCE)
-    assert [keep for _, keep in kept.taken] == [False, True]
+    # The zero point, the values, and those at the end.
+    assert [keep for _, keep in kept.taken] == [True, False, True]

@@ -42,6 +42,14 @@ async def slow_at_first(number, seen=set()):
         seen.add(number)
         await asyncio.sleep(60)
 
+class Busy(ConnectionError):
+    retry_after = 0.001
+
+async def is_back_soon(number, calls=[]):
+    calls.append(number)
+    if len(calls) % 4:
+        raise Busy
+
 def embed(texts):
     return [[1.0, 2.0] for _ in texts], len(texts)
 
@@ -62,6 +70,12 @@ async def main():
                 all_kinds, range(8), errors="collect", trace=trace, key=str
             )
         await runner.map_batches(twice, range(8), size=4)
+    outage = sr.Retry(on=Busy, attempts=2, base=0.001, cap=0.001, outage=60)
+    async with sr.Runner("gone", limit=1, retry=outage) as runner:
+        await runner.map(is_back_soon, [1])
+    breaker = sr.Breaker(on=ValueError, failures=1)
+    async with sr.Runner("broken", limit=1, breaker=breaker) as runner:
+        await runner.map(all_kinds, [2], errors="collect")
     async with sr.Runner("hedged", hedge=sr.Hedge(at=0.01, share=1)) as runner:
         await runner.call(slow_at_first, 1)
     await parse()

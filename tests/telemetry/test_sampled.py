@@ -1,5 +1,7 @@
 """`configure` with a sampler: which traces arrive, and what is counted."""
 
+from bisect import bisect_left
+
 import pytest
 
 from spanrun import semconv
@@ -97,3 +99,21 @@ def test_each_exemplar_leads_to_a_trace_that_arrived(program, collector):
     ]
     assert exemplars
     assert set(exemplars) <= traces
+
+
+@pytest.mark.parametrize("pure", ["", "1"])
+def test_each_bucket_that_moved_has_an_exemplar(program, collector, pure):
+    program("0", SPANRUN_PURE_PYTHON=pure)
+    moved, told = set(), set()
+    for labels, point in collector.points("spanrun.job.duration"):
+        series = tuple(sorted(labels.items()))
+        counts = enumerate(point.bucket_counts)
+        moved |= {(series, bucket) for bucket, count in counts if count}
+        buckets = [
+            bisect_left(point.explicit_bounds, exemplar.as_double)
+            for exemplar in point.exemplars
+        ]
+        assert buckets == sorted(set(buckets))  # Prometheus needs them in order
+        told |= {(series, bucket) for bucket in buckets}
+    assert len(moved) >= 3
+    assert told == moved

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
@@ -26,6 +27,7 @@ from spanrun.runner.checks import observers_of
 from spanrun.runner.progress import Progress
 from spanrun.telemetry import setup
 from spanrun.telemetry.observe import Observer
+from spanrun.telemetry.units.run import RunUnit
 from spanrun.telemetry.units.unit import Unit
 
 __all__ = ["Documents", "Pipeline", "Report", "Workers"]
@@ -126,11 +128,7 @@ class Pipeline:
             self._workers(num_workers),
             recipe(self._stages),
         )
-        unit = Unit(
-            setup.recorder_or_off(),
-            f"run {self._name}",
-            attributes={semconv.SPANRUN_RUNNER_NAME: self._name},
-        )
+        unit = RunUnit(setup.recorder_or_off(), self._name, secrets.token_hex(8))
         report.trace_id = unit.trace_id
         unit.enter()
         error: BaseException | None = None

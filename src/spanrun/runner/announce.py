@@ -1,12 +1,19 @@
-"""What is logged where a service goes, or comes back: one line at each end."""
+"""What is said where a service goes, or comes back: in the log, and on open runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
 
+from spanrun.policies.base import Layer, LayerName
 from spanrun.policies.breaker import BreakerState, Circuit
 from spanrun.policies.outage import Outage
+from spanrun.semconv import (
+    EVENT_SPANRUN_RUNNER_BREAKER,
+    EVENT_SPANRUN_RUNNER_OUTAGE,
+    SPANRUN_BREAKER_STATE,
+    SPANRUN_OUTAGE_STATE,
+)
 from spanrun.telemetry.log import Log, Seldom
 from spanrun.telemetry.redact import text_of
 
@@ -16,29 +23,53 @@ _PAUSE: Final = 60.0
 """Seconds between two lines of a breaker that opens again and again."""
 
 
-def announce_outage(outage: Outage, runner: str) -> None:
-    """Log where ``outage`` begins, and where it ends."""
+class Tell(Protocol):
+    """Adds an event to the spans of a runner's open runs."""
 
+    def __call__(self, event: str, **attributes: str) -> None:
+        """Add it."""
+        ...
+
+
+def announce(
+    layers: Mapping[LayerName, Layer],
+    runner: str,
+    now: Callable[[], float],
+    tell: Tell,
+) -> None:
+    """Have the ``layers`` of a runner say how its service is."""
+    outage, circuit = layers.get("outage"), layers.get("breaker")
+    if isinstance(outage, Outage):
+        _announce_outage(outage, runner, tell)
+    if isinstance(circuit, Circuit):
+        _announce_breaker(circuit, runner, now, tell)
+
+
+def _announce_outage(outage: Outage, runner: str, tell: Tell) -> None:
     def say(error: Exception | None, seconds: float) -> None:
         if error is None:
             _log.warning("the service of %r is back after %.3g s", runner, seconds)
-            return
-        _log.warning(
-            "the service of %r is gone (%s): jobs wait for up to %g s, and one at a "
-            "time probes it",
-            *(runner, _named(error), outage.seconds),
-        )
+        else:
+            _log.warning(
+                "the service of %r is gone (%s): jobs wait for up to %g s, and one at "
+                "a time probes it",
+                *(runner, _named(error), outage.seconds),
+            )
+        state = "back" if error is None else "gone"
+        tell(EVENT_SPANRUN_RUNNER_OUTAGE, **{SPANRUN_OUTAGE_STATE: state})
 
     outage.on_change = say
 
 
-def announce_breaker(circuit: Circuit, runner: str, now: Callable[[], float]) -> None:
-    """Log where ``circuit`` opens, unless that was just said, and where it closes."""
+def _announce_breaker(
+    circuit: Circuit, runner: str, now: Callable[[], float], tell: Tell
+) -> None:
     seldom = Seldom(_PAUSE, now)
     opened: float | None = None
 
     def say(state: BreakerState, error: Exception | None) -> None:
         nonlocal opened
+        tell(EVENT_SPANRUN_RUNNER_BREAKER, **{SPANRUN_BREAKER_STATE: state})
         if state == "closed" and opened is not None:
             seconds, opened = now() - opened, None
             _log.warning(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, log2
 from typing import Any, Final, cast
@@ -24,6 +24,8 @@ from spanrun.runner.run import Call, Source
 from spanrun.runner.stream import StreamRun
 from spanrun.runner.tasks import discard
 from spanrun.telemetry.units.batch import BatchUnit
+from spanrun.telemetry.units.job import JobUnit
+from spanrun.telemetry.units.recorder import Recorder
 
 
 @dataclass(slots=True)
@@ -40,6 +42,7 @@ class _Batch:
     """A group on its way: one job at first, more when it had to be split.
 
     Attributes:
+        index: Its place among the batches of the run.
         unit: Its span; None without telemetry.
         context: What its jobs begin with.
         calls: Jobs that were made of it.
@@ -50,6 +53,7 @@ class _Batch:
         error: The first.
     """
 
+    index: int
     unit: BatchUnit | None
     context: contextvars.Context
     most: int
@@ -110,9 +114,12 @@ class BatchRun(StreamRun):
     def _admit(self, item: list[Any]) -> None:
         context = self._inside.copy()
         unit = context.run(self._open_batch, item)
-        batch = _Batch(unit, context, most=2 * ceil(log2(len(item))) + 2)
+        batch = _Batch(
+            self._batches_seen, unit, context, most=2 * ceil(log2(len(item))) + 2
+        )
         part = _Part(batch, self._items_seen, item)
         self._items_seen += len(item)
+        self._batches_seen += 1
         self._start(part)
 
     def _open_batch(self, items: list[Any]) -> BatchUnit | None:
@@ -121,10 +128,10 @@ class BatchRun(StreamRun):
             return None
         attributes = {
             **core.attributes,
+            semconv.SPANRUN_RUN_ID: self.info.id,
             semconv.SPANRUN_BATCH_INDEX: self._batches_seen,
             semconv.SPANRUN_BATCH_ITEMS: len(items),
         }
-        self._batches_seen += 1
         unit = BatchUnit(
             core.recorder,
             core.metrics,
@@ -135,6 +142,22 @@ class BatchRun(StreamRun):
         )
         otel_context.attach(unit.context)
         return unit
+
+    def _opener(self, recorder: Recorder) -> Callable[[Job], JobUnit]:
+        opens = super()._opener(recorder)
+
+        def open_unit(job: Job) -> JobUnit:
+            """Open the unit of ``job``, which says of which batch it is."""
+            part: _Part = job.item
+            unit = opens(job)
+            told = {
+                semconv.SPANRUN_BATCH_INDEX: part.batch.index,
+                semconv.SPANRUN_JOB_ITEMS: len(part.items),
+            }
+            unit.told.set_attributes(told)
+            return unit
+
+        return open_unit
 
     def _start(self, part: _Part) -> None:
         part.batch.calls += 1

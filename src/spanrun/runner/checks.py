@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Final
 
 from spanrun.checks import (
@@ -70,6 +71,12 @@ def observers_of(where: str, given: object) -> tuple[Observer, ...]:
 def clock_of(where: str, given: Clock | None) -> Clock | None:
     """The clock that is ``given``."""
     optional(offers)(where, "clock", given, "now wall_ns", _CLOCK)
+    return given
+
+
+def random_of(where: str, given: Random | None) -> Random | None:
+    """The generator that is ``given``."""
+    optional(instance)(where, "random", given, Random, "a random.Random")
     return given
 
 

@@ -7,7 +7,7 @@ import random
 import weakref
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from spanrun.clock import Clock, SystemClock
@@ -17,20 +17,22 @@ from spanrun.loop.watchdog import unwatch, watch
 from spanrun.policies.adaptive import AdaptiveLimit
 from spanrun.policies.base import Binding, Layer, LayerName, Step, compose
 from spanrun.policies.breaker import Breaker
+from spanrun.policies.described import described
 from spanrun.policies.hedge import Hedge, Hedger
 from spanrun.policies.limit import Limit, Slots
 from spanrun.policies.outage import Outage
 from spanrun.policies.rate import Gate, RateLimit
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Bound, Timeout
-from spanrun.runner.announce import announce_breaker, announce_outage
+from spanrun.runner.announce import announce
 from spanrun.runner.cancelled import Cancellations
 from spanrun.runner.job import call_step
 from spanrun.runner.nested import Nesting
 from spanrun.runner.opened import OpenRun, register
 from spanrun.semconv import SPANRUN_RUNNER_NAME
 from spanrun.telemetry import setup
-from spanrun.telemetry.metrics.instruments import Gauges, RunnerMetrics
+from spanrun.telemetry.metrics.instruments import RunnerMetrics
+from spanrun.telemetry.metrics.runners import Gauges
 from spanrun.telemetry.observe import Observer, Observers
 from spanrun.telemetry.redact import redact
 from spanrun.telemetry.units.recorder import Recorder
@@ -50,6 +52,10 @@ class Policies:
     hedge: Hedge | None = None
     breaker: Breaker | None = None
     abandon_after: float | None = None
+
+    def given(self) -> dict[str, object]:
+        """Each by its name."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 cores: Final[weakref.WeakSet[Core]] = weakref.WeakSet()
@@ -71,6 +77,7 @@ class Core:
         metrics: The runner's metrics; None without telemetry.
         observers: Who else hears of runs and outcomes.
         watched: Whether anybody sees the outcomes, but for who asked for them.
+        policies: What its jobs run under, as JSON.
         cancels: By what jobs are cancelled.
         runs: The open runs.
         draining: The program is to end: no more jobs are admitted.
@@ -83,6 +90,7 @@ class Core:
         policies: Policies,
         observers: Sequence[Observer],
         clock: Clock | None,
+        chance: random.Random | None = None,
     ) -> None:
         cores.add(self)
         self.loop: Final = asyncio.get_running_loop()
@@ -100,7 +108,7 @@ class Core:
         register(self)
         self.lag: Final = lag_of(self.loop)
         self.lag.threshold = _threshold()
-        chance = random.Random()  # noqa: S311 -- jitter
+        chance = chance or random.Random()  # noqa: S311 -- jitter
         self.cancels: Final = Cancellations(
             self.name, self.loop, policies.abandon_after
         )
@@ -112,6 +120,7 @@ class Core:
         ).waits
         self.attempts: Final = policies.retry.attempts if policies.retry else None
         layers = _layers(policies, binding, self.slots)
+        announce(layers, self.name, self.now, self._tell)
         self._layers: Final = tuple(layers.values())
         self.chain: Final[Step] = compose(layers, call_step(self.lag, self.now))
         self.metrics: Final[RunnerMetrics | None] = (
@@ -120,6 +129,12 @@ class Core:
         self.cancels.metrics = self.metrics
         self.job_name: Final = f"job {self.name}"
         self.attributes: Final[Mapping[str, Any]] = {SPANRUN_RUNNER_NAME: self.name}
+        self.policies: Final = described(policies.given()) if self.recorder else ""
+
+    def _tell(self, event: str, **attributes: Any) -> None:
+        for run in tuple(self.runs):
+            if run.unit is not None:
+                run.unit.event(event, **attributes)
 
     def gauges(self) -> Gauges:
         """What the runner is doing at this moment."""
@@ -194,7 +209,6 @@ def _layers(
             outage = policies.retry.outage_layer(binding, slots)
             if outage is not None:
                 layers["outage"], layers["standby"] = outage, outage.standby
-                announce_outage(outage, binding.runner)
             between = outage or policies.breaker or policies.hedge
             direct = not between and type(slots) is Slots
             if direct:
@@ -207,7 +221,6 @@ def _layers(
     if policies.breaker is not None:
         circuit = policies.breaker.bind(binding)
         layers["breaker"], layers["fuse"] = circuit, circuit.fuse
-        announce_breaker(circuit, binding.runner, binding.clock.now)
     if policies.timeout is not None:
         if outer := policies.timeout.deadline_layer(binding):
             layers["deadline"] = outer

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 from spanrun.loop.lag import Guilty
 from spanrun.outcome import CancelledBy
 from spanrun.runner.job import Job
+from spanrun.telemetry.units.unit import Unit
 
 
 class OpenRun(Guilty, Protocol):
@@ -29,6 +30,11 @@ class OpenRun(Guilty, Protocol):
     @property
     def awaited(self) -> bool:
         """Whether its owner does nothing else while it runs."""
+        ...
+
+    @property
+    def unit(self) -> Unit | None:
+        """Its span; None without telemetry, and for single calls."""
         ...
 
     @property

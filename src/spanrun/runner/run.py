@@ -26,9 +26,10 @@ from spanrun.runner.tasks import FIRST_STEP, discard, task_maker
 from spanrun.semconv import SpanrunJobOutcome
 from spanrun.telemetry.metrics.instruments import RunnerMetrics
 from spanrun.telemetry.observe import RunInfo
-from spanrun.telemetry.units.job import JobKind
+from spanrun.telemetry.units.job import JobKind, JobUnit
 from spanrun.telemetry.units.recorder import Recorder
-from spanrun.telemetry.units.unit import Linked, Unit
+from spanrun.telemetry.units.run import RunUnit
+from spanrun.telemetry.units.unit import Linked
 
 Call: TypeAlias = Callable[[Any], Awaitable[Any]]
 Source: TypeAlias = Iterable[Any] | AsyncIterable[Any]
@@ -36,14 +37,6 @@ Trace: TypeAlias = Literal["auto", "child", "linked"]
 
 MAX_CHILDREN: Final = 1_000
 """With ``trace="auto"``, more jobs than this get a trace each, linked to the run's."""
-
-_COUNT_KEYS: Final[dict[SpanrunJobOutcome, str]] = {
-    "ok": semconv.SPANRUN_RUN_JOBS_OK,
-    "failed": semconv.SPANRUN_RUN_JOBS_FAILED,
-    "timed_out": semconv.SPANRUN_RUN_JOBS_TIMED_OUT,
-    "cancelled": semconv.SPANRUN_RUN_JOBS_CANCELLED,
-    "skipped": semconv.SPANRUN_RUN_JOBS_SKIPPED,
-}
 
 
 class Run:
@@ -60,7 +53,7 @@ class Run:
         unit: Its span; None without telemetry, and for single calls.
         fatal: What isn't an outcome, and comes out of whoever waits.
         hidden: Errors of jobs that were cancelled, which come out of nowhere.
-        job_kind: Opens a job's unit, in the job's own context; None without telemetry.
+        open_unit: Opens a job's unit, in the job's own context; None without telemetry.
         nested: A job opened it, and waits for it.
     """
 
@@ -98,10 +91,10 @@ class Run:
         self._inside: Final = self._outside.copy()
         self._inside.run(in_job.set, True)  # noqa: FBT003 -- a value
         self.nested: Final = in_job.get()
-        self.unit: Unit | None = None
+        self.unit: RunUnit | None = None
         self._owner: asyncio.Task[Any] | None = None
         self._linked: Linked | None = None
-        self.job_kind: JobKind | None = None
+        self.open_unit: Callable[[Any], JobUnit] | None = None
         self._trace: Final = trace
         self._task_name: Final = f"spanrun {core.job_name}"
         self.label: Final = f"runner {core.name!r}"
@@ -117,7 +110,7 @@ class Run:
         if core.recorder is not None:
             if span:
                 self._open_unit(core.recorder)
-            self.job_kind = self._kind_of_jobs(core.recorder)
+            self.open_unit = self._opener(core.recorder)
         self._zero = core.clock.wall_ns(0.0)
         self.info.opened = self.now()
         self.info.started_ns = self._zero + int(self.info.opened * 1e9)
@@ -125,32 +118,36 @@ class Run:
             core.observers.run_opened(self.info)
 
     def _open_unit(self, recorder: Recorder) -> None:
-        core, total = self.core, self._total
+        total = self._total
         linked = self._trace == "linked" or (
             self._trace == "auto" and (total is None or total > MAX_CHILDREN)
         )
-        attributes = {
-            **core.attributes,
+        attributes: dict[str, Any] = {
             semconv.SPANRUN_RUN_TRACE: "linked" if linked else "child",
+            semconv.SPANRUN_RUN_POLICIES: self.core.policies,
         }
         if total is not None:
             attributes[semconv.SPANRUN_RUN_TOTAL] = total
-        self.unit = unit = Unit(recorder, f"run {core.name}", attributes=attributes)
+        unit = RunUnit(recorder, self.core.name, self.info.id, attributes)
+        self.unit = unit
         self.info.trace_id = unit.trace_id
         self._inside.run(otel_context.attach, unit.context)
         self._linked = Linked(unit) if linked else None
 
-    def _kind_of_jobs(self, recorder: Recorder) -> JobKind:
+    def _opener(self, recorder: Recorder) -> Callable[[Any], JobUnit]:
+        """Return what opens the unit of one of its jobs."""
         core = self.core
         assert core.metrics is not None  # noqa: S101 -- comes with the recorder
-        return JobKind(
+        kind = JobKind(
             recorder,
             core.metrics,
+            self.info.id,
             self._linked if self.links_jobs else None,
             attempts=core.attempts is not None,
             # Where the runner has a clock of its own, spans keep the recorder's.
             timed=core.clock is recorder.clock,
         )
+        return kind.open
 
     def _wall_ns(self) -> int:
         """Now, in nanoseconds since the Unix epoch, as the run's beginning has it."""
@@ -170,10 +167,10 @@ class Run:
         job = Job(self, index, item, call, self.now(), self._lag.mark, key, priority)
         if context is None:
             context = self._inside.copy()
-        if self.job_kind is not None:
+        if self.open_unit is not None:
             # Here, where another job has just ended, and not in the job's first step:
             # then many at once make new objects, and the garbage collector comes.
-            job.unit = context.run(self.job_kind.open, job)
+            job.unit = context.run(self.open_unit, job)
         self.active.add(job)
         coroutine = run_job(self, job)
         try:
@@ -361,10 +358,7 @@ class Run:
         self._lag.shown -= self._shown
         self.info.ended_ns = self._wall_ns()
         if self.unit is not None:
-            for outcome, count in self.counts.items():
-                if count:
-                    self.unit.set(_COUNT_KEYS[outcome], count)
-            self.unit.finish(error, failed=isinstance(error, Exception))
+            self.unit.end(error, self.counts)
         if core.observers:
             core.observers.run_closed(self.info)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
-from types import TracebackType
+from random import Random
 from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, TypeVarTuple, overload
 
 from spanrun import checks
@@ -17,10 +17,10 @@ from spanrun.policies.limit import Limit
 from spanrun.policies.rate import RateLimit
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
+from spanrun.runner import checks as arguments
 from spanrun.runner.batches import BatchRun, batches_in
 from spanrun.runner.blame import SplitOn
 from spanrun.runner.calls import Calls
-from spanrun.runner.checks import call_options, clock_of, observers_of, policies_of
 from spanrun.runner.core import Core, in_job
 from spanrun.runner.feed import FedRun
 from spanrun.runner.map import Errors, MapRun
@@ -42,8 +42,7 @@ class Runner:
 
     Args:
         name: Names the spans (``job {name}``) and labels the metrics.
-        limit: How many jobs run at once: a number, a `Limit` or an
-            `AdaptiveLimit`.
+        limit: How many jobs run at once: a number, `Limit` or `AdaptiveLimit`.
         rate: How many calls begin in a time.
         retry: Which errors are worth another attempt.
         timeout: Seconds for a whole job, or a `Timeout`.
@@ -52,6 +51,7 @@ class Runner:
         abandon_after: Seconds until a cancelled job that doesn't end is given up.
         observers: Told of every run and outcome.
         clock: What the job's times are read from.
+        random: What its waits are drawn from, where they are; else one of its own.
 
     Leaving ``async with`` waits for the jobs that still run or, on an error,
     cancels them; nothing is left behind but what ``abandon_after`` gave up.
@@ -82,13 +82,15 @@ class Runner:
         abandon_after: float | None = None,
         observers: Sequence[Observer] = (),
         clock: Clock | None = None,
+        random: Random | None = None,
     ) -> None:
         self._name: Final = checks.text("Runner", "name", name)
-        self._policies: Final = policies_of(
+        self._policies: Final = arguments.policies_of(
             limit, rate, retry, timeout, hedge, breaker, abandon_after
         )
-        self._observers: Final = observers_of("Runner", observers)
-        self._clock: Final = clock_of("Runner", clock)
+        self._observers: Final = arguments.observers_of("Runner", observers)
+        self._clock: Final = arguments.clock_of("Runner", clock)
+        self._random: Final = arguments.random_of("Runner", random)
         self._state: Literal["not open yet", "open", "closed"] = "not open yet"
         self._core: Core | None = None
         self._calls: Calls | None = None
@@ -105,17 +107,15 @@ class Runner:
     async def __aenter__(self) -> Self:
         if self._core is not None:
             raise ConfigurationError(f"{self!r} is open already: make another Runner")
-        core = Core(self._name, self._policies, self._observers, self._clock)
+        given = self._policies, self._observers, self._clock, self._random
+        core = Core(self._name, *given)
         core.open()
         self._core, self._state = core, "open"
         self._calls = Calls(core)
         return self
 
     async def __aexit__(
-        self,
-        _: type[BaseException] | None,
-        error: BaseException | None,
-        __: TracebackType | None,
+        self, _: object, error: BaseException | None, __: object
     ) -> None:
         core, calls = self._core, self._calls
         assert core is not None and calls is not None  # noqa: S101, PT018 -- entered
@@ -175,7 +175,7 @@ class Runner:
         self._open()
         assert self._calls is not None  # noqa: S101 -- made when it was opened
         if not callable(function) or type(priority) is not int:
-            priority = call_options(self._name, function, priority)
+            priority = arguments.call_options(self._name, function, priority)
         return await self._calls.call(lambda _: function(*args, **kwargs), priority)
 
     @overload

@@ -40,6 +40,9 @@ class Account:
         self.spooled: Final[Counter[SpanrunTelemetrySignal]] = Counter()
         self.recovered: Final[Counter[SpanrunTelemetrySignal]] = Counter()
         self.sampled_out: Final[Counter[SpanrunTelemetrySignal]] = Counter()
+        self.over_budget: Final[
+            Counter[tuple[SpanrunTelemetrySignal, SpanrunTelemetryReason]]
+        ] = Counter()
         self.processed: Final[Counter[str]] = Counter()
 
     def process(self, spans: int, failure: str = "") -> None:
@@ -73,10 +76,17 @@ class Account:
             self.produced[signal] += 1
             self.dropped[signal, "internal_error"] += 1
 
-    def leave_out(self, signal: SpanrunTelemetrySignal, items: int) -> None:
-        """``items`` were left out by the sampler."""
+    def leave_out(
+        self,
+        signal: SpanrunTelemetrySignal,
+        items: int,
+        reason: SpanrunTelemetryReason = "none",
+    ) -> None:
+        """``items`` were left out by the sampler; or by its budget for ``reason``."""
         with self._lock:
             self.sampled_out[signal] += items
+            if reason != "none":
+                self.over_budget[signal, reason] += items
 
     def settle(self, status: SpoolStatus) -> None:
         """The spool is closed: what is in it stays for another process."""
@@ -95,6 +105,7 @@ class Account:
             self.spooled,
             self.recovered,
             self.sampled_out,
+            self.over_budget,
             self.processed,
         ):
             counter.clear()
@@ -111,8 +122,12 @@ class Account:
             rows: list[Row] = []
             for signal, count in self.delivered.items():
                 rows.append((signal, "delivered", "none", count))
+            over: Counter[SpanrunTelemetrySignal] = Counter()
+            for (signal, reason), count in self.over_budget.items():
+                rows.append((signal, "sampled_out", reason, count))
+                over[signal] += count
             for signal, count in self.sampled_out.items():
-                rows.append((signal, "sampled_out", "none", count))
+                rows.append((signal, "sampled_out", "none", count - over[signal]))
             for signal, count in self.spooled.items():
                 rows.append((signal, "spooled", "none", count))
             for (signal, reason), count in self.dropped.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
@@ -15,8 +15,6 @@ from opentelemetry.trace import INVALID_SPAN, set_span_in_context
 
 ATTEMPT: Final = otel_context.create_key("spanrun-attempt")
 """The key under which it has the number of a job's attempt."""
-
-_Way: TypeAlias = tuple[object, Context]
 
 OUTSIDE: Final = otel_context.create_key("spanrun-outside")
 """The key under which the context of a unit has its span, and the context around it."""
@@ -38,6 +36,21 @@ if _variable is not None:
     current, make_current = _variable.get, _variable.set
 
 
+def inside(span: object, outside: Context, attempt: int | None = None) -> Context:
+    """Return a context in which ``span`` is the current one, within ``outside``.
+
+    With ``attempt`` it also has the number of a job's attempt.
+    """
+    # Not of the class `Context`, an instance of which costs three times as much: all
+    # that is more is that it refuses to be changed.
+    context: Any = outside.copy()
+    context[CURRENT_SPAN] = span
+    context[OUTSIDE] = span, outside
+    if attempt is not None:
+        context[ATTEMPT] = attempt
+    return context  # type: ignore[no-any-return] # see above
+
+
 def open_context(context: Context) -> Context:
     """Return the innermost context, from ``context`` outwards, whose unit is open.
 
@@ -45,11 +58,16 @@ def open_context(context: Context) -> Context:
     and closed later; or two are closed in the order in which they were opened. Its
     span is no parent any more, and what began around it still is.
     """
-    while (way := cast("_Way | None", context.get(OUTSIDE))) is not None:
+    way: Any = context.get(OUTSIDE)
+    while way is not None:
         span, outside = way
-        if span is not context.get(CURRENT_SPAN) or not _has_ended(context, span):
+        if span is not context.get(CURRENT_SPAN):
             break
-        context = outside
+        told: Any = context.get(TOLD)
+        unit = told if told is not None and told.otel is span else span
+        if getattr(unit, "has_ended", False) is not True:
+            break
+        context, way = outside, outside.get(OUTSIDE)
     return context
 
 
@@ -61,13 +79,6 @@ def leave(context: Context, outside: Context) -> None:
     """
     if current() is context:
         make_current(open_context(outside))
-
-
-def _has_ended(context: Context, span: object) -> bool:
-    """Return whether the unit with ``span``, which is current in ``context``, ended."""
-    told: object = context.get(TOLD)
-    unit = told if getattr(told, "otel", None) is span else span
-    return getattr(unit, "has_ended", False) is True
 
 
 def attempt_number() -> int:

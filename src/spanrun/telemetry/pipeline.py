@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace import SpanLimits
 from spanrun import __version__, semconv
 from spanrun.clock import SystemClock
 from spanrun.errors import ConfigurationError
+from spanrun.semconv import SpanrunTelemetryReason
 from spanrun.settings import Settings
 from spanrun.telemetry import providers
 from spanrun.telemetry.account import Account
@@ -29,13 +30,13 @@ from spanrun.telemetry.delivery.spooled import SpooledSender
 from spanrun.telemetry.export import (
     ConsoleExit,
     Exit,
-    MetricPipe,
     OtlpExit,
 )
 from spanrun.telemetry.faults import Faults
 from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.health import Health
 from spanrun.telemetry.log import Log
+from spanrun.telemetry.metric_pipe import MetricPipe
 from spanrun.telemetry.metrics import preferences
 from spanrun.telemetry.metrics.aggregate import Aggregator
 from spanrun.telemetry.metrics.meters import OurMeterProvider
@@ -56,6 +57,10 @@ _SETTLING: Final = 0.25
 """The part of the closing time in which spans may hold the last metrics up."""
 _MAX_WAITING: Final = 20_000
 """Spans that wait for the end of their trace."""
+_BURST: Final = 10
+"""Seconds' worth of traces that are kept for a reason at once."""
+_RUNS: Final = 10.0, 100.0
+"""Runs that are kept whatever happens in them: a second, and at once."""
 _WAITING: Final = 0.9
 """The part of it that is for waiting; the rest is for letting go, also on time."""
 
@@ -124,15 +129,19 @@ class Pipeline:
             lambda: tracers.resource,
             delta=preferences.delta(settings.temporality),
             exponential=preferences.is_exponential(settings.histograms),
+            exemplars="metrics" in exits and settings.exemplars != "always_off",
         )
         if "metrics" in exits:
+            leave = exits["metrics"]
+            # What has deltas is sent once more, not anew, when it is found again.
+            saves = settings.temporality == "cumulative"
             self._metrics = MetricPipe(
-                exits["metrics"],
+                leave,
                 account,
                 settings.metric_interval,
                 (theirs.collector, ours.collector),
                 aggregator,
-                exemplars=settings.exemplars != "always_off",
+                save=leave.save if saves and isinstance(leave, OtlpExit) else None,
             )
         meter = ours.get_meter(SCOPE, __version__)
         self._health.begin(meter, aggregator, self._spans, self._spooled)
@@ -168,12 +177,18 @@ class Pipeline:
     def _tail_of(self, settings: Settings) -> Tail:
         account = self._account
 
-        def left_out(spans: int) -> None:
+        def left_out(spans: int, reason: SpanrunTelemetryReason) -> None:
             account.produce("traces", spans)
-            account.leave_out("traces", spans)
+            account.leave_out("traces", spans, reason)
 
+        rate = settings.keep_rate
         tail = Tail(
-            settings.slow, left_out, _MAX_WAITING, semconv.SPANRUN_SAMPLING_REASON
+            settings.slow,
+            left_out,
+            _MAX_WAITING,
+            semconv.SPANRUN_SAMPLING_REASON,
+            (rate, rate * _BURST),
+            _RUNS,
         )
         tell_after_fork(tail)
         return tail

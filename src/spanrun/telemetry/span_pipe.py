@@ -73,7 +73,7 @@ class SpanPipe:
 
     def after_fork(self) -> None:
         """In the child: what waits belongs to the parent."""
-        self.buffer.take()
+        self.buffer.after_fork()
 
     def _send(self, buffer: Buffer) -> None:
         """So much waits that whoever ended a span hands it over."""

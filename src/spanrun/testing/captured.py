@@ -181,7 +181,7 @@ class Captured:
         self._exemplars[key] = all_of_them
         return replace(point, exemplars=all_of_them)
 
-    def _snapshot(self, *, keep: bool = False) -> None:  # noqa: ARG002 -- all are
+    def _snapshot(self) -> None:
         self.snapshots.append(self._metrics())
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from spanrun.semconv import Metric, SpanrunTelemetrySignal
-from spanrun.telemetry.metrics.instruments import Adds, Gauges, RunnerMetrics
+from spanrun.telemetry.metrics.instruments import Adds, RunnerMetrics
+from spanrun.telemetry.metrics.runners import Gauges
 from spanrun.telemetry.units.call import CallKind, CallUnit
 from spanrun.telemetry.units.recorder import OpenSpan, Recorder
 from spanrun.telemetry.units.user import UserUnit
@@ -64,6 +65,10 @@ class Watch:
     def series(self, metric: Metric, attributes: Mapping[str, Any]) -> Adds:
         """Return what adds to one series."""
         return self._recorder.series(metric, attributes)
+
+    def series_of_unit(self, name: str) -> Adds:
+        """Return what adds to the durations of a user's units."""
+        return self._recorder.series_of_unit(name)
 
     def failed(self, signal: SpanrunTelemetrySignal, error: Exception) -> None:
         """Count a span or metric that is lost."""

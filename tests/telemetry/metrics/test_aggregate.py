@@ -1,5 +1,6 @@
 """Cells hold what the SDK's own instruments hold for the same measurements."""
 
+import json
 import math
 import sys
 import threading
@@ -24,7 +25,8 @@ from tests.telemetry.metrics.kinds import each_kind
 
 from spanrun import semconv
 from spanrun.telemetry.metrics import fallback
-from spanrun.telemetry.metrics.aggregate import CARDINALITY_LIMIT, Aggregator
+from spanrun.telemetry.metrics.aggregate import Aggregator
+from spanrun.telemetry.metrics.series import CARDINALITY_LIMIT
 
 COUNTER = semconv.METRIC_SPANRUN_JOBS
 HISTOGRAM = semconv.METRIC_SPANRUN_JOB_DURATION
@@ -167,6 +169,50 @@ def test_exemplar_is_the_first_sampled_span_of_its_bucket_since_the_last_time(
     (exemplar,) = point(ours).exemplars
     assert (exemplar.trace_id, exemplar.span_id, exemplar.value) == (1, 7, 0.2)
     assert point(ours).exemplars == []  # each is told once
+
+
+@each_kind
+@pytest.mark.parametrize("exponential", [False, True])
+def test_exemplars_are_told_in_the_order_of_their_buckets(
+    cells: Any,
+    exponential: bool,  # noqa: FBT001
+) -> None:
+    ours = aggregator(cells, exponential=exponential)
+    for trace_id, value in ((1, 4.0), (2, 0.2), (3, 40.0), (4, 0.9)):
+        ours.record(HISTOGRAM, value, LABELS, span_of(trace_id, sampled=True))
+    values = [exemplar.value for exemplar in point(ours).exemplars]
+    assert values == [0.2, 0.9, 4.0, 40.0]
+
+
+@each_kind
+def test_where_no_exemplar_leaves_no_trace_is_kept_for_one(cells: Any) -> None:
+    ours, span = aggregator(cells, exemplars=False), Asked(kept=True)
+    ours.record(HISTOGRAM, 0.2, LABELS, span)  # type: ignore[arg-type]
+    assert span.asked == 0
+    assert point(ours).exemplars == []
+
+
+@each_kind
+def test_zero_points_are_those_of_empty_cells(cells: Any) -> None:
+    for metric, exponential in (
+        (COUNTER, False),
+        (HISTOGRAM, False),
+        (HISTOGRAM, True),
+    ):
+        ours = aggregator(cells, exponential=exponential)
+        ours.cell(metric, LABELS)
+        zeros, snapshot = ours.take(None)
+        both = []
+        for data in (zeros, snapshot):
+            assert data is not None
+            (found,) = data.resource_metrics[0].scope_metrics[0].metrics
+            (only,) = found.data.data_points
+            plain: dict[str, Any] = json.loads(only.to_json())
+            del plain["time_unix_nano"]
+            both.append(plain)
+        # Without values the SDK's scale is as good as any other.
+        both[0].pop("scale", None), both[1].pop("scale", None)
+        assert both[0] == both[1]
 
 
 @each_kind

@@ -40,6 +40,24 @@ def limits(**given: int | None) -> tuple[Any, ...]:
     return tuple({**every, **given}.values())
 
 
+PLENTY = 0.0, 1e9
+"""A budget that is never used up."""
+
+
+def tail_of(
+    part: Any,
+    sampled_out: Any,
+    *,
+    slow: float | None = None,
+    max_spans: int = 20_000,
+    reason_key: str = "reason",
+    reasons: tuple[float, float] = PLENTY,
+    runs: tuple[float, float] = PLENTY,
+) -> Any:
+    """A tail of one implementation, which tells ``sampled_out`` how many, and why."""
+    return part.Tail(slow, sampled_out, max_spans, reason_key, reasons, runs)
+
+
 class Numbers:
     """Ids that are the same each time; the last bits of trace ids are as wished."""
 
@@ -127,6 +145,7 @@ class Box:
         *,
         start_ns: int | None,
         anchored: Any,
+        role: int,
     ) -> Any:
         """Decide as a sampler that follows the parent does."""
         self.asked.append((name, kind, context, begun, attributes, links))
@@ -153,6 +172,7 @@ class Box:
             start_ns=start_ns,
             context=context,
             anchored=anchored,
+            role=role,
         )
 
     def start(

@@ -118,3 +118,19 @@ def test_batches_keep_the_order_of_the_ends(box: Box) -> None:
     for number in range(100):
         box.start(str(number)).end()
     assert names(box.take()) == [str(number) for number in range(100)]
+
+
+def test_a_child_that_is_forked_while_it_is_emptied_begins_anew(part: Any) -> None:
+    box, begun, full = Box(part), list[Any](), list[Any]()
+
+    def fork(buffer: Any) -> None:
+        # As if this were the child, in which the thread that empties it isn't.
+        full.append(buffer)
+        buffer.after_fork()
+        assert buffer.waiting == 0
+        box.start("of the child").end()
+
+    box.ours.buffer = part.Buffer(begun.append, fork, 1_000)
+    while not full:
+        box.start("x" * 100).end()
+    assert len(begun) == 2

@@ -8,7 +8,7 @@ import tracemalloc
 from typing import Any
 
 import pytest
-from tests.telemetry.span.making import Box
+from tests.telemetry.span.making import Box, tail_of
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -17,11 +17,11 @@ PROGRAM = """
 import importlib, os, sys
 
 sys.path.insert(0, {root!r})
-from tests.telemetry.span.making import Box, names
+from tests.telemetry.span.making import Box, names, tail_of
 
 part = importlib.import_module({module!r})
 out = []
-box = Box(part, tail=part.Tail(None, out.append, 100, "reason"))
+box = Box(part, tail=tail_of(part, lambda spans, _: out.append(spans)))
 
 
 def child(check):
@@ -75,7 +75,7 @@ def check():
     box.ours.disown()
     box.ours.tail = None
     box.buffer.take()
-    again = Box(part, tail=part.Tail(None, out.append, 100, "reason"))
+    again = Box(part, tail=tail_of(part, lambda spans, _: out.append(spans)))
     for span in (waiting, drawn):
         span.mark(part.RETRIED)
         span.end()
@@ -153,7 +153,7 @@ def test_ids_are_never_the_same(part: Any) -> None:
 
 
 def test_nothing_is_kept_of_spans_that_have_ended(part: Any) -> None:
-    box = Box(part, tail=part.Tail(None, lambda _: None, 100, "reason"))
+    box = Box(part, tail=tail_of(part, lambda *_: None))
 
     def work(spans: int) -> None:
         for number in range(spans):

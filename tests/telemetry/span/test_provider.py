@@ -30,12 +30,12 @@ from opentelemetry.trace import (
     StatusCode,
     get_current_span,
 )
-from tests.telemetry.span.making import STATE, remote
+from tests.telemetry.span.making import STATE, remote, tail_of
 from tests.telemetry.span.tracing import Box, Scripted
 
 from spanrun.accelerator import core
+from spanrun.telemetry import span as part
 from spanrun.telemetry.span import Span as NativeSpan
-from spanrun.telemetry.span import Tail
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ class TestSampling:
         self, *, tailed: bool
     ) -> None:
         out: list[int] = []
-        tail = Tail(None, out.append, 100, "reason") if tailed else None
+        tail = tail_of(part, lambda spans, _: out.append(spans)) if tailed else None
         box, noting = Box(sampler=Scripted(Decision.RECORD_ONLY), tail=tail), Noting()
         box.add_span_processor(noting)
         span = box.start()

@@ -13,7 +13,15 @@ from opentelemetry.trace import (
     SpanContext,
     set_span_in_context,
 )
-from tests.telemetry.span.making import STATE, WALL, Box, Numbers, names, remote
+from tests.telemetry.span.making import (
+    STATE,
+    WALL,
+    Box,
+    Numbers,
+    names,
+    remote,
+    tail_of,
+)
 
 from spanrun.telemetry.current import CURRENT_SPAN, OUTSIDE
 
@@ -334,8 +342,8 @@ class TestScopes:
         assert box.take() == []
 
     def test_spans_of_a_scope_that_is_disowned_end_nowhere(self, box: Box) -> None:
-        out: list[int] = []
-        box.ours.tail = box.part.Tail(None, out.append, 100, "reason")
+        out: list[Any] = []
+        box.ours.tail = tail_of(box.part, lambda *told: out.append(told))
         box.ours.threshold = 1 << 56
         undrawn = box.start()
         undrawn.mark(box.part.RETRIED)

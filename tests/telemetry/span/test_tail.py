@@ -19,6 +19,7 @@ from tests.telemetry.span.making import (
     by_failed,
     messages,
     names,
+    tail_of,
 )
 from tests.telemetry.span.making import remote as caller
 
@@ -34,18 +35,18 @@ REASON = semconv.SPANRUN_SAMPLING_REASON
 class Stage(Box):
     """A scope that draws half of the traces, and the tail behind it."""
 
-    def __init__(
-        self, part: Any, *, slow: float | None = None, max_spans: int = 20_000
-    ) -> None:
+    def __init__(self, part: Any, **given: Any) -> None:
         self.out = 0
+        self.over: Counter[str] = Counter()
         self.ids = Numbers()
-        self.tail = part.Tail(slow, self._count, max_spans, REASON)
+        self.tail = tail_of(part, self._count, reason_key=REASON, **given)
         super().__init__(part, tail=self.tail, ids=self.ids)
         self.ours.threshold = HALF
         self.kept: list[Any] = []
 
-    def _count(self, spans: int) -> None:
+    def _count(self, spans: int, reason: str) -> None:
         self.out += spans
+        self.over[reason] += spans
 
     def root(self, name: str = "root", *, drawn: bool = False, **more: Any) -> Any:
         self.ids.randomness = DRAWN if drawn else UNDRAWN
@@ -461,7 +462,7 @@ def test_kept_is_errors_slow_retried_pinned_and_drawn(
 def test_threads_lose_nothing_and_keep_nothing_twice(part: Any) -> None:
     outs: list[int] = []
     stage = Stage(part)
-    tail = part.Tail(None, outs.append, 20_000, REASON)
+    tail = tail_of(part, lambda spans, _: outs.append(spans))
     stage.ours.tail = tail
     stage.ours.bits = None
     wanted: list[set[int]] = [set() for _ in range(8)]
@@ -518,11 +519,11 @@ def test_a_pin_that_returned_true_holds_whichever_thread_ends_the_trace(
 def test_what_is_told_may_use_spans_itself(part: Any) -> None:
     stage = Stage(part)
 
-    def out(spans: int) -> None:
+    def out(spans: int, _: str) -> None:
         stage.out += spans
         if stage.out < 10:
             stage.root("from inside").end(1)
 
-    stage.ours.tail = part.Tail(None, out, 100, REASON)
+    stage.ours.tail = tail_of(part, out)
     stage.root().end(1)
     assert stage.out == 10

@@ -12,6 +12,7 @@ from opentelemetry.sdk.resources import Resource
 
 import spanrun as sr
 from spanrun.accelerator import core
+from spanrun.runner.core import cores
 from spanrun.speed import FAST
 from spanrun.telemetry import setup
 from spanrun.telemetry.account import Account
@@ -77,6 +78,29 @@ def test_nothing_is_kept_of_jobs_that_are_over(taken):
     assert sum(taken) > 15_000
     assert after[0] - before[0] < 300
     assert after[1] - before[1] < 3_000
+
+
+@pytest.mark.usefixtures("taken")
+@pytest.mark.parametrize("trace", ["child", "linked"])
+def test_nothing_is_kept_of_runners_that_are_closed(trace):
+    async def job(number: int) -> None:
+        if number:
+            raise ConnectionError
+
+    async def main(runners: int) -> None:
+        for _ in range(runners):
+            async with sr.Runner("kept", retry=RETRY) as runner:
+                await runner.map(job, range(2), errors="collect", trace=trace)
+
+    def alive():
+        for _ in range(3):  # what one collection frees may have held more
+            gc.collect()
+        return len(cores)
+
+    sr.run(main(1))
+    before = alive()
+    sr.run(main(20))
+    assert alive() == before
 
 
 @pytest.mark.skipif(core is None or not FAST, reason="there is no compiled part")

@@ -190,6 +190,13 @@ impl Buffer {
             .collect()
     }
 
+    /// In a child process: what waits is its parent's, and none of its threads is in
+    /// `full` here.
+    fn after_fork(&self) {
+        let left = std::mem::take(&mut *lock(&self.pending));
+        drop(left); // without the lock: a scope may go with it
+    }
+
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.begun)?;
         visit.call(&self.full)

@@ -35,6 +35,7 @@ impl<'py> FromPyObject<'_, 'py> for Number {
 pub struct Group {
     cells: Mutex<Vec<State>>,
     pin: Option<Py<PyAny>>,
+    exemplars: bool,
 }
 
 impl Group {
@@ -50,6 +51,9 @@ impl Group {
 
     /// Make an exemplar of a measurement, if the trace of `span` is kept.
     fn offer(&self, cell: usize, bucket: i64, value: f64, span: &Bound<'_, PyAny>) -> PyResult<()> {
+        if !self.exemplars {
+            return Ok(());
+        }
         let Some((trace_id, span_id)) = self.kept(span)? else {
             return Ok(());
         };
@@ -94,18 +98,22 @@ impl Group {
 #[pymethods]
 impl Group {
     #[new]
-    #[pyo3(signature = (pin=None))]
-    fn new(pin: Option<Py<PyAny>>) -> Self {
+    #[pyo3(signature = (pin=None, *, exemplars=true))]
+    fn new(pin: Option<Py<PyAny>>, exemplars: bool) -> Self {
         Group {
             cells: Mutex::new(Vec::new()),
             pin,
+            exemplars,
         }
     }
 
-    /// What some cells hold, all at one moment.
+    /// What some cells hold, all at one moment. With `peek` there are no exemplars, and
+    /// nothing begins anew.
+    #[pyo3(signature = (cells, *, peek=false))]
     fn read<'py>(
         this: &Bound<'py, Self>,
         cells: Vec<Bound<'py, Cell>>,
+        peek: bool,
     ) -> PyResult<Vec<Bound<'py, PyTuple>>> {
         for cell in &cells {
             of(this, cell)?;
@@ -113,7 +121,11 @@ impl Group {
         let readings: Vec<Reading> = {
             let mut states = this.get().lock();
             let at = cells.iter().map(|cell| cell.get().at);
-            at.map(|at| states[at].read()).collect()
+            if peek {
+                at.map(|at| states[at].look()).collect()
+            } else {
+                at.map(|at| states[at].read()).collect()
+            }
         };
         let given = readings.into_iter();
         given.map(|reading| plain(this.py(), reading)).collect()

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 
 use crate::buffer::Header;
+use crate::local::{Reason, Waiting};
 use crate::lock;
 use crate::record::{ERROR, Record};
 use crate::scope::Scope;
 use crate::settings::Settings;
-use crate::span::{EXEMPLAR, FAILED, RETRIED, ROOT, SAMPLED, SLOW, Span};
+use crate::span::{EXEMPLAR, FAILED, Parent, RETRIED, ROOT, SAMPLED, SLOW, Span};
 use crate::tail::{Local, Tail, hand_over};
-use crate::verdicts::{Ended, Reason, Verdict, Waiting};
+use crate::verdicts::{Ended, Verdict};
 
 /// End `span` at `ended`, unless it has ended.
 pub fn end(span: &Bound<'_, Span>, ended: u64) -> PyResult<()> {
@@ -40,7 +41,7 @@ pub fn end(span: &Bound<'_, Span>, ended: u64) -> PyResult<()> {
     // An interrupt goes on, but costs no span.
     let committed = match (&settings.tail, &this.trace.local) {
         (Some(tail), Some(local)) => decide(this, &settings, py, tail.get(), local, ended),
-        (Some(tail), None) if this.is_root => {
+        (Some(tail), None) if this.is_top => {
             let name = this.current_name();
             let duration = ended.saturating_sub(this.start);
             let is_slow = tail.get().with(|all| all.is_slow(&name, duration));
@@ -101,7 +102,12 @@ fn decide(
         (record.name.clone(), reason(&record), failed)
     };
     let facts = Ended {
-        is_root: span.is_root,
+        id: span.id,
+        parent: match span.parent {
+            Parent::Ours(id) if !span.is_top => Some(id),
+            _ => None,
+        },
+        is_top: span.is_top,
         reason,
         name: &name,
         nanoseconds: ended.saturating_sub(span.start),
@@ -121,11 +127,11 @@ fn decide(
     let mut result = hand_over(py, decision.kept);
     if let Verdict::Kept(why) = decision.verdict {
         let flags = if why == Reason::Slow { SLOW } else { 0 };
-        let said = span.is_root.then(|| (tail.reason_key.as_str(), why.text()));
+        let said = span.is_top.then(|| (tail.reason_key.as_str(), why.text()));
         result = result.and(put(span, settings, py, ended, flags, said));
     }
     drop(decision.dropped);
-    let told = tail.count_out(py, decision.out);
+    let told = tail.count_out(py, &decision.out);
     result.and(span.scope.get().or_failed(py, told, ()))
 }
 

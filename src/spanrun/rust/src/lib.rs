@@ -9,6 +9,7 @@
 
 mod api;
 mod attributes;
+mod budget;
 mod buffer;
 mod cells;
 mod context;
@@ -20,6 +21,7 @@ mod ids;
 mod interpreter;
 mod keys;
 mod known;
+mod local;
 mod names;
 mod pack;
 mod quantile;
@@ -49,6 +51,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod _core {
     use pyo3::prelude::*;
 
+    use crate::local::Role;
     use crate::span::{EXEMPLAR, FAILED, RETRIED, ROOT, SLOW};
 
     #[pymodule_export]
@@ -84,6 +87,8 @@ mod _core {
             ("SLOW", SLOW),
             ("EXEMPLAR", EXEMPLAR),
             ("ROOT", ROOT),
+            ("RUN", Role::Run as u8),
+            ("JOB", Role::Job as u8),
         ] {
             module.add(name, flag)?;
         }

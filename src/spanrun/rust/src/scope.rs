@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::buffer::{Buffer, Header, Notice};
+use crate::local::Role;
 use crate::lock;
 use crate::names::names;
 use crate::settings::{Limits, Root, Settings};
@@ -175,7 +176,7 @@ impl Scope {
     /// Start a span below the one in ``context``, or a trace.
     #[pyo3(signature = (
         name, kind, context, begun = None, attributes = None, links = None,
-        *, start_ns = None, anchored = None
+        *, start_ns = None, anchored = None, role = 0
     ))]
     #[allow(clippy::too_many_arguments)] // as the interface has it
     fn start<'py>(
@@ -188,6 +189,7 @@ impl Scope {
         links: Option<&Bound<'py, PyAny>>,
         start_ns: Option<&Bound<'py, PyAny>>,
         anchored: Option<&Bound<'py, PyAny>>,
+        role: u8,
     ) -> PyResult<Bound<'py, PyAny>> {
         let started = Started {
             name,
@@ -199,6 +201,7 @@ impl Scope {
             start_ns,
             // One that a sampler dropped has no anchor.
             anchored: anchored.and_then(|span| span.cast::<Span>().ok()),
+            role: Role::of(role),
         };
         start::start(slf, &started, context)
     }
@@ -206,7 +209,7 @@ impl Scope {
     /// Start a span on which the caller has decided.
     #[pyo3(signature = (
         name, kind, trace_id, parent, flags, state, begun, attributes, links,
-        *, start_ns = None, context = None, anchored = None
+        *, start_ns = None, context = None, anchored = None, role = 0
     ))]
     #[allow(clippy::too_many_arguments)] // as the interface has it
     fn make<'py>(
@@ -223,6 +226,7 @@ impl Scope {
         start_ns: Option<&Bound<'py, PyAny>>,
         context: Option<&Bound<'py, PyAny>>,
         anchored: Option<&Bound<'py, PyAny>>,
+        role: u8,
     ) -> PyResult<Bound<'py, Span>> {
         let started = Started {
             name,
@@ -234,6 +238,7 @@ impl Scope {
             start_ns,
             // One that a sampler dropped has no anchor.
             anchored: anchored.and_then(|span| span.cast::<Span>().ok()),
+            role: Role::of(role),
         };
         start::make(slf, &started, trace_id, parent, flags, state, context)
     }

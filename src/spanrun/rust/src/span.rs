@@ -39,6 +39,18 @@ pub struct Trace {
 }
 
 impl Trace {
+    /// The same trace, with spans that wait apart from the others.
+    pub fn apart(&self, py: Python<'_>, local: Arc<Local>) -> Self {
+        Trace {
+            id: self.id,
+            flags: self.flags,
+            state: self.state.clone_ref(py),
+            header: self.header.clone(),
+            anchor: self.anchor,
+            local: Some(local),
+        }
+    }
+
     /// A reading of the monotonic clock in nanoseconds since the Unix epoch.
     pub fn wall(&self, seconds: f64) -> u64 {
         let since = self.anchor.saturating_add((seconds * 1e9) as i64);
@@ -70,7 +82,10 @@ pub struct Span {
     pub parent: Parent,
     kind: u8,
     pub start: u64,
+    /// Its parent isn't a span of this process.
     pub is_root: bool,
+    /// The topmost one of those that are decided on together.
+    pub is_top: bool,
     pub generation: u32,
     pub context: PyOnceLock<Py<PyAny>>,
     pub record: Mutex<Record<Py<PyAny>>>,
@@ -85,7 +100,7 @@ impl Span {
         parent: Parent,
         kind: u8,
         start: u64,
-        is_root: bool,
+        (is_root, is_top): (bool, bool),
         generation: u32,
         record: Record<Py<PyAny>>,
     ) -> Self {
@@ -97,6 +112,7 @@ impl Span {
             kind,
             start,
             is_root,
+            is_top,
             generation,
             context: PyOnceLock::new(),
             record: Mutex::new(record),

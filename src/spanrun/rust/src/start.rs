@@ -11,14 +11,16 @@ use crate::context::{Above, above};
 use crate::encode::Value;
 use crate::fill;
 use crate::ids;
+use crate::local::Role;
 use crate::names::{Context, names};
 use crate::record::Record;
 use crate::scope::Scope;
 use crate::settings::Settings;
 use crate::span::{Parent, Span, Trace};
-use crate::tail::Tail;
+use crate::tail::{Local, Tail};
 use crate::texts::{self, Key};
 use crate::value;
+use crate::verdicts::Verdicts;
 
 const RANDOM: u64 = (1 << 56) - 1; // of a trace id, by which it is drawn
 const SAMPLED: u8 = 1;
@@ -35,7 +37,9 @@ pub struct Started<'a, 'py> {
     pub attributes: Option<&'a Bound<'py, PyAny>>,
     pub links: Option<&'a Bound<'py, PyAny>>,
     pub start_ns: Option<&'a Bound<'py, PyAny>>,
+    /// The run that it hangs on though it is no child of its.
     pub anchored: Option<&'a Bound<'py, Span>>,
+    pub role: Role,
 }
 
 impl<'a, 'py> Started<'a, 'py> {
@@ -50,7 +54,15 @@ impl<'a, 'py> Started<'a, 'py> {
             links: None,
             start_ns: None,
             anchored: None,
+            role: Role::Any,
         }
+    }
+
+    /// What its trace waits in, as one that begins here and wasn't drawn.
+    fn local(&self) -> Arc<Local> {
+        let run = self.anchored.map(Bound::get);
+        let above = run.and_then(|run| Some((run.trace.local.clone()?, run.id)));
+        Arc::new(Local::new(self.role, above))
     }
 }
 
@@ -67,11 +79,12 @@ pub fn start<'py>(
     let (above, context) = above(context)?;
     let span = match (above, settings.threshold) {
         (Above::Ours(parent), _) if settings.follow => {
-            let trace = parent.get().trace.clone();
             let id = draw_span_id(this, &settings, py)?;
-            let parent = Parent::Ours(parent.get().id);
-            let generation = settings.generation;
-            span(scope, started, trace, id, parent, false, generation)?
+            let above = parent.get();
+            let (trace, is_top) = below(py, above, started.role);
+            let parent = Parent::Ours(above.id);
+            let tops = (false, is_top);
+            span(scope, started, trace, id, parent, tops, &settings)?
         }
         (Above::Nothing, Some(threshold)) => {
             let trace_id = draw_trace_id(this, &settings, py)?;
@@ -83,18 +96,11 @@ pub fn start<'py>(
                 state: root.state.clone_ref(py),
                 header: root.header.clone(),
                 anchor: anchor(this, started, py)?,
-                local: (!is_drawn && settings.tail.is_some()).then(Tail::begin),
+                local: (!is_drawn && settings.tail.is_some()).then(|| started.local()),
             });
             let id = draw_span_id(this, &settings, py)?;
-            span(
-                scope,
-                started,
-                trace,
-                id,
-                Parent::None,
-                true,
-                settings.generation,
-            )?
+            let tops = (true, true);
+            span(scope, started, trace, id, Parent::None, tops, &settings)?
         }
         _ => return ask(this, &settings, started, &context),
     };
@@ -126,8 +132,9 @@ pub fn child<'py>(
     let id = draw_span_id(this, &settings, py)?;
     let (owner, above) = (scope.clone().unbind(), Parent::Ours(above.id));
     let generation = settings.generation;
+    let tops = (false, false);
     let span = Span::new(
-        owner, trace, id, above, INTERNAL, start, false, generation, record,
+        owner, trace, id, above, INTERNAL, start, tops, generation, record,
     );
     let span = untracked(py, span)?;
     if settings.on_start.is_some() {
@@ -157,33 +164,42 @@ pub fn make<'py>(
     };
     let is_followed = settings.tail.as_ref().filter(|_| flags & SAMPLED == 0);
     let ours = parent.and_then(|parent| parent.cast::<Span>().ok());
-    let (parent, is_root, local, anchored) = match (parent, ours) {
+    let join = |tail: &Py<Tail>, is_top| tail.get().with(|all| all.join(trace_id, is_top));
+    let (parent, is_root, is_top, local, anchored) = match (parent, ours) {
         (Some(_), Some(parent)) => {
-            let parent = parent.get();
-            let same = parent.trace.id == trace_id;
-            let known = parent.trace.local.clone().filter(|_| same);
-            let local = is_followed.map(|tail| {
-                known.unwrap_or_else(|| tail.get().with(|all| all.join(trace_id, false)))
-            });
+            let above = parent.get();
+            let same = above.trace.id == trace_id;
+            let (known, is_top) = below(py, above, started.role);
+            let known = known.local.clone().filter(|_| same);
+            let local = is_followed.map(|tail| known.unwrap_or_else(|| join(tail, false)));
+            let anchored = Some(above.trace.anchor);
             (
-                Parent::Ours(parent.id),
+                Parent::Ours(above.id),
                 false,
+                is_top && same,
                 local,
-                Some(parent.trace.anchor),
+                anchored,
             )
         }
         (Some(context), None) => {
             let known = Context::of(context)?;
-            let local =
-                is_followed.map(|tail| tail.get().with(|all| all.join(trace_id, known.is_remote)));
+            // A run is decided on by itself, whoever else is in the trace.
+            let is_top = known.is_remote || started.role == Role::Run;
+            let local = is_followed.map(|tail| match started.role {
+                Role::Run => started.local(),
+                _ => join(tail, is_top),
+            });
             let parent = Parent::Context {
                 id: known.span_id,
                 is_remote: known.is_remote,
                 context: context.clone().unbind(),
             };
-            (parent, known.is_remote, local, None)
+            (parent, known.is_remote, is_top, local, None)
         }
-        (None, _) => (Parent::None, true, is_followed.map(|_| Tail::begin()), None),
+        (None, _) => {
+            let local = is_followed.map(|_| started.local());
+            (Parent::None, true, true, local, None)
+        }
     };
     let trace = Arc::new(Trace {
         id: trace_id,
@@ -205,8 +221,8 @@ pub fn make<'py>(
             trace,
             id,
             parent,
-            is_root,
-            settings.generation,
+            (is_root, is_top),
+            &settings,
         )?,
     )?;
     if settings.on_start.is_some() {
@@ -239,8 +255,8 @@ fn span(
     trace: Arc<Trace>,
     id: u64,
     parent: Parent,
-    is_root: bool,
-    generation: u32,
+    (is_root, is_top): (bool, bool),
+    settings: &Settings,
 ) -> PyResult<Span> {
     let py = scope.py();
     let this = scope.get();
@@ -269,6 +285,7 @@ fn span(
             .map_or(0, |kind| if kind < 5 { kind + 1 } else { 0 }),
         None => INTERNAL,
     };
+    hang_on(started, &trace, id, is_top, settings);
     Ok(Span::new(
         scope.clone().unbind(),
         trace,
@@ -276,12 +293,45 @@ fn span(
         parent,
         kind,
         start,
-        is_root,
-        generation,
+        (is_root, is_top),
+        settings.generation,
         record,
     ))
 }
 
+/// The trace of a span below `parent`, and whether it is decided on apart.
+fn below(py: Python<'_>, parent: &Span, role: Role) -> (Arc<Trace>, bool) {
+    let trace = &parent.trace;
+    if role == Role::Any {
+        return (trace.clone(), false);
+    }
+    match &trace.local {
+        None => (trace.clone(), true),
+        Some(local) => match Local::apart(local, role, parent.id) {
+            Some(local) => (Arc::new(trace.apart(py, local)), true),
+            None => (trace.clone(), false),
+        },
+    }
+}
+
+/// Keep what must be there beside a span that begins: a run itself; and the run of one
+/// that is drawn.
+fn hang_on(started: &Started<'_, '_>, trace: &Trace, id: u64, is_top: bool, settings: &Settings) {
+    let Some(tail) = settings.tail.as_ref().filter(|_| is_top) else {
+        return;
+    };
+    match (&trace.local, started.anchored.map(Bound::get)) {
+        (Some(local), _) if started.role == Role::Run => {
+            tail.get().with(|all| all.begin_run(local, id));
+        }
+        (None, Some(run)) if trace.flags & SAMPLED != 0 => {
+            if let Some(local) = &run.trace.local {
+                tail.get().with(|_| Verdicts::want(local, run.id));
+            }
+        }
+        _ => {}
+    }
+}
 /// Make it an object of Python, of which the garbage collector need not know: it refers
 /// to nothing that could refer to it.
 pub fn untracked<'py, T>(py: Python<'py>, made: T) -> PyResult<Bound<'py, T>>
@@ -309,6 +359,7 @@ fn ask<'py>(
     let named = PyDict::new(py);
     named.set_item("start_ns", started.start_ns)?;
     named.set_item("anchored", started.anchored)?;
+    named.set_item("role", started.role as u8)?;
     let links = match started.links {
         Some(links) => links.clone(),
         None => PyTuple::empty(py).into_any(),

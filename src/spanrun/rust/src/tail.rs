@@ -1,17 +1,18 @@
 //! `Tail`: decides which traces that weren't drawn are kept.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 
+use crate::local::{self, Out, Released};
 use crate::lock;
 use crate::scope::Scope;
-use crate::verdicts::{self, Released, Verdicts};
+use crate::verdicts::Verdicts;
 
 /// The local trace of a span of ours.
-pub type Local = verdicts::Local<Py<Scope>>;
+pub type Local = local::Local<Py<Scope>>;
 
 /// Decides which traces that weren't drawn are kept, when their local root ends.
 #[pyclass(frozen, weakref, module = "spanrun._core")]
@@ -29,16 +30,11 @@ impl Tail {
     }
 
     /// Count spans that are left out. No lock may be held.
-    pub fn count_out(&self, py: Python<'_>, spans: usize) -> PyResult<()> {
-        if spans > 0 {
-            self.sampled_out.call1(py, (spans,))?;
+    pub fn count_out(&self, py: Python<'_>, out: &Out) -> PyResult<()> {
+        for (reason, spans) in out.each() {
+            self.sampled_out.call1(py, (spans, reason))?;
         }
         Ok(())
-    }
-
-    /// A trace that begins here.
-    pub fn begin() -> Arc<Local> {
-        Verdicts::begin()
     }
 }
 
@@ -71,11 +67,13 @@ impl Tail {
         sampled_out: Py<PyAny>,
         max_spans: usize,
         reason_key: String,
+        reasons: (f64, f64),
+        runs: (f64, f64),
     ) -> Self {
         Tail {
             sampled_out,
             reason_key,
-            verdicts: Mutex::new(Verdicts::new(slow, max_spans)),
+            verdicts: Mutex::new(Verdicts::new(slow, max_spans, reasons, runs)),
         }
     }
 
@@ -83,7 +81,7 @@ impl Tail {
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let (dropped, out) = self.with(Verdicts::close);
         drop(dropped);
-        self.count_out(py, out)
+        self.count_out(py, &out)
     }
 
     /// Forget what waits: it is the parent's.

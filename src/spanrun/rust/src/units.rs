@@ -4,6 +4,7 @@
 //! error, an event, a sampler that drops the span) is done by the classes in Python that
 //! have the same interface, `spanrun.telemetry.units.job` and `.user`.
 
+mod attempt;
 pub mod call;
 pub mod job;
 pub mod user;

@@ -1,79 +1,20 @@
 //! Which traces that weren't drawn are kept: the logic of `Tail`, without Python.
 //!
-//! Each local trace is decided upon when its local root ends; its spans wait until then.
+//! What is decided on together is a `Local`, when its topmost span ends; its spans wait
+//! until then. What is kept keeps the spans above it, up to the root, and its run's.
 //! `S` is the scope of a span, which this only hands on.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
 
-use crate::buffer::Header;
+use crate::budget::Budget;
+use crate::local::{Local, LocalState, Out, Reason, Released, Role, Waiting};
 use crate::lock;
 use crate::quantile::RunningQuantile;
 
 const MAX_NAMES: usize = 256;
 const MAX_CLOSED: usize = 10_000;
-
-/// Why a trace is kept.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Reason {
-    Error,
-    Retried,
-    Slow,
-    Exemplar,
-}
-
-impl Reason {
-    /// The value of the attribute.
-    pub fn text(self) -> &'static str {
-        match self {
-            Reason::Error => "error",
-            Reason::Retried => "retried",
-            Reason::Slow => "slow",
-            Reason::Exemplar => "exemplar",
-        }
-    }
-}
-
-/// A trace in this process, as all its spans share it.
-pub struct Local<S> {
-    state: Mutex<LocalState<S>>,
-}
-
-struct LocalState<S> {
-    /// Local roots that have begun and not ended.
-    roots: usize,
-    closed: bool,
-    why: Option<Reason>,
-    /// Others may ask for it by its trace id.
-    trace_id: Option<u128>,
-    /// Its place among those that have spans that wait.
-    turn: Option<u64>,
-    waiting: Vec<Waiting<S>>,
-    data: Vec<u8>,
-}
-
-/// A span that waits, in the data of its trace.
-pub struct Waiting<S> {
-    pub scope: S,
-    pub header: Header,
-    pub failed: bool,
-}
-
-/// Spans that don't wait any longer: kept, or left out.
-pub struct Released<S> {
-    pub spans: Vec<Waiting<S>>,
-    pub data: Vec<u8>,
-}
-
-impl<S> Released<S> {
-    /// Nothing.
-    pub fn none() -> Self {
-        Released {
-            spans: Vec::new(),
-            data: Vec::new(),
-        }
-    }
-}
 
 /// What is to be done, outside of all locks.
 pub struct Decision<S> {
@@ -81,7 +22,7 @@ pub struct Decision<S> {
     /// They are kept, and go before the span itself.
     pub kept: Released<S>,
     /// So many spans are left out, the span itself among them.
-    pub out: usize,
+    pub out: Out,
     /// What they were, which the caller drops.
     pub dropped: Vec<Released<S>>,
 }
@@ -96,7 +37,10 @@ pub enum Verdict {
 
 /// A span that ended, as far as it matters here.
 pub struct Ended<'a> {
-    pub is_root: bool,
+    pub id: u64,
+    /// The span above it, if that belongs to the same.
+    pub parent: Option<u64>,
+    pub is_top: bool,
     pub reason: Option<Reason>,
     pub name: &'a Arc<str>,
     pub nanoseconds: u64,
@@ -105,6 +49,10 @@ pub struct Ended<'a> {
 /// All traces that are open, and what is remembered of those that were.
 pub struct Verdicts<S> {
     slow: Option<f64>,
+    started: Instant,
+    /// For what is kept because it failed, was retried or was slow, each; and for runs.
+    budgets: [Budget; 3],
+    runs: Budget,
     max_spans: usize,
     durations: HashMap<Arc<str>, RunningQuantile>,
     /// Traces with spans that wait, the one that waits longest first.
@@ -120,10 +68,14 @@ pub struct Verdicts<S> {
 }
 
 impl<S> Verdicts<S> {
-    /// `slow`: seconds from which a local root is slow.
-    pub fn new(slow: Option<f64>, max_spans: usize) -> Self {
+    /// `slow`: seconds from which a topmost span is slow. `reasons`: how many a second
+    /// are kept for each reason, and how many at once. `runs`: the same of runs.
+    pub fn new(slow: Option<f64>, max_spans: usize, reasons: (f64, f64), runs: (f64, f64)) -> Self {
         Verdicts {
             slow,
+            started: Instant::now(),
+            budgets: [(); 3].map(|()| Budget::new(reasons)),
+            runs: Budget::new(runs),
             max_spans,
             durations: HashMap::new(),
             turns: BTreeMap::new(),
@@ -136,9 +88,26 @@ impl<S> Verdicts<S> {
         }
     }
 
-    /// A trace that begins here.
-    pub fn begin() -> Arc<Local<S>> {
-        Arc::new(Local::new(1, None))
+    /// A run begins, whose topmost span is `id` of `local`: it is kept, within a budget.
+    pub fn begin_run(&mut self, local: &Arc<Local<S>>, id: u64) {
+        let now = self.started.elapsed().as_secs_f64();
+        if self.runs.take(now) {
+            lock(&local.state).is_run_kept = true;
+            Self::want(local, id);
+        }
+    }
+
+    /// Keep the span `id` of `local` when it ends, and those above it up to the root.
+    pub fn want(local: &Arc<Local<S>>, id: u64) {
+        let mut next = Some((local, id));
+        while let Some((local, id)) = next {
+            let mut state = lock(&local.state);
+            if state.why.is_some() || state.wanted.contains(&id) {
+                break; // and so are those above
+            }
+            state.want(id);
+            next = local.above.as_ref().map(|(above, id)| (above, *id));
+        }
     }
 
     /// The trace of a span whose parent isn't ours, by its id. Those that overlap are
@@ -154,11 +123,13 @@ impl<S> Verdicts<S> {
         }
         let before = self.closed.get(&trace_id).copied();
         let before = before.or_else(|| self.closed_before.get(&trace_id).copied());
-        let local = Local::new(usize::from(is_root), before.flatten());
-        if before.is_some() && !is_root {
-            lock(&local.state).closed = true;
+        let local = Arc::new(Local::new(Role::Any, None));
+        {
+            let mut state = lock(&local.state);
+            state.roots = usize::from(is_root);
+            state.why = before.flatten();
+            state.closed = before.is_some() && !is_root;
         }
-        let local = Arc::new(local);
         self.register(trace_id, &local);
         local
     }
@@ -204,70 +175,103 @@ impl<S> Verdicts<S> {
         span: &Ended<'_>,
         encode: impl FnOnce(&mut Vec<u8>) -> Waiting<S>,
     ) -> Decision<S> {
-        let is_slow = span.is_root && self.is_slow(span.name, span.nanoseconds);
+        let is_slow = span.is_top && self.is_slow(span.name, span.nanoseconds);
         let reason = span.reason.or(is_slow.then_some(Reason::Slow));
         let mut state = lock(&local.state);
         let mut decision = Decision {
             verdict: Verdict::Out,
             kept: Released::none(),
-            out: 0,
+            out: Out::default(),
             dropped: Vec::new(),
         };
-        if let (None, Some(reason)) = (state.why, reason) {
-            state.why = Some(reason);
+        let before = state.why;
+        match (before, state.refused, reason) {
+            (None, None, Some(reason)) => {
+                let is_kept = self.affords(reason);
+                state.why = is_kept.then_some(reason);
+                state.refused = (!is_kept).then_some(reason);
+            }
+            // It is kept whatever happens: then what has happened is what is said.
+            (Some(Reason::Exemplar), _, Some(reason)) => state.why = Some(reason),
+            _ => {}
+        }
+        let is_wanted = state.take_wanted(span.id);
+        if is_wanted && let Some(parent) = span.parent {
+            state.want(parent);
+        }
+        let closes = span.is_top && state.roots <= 1 && !state.closed;
+        if closes && !state.wanted.is_empty() && state.why.is_none() {
+            // What is wanted has ended before, or ends later: which others are above it
+            // isn't known.
+            state.why = Some(Reason::Path);
+        }
+        if before.is_none() && state.why.is_some() {
             decision.kept = self.release(&mut state);
         }
-        let closes = span.is_root && state.roots <= 1 && !state.closed;
         decision.verdict = match state.why {
+            Some(Reason::Path) => Verdict::Kept(state.path()),
             Some(why) => Verdict::Kept(why),
+            None if is_wanted => Verdict::Kept(state.path()),
             None if closes || state.closed => Verdict::Out,
             None => Verdict::Waits,
         };
-        if span.is_root {
+        if span.is_top {
             state.roots = state.roots.saturating_sub(1);
         }
         match decision.verdict {
-            Verdict::Kept(_) => {}
             Verdict::Waits => self.wait(&mut state, local, encode),
-            Verdict::Out => {
-                let released = self.release(&mut state);
-                decision.out = released.spans.len() + 1;
-                decision.dropped.push(released);
-            }
+            Verdict::Out => decision.out.add(state.refused, 1),
+            Verdict::Kept(_) => {}
         }
         if closes {
-            state.closed = true;
+            let released = self.release(&mut state);
+            decision.out.add(state.refused, released.spans.len());
+            decision.dropped.push(released);
         }
-        if state.closed
-            && let Some(trace_id) = state.trace_id
-        {
-            let why = state.why;
-            drop(state);
+        state.closed |= closes;
+        let known = state.trace_id.filter(|_| state.closed);
+        let why = state.why;
+        drop(state);
+        if let Some(trace_id) = known {
             self.close_known(trace_id, why);
-        } else {
-            drop(state);
+        }
+        if before.is_none()
+            && why.is_some()
+            && let Some((above, id)) = &local.above
+        {
+            Self::want(above, *id);
         }
         self.make_room(&mut decision.dropped, &mut decision.out);
         decision
+    }
+
+    /// Whether one more may be kept for `reason`.
+    fn affords(&mut self, reason: Reason) -> bool {
+        let now = self.started.elapsed().as_secs_f64();
+        let budget = self.budgets.get_mut(reason as usize);
+        budget.is_none_or(|budget| budget.take(now))
     }
 
     /// Keep a trace for an exemplar: None when it is too late.
     pub fn pin(&mut self, local: &Arc<Local<S>>) -> Option<Released<S>> {
         let mut state = lock(&local.state);
         match (state.why, state.closed) {
-            (Some(_), _) => Some(Released::none()),
-            (None, true) => None,
-            (None, false) => {
-                state.why = Some(Reason::Exemplar);
-                Some(self.release(&mut state))
-            }
+            (Some(_), _) => return Some(Released::none()),
+            (None, true) => return None,
+            (None, false) => state.why = Some(Reason::Exemplar),
         }
+        let kept = self.release(&mut state);
+        drop(state);
+        if let Some((above, id)) = &local.above {
+            Self::want(above, *id);
+        }
+        Some(kept)
     }
 
     /// Leave out what waits and, from now on, what has no reason to be kept.
-    pub fn close(&mut self) -> (Vec<Released<S>>, usize) {
+    pub fn close(&mut self) -> (Vec<Released<S>>, Out) {
         self.max_spans = 0;
-        let (mut dropped, mut out) = (Vec::new(), 0);
+        let (mut dropped, mut out) = (Vec::new(), Out::default());
         self.make_room(&mut dropped, &mut out);
         (dropped, out)
     }
@@ -275,7 +279,7 @@ impl<S> Verdicts<S> {
     /// Forget what waits; the caller drops it.
     pub fn forget(&mut self) -> Vec<Released<S>> {
         let max_spans = std::mem::replace(&mut self.max_spans, 0);
-        let (mut dropped, mut out) = (Vec::new(), 0);
+        let (mut dropped, mut out) = (Vec::new(), Out::default());
         self.make_room(&mut dropped, &mut out);
         self.max_spans = max_spans;
         self.known.clear();
@@ -313,13 +317,14 @@ impl<S> Verdicts<S> {
         }
     }
 
-    fn make_room(&mut self, dropped: &mut Vec<Released<S>>, out: &mut usize) {
+    fn make_room(&mut self, dropped: &mut Vec<Released<S>>, out: &mut Out) {
         while self.waiting > self.max_spans {
             let Some((_, local)) = self.turns.pop_first() else {
                 return;
             };
-            let released = self.release(&mut lock(&local.state));
-            *out += released.spans.len();
+            let mut state = lock(&local.state);
+            let released = self.release(&mut state);
+            out.add(state.refused, released.spans.len());
             dropped.push(released);
         }
     }
@@ -329,22 +334,6 @@ impl<S> Verdicts<S> {
         self.closed.insert(trace_id, why);
         if self.closed.len() >= MAX_CLOSED {
             self.closed_before = std::mem::take(&mut self.closed);
-        }
-    }
-}
-
-impl<S> Local<S> {
-    fn new(roots: usize, why: Option<Reason>) -> Self {
-        Local {
-            state: Mutex::new(LocalState {
-                roots,
-                closed: false,
-                why,
-                trace_id: None,
-                turn: None,
-                waiting: Vec::new(),
-                data: Vec::new(),
-            }),
         }
     }
 }

@@ -10,6 +10,7 @@
         traces-keep.00000001
         metrics.00000001
         metrics-keep.00000001
+        metrics.CHECKPOINT        the newest snapshot, if none of those has it
       quarantine/
         TIME-CODE-ID.frames       what a receiver refused
         TIME-CODE-ID.unusable     what is no file, and was in a process's folder
@@ -30,6 +31,10 @@ Key: TypeAlias = tuple[Signal, bool]
 PREFIX: Final = "w-"
 LOCK: Final = "lock"
 CURSORS: Final = "ack"
+UNFINISHED: Final = "unfinished"
+"""A checkpoint that is being written."""
+CHECKPOINT: Final = 10**18
+"""The number of the segment that is one: no other comes so far."""
 QUARANTINE: Final = "quarantine"
 
 # In the order in which room is made: ordinary spans go first, failed ones last.
@@ -73,8 +78,14 @@ def segment_name(file: str) -> SegmentName | None:
     return found if found.number and segment_file(*found) == file else None
 
 
-def segments(folder: Path) -> dict[Key, list[tuple[int, Path]]]:
+def segments(
+    folder: Path, *, checkpoint: bool = True
+) -> dict[Key, list[tuple[int, Path]]]:
     """The segments in the folder of a process by lane, in their order.
+
+    Args:
+        folder: Of the process.
+        checkpoint: Also the one that is sent only if the process is killed.
 
     Raises:
         OSError: The folder can't be read.
@@ -82,7 +93,7 @@ def segments(folder: Path) -> dict[Key, list[tuple[int, Path]]]:
     found: dict[Key, list[tuple[int, Path]]] = {key: [] for key in KEYS}
     for file in os.listdir(folder):  # noqa: PTH208 -- the names are enough
         name = segment_name(file)
-        if name is not None:
+        if name is not None and (checkpoint or name.number != CHECKPOINT):
             found[name.key].append((name.number, folder / file))
     for lane in found.values():
         lane.sort()

@@ -31,6 +31,7 @@ import errno
 import threading
 import time
 from collections.abc import Container, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -79,7 +80,12 @@ class Spool:
         self._left: Final[dict[Signal, int]] = dict.fromkeys(SIGNALS, 0)
         self._lost: Final = lost
         self._segment_bytes: Final = min(segment_bytes, max(1, max_bytes // 8))
-        self._metric_segments: Final = 2 if cumulative else None
+        self._open: Final = partial(
+            Writer,
+            owner=self,
+            segment_bytes=self._segment_bytes,
+            metric_segments=2 if cumulative else None,
+        )
         self._lock = threading.RLock()
         self._adopting = threading.Lock()
         self._own: Writer | None = None
@@ -131,7 +137,7 @@ class Spool:
                 place; the others are neither placed nor done.
         """
         with self._lock:
-            own = self._writer()
+            own = self.own()
             try:
                 for key, run in runs(parcels, self._segment_bytes):
                     self._append(own, key, run)
@@ -152,14 +158,19 @@ class Spool:
                 parcel.done = True
                 self.lose(key[0], parcel.frame.items, "queue_full")
 
-    def _writer(self) -> Writer:
-        if self._own is None or not files.is_folder(self._own.path):
-            if self._own is not None:
-                self._bury(self._own)
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path, lock = create(self.root)
-            self._own = self._open(path, lock)
-        return self._own
+    def own(self) -> Writer:
+        """The folder of this process, made if need be.
+
+        Raises:
+            OSError: If that can't be.
+        """
+        with self._lock:
+            if self._own is None or not files.is_folder(self._own.path):
+                if self._own:
+                    self._bury(self._own)
+                self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._own = self._open(*create(self.root))
+            return self._own
 
     def _bury(self, writer: Writer) -> None:
         """Somebody deleted the folder: what was in it is lost, unless it flies."""
@@ -186,15 +197,6 @@ class Spool:
             for parcel in self.flying
             if parcel.place is not None and parcel.place.lane is lane
         ]
-
-    def _open(self, path: Path, lock: int) -> Writer:
-        return Writer(
-            path,
-            lock,
-            self,
-            segment_bytes=self._segment_bytes,
-            metric_segments=self._metric_segments,
-        )
 
     # --- what its lanes tell
 
@@ -337,8 +339,8 @@ class Spool:
     def quarantine(self, parcels: Sequence[Parcel], code: str) -> None:
         """Put ``parcels`` aside, with the receiver's ``code``, for a look at them.
 
-        A sixteenth of the budget is for that; the oldest go first. Without a
-        working disk they are gone: the caller has counted them in any case.
+        A sixteenth of the budget is for that; the oldest go first. Without a working
+        disk they are gone: they are counted in any case.
         """
         frames = [parcel.frame for parcel in parcels]
         with self._lock, contextlib.suppress(OSError):
@@ -393,8 +395,6 @@ class Spool:
         self._adopted.writers.clear()
         self._notices.after_fork()
         self._homeless.clear()
-        self._own = None
-        self._damaged = 0
-        self.flying = ()
+        self._own, self._damaged, self.flying = None, 0, ()
         self.adopted_items.update(dict.fromkeys(SIGNALS, 0))
         self._left.update(dict.fromkeys(SIGNALS, 0))

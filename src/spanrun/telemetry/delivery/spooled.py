@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from spanrun.semconv import SpanrunTelemetryReason
 from spanrun.telemetry.delivery.backoff import Backoff, fresh
 from spanrun.telemetry.delivery.books import Books, SpoolStatus, Tally
 from spanrun.telemetry.delivery.destination import Destination
@@ -84,7 +85,14 @@ class SpooledSender:
         # What is in a request can't be given up: it must not be all there is.
         most = min(request_bytes, max_bytes // 8, memory_bytes // 4)
         self._lines: Final[dict[Signal, Line]] = {
-            signal: self._line(signal, sender, backoff(), most, watch)
+            signal: Line(
+                sender,
+                self._stock,
+                self._books,
+                backoff(),
+                request_bytes=most if signal == "traces" else 0,
+                watch=watch,
+            )
             for signal, sender in senders.items()
         }
         self._linger: Final = linger
@@ -92,23 +100,6 @@ class SpooledSender:
         self._begin()
         tell_after_fork(self)
         self._start()
-
-    def _line(
-        self,
-        signal: Signal,
-        sender: Sender,
-        backoff: Backoff,
-        most: int,
-        watch: Watch | None,
-    ) -> Line:
-        return Line(
-            sender,
-            self._stock,
-            self._books,
-            backoff,
-            request_bytes=most if signal == "traces" else 0,
-            watch=watch,
-        )
 
     def _begin(self) -> None:
         lock = self._stock.lock
@@ -138,9 +129,9 @@ class SpooledSender:
             keep: Given up last when room runs out: failed spans, zero points.
         """
         self._books.produce(signal, items)
-        taken = False
         with self._stock.lock:
-            if not self._closing and len(payload) <= MAX_PAYLOAD:
+            taken = not self._closing and len(payload) <= MAX_PAYLOAD
+            if taken:
                 order = self._stock.next_order()
                 was_due = self._stock.due(self._linger)
                 self._stock.put(Frame(signal, payload, items, keep=keep, order=order))
@@ -148,13 +139,20 @@ class SpooledSender:
                     self._to_disk.notify()
                 self._to_send.notify()
                 self._start()
-                taken = True
         if taken:
             self._stock.give_way()
-        elif self._closing:
-            self._books.drop(signal, items, "shutdown")
         else:
-            self._books.drop(signal, items, "queue_full")
+            why: SpanrunTelemetryReason = "shutdown" if self._closing else "queue_full"
+            self._books.drop(signal, items, why)
+
+    def save(self, payload: bytes, items: int) -> None:
+        """Have a request with metrics delivered by the next process, if we are killed.
+
+        It takes the place of the last one, until it is `put` and has left. Never waits.
+        """
+        with self._stock.lock:
+            self._stock.save(payload, items)
+            self._to_disk.notify()
 
     def flush(
         self, timeout: float, *, adopted: bool = False, patient: bool = True
@@ -314,6 +312,8 @@ class SpooledSender:
                 with self._stock.lock:
                     self._allowed = "never"
                     self._changed.notify_all()
+                    if self._stock.is_behind:
+                        self._to_disk.notify()
             self._adopt()
 
     def _next(self, last: Signal | None) -> Signal | None:

@@ -19,6 +19,7 @@ from spanrun.telemetry.delivery.layout import (
     LOCK,
     LONGEST,
     PREFIX,
+    UNFINISHED,
     Key,
     segment_name,
     segments,
@@ -33,6 +34,8 @@ from spanrun.telemetry.delivery.quarantine import (
     unusable,
 )
 from spanrun.telemetry.delivery.scan import Damage, Found, scan
+
+_OURS: Final = {LOCK, CURSORS, UNFINISHED}
 
 
 @dataclass(slots=True)
@@ -155,6 +158,7 @@ class _Look:
     """What is in one folder, and what can't be read in it.
 
     Attributes:
+        live: Whether somebody has its lock. Its checkpoint doesn't wait then.
         later: The format of a file that a later release wrote; or 0.
         trouble: The first that was found.
     """
@@ -165,11 +169,12 @@ class _Look:
         self._folder: Final = folder
         self._cursors = dict.fromkeys(KEYS, Cursor(0, 0, 0))
         self._segments: dict[Key, list[tuple[int, Path]]] = {}
+        self.live: Final = orphans.is_live(folder)
         with self._noting(folder):
             for name in sorted(os.listdir(folder)):  # noqa: PTH208 -- as all here
                 self._look_at(folder / name)
             if not self.later:
-                self._segments = segments(folder)
+                self._segments = segments(folder, checkpoint=not self.live)
         with self._noting(folder / CURSORS):
             self._cursors = dict(zip(KEYS, cursors.load(folder)[1], strict=True))
         if why := orphans.lock_trouble(folder):
@@ -180,7 +185,7 @@ class _Look:
         with self._noting(path), files.opened(path) as fd:
             version = later_version(files.read(fd, 0, HEADER))
             self.later = self.later or version
-            if segment_name(path.name) is None and path.name not in {LOCK, CURSORS}:
+            if segment_name(path.name) is None and path.name not in _OURS:
                 self._note(path, "Not a file of a spool")
 
     def lane(self, key: Key) -> Iterator[Found | Damage]:
@@ -239,7 +244,7 @@ def _writer(folder: Path) -> WriterSurvey:
     return WriterSurvey(
         path=folder,
         pid=int(pid) if pid.isdecimal() else 0,
-        live=orphans.is_live(folder),
+        live=look.live,
         signals=signals,
         damaged=damaged,
         later=look.later,

@@ -18,6 +18,7 @@ from spanrun.telemetry.delivery.layout import (
     LOCK,
     LONGEST,
     PREFIX,
+    UNFINISHED,
     Key,
     segment_name,
 )
@@ -85,7 +86,7 @@ class Writer:
         stored: dict[Key, list[Stored]] = {key: [] for key in KEYS}
         strange: dict[str, str] = {}
         for name in os.listdir(self.path):  # noqa: PTH208 -- the names are enough
-            if name == LOCK:
+            if name in (LOCK, UNFINISHED):
                 continue
             which = segment_name(name)
             try:
@@ -202,7 +203,8 @@ def _remove(folder: Path) -> None:
     """Delete a folder without frames. The lock goes last."""
     with contextlib.suppress(OSError):
         # What is here besides would be left without a lock, and to nobody.
-        if set(os.listdir(folder)) <= {CURSORS, LOCK}:  # noqa: PTH208 -- as above
-            for name in (CURSORS, LOCK):
+        ours = (UNFINISHED, CURSORS, LOCK)
+        if set(os.listdir(folder)) <= set(ours):  # noqa: PTH208 -- as above
+            for name in ours:
                 (folder / name).unlink(missing_ok=True)
             folder.rmdir()

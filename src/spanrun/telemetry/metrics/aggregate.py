@@ -9,120 +9,29 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias
 
+from opentelemetry.sdk.metrics.export import Metric as SdkMetric
 from opentelemetry.sdk.metrics.export import (
-    AggregationTemporality,
-    ExponentialHistogram,
-    Histogram,
     MetricsData,
     ResourceMetrics,
     ScopeMetrics,
-    Sum,
 )
-from opentelemetry.sdk.metrics.export import Metric as SdkMetric
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext
 
 from spanrun.semconv import Metric
 from spanrun.telemetry.forks import tell_after_fork
-from spanrun.telemetry.log import Log
 from spanrun.telemetry.metrics.cells import Cells
 from spanrun.telemetry.metrics.cells import cells as cells_in_use
 from spanrun.telemetry.metrics.fallback import Cell, Group, JobCells, Measured
-from spanrun.telemetry.metrics.points import (
-    Labels,
-    of_exponential,
-    of_histogram,
-    of_sum,
-)
+from spanrun.telemetry.metrics.points import Labels
+from spanrun.telemetry.metrics.series import Series
 from spanrun.telemetry.scope import OUR_SCOPE
 
 Pin: TypeAlias = Callable[[SpanContext], bool]
-
-_log: Final = Log(__name__)
-
-CARDINALITY_LIMIT: Final = 2_000
-_MAX_RECORDED: Final = 20_000
-_OVERFLOW: Final = {"otel.metric.overflow": True}
-
-
-class Series:
-    """All series of one metric.
-
-    Args:
-        metric: Which one.
-        delta: Its points count from the last collection.
-        exponential: Its buckets are exponential, if it is a histogram.
-        cells: The classes of its cells.
-    """
-
-    def __init__(
-        self, metric: Metric, *, delta: bool, exponential: bool, cells: Cells
-    ) -> None:
-        self.metric: Final = metric
-        self.cells: Final[dict[tuple[tuple[str, Any], ...], Cell]] = {}
-        self._delta: Final = delta
-        self._exponential: Final = exponential
-        self._classes: Final = cells
-        self._started = time.time_ns()
-
-    def cell(self, labels: Labels, group: Group) -> Cell:
-        """The cell of ``labels``; beyond 2,000 of them, the one that takes the rest."""
-        key = tuple(sorted(labels.items()))
-        cell = self.cells.get(key)
-        if cell is None:
-            if len(self.cells) >= CARDINALITY_LIMIT - 1:
-                labels, key = _OVERFLOW, tuple(_OVERFLOW.items())
-                if key in self.cells:
-                    return self.cells[key]
-                _log.warning(
-                    "%s has %d series: more go into one with otel.metric.overflow",
-                    self.metric.name,
-                    CARDINALITY_LIMIT,
-                )
-            cell = self.cells[key] = self._make(dict(labels), group)
-        return cell
-
-    def told(
-        self, readings: Iterable[tuple[Labels, tuple[Any, ...]]], now: int
-    ) -> SdkMetric:
-        """What was read of the cells, as a metric of the SDK."""
-        times = self._started, now
-        temporality = AggregationTemporality.CUMULATIVE
-        if self._delta:
-            self._started = now
-            temporality = AggregationTemporality.DELTA
-        metric = self.metric
-        points: list[Any] = [
-            self._point(labels, times, reading) for labels, reading in readings
-        ]
-        data: Any
-        if metric.instrument != "histogram":
-            data = Sum(points, temporality, metric.instrument == "counter")
-        elif self._exponential:
-            data = ExponentialHistogram(points, temporality)
-        else:
-            data = Histogram(points, temporality)
-        return SdkMetric(metric.name, metric.description, metric.unit, data)
-
-    def _make(self, labels: Labels, group: Group) -> Cell:
-        classes = self._classes
-        if self.metric.instrument != "histogram":
-            return classes.Sum(labels, group, self._delta)
-        if self._exponential:
-            return classes.ExponentialHistogram(labels, group, self._delta)
-        return classes.Histogram(labels, self.metric.boundaries, group, self._delta)
-
-    def _point(
-        self, labels: Labels, times: tuple[int, int], reading: tuple[Any, ...]
-    ) -> Any:
-        if self.metric.instrument != "histogram":
-            return of_sum(labels, times, reading)
-        if self._exponential:
-            return of_exponential(labels, times, reading)
-        return of_histogram(labels, times, self.metric.boundaries, reading)
 
 
 class Aggregator:
@@ -135,6 +44,7 @@ class Aggregator:
         exponential: Histograms have exponential buckets.
         pin: Asked to keep the trace of an exemplar that wasn't sampled; whether it
             does. Without it nobody is asked.
+        exemplars: Whether any leave. Else no trace is kept for one.
         cells: The module with the classes of the cells.
 
     Attributes:
@@ -148,11 +58,12 @@ class Aggregator:
         delta: frozenset[str] = frozenset(),
         exponential: bool = False,
         pin: Pin | None = None,
+        exemplars: bool = True,
         cells: Cells = cells_in_use,
     ) -> None:
         self._classes: Final = cells
-        self._pin: Final = pin
-        self.group: Group = cells.Group(pin)
+        self._make_group: Final = partial(cells.Group, pin, exemplars=exemplars)
+        self.group: Group = self._make_group()
         self._resource: Final = resource
         self._delta: Final = delta
         self._exponential: Final = exponential
@@ -160,6 +71,7 @@ class Aggregator:
         self._lock = threading.RLock()
         self._series: Final[dict[str, Series]] = {}
         self._recorded: Final[dict[tuple[Any, ...], Cell]] = {}
+        self._peeked: list[tuple[Any, ...]] = []
         tell_after_fork(self)
 
     def cell(self, metric: Metric, labels: Labels) -> Cell:
@@ -167,9 +79,7 @@ class Aggregator:
         with self._lock:
             return self._of(metric).cell(labels, self.group)
 
-    def job_cells(
-        self, count: Cell, duration: Cell, phases: Sequence[Cell]
-    ) -> JobCells:
+    def job_cells(self, count: Any, duration: Cell, phases: Sequence[Any]) -> JobCells:
         """What counts a job in these cells: in all of them at once."""
         return self._classes.JobCells(self.group, count, duration, phases)
 
@@ -185,7 +95,7 @@ class Aggregator:
         cell = self._recorded.get(key)
         if cell is None:
             cell = self.series_of(metric, attributes)
-            if len(self._recorded) < _MAX_RECORDED:
+            if cell is not self._series[metric.name].overflow:
                 self._recorded[key] = cell
         cell.add(value, span)
 
@@ -197,21 +107,68 @@ class Aggregator:
     def collect(self) -> list[SdkMetric]:
         """Everything, at one moment."""
         with self._lock:
-            now = time.time_ns()
-            found = [
-                (series, tuple(series.cells.values()))
-                for series in tuple(self._series.values())
-            ]
-            every = [cell for _, cells in found for cell in cells]
-            readings = iter(self.group.read(every))
-            return [
-                series.told(((cell.labels, next(readings)) for cell in cells), now)
-                for series, cells in found
-            ]
+            found = self._cells()
+            return self._told(found, self.group.read(_every(found)))
 
     def add_to(self, data: MetricsData | None) -> MetricsData | None:
         """``data`` of the SDK with our own metrics beside it; None if there is none."""
-        metrics = self.collect()
+        return self._packed(self.collect(), data)
+
+    def take(
+        self, data: MetricsData | None
+    ) -> tuple[MetricsData | None, MetricsData | None]:
+        """The zero points of the series that are new; and everything, as `add_to`.
+
+        A zero point has the moment at which its series began. It must leave in an
+        earlier request: one metric at two times in one isn't taken well everywhere.
+        """
+        with self._lock:
+            zeros = [zero for each in self._series.values() if (zero := each.zeros())]
+            metrics = self.collect()
+        return self._packed(zeros, None), self._packed(metrics, data)
+
+    def peek(self) -> MetricsData | None:
+        """Our own metrics, if they have changed since the last call; else None.
+
+        There are no exemplars, and nothing begins anew: what `collect` gives is the
+        same as without this. How telemetry itself does is left out.
+        """
+        with self._lock:
+            found = [each for each in self._cells() if not each[0].is_of_telemetry]
+            readings = self.group.read(_every(found), peek=True)
+            if readings == self._peeked:
+                return None
+            self._peeked = readings
+            return self._packed(self._told(found, readings), None)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there are series of which no `take` has told yet.
+
+        Those of telemetry itself don't count: they begin when something has left.
+        """
+        return any(
+            series.has_begun and not series.is_of_telemetry
+            for series in tuple(self._series.values())
+        )
+
+    def _cells(self) -> list[tuple[Series, tuple[Cell, ...]]]:
+        return [(each, tuple(each.cells.values())) for each in self._series.values()]
+
+    def _told(
+        self,
+        found: list[tuple[Series, tuple[Cell, ...]]],
+        given: Sequence[tuple[Any, ...]],
+    ) -> list[SdkMetric]:
+        now, readings = time.time_ns(), iter(given)
+        return [
+            series.told(((cell.labels, next(readings)) for cell in cells), now)
+            for series, cells in found
+        ]
+
+    def _packed(
+        self, metrics: list[SdkMetric], data: MetricsData | None
+    ) -> MetricsData | None:
         if not metrics and data is None:
             return None
         scopes = {OUR_SCOPE: metrics}
@@ -229,9 +186,10 @@ class Aggregator:
         """
         self._lock = threading.RLock()
         self.group.after_fork()
-        self.group = self._classes.Group(self._pin)
+        self.group = self._make_group()
         self._series.clear()
         self._recorded.clear()
+        self._peeked = []
 
     def _of(self, metric: Metric) -> Series:
         series = self._series.get(metric.name)
@@ -243,3 +201,7 @@ class Aggregator:
                 cells=self._classes,
             )
         return series
+
+
+def _every(found: list[tuple[Series, tuple[Cell, ...]]]) -> list[Cell]:
+    return [cell for _, cells in found for cell in cells]

@@ -5,23 +5,27 @@ from __future__ import annotations
 from typing import Final
 
 _MAX_ERROR_TYPES: Final = 64
+_MAX_LENGTH: Final = 256  # of a class's name, in characters
 _OTHER: Final = "_OTHER"
 
 
 class ErrorTypes:
-    """Names of error classes, at most 64 of them, so that the label stays bounded."""
+    """Names of error classes, at most 64 of them, so that the label stays bounded.
+
+    Classes of one name count as one, and none is kept alive.
+    """
 
     def __init__(self) -> None:
-        self._names: dict[type[BaseException], str] = {}
+        self._names: Final[set[str]] = set()
 
     def name(self, error: BaseException) -> str:
         """The value of ``error.type`` for ``error``."""
         kind = type(error)
-        name = self._names.get(kind)
-        if name is None:
+        name = kind.__qualname__[:_MAX_LENGTH]
+        if kind.__module__ not in ("builtins", "asyncio.exceptions"):
+            name = f"{kind.__module__}.{name}"
+        if name not in self._names:
             if len(self._names) >= _MAX_ERROR_TYPES:
                 return _OTHER
-            builtin = kind.__module__ in ("builtins", "asyncio.exceptions")
-            prefix = "" if builtin else f"{kind.__module__}."
-            name = self._names[kind] = f"{prefix}{kind.__qualname__}"
+            self._names.add(name)
         return name

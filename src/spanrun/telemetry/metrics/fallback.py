@@ -14,6 +14,7 @@ import time
 from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Protocol, TypeAlias
 
 from opentelemetry.trace import SpanContext
@@ -36,59 +37,65 @@ Exemplar: TypeAlias = tuple[float, int, int, int]
 
 
 class Group:
-    """Series that are added to, and read, under one lock."""
+    """Series that are added to, and read, under one lock.
 
-    __slots__ = ("_busy", "_late", "_lock", "_pin")
+    Attributes:
+        lock: Held while a cell is changed or read.
+        busy: One is: what the garbage collector, or a signal's handler, adds in the
+            middle of that waits in ``late``, and is added by `leave`.
+        late: See ``busy``.
+    """
 
-    def __init__(self, pin: Callable[[SpanContext], bool] | None = None) -> None:
+    __slots__ = ("_exemplars", "_pin", "busy", "late", "lock")
+
+    def __init__(
+        self,
+        pin: Callable[[SpanContext], bool] | None = None,
+        *,
+        exemplars: bool = True,
+    ) -> None:
         self._pin = pin
-        self._lock = threading.RLock()
-        self._busy = False
-        self._late: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._exemplars = exemplars
+        self.lock = threading.RLock()
+        self.busy = False
+        self.late: deque[Callable[[], object]] = deque()
 
-    def read(self, cells: Sequence[Cell]) -> list[tuple[Any, ...]]:
-        """What some cells hold, all at one moment."""
-        with self._lock:
-            busy, self._busy = self._busy, True
+    def read(
+        self, cells: Sequence[Cell], *, peek: bool = False
+    ) -> list[tuple[Any, ...]]:
+        """What some cells hold, all at one moment.
+
+        With ``peek`` there are no exemplars, and nothing begins anew.
+        """
+        with self.lock:
+            busy, self.busy = self.busy, True
             try:
+                if peek:
+                    return [cell.reading([]) for cell in cells]
                 return [cell.read() for cell in cells]
             finally:
                 if not busy:
-                    self._leave()
+                    self.leave()
 
     def after_fork(self) -> None:
         """In the child: nobody holds the lock, whatever the parent's threads did."""
-        self._lock._at_fork_reinit()  # type: ignore[attr-defined] # noqa: SLF001 -- as `logging` does
-        self._busy = False
-        self._late.clear()
+        self.lock._at_fork_reinit()  # type: ignore[attr-defined] # noqa: SLF001 -- as `logging` does
+        self.busy = False
+        self.late.clear()
 
-    def change(self, change: Callable[..., int | None], *args: Any) -> int | None:
-        """Call ``change`` while nobody else reads or changes a cell.
-
-        When it is called from inside of another change, by the garbage collector or
-        a signal's handler, that is done first, and None is returned at once.
-        """
-        with self._lock:
-            if self._busy:
-                self._late.append((change, args))
-                return None
-            self._busy = True
-            try:
-                return change(*args)
-            finally:
-                self._leave()
-
-    def _leave(self) -> None:
-        late = self._late
+    def leave(self) -> None:
+        """The cells are in order: add what came meanwhile."""
         try:
-            while late:
-                change, args = late.popleft()
-                change(*args)
+            while self.late:
+                add = self.late.popleft()
+                add()
         finally:
-            self._busy = False
+            self.busy = False
 
     def kept(self, span: Any) -> tuple[int, int] | None:
         """The ids of a span whose trace is sampled, or kept because we ask for it."""
+        if not self._exemplars:
+            return None
         pin = getattr(span, "pin", None)
         if pin is not None:
             return (span.trace_id, span.span_id) if pin() else None
@@ -112,7 +119,16 @@ class Cell:
 
     def add(self, value: float, span: Measured | None = None) -> None:
         """Add a measurement; ``span`` may become the exemplar of its bucket."""
-        bucket = self._group.change(self.take, value)
+        group = self._group
+        with group.lock:
+            if group.busy:
+                group.late.append(partial(self.take, value))
+                return
+            group.busy = True
+            try:
+                bucket = self.take(value)
+            finally:
+                group.leave()
         if bucket is not None and span is not None:
             self.offer(bucket, value, span)
 
@@ -128,7 +144,8 @@ class Cell:
 
     def read(self) -> tuple[Any, ...]:
         """What it holds; then, with ``delta``, it begins again from zero."""
-        reading = self.reading(list(self.kept.values()))
+        # By value, as some backends put them into buckets in that order.
+        reading = self.reading([self.kept[bucket] for bucket in sorted(self.kept)])
         self.kept.clear()
         if self._delta:
             self.reset()
@@ -267,6 +284,7 @@ class ExponentialHistogram(Cell):
             for index, count in counts.items():
                 shrunk[index >> 1] += count
             counts = dict(shrunk)
+            self.kept = {at >> 1: self.kept[at] for at in sorted(self.kept)[::-1]}
         self.counts = counts
 
     def _bucket(self, value: float) -> int:
@@ -299,7 +317,7 @@ class JobCells:
     __slots__ = ("_count", "_duration", "_group", "_phases")
 
     def __init__(
-        self, group: Group, count: Cell, duration: Cell, phases: Sequence[Cell]
+        self, group: Group, count: Sum, duration: Cell, phases: Sequence[Sum]
     ) -> None:
         self._group = group
         self._count = count
@@ -312,13 +330,22 @@ class JobCells:
         """Count a job that took ``seconds``, and in each phase one of ``parts``."""
         if len(parts) != len(self._phases):
             raise ValueError("not as many parts as phases")
-        bucket = self._group.change(self._take, seconds, parts)
+        group = self._group
+        with group.lock:
+            if group.busy:
+                group.late.append(partial(self._take, seconds, parts))
+                return
+            group.busy = True
+            try:
+                bucket = self._take(seconds, parts)
+            finally:
+                group.leave()
         if bucket is not None and span is not None:
             self._duration.offer(bucket, seconds, span)
 
     def _take(self, seconds: float, parts: tuple[float, ...]) -> int | None:
-        self._count.take(1)
-        for phase, part in zip(self._phases, parts, strict=True):
+        self._count.value += 1
+        for phase, part in zip(self._phases, parts):  # noqa: B905 -- see `add`
             if part:
-                phase.take(part)
+                phase.value += part
         return self._duration.take(seconds)

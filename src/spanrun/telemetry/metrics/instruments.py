@@ -12,7 +12,7 @@ from opentelemetry.trace import set_span_in_context
 from spanrun import semconv
 from spanrun.semconv import Metric, SpanrunJobOutcome, SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.forks import tell_after_fork
+from spanrun.telemetry.metrics.runners import Gauges, Runners
 
 if TYPE_CHECKING:  # they need the SDK, which only `configure` loads, or these here
     from spanrun.telemetry.metrics.aggregate import Aggregator
@@ -42,48 +42,23 @@ Failed: TypeAlias = Callable[[SpanrunTelemetrySignal, Exception], object]
 """Told of what a meter of somebody else raises."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gauges:
-    """What a runner is doing at this moment, in jobs."""
-
-    limit: int
-    running: int
-    queued: int
-    backing_off: int
-    stuck: int
-
-    def __add__(self, other: Gauges) -> Gauges:
-        return Gauges(
-            self.limit + other.limit,
-            self.running + other.running,
-            self.queued + other.queued,
-            self.backing_off + other.backing_off,
-            self.stuck + other.stuck,
-        )
-
-
 class Instruments:
     """The OTel instruments, each made at its first use from its registry entry.
 
     Attributes:
-        runners: The open runners, whose gauges are read at each collection.
+        runners: Those that are open; what they do is read at each collection.
     """
 
     def __init__(self, meter: Meter, account: Account, failed: Failed) -> None:
-        self.runners: Final[set[RunnerMetrics]] = set()
+        self.runners: Final = Runners()
         self._meter: Final = meter
         self._account: Final = account
         self._failed: Final = failed
         self._add: Final[dict[str, Callable[..., None]]] = {}
         self._observed()
-        tell_after_fork(self)
 
-    def after_fork(self) -> None:
-        """In the child: the runners that are open are its parent's."""
-        self.runners.clear()
-
-    def snapshot(self, *, keep: bool = False) -> None:
-        """Export the metrics as they are now; ``keep``: a series begins.
+    def snapshot(self) -> None:
+        """Export the metrics soon.
 
         Where the application owns the pipeline, it decides that.
         """
@@ -140,12 +115,14 @@ class Instruments:
             def observe(_: CallbackOptions) -> Iterable[Observation]:
                 return [
                     Observation(read(now), {semconv.SPANRUN_RUNNER_NAME: name})
-                    for name, now in self._now().items()
+                    for name, now in self.runners.now.items()
                 ]
 
             self._observe("create_observable_gauge", metric, observe)
 
-        gauge(semconv.METRIC_SPANRUN_RUNNER_LIMIT, lambda now: now.limit)
+        # Read first, as it was made first: what the others give is of that moment.
+        limit = semconv.METRIC_SPANRUN_RUNNER_LIMIT
+        self._observe("create_observable_gauge", limit, self._limit)
         gauge(semconv.METRIC_SPANRUN_RUNNER_IN_FLIGHT, lambda now: now.running)
         gauge(semconv.METRIC_SPANRUN_RUNNER_STUCK, lambda now: now.stuck)
         active, items = (
@@ -164,17 +141,12 @@ class Instruments:
         except Exception as error:  # noqa: BLE001 -- counted: breaks no job
             self._failed("metrics", error)
 
-    def _now(self) -> dict[str, Gauges]:
-        """What the runners of each name do at this moment, added up."""
-        now: dict[str, Gauges] = {}
-        for runner in tuple(self.runners):
-            known = now.get(runner.name)
-            gauges = runner.gauges()
-            now[runner.name] = gauges if known is None else known + gauges
-        return now
+    def _limit(self, _: CallbackOptions) -> Iterable[Observation]:
+        for name, now in self.runners.read().items():
+            yield Observation(now.limit, {semconv.SPANRUN_RUNNER_NAME: name})
 
     def _active(self, _: CallbackOptions) -> Iterable[Observation]:
-        for name, now in self._now().items():
+        for name, now in self.runners.now.items():
             for state in semconv.SPANRUN_JOB_STATE_VALUES:
                 labels = {
                     semconv.SPANRUN_RUNNER_NAME: name,
@@ -228,16 +200,16 @@ class NativeInstruments(Instruments):
         meter: Meter,
         account: Account,
         failed: Failed,
-        snapshot: Callable[..., None],
+        snapshot: Callable[[], None],
         aggregator: Aggregator,
     ) -> None:
         super().__init__(meter, account, failed)
         self._snapshot: Final = snapshot
         self._aggregator: Final = aggregator
 
-    def snapshot(self, *, keep: bool = False) -> None:
-        """Export the metrics as they are now; ``keep``: a series begins."""
-        self._snapshot(keep=keep)
+    def snapshot(self) -> None:
+        """Export the metrics soon."""
+        self._snapshot()
 
     def record(
         self,
@@ -263,13 +235,18 @@ class RunnerMetrics:
 
     Each series starts at zero and is exported so: `rate` needs a point before
     the first. That goes for one that an error begins in mid-run, too.
+
+    Attributes:
+        name: The runner's.
+        label: What its metrics are labelled with: ``name``, or ``_OTHER``.
     """
 
     def __init__(
         self, name: str, instruments: Instruments, gauges: Callable[[], Gauges]
     ) -> None:
         self.name: Final = name
-        self.attributes: Final = {semconv.SPANRUN_RUNNER_NAME: name}
+        self.label: Final = instruments.runners.name_of(name)
+        self.attributes: Final = {semconv.SPANRUN_RUNNER_NAME: self.label}
         self.gauges: Final = gauges
         self._instruments: Final = instruments
         self._jobs: Final[dict[tuple[str, str | None], AddsJob]] = {}
@@ -282,7 +259,7 @@ class RunnerMetrics:
     def open(self) -> None:
         """Export the zero points."""
         instruments = self._instruments
-        instruments.runners.add(self)
+        instruments.runners.open(self.label, self.gauges)
         counts: dict[str, Adds] = {}
         for outcome in semconv.SPANRUN_JOB_OUTCOME_VALUES:
             labels = {**self.attributes, semconv.SPANRUN_JOB_OUTCOME: outcome}
@@ -303,12 +280,12 @@ class RunnerMetrics:
             semconv.METRIC_SPANRUN_LOOP_BLOCKED, self.attributes
         )
         self._late = self._begin(semconv.METRIC_SPANRUN_JOB_LATE, self.attributes)
-        instruments.snapshot(keep=True)
+        instruments.snapshot()
 
     def close(self) -> None:
         """Export the last values, and stop reporting what the runner is doing."""
+        self._instruments.runners.close(self.label, self.gauges)
         self._instruments.snapshot()
-        self._instruments.runners.discard(self)
 
     def job(
         self,
@@ -343,7 +320,7 @@ class RunnerMetrics:
             labels = {**self.attributes, semconv.ERROR_TYPE: error_type}
             count = self._begin(semconv.METRIC_SPANRUN_JOB_RETRIES, labels)
             self._retries[error_type] = count
-            self._instruments.snapshot(keep=True)
+            self._instruments.snapshot()
         count.add(1)
 
     def blocked(self) -> None:
@@ -374,7 +351,7 @@ class RunnerMetrics:
             count, self._durations[outcome], self._phases
         )
         self._jobs[outcome, error_type] = found
-        self._instruments.snapshot(keep=True)
+        self._instruments.snapshot()
         return found
 
     def _begin(self, metric: Metric, labels: Mapping[str, Any]) -> Adds:

@@ -10,8 +10,8 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 
 from spanrun.settings import Settings
-from spanrun.telemetry.export import Collector
 from spanrun.telemetry.forks import tell_after_fork
+from spanrun.telemetry.metric_pipe import Collector
 from spanrun.telemetry.metrics import preferences
 from spanrun.telemetry.redact import redact_attributes
 

@@ -14,8 +14,10 @@ from spanrun.accelerator import core
 __all__ = [
     "ERROR",
     "EXEMPLAR",
+    "JOB",
     "RETRIED",
     "ROOT",
+    "RUN",
     "SLOW",
     "Batch",
     "Buffer",
@@ -30,8 +32,10 @@ if TYPE_CHECKING or hasattr(core, "Span"):
     from spanrun._core import (
         ERROR,
         EXEMPLAR,
+        JOB,
         RETRIED,
         ROOT,
+        RUN,
         SLOW,
         Batch,
         Buffer,
@@ -45,8 +49,10 @@ else:
     from spanrun.telemetry.span.fallback import (
         ERROR,
         EXEMPLAR,
+        JOB,
         RETRIED,
         ROOT,
+        RUN,
         SLOW,
         Batch,
         Buffer,

@@ -58,10 +58,19 @@ def headers(batch: Batch) -> Iterator[Header]:
 
 def messages(batch: Batch) -> list[Any]:
     """The spans of ``batch``, as OTLP's own messages."""
-    with no_fork():
-        from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans  # noqa: PLC0415 -- 16 ms
+    return list(_classes().ScopeSpans.FromString(batch.data).spans)
 
-    return list(ScopeSpans.FromString(batch.data).spans)
+
+def parsed(fields: bytes) -> Any:
+    """Some fields of a span as OTLP's own message."""
+    return _classes().Span.FromString(fields)
+
+
+def _classes() -> Any:
+    with no_fork():
+        from opentelemetry.proto.trace.v1 import trace_pb2  # noqa: PLC0415 -- 16 ms
+
+    return trace_pb2
 
 
 def readable(batch: Batch) -> list[View]:

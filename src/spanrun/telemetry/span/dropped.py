@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan
 
-from spanrun.telemetry.current import ATTEMPT, CURRENT_SPAN, OUTSIDE
+from spanrun.telemetry.current import inside
 
 
 class DroppedSpan(NonRecordingSpan):
@@ -24,12 +23,7 @@ class DroppedSpan(NonRecordingSpan):
         """Itself: what a context has as the current span."""
         return self
 
-    def inside(self, outside: Context, attempt: int | None = None) -> Context:
-        """Return a context in which this is the current span, within ``outside``."""
-        more = {} if attempt is None else {ATTEMPT: attempt}
-        return Context(
-            {**outside, CURRENT_SPAN: self, OUTSIDE: (self, outside), **more}
-        )
+    inside = inside
 
     @property
     def trace_id(self) -> int:

@@ -16,12 +16,15 @@ from spanrun.telemetry.span.ids import random_bits, reseed
 from spanrun.telemetry.span.scope import Scope
 from spanrun.telemetry.span.span import Span
 from spanrun.telemetry.span.tail import Tail
+from spanrun.telemetry.units.recorder import JOB, RUN
 
 __all__ = [
     "ERROR",
     "EXEMPLAR",
+    "JOB",
     "RETRIED",
     "ROOT",
+    "RUN",
     "SLOW",
     "Batch",
     "Buffer",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
+from os import getpid, urandom
 from typing import Final
 
 from spanrun.telemetry.forks import notice_fork, tell_after_fork
@@ -13,14 +13,14 @@ class _Source:
     """A generator of its own: a program that seeds `random` doesn't make ids repeat."""
 
     def __init__(self) -> None:
-        self._random: Final = random.Random(os.urandom(32))  # noqa: S311 -- no secret
+        self._random: Final = random.Random(urandom(32))  # noqa: S311 -- no secret
         self.bits: Final = self._random.getrandbits
-        self.process = os.getpid()
+        self.process = getpid()
 
     def after_fork(self) -> None:
         """Go on from another seed: with the parent's, a child draws the same ids."""
-        self.process = os.getpid()
-        self._random.seed(os.urandom(32))
+        self.process = getpid()
+        self._random.seed(urandom(32))
 
 
 _source: Final = _Source()
@@ -32,7 +32,7 @@ def draw(size: int, here: _Source = _source) -> int:
 
     In a child that nobody told of its fork, this is the first that spanrun hears of it.
     """
-    if here.process != os.getpid():
+    if here.process != getpid():
         notice_fork()
         reseed()
     return here.bits(size)

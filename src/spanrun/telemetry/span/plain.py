@@ -26,8 +26,6 @@ _Container: TypeAlias = Sequence[Any] | Mapping[Any, Any]
 
 _object: Final[Any] = object
 _ANY_SIZE: Final = frozenset((bool, float, type(None)))
-IMMUTABLE: Final = frozenset((str, bool, int, float, bytes, type(None)))
-"""Values of exactly these types need no copy to stay what they are."""
 
 
 def clean(value: Any, length: int = MAX_LENGTH) -> Plain:
@@ -47,38 +45,6 @@ def clean(value: Any, length: int = MAX_LENGTH) -> Plain:
         return _Cleaner(length).plain(value, 0)
     except Exception:  # noqa: BLE001 -- users' classes may raise anything
         return f"<unreadable {type(value).__qualname__}>"
-
-
-def frozen(
-    attributes: Mapping[str, Any] | None, length: int
-) -> tuple[dict[str, Any], int]:
-    """A copy in which nothing can change any more, and how many were dropped.
-
-    What is immutable stays as it is: it is cleaned when it is read.
-    """
-    kept: dict[str, Any] = {}
-    if not attributes:
-        return kept, 0
-    dropped = 0
-    try:
-        kept = {
-            key: value
-            for key, value in attributes.items()
-            if type(value) in IMMUTABLE and type(key) is str
-        }
-        if len(kept) == len(attributes) and "" not in kept:
-            return kept, 0  # as nearly always
-        kept = {}
-        for key, value in attributes.items():
-            good = type(key) is str and key != ""
-            name = key if good else _key(key)
-            if name is None:
-                dropped += 1
-            else:
-                kept[name] = value if type(value) in IMMUTABLE else clean(value, length)
-    except Exception:  # noqa: BLE001 -- users' mappings may raise anything
-        dropped += 1
-    return kept, dropped
 
 
 def cleaned(

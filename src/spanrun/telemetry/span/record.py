@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from opentelemetry.sdk.trace import Span as SdkSpan
@@ -15,45 +14,76 @@ from opentelemetry.trace import (
     TraceState,
 )
 
+from spanrun import semconv
+from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.span import encode
-from spanrun.telemetry.span.plain import Plain
-from spanrun.telemetry.span.values import newest, plain_attributes, plain_name
+from spanrun.telemetry.span.buffer import RETRIED
+from spanrun.telemetry.span.values import Fields, items_of, plain_name
 
 if TYPE_CHECKING:  # it makes spans
     from spanrun.telemetry.span.scope import Scope
 
-_UNSET: Final[tuple[int, str | None]] = 0, None
-
-Linked: TypeAlias = tuple[SpanContext, dict[str, Plain], int]
-"""A link: where to, attributes, and how many of these were dropped."""
+Links: TypeAlias = tuple[tuple[SpanContext, bytes], ...]
+"""Of each link: where to, and all of it encoded."""
 Inherited: TypeAlias = tuple[int, TraceState]
 """W3C trace flags and tracestate, which children have from their parent."""
-
-
-class Limits(NamedTuple):
-    """Of a `Scope`; None means: as many as there are."""
-
-    attributes: int | None
-    events: int | None
-    links: int | None
-    event_attributes: int | None
-    link_attributes: int | None
-    length: int
-    inner_length: int
 
 
 class Event(NamedTuple):
     """An event of a span; ``stamped`` when nobody said when it was."""
 
-    name: str
     time: int
-    attributes: dict[str, Plain]
-    dropped: int
+    rest: bytes
     stamped: bool
+
+
+class Rare:
+    """What few spans have.
+
+    Attributes:
+        events: In order.
+        links: Those from the start, and those that were added.
+        dropped: Attributes, events and links that were dropped.
+        status: Its code, and what was said.
+    """
+
+    __slots__ = ("dropped", "events", "links", "status")
+
+    def __init__(self, links: Links) -> None:
+        self.events: list[Event] = []
+        self.links: Final = list(links)
+        self.dropped: Final = [0, 0, 0]
+        self.status: tuple[int, str | None] = 0, None
+
+    def drop_oldest(self, items: list[Any], kind: int, most: int | None) -> None:
+        """Drop the first of too many; ``kind`` is its place in `dropped`."""
+        if most is not None and len(items) > most:
+            del items[:1]
+            self.dropped[kind] += 1
+
+    def freeze(self, end_ns: int) -> None:
+        """Say of no event that it happened after the end."""
+        self.events = self.events.copy()  # who adds one from now on is too late
+        for place, event in enumerate(self.events):
+            if event.stamped and event.time > end_ns:
+                self.events[place] = event._replace(time=end_ns)
+
+    def encoded(self) -> list[bytes]:
+        """All of it, in parts."""
+        parts = [encode.event(time, rest) for time, rest, _ in tuple(self.events)]
+        parts += [encoded for _, encoded in tuple(self.links)]
+        if any(self.dropped):
+            parts.append(encode.counts(*self.dropped))
+        status = self.status
+        parts.append(encode.status(*status) if status[0] else encode.NO_STATUS)
+        return parts
 
 
 class Record:
     """The data of a span: plain, bounded and without credentials.
+
+    There is no lock: what is added to lists and dictionaries is one step for other
+    threads, and what few spans have is made by `dict.setdefault`.
 
     Attributes:
         scope: What it shares with the other spans of its tracer.
@@ -61,6 +91,7 @@ class Record:
         span_id: Its span id.
         inherited: Its flags and tracestate.
         start_time: In nanoseconds since the Unix epoch.
+        is_open: It has not ended.
     """
 
     @property  # type: ignore[misc] # as mocks do
@@ -68,13 +99,12 @@ class Record:
         """The SDK's class of spans that are open, which processors may insist on."""
         return SdkSpan
 
-    # What few spans have stands here until a span has it.
-    _dropped = 0
-    _dropped_events = 0
-    _dropped_links = 0
-    _status = _UNSET
+    # What few spans have, and none has from the start, stands here until then.
+    is_open = False
     _context: SpanContext | None = None
     _end_ns: int | None = None
+    _fields: bytes | None = None  # all attributes, when it has ended
+    _rare: Rare | None = None
 
     scope: Scope
     trace_id: int
@@ -83,10 +113,9 @@ class Record:
     start_time: int
     _name: str
     _kind: int
-    _attributes: dict[str, Plain]
-    _events: list[Event]
-    _links: list[Linked]
-    _open: list[bool]  # empty when it has ended: see `Span`
+    _attributes: dict[str, bytes]
+    _flags: int
+    _links: Links  # from the start
     _parent: int | SpanContext | None  # a span id, if it has handed down `inherited`
 
     def get_span_context(self) -> SpanContext:
@@ -114,47 +143,52 @@ class Record:
         int,
     ]:
         """All that is recorded by now, for a view."""
-        parent = self._parent
+        with no_fork():
+            from spanrun.telemetry.span.decode import mapping, parsed  # noqa: PLC0415 -- it needs the package
+
+        parent, rare = self._parent, self._rare or Rare(self._links)
+        links = tuple(rare.links)
+        fields = self._fields
+        if fields is None:
+            fields = b"".join(self._attributes.values())
+        parts = [encode.event(time, rest) for time, rest, _ in tuple(rare.events)]
+        span = parsed(b"".join((fields, *parts, *(link[1] for link in links))))
         return (
-            self._attributes.copy(),
-            self._dropped,
-            [event[:4] for event in self._events.copy()],
-            self._dropped_events,
-            self._links.copy(),
-            self._dropped_links,
-            *self._status,
+            mapping(span.attributes),
+            rare.dropped[0],
+            [
+                (
+                    event.name,
+                    event.time_unix_nano,
+                    mapping(event.attributes),
+                    event.dropped_attributes_count,
+                )
+                for event in span.events
+            ],
+            rare.dropped[1],
+            [
+                (to, mapping(link.attributes), link.dropped_attributes_count)
+                for (to, _), link in zip(links, span.links, strict=True)
+            ],
+            rare.dropped[2],
+            *rare.status,
             self._context_of(parent) if isinstance(parent, int) else parent,
             self._kind,
         )
 
-    def _fill(
-        self, attributes: Mapping[str, Any] | None, links: Sequence[Link]
-    ) -> None:
-        """Set what it has from the start."""
-        if attributes:
-            scope = self.scope
-            limits = scope.limits
-            plain, dropped = plain_attributes(attributes, scope.clean, limits.length)
-            self._attributes, over = newest(plain, limits.attributes)
-            if dropped or over:
-                self._dropped += dropped + over
-        for link in links:
-            self._add_link(link.context, link.attributes, link.dropped_attributes)
+    def _more(self) -> Rare:
+        """What few spans have; two threads that want it first get the same."""
+        return self._rare or vars(self).setdefault("_rare", Rare(self._links))
 
-    def _store(self, plain: dict[str, Plain], dropped: int) -> None:
-        """Set attributes. In C, each of these calls is one step for other threads."""
-        if not self._open:  # users' code has ended it meanwhile
-            return
-        kept, limit = self._attributes, self.scope.limits.attributes
-        for name, value in plain.items():
-            kept.pop(name, None)  # what is set last stands last
-            kept[name] = value
-            while limit is not None and len(kept) > limit:
-                with suppress(KeyError, RuntimeError, StopIteration):  # others do, too
-                    del kept[next(iter(kept))]
-                    dropped += 1
+    def _set(self, items: Collection[tuple[Any, Any]] | None) -> None:
+        """Set attributes. Of a span that users' code ends meanwhile it changes none."""
+        dropped, retried = 1, False
+        if items is not None:
+            dropped, retried = self.scope.of_span.set(self._attributes, items)
         if dropped:
-            self._dropped += dropped
+            self._more().dropped[0] += dropped
+        if retried:
+            self._flags |= RETRIED
 
     def _add_event(
         self,
@@ -164,77 +198,68 @@ class Record:
         *,
         stamped: bool,
     ) -> None:
-        limits = self.scope.limits
-        plain, dropped = self._inner(attributes, limits.event_attributes)
-        event = Event(plain_name(name), time, plain, dropped, stamped)
-        if self._open:
-            self._events.append(event)
-            over = _drop_oldest(self._events, limits.events)
-            self._dropped_events += over  # apart from the call, so in one step
+        scope = self.scope
+        fields, dropped = _inner(scope.of_event, attributes)
+        shown = plain_name(name)
+        event = Event(time, encode.event_rest(shown, fields, dropped), stamped)
+        if self.is_open:
+            if shown == semconv.EVENT_SPANRUN_JOB_RETRY:
+                self._flags |= RETRIED
+            rare = self._more()
+            rare.events.append(event)
+            rare.drop_oldest(rare.events, 1, scope.max_events)
+
+    def _begin_linked(self, links: Sequence[Link]) -> None:
+        """Link it to what it is linked to from the start."""
+        known = self.scope.known_links.get(id(links))
+        if known is not None:
+            self._links = known[1]
+            return
+        for link in links:
+            self._add_link(link.context, link.attributes, link.dropped_attributes)
+        is_plain = not any(link.attributes for link in links)
+        if isinstance(links, tuple) and is_plain and not self._more().dropped[2]:
+            # It holds the object, so that nothing else can have its id.
+            same = tuple(self._more().links)
+            encode.remember(self.scope.known_links, id(links), (links, same))
 
     def _add_link(
         self, context: SpanContext, attributes: Mapping[str, Any] | None, dropped: int
     ) -> None:
         """By the specification, one with an invalid context may still say something."""
         if context and (context.is_valid or attributes or context.trace_state):
-            limits = self.scope.limits
-            plain, more = self._inner(attributes, limits.link_attributes)
-            if self._open:
-                self._links.append((context, plain, dropped + more))
-                over = _drop_oldest(self._links, limits.links)
-                self._dropped_links += over
-
-    def _inner(
-        self, attributes: Mapping[str, Any] | None, limit: int | None
-    ) -> tuple[dict[str, Plain], int]:
-        """Attributes of an event or a link, and how many were dropped."""
-        if not attributes:
-            return {}, 0
-        scope = self.scope
-        length = scope.limits.inner_length
-        plain, dropped = plain_attributes(attributes, scope.clean, length)
-        kept, over = newest(plain, limit)
-        return kept, dropped + over
-
-    def _freeze(self, end_ns: int) -> None:
-        """It has ended. A thread that is about to write to it is too late."""
-        self._end_ns = end_ns
-        if self._attributes:
-            self._attributes = self._attributes.copy()
-        if self._events:
-            self._events = [
-                event._replace(time=end_ns)
-                if event.stamped and event.time > end_ns
-                else event
-                for event in self._events.copy()
-            ]
+            fields, more = _inner(self.scope.of_link, attributes)
+            if self.is_open:
+                rare = self._more()
+                rare.links.append(
+                    (context, encode.link(context, fields, dropped + more))
+                )
+                rare.drop_oldest(rare.links, 2, self.scope.max_links)
 
     def _encode(self, trace_id: bytes, end_ns: int) -> bytes:
-        kind, parent, start_ns = self._kind, self._parent, self.start_time
+        parent, start_ns, kind = self._parent, self.start_time, self._kind
+        state, rare = self.inherited[1], self._rare
         parts = [
             encode.head(trace_id, self.span_id, parent, start_ns, end_ns, kind),
             encode.name(self._name),
+            self._fields or b"",
         ]
-        if self._attributes:
-            encode.attributes(parts, self._attributes)
-        state = self.inherited[1]
         if state is not DEFAULT_TRACE_STATE and state:
             parts.append(encode.state(state))
-        if self._events:
-            parts += [encode.event(*event[:4]) for event in self._events]
-        if self._links:
-            parts += [encode.link(*link) for link in self._links]
-        if self._dropped or self._dropped_events or self._dropped_links:
-            dropped = self._dropped, self._dropped_events, self._dropped_links
-            parts.append(encode.counts(*dropped))
-        unset = self._status is _UNSET
-        parts.append(encode.NO_STATUS if unset else encode.status(*self._status))
+        if rare is not None:
+            parts += rare.encoded()
+        else:
+            for _, link in self._links:
+                parts.append(link)
+            parts.append(encode.NO_STATUS)
         return b"".join(parts)
 
 
-def _drop_oldest(items: list[Any], limit: int | None) -> int:
-    """Drop the first of too many; returns how many."""
-    if limit is None or len(items) <= limit:
-        return 0
-    del items[:1]
-    return 1
+def _inner(fields: Fields, attributes: Mapping[str, Any] | None) -> tuple[bytes, int]:
+    """The attributes of an event or a link, encoded, and how many were dropped."""
+    if not attributes:
+        return b"", 0
+    kept: dict[str, bytes] = {}
+    items = items_of(attributes)
+    dropped = 1 if items is None else fields.set(kept, items)[0]
+    return b"".join(kept.values()), dropped

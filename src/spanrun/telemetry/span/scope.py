@@ -16,12 +16,16 @@ from opentelemetry.trace import (
 
 from spanrun.telemetry.current import CURRENT_SPAN, OUTSIDE
 from spanrun.telemetry.span.buffer import Buffer
+from spanrun.telemetry.span.encode import OF_EVENT, OF_LINK, OF_SPAN
 from spanrun.telemetry.span.ids import draw
-from spanrun.telemetry.span.record import Inherited, Limits
+from spanrun.telemetry.span.local import ANY
+from spanrun.telemetry.span.record import Links
 from spanrun.telemetry.span.span import Span
 from spanrun.telemetry.span.tail import Tail
+from spanrun.telemetry.span.values import Fields
 
 _RANDOM: Final = (1 << 56) - 1
+_TRACE_ID: Final = (1 << 128) - 1
 _SAMPLED: Final = 1
 
 
@@ -44,8 +48,12 @@ class Scope:
         self.owner = owner
         self.now: Final = now
         self.anchor: Final = anchor
-        self.limits: Final = Limits(*limits)
-        self.clean: Final = clean
+        attributes, self.max_events, self.max_links, *inner, length, short = limits
+        self.of_span: Final = Fields(OF_SPAN, attributes, length, clean)
+        self.of_event: Final = Fields(OF_EVENT, inner[0], short, clean)
+        self.of_link: Final = Fields(OF_LINK, inner[1], short, clean)
+        # Those of tuples without attributes, by identity: the jobs of a run share one.
+        self.known_links: Final[dict[int, tuple[Sequence[Link], Links]]] = {}
         self.view: Final = view
         self.failed: Final = failed
         self.too_late: Final = too_late
@@ -73,10 +81,11 @@ class Scope:
         *,
         start_ns: int | None = None,
         anchored: Span | None = None,
+        role: int = ANY,
     ) -> Any:
         """Start a span below the one in ``context``, or a trace."""
         above = context.get(CURRENT_SPAN)
-        while type(above) is Span and above.has_ended:
+        while type(above) is Span and not above.is_open:
             # The unit that it was made for was left: what is outside of it counts.
             way: Any = context.get(OUTSIDE)
             if way is None or way[0] is not above:
@@ -90,9 +99,13 @@ class Scope:
             inherited = self.root[0 if trace_id & _RANDOM >= self.threshold else 1]
         else:
             return self._ask(
-                (name, kind, context, begun, attributes, links), start_ns, anchored
+                (name, kind, context, begun, attributes, links),
+                start_ns=start_ns,
+                anchored=anchored,
+                role=role,
             )
-        return self._new(
+        span = Span(
+            self,
             name,
             kind,
             trace_id,
@@ -103,8 +116,11 @@ class Scope:
             links,
             start_ns,
             anchored,
-            context,
+            role,
         )
+        if self.on_start is not None:
+            self._tell(span, context)
+        return span
 
     def make(
         self,
@@ -121,12 +137,14 @@ class Scope:
         start_ns: int | None = None,
         context: Context | None = None,
         anchored: Span | None = None,
+        role: int = ANY,
     ) -> Span:
         """Start a span on which the caller has decided."""
-        return self._new(
+        span = Span(
+            self,
             name,
             kind,
-            trace_id,
+            trace_id & _TRACE_ID,
             parent,
             (flags, state),
             begun,
@@ -134,52 +152,20 @@ class Scope:
             links,
             start_ns,
             anchored,
-            context,
+            role,
         )
-
-    def _new(
-        self,
-        name: str,
-        kind: int,
-        trace_id: int,
-        parent: Span | SpanContext | None,
-        inherited: Inherited,
-        begun: float | None,
-        attributes: Mapping[str, Any] | None,
-        links: Sequence[Link],
-        start_ns: int | None,
-        anchored: Span | None,
-        context: Context | None,
-    ) -> Span:
-        ids = trace_id, (self.bits or draw)(64) or 1
-        span = Span(
-            self,
-            name,
-            kind,
-            ids,
-            parent,
-            inherited,
-            begun,
-            attributes,
-            links,
-            start_ns,
-            anchored,
-        )
-        if self.on_start is not None:
-            self._tell(span, context)
+        self._tell(span, context)
         return span
 
     def disown(self) -> None:
         """End the spans that are open now nowhere: they are another process's."""
         self.generation += 1
 
-    def _ask(
-        self, arguments: tuple[Any, ...], start_ns: int | None, anchored: Span | None
-    ) -> Any:
+    def _ask(self, arguments: tuple[Any, ...], **named: Any) -> Any:
         try:
             if self.ask is None:
                 return INVALID_SPAN
-            return self.ask(*arguments, start_ns=start_ns, anchored=anchored)
+            return self.ask(*arguments, **named)
         except Exception as error:  # noqa: BLE001 -- a sampler breaks no program
             self.failed(error)
             return INVALID_SPAN

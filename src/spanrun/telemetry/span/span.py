@@ -7,44 +7,41 @@ from traceback import format_exception
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from opentelemetry.context import Context
 from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_ESCAPED
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 
 from spanrun import semconv
-from spanrun.telemetry.current import ATTEMPT, CURRENT_SPAN, OUTSIDE
-from spanrun.telemetry.span import encode
+from spanrun.telemetry.current import inside
 from spanrun.telemetry.span.buffer import ERROR, EXEMPLAR, RETRIED, ROOT
+from spanrun.telemetry.span.ids import draw
+from spanrun.telemetry.span.local import ANY, Ended, LocalTrace
 from spanrun.telemetry.span.plain import text_of
 from spanrun.telemetry.span.record import Inherited, Record
-from spanrun.telemetry.span.tail import Ended, LocalTrace
-from spanrun.telemetry.span.values import (
-    nanoseconds,
-    plain_attributes,
-    plain_items,
-    plain_name,
-)
+from spanrun.telemetry.span.values import items_of, nanoseconds, plain_name
+from spanrun.telemetry.units.recorder import RUN
 
 if TYPE_CHECKING:  # it makes spans
     from spanrun.telemetry.span.scope import Scope
 
-_TRACE_ID: Final = (1 << 128) - 1
-_SPAN_ID: Final = (1 << 64) - 1
 _SAMPLED: Final = 1
-_TRIES: Final = {semconv.SPANRUN_JOB_ATTEMPTS: 1, semconv.HTTP_REQUEST_RESEND_COUNT: 0}
-"""Attributes that count tries, and the count of the first one."""
-_KINDS: Final = range(5)
+_KINDS: Final = 5
 _RECORD: Final = 1
 _STATUS: Final = 2
 _OK: Final = StatusCode.OK.value
 _ERROR: Final = StatusCode.ERROR.value
 
 
+def _shown(name: str) -> property:
+    """What the SDK's class has by that name, of a view of the span."""
+    return property(lambda span: getattr(span.scope.view(span), name))
+
+
 class Span(Record):
     """One span: open, and then bytes. Made by a `Scope`; see ``_core.pyi``.
 
     There is no lock, and no call of users' code between a check and its act. Of several
-    that end it at once, the one that takes the only element out of a list does.
+    that end it at once, the one that deletes `is_open` does. There is no
+    ``__getattr__`` either: it would make each look at an attribute four times as long.
 
     Attributes:
         anchor: Nanoseconds since the Unix epoch when its monotonic clock was at 0.
@@ -52,16 +49,14 @@ class Span(Record):
             drawn.
     """
 
-    _flags = 0
     _on_exception = _RECORD | _STATUS
-    trace: LocalTrace | None = None
 
     def __init__(
         self,
         scope: Scope,
         name: Any,
         kind: int,
-        ids: tuple[int, int],
+        trace_id: int,
         parent: Span | SpanContext | None,
         inherited: Inherited,
         begun: float | None,
@@ -69,20 +64,28 @@ class Span(Record):
         links: Sequence[Link],
         start_ns: int | None,
         anchored: Span | None,
+        role: int = ANY,
     ) -> None:
+        self.is_open = True
         self.scope = scope
         self._name = plain_name(name)
-        self._kind = kind if kind in _KINDS else -1
-        self._attributes, self._events, self._links = {}, [], []
-        self.trace_id, self.span_id = ids[0] & _TRACE_ID, ids[1] & _SPAN_ID
-        self.inherited = inherited
-        self._open = [True]
+        self._kind = kind if 0 <= kind < _KINDS else -1
+        self._attributes = {}
+        self._links = ()
+        self._flags = 0
         self._generation = scope.generation
+        self.trace_id = trace_id
+        self.span_id = (scope.bits or draw)(64) or 1
+        self.inherited = inherited
+        self._is_top = False
+        self.trace: LocalTrace | None = None
         if isinstance(parent, Span):
             same = parent.inherited is inherited or parent.inherited == inherited
             self._parent = parent.span_id if same else parent.get_span_context()
             self.anchor: int = parent.anchor
-            self.trace, self._is_top = parent.trace, False
+            self.trace = parent.trace
+            if role != ANY:
+                self._part_from(parent, role)
         else:
             self._parent = parent
             # A run that a sampler dropped has no anchor.
@@ -91,31 +94,68 @@ class Span(Record):
             self._is_top = True
             if parent is None or parent.is_remote:
                 self._flags = ROOT
-        if inherited[0] & _SAMPLED:
-            self.trace = None
-        elif self.trace is None and scope.tail is not None:
-            self._is_top = True
-            joins = parent is not None
-            self.trace = scope.tail.begin(self.trace_id, is_remote=joins)
+        if scope.tail is not None or self.trace is not None:
+            self._wait(parent, inherited, anchored, role)
         if start_ns is not None:
             self.start_time = nanoseconds(start_ns)
         else:
             moment = scope.now() if begun is None else begun
             self.start_time = self.anchor + int(moment * 1e9)
-        if attributes or links:
-            self._fill(attributes, links)
+        if attributes:
+            self._set(items_of(attributes))
+        if links:
+            self._begin_linked(links)
+
+    inside = inside
+    context = property(Record.get_span_context)
+    attributes = _shown("attributes")
+    dropped_attributes = _shown("dropped_attributes")
+    events = _shown("events")
+    dropped_events = _shown("dropped_events")
+    links = _shown("links")
+    dropped_links = _shown("dropped_links")
+    status = _shown("status")
+    parent = _shown("parent")
+    kind = _shown("kind")
+    resource = _shown("resource")
+    instrumentation_scope = _shown("instrumentation_scope")
+    instrumentation_info = _shown("instrumentation_info")
+    to_json = _shown("to_json")
+
+    def _part_from(self, parent: Span, role: int) -> None:
+        """Be decided on apart from its parent, where that is a run's."""
+        trace = parent.trace
+        apart = None if trace is None else trace.apart(role, parent.span_id)
+        self._is_top = trace is None or apart is not None
+        self.trace = apart or trace
+
+    def _wait(
+        self,
+        parent: Span | SpanContext | None,
+        inherited: Inherited,
+        anchored: Span | None,
+        role: int,
+    ) -> None:
+        """Say where it waits if it isn't drawn, and keep what it hangs on."""
+        run: LocalTrace | None = getattr(anchored, "trace", None)
+        above = None if run is None or anchored is None else (run, anchored.span_id)
+        tail = self.scope.tail
+        if inherited[0] & _SAMPLED:
+            self.trace = None
+            if above is not None and parent is None:
+                above[0].tail.want(*above)
+            return
+        if self.trace is None and tail is not None:
+            self._is_top = True
+            joins = parent is not None and role != RUN
+            self.trace = tail.begin(self.trace_id, role, above, is_remote=joins)
+        if role == RUN and self._is_top and self.trace is not None:
+            self.trace.tail.want(self.trace, self.span_id, is_run=True)
 
     @property
     def otel(self) -> Span:
         """Itself: what a context has as the current span."""
         return self
-
-    def inside(self, outside: Context, attempt: int | None = None) -> Context:
-        """Return a context in which this is the current span, within ``outside``."""
-        more = {} if attempt is None else {ATTEMPT: attempt}
-        return Context(
-            {**outside, CURRENT_SPAN: self, OUTSIDE: (self, outside), **more}
-        )
 
     @property
     def name(self) -> str:
@@ -135,11 +175,11 @@ class Span(Record):
     @property
     def has_ended(self) -> bool:
         """Nothing changes any more."""
-        return not self._open
+        return not self.is_open
 
     def is_recording(self) -> bool:
         """Whether it has not ended."""
-        return bool(self._open)
+        return self.is_open
 
     def wall_ns(self, moment: float) -> int:
         """A reading of the monotonic clock in nanoseconds since the Unix epoch."""
@@ -147,19 +187,15 @@ class Span(Record):
 
     def set_attribute(self, key: str, value: Any) -> None:
         """Set one attribute; it is now the newest one."""
-        if self._open:
-            scope = self.scope
-            items = ((key, value),)
-            self._store(*plain_items(items, scope.clean, scope.limits.length))
+        if self.is_open:
+            self._set(((key, value),))
         else:
             self._too_late("set_attribute")
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         """Set several attributes."""
-        if self._open:
-            scope = self.scope
-            length = scope.limits.length
-            self._store(*plain_attributes(attributes, scope.clean, length))
+        if self.is_open:
+            self._set(items_of(attributes))
         else:
             self._too_late("set_attributes")
 
@@ -170,7 +206,7 @@ class Span(Record):
         timestamp: int | None = None,
     ) -> None:
         """Add an event, which happened at ``timestamp`` or now."""
-        if not self._open:
+        if not self.is_open:
             self._too_late("add_event")
         elif timestamp is None:
             now = self.wall_ns(self.scope.now())
@@ -182,25 +218,25 @@ class Span(Record):
         self, context: SpanContext, attributes: Mapping[str, Any] | None = None
     ) -> None:
         """Link it to another span."""
-        if self._open:
+        if self.is_open:
             self._add_link(context, attributes, 0)
         else:
             self._too_late("add_link")
 
     def update_name(self, name: str) -> None:
         """Call it ``name`` from now on."""
-        if not self._open:
+        if not self.is_open:
             self._too_late("update_name")
             return
         shown = plain_name(name)
-        if self._open:  # users' code may have ended it meanwhile
+        if self.is_open:  # users' code may have ended it meanwhile
             self._name = shown
 
     def set_status(
         self, status: Status | StatusCode, description: str | None = None
     ) -> None:
         """Say how it went. OK is final, and UNSET is ignored."""
-        if not self._open:
+        if not self.is_open:
             self._too_late("set_status")
             return
         try:
@@ -211,8 +247,8 @@ class Span(Record):
         except Exception as error:  # noqa: BLE001 -- whatever users give as a status
             self.scope.failed(error)
             return
-        if code and self._status[0] != _OK and self._open:
-            self._status = code, shown
+        if code and self._more().status[0] != _OK and self.is_open:
+            self._more().status = code, shown
 
     def record_exception(
         self,
@@ -222,7 +258,7 @@ class Span(Record):
         escaped: bool = False,  # noqa: FBT001, FBT002 -- OpenTelemetry's signature
     ) -> None:
         """Add an event ``exception``, by OpenTelemetry's conventions."""
-        if not self._open:
+        if not self.is_open:
             self._too_late("record_exception")
             return
         try:
@@ -278,7 +314,7 @@ class Span(Record):
         traceback: TracebackType | None,
     ) -> None:
         """Record what was raised, unless told otherwise, and end."""
-        if error is not None and self._open:
+        if error is not None and self.is_open:
             if self._on_exception & _RECORD:
                 self.record_exception(error, escaped=True)
             if self._on_exception & _STATUS:
@@ -286,34 +322,24 @@ class Span(Record):
                 self.set_status(StatusCode.ERROR, text)
         self.end()
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "scope" or name.startswith("__"):
-            raise AttributeError(f"{type(self).__name__!r} has no {name!r}")
-        return getattr(self.scope.view(self), name)
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._name!r}, {self.get_span_context()!r})"
 
     def _too_late(self, method: str) -> None:
         self.scope.too_late(method, self._name)
 
-    def _was_retried(self) -> bool:
-        """Whether it says of itself that something was tried again."""
-        for key, first in _TRIES.items():
-            tries = self._attributes.get(key)
-            if type(tries) is int and tries > first:
-                return True
-        retry = semconv.EVENT_SPANRUN_JOB_RETRY
-        return any(event.name == retry for event in self._events)
-
     def _end(self, end_ns: int) -> None:
-        scope = self.scope
         try:
-            self._open.pop()
-        except IndexError:
+            del self.is_open
+        except AttributeError:
             self._too_late("end")
             return
-        self._freeze(end_ns)
+        self._end_ns = end_ns
+        # From now on, a thread that is about to set one is too late.
+        self._fields = b"".join(self._attributes.values())
+        scope, rare = self.scope, self._rare
+        if rare is not None:
+            rare.freeze(end_ns)
         if scope.generation != self._generation:
             return
         try:
@@ -322,30 +348,33 @@ class Span(Record):
         except Exception as error:  # noqa: BLE001 -- a processor breaks no program
             scope.failed(error)
         finally:
-            self._commit(end_ns)
+            self._commit(scope, end_ns)
 
-    def _commit(self, end_ns: int) -> None:
+    def _parent_id(self) -> int | None:
+        parent = self._parent
+        return parent if isinstance(parent, int) or parent is None else parent.span_id
+
+    def _commit(self, scope: Scope, end_ns: int) -> None:
         """Encode it, and hand it to the buffer or to the tail."""
-        scope, trace, is_top = self.scope, self.trace, self._is_top
-        flags = self._flags | (RETRIED if self._was_retried() else 0)
-        if self._status[0] == _ERROR:
+        trace, flags, rare = self.trace, self._flags, self._rare
+        is_top = self._is_top
+        if rare is not None and rare.status[0] == _ERROR:
             flags |= ERROR
         duration = end_ns - self.start_time
         duration = duration if duration > 0 else 0  # noqa: FURB136 -- faster
         try:
             trace_id = self.trace_id.to_bytes(16, "big")
-            root = self._name if is_top else None
+            ids = trace_id, self.span_id, None if is_top else self._parent_id()
+            top = self._name if is_top else None
             if trace is not None:
                 span = self._encode(trace_id, end_ns)
-                ended = Ended(scope, span, trace, trace_id, duration, flags, root)
-                trace.tail.end(ended)
+                trace.tail.end(Ended(scope, span, trace, *ids, duration, flags, top))
                 return
             buffer = scope.buffer
             if buffer is not None and self.inherited[0] & _SAMPLED:
-                field = encode.field(self._encode(trace_id, end_ns))
-                buffer.put(scope, field, trace_id, duration, flags)
-            if root is not None and scope.tail is not None:
-                ended = Ended(scope, b"", None, trace_id, duration, flags, root)
-                scope.tail.end(ended)
+                span = self._encode(trace_id, end_ns)
+                buffer.put(scope, span, trace_id, duration, flags)
+            if top is not None and scope.tail is not None:
+                scope.tail.end(Ended(scope, b"", None, *ids, duration, flags, top))
         except Exception as error:  # noqa: BLE001 -- a sink breaks no program
             scope.failed(error)

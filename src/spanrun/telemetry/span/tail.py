@@ -1,77 +1,34 @@
 """`Tail`: decides which of the traces that weren't drawn are kept.
 
-The encoded spans of such a trace wait until its *local root* ends, which is its
-topmost span in this process. The trace is kept whole when a span of it failed, was
-retried, or became an exemplar of a metric, or when the root was slow.
+The encoded spans of such a trace wait until its *topmost* one in this process ends. It
+is kept whole when a span of it failed, was retried, or became an exemplar of a metric,
+or when the topmost one was slow. For the first, the second and the last there is a
+budget each.
+
+Below a run's span each job, or batch, is decided on by itself, when it ends. What is
+kept keeps the spans above it, up to the root, and the run that it is linked to.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, deque
+import time
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from spanrun.semconv import SpanrunSamplingReason
 from spanrun.telemetry.span import encode
+from spanrun.telemetry.span.budget import Budget
 from spanrun.telemetry.span.buffer import ERROR, RETRIED, SLOW
+from spanrun.telemetry.span.local import ANY, Ended, LocalTrace, Reason, Wanted
 from spanrun.telemetry.span.quantile import RunningQuantile
-
-if TYPE_CHECKING:  # it has a tail
-    from spanrun.telemetry.span.scope import Scope
-
-Reason: TypeAlias = SpanrunSamplingReason | None
-"""Why a trace is kept; None: it is not."""
 
 _MAX_NAMES: Final = 256
 _MAX_REMOTE: Final = 10_000
 
-
-class LocalTrace:
-    """The spans of one trace in this process, below one local root or several.
-
-    Attributes:
-        tail: Decides on it.
-        trace_id: Its id.
-        roots: Local roots that have not ended.
-        waiting: Spans that have ended before it is decided.
-        reason: Why it is kept, once that is known; then none waits.
-        joined: The trace with the same id that was open when this one began: they
-            are decided together. It may be this one.
-    """
-
-    def __init__(self, tail: Tail, trace_id: int) -> None:
-        self.tail: Final = tail
-        self.trace_id: Final = trace_id
-        self.roots = 1
-        self.waiting: list[Ended] = []
-        self.reason: Reason = None
-        self.joined = self
-
-
-class Ended(NamedTuple):
-    """A span that has ended, encoded.
-
-    Attributes:
-        scope: Whose span it is.
-        span: The content of a message ``Span``.
-        trace: Where it belongs; None when it was drawn, and is only to be measured.
-        trace_id: As 16 bytes.
-        duration: In nanoseconds.
-        flags: See ``_core.pyi``.
-        root: The name of a local root; None for any other span.
-    """
-
-    scope: Scope
-    span: bytes
-    trace: LocalTrace | None
-    trace_id: bytes
-    duration: int
-    flags: int
-    root: str | None
-
-
 _Kept: TypeAlias = list[tuple[Ended, Reason]]
+_Out: TypeAlias = Counter[str]
 
 
 class Tail:
@@ -84,11 +41,19 @@ class Tail:
     def __init__(
         self,
         slow: float | None,
-        sampled_out: Callable[[int], object],
+        sampled_out: Callable[[int, Any], object],
         max_spans: int,
         reason_key: str,
+        reasons: tuple[float, float],
+        runs: tuple[float, float],
     ) -> None:
         self._slow: Final = slow
+        self._budgets: Final[dict[SpanrunSamplingReason, Budget]] = {
+            "error": Budget(*reasons),
+            "retried": Budget(*reasons),
+            "slow": Budget(*reasons),
+        }
+        self._runs: Final = Budget(*runs)
         self._sampled_out: Final = sampled_out
         self._max_spans = max_spans
         self._reason_key: Final = reason_key
@@ -97,7 +62,7 @@ class Tail:
 
     def _begin(self) -> None:
         self._at_work = threading.Lock()
-        self._happened: deque[Ended | LocalTrace] = deque()
+        self._happened: deque[Ended | LocalTrace | Wanted] = deque()
         self._waiting = 0
         self._in_order: OrderedDict[LocalTrace, None] = OrderedDict()
         # Traces of which there may be several local roots, also one after the other.
@@ -107,8 +72,9 @@ class Tail:
     def close(self) -> None:
         """Leave out what waits and, from now on, what has no reason to be kept."""
         self._max_spans = 0
+        out: _Out = Counter()
         with self._at_work:
-            out = self._make_room()
+            self._make_room(out)
         self._hand_over([], out)
         self._work()
 
@@ -116,13 +82,25 @@ class Tail:
         """Forget what waits: it is the parent's."""
         self._begin()
 
-    def begin(self, trace_id: int, *, is_remote: bool) -> LocalTrace:
+    def begin(
+        self,
+        trace_id: int,
+        role: int = ANY,
+        above: tuple[LocalTrace, int] | None = None,
+        *,
+        is_remote: bool,
+    ) -> LocalTrace:
         """A local root has begun in a trace that wasn't drawn."""
-        trace = LocalTrace(self, trace_id)
+        trace = LocalTrace(self, trace_id, role, above)
         if is_remote:
             self._happened.append(trace)
             self._work()
         return trace
+
+    def want(self, trace: LocalTrace, span_id: int, *, is_run: bool = False) -> None:
+        """Keep a span of ``trace``, and those above it; a run's within its budget."""
+        self._happened.append(Wanted(trace, span_id, is_run))
+        self._work()
 
     def end(self, span: Ended) -> None:
         """Decide on a span that has ended, or let it wait."""
@@ -142,98 +120,141 @@ class Tail:
         kept: _Kept = []
         try:
             trace = trace.joined
-            if trace.roots > 0:
-                self._keep(trace, "exemplar", kept)
+            if trace.roots > 0 and trace.reason is None:
+                trace.reason = "exemplar"
+                self._release(trace, kept)
             is_kept = trace.reason is not None
         finally:
             self._at_work.release()
-        self._hand_over(kept, 0)
+        self._hand_over(kept, Counter())
         self._work()
         return is_kept
 
     def _work(self) -> None:
         while self._happened and self._at_work.acquire(blocking=False):
             kept: _Kept = []
-            out = 0
+            out: _Out = Counter()
             try:
                 for _ in range(len(self._happened)):
                     item = self._happened.popleft()
-                    if isinstance(item, LocalTrace):
+                    if isinstance(item, Ended):
+                        self._decide(item, kept, out)
+                    elif isinstance(item, LocalTrace):
                         self._join(item)
-                    else:
-                        out += self._decide(item, kept)
-                out += self._make_room()
+                    elif not item.is_run or self._affords_run(item.trace):
+                        _want(item.trace, item.span_id)
+                self._make_room(out)
             finally:
                 self._at_work.release()
             if kept or out:
                 self._hand_over(kept, out)
 
-    def _hand_over(self, kept: _Kept, out: int) -> None:
+    def _hand_over(self, kept: _Kept, out: _Out) -> None:
         for ended, reason in kept:
             try:
                 buffer = ended.scope.buffer
                 if buffer is None:
                     continue
                 span = ended.span
-                if reason is not None and ended.root is not None:
+                if reason is not None and ended.top is not None:
                     span += encode.attribute(self._reason_key, reason)
-                field = encode.field(span)
                 buffer.put(
-                    ended.scope, field, ended.trace_id, ended.duration, ended.flags
+                    ended.scope, span, ended.trace_id, ended.duration, ended.flags
                 )
             except Exception as error:  # noqa: BLE001 -- the others go on
                 ended.scope.failed(error)
-        if out:
-            self._sampled_out(out)
+        for why, spans in out.items():
+            self._sampled_out(spans, why)
 
     # --- while at work
 
-    def _decide(self, ended: Ended, kept: _Kept) -> int:
-        """Keep ``ended``, or let it wait; returns how many are left out."""
-        is_slow = ended.root is not None and self._is_slow(ended.root, ended.duration)
+    def _decide(self, ended: Ended, kept: _Kept, out: _Out) -> None:
+        """Keep ``ended``, or let it wait, or leave it out."""
+        is_slow = ended.top is not None and self._is_slow(ended.top, ended.duration)
         if ended.trace is None:
-            return 0
+            return
         trace = ended.trace.joined
         if is_slow:
             ended = ended._replace(flags=ended.flags | SLOW)
+        before = trace.reason
+        self._look_for_reason(trace, ended)
+        is_wanted = ended.span_id in trace.wanted
+        if is_wanted:
+            trace.wanted.discard(ended.span_id)
+            if ended.parent is not None:
+                trace.wanted.add(ended.parent)
+        closes = ended.top is not None and trace.roots == 1
+        if closes and trace.wanted:
+            # What is wanted has ended before, or ends later: which others are above it
+            # isn't known.
+            trace.reason = trace.reason or "path"
+        if before is None and trace.reason is not None:
+            self._release(trace, kept)
+        waits = trace.roots > 0 and not closes
+        self._place(ended, trace, kept, out, is_wanted=is_wanted, waits=waits)
+        if ended.top is not None and trace.roots > 0:
+            trace.roots -= 1
+        if closes:
+            self._close(trace, out)
+
+    def _look_for_reason(self, trace: LocalTrace, ended: Ended) -> None:
+        """Let ``ended`` be a reason to keep all of its trace, within the budget."""
         reason = _reason(ended.flags)
-        if trace.roots <= 0:
-            # It follows its trace. With a reason of its own it is kept all the same,
-            # and what comes after it.
-            trace.reason = trace.reason or reason
-            if trace.reason is None:
-                return 1
-            kept.append((ended, trace.reason))
-            return 0
-        if reason is not None:
-            self._keep(trace, reason, kept)
-        if trace.reason is not None:
-            kept.append((ended, trace.reason))
+        if trace.reason == "exemplar" and reason is not None:
+            # It is kept whatever happens: then what has happened is what is said.
+            trace.reason = reason
+        if reason is None or trace.reason is not None or trace.refused is not None:
+            return
+        if self._budgets[reason].take(time.monotonic()):
+            trace.reason = reason
         else:
+            trace.refused = reason
+
+    def _place(
+        self,
+        ended: Ended,
+        trace: LocalTrace,
+        kept: _Kept,
+        out: _Out,
+        *,
+        is_wanted: bool,
+        waits: bool,
+    ) -> None:
+        """Put ``ended`` where it belongs; it ``waits`` if nothing is decided."""
+        if trace.reason is not None:
+            kept.append((ended, trace.path if trace.reason == "path" else trace.reason))
+        elif is_wanted:
+            kept.append((ended, trace.path))
+        elif waits:
             trace.waiting.append(ended)
             self._waiting += 1
             self._in_order[trace] = None
-        if ended.root is None:
-            return 0
-        trace.roots -= 1
-        return 0 if trace.roots else self._close(trace)
+        else:
+            out[trace.refused or "none"] += 1
 
-    def _close(self, trace: LocalTrace) -> int:
-        """All its roots have ended; returns how many spans are left out."""
+    def _affords_run(self, trace: LocalTrace) -> bool:
+        trace.is_run_kept = self._runs.take(time.monotonic())
+        return trace.is_run_kept
+
+    def _close(self, trace: LocalTrace, out: _Out) -> None:
+        """All its roots have ended: leave out what still waits."""
         if self._remote.get(trace.trace_id) is trace:
             del self._remote[trace.trace_id]
             if trace.reason is not None:
                 self._kept_remote[trace.trace_id] = trace.reason
                 if len(self._kept_remote) > _MAX_REMOTE:
                     self._kept_remote.popitem(last=False)
-        return len(self._clear(trace))
+        self._leave_out(trace, out)
 
-    def _keep(
-        self, trace: LocalTrace, reason: SpanrunSamplingReason, kept: _Kept
-    ) -> None:
-        if trace.reason is None:
-            trace.reason = reason
-            kept.extend((ended, reason) for ended in self._clear(trace))
+    def _release(self, trace: LocalTrace, kept: _Kept) -> None:
+        """Keep the spans of ``trace`` that wait, and those above them."""
+        kept.extend((ended, trace.reason) for ended in self._clear(trace))
+        if trace.above is not None:
+            _want(*trace.above)
+
+    def _leave_out(self, trace: LocalTrace, out: _Out) -> None:
+        if spans := len(self._clear(trace)):
+            out[trace.refused or "none"] += spans
 
     def _clear(self, trace: LocalTrace) -> list[Ended]:
         """Take the spans of ``trace`` that wait."""
@@ -254,12 +275,10 @@ class Tail:
         if len(self._remote) > _MAX_REMOTE:
             self._remote.popitem(last=False)
 
-    def _make_room(self) -> int:
+    def _make_room(self, out: _Out) -> None:
         """Give up the trace that waits longest; what comes of it later begins anew."""
-        out = 0
         while self._waiting > self._max_spans:
-            out += len(self._clear(next(iter(self._in_order))))
-        return out
+            self._leave_out(next(iter(self._in_order)), out)
 
     def _is_slow(self, name: str, duration: int) -> bool:
         """Whether it took longer than allowed, or than 99 % of those named alike.
@@ -277,7 +296,18 @@ class Tail:
         return is_slow or (self._slow is not None and seconds >= self._slow)
 
 
-def _reason(flags: int) -> Reason:
+def _want(trace: LocalTrace, span_id: int) -> None:
+    """Keep a span of ``trace`` when it ends, and those above it up to the root."""
+    above: tuple[LocalTrace, int] | None = (trace, span_id)
+    while above is not None:
+        trace, span_id = above[0].joined, above[1]
+        if trace.reason is not None or span_id in trace.wanted:
+            return  # and so are those above
+        trace.wanted.add(span_id)
+        above = trace.above
+
+
+def _reason(flags: int) -> SpanrunSamplingReason | None:
     """What can be told from the span alone."""
     if flags & ERROR:
         return "error"

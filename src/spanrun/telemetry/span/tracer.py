@@ -38,7 +38,7 @@ from opentelemetry.util._decorator import (
 )
 from opentelemetry.util.types import Attributes
 
-from spanrun.telemetry.current import CURRENT_SPAN, OUTSIDE, open_context
+from spanrun.telemetry.current import CURRENT_SPAN, inside, open_context
 from spanrun.telemetry.span import Scope, random_bits
 from spanrun.telemetry.span import Span as NativeSpan
 from spanrun.telemetry.span.dropped import DroppedSpan
@@ -198,6 +198,7 @@ class NativeTracer(Tracer):
         *,
         start_ns: int | None,
         anchored: NativeSpan | None,
+        role: int,
     ) -> Any:
         """Start a span if the sampler wants it: see `Scope.ask`. Never raises."""
         above = None
@@ -238,6 +239,7 @@ class NativeTracer(Tracer):
                 start_ns=start_ns,
                 context=context,
                 anchored=anchored,
+                role=role,
             )
         except Exception as error:  # noqa: BLE001 -- a parent breaks no program
             self._failed(error)
@@ -331,8 +333,7 @@ class CurrentSpan:
     def __enter__(self) -> Any:
         span = self._start()
         outside = get_current()
-        inside = Context({**outside, CURRENT_SPAN: span, OUTSIDE: (span, outside)})
-        self._open.append((span, attach(inside)))
+        self._open.append((span, attach(inside(span, outside))))
         return span
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:

@@ -7,7 +7,8 @@ Written after https://protobuf.dev/programming-guides/encoding/ and
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from spanrun.telemetry.span.plain import Plain, utf8
@@ -19,18 +20,13 @@ SMALL: Final[tuple[bytes, ...]] = tuple(
 """The varints of 0 to 16,383: a look-up instead of a loop."""
 
 IS_SMALL: Final = len(SMALL)
-TWO_BYTES: Final = (
-    *(bytes((low | 0x80, 0)) for low in range(0x80)),
-    *SMALL[0x80:],
-)
-"""The same, each in two bytes: what is small has a second one that adds nothing."""
 
 _THREE_BYTES: Final = 1 << 21
 _CONTINUED: Final = 0x80
 _INT64: Final = 1 << 63
 _UINT64: Final = (1 << 64) - 1
 
-double: Final = struct.Struct("<d").pack
+_double: Final = struct.Struct("<d").pack
 _three: Final = struct.Struct("3B").pack
 
 
@@ -76,7 +72,7 @@ def any_value(value: Plain) -> bytes:  # noqa: PLR0911 -- one for each type
     if isinstance(value, int):
         return b"\x18" + varint(value)
     if isinstance(value, float):
-        return b"\x21" + double(value)
+        return b"\x21" + _double(value)
     if isinstance(value, bytes):
         return sized(b"\x3a", value)
     if isinstance(value, tuple):
@@ -95,10 +91,11 @@ def key_value(tag: bytes, key: str, value: Plain) -> bytes:
     return sized(tag, text(b"\x0a", key) + sized(b"\x12", any_value(value)))
 
 
-def double_prefix(tag: bytes, key: str) -> bytes:
-    """All of a ``KeyValue`` that comes before the 8 bytes of a double."""
+def double_field(tag: bytes, key: str) -> Callable[[float], bytes]:
+    """Return what makes a field with a ``KeyValue`` of a double."""
     before = text(b"\x0a", key) + b"\x12\x09\x21"
-    return tag + varint(len(before) + 8) + before
+    before = tag + varint(len(before) + 8) + before
+    return partial(struct.Struct(f"<{len(before)}sd").pack, before)
 
 
 def int_prefixes(tag: bytes, key: str) -> tuple[bytes, ...]:

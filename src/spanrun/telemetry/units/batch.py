@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from spanrun.telemetry.metrics.instruments import RunnerMetrics
-from spanrun.telemetry.units.recorder import Recorder
+from spanrun.telemetry.units.recorder import JOB, Recorder
 from spanrun.telemetry.units.unit import Linked, Unit
 
 
@@ -27,10 +27,11 @@ class BatchUnit(Unit):
     ) -> None:
         self._metrics = metrics
         self._items = items
-        super().__init__(recorder, name, attributes=attributes, linked=linked)
+        super().__init__(recorder, name, attributes=attributes, linked=linked, role=JOB)
 
     def end(self, error: BaseException | None, *, failed: bool) -> None:
         """End it, by ``error`` if there is one, and record its metrics."""
         ended = self.recorder.now()
-        self.finish(error, failed=failed, ended=ended)
+        # First, while its trace can still be kept as an exemplar.
         self._metrics.batch(self._items, ended - self.started, self.told)
+        self.finish(error, failed=failed, ended=ended)

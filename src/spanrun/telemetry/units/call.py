@@ -99,8 +99,9 @@ class CallUnit(Unit):
         more: dict[str, Any] = {}
         if isinstance(error, Exception):
             more[semconv.ERROR_TYPE] = fail(self.recorder, self.told, error, ended)
-        self.told.finish(ended)
+        # First, while its trace can still be kept as an exemplar.
         self.record(self.kind.metric, ended - self.started, **more)
+        self.told.finish(ended)
 
 
 def labels_of(metric: Metric, attributes: Mapping[str, Any]) -> dict[str, Any]:

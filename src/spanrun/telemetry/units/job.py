@@ -15,24 +15,21 @@ from spanrun.semconv import SpanrunJobOutcome
 from spanrun.telemetry.current import current, leave, make_current
 from spanrun.telemetry.metrics.instruments import RunnerMetrics
 from spanrun.telemetry.redact import text_of
-from spanrun.telemetry.units.recorder import OpenSpan, Recorder
+from spanrun.telemetry.units.recorder import JOB, OpenSpan, Recorder
 from spanrun.telemetry.units.unit import INTERNAL, Linked, fail
 
-_RUNNER: Final = semconv.SPANRUN_RUNNER_NAME
-_NUMBER: Final = semconv.SPANRUN_ATTEMPT_NUMBER
-_KEYS: Final = (
-    semconv.SPANRUN_RUNNER_NAME,
-    semconv.SPANRUN_JOB_OUTCOME,
-    semconv.SPANRUN_JOB_ATTEMPTS,
-    semconv.SPANRUN_JOB_INDEX,
-    semconv.SPANRUN_JOB_TIME_QUEUE,
-    semconv.SPANRUN_JOB_TIME_LIMIT,
-    semconv.SPANRUN_JOB_TIME_RATE_LIMIT,
-    semconv.SPANRUN_JOB_TIME_BACKOFF,
-    semconv.SPANRUN_JOB_TIME_BUSY,
-    semconv.SPANRUN_JOB_TIME_LOOP_LAG,
-    semconv.SPANRUN_JOB_TIME_SERVICE,
+_ATTEMPT_KEYS: Final = (
+    semconv.SPANRUN_ATTEMPT_TIME_LIMIT,
+    semconv.SPANRUN_ATTEMPT_TIME_RATE_LIMIT,
+    semconv.SPANRUN_ATTEMPT_TIME_BUSY,
+    semconv.SPANRUN_ATTEMPT_TIME_LOOP_LAG,
+    semconv.SPANRUN_ATTEMPT_TIME_SERVICE,
 )
+_OF_ATTEMPT: Final = tuple(
+    semconv.SPANRUN_JOB_PHASE_VALUES.index(phase)
+    for phase in ("limit", "rate_limit", "busy", "loop_lag")
+)
+"""Where the first of these stand among the parts of a job's time."""
 
 
 class Submitted(Protocol):
@@ -50,7 +47,7 @@ class Submitted(Protocol):
 
     @property
     def timings(self) -> Timings:
-        """When it was submitted, on the runner's clock."""
+        """When it was submitted, on the runner's clock, and where its time went."""
         ...
 
 
@@ -60,6 +57,7 @@ class JobKind:
     Args:
         recorder: Where their spans and metrics go.
         metrics: Of their runner.
+        run_id: Of their run.
         linked: Where they begin, in linked mode; else below the current span.
         attempts: Whether each attempt has a span.
         timed: Whether they are timed by the recorder's clock.
@@ -73,6 +71,7 @@ class JobKind:
         "metrics",
         "open",
         "recorder",
+        "run_id",
         "timed",
     )
 
@@ -80,6 +79,7 @@ class JobKind:
         self,
         recorder: Recorder,
         metrics: RunnerMetrics,
+        run_id: str,
         linked: Linked | None,
         *,
         attempts: bool,
@@ -87,6 +87,7 @@ class JobKind:
     ) -> None:
         self.recorder: Final = recorder
         self.metrics: Final = metrics
+        self.run_id: Final = run_id
         self.linked: Final = linked
         self.attempts: Final = attempts
         self.timed: Final = timed
@@ -111,6 +112,7 @@ class JobKind:
             self.job_name,
             self.attempt_name,
             self.metrics.name,
+            self.run_id,
             where,
             self.attempts,
             self.timed,
@@ -135,13 +137,45 @@ class JobKind:
             INTERNAL,
             context,
             begun,
-            {_RUNNER: self.metrics.name, _NUMBER: number},
+            {
+                semconv.SPANRUN_RUNNER_NAME: self.metrics.name,
+                semconv.SPANRUN_ATTEMPT_NUMBER: number,
+            },
         )
         return told, told.inside(context, number)
 
     def fail(self, span: OpenSpan, error: Exception, ended: float) -> None:
         """Say on an attempt's span that ``error`` ended it."""
         fail(self.recorder, span, error, ended)
+        asked = getattr(error, "retry_after", None)
+        if isinstance(asked, int | float) and asked > 0:
+            span.set_attribute(semconv.SPANRUN_ATTEMPT_RETRY_AFTER, float(asked))
+
+    def measure(
+        self,
+        span: OpenSpan,
+        timings: Timings,
+        before: tuple[float, ...] | None,
+        lag: float,
+        seconds: float,
+    ) -> None:
+        """Say on an attempt's span where its own time went.
+
+        Args:
+            span: The attempt's.
+            timings: Of its job, by now.
+            before: The parts of these as it began; None for the first attempt, when
+                but for the queue there were none.
+            lag: Of these, the part in which the loop was blocked.
+            seconds: That it took.
+        """
+        if not self.timed:  # the two have different clocks
+            return
+        parts = timings.parts()
+        before = before or (0.0, 0.0, 0.0, 0.0, 0.0, lag)
+        spent = [parts[phase] - before[phase] for phase in _OF_ATTEMPT]
+        service = max(0.0, seconds - sum(spent))
+        span.set_attributes(dict(zip(_ATTEMPT_KEYS, (*spent, service), strict=True)))
 
 
 class JobUnit:
@@ -161,8 +195,12 @@ class JobUnit:
 
     __slots__ = (
         "_attempt",
+        "_before",
+        "_begun",
         "_context",
         "_inner",
+        "_lag",
+        "_timings",
         "index",
         "kind",
         "submitted",
@@ -175,6 +213,7 @@ class JobUnit:
         recorder, linked, key = kind.recorder, kind.linked, job.key
         self.kind = kind
         self.index = job.index
+        self._timings = job.timings
         self.submitted = begun = job.timings.submitted if kind.timed else recorder.now()
         self._attempt: OpenSpan | None = None
         attributes = None if key is None else {semconv.SPANRUN_JOB_KEY: text_of(key)}
@@ -183,11 +222,18 @@ class JobUnit:
         if told is not None:
             pass
         elif linked is None:
-            told = recorder.open(name, INTERNAL, outside, begun, attributes)
+            told = recorder.open(name, INTERNAL, outside, begun, attributes, role=JOB)
         else:
             links, run = linked.links, linked.span
             told = recorder.open(
-                name, INTERNAL, outside, begun, attributes, links, anchored=run
+                name,
+                INTERNAL,
+                outside,
+                begun,
+                attributes,
+                links,
+                anchored=run,
+                role=JOB,
             )
         self.told: OpenSpan = told
         self._context = context = told.inside(outside)
@@ -219,8 +265,10 @@ class JobUnit:
 
     def begin_attempt(self, number: int) -> None:
         """Open the span of an attempt, from 1, and make it the current one."""
-        kind = self.kind
-        begun = kind.recorder.now()
+        kind, timings = self.kind, self._timings
+        self._begun = begun = kind.recorder.now()
+        self._lag = timings.loop_lag
+        self._before = timings.parts() if number > 1 else None
         both = kind.open_attempt(self._context, begun, number)
         self._attempt, self._inner = both
         make_current(self._inner)
@@ -242,20 +290,24 @@ class JobUnit:
             leave(self._inner, self._context)
         recorder = self.kind.recorder
         ended = recorder.now()
+        if error is not None or self._before is not None:
+            # Else its times are the job's.
+            kind, seconds = self.kind, ended - self._begun
+            kind.measure(told, self._timings, self._before, self._lag, seconds)
         if isinstance(error, Exception):
-            fail(recorder, told, error, ended)
+            self.kind.fail(told, error, ended)
         told.finish(ended)
 
     def succeed(self, timings: Timings, attempts: int) -> None:
         """The job has its value: end its span, and count it."""
         kind, told, parts = self.kind, self.told, timings.parts()
         seconds = timings.duration
-        told.set_attributes(
-            dict(zip(_KEYS, (kind.metrics.name, "ok", attempts, self.index, *parts)))  # noqa: B905 -- one for each
-        )
+        told.set_attributes(_attributes(self, "ok", attempts, parts))
         # The very end that the ledger has: its parts add up to the span.
-        told.finish(self.submitted + seconds if kind.timed else kind.recorder.now())
+        ended = self.submitted + seconds if kind.timed else kind.recorder.now()
+        # First, while its trace can still be kept as an exemplar.
         kind.metrics.job(seconds, parts, "ok", None, told)
+        told.finish(ended)
 
     def conclude(
         self,
@@ -268,8 +320,7 @@ class JobUnit:
         """The job has its outcome: end its span, and count it."""
         kind, told, parts = self.kind, self.told, timings.parts()
         seconds = timings.duration
-        values = (kind.metrics.name, outcome, attempts, self.index, *parts)
-        told.set_attributes(dict(zip(_KEYS, values, strict=True)))
+        told.set_attributes(_attributes(self, outcome, attempts, parts))
         recorder = kind.recorder
         ended = self.submitted + seconds if kind.timed else recorder.now()
         error_type = None
@@ -278,5 +329,26 @@ class JobUnit:
         if error is not None and outcome != "cancelled":
             stack = not kind.attempts  # else the attempt has told it
             error_type = fail(recorder, told, error, ended, stack=stack)
-        told.finish(ended)
         kind.metrics.job(seconds, parts, outcome, error_type, told)
+        told.finish(ended)
+
+
+def _attributes(
+    unit: JobUnit, outcome: SpanrunJobOutcome, attempts: int, parts: tuple[float, ...]
+) -> dict[str, Any]:
+    """What the span of ``unit`` says in the end; it may be a compiled one."""
+    queue, limit, rate_limit, backoff, busy, loop_lag, service = parts
+    return {
+        semconv.SPANRUN_RUNNER_NAME: unit.kind.metrics.name,
+        semconv.SPANRUN_RUN_ID: unit.kind.run_id,
+        semconv.SPANRUN_JOB_OUTCOME: outcome,
+        semconv.SPANRUN_JOB_ATTEMPTS: attempts,
+        semconv.SPANRUN_JOB_INDEX: unit.index,
+        semconv.SPANRUN_JOB_TIME_QUEUE: queue,
+        semconv.SPANRUN_JOB_TIME_LIMIT: limit,
+        semconv.SPANRUN_JOB_TIME_RATE_LIMIT: rate_limit,
+        semconv.SPANRUN_JOB_TIME_BACKOFF: backoff,
+        semconv.SPANRUN_JOB_TIME_BUSY: busy,
+        semconv.SPANRUN_JOB_TIME_LOOP_LAG: loop_lag,
+        semconv.SPANRUN_JOB_TIME_SERVICE: service,
+    }

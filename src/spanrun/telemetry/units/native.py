@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from opentelemetry.metrics import Meter, MeterProvider
 
 from spanrun.accelerator import core
 from spanrun.clock import Clock
-from spanrun.semconv import (
-    METRIC_SPANRUN_UNIT_DURATION,
-    SPANRUN_UNIT_NAME,
-    SPANRUN_UNIT_OUTCOME,
-)
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.metrics.aggregate import Aggregator
 from spanrun.telemetry.metrics.instruments import Adds, Instruments, NativeInstruments
-from spanrun.telemetry.redact import redact
 from spanrun.telemetry.scope import OUR_SCOPE
 from spanrun.telemetry.span.provider import NativeTracerProvider
 from spanrun.telemetry.units.call import CallKind, CallUnit, labels_of
-from spanrun.telemetry.units.otel import OtelRecorder
+from spanrun.telemetry.units.otel import MAX_SERIES, OtelRecorder
 from spanrun.telemetry.units.user import UserUnit, fail_unit
-
-_MAX_SERIES: Final = 1_000
-"""Series that are remembered: by the names of units, and by the attributes of calls."""
-
-
-class Snapshot(Protocol):
-    """Collects the metrics as they are now, and queues them."""
-
-    def __call__(self, *, keep: bool = False) -> None:
-        """Do so; ``keep`` says that a series begins here."""
-        ...
 
 
 class NativeRecorder(OtelRecorder):
@@ -47,7 +30,7 @@ class NativeRecorder(OtelRecorder):
         aggregator: Aggregates all others.
         clock: Times everything.
         account: Counts what becomes of the telemetry.
-        snapshot: Collects the metrics as they are now; None where they go nowhere.
+        snapshot: Has the metrics exported soon; None where they go nowhere.
     """
 
     def __init__(
@@ -58,14 +41,13 @@ class NativeRecorder(OtelRecorder):
         *,
         clock: Clock,
         account: Account,
-        snapshot: Snapshot | None,
+        snapshot: Callable[[], None] | None,
     ) -> None:
         self._aggregator: Final = aggregator
         self._snapshot: Final = snapshot
         super().__init__(tracers, meters, clock=clock, account=account)
         self.scope = tracers.tracer(OUR_SCOPE).scope
         self.open = self.scope.start
-        self.unit_series: Final[dict[str, Adds]] = {}
         self.call_series: Final[dict[tuple[Any, ...], Adds]] = {}
         tell_after_fork(self)
         if core is not None:
@@ -77,21 +59,13 @@ class NativeRecorder(OtelRecorder):
             meter, self._account, self.failed, self._collect, self._aggregator
         )
 
-    def _collect(self, *, keep: bool = False) -> None:
+    def _collect(self) -> None:
         if self._snapshot is None:
             return
         try:
-            self._snapshot(keep=keep)
+            self._snapshot()
         except Exception as error:  # noqa: BLE001 -- counted: breaks no job
             self.failed("metrics", error)
-
-    def series_of_unit(self, name: str) -> Adds:
-        """Return what adds to the durations of the users' units of that name."""
-        labels = {SPANRUN_UNIT_NAME: redact(name), SPANRUN_UNIT_OUTCOME: "ok"}
-        series = self.series(METRIC_SPANRUN_UNIT_DURATION, labels)
-        if len(self.unit_series) < _MAX_SERIES:
-            self.unit_series[name] = series
-        return series
 
     def series_of_call(
         self, key: tuple[Any, ...], kind: CallKind, attributes: Mapping[str, Any]
@@ -101,7 +75,7 @@ class NativeRecorder(OtelRecorder):
         ``key`` is the kind, and the attributes that it doesn't have itself.
         """
         series = self.series(kind.metric, labels_of(kind.metric, attributes))
-        if len(self.call_series) < _MAX_SERIES:
+        if len(self.call_series) < MAX_SERIES:
             self.call_series[key] = series
         return series
 

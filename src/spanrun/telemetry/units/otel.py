@@ -28,22 +28,18 @@ from opentelemetry.trace import (
 )
 
 from spanrun.clock import Clock, SystemClock
-from spanrun.semconv import SpanrunTelemetrySignal
-from spanrun.telemetry.account import Account
-from spanrun.telemetry.current import (
-    ATTEMPT,
-    CURRENT_SPAN,
-    OUTSIDE,
-    TOLD,
-    open_context,
+from spanrun.semconv import (
+    METRIC_SPANRUN_UNIT_DURATION,
+    SPANRUN_UNIT_NAME,
+    SPANRUN_UNIT_OUTCOME,
+    SpanrunTelemetrySignal,
 )
+from spanrun.telemetry.account import Account
+from spanrun.telemetry.current import TOLD, inside, open_context
 from spanrun.telemetry.faults import Faults
 from spanrun.telemetry.metrics.error_types import ErrorTypes
-from spanrun.telemetry.metrics.instruments import (
-    Gauges,
-    Instruments,
-    RunnerMetrics,
-)
+from spanrun.telemetry.metrics.instruments import Adds, Instruments, RunnerMetrics
+from spanrun.telemetry.metrics.runners import Gauges
 from spanrun.telemetry.redact import redact, redact_attributes
 from spanrun.telemetry.units.call import CallUnit, OpenCall
 from spanrun.telemetry.units.recorder import OpenRecorded
@@ -57,6 +53,9 @@ _VERSION: Final[str] = sys.modules[SCOPE].__version__
 """Read here: a unit may be opened when the interpreter ends, and imports nothing."""
 
 _KINDS: Final = {kind.value: kind for kind in SpanKind}
+
+MAX_SERIES: Final = 1_000
+"""Series that are remembered: by the names of units, and by the attributes of calls."""
 
 Failed = Callable[[SpanrunTelemetrySignal, Exception], None]
 
@@ -80,9 +79,7 @@ class ForeignSpan:
 
     def inside(self, outside: Context, attempt: int | None = None) -> Context:
         """Return a context in which this is the current span, within ``outside``."""
-        more = {} if attempt is None else {ATTEMPT: attempt}
-        here = {CURRENT_SPAN: self.otel, OUTSIDE: (self.otel, outside), TOLD: self}
-        return Context({**outside, **here, **more})
+        return Context({**inside(self.otel, outside, attempt), TOLD: self})
 
     @property
     def trace_id(self) -> int:
@@ -185,6 +182,7 @@ class OtelRecorder:
         self._instruments: Final = self._make(meter)
         self.record = self._instruments.record
         self.series = self._instruments.series
+        self.unit_series: Final[dict[str, Adds]] = {}
         self.scope: Scope | None = None
         self.open: OpenRecorded = self._start
         self.open_unit: OpenUnit = partial(UserUnit, self)
@@ -203,6 +201,7 @@ class OtelRecorder:
         links: Sequence[Link] = (),
         *,
         anchored: Any = None,
+        role: int = 0,  # noqa: ARG002 -- the application's sampler decides
     ) -> ForeignSpan:
         """Start a span below the one in ``context``: see `OpenRecorded`."""
         context = open_context(context)
@@ -225,6 +224,16 @@ class OtelRecorder:
             self.failed("traces", error)
             span = NonRecordingSpan(_identity(context))
         return ForeignSpan(span, zero, self.failed)
+
+    def series_of_unit(self, name: str) -> Adds:
+        """Return what adds to the durations of the users' units of that name."""
+        series = self.unit_series.get(name)
+        if series is None:
+            labels = {SPANRUN_UNIT_NAME: redact(name), SPANRUN_UNIT_OUTCOME: "ok"}
+            series = self.series(METRIC_SPANRUN_UNIT_DURATION, labels)
+            if len(self.unit_series) < MAX_SERIES:
+                self.unit_series[name] = series
+        return series
 
     def runner(self, name: str, gauges: Callable[[], Gauges]) -> RunnerMetrics:
         """Return the metrics of one runner, whose state ``gauges`` gives."""

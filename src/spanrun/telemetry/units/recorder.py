@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, Status
@@ -15,12 +15,19 @@ from opentelemetry.trace import Link, Span, SpanContext, Status
 from spanrun.clock import Clock
 from spanrun.semconv import Metric, SpanrunTelemetrySignal
 from spanrun.telemetry.metrics.error_types import ErrorTypes
-from spanrun.telemetry.metrics.instruments import Adds, Gauges, RunnerMetrics
+from spanrun.telemetry.metrics.instruments import Adds, RunnerMetrics
+from spanrun.telemetry.metrics.runners import Gauges
 
 if TYPE_CHECKING:  # it needs the SDK, which only `configure` loads
     from spanrun.telemetry.span import Scope
     from spanrun.telemetry.units.call import OpenCall
     from spanrun.telemetry.units.user import OpenUnit
+
+
+RUN: Final = 1
+"""The role of a run's span: its jobs are decided on one by one by a sampler."""
+JOB: Final = 2
+"""The role of the span of a job, or of a batch of them."""
 
 
 class OpenSpan(Protocol):
@@ -129,6 +136,10 @@ class Recorder(Protocol):
         """Return what adds to the one series that `record` would add to."""
         ...
 
+    def series_of_unit(self, name: str) -> Adds:
+        """Return what adds to the durations of the users' units of that name."""
+        ...
+
     def runner(self, name: str, gauges: Callable[[], Gauges]) -> RunnerMetrics:
         """Return the metrics of one runner, whose state ``gauges`` gives."""
         ...
@@ -151,10 +162,12 @@ class OpenRecorded(Protocol):
         links: Sequence[Link] = (),
         *,
         anchored: Any = None,
+        role: int = 0,
     ) -> OpenSpan:
         """Start a span below the one in ``context``, which began at ``begun``.
 
         ``kind`` is ``SpanKind.value``. The span's place on the calendar is that of
-        ``anchored``, where there is nothing above it in this process.
+        ``anchored``, a run, where there is nothing above it in this process.
+        ``role`` is `RUN` or `JOB`, for a sampler.
         """
         ...

@@ -10,7 +10,7 @@ spans of other libraries nest below ours and ours below theirs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from opentelemetry.context import Context
@@ -34,11 +34,11 @@ INTERNAL: Final = SpanKind.INTERNAL.value
 
 
 class Linked:
-    """Where the units of a run begin, each in a trace of its own that links there.
+    """Where the units of a run begin, each in a trace of its own.
 
     Attributes:
         context: In which no span is the current one.
-        links: To the run's span; none where that has no identity.
+        links: Of a job, to the run's span; none where that has no identity.
         span: The run's, to which theirs are anchored in time.
     """
 
@@ -72,22 +72,22 @@ class Unit:
         started: float | None = None,
         attributes: Mapping[str, Any] | None = None,
         linked: Linked | None = None,
+        role: int = 0,
         told: OpenSpan | None = None,
     ) -> None:
         self.recorder: Final = recorder
         begun = recorder.now() if started is None else started
         self.started: Final = begun
-        links: Sequence[Link] = ()
-        outside, anchored = current(), None
-        if linked is not None:
-            outside, links, anchored = linked.context, linked.links, linked.span
+        if linked is None:
+            outside, run = current(), None
+        else:
+            outside, run = linked.context, linked.span
+        told = told or recorder.open(
+            name, kind, outside, begun, attributes, anchored=run, role=role
+        )
         self._outside: Final = outside
-        if told is None:
-            told = recorder.open(
-                name, kind, outside, begun, attributes, links, anchored=anchored
-            )
         self.told: Final[OpenSpan] = told
-        self.context: Context = self.told.inside(outside)
+        self.context: Context = told.inside(outside)
 
     @property
     def span(self) -> Span:

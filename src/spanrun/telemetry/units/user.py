@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast
 from opentelemetry.trace import INVALID_SPAN, Span
 
 from spanrun import semconv
+from spanrun.telemetry.current import leave, make_current
 from spanrun.telemetry.redact import redact
 from spanrun.telemetry.units.unit import INTERNAL, Unit, fail
 
@@ -46,26 +47,25 @@ class UserUnit(Unit):
         told: OpenSpan | None = None,
     ) -> None:
         self._name = name
-        named = {semconv.SPANRUN_UNIT_NAME: name, **(attributes or {})}
-        super().__init__(recorder, name, INTERNAL, attributes=named, told=told)
-        self.enter()
+        named: dict[str, Any] = {semconv.SPANRUN_UNIT_NAME: name}
+        if attributes:
+            named.update(attributes)
+        # Not by `super`, which makes an object of its own.
+        Unit.__init__(self, recorder, name, INTERNAL, attributes=named, told=told)
+        make_current(self.context)
 
     def close(self, error: BaseException | None) -> None:
         """Leave it, end its span, by ``error`` if there is one, and count it."""
-        self.leave()
-        recorder = self.recorder
+        leave(self.context, self._outside)
+        recorder, told = self.recorder, self.told
         if error is not None:
             fail_unit(recorder, self, self._name, error)
             return
         ended = recorder.now()
-        self.told.set_attribute(semconv.SPANRUN_UNIT_OUTCOME, "ok")
-        self.told.finish(ended)
-        labels = {
-            semconv.SPANRUN_UNIT_NAME: redact(self._name),
-            semconv.SPANRUN_UNIT_OUTCOME: "ok",
-        }
-        metric = semconv.METRIC_SPANRUN_UNIT_DURATION
-        recorder.record(metric, ended - self.started, labels, self.told)
+        told.set_attribute(semconv.SPANRUN_UNIT_OUTCOME, "ok")
+        # First, while its trace can still be kept as an exemplar.
+        recorder.series_of_unit(self._name).add(ended - self.started, told)
+        told.finish(ended)
 
 
 def fail_unit(
@@ -84,9 +84,9 @@ def fail_unit(
     }
     if not cancelled:
         labels[semconv.ERROR_TYPE] = fail(recorder, told, error, ended)
-    told.finish(ended)
     metric = semconv.METRIC_SPANRUN_UNIT_DURATION
     recorder.record(metric, ended - unit.started, labels, told)
+    told.finish(ended)
 
 
 class OffUnit:

@@ -146,6 +146,9 @@ impl Exponential {
             for (at, count) in mem::take(&mut self.counts) {
                 *self.counts.entry(at >> 1).or_insert(0) += count;
             }
+            for (at, exemplar) in mem::take(&mut self.exemplars) {
+                self.exemplars.entry(at >> 1).or_insert(exemplar);
+            }
         }
     }
 
@@ -204,16 +207,35 @@ impl State {
 
     /// What it holds now. The exemplars begin anew each time.
     pub fn read(&mut self) -> Reading {
-        let reading = match &mut self.kind {
+        let mut reading = self.look();
+        match (&mut self.kind, &mut reading) {
+            (Kind::Histogram(histogram), Reading::Histogram { exemplars, .. }) => {
+                let kept = histogram.exemplars.iter_mut();
+                *exemplars = kept.filter_map(Option::take).collect();
+                if self.delta {
+                    histogram.reset();
+                }
+            }
+            (Kind::Exponential(histogram), Reading::Exponential { exemplars, .. }) => {
+                *exemplars = mem::take(&mut histogram.exemplars).into_values().collect();
+                if self.delta {
+                    histogram.reset();
+                }
+            }
+            (Kind::Sum(sum), _) if self.delta => *sum = Number::Whole(0),
+            _ => {}
+        }
+        reading
+    }
+
+    /// What it holds now, without exemplars. Nothing begins anew.
+    pub fn look(&self) -> Reading {
+        match &self.kind {
             Kind::Sum(sum) => Reading::Sum(*sum),
             Kind::Histogram(histogram) => Reading::Histogram {
                 counts: histogram.counts.clone(),
                 range: histogram.range,
-                exemplars: histogram
-                    .exemplars
-                    .iter_mut()
-                    .filter_map(Option::take)
-                    .collect(),
+                exemplars: Vec::new(),
             },
             Kind::Exponential(histogram) => Reading::Exponential {
                 scale: histogram.scale,
@@ -221,17 +243,9 @@ impl State {
                 offset: histogram.counts.first_key_value().map_or(0, |(at, _)| *at),
                 counts: dense(&histogram.counts),
                 range: histogram.range,
-                exemplars: mem::take(&mut histogram.exemplars).into_values().collect(),
+                exemplars: Vec::new(),
             },
-        };
-        if self.delta {
-            match &mut self.kind {
-                Kind::Sum(sum) => *sum = Number::Whole(0),
-                Kind::Histogram(histogram) => histogram.reset(),
-                Kind::Exponential(histogram) => histogram.reset(),
-            }
         }
-        reading
     }
 }
 

@@ -193,14 +193,16 @@ impl CallUnit {
         if error.is_none()
             && let Some(series) = this.series(py)?
         {
-            end::end(span, span.get().trace.wall(ended))?;
             let seconds = ended - this.started;
-            return match series.cast::<Cell>() {
+            // First, while its trace can still be kept as an exemplar.
+            let counted = match series.cast::<Cell>() {
                 Ok(cell) => cell.get().add(Number::Real(seconds), Some(span.as_any())),
                 Err(_) => series
                     .call_method1(intern!(py, "add"), (seconds, span))
                     .map(drop),
             };
+            end::end(span, span.get().trace.wall(ended))?;
+            return counted;
         }
         let unit = this.unit.bind(py);
         unit.call_method1(intern!(py, "end"), (slf, error, ended))

@@ -2,15 +2,19 @@
 
 use std::sync::{Mutex, OnceLock};
 
+use pyo3::PyTraverseError;
 use pyo3::exceptions::PyException;
+use pyo3::gc::PyVisit;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyString, PyTuple};
 
+use super::attempt::Attempt;
 use super::{leave, method};
 use crate::cells::JobCells;
 use crate::encode::Value;
 use crate::fill;
+use crate::local::Role;
 use crate::lock;
 use crate::names::names;
 use crate::record::Record;
@@ -20,8 +24,9 @@ use crate::start::{self, Started};
 use crate::texts::{self, Key};
 use crate::{context, end};
 
-const ATTRIBUTES: [&str; 11] = [
+const ATTRIBUTES: [&str; 12] = [
     "spanrun.runner.name",
+    "spanrun.run.id",
     "spanrun.job.outcome",
     "spanrun.job.attempts",
     "spanrun.job.index",
@@ -37,7 +42,7 @@ const NUMBER: &str = "spanrun.attempt.number";
 
 /// Keys that were looked at once.
 struct Keys {
-    job: [Key<'static>; 11],
+    job: [Key<'static>; 12],
     attempt: [Key<'static>; 2],
 }
 
@@ -56,6 +61,7 @@ pub struct Jobs {
     job_name: Py<PyString>,
     attempt_name: Py<PyString>,
     runner: Box<str>,
+    run_id: Box<str>,
     linked: Option<(Py<PyAny>, Py<PyAny>, Py<Span>)>,
     attempts: bool,
     timed: bool,
@@ -73,6 +79,7 @@ impl Jobs {
         job_name: Py<PyString>,
         attempt_name: Py<PyString>,
         runner: &str,
+        run_id: &str,
         linked: Option<(Py<PyAny>, Py<PyAny>, Py<Span>)>,
         attempts: bool,
         timed: bool,
@@ -85,6 +92,7 @@ impl Jobs {
             job_name,
             attempt_name,
             runner: runner.into(),
+            run_id: run_id.into(),
             linked,
             attempts,
             timed,
@@ -124,6 +132,7 @@ impl Jobs {
         let name = this.job_name.bind(py).as_any();
         let begins = Started {
             attributes: given.as_ref(),
+            role: Role::Job,
             ..Started::new(name, submitted)
         };
         let (outside, told) = match &this.linked {
@@ -154,11 +163,23 @@ impl Jobs {
             jobs: slf.clone().unbind(),
             index: job.getattr(intern!(py, "index"))?.extract()?,
             submitted,
+            timings: job.getattr(intern!(py, "timings"))?.unbind(),
             told: span.clone().unbind(),
             outside: outside.unbind(),
             attempt: Mutex::new(None),
         };
         start::untracked(py, unit).map(Bound::into_any)
+    }
+
+    // `kind` has the method that opens jobs: a circle, with all that its runner has.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.kind)?;
+        visit.call(&self.unit)?;
+        if let Some((outside, links, _)) = &self.linked {
+            visit.call(outside)?;
+            visit.call(links)?;
+        }
+        Ok(())
     }
 }
 
@@ -183,8 +204,8 @@ pub struct JobUnit {
     #[pyo3(get)]
     told: Py<Span>,
     outside: Py<PyAny>,
-    /// The one that is open, and its context.
-    attempt: Mutex<Option<(Py<PyAny>, Py<PyAny>)>>,
+    timings: Py<PyAny>,
+    attempt: Mutex<Option<Attempt>>,
 }
 
 impl JobUnit {
@@ -204,6 +225,7 @@ impl JobUnit {
             let mut keys = keys().job.iter();
             let values = [
                 Value::Text(&jobs.runner),
+                Value::Text(&jobs.run_id),
                 Value::Text("ok"),
                 Value::Int(attempts),
                 Value::Int(self.index),
@@ -258,8 +280,10 @@ impl JobUnit {
             }
         };
         names(py)?.make_current.bind(py).call1((&inner,))?;
-        let before = lock(&self.attempt).replace((told.unbind(), inner.unbind()));
-        drop(before);
+        let timings = self.timings.bind(py);
+        let attempt = Attempt::new(told, inner, begun, number, timings)?;
+        let another = lock(&self.attempt).replace(attempt);
+        drop(another);
         Ok(())
     }
 
@@ -269,20 +293,23 @@ impl JobUnit {
     /// followed by another attempt makes the job's span the current one.
     fn end_attempt(&self, _number: &Bound<'_, PyAny>, error: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = error.py();
-        let Some((told, inner)) = lock(&self.attempt).take() else {
+        let Some(attempt) = lock(&self.attempt).take() else {
             return Ok(());
         };
+        let told = &attempt.told;
         let jobs = self.jobs.get();
         if !error.is_none() {
             // Also for what the attempt has started, and still runs.
             let context = context::inside(self.told.bind(py), self.outside.bind(py), None)?;
-            let inner = inner.bind(py);
+            let inner = attempt.inner.bind(py);
             inner
                 .cast::<PyDict>()?
                 .set_item(names(py)?.outside.bind(py), (&told, &context))?;
             leave(inner, &context)?;
         }
         let ended = jobs.scope.get().reading(py)?;
+        let failed = !error.is_none();
+        attempt.measure(jobs.kind.bind(py), &self.timings, ended, failed)?;
         if error.is_instance_of::<PyException>() {
             let kind = jobs.kind.bind(py);
             kind.call_method1(intern!(py, "fail"), (&told, error, ended))?;
@@ -309,8 +336,10 @@ impl JobUnit {
             jobs.scope.get().reading(py)?
         };
         let span = self.told.bind(py);
+        // First, while its trace can still be kept as an exemplar.
+        let counted = jobs.cells.get().add(seconds, parts, Some(span.as_any()));
         end::end(span, span.get().trace.wall(ended))?;
-        jobs.cells.get().add(seconds, parts, Some(span.as_any()))
+        counted
     }
 
     /// What it doesn't do itself.

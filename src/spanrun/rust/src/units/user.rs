@@ -200,18 +200,20 @@ impl UserUnit {
         span.get().change(py, "set", |record| {
             fill::set(record, scope, outcome, Value::Text("ok"));
         })?;
-        end::end(span, span.get().trace.wall(ended))?;
         let series = recorder.getattr(intern!(py, "unit_series"))?;
         let seconds = ended - this.started;
         let cell = match series.cast::<PyDict>()?.get_item(&this.name)? {
             Some(cell) => cell,
             None => recorder.call_method1(intern!(py, "series_of_unit"), (&this.name,))?,
         };
-        match cell.cast::<Cell>() {
+        // First, while its trace can still be kept as an exemplar.
+        let counted = match cell.cast::<Cell>() {
             Ok(cell) => cell.get().add(Number::Real(seconds), Some(span.as_any())),
             Err(_) => cell
                 .call_method1(intern!(py, "add"), (seconds, span))
                 .map(drop),
-        }
+        };
+        end::end(span, span.get().trace.wall(ended))?;
+        counted
     }
 }
