@@ -99,6 +99,7 @@ class Run:
         self._task_name: Final = f"spanrun {core.job_name}"
         self.label: Final = f"runner {core.name!r}"
         self.info: Final = RunInfo(secrets.token_hex(8), core.name, total, 0, 0)
+        self.info.policies = core.policies
 
     def open(self, *, span: bool = True) -> None:
         """Begin: open the run's unit, and tell the observers."""

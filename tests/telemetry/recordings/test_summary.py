@@ -56,7 +56,7 @@ def read(store: LocalStore) -> Summary:
 
 
 def test_an_empty_session(store: LocalStore) -> None:
-    assert read(store) == Summary((), (), None)
+    assert read(store) == Summary(0.0, (), (), None)
 
 
 def test_counts_and_phases_of_a_runner(store: LocalStore) -> None:

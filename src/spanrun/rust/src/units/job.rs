@@ -122,8 +122,8 @@ impl Jobs {
             Some(attributes.into_any())
         };
         let scope = this.scope.bind(py);
+        let timings = job.getattr(intern!(py, "timings"))?;
         let submitted = if this.timed {
-            let timings = job.getattr(intern!(py, "timings"))?;
             timings.getattr(intern!(py, "submitted"))?.extract()?
         } else {
             scope.get().reading(py)?
@@ -163,7 +163,7 @@ impl Jobs {
             jobs: slf.clone().unbind(),
             index: job.getattr(intern!(py, "index"))?.extract()?,
             submitted,
-            timings: job.getattr(intern!(py, "timings"))?.unbind(),
+            timings: timings.unbind(),
             told: span.clone().unbind(),
             outside: outside.unbind(),
             attempt: Mutex::new(None),
