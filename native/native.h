@@ -32,7 +32,7 @@ void keep_spare(Spare *spare, PyObject *object);
 
 typedef struct {
     PyObject_HEAD
-    double queue, limit, rate_limit, backoff, busy, loop_lag, duration;
+    double queue, limit, rate_limit, backoff, busy, loop_lag, duration, submitted;
 } Seconds;
 
 extern PyTypeObject Seconds_Type;

@@ -47,6 +47,7 @@ static PyMemberDef members[] = {
     {"busy", T_DOUBLE, offsetof(Seconds, busy)},
     {"loop_lag", T_DOUBLE, offsetof(Seconds, loop_lag)},
     {"duration", T_DOUBLE, offsetof(Seconds, duration)},
+    {"submitted", T_DOUBLE, offsetof(Seconds, submitted)},
     {NULL},
 };
 

@@ -13,6 +13,7 @@ class Seconds:
     busy: float
     loop_lag: float
     duration: float
+    submitted: float
     def parts(self) -> tuple[float, float, float, float, float, float, float]: ...
 
 class Lag:

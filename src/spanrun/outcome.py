@@ -27,6 +27,7 @@ class Timings(Seconds):
         busy: Running on the event loop.
         loop_lag: Ready to run, while another job blocked the event loop.
         duration: From submission to the outcome.
+        submitted: When the job was submitted, on the runner's clock.
     """
 
     __slots__ = ()
@@ -46,7 +47,7 @@ class Timings(Seconds):
         return zip(SPANRUN_JOB_PHASE_VALUES, self.parts(), strict=True)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (*self.parts()[:-1], self.duration)
+        return _restored, (*self.parts()[:-1], self.duration, self.submitted)
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name}={value:.6f}" for name, value in self.phases())
@@ -57,7 +58,8 @@ def _restored(*seconds: float) -> Timings:
     """What was pickled or copied; in another process it may be in C or not."""
     made = Timings()
     made.queue, made.limit, made.rate_limit = seconds[:3]
-    made.backoff, made.busy, made.loop_lag, made.duration = seconds[3:]
+    made.backoff, made.busy, made.loop_lag = seconds[3:6]
+    made.duration, made.submitted = seconds[6:]
     return made
 
 

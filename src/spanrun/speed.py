@@ -48,7 +48,8 @@ if not TYPE_CHECKING and not FAST:
         """Where a job's time went, in seconds."""
 
         # The zeros stand on the class: most jobs never wait for most things.
-        queue = limit = rate_limit = backoff = busy = loop_lag = duration = 0.0
+        queue = limit = rate_limit = backoff = busy = loop_lag = 0.0
+        duration = submitted = 0.0
 
         def parts(self) -> tuple[float, ...]:
             """The seconds of each phase, in the order in which a job meets them."""

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from spanrun.errors import DeadlineExceeded, JobCancelled
 from spanrun.loop.lag import LoopLag, Mark
-from spanrun.outcome import CancelledBy, Err, Ok, Outcome, Timings
+from spanrun.outcome import CancelledBy, Err, Timings
 from spanrun.policies.base import Cancels
 from spanrun.runner.drive import drive
 from spanrun.semconv import SpanrunJobOutcome
@@ -75,11 +75,10 @@ class Job:
         index: Its place among the items of its run.
         item: What its function is called with.
         call: The user's function.
-        submitted: When, on the runner's clock.
         mark: The event loop's mark at that time: what blocked it until then.
         key: The user's name for it.
         priority: The higher, the earlier it gets a slot.
-        timings: Where its time goes.
+        timings: When it was submitted, and where its time goes.
         attempts: How many have begun.
         cancelled_by: Who asked for its cancellation, when it was us.
         task: The task it runs in, once it was admitted.
@@ -96,7 +95,6 @@ class Job:
         "mark",
         "priority",
         "run",
-        "submitted",
         "task",
         "timings",
         "unit",
@@ -117,11 +115,11 @@ class Job:
         self.index = index
         self.item = item
         self.call = call
-        self.submitted = submitted
         self.mark = mark
         self.key = key
         self.priority = priority
-        self.timings = Timings()
+        self.timings = timings = Timings()
+        timings.submitted = submitted
         self.attempts = 0
         self.cancelled_by: CancelledBy | None = None
         self.task: asyncio.Task[None] | None = None
@@ -167,7 +165,7 @@ class Job:
         """The job as it is now: what its task still books and tells is left out."""
         given_up = copy(self)
         given_up.timings = copy(self.timings)
-        given_up.timings.duration = now - self.submitted
+        given_up.timings.duration = now - self.timings.submitted
         given_up.cancelled_by = self.cancelled_by or by
         self.unit = None
         return given_up
@@ -203,19 +201,16 @@ async def _await(awaitable: Any, call: Callable[..., Any]) -> Any:
     return await awaitable
 
 
-def outcome_of(
-    job: Job, value: Any, error: BaseException | None
-) -> tuple[Outcome[Any], CancelledBy | None, BaseException | None]:
-    """Say how ``job`` ended, by whom if cancelled, and what must not be held back.
+def failure_of(
+    job: Job, error: BaseException
+) -> tuple[Err, CancelledBy | None, BaseException | None]:
+    """Say how ``job`` failed, by whom if cancelled, and what must not be held back.
 
     The last part is an exception that isn't an outcome but the program's end:
     ``KeyboardInterrupt``, ``SystemExit`` and the like.
     """
     trace_id = 0 if job.unit is None else job.unit.trace_id
     attempts = max(job.attempts, 1)
-    if error is None:
-        done = Ok(job.index, value, job.timings, attempts, job.key, trace_id)
-        return done, None, None
     ended: SpanrunJobOutcome = "failed"
     by: CancelledBy | None = None
     fatal: BaseException | None = None

@@ -18,9 +18,9 @@ from opentelemetry import context as otel_context
 
 from spanrun import semconv
 from spanrun.loop.watchdog import guilty_in
-from spanrun.outcome import CancelledBy, Err, Ok, Outcome
+from spanrun.outcome import CancelledBy, Ok, Outcome
 from spanrun.runner.core import Core, in_job
-from spanrun.runner.job import Abandoned, Job, annotate, outcome_of, which
+from spanrun.runner.job import Abandoned, Job, annotate, failure_of, which
 from spanrun.runner.siblings import Sibling, attach
 from spanrun.runner.tasks import FIRST_STEP, discard, task_maker
 from spanrun.semconv import SpanrunJobOutcome
@@ -119,7 +119,8 @@ class Run:
                 self._open_unit(core.recorder)
             self.job_kind = self._kind_of_jobs(core.recorder)
         self._zero = core.clock.wall_ns(0.0)
-        self.info.started_ns = self._wall_ns()
+        self.info.opened = self.now()
+        self.info.started_ns = self._zero + int(self.info.opened * 1e9)
         if core.observers:
             core.observers.run_opened(self.info)
 
@@ -190,7 +191,7 @@ class Run:
         if job in self.active:
             self.active.remove(job)
             coroutine.close()
-            self._conclude(job, None, error)
+            self._conclude(job, error)
 
     def done(self, job: Job, value: Any, error: BaseException | None) -> None:
         """``job`` ended: its outcome is told to all, and the next one admitted."""
@@ -200,14 +201,18 @@ class Run:
             self.cancels.late(job, error)  # it was abandoned
             return
         try:
-            if error is None and not self._observed:
+            if error is None:
                 self.counts["ok"] += 1
-                unit = job.unit
-                if unit is not None:
-                    unit.succeed(job.timings, job.attempts or 1)
-                self.take(job, value)
+                if job.unit is not None:
+                    job.unit.succeed(job.timings, job.attempts or 1)
+                if self._observed:
+                    outcome = self._ok(job, value)
+                    self.core.observers.job_ended(self.info, outcome)
+                    self.deliver(job, outcome)
+                else:
+                    self.take(job, value)
             else:
-                self._conclude(job, value, error)
+                self._conclude(job, error)
         except BaseException as broken:  # noqa: BLE001 -- raised by who waits
             self._fail(broken)
         try:
@@ -229,26 +234,18 @@ class Run:
         self.active.add(given_up)
         self.done(given_up, None, error)
 
-    def _conclude(self, job: Job, value: Any, error: BaseException | None) -> None:
+    def _conclude(self, job: Job, error: BaseException) -> None:
         core = self.core
         if isinstance(error, asyncio.CancelledError) and self._given_up(job):
             job.cancelled_by = "run"
-        outcome, by, fatal = outcome_of(job, value, error)
-        ended: SpanrunJobOutcome = "ok"
-        if isinstance(outcome, Err):
-            ended = outcome.outcome
-            if isinstance(error, Exception):
-                annotate(error, job, core.name, core.attempts)
-            if (
-                self.hides
-                and fatal is None
-                and job.cancelled_by
-                and ended != "cancelled"
-            ):
-                self.hidden.append(Sibling(which(job), outcome.error))
-            discard(job.item)  # a coroutine that never ran
+        outcome, by, fatal = failure_of(job, error)
+        ended, shown = outcome.outcome, outcome.error
+        if isinstance(error, Exception):
+            annotate(error, job, core.name, core.attempts)
+        if self.hides and fatal is None and job.cancelled_by and ended != "cancelled":
+            self.hidden.append(Sibling(which(job), shown))
+        discard(job.item)  # a coroutine that never ran
         if job.unit is not None:
-            shown = outcome.error if isinstance(outcome, Err) else None
             job.unit.conclude(job.timings, ended, outcome.attempts, shown, by)
         self.counts[ended] += 1
         if core.observers:
@@ -307,10 +304,12 @@ class Run:
 
     def take(self, job: Job, value: Any) -> None:
         """What becomes of a value, where nobody else wants to see the outcome."""
-        done = Ok(job.index, value, job.timings, job.attempts or 1, job.key)
-        if job.unit is not None:
-            done.trace_id = job.unit.trace_id
-        self.deliver(job, done)
+        self.deliver(job, self._ok(job, value))
+
+    def _ok(self, job: Job, value: Any) -> Ok[Any]:
+        trace_id = 0 if job.unit is None else job.unit.trace_id
+        attempts = job.attempts or 1
+        return Ok(job.index, value, job.timings, attempts, job.key, trace_id)
 
     def deliver(self, job: Job, outcome: Outcome[Any]) -> None:
         """What becomes of an outcome."""
@@ -385,13 +384,13 @@ async def run_job(run: Run, job: Job) -> None:
         try:
             await FIRST_STEP
         finally:  # also when it was cancelled before: every job is counted
-            timings.queue = now() - job.submitted
+            timings.queue = now() - timings.submitted
             if core.lag.mark is not job.mark:
                 timings.queue -= core.lag.held_up(timings, job.mark, timings.queue)
         value = await core.chain(job)
     except BaseException as raised:  # noqa: BLE001 -- `done` says what becomes of it
         error = raised
-    timings.duration = now() - job.submitted
+    timings.duration = now() - timings.submitted
     try:
         run.done(job, value, error)
         if isinstance(error, GeneratorExit):

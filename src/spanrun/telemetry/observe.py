@@ -24,6 +24,8 @@ class RunInfo:
         started_ns: Since the Unix epoch.
         ended_ns: Since the Unix epoch; 0 while the run is open.
         calls: These are single calls, and nobody can say how many are to come.
+        opened: When it began, on the runner's clock, as `Timings.submitted` is.
+        policies: The runner's, as an object of JSON; empty where nobody said.
     """
 
     id: str
@@ -33,6 +35,8 @@ class RunInfo:
     started_ns: int
     ended_ns: int = 0
     calls: bool = False
+    opened: float = 0.0
+    policies: str = ""
 
 
 class Observer(Protocol):

@@ -49,8 +49,8 @@ class Submitted(Protocol):
         ...
 
     @property
-    def submitted(self) -> float:
-        """When, on the runner's clock."""
+    def timings(self) -> Timings:
+        """When it was submitted, on the runner's clock."""
         ...
 
 
@@ -175,7 +175,7 @@ class JobUnit:
         recorder, linked, key = kind.recorder, kind.linked, job.key
         self.kind = kind
         self.index = job.index
-        self.submitted = begun = job.submitted if kind.timed else recorder.now()
+        self.submitted = begun = job.timings.submitted if kind.timed else recorder.now()
         self._attempt: OpenSpan | None = None
         attributes = None if key is None else {semconv.SPANRUN_JOB_KEY: text_of(key)}
         name = kind.job_name

@@ -115,7 +115,8 @@ impl Jobs {
         };
         let scope = this.scope.bind(py);
         let submitted = if this.timed {
-            job.getattr(intern!(py, "submitted"))?.extract()?
+            let timings = job.getattr(intern!(py, "timings"))?;
+            timings.getattr(intern!(py, "submitted"))?.extract()?
         } else {
             scope.get().reading(py)?
         };
