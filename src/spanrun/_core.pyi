@@ -398,3 +398,12 @@ def redact(text: str, limit: int = 16_384) -> str:
 
 def is_secret_key(key: str) -> bool:
     """Whether ``key``, of an attribute, says that its value is a secret."""
+
+def pack_spans(
+    data: bytes, headers: bytes
+) -> tuple[bytes, bytes, bytes, bytes, bytes, bytes, int, int, int]:
+    """The ``data`` and ``headers`` of a `Batch`, at least one span, for the disk.
+
+    The same as `spanrun.telemetry.recordings.spans.pack_spans_in_python`, which is its
+    fallback and says what the parts are.
+    """

@@ -10,7 +10,7 @@ from spanrun import cli as command_line
 from spanrun.cli import console, search, tables
 from spanrun.cli.exits import Exit, fail
 from spanrun.stores.base import Hit
-from spanrun.telemetry.read import RunnerStats
+from spanrun.telemetry.recordings.summary import RunnerStats
 
 NAMED = HOSTILE.replace("\ud800", "")
 

@@ -2,23 +2,20 @@
 
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from tests.slo.files import AVAILABILITY, LATENCY, changed, one
 
-from spanrun import semconv
+from spanrun import recordings, semconv
 from spanrun.errors import ConfigurationError
 from spanrun.slo import Slo, Verdict
-from spanrun.slo.local import Run, check_run
-from spanrun.telemetry.local import store_file
+from spanrun.slo.local import Part, check_run
 
-FORMAT_1 = Path(__file__).parents[1] / "data" / "store" / "format-1.db"
+FORMAT_2 = Path(__file__).parents[1] / "data" / "store" / "format-2.db"
 
 SCRIPT = """
 import asyncio
@@ -62,13 +59,16 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / ".spanrun" / "telemetry.db"
 
 
-def check(store: Path, run: str, slos: list[Slo]) -> tuple[Run, Sequence[Verdict]]:
-    with store_file(store).reading() as db:
-        return check_run(db, run, slos)
+def check(store: Path, run: str, slos: list[Slo]) -> Sequence[Verdict]:
+    with recordings.open(store) as recording:
+        found = recording.find(run)
+        if isinstance(found, recordings.Session):
+            return check_run(recording, Part(found.id), slos)
+        return check_run(recording, Part(found.session, found.id), slos)
 
 
 def counted(store: Path, slo: Slo, run: str = "last") -> tuple[float, float]:
-    _, (verdict,) = check(store, run, [slo])
+    (verdict,) = check(store, run, [slo])
     return verdict.bad, verdict.total
 
 
@@ -103,10 +103,9 @@ def test_jobs_are_counted_by_attribute(where: str, bad: int, store: Path) -> Non
 
 def test_durations_are_compared_one_by_one(store: Path) -> None:
     slo = one(changed(LATENCY, "value: 1", "value: 0.1"))
-    with closing(sqlite3.connect(store)) as db:
-        slow, every = db.execute(
-            "SELECT total(duration > 0.1), count(*) FROM jobs WHERE outcome = 'ok'"
-        ).fetchone()
+    with recordings.open(store) as recording:
+        ok = [job.duration for job in recording.jobs() if job.outcome == "ok"]
+    slow, every = sum(seconds > 0.1 for seconds in ok), len(ok)
     assert counted(store, slo) == (slow, every)
     assert slow >= 5
 
@@ -131,16 +130,16 @@ def test_calls_and_units_are_counted_by_their_spans(
 
 
 def test_a_single_run_is_judged_alone(store: Path) -> None:
-    with closing(sqlite3.connect(store)) as db:
-        (run,) = db.execute("SELECT id FROM runs WHERE runner = 'slow'").fetchone()
-        (session,) = db.execute("SELECT id FROM sessions").fetchone()
+    with recordings.open(store) as recording:
+        (run,) = [run.id for run in recording.runs() if run.runner == "slow"]
+        session = recording.session().id
     assert counted(store, one(AVAILABILITY), run) == (1, 4)
     assert counted(store, one(AVAILABILITY), session[:8]) == (11, 103)
 
 
 @pytest.mark.parametrize("name", ["", "%", "_", "zz", "' OR 1"])
 def test_a_run_that_is_not_there(name: str, store: Path) -> None:
-    with pytest.raises(LookupError, match=r"such run|begin so"):
+    with pytest.raises(LookupError, match=r"no such session or run|begin so"):
         check(store, name, [one(AVAILABILITY)])
 
 
@@ -151,7 +150,7 @@ def test_a_store_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_the_store_of_an_earlier_release(tmp_path: Path) -> None:
-    shutil.copy(FORMAT_1, tmp_path / "telemetry.db")
+    shutil.copy(FORMAT_2, tmp_path / "telemetry.db")
     assert counted(tmp_path / "telemetry.db", one(AVAILABILITY)) == (2, 21)
 
 

@@ -14,6 +14,7 @@ from spanrun.cli import console
 from spanrun.cli.dashboards import dashboards
 from spanrun.cli.demo import demo
 from spanrun.cli.exits import explained
+from spanrun.cli.export import export
 from spanrun.cli.ingest import ingest
 from spanrun.cli.registry import registry
 from spanrun.cli.search import search
@@ -74,6 +75,7 @@ def _options(
 
 
 app.command()(demo)
+app.command()(export)
 app.command()(ingest)
 app.command()(search)
 app.add_typer(dashboards, name="dashboards")

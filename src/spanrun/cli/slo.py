@@ -19,10 +19,13 @@ from spanrun.slo import Slo, Verdict, groups, judge, load, panels, queries
 from spanrun.slo.burn import BURNS, burns
 from spanrun.slo.check import STEP
 from spanrun.slo.health import health
-from spanrun.slo.local import LAST, check_run
+from spanrun.slo.local import Part, check_run
 from spanrun.slo.rules import RUNBOOKS
 from spanrun.slo.text import rule_file
-from spanrun.telemetry.local import FILE, store_file
+from spanrun.telemetry.recordings import read
+from spanrun.telemetry.recordings.read import LAST
+from spanrun.telemetry.recordings.records import Run
+from spanrun.telemetry.recordings.schema import FILE
 from spanrun.text import redact
 
 slo = typer.Typer(
@@ -139,8 +142,14 @@ def _of_run(
     path: Path, name: str, slos: Sequence[Slo]
 ) -> tuple[dict[str, str], Sequence[Verdict]]:
     try:
-        with store_file(path).reading() as db:
-            found, verdicts = check_run(db, name, slos)
+        with read.open(path) as recording:
+            found = recording.find(name)
+            part = (
+                Part(found.session, found.id)
+                if isinstance(found, Run)
+                else Part(found.id)
+            )
+            verdicts = check_run(recording, part, slos)
     except LookupError as error:
         what, _, to_do = str(error.args[0]).rpartition(": ")
         fail(Exit.INPUT, what, f"{to_do[:1].upper()}{to_do[1:]}.")

@@ -15,7 +15,13 @@ from spanrun.ingest.documents import Skipped
 from spanrun.ingest.pipeline import Report
 from spanrun.semconv import SpanrunTelemetrySignal
 from spanrun.stores.base import Hit
-from spanrun.telemetry.read import Failures, Session, SlowJob, read_session
+from spanrun.telemetry.recordings import read
+from spanrun.telemetry.recordings.summary import (
+    Failures,
+    SlowJob,
+    Summary,
+    summary_of,
+)
 from spanrun.telemetry.setup import Telemetry
 
 _ERROR: Final = 160
@@ -54,20 +60,21 @@ def tell(
     return "\n".join(_lines(telemetry, report, skipped, session))
 
 
-def _session(telemetry: Telemetry | None) -> Session:
+def _session(telemetry: Telemetry | None) -> Summary:
     if telemetry is not None and telemetry.store is not None:
         try:
-            return read_session(telemetry.store.path, telemetry.store.session)
+            with read.open(telemetry.store.path) as recording:
+                return summary_of(recording, telemetry.store.session)
         except (LookupError, StoreError):
             pass  # it can't be used, or is damaged: what was lost is counted
-    return Session((), (), None)
+    return Summary((), (), None)
 
 
 def _lines(
     telemetry: Telemetry | None,
     report: Report,
     skipped: Sequence[Skipped],
-    session: Session,
+    session: Summary,
 ) -> Iterator[str]:
     rate = report.stored / report.seconds if report.seconds else 0.0
     pruned = f" · {report.pruned} pruned" if report.pruned else ""
@@ -146,10 +153,10 @@ def _delivered(telemetry: Telemetry | None) -> Iterator[str]:
         return
     yield f"kept in {store.path}"
     if lost := sum(store.account.dropped.values()):
-        yield f"but {lost} rows, which could not be written"
+        yield f"but {lost} jobs and spans, which could not be written"
 
 
-def _hint(report: Report, session: Session) -> str:
+def _hint(report: Report, session: Summary) -> str:
     if session.failures or report.failures:
         return "failures come first: their traces tell at which attempt and why"
     totals = {
@@ -169,7 +176,7 @@ def _object(
     telemetry: Telemetry | None,
     report: Report,
     skipped: Sequence[Skipped],
-    session: Session,
+    session: Summary,
     hits: Mapping[str, Sequence[Hit]],
 ) -> dict[str, Any]:
     account = telemetry.account if telemetry else None

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from spanrun.telemetry.read import RunnerStats
+from spanrun.telemetry.recordings.summary import RunnerStats
 from spanrun.text import one_line
 
 _BAR: Final = 28

@@ -1,15 +1,14 @@
-"""Count the events of an objective in the local store: each of them, exactly.
+"""Count the events of an objective in what was recorded: each of them, exactly.
 
-Jobs are counted from their rows. Calls of clients, and units, are counted from
-their spans, so only those whose trace was kept are seen.
+All jobs are counted. Calls of clients, and units, are counted from their spans, so only
+those whose trace was kept are seen.
 """
 
 from __future__ import annotations
 
-import json
-import sqlite3
-from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
 
 from spanrun import semconv
 from spanrun.errors import ConfigurationError
@@ -17,8 +16,6 @@ from spanrun.semconv import Metric
 from spanrun.slo.check import Verdict, judge
 from spanrun.slo.indicator import RESOURCE
 from spanrun.slo.model import Latency, Slo, Where, accepts
-
-LAST: Final = "last"
 
 _JOBS: Final = (semconv.METRIC_SPANRUN_JOBS, semconv.METRIC_SPANRUN_JOB_DURATION)
 _SPANS: Final = {
@@ -29,32 +26,66 @@ _SPANS: Final = {
 }
 """The attribute by which the spans are known that a metric counts."""
 
-_SQL_FIND: Final = """
-SELECT 'session', id FROM sessions WHERE id LIKE :run || '%'
-UNION SELECT 'run', id FROM runs WHERE id LIKE :run || '%' LIMIT 3"""
-_SQL_LAST: Final = "SELECT id FROM sessions ORDER BY started_ns DESC LIMIT 1"
-_SQL_JOBS: Final = """
-SELECT runner, outcome, error_type, count(*), total(duration <= :limit)
-FROM jobs JOIN runs ON jobs.run = runs.id
-WHERE runs.session = :session OR runs.id = :run GROUP BY 1, 2, 3"""
-_SQL_SPANS: Final = """
-SELECT attributes, (ended_ns - started_ns) / 1e9 <= :limit FROM spans
-WHERE json_extract(attributes, '$."' || :key || '"') IS NOT NULL
-AND (session = :session OR trace_id IN (
-    SELECT trace_id FROM jobs WHERE run = :run
-    UNION SELECT trace_id FROM runs WHERE id = :run))"""
 
-
-class Run(NamedTuple):
-    """What is looked at: all of a session (one process), or one run in it."""
-
-    session: str | None
-    run: str | None
-
+class _Run(Protocol):
     @property
-    def id(self) -> str:
-        """The id of the one or the other."""
-        return self.session or self.run or ""
+    def id(self) -> str: ...
+    @property
+    def session(self) -> str: ...
+    @property
+    def runner(self) -> str: ...
+    @property
+    def trace_id(self) -> str | None: ...
+
+
+class _Job(Protocol):
+    @property
+    def run(self) -> str: ...
+    @property
+    def outcome(self) -> str: ...
+    @property
+    def error_type(self) -> str | None: ...
+    @property
+    def duration(self) -> float: ...
+    @property
+    def trace_id(self) -> str | None: ...
+
+
+class _Span(Protocol):
+    @property
+    def trace_id(self) -> str: ...
+    @property
+    def duration(self) -> float: ...
+    @property
+    def attributes(self) -> Mapping[str, Any]: ...
+
+
+class Recorded(Protocol):
+    """What was recorded: a `spanrun.recordings.Recording`."""
+
+    def runs(self, session: str = "") -> Iterable[_Run]:
+        """The runs of a session."""
+        ...
+
+    def jobs(self, session: str = "", run: str = "") -> Iterable[_Job]:
+        """The jobs of a session or a run."""
+        ...
+
+    def spans(self, session: str = "") -> Iterable[_Span]:
+        """The spans of a session."""
+        ...
+
+
+class Part(NamedTuple):
+    """What is looked at: all of a session (one process), or one run in it.
+
+    Attributes:
+        session: The id of the session.
+        run: The id of the run; empty for all of the session.
+    """
+
+    session: str
+    run: str = ""
 
 
 class _Group(NamedTuple):
@@ -66,52 +97,29 @@ class _Group(NamedTuple):
 
 
 def check_run(
-    db: sqlite3.Connection, name: str, slos: Sequence[Slo]
-) -> tuple[Run, Sequence[Verdict]]:
-    """Judge objectives by what one run did.
-
-    Args:
-        db: The local store, opened to read.
-        name: The id of a session or a run, or how it begins; or ``last``, the
-            newest session.
-        slos: The objectives.
+    recording: Recorded, part: Part, slos: Sequence[Slo]
+) -> Sequence[Verdict]:
+    """Judge objectives by what was done in ``part``.
 
     Raises:
-        LookupError: There is no such run, or there are several.
-        ConfigurationError: The store doesn't keep what an objective counts.
-        sqlite3.Error: The store can't be read.
+        ConfigurationError: What an objective counts isn't recorded.
+        StoreError: The recording can't be read.
     """
-    run = _find(db, name)
-    return run, [_judge(db, run, slo) for slo in slos]
+    return [_judge(recording, part, slo) for slo in slos]
 
 
-def _find(db: sqlite3.Connection, name: str) -> Run:
-    if name == LAST:
-        newest = db.execute(_SQL_LAST).fetchone()
-        if newest is None:
-            raise LookupError("nothing was ever run: run something first")
-        return Run(newest[0], None)
-    # `%` and `_` would match anything; ids are hexadecimal digits.
-    rows = db.execute(_SQL_FIND, {"run": name}).fetchall() if name.isalnum() else []
-    if len(rows) != 1:
-        what = "several runs begin so" if rows else "there is no such run"
-        raise LookupError(f"--run {name}, {what}: give an id, or {LAST}")
-    ((kind, found),) = rows
-    return Run(found, None) if kind == "session" else Run(None, found)
-
-
-def _judge(db: sqlite3.Connection, run: Run, slo: Slo) -> Verdict:
+def _judge(recording: Recorded, of: Part, slo: Slo) -> Verdict:
     indicator = slo.indicator
     wanted = _known_here(indicator.total)
     total = part = 0
     if isinstance(indicator, Latency):
-        for group in _groups(db, run, slo, indicator.threshold):
+        for group in _groups(recording, of, slo, indicator.threshold):
             if accepts(wanted, group.attributes):
                 total += group.events
                 part += group.within
         return judge(slo, total, part)
     of_part = _known_here(indicator.part)
-    for group in _groups(db, run, slo, 0.0):
+    for group in _groups(recording, of, slo, 0.0):
         total += group.events * accepts(wanted, group.attributes)
         part += group.events * accepts(of_part, group.attributes)
     return judge(slo, total, part)
@@ -122,27 +130,49 @@ def _known_here(where: Where) -> Where:
     return tuple(match for match in where if match.attribute not in RESOURCE)
 
 
-def _groups(
-    db: sqlite3.Connection, run: Run, slo: Slo, limit: float
-) -> Iterator[_Group]:
+def _groups(recording: Recorded, of: Part, slo: Slo, limit: float) -> Iterator[_Group]:
     metric: Metric = slo.indicator.metric
-    values = {"session": run.session, "run": run.run, "limit": limit}
     if metric in _JOBS:
-        for runner, outcome, error, events, within in db.execute(_SQL_JOBS, values):
-            attributes = {
-                semconv.SPANRUN_RUNNER_NAME: runner,
-                semconv.SPANRUN_JOB_OUTCOME: outcome,
-                # As the metric has it: to be cancelled is no error.
-                semconv.ERROR_TYPE: "" if outcome == "cancelled" else error or "",
-            }
-            yield _Group(attributes, events, int(within))
+        yield from _jobs(recording, of, limit)
     elif metric in _SPANS:
-        values["key"] = _SPANS[metric]
-        for text, within in db.execute(_SQL_SPANS, values):
-            attributes = {key: str(each) for key, each in json.loads(text).items()}
-            yield _Group(attributes, 1, within)
+        yield from _spans(recording, of, _SPANS[metric], limit)
     else:
         raise ConfigurationError(
             f"{slo.name} counts {metric.name}, which the local store doesn't keep: "
             "check it with --prometheus, or leave it out"
         )
+
+
+def _jobs(recording: Recorded, of: Part, limit: float) -> Iterator[_Group]:
+    runners = {run.id: run.runner for run in recording.runs(of.session)}
+    events: Counter[tuple[str, str, str]] = Counter()
+    within: Counter[tuple[str, str, str]] = Counter()
+    for job in recording.jobs(of.session, of.run):
+        # As the metric has it: to be cancelled is no error.
+        error = "" if job.outcome == "cancelled" else job.error_type or ""
+        kind = runners.get(job.run, ""), job.outcome, error
+        events[kind] += 1
+        within[kind] += job.duration <= limit
+    for kind, count in events.items():
+        runner, outcome, error = kind
+        attributes = {
+            semconv.SPANRUN_RUNNER_NAME: runner,
+            semconv.SPANRUN_JOB_OUTCOME: outcome,
+            semconv.ERROR_TYPE: error,
+        }
+        yield _Group(attributes, count, within[kind])
+
+
+def _spans(
+    recording: Recorded, of: Part, known_by: str, limit: float
+) -> Iterator[_Group]:
+    traces: set[str | None] | None = None
+    if of.run:
+        traces = {job.trace_id for job in recording.jobs(of.session, of.run)}
+        traces |= {
+            run.trace_id for run in recording.runs(of.session) if run.id == of.run
+        }
+    for span in recording.spans(of.session):
+        if known_by in span.attributes and (traces is None or span.trace_id in traces):
+            attributes = {key: str(each) for key, each in span.attributes.items()}
+            yield _Group(attributes, 1, span.duration <= limit)

@@ -35,12 +35,12 @@ from spanrun.telemetry.export import (
 from spanrun.telemetry.faults import Faults
 from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.health import Health
-from spanrun.telemetry.local import LocalStore
 from spanrun.telemetry.log import Log
 from spanrun.telemetry.metrics import preferences
 from spanrun.telemetry.metrics.aggregate import Aggregator
 from spanrun.telemetry.metrics.meters import OurMeterProvider
 from spanrun.telemetry.outbox import remaining
+from spanrun.telemetry.recordings.store import LocalStore
 from spanrun.telemetry.redact import redact_attributes
 from spanrun.telemetry.span import Buffer, Tail
 from spanrun.telemetry.span.head import HeadSampler

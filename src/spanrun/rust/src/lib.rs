@@ -11,6 +11,7 @@ mod api;
 mod attributes;
 mod buffer;
 mod cells;
+mod columns;
 mod context;
 mod encode;
 mod end;
@@ -21,6 +22,7 @@ mod interpreter;
 mod keys;
 mod known;
 mod names;
+mod pack;
 mod quantile;
 mod record;
 pub mod redact;
@@ -56,6 +58,8 @@ mod _core {
     use crate::cells::{ExponentialHistogram, Group, Histogram, JobCells, Sum};
     #[pymodule_export]
     use crate::ids::{random_bits, reseed};
+    #[pymodule_export]
+    use crate::pack::pack_spans;
     #[pymodule_export]
     use crate::redact::python::{is_secret_key, redact};
     #[pymodule_export]

@@ -1,10 +1,10 @@
-"""`StoreWriter`: rows go into the file of the local store, or wait for it, or count.
+"""`StoreWriter`: batches go into the local store's file, or wait for it, or count.
 
 The store never decides whether the program runs. While the file can't be written,
-because another process has it locked or the disk is full, rows wait here, up to
-`MAX_WAITING`; each time the file is tried again they are written first. What finds no
-room, what is left at the end, and what is for a file that must be left alone is
-counted as dropped, by reason. The log says so once for each cause.
+because another process has it locked or the disk is full, they wait here, up to
+`MAX_WAITING` bytes; each time the file is tried again they are written first. What
+finds no room, what is left at the end, and what is for a file that must be left alone
+is counted as dropped, by reason. The log says so once for each cause.
 """
 
 from __future__ import annotations
@@ -12,49 +12,67 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, NamedTuple, Protocol
 
 from spanrun.semconv import SpanrunTelemetryReason
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.log import Log
 from spanrun.telemetry.outbox import remaining
-from spanrun.telemetry.store_errors import (
+from spanrun.telemetry.recordings.errors import (
     Unusable,
     is_damage,
     is_full,
     is_of_file,
     is_passing,
 )
-from spanrun.telemetry.store_file import StoreFile
+from spanrun.telemetry.recordings.file import StoreFile
 
-Raw = TypeVar("Raw")
-Row = TypeVar("Row")
-
-MAX_WAITING: Final = 20_000
-"""Rows: some 30 MB when all are spans."""
+MAX_WAITING: Final = 32 * 1024 * 1024
+"""Bytes of packed batches: some 300,000 jobs with three spans each."""
 _TRIES: Final = 20
 _LAST_TRIES: Final = 2
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 30.0
 _MAX_TOLD: Final = 8
+_LEAST: Final = 512  # bytes that an entry counts for
 
 _log: Final = Log(__name__)
 
 
-class StoreWriter(Generic[Raw, Row]):
-    """Writes rows in the order in which they come, each once.
+class Entry(NamedTuple):
+    """One statement for the file.
+
+    Attributes:
+        items: How many jobs, spans or runs are in it.
+        size: Its bytes, where they are many.
+        statement: In SQL.
+        values: Of the statement.
+    """
+
+    items: int
+    size: int
+    statement: str
+    values: tuple[Any, ...]
+
+
+class Begin(Protocol):
+    """Called in each transaction, ahead of what is written in it."""
+
+    def __call__(self, db: sqlite3.Connection, *, first: bool, size: int) -> object:
+        """Whether it is the writer's first, and how many bytes follow."""
+        ...
+
+
+class StoreWriter:
+    """Writes entries in the order in which they come, each once.
 
     Args:
         file: Where they go.
-        encode: Makes a row ready, before other processes have to wait for the file.
-        begin: Called in each transaction before any row, with whether it is this
-            writer's first.
-        insert: Writes rows; returns how many of them can't be written, by their own
-            fault.
-        account: Counts them.
+        begin: Called in each transaction.
+        account: Counts their items.
 
     Attributes:
         fault: Why nothing can be written now; empty while all is well.
@@ -63,15 +81,11 @@ class StoreWriter(Generic[Raw, Row]):
     def __init__(
         self,
         file: StoreFile,
-        encode: Callable[[Raw], Row],
-        begin: Callable[[sqlite3.Connection, bool], object],
-        insert: Callable[[sqlite3.Connection, Sequence[Row]], int],
+        begin: Begin,
         account: Account,
     ) -> None:
         self._file: Final = file
-        self._encode: Final = encode
         self._begin: Final = begin
-        self._insert: Final = insert
         self._account: Final = account
         self.fault = ""
         self._told: Final[set[str]] = set()
@@ -88,13 +102,12 @@ class StoreWriter(Generic[Raw, Row]):
     def after_fork(self) -> None:
         """In the child: what waits is the parent's."""
         self._lock = threading.Lock()
-        self._waiting: list[Row] = []
-        self._encoding = 0
+        self._waiting: list[Entry] = []
 
-    def write(self, rows: Sequence[Raw]) -> None:
-        """Write ``rows``, or let them wait. Never raises."""
+    def write(self, entries: Sequence[Entry]) -> None:
+        """Write ``entries``, or let them wait. Never raises."""
         with self._lock:
-            self._make_ready(rows)
+            self._waiting += entries
             if time.monotonic() >= self._next:
                 self._try()
             self._drop_from(MAX_WAITING)
@@ -125,20 +138,9 @@ class StoreWriter(Generic[Raw, Row]):
                 self._drop_from(0)
                 self._lock.release()
             else:  # another thread is at it, and nobody will hear of its end
-                self._drop("shutdown", self._encoding + len(self._waiting))
+                self._drop("shutdown", _items(self._waiting))
         self._is_closed = True
         return not self._account.dropped
-
-    def _make_ready(self, rows: Sequence[Raw]) -> None:
-        failed = 0
-        self._encoding = len(rows)
-        for row in rows:
-            try:
-                self._waiting.append(self._encode(row))
-            except Exception:  # noqa: BLE001 -- counted: it must not cost the others
-                failed += 1
-            self._encoding -= 1
-        self._drop("encode_error", failed)
 
     def _try(self) -> None:
         """Write what waits, if that can be."""
@@ -153,7 +155,7 @@ class StoreWriter(Generic[Raw, Row]):
             self._drop_from(0)
         elif error is not None:
             self._reason = _reason(error)
-            self._complain(error, f"up to {MAX_WAITING:,} rows wait for it")
+            self._complain(error, f"up to {MAX_WAITING >> 20} MiB wait for it")
             self._next = time.monotonic() + self._pause
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
@@ -174,11 +176,12 @@ class StoreWriter(Generic[Raw, Row]):
 
     def _commit(self) -> None:
         with self._file.transaction() as db:
-            self._begin(db, not self._has_begun)
-            failed = self._insert(db, self._waiting)
+            size = sum(entry.size for entry in self._waiting)
+            self._begin(db, first=not self._has_begun, size=size)
+            failed = _insert(db, self._waiting)
             if self._is_closed:
-                raise Unusable("is closed")  # and its rows count as lost
-        written = len(self._waiting) - failed
+                raise Unusable("is closed")  # and what is in it counts as lost
+        written = _items(self._waiting) - failed
         self._waiting.clear()
         self._has_begun = True
         self._pause, self._next = _FIRST_PAUSE, 0.0
@@ -197,15 +200,20 @@ class StoreWriter(Generic[Raw, Row]):
             return False
         return True
 
-    def _drop_from(self, place: int) -> None:
-        """Drop what waits, but for so many of the oldest."""
-        if lost := len(self._waiting[place:]):
-            del self._waiting[place:]
-            self._drop(self._reason, lost)
+    def _drop_from(self, most: int) -> None:
+        """Drop the newest of what waits, beyond ``most`` bytes."""
+        size = 0
+        for place, entry in enumerate(self._waiting):
+            size += max(entry.size, _LEAST)
+            if size > most:
+                lost = _items(self._waiting[place:])
+                del self._waiting[place:]
+                self._drop(self._reason, lost)
+                return
 
-    def _drop(self, reason: SpanrunTelemetryReason, rows: int) -> None:
-        if rows and not self._is_closed:
-            self._account.drop("traces", reason, rows)
+    def _drop(self, reason: SpanrunTelemetryReason, items: int) -> None:
+        if items and not self._is_closed:
+            self._account.drop("traces", reason, items)
 
     def _complain(self, error: Exception, then: str) -> None:
         self.fault = str(error)
@@ -225,6 +233,23 @@ class StoreWriter(Generic[Raw, Row]):
             while True:
                 new = self._file.news.popleft()
                 _log.warning("spanrun's local store %s %s", self._file.path, new)
+
+
+def _items(entries: Sequence[Entry]) -> int:
+    return sum(entry.items for entry in entries)
+
+
+def _insert(db: sqlite3.Connection, entries: Sequence[Entry]) -> int:
+    """Write them; returns how many items can't be, by their own fault."""
+    failed = 0
+    for entry in entries:
+        try:
+            db.execute(entry.statement, entry.values)
+        except Exception as error:
+            if is_of_file(error):
+                raise
+            failed += entry.items
+    return failed
 
 
 def _reason(error: Exception) -> SpanrunTelemetryReason:

@@ -1,4 +1,4 @@
-"""`read_session`: the numbers of the summary, from the local store."""
+"""`summary_of`: the numbers of a session, from what was recorded."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from tests.waiting import PATIENCE
 
+from spanrun import recordings
 from spanrun.outcome import Err, Ok, Outcome, Timings
-from spanrun.telemetry.local import LocalStore
 from spanrun.telemetry.observe import RunInfo
-from spanrun.telemetry.read import Session, read_session
+from spanrun.telemetry.recordings.store import LocalStore
+from spanrun.telemetry.recordings.summary import Summary, summary_of
 
 
 @pytest.fixture
@@ -48,13 +49,14 @@ def keep(
     store.run_closed(info)
 
 
-def read(store: LocalStore) -> Session:
+def read(store: LocalStore) -> Summary:
     assert store.flush(PATIENCE)
-    return read_session(store.path, store.session)
+    with recordings.open(store.path) as recording:
+        return summary_of(recording, store.session)
 
 
 def test_an_empty_session(store: LocalStore) -> None:
-    assert read(store) == Session((), (), None)
+    assert read(store) == Summary((), (), None)
 
 
 def test_counts_and_phases_of_a_runner(store: LocalStore) -> None:

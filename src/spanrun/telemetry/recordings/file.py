@@ -1,7 +1,7 @@
 """`StoreFile`: the database of the local store, whatever stands in its place.
 
 It knows what makes the file ours, and which format; what is in the tables is
-`spanrun.telemetry.local`'s business.
+`spanrun.telemetry.recordings.schema`'s business.
 
 =========================================  ==========================================
 in its place there is                      then the writer
@@ -31,7 +31,7 @@ from typing import Final
 
 from spanrun.errors import StoreError
 from spanrun.telemetry.forks import no_fork
-from spanrun.telemetry.store_errors import Unusable, is_damage
+from spanrun.telemetry.recordings.errors import Unusable, is_damage
 
 try:
     import fcntl
@@ -98,25 +98,22 @@ class StoreFile:
                 self._expect_found()
             self._was_made = True
 
-    @contextmanager
-    def reading(self) -> Generator[sqlite3.Connection]:
-        """Read it. It may be in use.
+    def open_to_read(self) -> sqlite3.Connection:
+        """A connection to read it by. It may be in use.
 
         Raises:
             LookupError: Nothing was ever kept there.
-            StoreError: It can't be read, and what to do about that. Also when that
-                turns out inside.
+            StoreError: It can't be read, and what to do about that.
         """
         to_do = "name another folder with --store"
         try:
             found = self._real.stat()
             if not stat.S_ISREG(found.st_mode):
                 raise StoreError(f"{self.path} is no file: {to_do}")
-            with ExitStack() as stack:
-                with self._opening():
-                    db = stack.enter_context(closing(self._connect("rw", _PATIENCE)))
-                    db.execute("PRAGMA query_only = ON")
-                    version = self._format(db)
+            with self._opening(_PATIENCE), ExitStack() as stack:
+                db = stack.enter_context(closing(self._connect("rw", _PATIENCE)))
+                db.execute("PRAGMA query_only = ON")
+                version = self._format(db)
                 if version not in (0, self._version):
                     raise StoreError(
                         f"{self.path} has format {version}, and this spanrun reads "
@@ -125,7 +122,8 @@ class StoreFile:
                     )
                 if version == 0:
                     raise LookupError(f"{self.path} is empty: run something first")
-                yield db
+                stack.pop_all()  # it stays open
+                return db
         except FileNotFoundError as error:
             what = f"{self.path} isn't there: run something first, or name --store"
             raise LookupError(what) from error
@@ -161,7 +159,7 @@ class StoreFile:
                 self._move_aside(f"format-{version}", what)
 
     @contextmanager
-    def _opening(self) -> Generator[None]:
+    def _opening(self, patience: float = 0.0) -> Generator[None]:
         """Nobody else opens the file meanwhile, or moves it.
 
         SQLite finds a file's log by the file's name: who has opened one that is moved
@@ -177,7 +175,7 @@ class StoreFile:
             with suppress(OSError):  # who can't open it can't move anything either
                 lock = os.open(self._real.parent, flags)
         try:
-            until = time.monotonic() + BUSY
+            until = time.monotonic() + (patience or BUSY)
             while lock >= 0 and not _acquired(lock):
                 if time.monotonic() > until:
                     raise BlockingIOError(errno.EAGAIN, "is in use", str(self.path))
@@ -254,6 +252,9 @@ class StoreFile:
                 "was removed while it was in use, with all that was in it; a new one "
                 "is begun"
             )
+        # So that pages which nothing is in any more can be given back. An empty file
+        # alone takes it.
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         # Not every file system can do that. Then it works as well, if slower.
         with suppress(sqlite3.OperationalError):
             db.execute("PRAGMA journal_mode = WAL")

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -17,16 +17,21 @@ from typing import Any
 import pytest
 from tests.waiting import PATIENCE
 
+from spanrun import recordings
 from spanrun.errors import StoreError
 from spanrun.outcome import Ok, Timings
-from spanrun.telemetry import store_file, store_writer
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.local import FILE, LocalStore
 from spanrun.telemetry.observe import RunInfo
-from spanrun.telemetry.read import read_session
+from spanrun.telemetry.recordings import file as store_file
+from spanrun.telemetry.recordings import writer as store_writer
+from spanrun.telemetry.recordings.schema import FILE
+from spanrun.telemetry.recordings.store import LocalStore
+from spanrun.telemetry.recordings.summary import Summary, summary_of
+from spanrun.telemetry.span import random_bits
 
 SOON = PATIENCE
-FORMAT_1 = Path(__file__).parents[1] / "data" / "store" / "format-1.db"
+FORMAT_1 = Path(__file__).parents[2] / "data" / "store" / "format-1.db"
+FORMAT_2 = FORMAT_1.with_name("format-2.db")
 
 Open = Callable[[], LocalStore]
 
@@ -56,13 +61,31 @@ def open_store(path: Path) -> Iterator[Open]:
 
 
 def put(store: LocalStore, jobs: int = 1) -> None:
-    """One row for each job."""
     info = RunInfo("r1", "embed", None, 0, 1)
     for index in range(jobs):
         store.job_ended(info, Ok(index, None, Timings()))
 
 
-def count(path: Path, table: str = "jobs") -> int:
+def put_large(store: LocalStore, jobs: int) -> None:
+    """Jobs of which each has another trace: 16 bytes that can't be compressed."""
+    info = RunInfo("r1", "embed", None, 0, 1)
+    for index in range(jobs):
+        store.job_ended(info, Ok(index, None, Timings(), trace_id=random_bits(128)))
+
+
+def count(path: Path, items: str = "jobs") -> int:
+    """How many jobs, sessions or spans are kept."""
+    with recordings.open(path) as recording:
+        return sum(1 for _ in getattr(recording, items)())
+
+
+def summary(path: Path, session: str = "any") -> Summary:
+    with recordings.open(path) as recording:
+        return summary_of(recording, session)
+
+
+def rows(path: Path, table: str) -> int:
+    """How many rows another program's table has, or one of another format."""
     with closing(sqlite3.connect(path)) as db:
         question = f"SELECT count(*) FROM {table}"  # noqa: S608 -- ours
         (found,) = db.execute(question).fetchone()
@@ -119,11 +142,12 @@ class TestALock:
     def test_what_waits_is_bounded_and_the_rest_is_counted(
         self, path: Path, open_store: Open, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(store_writer, "MAX_WAITING", 10)
+        monkeypatch.setattr(store_writer, "MAX_WAITING", 2 * store_writer._LEAST)
         with locked(path):
             store = open_store()
-            put(store, 25)
-            assert not store.flush(SOON)
+            for _ in range(5):
+                put(store, 5)
+                assert not store.flush(SOON)
             assert store.account.dropped == {("traces", "export_failed"): 15}
         assert store.flush(SOON)
         assert not store.close(SOON)  # not all was kept
@@ -170,20 +194,20 @@ class TestTheEnd:
     ) -> None:
         begun, go_on = threading.Event(), threading.Event()
 
-        def insert(db: sqlite3.Connection, rows: Sequence[int]) -> int:
-            db.executemany("INSERT INTO kept VALUES (?)", [(row,) for row in rows])
+        def begin(db: sqlite3.Connection, *, first: bool, size: int) -> None:
             begun.set()
             go_on.wait()
-            return 0
 
         file = store_file.StoreFile(
             path, 1, frozenset({"kept"}), "CREATE TABLE IF NOT EXISTS kept (number);"
         )
         account = Account()
-        writer = store_writer.StoreWriter[str, int](
-            file, int, lambda *_: None, insert, account
-        )
-        thread = threading.Thread(target=writer.write, args=(["1", "2", "no", "3"],))
+        writer = store_writer.StoreWriter(file, begin, account)
+        entries = [
+            store_writer.Entry(items, 0, "INSERT INTO kept VALUES (?)", (items,))
+            for items in (1, 2)
+        ]
+        thread = threading.Thread(target=writer.write, args=(entries,))
         thread.start()
         try:
             assert begun.wait(SOON)
@@ -192,11 +216,27 @@ class TestTheEnd:
             go_on.set()
             thread.join()
         assert not account.delivered
-        assert account.dropped == {
-            ("traces", "encode_error"): 1,
-            ("traces", "shutdown"): 3,
-        }
-        assert count(path, "kept") == 0
+        assert account.dropped == {("traces", "shutdown"): 3}
+        assert rows(path, "kept") == 0
+
+    def test_an_entry_that_can_not_be_written_costs_only_itself(
+        self, path: Path
+    ) -> None:
+        file = store_file.StoreFile(
+            path, 1, frozenset({"kept"}), "CREATE TABLE IF NOT EXISTS kept (number);"
+        )
+        account = Account()
+        writer = store_writer.StoreWriter(file, lambda *_, **__: None, account)
+        writer.write(
+            [
+                store_writer.Entry(3, 0, "INSERT INTO kept VALUES (?)", (number,))
+                for number in (1, 2**70, 2)
+            ]
+        )
+        assert not writer.close(SOON)
+        assert account.dropped == {("traces", "encode_error"): 3}
+        assert account.delivered == {"traces": 6}
+        assert rows(path, "kept") == 2
 
 
 class TestADisk:
@@ -217,14 +257,14 @@ class TestADisk:
 
         monkeypatch.setattr(store_file.StoreFile, "_connect", small)
         store = open_store()
-        put(store, 2_000)
+        put_large(store, 10_000)
         assert not store.flush(SOON)
         assert store.fault == "database or disk is full"
         room = 10_000
         assert store.flush(SOON)
-        assert count(path) == 2_000
+        assert count(path) == 10_000
         room = 10
-        put(store, 3_000)
+        put_large(store, 3_000)
         assert not store.close(SOON)
         assert store.account.dropped == {("traces", "disk_full"): 3_000}
         assert len(said(caplog)) == 1
@@ -263,7 +303,7 @@ class TestTheFile:
         put(store, 4)
         store.run_closed(run)
         assert store.close(SOON)
-        (stats,) = read_session(path, store.session).runners
+        (stats,) = summary(path, store.session).runners
         assert (stats.name, stats.jobs) == ("embed", 4)
         (line,) = said(caplog)
         assert "was removed while it was in use" in line
@@ -336,11 +376,11 @@ def foreign(path: Path) -> None:
 
 def foreign_of_our_number(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
-        db.executescript("PRAGMA user_version = 1; CREATE TABLE theirs (a)")
+        db.executescript("PRAGMA user_version = 2; CREATE TABLE theirs (a)")
 
 
 def ours_with_more(path: Path) -> None:
-    shutil.copy(FORMAT_1, path)
+    shutil.copy(FORMAT_2, path)
     with closing(sqlite3.connect(path)) as db:
         db.executescript("PRAGMA journal_mode = DELETE; CREATE TABLE theirs (a)")
 
@@ -354,7 +394,7 @@ def fifo(path: Path) -> None:
 
 
 def link(path: Path) -> None:
-    shutil.copy(FORMAT_1, path.with_name("other.db"))
+    shutil.copy(FORMAT_2, path.with_name("other.db"))
     path.symlink_to("other.db")
 
 
@@ -398,7 +438,7 @@ class TestWhatIsNotOurs:
             return
         expected = LookupError if stand is dangling else StoreError
         with pytest.raises(expected, match=str(path)):
-            read_session(path, "any")
+            summary(path)
 
 
 def picture(folder: Path) -> dict[str, object]:
@@ -418,7 +458,7 @@ def of_format(path: Path, version: int) -> None:
 
 
 class TestAnotherFormat:
-    @pytest.mark.parametrize("version", [2, 99])
+    @pytest.mark.parametrize("version", [1, 99])
     def test_is_moved_aside_whole_and_the_log_says_so_once(
         self,
         path: Path,
@@ -435,15 +475,15 @@ class TestAnotherFormat:
         assert second.close(SOON)
         assert (count(path), count(path, "sessions")) == (10, 2)
         (aside,) = path.parent.glob(f"{FILE}.format-{version}.*")
-        assert count(aside) == 21
+        assert rows(aside, "jobs") == 21
         (line,) = said(caplog)
-        assert f"{path} has format {version}, and this spanrun writes 1" in line
+        assert f"{path} has format {version}, and this spanrun writes 2" in line
         assert f"it was moved to {aside.name}" in line
 
     def test_is_moved_with_what_is_in_its_log_yet(
         self, path: Path, open_store: Open
     ) -> None:
-        of_format(path, 2)
+        of_format(path, 1)
         script = (
             "import os, sqlite3, sys; db = sqlite3.connect(sys.argv[1]); "
             "db.execute('PRAGMA wal_autocheckpoint = 0'); "
@@ -454,29 +494,29 @@ class TestAnotherFormat:
         store = open_store()
         put(store, 5)
         assert store.close(SOON)
-        (aside,) = path.parent.glob(f"{FILE}.format-2.*")
-        assert count(aside, "batches") == 1
+        (aside,) = path.parent.glob(f"{FILE}.format-1.*")
+        assert rows(aside, "batches") == 1
         assert count(path) == 5
 
     def test_never_takes_the_place_of_one_that_was_moved_before(
         self, path: Path, open_store: Open
     ) -> None:
         for number in range(3):
-            of_format(path, 2)
+            of_format(path, 1)
             with closing(sqlite3.connect(path)) as db, db:
                 db.execute("INSERT INTO batches VALUES (?, '')", [number])
             store = open_store()
             put(store)
             assert store.close(SOON)
             path.unlink()
-        kept = sorted(path.parent.glob(f"{FILE}.format-2.*"))
+        kept = sorted(path.parent.glob(f"{FILE}.format-1.*"))
         assert len(kept) == 3
         assert [read_all(each) for each in kept] == ["0", "1", "2"]
 
     def test_that_comes_again_while_in_use_is_left_alone(
         self, path: Path, open_store: Open
     ) -> None:
-        of_format(path, 2)
+        of_format(path, 1)
         store = open_store()
         put(store)
         assert store.flush(SOON)
@@ -485,12 +525,12 @@ class TestAnotherFormat:
         put(store, 5)
         assert not store.close(SOON)
         assert store.account.dropped == {("traces", "export_failed"): 5}
-        assert count(path) == 21
+        assert rows(path, "jobs") == 21
 
     def test_waits_while_the_other_program_writes(
         self, path: Path, open_store: Open
     ) -> None:
-        of_format(path, 2)
+        of_format(path, 1)
         with locked(path):
             store = open_store()
             put(store, 5)
@@ -502,14 +542,14 @@ class TestAnotherFormat:
     def test_that_another_process_moves_first_is_not_moved_again(
         self, path: Path, open_store: Open, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        of_format(path, 2)
+        of_format(path, 1)
         moved = path.with_name("moved by the other")
 
         class Late(sqlite3.Connection):
             def execute(self, question: str, *values: Any) -> sqlite3.Cursor:
                 if question == "BEGIN EXCLUSIVE" and not moved.exists():
                     path.rename(moved)
-                    shutil.copy(FORMAT_1, path)
+                    shutil.copy(FORMAT_2, path)
                 return super().execute(question, *values)
 
         connect = sqlite3.connect
@@ -522,9 +562,9 @@ class TestAnotherFormat:
         assert [each.name for each in path.parent.glob("*.format-*")] == []
 
     def test_is_refused_by_readers(self, path: Path) -> None:
-        of_format(path, 2)
-        with pytest.raises(StoreError, match=r"has format 2, and this .* format 1"):
-            read_session(path, "any")
+        of_format(path, 1)
+        with pytest.raises(StoreError, match=r"has format 1, and this .* format 2"):
+            summary(path)
 
 
 def read_all(path: Path) -> str:
@@ -536,8 +576,8 @@ RACER = """
 import sys
 from pathlib import Path
 from spanrun.outcome import Ok, Timings
-from spanrun.telemetry.local import LocalStore
 from spanrun.telemetry.observe import RunInfo
+from spanrun.telemetry.recordings.store import LocalStore
 sys.stdin.readline()
 store = LocalStore(Path(sys.argv[1]))
 store.job_ended(RunInfo("r1", "embed", None, 0, 1), Ok(0, None, Timings()))
@@ -549,7 +589,7 @@ print(store.close(20), dict(store.account.dropped))
 
 @pytest.mark.slow
 def test_many_processes_that_find_another_format_move_it_once(path: Path) -> None:
-    of_format(path, 2)
+    of_format(path, 1)
     racers = [
         subprocess.Popen(
             [sys.executable, "-c", RACER, path.parent],
@@ -568,31 +608,33 @@ def test_many_processes_that_find_another_format_move_it_once(path: Path) -> Non
     assert [out for out, _ in told] == ["True {}\n"] * 6
     assert sum("was moved to" in err for _, err in told) == 1
     (aside,) = path.parent.glob(f"{FILE}.*.*")
-    assert count(aside) == 21
+    assert rows(aside, "jobs") == 21
     assert (count(path), count(path, "sessions")) == (6, 6)
 
 
-class TestFormat1:
-    """What the first releases wrote; see `tests/data/store/make.py`."""
+class TestFormat2:
+    """What the first releases with it wrote; see `tests/data/store/make.py`."""
 
     def test_is_read(self, path: Path) -> None:
         path.parent.mkdir()
-        shutil.copy(FORMAT_1, path)
-        with closing(sqlite3.connect(path)) as db:
-            ((session,),) = db.execute("SELECT id FROM sessions").fetchall()
-        found = read_session(path, session)
+        shutil.copy(FORMAT_2, path)
+        with recordings.open(path) as recording:
+            session = recording.session().id
+            names = [trace.name for trace in recording.traces(session)]
+        found = summary(path, session)
         (embed,) = found.runners
         assert (embed.name, embed.jobs, embed.ok, embed.retries) == ("embed", 21, 19, 2)
-        assert [(f.error_type, f.error) for f in found.failures] == [
-            ("LookupError", "no 13"),
+        assert {(f.error_type, f.error) for f in found.failures} == {
             ("LookupError", "no 3"),
-        ]
+            ("LookupError", "no 13"),
+        }
         assert found.slowest is not None
         assert found.slowest.phases["backoff"] > 0
+        assert sorted(names) == ["job embed", "run embed"]
 
     def test_is_written_on(self, path: Path, open_store: Open) -> None:
         path.parent.mkdir()
-        shutil.copy(FORMAT_1, path)
+        shutil.copy(FORMAT_2, path)
         store = open_store()
         put(store, 5)
         assert store.close(SOON)
@@ -602,23 +644,23 @@ class TestFormat1:
 class TestReaders:
     def test_what_was_never_written_is_said_to_be_missing(self, path: Path) -> None:
         with pytest.raises(LookupError, match="isn't there: run something first"):
-            read_session(path, "any")
+            summary(path)
         path.parent.mkdir()
         path.touch()
         with pytest.raises(LookupError, match="is empty: run something first"):
-            read_session(path, "any")
+            summary(path)
         assert path.read_bytes() == b""
 
     def test_a_folder_that_is_a_file(self, path: Path) -> None:
         path.parent.touch()
         with pytest.raises(StoreError, match="can't be read"):
-            read_session(path, "any")
+            summary(path)
 
     def test_damage_in_the_middle(self, path: Path) -> None:
         path.parent.mkdir()
-        content = bytearray(FORMAT_1.read_bytes())
+        content = bytearray(FORMAT_2.read_bytes())
         schema = 5 * 1024
         content[schema:] = b"\xff" * (len(content) - schema)
         path.write_bytes(content)
         with pytest.raises(StoreError, match="malformed"):
-            read_session(path, "any")
+            summary(path)

@@ -1,0 +1,31 @@
+"""What the local store has recorded: sessions, runs, jobs, traces and spans.
+
+`open` gives the one reader of it. Commands read by the same, and `spanrun export`
+writes files for other programs.
+"""
+
+from __future__ import annotations
+
+from spanrun.telemetry.recordings.read import LAST, Recording, open  # noqa: A004 -- as in `gzip`
+from spanrun.telemetry.recordings.records import (
+    Event,
+    Job,
+    Link,
+    Run,
+    Session,
+    Span,
+    Trace,
+)
+
+__all__ = [
+    "LAST",
+    "Event",
+    "Job",
+    "Link",
+    "Recording",
+    "Run",
+    "Session",
+    "Span",
+    "Trace",
+    "open",
+]

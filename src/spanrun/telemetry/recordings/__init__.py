@@ -1,0 +1,1 @@
+"""The local store: what happened, recorded compactly, and one reader of it."""

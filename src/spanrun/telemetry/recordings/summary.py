@@ -1,0 +1,139 @@
+"""The numbers of one session: its runners, failures, and slowest job."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import add
+from typing import Final
+
+from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES
+from spanrun.telemetry.recordings.read import Recording
+from spanrun.telemetry.recordings.records import Job, Run
+
+_PERCENTILES: Final = (50, 95, 99)
+_MOST_FAILURES: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerStats:
+    """One runner's jobs.
+
+    Attributes:
+        name: The runner's name.
+        jobs: How many had an outcome.
+        ok: How many of them returned a value.
+        retries: Attempts beyond the first, of all jobs together.
+        percentiles: Of the jobs' durations: the 50th, 95th and 99th, in seconds.
+        phases: Where the jobs' time went, in seconds.
+    """
+
+    name: str
+    jobs: int
+    ok: int
+    retries: int
+    percentiles: tuple[float, float, float]
+    phases: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Failed jobs of a runner that have the same error."""
+
+    runner: str
+    error_type: str
+    error: str
+    count: int
+    trace_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SlowJob:
+    """A job, and where its time went."""
+
+    name: str
+    duration: float
+    trace_id: str | None
+    phases: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What one process did."""
+
+    runners: Sequence[RunnerStats]
+    failures: Sequence[Failures]
+    slowest: SlowJob | None
+
+
+@dataclass(slots=True)
+class _Runner:
+    """What is known of one so far."""
+
+    first: float
+    durations: list[float] = field(default_factory=list[float])
+    ok: int = 0
+    retries: int = 0
+    phases: list[float] = field(
+        default_factory=lambda: [0.0] * len(SPANRUN_JOB_PHASE_VALUES)
+    )
+
+    def add(self, job: Job) -> None:
+        self.durations.append(job.duration)
+        self.ok += job.outcome == "ok"
+        self.retries += job.attempts - 1
+        self.phases = list(map(add, self.phases, job.seconds))
+
+
+def summary_of(recording: Recording, session: str) -> Summary:
+    """Sum up the session with this id.
+
+    Raises:
+        StoreError: It can't be read.
+    """
+    runs = {run.id: run for run in recording.runs(session)}
+    runners: dict[str, _Runner] = {}
+    failures: Counter[tuple[str, str, str]] = Counter()
+    traces: dict[tuple[str, str, str], str | None] = {}
+    slowest: Job | None = None
+    for number, job in enumerate(recording.jobs(session)):
+        run = runs.get(job.run)
+        if run is None:  # its row was lost
+            continue
+        # In the order in which their first jobs ended: that of a pipeline's stages.
+        # A single call beforehand, such as a probe, doesn't make a stage the first.
+        place = number + 1e18 * run.calls
+        stats = runners.setdefault(run.runner, _Runner(place))
+        stats.first = min(stats.first, place)
+        stats.add(job)
+        if job.outcome != "ok":
+            kind = run.runner, job.error_type or job.outcome, job.error or ""
+            failures[kind] += 1
+            traces.setdefault(kind, job.trace_id)
+        if slowest is None or job.duration > slowest.duration:
+            slowest = job
+    in_order = sorted(runners.items(), key=lambda item: item[1].first)
+    return Summary(
+        tuple(_stats(name, stats) for name, stats in in_order),
+        tuple(
+            Failures(*kind, count, traces[kind])
+            for kind, count in failures.most_common(_MOST_FAILURES)
+        ),
+        None if slowest is None else _slow(slowest, runs[slowest.run]),
+    )
+
+
+def _stats(name: str, stats: _Runner) -> RunnerStats:
+    durations = sorted(stats.durations)
+    jobs = len(durations)
+    # By the nearest rank: durations that were really measured.
+    p50, p95, p99 = (durations[-(-each * jobs // 100) - 1] for each in _PERCENTILES)
+    phases: dict[str, float] = {}
+    phases.update(zip(SPANRUN_JOB_PHASE_VALUES, stats.phases, strict=True))
+    return RunnerStats(name, jobs, stats.ok, stats.retries, (p50, p95, p99), phases)
+
+
+def _slow(job: Job, run: Run) -> SlowJob:
+    which = job.key if job.key is not None else f"#{job.index}"
+    return SlowJob(f"{run.runner} {which}", job.duration, job.trace_id, job.phases)
