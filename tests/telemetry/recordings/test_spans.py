@@ -216,3 +216,13 @@ def test_heads_that_are_cut_off_are_refused(cut: int) -> None:
         Heads(blob(packed.heads[:-cut]), packed.traces)
     with pytest.raises(ValueError, match="cut off"):
         Heads(blob(packed.heads[:10]), packed.traces)
+
+
+def test_a_name_behind_the_times_is_found_as_well(side: Pack) -> None:
+    times = b"\x39" + (5).to_bytes(8, "little") + b"\x41" + (7).to_bytes(8, "little")
+    ids = b"\x0a\x10" + b"t" * 16 + b"\x12\x08" + b"s" * 8
+    body = ids + times + b"\x30\x01\x85\x01\x00\x01\x00\x00\x2a\x04name"
+    span = b"\x12" + bytes((len(body),)) + body
+    packed = Packed(*side(span, _header(b"t" * 16, 2, len(span), ROOT)))
+    assert [trace.name for trace in heads_of(packed).roots()] == ["name"]
+    assert read(packed)[1] == span

@@ -343,7 +343,26 @@ fn places_of<'a>(span: &'a [u8], id: &[u8; 16], duration: u64) -> Option<(Places
     places.start = at + 1;
     let (start, end) = (number(span, at + 1)?, number(span, at + 1 + END)?);
     let is_ours = *span.get(at + END)? == 0x41 && start.checked_add(duration) == Some(end);
+    if name.is_empty() {
+        name = name_behind(span, at + 2 * END)?;
+    }
     is_ours.then_some((places, name))
+}
+
+/// The name, where it stands behind the times: the fallback's encoder does that.
+fn name_behind(span: &[u8], mut at: usize) -> Option<&[u8]> {
+    loop {
+        match span.get(at..) {
+            Some([0x30, ..]) => at = varint(span, at + 1)?.1,
+            Some([0x85, 0x01, ..]) => at += 6,
+            Some([0x2a, ..]) => {
+                let (size, begin) = varint(span, at + 1)?;
+                let end = begin.saturating_add(usize::try_from(size).ok()?);
+                return span.get(begin..end.min(span.len()));
+            }
+            _ => return Some(&[]),
+        }
+    }
 }
 
 /// The number at `at`, and what follows it.

@@ -154,10 +154,26 @@ def places_of(span: bytearray, trace: bytes, duration: int) -> Places:
             else:
                 return NOWHERE
         start, tag, end = _times.unpack_from(span, at + 1)
+        name = name or _name_behind(span, at + 18)
     except (IndexError, struct.error):
         return NOWHERE
     is_ours = tag == 0x41 and start + duration == end  # noqa: PLR2004 -- end_time
     return Places(found, parent, at + 1, name) if is_ours else NOWHERE
+
+
+def _name_behind(span: bytearray, at: int) -> bytes:
+    """The name, where it stands behind the times: the fallback's encoder does that."""
+    while at < len(span):
+        if span[at] == 0x30:  # noqa: PLR2004 -- kind
+            at = _behind_varint(span, at + 1)
+        elif span.startswith(b"\x85\x01", at):  # flags
+            at += 6
+        elif span[at] == 0x2A:  # noqa: PLR2004 -- name
+            begin = _behind_varint(span, at + 1)
+            return bytes(span[begin : begin + _varint(span, at + 1)])
+        else:
+            break
+    return b""
 
 
 def _take_out(span: bytearray, places: Places) -> tuple[int, bytes, bytes | None]:
