@@ -21,7 +21,7 @@ WORKERS ?= -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-fast lint rust types mypy pyright audit fmt backends stack bench bench-outage bench-clients bench-settings bench-ingest soak fuzz lock generate changelog clean
+.PHONY: help demo test check check-fast lint rust types mypy pyright audit fmt backends stack bench bench-outage bench-clients bench-settings bench-recordings bench-ingest soak fuzz lock generate changelog clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) \
@@ -101,12 +101,16 @@ bench-clients: $(VENV)/dev.stamp ## the embeddings client, beside bare httpx
 bench-settings: $(VENV)/dev.stamp ## a traced job in each setting, beside `gather`
 	@$(BIN)/python -m bench.settings $(ARGS)
 
+bench-recordings: $(VENV)/dev.stamp ## the local store: its file, its reader, its memory
+	@$(BIN)/python -m bench.recordings $(ARGS)
+
 bench-ingest: $(VENV)/dev.stamp ## the pipeline, beside a plain loop
 	@$(BIN)/python -m bench.ingest $(ARGS)
 
-soak: $(VENV)/dev.stamp ## the long tests in full: 10,000 schedules, 400 kills
+soak: $(VENV)/dev.stamp ## the long tests in full: 10,000 schedules, 600 kills
 	@SPANRUN_SOAK=10000 $(BIN)/python -m pytest tests/stateful \
-		tests/telemetry/delivery/test_kills.py tests/policies/test_outage.py $(ARGS)
+		tests/telemetry/delivery/test_kills.py tests/policies/test_outage.py \
+		tests/telemetry/recordings/test_kills.py $(ARGS)
 
 fuzz: $(VENV)/dev.stamp ## read what hostile services and files say: 1,000 of each kind
 	@SPANRUN_FUZZ=1000 $(BIN)/python -m pytest tests/fuzz $(ARGS)

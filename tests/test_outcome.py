@@ -21,8 +21,10 @@ def test_timings_are_made_without_arguments():
 def test_timings_can_be_copied_and_pickled(again):
     timings = Timings()
     timings.queue, timings.busy, timings.duration = 0.25, 0.5, 1.0
+    timings.submitted = 7.5
     assert repr(again(timings)) == repr(timings)
     assert again(timings).service == 0.25
+    assert again(timings).submitted == 7.5
 
 
 def test_timings_show_the_longest_part_first_and_none_that_is_zero():

@@ -21,6 +21,7 @@ PACKAGES: Final = (
     "spanrun.sandbox",
     "spanrun.slo",
     "spanrun.async_utils",
+    "spanrun.recordings",
     "spanrun.testing",
 )
 """Each with an `__all__`: these names are the public API."""

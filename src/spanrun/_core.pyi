@@ -538,7 +538,7 @@ def units_record(recorder: Callable[[], Any], off: Any) -> None:
 
 def pack_spans(
     data: bytes, headers: bytes
-) -> tuple[bytes, bytes, bytes, bytes, int, int, int]:
+) -> tuple[bytes, bytes, bytes, bytes, bytes, bytes, int, int, int]:
     """The ``data`` and ``headers`` of a `Batch`, at least one span, for the disk.
 
     The same as `spanrun.telemetry.recordings.spans.pack_spans_in_python`, which is its

@@ -18,6 +18,7 @@ from opentelemetry.metrics import _internal as metrics
 from opentelemetry.util._once import Once
 from typer.testing import CliRunner
 
+from spanrun import recordings
 from spanrun.cli import session
 from spanrun.cli.app import app
 from spanrun.testing import EmbeddingServer
@@ -63,8 +64,8 @@ class Cli:
         return sqlite3.connect(self.folder / ".spanrun/documents.db")
 
     @property
-    def telemetry(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.folder / ".spanrun/telemetry.db")
+    def telemetry(self) -> recordings.Recording:
+        return recordings.open(self.folder / ".spanrun")
 
 
 @pytest.fixture

@@ -150,26 +150,21 @@ def test_the_summary_tells_counts_times_and_the_slowest_job(
         p50, p95, p99 = stats["percentiles"]
         assert 0 < p50 <= p95 <= p99
         assert stats["ok"] == stats["jobs"]
-        total = cli.telemetry.execute(
-            "select total(duration) from jobs join runs on runs.id = run "
-            "where runner = ?",
-            [stats["name"]],
-        ).fetchone()[0]
+        with cli.telemetry as recording:
+            runs = {run.id for run in recording.runs() if run.runner == stats["name"]}
+            total = sum(job.duration for job in recording.jobs() if job.run in runs)
         assert sum(stats["phases"].values()) == pytest.approx(total, rel=0.01)
     trace_id = told["slowest"]["trace_id"]
-    names = cli.telemetry.execute(
-        "select name from spans where trace_id = ?", [trace_id]
-    ).fetchall()
-    assert ("job " + told["slowest"]["name"].split()[0],) in names
+    with cli.telemetry as recording:
+        names = [span.name for span in recording.trace(trace_id)]
+    assert "job " + told["slowest"]["name"].split()[0] in names
     assert told["telemetry"]["dropped"] == 0
 
 
 def test_the_trace_of_the_run_holds_every_job(cli: Cli, docs: Path) -> None:
     told = cli("ingest", "docs", "--json").json
-    rows = cli.telemetry.execute(
-        "select name from spans where trace_id = ?", [told["trace_id"]]
-    )
-    names = [name for (name,) in rows]
+    with cli.telemetry as recording:
+        names = [span.name for span in recording.trace(told["trace_id"])]
     assert names.count("run ingest") == 1
     for runner in ("split", "extract", "store"):
         assert names.count(f"job {runner}") == len(FILES)

@@ -150,8 +150,8 @@ def test_check_judges_the_last_run(cli: Cli, file: Path) -> None:
         "budget_remaining": pytest.approx(-1 / 9),
         "met": False,
     }
-    with contextlib.closing(cli.telemetry) as db:
-        (first,) = db.execute("SELECT id FROM sessions ORDER BY started_ns").fetchone()
+    with cli.telemetry as recording:
+        first = recording.sessions()[-1].id
     assert cli("slo", "check", "jobs.yaml", "--run", first).code == 0
 
 
@@ -188,7 +188,7 @@ def test_check_of_an_unknown_run(cli: Cli, file: Path) -> None:
     run_jobs(10)
     result = cli("slo", "check", "jobs.yaml", "--run", "nope")
     assert result.code == 65
-    assert "there is no such run\n  Give an id, or last." in result.err
+    assert "there is no such session or run\n  Give an id, or last." in result.err
 
 
 def no_database(path: Path) -> None:
@@ -198,7 +198,11 @@ def no_database(path: Path) -> None:
 def of_a_later_release(path: Path) -> None:
     shutil.copy(FORMAT_1, path)
     with contextlib.closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA user_version = 3")
+
+
+def of_an_earlier_release(path: Path) -> None:
+    shutil.copy(FORMAT_1, path)
 
 
 def of_another_program(path: Path) -> None:
@@ -210,7 +214,8 @@ def of_another_program(path: Path) -> None:
     ("stand", "what"),
     [
         (no_database, "file is not a database"),
-        (of_a_later_release, "has format 2, and this spanrun reads format 1"),
+        (of_a_later_release, "has format 3, and this spanrun reads format 2"),
+        (of_an_earlier_release, "has format 1, and this spanrun reads format 2"),
         (of_another_program, "belongs to another program (it has 'bookmarks' in it)"),
         (Path.mkdir, "is no file"),
         (os.mkfifo, "is no file"),

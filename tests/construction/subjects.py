@@ -2,11 +2,14 @@
 
 import contextlib
 import functools
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import spanrun as sr
-from spanrun import async_utils, sandbox, slo, testing
+from spanrun import async_utils, recordings, sandbox, slo, testing
 from spanrun.clients import AsyncSolrClient, Chat, Embeddings, similarity
 from spanrun.ingest import (
     ChatSummary,
@@ -171,6 +174,13 @@ def gathered(called: Callable[..., Any], argument: str) -> Callable[..., Any]:
     return work
 
 
+def recording() -> recordings.Recording:
+    """One that is closed at once: what is asked for is checked before."""
+    stored = Path(__file__).parents[1] / "data" / "store" / "format-2.db"
+    with tempfile.TemporaryDirectory() as folder:
+        return recordings.open(shutil.copy(stored, folder))
+
+
 def tasks_run(**given: Any) -> Any:
     """`run_async_tasks`, which is for code that isn't async."""
     tasks = given.pop("tasks", None)
@@ -259,6 +269,15 @@ SUBJECTS: Final[Mapping[str, Callable[..., Any]]] = {
     "Captured.totals": on_made(captured, "totals", metric="m", by="a"),
     "Captured.value": on_made(captured, "value", metric="m"),
     "capture": testing.capture,
+    "open": recordings.open,
+    "Recording.find": on_made(recording, "find"),
+    "Recording.jobs": on_made(recording, "jobs"),
+    "Recording.requests": on_made(recording, "requests"),
+    "Recording.runs": on_made(recording, "runs"),
+    "Recording.session": on_made(recording, "session"),
+    "Recording.spans": on_made(recording, "spans"),
+    "Recording.trace": on_made(recording, "trace"),
+    "Recording.traces": on_made(recording, "traces"),
     "ChatServer": testing.ChatServer,
     "ChatServer.fail_next": on_made(testing.ChatServer, "fail_next", status=503),
     "ChatServer.spoil_next": on_made(testing.ChatServer, "spoil_next", fault="hang"),

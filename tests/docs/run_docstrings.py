@@ -6,9 +6,12 @@ import importlib
 import json
 import pkgutil
 import sys
+import tempfile
 from pathlib import Path
 
 import spanrun
+
+MODULES = {"asyncio": asyncio, "sr": spanrun, "tempfile": tempfile}
 
 
 def main(target: str) -> None:
@@ -21,7 +24,7 @@ def main(target: str) -> None:
         module = importlib.import_module(found.name)
         runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
         finder = doctest.DocTestFinder(exclude_empty=True)
-        globs = {"asyncio": asyncio, "sr": spanrun, **names, **vars(module)}
+        globs = {**MODULES, **names, **vars(module)}
         for test in finder.find(module, globs=globs):
             if test.examples:
                 ran[test.name] = runner.run(test, out=failed.append).attempted

@@ -98,19 +98,26 @@ def missing_backend(blocks: list[Block]) -> str | None:
 
 
 ELSE = """
-import asyncio, sqlite3
+import asyncio
 import spanrun as sr
+from spanrun.telemetry import setup
+
+class Slow:
+    def run_opened(self, run):
+        setup.telemetry().store.run_opened(run)
+    def job_ended(self, run, outcome):
+        outcome.timings.duration = 60.0
+        setup.telemetry().store.job_ended(run, outcome)
+    def run_closed(self, run):
+        setup.telemetry().store.run_closed(run)
 
 async def main():
-    async with sr.Runner("something else") as runner:
+    async with sr.Runner("something else", observers=[Slow()]) as runner:
         await runner.map(asyncio.sleep, [0])
 
 sr.configure(service_name="something-else")
 sr.run(main())
 sr.shutdown()
-with sqlite3.connect(".spanrun/telemetry.db") as store:
-    store.execute("UPDATE jobs SET duration = 60")  # as a slow one
-store.close()
 """
 
 

@@ -114,14 +114,14 @@ sr.shutdown()
 ```
 
 ```python
-import sqlite3
+from spanrun import recordings
 
-store = sqlite3.connect(".spanrun/telemetry.db")
-print(store.execute("SELECT count(*) FROM sessions").fetchone())
+with recordings.open(".spanrun") as recording:
+    print(len(recording.sessions()))
 ```
 
 ```text
-(1,)
+1
 ```
 """
 
@@ -129,7 +129,7 @@ print(store.execute("SELECT count(*) FROM sessions").fetchone())
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (STORE, r"prints\s*\(2,\)"),
+        (STORE, r"prints\s*2"),
         ("```python\nprint(1)\n```\n\n```text\n2\n```\n", "and not"),
         ("```sh\nmake tea\n```\n", "how is it done"),
     ],

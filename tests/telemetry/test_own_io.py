@@ -1,8 +1,6 @@
 """The export of telemetry is never traced itself, whatever the application traces."""
 
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,8 @@ import pytest
 from tests.telemetry.delivery.receiver import Answer, Got, receiving
 from tests.telemetry.delivery.test_send import grpc_server
 from tests.telemetry.test_variables import Arrived
+
+from spanrun import recordings
 
 pytestmark = pytest.mark.slow
 
@@ -96,8 +96,8 @@ def run(run_program: Any, collector: Collector) -> Callable[[str], None]:
 
 
 def stored(folder: Path) -> list[str]:
-    with closing(sqlite3.connect(folder / ".spanrun" / "telemetry.db")) as db:
-        return sorted(name for (name,) in db.execute("SELECT name FROM spans"))
+    with recordings.open(folder / ".spanrun") as recording:
+        return sorted(span.name for span in recording.spans())
 
 
 def test_the_local_store_makes_no_spans(run_program: Any):

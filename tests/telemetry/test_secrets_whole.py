@@ -8,6 +8,8 @@ from tests.telemetry.delivery.receiver import Answer, receiving
 from tests.telemetry.test_secrets import ALL
 from tests.telemetry.test_shutdown import refusing
 
+from spanrun import recordings
+from spanrun.telemetry.recordings.schema import FILE
 from spanrun.telemetry.redact import HIDDEN
 
 pytestmark = pytest.mark.slow
@@ -118,10 +120,29 @@ def planted(run_program, tmp_path_factory):
         written = {"stdout": done.out.encode(), "stderr": done.err.encode()}
         for file in run_program.folder.rglob("*"):
             if file.is_file():
-                written[str(file.relative_to(run_program.folder))] = file.read_bytes()
+                name = str(file.relative_to(run_program.folder))
+                is_store = file.name == FILE  # whose batches are compressed
+                written[name] = recorded(file) if is_store else file.read_bytes()
         return written
 
     return run
+
+
+def recorded(file):
+    """All texts, without ids: in those a short word may be by chance."""
+    with recordings.open(file) as recording:
+        parts = [session.command for session in recording.sessions()]
+        parts += [(run.runner, run.policies) for run in recording.runs()]
+        parts += [(job.key, job.error_type, job.error) for job in recording.jobs()]
+        for span in recording.spans():
+            parts += [span.name, span.status_text, span.scope, span.attributes]
+            parts += [(event.name, event.attributes) for event in span.events]
+            parts += [link.attributes for link in span.links]
+        for request in recording.requests():
+            for resource in request.resource_spans:
+                scope = resource.scope_spans[0]
+                parts += [resource.resource, scope.scope, scope.schema_url]
+        return "\n".join(map(str, parts)).encode()
 
 
 def found_in(written):

@@ -16,6 +16,7 @@ from spanrun.cli.dashboards import dashboards
 from spanrun.cli.demo import demo
 from spanrun.cli.doctor import doctor
 from spanrun.cli.exits import explained
+from spanrun.cli.export import export
 from spanrun.cli.ingest import ingest
 from spanrun.cli.registry import registry
 from spanrun.cli.runs import runs, show, trace
@@ -77,6 +78,7 @@ def _options(
 
 
 app.command()(demo)
+app.command()(export)
 app.command()(ingest)
 app.command()(search)
 app.command()(runs)

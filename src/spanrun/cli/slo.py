@@ -25,6 +25,7 @@ from spanrun.slo.text import rule_file
 from spanrun.telemetry.recordings import read
 from spanrun.telemetry.recordings.read import LAST
 from spanrun.telemetry.recordings.records import Run
+from spanrun.telemetry.recordings.schema import FILE
 from spanrun.text import redact
 
 slo = typer.Typer(
@@ -121,7 +122,7 @@ def check(
         fail(Exit.USAGE, "--run and --prometheus are given", "Choose one of them.")
     where: dict[str, str]
     if prometheus is None:
-        where, verdicts = _of_run(session.folder(store), run or LAST, slos)
+        where, verdicts = _of_run(session.folder(store) / FILE, run or LAST, slos)
     else:
         where = {"prometheus": redact(prometheus)}
         verdicts = _of_server(prometheus, slos)

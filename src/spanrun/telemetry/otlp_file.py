@@ -1,10 +1,12 @@
-"""Reading OTLP from a file, in each form in which it is written to files.
+"""OTLP in files: `read` each form in which it is written to them, write one form.
 
 - a line of JSON for each request, as the Collector's ``file`` exporter writes it;
 - one request as JSON, on any number of lines;
 - one request as protobuf, as it travels over HTTP and gRPC;
 - requests as protobuf, each behind its length in four bytes, as that exporter
   writes it with ``format: proto``.
+
+`line_of` makes a line of the first form.
 """
 
 from __future__ import annotations
@@ -179,6 +181,28 @@ def _id(digits: Any) -> object:
         return base64.b64encode(binascii.unhexlify(digits)).decode()
     except (TypeError, ValueError):
         return digits
+
+
+def line_of(request: Request) -> str:
+    """A request as a line of JSON, by OTLP's own rules for it."""
+    value = json_format.MessageToDict(request, use_integers_for_enums=True)
+    text = json.dumps(_with_digits(value), separators=(",", ":"))
+    return f"{text}\n"
+
+
+def _with_digits(value: object) -> object:
+    """The other way of `_with_ids`."""
+    if isinstance(value, list):
+        return [_with_digits(each) for each in cast("list[object]", value)]
+    if not isinstance(value, dict):
+        return value
+    given = cast("dict[str, object]", value)
+    return {
+        key: base64.b64decode(cast("str", each)).hex()
+        if key in _IDS
+        else _with_digits(each)
+        for key, each in given.items()
+    }
 
 
 def _framed(file: BinaryIO) -> Iterator[Placed]:

@@ -624,10 +624,10 @@ class TestFormat2:
         found = summary(path, session)
         (embed,) = found.runners
         assert (embed.name, embed.jobs, embed.ok, embed.retries) == ("embed", 21, 19, 2)
-        assert [(f.error_type, f.error) for f in found.failures] == [
+        assert {(f.error_type, f.error) for f in found.failures} == {
             ("LookupError", "no 3"),
             ("LookupError", "no 13"),
-        ]
+        }
         assert found.slowest is not None
         assert found.slowest.phases["backoff"] > 0
         assert sorted(names) == ["job embed", "run embed"]

@@ -22,6 +22,7 @@ from opentelemetry.trace import (
 )
 
 from spanrun.accelerator import core
+from spanrun.telemetry.recordings.columns import blob
 from spanrun.telemetry.recordings.spans import (
     Heads,
     Packed,
@@ -54,7 +55,7 @@ def many(tracer: Any) -> None:
     """Traces of three spans, all of one shape but for some, and some wider ones."""
     far = SpanContext(7, 8, is_remote=True, trace_state=TraceState([("a", "b")]))
     remote = set_span_in_context(NonRecordingSpan(far), Context())
-    for number in range(50):
+    for number in range(700):
         context = remote if number % 7 == 3 else Context()
         with (
             tracer.start_as_current_span(f"job {number % 3}", context) as job,
@@ -70,9 +71,17 @@ def many(tracer: Any) -> None:
     late.end()
 
 
+def heads_of(packed: Packed) -> Heads:
+    return Heads(blob(packed.heads, packed.heads_random), packed.traces)
+
+
+def bodies_of(packed: Packed) -> bytes:
+    return blob(packed.bodies, packed.bodies_random)
+
+
 def read(packed: Packed) -> tuple[Heads, bytes]:
-    heads = Heads(packed.heads, packed.traces)
-    return heads, spans_of(heads, packed.bodies, packed.ids)
+    heads = heads_of(packed)
+    return heads, spans_of(heads, bodies_of(packed), packed.ids)
 
 
 def test_spans_come_back(side: Pack) -> None:
@@ -98,7 +107,7 @@ def test_both_sides_pack_the_same() -> None:
 def test_the_roots_are_known_without_the_bodies(side: Pack) -> None:
     batch = batch_of(many)
     packed = Packed(*side(batch.data, batch.headers))
-    roots = {trace.id: trace for trace in Heads(packed.heads, packed.traces).roots()}
+    roots = {trace.id: trace for trace in heads_of(packed).roots()}
     spans = ScopeSpans.FromString(batch.data).spans
     wanted = [
         span
@@ -127,16 +136,16 @@ def test_it_says_when_and_how_many_failed(side: Pack) -> None:
     assert packed.start == min(span.start_time_unix_nano for span in spans)
     assert packed.end == max(span.end_time_unix_nano for span in spans)
     assert packed.failed == 3
-    assert all(trace.failed for trace in Heads(packed.heads, packed.traces).roots())
+    assert all(trace.failed for trace in heads_of(packed).roots())
 
 
 def test_one_trace_is_read_alone(side: Pack) -> None:
     batch = batch_of(many)
     packed = Packed(*side(batch.data, batch.headers))
-    heads = Heads(packed.heads, packed.traces)
+    heads = heads_of(packed)
     spans = ScopeSpans.FromString(batch.data).spans
     for wanted in {span.trace_id for span in spans}:
-        data = spans_of(heads, packed.bodies, packed.ids, wanted)
+        data = spans_of(heads, bodies_of(packed), packed.ids, wanted)
         got = ScopeSpans.FromString(data).spans
         assert list(got) == [span for span in spans if span.trace_id == wanted]
 
@@ -194,7 +203,7 @@ def test_a_span_whose_flags_say_that_it_was_drawn_has_the_same_shape() -> None:
     remote = set_span_in_context(NonRecordingSpan(far), Context())
     batch = batch_of(lambda tracer: tracer.start_span("name", remote).end())
     packed = Packed(*pack_spans_in_python(batch.data, batch.headers))
-    ((_, _, trace, parent, start),) = Heads(packed.heads, packed.traces).shapes
+    ((_, _, trace, parent, start),) = heads_of(packed).shapes
     assert 0 < trace < parent < start
     assert read(packed)[1] == batch.data
 
@@ -204,6 +213,16 @@ def test_heads_that_are_cut_off_are_refused(cut: int) -> None:
     batch = batch_of(many)
     packed = Packed(*pack_spans_in_python(batch.data, batch.headers))
     with pytest.raises(ValueError, match="cut off"):
-        Heads(packed.heads[:-cut], packed.traces)
-    with pytest.raises(struct.error):
-        Heads(packed.heads[:10], packed.traces)
+        Heads(blob(packed.heads[:-cut]), packed.traces)
+    with pytest.raises(ValueError, match="cut off"):
+        Heads(blob(packed.heads[:10]), packed.traces)
+
+
+def test_a_name_behind_the_times_is_found_as_well(side: Pack) -> None:
+    times = b"\x39" + (5).to_bytes(8, "little") + b"\x41" + (7).to_bytes(8, "little")
+    ids = b"\x0a\x10" + b"t" * 16 + b"\x12\x08" + b"s" * 8
+    body = ids + times + b"\x30\x01\x85\x01\x00\x01\x00\x00\x2a\x04name"
+    span = b"\x12" + bytes((len(body),)) + body
+    packed = Packed(*side(span, _header(b"t" * 16, 2, len(span), ROOT)))
+    assert [trace.name for trace in heads_of(packed).roots()] == ["name"]
+    assert read(packed)[1] == span

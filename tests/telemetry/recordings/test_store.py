@@ -1,8 +1,11 @@
 """`LocalStore`: what happened is on disk, whatever happens to the process."""
 
+import asyncio
+
 import pytest
 from tests.waiting import PATIENCE
 
+import spanrun as sr
 from spanrun import recordings
 from spanrun.outcome import Err, Ok, Timings
 from spanrun.telemetry.account import Account
@@ -64,6 +67,26 @@ def test_runs_and_jobs_are_kept(open_store, run):
     assert second.error_type == "LookupError"
     assert second.error == "password=[redacted]"
     assert second.trace_id is None
+
+
+def test_each_job_of_a_run_says_when_it_was_submitted(open_store):
+    store = open_store()
+
+    async def main():
+        async with sr.Runner("nap", limit=2, observers=[store]) as runner:
+            await runner.map(asyncio.sleep, [0.001] * 20)
+
+    sr.run(main())
+    assert store.close(SOON)
+    with recordings.open(store.path) as recording:
+        (run,) = recording.runs()
+        jobs = sorted(recording.jobs(), key=lambda job: job.index)
+    submitted = [job.submitted for job in jobs]
+    assert submitted == sorted(submitted)
+    assert submitted[0] >= 0
+    took = (run.ended_ns - run.started_ns) / 1e9
+    assert all(job.submitted + job.duration < took for job in jobs)
+    assert submitted[-1] > 0.005  # when there was room for it
 
 
 def test_the_policies_of_a_run_are_kept(open_store, run):

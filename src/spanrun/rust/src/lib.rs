@@ -12,6 +12,7 @@ mod attributes;
 mod budget;
 mod buffer;
 mod cells;
+mod columns;
 mod context;
 mod encode;
 mod end;

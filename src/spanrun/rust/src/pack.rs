@@ -3,15 +3,17 @@
 //! What the parts are, `telemetry/recordings/spans.py` says, which has the fallback.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::columns::Table;
+
 const HEADER: usize = 32;
 const HEAD: usize = 33;
-/// Rows that are looked at together.
-const BLOCK: usize = 32;
 /// From a span's trace id to its own id, and from its start to its end.
 const BEHIND_TRACE: usize = 18;
 const END: usize = 9;
@@ -26,10 +28,12 @@ struct Places {
 }
 
 /// Spans of one length with the same places.
-struct Shape {
+struct Shape<'a> {
     size: usize,
     places: Places,
-    rows: Vec<u8>,
+    /// The name of its last span, and the name's number.
+    name: Option<(&'a [u8], u32)>,
+    rows: Vec<&'a [u8]>,
 }
 
 /// What the head of each span says, but for its parent, which is looked up later.
@@ -46,23 +50,16 @@ struct Head {
 #[derive(Default)]
 struct Packed {
     traces: Vec<u8>,
-    heads: Vec<u8>,
-    bodies: Vec<u8>,
+    heads: Table,
+    bodies: Table,
     ids: Vec<u8>,
     start: u64,
     end: u64,
     failed: usize,
 }
 
-type Parts = (
-    Py<PyBytes>,
-    Py<PyBytes>,
-    Py<PyBytes>,
-    Py<PyBytes>,
-    u64,
-    u64,
-    usize,
-);
+type Bytes = Py<PyBytes>;
+type Parts = (Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, u64, u64, usize);
 
 /// Pack the spans of a batch; at least one.
 #[pyfunction]
@@ -72,8 +69,10 @@ pub fn pack_spans(py: Python<'_>, data: &[u8], headers: &[u8]) -> PyResult<Parts
     let bytes = |part: &[u8]| PyBytes::new(py, part).unbind();
     Ok((
         bytes(&packed.traces),
-        bytes(&packed.heads),
-        bytes(&packed.bodies),
+        bytes(&packed.heads.plain),
+        bytes(&packed.heads.random),
+        bytes(&packed.bodies.plain),
+        bytes(&packed.bodies.random),
         bytes(&packed.ids),
         packed.start,
         packed.end,
@@ -82,43 +81,78 @@ pub fn pack_spans(py: Python<'_>, data: &[u8], headers: &[u8]) -> PyResult<Parts
 }
 
 fn pack(data: &[u8], headers: &[u8]) -> Option<Packed> {
-    let mut out = Packed {
-        start: u64::MAX,
-        ..Packed::default()
+    let spans = headers.len() / HEADER;
+    let mut packer = Packer {
+        known: HashMap::with_capacity_and_hasher(spans, Mixed::default()),
+        heads: Vec::with_capacity(spans),
+        ..Packer::default()
     };
-    let mut traces: HashMap<[u8; 16], u32> = HashMap::new();
-    let mut names: HashMap<&[u8], u32> = HashMap::new();
-    let mut in_order: Vec<&[u8]> = Vec::new();
-    let mut known: HashMap<u64, u32> = HashMap::new();
-    let mut shapes: Vec<Shape> = Vec::new();
-    let mut heads: Vec<Head> = Vec::new();
+    packer.out.start = u64::MAX;
     let mut rest = data;
     for header in headers.chunks_exact(HEADER) {
-        let trace = *header.first_chunk::<16>()?;
-        let duration = number(header, 16)?;
         let size = u32::from_le_bytes(header.get(24..28)?.try_into().ok()?) as usize;
-        let flags = *header.get(28)?;
         let (span, behind) = rest.split_at_checked(size)?;
         rest = behind;
+        packer.add(header, span)?;
+    }
+    packer.finish()
+}
+
+/// Hashes ids, which are random. Who chooses some that collide makes one batch slow.
+#[derive(Default)]
+struct Mix(u64);
+
+type Mixed = BuildHasherDefault<Mix>;
+
+impl Hasher for Mix {
+    fn write(&mut self, bytes: &[u8]) {
+        for part in bytes.chunks_exact(8) {
+            self.write_u64(number(part, 0).unwrap_or_default());
+        }
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        self.0 = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// What is known of the spans so far.
+#[derive(Default)]
+struct Packer<'a> {
+    traces: HashMap<[u8; 16], u32, Mixed>,
+    /// The trace of the span before, which most spans have as well.
+    last: Option<([u8; 16], u32)>,
+    names: Vec<&'a [u8]>,
+    numbers: HashMap<&'a [u8], u32>,
+    /// Where each span's id stands among the ids.
+    known: HashMap<u64, u32, Mixed>,
+    shapes: Vec<Shape<'a>>,
+    heads: Vec<Head>,
+    out: Packed,
+}
+
+impl<'a> Packer<'a> {
+    fn add(&mut self, header: &[u8], span: &'a [u8]) -> Option<()> {
+        let trace = *header.first_chunk::<16>()?;
+        let duration = number(header, 16)?;
+        let flags = *header.get(28)?;
         let (places, name) = places_of(span, &trace, duration).unwrap_or_default();
-        let shape = shape_of(&mut shapes, size, places);
-        let taken = shapes.get_mut(shape)?.add(span)?;
-        let next = u32::try_from(names.len()).ok()?;
-        let name = *names.entry(name).or_insert_with(|| {
-            in_order.push(name);
-            next
-        });
-        let next = u32::try_from(traces.len()).ok()?;
-        let trace = *traces.entry(trace).or_insert_with(|| {
-            out.traces.extend_from_slice(&trace);
-            next
-        });
-        known.insert(taken.id, u32::try_from(heads.len()).ok()?);
+        let shape = self.shape_of(span.len(), places);
+        let name = self.name_of(shape, name)?;
+        let trace = self.trace_of(trace)?;
+        let taken = self.shapes.get_mut(shape)?.add(span)?;
+        self.known
+            .insert(taken.id, u32::try_from(self.heads.len()).ok()?);
+        let out = &mut self.out;
         out.ids.extend_from_slice(&taken.id.to_le_bytes());
         out.start = out.start.min(taken.start);
         out.end = out.end.max(taken.start.wrapping_add(duration));
         out.failed += usize::from(flags & FAILED != 0);
-        heads.push(Head {
+        self.heads.push(Head {
             trace,
             parent: taken.parent,
             start: taken.start,
@@ -127,36 +161,86 @@ fn pack(data: &[u8], headers: &[u8]) -> Option<Packed> {
             name,
             flags,
         });
+        Some(())
     }
-    for part in [heads.len(), shapes.len(), in_order.len()] {
-        out.heads
-            .extend_from_slice(&u32::try_from(part).ok()?.to_le_bytes());
-    }
-    for shape in &shapes {
-        let Places {
-            trace,
-            parent,
-            start,
-        } = shape.places;
-        let spans = shape.rows.len() / shape.size.max(1);
-        for part in [shape.size, spans, trace, parent, start] {
-            out.heads
-                .extend_from_slice(&u32::try_from(part).ok()?.to_le_bytes());
+
+    fn trace_of(&mut self, id: [u8; 16]) -> Option<u32> {
+        if let Some((last, number)) = self.last
+            && last == id
+        {
+            return Some(number);
         }
-        columns(&shape.rows, shape.size, &mut out.bodies);
+        let next = u32::try_from(self.traces.len()).ok()?;
+        let number = *self.traces.entry(id).or_insert_with(|| {
+            self.out.traces.extend_from_slice(&id);
+            next
+        });
+        self.last = Some((id, number));
+        Some(number)
     }
-    for name in in_order {
-        out.heads
-            .extend_from_slice(&u32::try_from(name.len()).ok()?.to_le_bytes());
-        out.heads.extend_from_slice(name);
+
+    /// The number of a name; spans of one shape mostly have the same one.
+    fn name_of(&mut self, shape: usize, name: &'a [u8]) -> Option<u32> {
+        let shape = self.shapes.get_mut(shape)?;
+        if let Some((last, number)) = shape.name
+            && last == name
+        {
+            return Some(number);
+        }
+        let next = u32::try_from(self.names.len()).ok()?;
+        let number = *self.numbers.entry(name).or_insert_with(|| {
+            self.names.push(name);
+            next
+        });
+        shape.name = Some((name, number));
+        Some(number)
     }
-    let rows = rows_of(&heads, &mut known, &mut out.ids);
-    columns(&rows, HEAD, &mut out.heads);
-    Some(out)
+
+    fn shape_of(&mut self, size: usize, places: Places) -> usize {
+        let found = self
+            .shapes
+            .iter()
+            .position(|shape| shape.size == size && shape.places == places);
+        found.unwrap_or_else(|| {
+            self.shapes.push(Shape {
+                size,
+                places,
+                name: None,
+                rows: Vec::new(),
+            });
+            self.shapes.len() - 1
+        })
+    }
+
+    fn finish(mut self) -> Option<Packed> {
+        let (heads, bodies) = (&mut self.out.heads, &mut self.out.bodies);
+        for part in [self.heads.len(), self.shapes.len(), self.names.len()] {
+            heads.count(part)?;
+        }
+        for shape in &self.shapes {
+            let Places {
+                trace,
+                parent,
+                start,
+            } = shape.places;
+            for part in [shape.size, shape.rows.len(), trace, parent, start] {
+                heads.count(part)?;
+            }
+            bodies.add(&shape.rows, &shape.places.blank());
+        }
+        for name in self.names {
+            heads.count(name.len())?;
+            heads.plain.extend_from_slice(name);
+        }
+        let rows = rows_of(&self.heads, &mut self.known, &mut self.out.ids);
+        let rows: Vec<&[u8]> = rows.chunks_exact(HEAD).collect();
+        self.out.heads.add(&rows, &[]);
+        Some(self.out)
+    }
 }
 
 /// A row for each head; parents that aren't known yet come behind the ids.
-fn rows_of(heads: &[Head], known: &mut HashMap<u64, u32>, ids: &mut Vec<u8>) -> Vec<u8> {
+fn rows_of(heads: &[Head], known: &mut HashMap<u64, u32, Mixed>, ids: &mut Vec<u8>) -> Vec<u8> {
     let mut rows = Vec::with_capacity(heads.len() * HEAD);
     let mut before = 0;
     for (number, head) in heads.iter().enumerate() {
@@ -180,20 +264,6 @@ fn rows_of(heads: &[Head], known: &mut HashMap<u64, u32>, ids: &mut Vec<u8>) -> 
     rows
 }
 
-fn shape_of(shapes: &mut Vec<Shape>, size: usize, places: Places) -> usize {
-    let found = shapes
-        .iter()
-        .position(|shape| shape.size == size && shape.places == places);
-    found.unwrap_or_else(|| {
-        shapes.push(Shape {
-            size,
-            places,
-            rows: Vec::new(),
-        });
-        shapes.len() - 1
-    })
-}
-
 /// What is taken out of a span.
 #[derive(Default)]
 struct Taken {
@@ -202,12 +272,9 @@ struct Taken {
     start: u64,
 }
 
-impl Shape {
-    /// Add a row: `span` with zeros for its ids and times.
-    fn add(&mut self, span: &[u8]) -> Option<Taken> {
-        let from = self.rows.len();
-        self.rows.extend_from_slice(span);
-        let row = self.rows.get_mut(from..)?;
+impl<'a> Shape<'a> {
+    fn add(&mut self, span: &'a [u8]) -> Option<Taken> {
+        self.rows.push(span);
         let Places {
             trace,
             parent,
@@ -216,20 +283,29 @@ impl Shape {
         if trace == 0 {
             return Some(Taken::default());
         }
-        let taken = Taken {
+        Some(Taken {
             id: number(span, trace + BEHIND_TRACE)?,
             parent: (parent > 0).then(|| number(span, parent)).flatten(),
             start: number(span, start)?,
-        };
-        row.get_mut(trace..trace + 16)?.fill(0);
-        row.get_mut(trace + BEHIND_TRACE..trace + BEHIND_TRACE + 8)?
-            .fill(0);
-        if parent > 0 {
-            row.get_mut(parent..parent + 8)?.fill(0);
+        })
+    }
+}
+
+impl Places {
+    /// Where zeros stand instead: what is there is kept elsewhere.
+    fn blank(&self) -> Vec<Range<usize>> {
+        if self.trace == 0 {
+            return Vec::new();
         }
-        row.get_mut(start..start + 8)?.fill(0);
-        row.get_mut(start + END..start + END + 8)?.fill(0);
-        Some(taken)
+        let own = self.trace + BEHIND_TRACE;
+        let parent = if self.parent > 0 { 8 } else { 0 };
+        vec![
+            self.trace..self.trace + 16,
+            own..own + 8,
+            self.parent..self.parent + parent,
+            self.start..self.start + 8,
+            self.start + END..self.start + END + 8,
+        ]
     }
 }
 
@@ -267,7 +343,26 @@ fn places_of<'a>(span: &'a [u8], id: &[u8; 16], duration: u64) -> Option<(Places
     places.start = at + 1;
     let (start, end) = (number(span, at + 1)?, number(span, at + 1 + END)?);
     let is_ours = *span.get(at + END)? == 0x41 && start.checked_add(duration) == Some(end);
+    if name.is_empty() {
+        name = name_behind(span, at + 2 * END)?;
+    }
     is_ours.then_some((places, name))
+}
+
+/// The name, where it stands behind the times: the fallback's encoder does that.
+fn name_behind(span: &[u8], mut at: usize) -> Option<&[u8]> {
+    loop {
+        match span.get(at..) {
+            Some([0x30, ..]) => at = varint(span, at + 1)?.1,
+            Some([0x85, 0x01, ..]) => at += 6,
+            Some([0x2a, ..]) => {
+                let (size, begin) = varint(span, at + 1)?;
+                let end = begin.saturating_add(usize::try_from(size).ok()?);
+                return span.get(begin..end.min(span.len()));
+            }
+            _ => return Some(&[]),
+        }
+    }
 }
 
 /// The number at `at`, and what follows it.
@@ -286,32 +381,4 @@ fn varint(bytes: &[u8], at: usize) -> Option<(u64, usize)> {
 fn number(bytes: &[u8], at: usize) -> Option<u64> {
     let found = bytes.get(at..)?.first_chunk::<8>()?;
     Some(u64::from_le_bytes(*found))
-}
-
-/// Append `rows` of `width` bytes column by column, as `columns.pack` does.
-fn columns(rows: &[u8], width: usize, out: &mut Vec<u8>) {
-    let Some(first) = rows.get(..width) else {
-        return;
-    };
-    let mut varies = vec![0u8; width];
-    for row in rows.chunks_exact(width) {
-        for ((varies, byte), first) in varies.iter_mut().zip(row).zip(first) {
-            *varies |= byte ^ first;
-        }
-    }
-    out.extend_from_slice(first);
-    out.extend(varies.iter().map(|&differing| u8::from(differing != 0)));
-    let count = rows.len() / width;
-    let varying: Vec<usize> = (0..width).filter(|&place| varies[place] != 0).collect();
-    let from = out.len();
-    out.resize(from + varying.len() * count, 0);
-    // Some rows at a time, as many as fit into the processor's nearest cache.
-    for (block, some) in rows.chunks(width * BLOCK).enumerate() {
-        for (&place, column) in varying.iter().zip(out[from..].chunks_exact_mut(count)) {
-            let into = &mut column[block * BLOCK..];
-            for (row, byte) in some.chunks_exact(width).zip(into) {
-                *byte = row[place];
-            }
-        }
-    }
 }

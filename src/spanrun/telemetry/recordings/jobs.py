@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import json
 import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from itertools import repeat
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from spanrun.outcome import Err, Outcome
 from spanrun.semconv import SPANRUN_JOB_OUTCOME_VALUES
 from spanrun.telemetry.metrics.error_types import ErrorTypes
 from spanrun.telemetry.observe import RunInfo
-from spanrun.telemetry.recordings.columns import Columns, pack, unpacked
+from spanrun.telemetry.recordings.columns import Columns, Content, Table, blob
 from spanrun.telemetry.recordings.records import PHASES, Job, made
 from spanrun.telemetry.redact import redact, text_of
 
-LEVEL: Final = 1
-"""Of zlib: the next ones cost as much again, and save 5 %."""
 _ROW: Final = struct.Struct("<16sqdd7dIB16s")
 """Run, index, submitted, duration, phases, attempts, outcome, trace."""
 _WIDTH: Final = _ROW.size - 16  # the traces are kept apart
@@ -81,36 +78,43 @@ def row_of(run: RunInfo, outcome: Outcome[Any], errors: ErrorTypes) -> Row:
 def pack_jobs(given: Sequence[Row]) -> PackedJobs:
     """Pack rows; at least one. Texts are redacted here."""
     texts: dict[str, int] = {}
-    rows: list[bytes] = []
-    places = bytearray()
-    for each in given:
-        if isinstance(each, bytes):
-            rows.append(each)
-            places += _NO_TEXTS
-        else:
-            rows.append(each[0])
-            places += _TEXTS.pack(*[_place(texts, text) for text in each[1]])
-    joined = b"".join(rows)
-    traces = bytearray(16 * len(rows))
+    joined, places = _put_together(given, texts)
+    jobs = len(given)
+    traces = bytearray(16 * jobs)
     for place in range(16):
         traces[place::16] = joined[_WIDTH + place :: _ROW.size]
-    runs = {joined[at : at + 16] for at in range(0, len(joined), _ROW.size)}
+    ids = [joined[place :: _ROW.size] for place in range(16)]
+    runs = {joined[:16]}
+    if any(column.count(column[0]) < jobs for column in ids):
+        runs = {joined[at : at + 16] for at in range(0, len(joined), _ROW.size)}
     outcomes = joined[_WIDTH - 1 :: _ROW.size]
-    if traces.count(traces[:16]) == len(rows):
+    if traces.count(traces[:16]) == jobs:
         del traces[16:]
-    columns = pack(joined, _ROW.size, _WIDTH) + pack(bytes(places), _TEXTS.size)
+    table = Table()
+    table.add(joined, _ROW.size, _WIDTH)
+    table.add(places, _TEXTS.size)
     told = json.dumps(list(texts)).encode()
     return PackedJobs(
-        len(rows),
-        len(rows) - outcomes.count(_OK),
+        jobs,
+        jobs - outcomes.count(_OK),
         [_run_of(run) for run in runs],
-        zlib.compress(columns, LEVEL),
-        zlib.compress(told, LEVEL) if texts else b"",
+        table.blob(),
+        blob(told) if texts else b"",
         bytes(traces),
     )
 
 
-_NO_TEXTS: Final = _TEXTS.pack(0, 0, 0)
+_NONE: Final[Texts] = None, None, None
+
+
+def _put_together(given: Sequence[Row], texts: dict[str, int]) -> tuple[bytes, bytes]:
+    """The rows, and for each the places of its texts, which are added to ``texts``."""
+    try:
+        return b"".join(cast("Sequence[bytes]", given)), bytes(_TEXTS.size * len(given))
+    except TypeError:  # some have texts
+        pairs = [(each, _NONE) if isinstance(each, bytes) else each for each in given]
+    places = [_TEXTS.pack(*[_place(texts, text) for text in told]) for _, told in pairs]
+    return b"".join([row for row, _ in pairs]), b"".join(places)
 
 
 def _place(texts: dict[str, int], text: str | None) -> int:
@@ -127,14 +131,15 @@ def jobs_of(count: int, rows: bytes, texts: bytes, traces: bytes) -> Iterator[Jo
     Raises:
         ValueError: The batch is damaged.
         zlib.error: The same.
+        struct.error: The same.
         LookupError: The same.
     """
     if len(traces) not in (16, 16 * count):
         raise ValueError("trace ids are missing")
-    told = [None, *json.loads(unpacked(texts))] if texts else [None]
-    content = unpacked(rows)
-    columns = Columns(content, 0, count, _WIDTH)
-    named = Columns(content, columns.end, count, _TEXTS.size)
+    told = [None, *json.loads(Content(texts).rest())] if texts else [None]
+    content = Content(rows)
+    columns = Columns(content, count, _WIDTH)
+    named = Columns(content, count, _TEXTS.size)
     runs = _runs(columns.field(0, 16))
     keys, types, errors = (
         [told[place] for place in named.integers(4 * number, "I")]

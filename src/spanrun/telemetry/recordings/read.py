@@ -13,9 +13,9 @@ from typing import Any, Final, Self, TypeVar
 
 from opentelemetry.trace import SpanKind, StatusCode
 
+from spanrun.checks import text, wrong
 from spanrun.errors import StoreError
 from spanrun.telemetry.forks import no_fork
-from spanrun.telemetry.recordings.columns import unpacked
 from spanrun.telemetry.recordings.jobs import jobs_of
 from spanrun.telemetry.recordings.records import (
     Event,
@@ -55,9 +55,11 @@ _SPANS_OF: Final = (
 )
 _WITH_TRACE: Final = "SELECT id FROM batches WHERE instr(traces, ?) ORDER BY id"
 _TRACE_DIGITS: Final = 32
-_KINDS: Final[tuple[str, ...]] = ("INTERNAL", *(kind.name for kind in SpanKind))
+_KINDS: Final[dict[int, str]] = dict(
+    enumerate(("INTERNAL", *(kind.name for kind in SpanKind)))
+)
 """By their numbers in OTLP, where 0 says nothing."""
-_CODES: Final = {code.value: code.name for code in StatusCode}
+_CODES: Final[dict[int, str]] = {code.value: code.name for code in StatusCode}
 
 
 def open(path: str | os.PathLike[str] = ".spanrun") -> Recording:  # noqa: A001 -- as `gzip.open`
@@ -71,12 +73,22 @@ def open(path: str | os.PathLike[str] = ".spanrun") -> Recording:  # noqa: A001 
         StoreError: It can't be read, such as one of another format, and what to do.
 
     Example:
-        >>> from spanrun import recordings
-        >>> with recordings.open(folder) as recording:
-        ...     for run in recording.runs():
-        ...         print(run.runner, sum(1 for _ in recording.jobs(run=run.id)))
-        squares 4
+        >>> import spanrun.recordings
+        >>> async def nap_twice() -> None:
+        ...     async with sr.Runner("naps") as runner:
+        ...         await runner.map(asyncio.sleep, [0, 0])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sr.configure(store=folder)
+        ...     sr.run(nap_twice())
+        ...     assert sr.shutdown()
+        ...     with spanrun.recordings.open(folder) as recording:
+        ...         for run in recording.runs():
+        ...             print(run.runner, [job.index for job in recording.jobs()])
+        naps [0, 1]
     """
+    given: Any = path
+    if not isinstance(given, str | os.PathLike):
+        raise wrong("open", "path", given, "must be a folder, such as '.spanrun'")
     return Recording(Path(path))
 
 
@@ -125,6 +137,7 @@ class Recording:
         Raises:
             LookupError: There is none, or several.
         """
+        text("session", "name", name, empty=True)
         sessions = self.sessions()
         if not sessions:
             raise LookupError("nothing was ever run: run something first")
@@ -139,6 +152,7 @@ class Recording:
         Raises:
             LookupError: There is none, or several.
         """
+        text("find", "name", name, empty=True)
         if name == LAST:
             return self.session()
         sessions = [each for each in self.sessions() if each.id.startswith(name)]
@@ -148,15 +162,20 @@ class Recording:
 
     def runs(self, session: str = "") -> Iterator[Run]:
         """The runs of a session, by its whole id, or all."""
-        for row in self._rows(_RUNS, session):
-            run = Run(*row)
-            yield replace(run, calls=bool(run.calls))
+        text("runs", "session", session, empty=True)
+        runs = (Run(*row) for row in self._rows(_RUNS, session))
+        return (replace(run, calls=bool(run.calls)) for run in runs)
 
     def jobs(self, session: str = "", run: str = "") -> Iterator[Job]:
         """The jobs of a session or a run, by its whole id, or all, as they ended.
 
         Of a run that is open, and of one whose process died, those that were written.
         """
+        text("jobs", "session", session, empty=True)
+        text("jobs", "run", run, empty=True)
+        return self._jobs(session, run)
+
+    def _jobs(self, session: str, run: str) -> Iterator[Job]:
         for (batch,) in self._rows(_JOBS, session, run):
             for row in self._rows(_JOBS_OF, batch):
                 with _whole(self.path):
@@ -165,10 +184,14 @@ class Recording:
 
     def traces(self, session: str = "") -> Iterator[Trace]:
         """The topmost span of each trace that was kept, as they ended."""
+        text("traces", "session", session, empty=True)
+        return self._traces(session)
+
+    def _traces(self, session: str) -> Iterator[Trace]:
         for (batch,) in self._rows(_BATCHES, session):
             for heads, traces in self._rows(_HEADS_OF, batch):
                 with _whole(self.path):
-                    roots = Heads(unpacked(heads), traces).roots()
+                    roots = Heads(heads, traces).roots()
                 yield from roots
 
     def trace(self, trace_id: str) -> list[Span]:
@@ -177,6 +200,7 @@ class Recording:
         Args:
             trace_id: 32 hexadecimal digits.
         """
+        text("trace", "trace_id", trace_id, empty=True)
         try:
             wanted = bytes.fromhex(trace_id)
         except ValueError:
@@ -192,13 +216,15 @@ class Recording:
 
     def spans(self, session: str = "") -> Iterator[Span]:
         """The kept spans of a session, by its whole id, or all, as they ended."""
-        for (batch,) in self._rows(_BATCHES, session):
-            yield from self._spans(batch)
+        text("spans", "session", session, empty=True)
+        batches = self._rows(_BATCHES, session)
+        return (span for (batch,) in batches for span in self._spans(batch))
 
     def requests(self, session: str = "") -> Iterator[Any]:
         """The same as OTLP's messages ``ExportTraceServiceRequest``."""
-        for (batch,) in self._rows(_BATCHES, session):
-            yield from self._requests(batch)
+        text("requests", "session", session, empty=True)
+        batches = self._rows(_BATCHES, session)
+        return (each for (batch,) in batches for each in self._requests(batch))
 
     def _spans(self, batch: int, trace: bytes | None = None) -> Iterator[Span]:
         for request in self._requests(batch, trace):
@@ -215,10 +241,10 @@ class Recording:
 
         for heads, traces, bodies, ids, about in self._rows(_SPANS_OF, batch):
             with _whole(self.path):
-                read = Heads(unpacked(heads), traces)
+                read = Heads(heads, traces)
                 request: Any = ExportTraceServiceRequest.FromString(about)
                 scope = request.resource_spans[0].scope_spans[0]
-                scope.MergeFromString(spans_of(read, unpacked(bodies), ids, trace))
+                scope.MergeFromString(spans_of(read, bodies, ids, trace))
             yield request
 
     def _rows(self, question: str, *values: Any) -> Generator[Any]:

@@ -12,8 +12,8 @@ and kept once:
 ``bodies``  the rows of each shape, with zeros where ids and times stood
 =========  ========================================================================
 
-``heads`` and ``bodies`` are compressed by zlib then; ids are random, and stay as they
-are. The heads alone say which traces there are.
+Heads and bodies become blobs, ids are random and stay as they are. The heads alone say
+which traces there are.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, compress
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from spanrun.accelerator import core
-from spanrun.telemetry.recordings.columns import Columns, pack
+from spanrun.telemetry.recordings.columns import MAX_BYTES, Columns, Content, Table
 from spanrun.telemetry.recordings.records import Trace, made
 from spanrun.telemetry.span import ERROR, ROOT
 
@@ -53,7 +54,9 @@ class Packed(NamedTuple):
 
     traces: bytes
     heads: bytes
+    heads_random: bytes
     bodies: bytes
+    bodies_random: bytes
     ids: bytes
     start: int
     end: int
@@ -107,20 +110,20 @@ def pack_spans_in_python(data: bytes, headers: bytes) -> Packed:
         up = 0 if parent is None else known[parent] - number
         packed += HEAD.pack(trace_number - before, up, *rest)
         before = trace_number
+    head, body = Table(), Table()
+    head.plain += COUNTS.pack(len(heads), len(shapes), len(names))
+    for (size, places), some in zip(shapes, rows, strict=True):
+        head.plain += SHAPE.pack(size, len(some), *places[:3])
+        body.add(b"".join(some), size)
+    for told in names:
+        head.plain += _size.pack(len(told)) + told
+    head.add(packed, HEAD.size)
     return Packed(
         b"".join(traces),
-        b"".join(
-            (
-                COUNTS.pack(len(heads), len(shapes), len(names)),
-                *(
-                    SHAPE.pack(size, len(some), *places[:3])
-                    for (size, places), some in zip(shapes, rows, strict=True)
-                ),
-                *(_size.pack(len(name)) + name for name in names),
-                pack(packed, HEAD.size),
-            )
-        ),
-        b"".join(pack(b"".join(some), len(some[0])) for some in rows),
+        bytes(head.plain),
+        bytes(head.random),
+        bytes(body.plain),
+        bytes(body.random),
         b"".join(ids),
         min(start for _, start, *_ in heads),
         max(start + duration for _, start, duration, *_ in heads),
@@ -151,10 +154,26 @@ def places_of(span: bytearray, trace: bytes, duration: int) -> Places:
             else:
                 return NOWHERE
         start, tag, end = _times.unpack_from(span, at + 1)
+        name = name or _name_behind(span, at + 18)
     except (IndexError, struct.error):
         return NOWHERE
     is_ours = tag == 0x41 and start + duration == end  # noqa: PLR2004 -- end_time
     return Places(found, parent, at + 1, name) if is_ours else NOWHERE
+
+
+def _name_behind(span: bytearray, at: int) -> bytes:
+    """The name, where it stands behind the times: the fallback's encoder does that."""
+    while at < len(span):
+        if span[at] == 0x30:  # noqa: PLR2004 -- kind
+            at = _behind_varint(span, at + 1)
+        elif span.startswith(b"\x85\x01", at):  # flags
+            at += 6
+        elif span[at] == 0x2A:  # noqa: PLR2004 -- name
+            begin = _behind_varint(span, at + 1)
+            return bytes(span[begin : begin + _varint(span, at + 1)])
+        else:
+            break
+    return b""
 
 
 def _take_out(span: bytearray, places: Places) -> tuple[int, bytes, bytes | None]:
@@ -198,8 +217,8 @@ class Heads:
     """What is known of packed spans without their bodies.
 
     Args:
-        heads: As `pack_spans` made them.
-        traces: The same.
+        heads: The blob of them.
+        traces: As `pack_spans` made them.
 
     Attributes:
         spans: How many there are.
@@ -211,19 +230,17 @@ class Heads:
     """
 
     def __init__(self, heads: bytes, traces: bytes) -> None:
-        self.spans, shapes, names = COUNTS.unpack_from(heads)
-        at = COUNTS.size
-        self.shapes: Final = [
-            SHAPE.unpack_from(heads, at + SHAPE.size * number)
-            for number in range(shapes)
-        ]
-        at += SHAPE.size * shapes
+        content = Content(heads)
+        self.spans, shapes, names = COUNTS.unpack(content.take(COUNTS.size))
+        told = content.take(SHAPE.size * shapes)
+        self.shapes: Final = list(SHAPE.iter_unpack(told))
+        if sum(size * count for size, count, *_ in self.shapes) > MAX_BYTES:
+            raise ValueError("so many spans can't be")
         self._names: Final[list[str]] = []
         for _ in range(names):
-            (size,) = _size.unpack_from(heads, at)
-            at += _size.size + size
-            self._names.append(heads[at - size : at].decode("utf-8", "replace"))
-        self._columns: Final = Columns(heads, at, self.spans, HEAD.size)
+            (size,) = _size.unpack(content.take(_size.size))
+            self._names.append(content.take(size).decode("utf-8", "replace"))
+        self._columns: Final = Columns(content, self.spans, HEAD.size)
         self._traces: Final = traces
 
     @property
@@ -262,18 +279,24 @@ class Heads:
     def roots(self) -> Iterator[Trace]:
         """The local roots among the spans."""
         columns, flags = self._columns, self.flags
-        are_roots = flags.translate(_IS_ROOT)
+        rows = range(self.spans)
+        places = list(compress(rows, flags.translate(_IS_ROOT)))
+        if not places:
+            return iter(())
+        # One call of an itemgetter is the cheapest way to many items. Of one it gives
+        # the item, so it is asked for the first once more.
+        picked = itemgetter(places[0], *places)
         digits, names = self._traces.hex(), self._names
-        numbers = compress(accumulate(columns.integers(0, "i")), are_roots)
-        named = compress(columns.integers(28, "I"), are_roots)
-        lasted = compress(self.durations, are_roots)
+        numbers = picked(list(accumulate(columns.integers(0, "i"))))[1:]
+        named = picked(columns.integers(28, "I"))[1:]
+        lasted = picked(self.durations)[1:]
         return made(
             Trace,
             [digits[32 * number : 32 * number + 32] for number in numbers],
             [names[number] for number in named],
-            compress(self.starts, are_roots),
+            picked(self.starts)[1:],
             [duration / 1e9 for duration in lasted],
-            [flag & ERROR > 0 for flag in compress(flags, are_roots)],
+            [flag & ERROR > 0 for flag in picked(flags)[1:]],
         )
 
 
@@ -284,8 +307,8 @@ def spans_of(
 
     Args:
         heads: Theirs.
-        bodies: As `pack_spans` made them.
-        ids: The same.
+        bodies: The blob of them.
+        ids: As `pack_spans` made them.
         trace: Those of one trace alone.
 
     Raises:
@@ -300,10 +323,9 @@ def spans_of(
         members[number].append(place)
     wanted: dict[int, bytes] = {}
     parents, starts, durations = heads.parents, heads.starts, heads.durations
-    at = 0
+    content = Content(bodies)
     for (size, count, *places), rows in zip(heads.shapes, members, strict=True):
-        columns = Columns(bodies, at, count, size)
-        at = columns.end
+        columns = Columns(content, count, size)
         if trace is not None and not any(traces[row] == trace for row in rows):
             continue
         out = columns.rows()

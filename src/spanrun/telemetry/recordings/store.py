@@ -22,7 +22,8 @@ from spanrun.telemetry.metrics.error_types import ErrorTypes
 from spanrun.telemetry.observe import RunInfo
 from spanrun.telemetry.outbox import Outbox, remaining
 from spanrun.telemetry.recordings import retention
-from spanrun.telemetry.recordings.jobs import LEVEL, Row, pack_jobs, row_of
+from spanrun.telemetry.recordings.columns import blob
+from spanrun.telemetry.recordings.jobs import Row, pack_jobs, row_of
 from spanrun.telemetry.recordings.schema import FILE, store_file
 from spanrun.telemetry.recordings.spans import Packed, pack_spans
 from spanrun.telemetry.recordings.writer import Entry, StoreWriter
@@ -38,6 +39,9 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 """Of spans that may wait to be packed."""
 _AT_ONCE: Final = 8_192  # jobs in a batch
 _BATCH_BYTES: Final = 1024 * 1024  # of spans: a trace is found in one in 5 ms
+_BATCHES: Final = 16
+"""In one transaction. Each is some 20 calls that let a busy event loop go first, which
+takes 5 ms each time."""
 
 _SESSION: Final = (
     "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, 0) "
@@ -85,7 +89,6 @@ class LocalStore:
         self._runs: Final[deque[tuple[Any, ...]]] = deque()
         self._jobs: Final[deque[Row]] = deque()
         self._batches: Final[deque[Batch]] = deque()
-        self._waiting_bytes = 0
         self._is_told = False
         self._writer: Final = StoreWriter(
             store_file(self.path), self._begin, self.account
@@ -122,11 +125,9 @@ class LocalStore:
 
     def spans(self, batch: Batch) -> None:
         """Note ended spans."""
-        size = len(batch.data)
-        if self._waiting_bytes + size > MAX_BYTES:
+        if self._waiting_bytes() + len(batch.data) > MAX_BYTES:
             self.account.drop("traces", "queue_full", batch.spans)
             return
-        self._waiting_bytes += size
         self._batches.append(batch)
         if not self._is_told:
             self._tell()
@@ -147,7 +148,6 @@ class LocalStore:
         """In the child: what waits is the parent's."""
         for waiting in (self._runs, self._jobs, self._batches):
             waiting.clear()
-        self._waiting_bytes = 0
         self._is_told = False
 
     def _put_run(self, run: RunInfo, ended_ns: int | None) -> None:
@@ -176,22 +176,32 @@ class LocalStore:
         # First this, then the look: who adds something does it the other way round.
         self._is_told = False
         self._writer.write(list(self._packed()))  # maybe nothing but the session
-        while some := list(self._packed()):
-            self._writer.write(some)
+        while len(self._jobs) > _AT_ONCE or self._waiting_bytes() > _BATCH_BYTES:
+            self._writer.write(list(self._packed()))
+        # The little that has come meanwhile waits for company: a commit is 1 ms of CPU.
+        if self._runs or self._jobs or self._batches:
+            self._tell()
+
+    def _waiting_bytes(self) -> int:
+        """Of spans. A sum that several threads keep would be wrong by and by."""
+        return sum(len(batch.data) for batch in list(self._batches))
 
     def _packed(self) -> Iterator[Entry]:
         """What waits, ready to be written; some of it, where there is much."""
         for run in _taken(self._runs, _AT_ONCE):
             yield Entry(1, 0, _RUN, run)
-        if jobs := _taken(self._jobs, _AT_ONCE):
-            yield from self._guarded(len(jobs), lambda: self._jobs_entry(jobs))
+        for _ in range(_BATCHES):
+            if jobs := _taken(self._jobs, _AT_ONCE):
+                yield from self._guarded(len(jobs), lambda: self._jobs_entry(jobs))
+            yield from self._packed_spans()
+
+    def _packed_spans(self) -> Iterator[Entry]:
         groups: dict[Scope, list[Batch]] = {}
         size = 0
-        while self._batches and size < _BATCH_BYTES:
-            batch = self._batches.popleft()
+        while size < _BATCH_BYTES and (taken := _taken(self._batches, 1)):
+            (batch,) = taken
             size += len(batch.data)
             groups.setdefault(batch.scope, []).append(batch)
-        self._waiting_bytes -= size
         for scope, some in groups.items():
             spans = sum(batch.spans for batch in some)
             yield from self._guarded(spans, lambda: self._spans_entry(scope, some))  # noqa: B023 -- called at once
@@ -222,8 +232,8 @@ class LocalStore:
         data = b"".join([batch.data for batch in batches])
         headers = b"".join([batch.headers for batch in batches])
         packed = Packed(*pack_spans(data, headers))
-        heads = zlib.compress(packed.heads, LEVEL)
-        bodies = zlib.compress(packed.bodies, LEVEL)
+        heads = blob(packed.heads, packed.heads_random)
+        bodies = blob(packed.bodies, packed.bodies_random)
         number = zlib.crc32(about)
         spans = sum(batch.spans for batch in batches)
         values = (
@@ -274,5 +284,9 @@ class LocalStore:
 
 
 def _taken(waiting: deque[T], most: int) -> list[T]:
-    """The first of what waits. Nobody else takes from that end."""
-    return [waiting.popleft() for _ in range(min(len(waiting), most))]
+    """The first of what waits."""
+    taken: list[T] = []
+    with suppress(IndexError):  # another thread takes them, too
+        while len(taken) < most:
+            taken.append(waiting.popleft())
+    return taken

@@ -100,7 +100,8 @@ def summary_of(recording: Recording, session: str, run: str = "") -> Summary:
     Raises:
         StoreError: It can't be read.
     """
-    runs = {each.id: each for each in recording.runs(session) if run in ("", each.id)}
+    found = recording.runs(session)
+    runs = {each.id: each for each in found if run in ("", each.id)}
     runners: dict[str, _Runner] = {}
     failures: Counter[tuple[str, str, str]] = Counter()
     traces: dict[tuple[str, str, str], str | None] = {}
