@@ -37,7 +37,6 @@ LAYERS = {
     "slo": 1,
     "policies": 2,
     "telemetry": 3,
-    "recordings": 3,
     "loop": 3,
     "registry": 4,
     "runner": 4,
@@ -61,7 +60,6 @@ GROUND = {part for part, layer in LAYERS.items() if layer == 0}
 
 ALLOWED = {
     ("loop", "telemetry"): "where its metrics and events go; never the other way",
-    ("recordings", "telemetry"): "whose reader it hands out",
     ("telemetry", ""): "the version of the package, for the instrumentation scope",
     ("cli", ""): "the command line shows what users would write",
 }

@@ -1,6 +1,7 @@
 """`spanrun runs`, `show` and `trace`, over what a program has recorded."""
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -103,7 +104,7 @@ def test_a_trace_is_a_line_for_each_span_below_its_parent(here: Cli):
     head, _, run, *lines = result.out.splitlines()
     assert " failed · " in head
     assert run.startswith("run fetch")
-    names = [line[:40].strip() for line in lines]
+    names = [re.split(r"\s{2,}", line.strip())[0] for line in lines]
     assert "✕ job fetch #3" in names
     assert names.index("✕ job fetch #3") < names.index("✕ attempt fetch")
     text = "\n".join(lines)
