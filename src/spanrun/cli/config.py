@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Annotated, Any
 
 import typer
@@ -50,11 +51,7 @@ def _found(chosen: settings.Settings) -> Iterator[tuple[str, Any, str]]:
             leads = destination(signal, where, os.environ)
             yield f"{signal}_protocol", where.protocol, where.origins["protocol"]
             yield f"{signal}_endpoint", leads.label, where.origins["endpoint"]
-    for name in (
-        *("service_name", "store", "spool", "spool_bytes", "slow", "temporality"),
-        *("histograms", "exemplars", "metric_interval", "shutdown_timeout"),
-        "loop_threshold",
-    ):
+    for name in (each.name for each in fields(chosen) if each.name in origins):
         value = getattr(chosen, name)
         plain = value if isinstance(value, int | float | None) else str(value)
         yield name, plain, origins[name]

@@ -135,11 +135,13 @@ def report() -> Report:
         StoreError: It can't be read.
 
     Example:
-        >>> configure(store=folder)
+        >>> configure(store=tempfile.mkdtemp())
+        >>> async def main() -> None:
+        ...     async with Runner("naps") as runner:
+        ...         await runner.map(asyncio.sleep, [0, 0])
         >>> run(main())
-        [0, 1, 4, 9]
         >>> report()
-        <Report: 4 jobs · 0 failed · …>
+        <Report: 2 jobs · 0 failed · ...>
     """
     telemetry = setup.telemetry()
     if telemetry is None or telemetry.store is None:
