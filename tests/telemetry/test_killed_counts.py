@@ -90,7 +90,7 @@ def living(folder: Path, receiver: Receiver, **environ: str) -> Iterator[Life]:
         life.kill()
 
 
-def checkpoints(folder: Path) -> list[Path]:
+def snapshots(folder: Path) -> list[Path]:
     return [
         path
         for path in (folder / ".spanrun" / "spool").rglob("metrics.*")
@@ -99,9 +99,9 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def saved(folder: Path) -> int:
-    """The jobs that the checkpoint counts."""
+    """The jobs that the snapshot counts."""
     total = 0
-    for path in checkpoints(folder):
+    for path in snapshots(folder):
         try:
             with opened(path) as fd:
                 size = os.fstat(fd).st_size
@@ -152,7 +152,7 @@ def test_what_was_counted_before_the_last_snapshot_is_delivered_by_the_next(
         for total in (100, 200, 300):
             assert life.do("100") == "done"
             until(lambda: known(tmp_path, receiver) == total, "the counts")  # noqa: B023
-            assert len(checkpoints(tmp_path)) <= 1
+            assert len(snapshots(tmp_path)) <= 1
         life.kill()
         adopt(tmp_path, receiver.url)
         assert arrived(receiver) == 300
@@ -164,7 +164,7 @@ def test_what_was_delivered_is_not_kept_for_the_next(tmp_path: Path) -> None:
         assert life.do("100") == "done"
         assert life.do("export") == "done"
         assert arrived(receiver) == 100
-        until(lambda: not checkpoints(tmp_path), "the end of what is delivered")
+        until(lambda: not snapshots(tmp_path), "the end of what is delivered")
 
 
 def test_an_end_leaves_nothing(tmp_path: Path) -> None:
@@ -182,4 +182,4 @@ def test_nothing_is_kept_of_deltas(tmp_path: Path) -> None:
     with receiving() as receiver, living(tmp_path, receiver, **deltas) as life:
         assert life.do("100") == "done"
         assert life.do("export") == "done"
-        assert not checkpoints(tmp_path)
+        assert not snapshots(tmp_path)

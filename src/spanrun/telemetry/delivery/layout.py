@@ -10,7 +10,7 @@
         traces-keep.00000001
         metrics.00000001
         metrics-keep.00000001
-        metrics.CHECKPOINT        the newest snapshot, if none of those has it
+        metrics.LATEST            the newest snapshot, if none of those has it
       quarantine/
         TIME-CODE-ID.frames       what a receiver refused
         TIME-CODE-ID.unusable     what is no file, and was in a process's folder
@@ -32,8 +32,8 @@ PREFIX: Final = "w-"
 LOCK: Final = "lock"
 CURSORS: Final = "ack"
 UNFINISHED: Final = "unfinished"
-"""A checkpoint that is being written."""
-CHECKPOINT: Final = 10**18
+"""The newest snapshot, while it is written."""
+LATEST: Final = 10**18
 """The number of the segment that is one: no other comes so far."""
 QUARANTINE: Final = "quarantine"
 
@@ -78,14 +78,12 @@ def segment_name(file: str) -> SegmentName | None:
     return found if found.number and segment_file(*found) == file else None
 
 
-def segments(
-    folder: Path, *, checkpoint: bool = True
-) -> dict[Key, list[tuple[int, Path]]]:
+def segments(folder: Path, *, latest: bool = True) -> dict[Key, list[tuple[int, Path]]]:
     """The segments in the folder of a process by lane, in their order.
 
     Args:
         folder: Of the process.
-        checkpoint: Also the one that is sent only if the process is killed.
+        latest: Also the one that is sent only if the process is killed.
 
     Raises:
         OSError: The folder can't be read.
@@ -93,7 +91,7 @@ def segments(
     found: dict[Key, list[tuple[int, Path]]] = {key: [] for key in KEYS}
     for file in os.listdir(folder):  # noqa: PTH208 -- the names are enough
         name = segment_name(file)
-        if name is not None and (checkpoint or name.number != CHECKPOINT):
+        if name is not None and (latest or name.number != LATEST):
             found[name.key].append((name.number, folder / file))
     for lane in found.values():
         lane.sort()

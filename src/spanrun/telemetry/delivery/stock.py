@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from spanrun.semconv import SpanrunTelemetryReason
-from spanrun.telemetry.delivery.checkpoint import Checkpoint
 from spanrun.telemetry.delivery.frames import Frame, Signal
 from spanrun.telemetry.delivery.fresh import Fresh
 from spanrun.telemetry.delivery.lane import Lost
+from spanrun.telemetry.delivery.latest import LatestSnapshot
 from spanrun.telemetry.delivery.parcel import Parcel
 from spanrun.telemetry.delivery.spool import Spool
 from spanrun.telemetry.log import Log
@@ -60,7 +60,7 @@ class Stock:
             folder, lost, max_bytes=max_bytes, cumulative=cumulative
         )
         self._fresh: Final = Fresh(memory_bytes, lost)
-        self._checkpoint: Final = Checkpoint(lambda: self.spool.own().path)
+        self._latest: Final = LatestSnapshot(lambda: self.spool.own().path)
         self._lost: Final = lost
         self._pressure: Final = min(memory_bytes // 2, _PRESSURE)
         self._tight: Final = min(memory_bytes * 3 // 4, _TIGHT)
@@ -76,7 +76,7 @@ class Stock:
         self._disk_again = 0.0
         self.disk_trouble = ""
         self._fresh.clear()
-        self._checkpoint.after_fork()
+        self._latest.after_fork()
         self.spool.after_fork()
 
     # --- in
@@ -92,7 +92,7 @@ class Stock:
         delivered or on disk. Never waits: `write_out` sees to it. With ``lock`` held.
         """
         order = self.next_order()
-        self._checkpoint.put(Frame("metrics", payload, items, order=order))
+        self._latest.put(Frame("metrics", payload, items, order=order))
 
     @property
     def _why(self) -> SpanrunTelemetryReason:
@@ -176,7 +176,7 @@ class Stock:
             for parcel in parcels:
                 parcel.done = True
             self._fresh.settle()
-        self._checkpoint.settle(parcels)
+        self._latest.settle(parcels)
         placed = [parcel for parcel in parcels if parcel.place is not None]
         if placed:
             self.spool.ack(placed)
@@ -200,7 +200,7 @@ class Stock:
 
     def due(self, linger: float) -> float | None:
         """When `write_out` has something to do, with ``lock`` held."""
-        if self._checkpoint.is_due:
+        if self._latest.is_due:
             return 0.0
         born = self._fresh.born()
         if born is None:
@@ -212,7 +212,7 @@ class Stock:
     @property
     def is_behind(self) -> bool:
         """Whether what is on disk in case of a kill isn't what should be there."""
-        return self._checkpoint.is_due
+        return self._latest.is_due
 
     @property
     def presses(self) -> bool:
@@ -240,15 +240,15 @@ class Stock:
                 for parcel in parcels:
                     parcel.writing = True
             if not parcels:
-                self._checkpoint.sync()
+                self._latest.sync()
                 return
             trouble: Exception | None = None
             try:
                 self.spool.append(parcels)
             except Exception as error:  # noqa: BLE001 -- a fault of ours, or the disk's
                 trouble = error
-            self._checkpoint.settle(p for p in parcels if p.place is not None)
-            self._checkpoint.sync()
+            self._latest.settle(p for p in parcels if p.place is not None)
+            self._latest.sync()
             with self.lock:
                 for parcel in parcels:
                     parcel.writing = False

@@ -158,7 +158,7 @@ class _Look:
     """What is in one folder, and what can't be read in it.
 
     Attributes:
-        live: Whether somebody has its lock. Its checkpoint doesn't wait then.
+        live: Whether somebody has its lock. Its newest snapshot doesn't wait then.
         later: The format of a file that a later release wrote; or 0.
         trouble: The first that was found.
     """
@@ -174,7 +174,7 @@ class _Look:
             for name in sorted(os.listdir(folder)):  # noqa: PTH208 -- as all here
                 self._look_at(folder / name)
             if not self.later:
-                self._segments = segments(folder, checkpoint=not self.live)
+                self._segments = segments(folder, latest=not self.live)
         with self._noting(folder / CURSORS):
             self._cursors = dict(zip(KEYS, cursors.load(folder)[1], strict=True))
         if why := orphans.lock_trouble(folder):

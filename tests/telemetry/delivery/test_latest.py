@@ -8,10 +8,10 @@ from tests.telemetry.delivery.receiver import Answer, Receiver, receiving
 from tests.waiting import PATIENCE, until
 
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.delivery.checkpoint import Checkpoint
 from spanrun.telemetry.delivery.destination import Destination
 from spanrun.telemetry.delivery.frames import MAX_PAYLOAD, Frame
-from spanrun.telemetry.delivery.layout import CHECKPOINT, UNFINISHED, segments
+from spanrun.telemetry.delivery.latest import LatestSnapshot
+from spanrun.telemetry.delivery.layout import LATEST, UNFINISHED, segments
 from spanrun.telemetry.delivery.parcel import Parcel
 from spanrun.telemetry.delivery.send_http import HttpSender
 from spanrun.telemetry.delivery.spooled import SpooledSender
@@ -40,16 +40,16 @@ def receiver() -> Iterator[Receiver]:
 
 
 def saved(root: Path) -> list[Path]:
-    return [path for path in root.rglob("metrics.*") if str(CHECKPOINT) in path.name]
+    return [path for path in root.rglob("metrics.*") if str(LATEST) in path.name]
 
 
 def test_one_takes_the_place_of_the_other(tmp_path: Path) -> None:
-    checkpoint = Checkpoint(lambda: tmp_path)
+    latest = LatestSnapshot(lambda: tmp_path)
     for text in ("one", "two", "three"):
-        checkpoint.put(frame(text))
-        assert checkpoint.is_due
-        checkpoint.sync()
-        assert not checkpoint.is_due
+        latest.put(frame(text))
+        assert latest.is_due
+        latest.sync()
+        assert not latest.is_due
         assert [each.payload.decode() for each in waiting_frames(tmp_path)] == [text]
         assert len(held(tmp_path)) == 1
 
@@ -59,46 +59,46 @@ def test_it_goes_when_what_is_in_it_needs_it_no_more(
     tmp_path: Path,
     written: bool,  # noqa: FBT001
 ) -> None:
-    checkpoint, found = Checkpoint(lambda: tmp_path), frame("one")
-    checkpoint.put(found)
+    latest, found = LatestSnapshot(lambda: tmp_path), frame("one")
+    latest.put(found)
     if written:
-        checkpoint.sync()
-    checkpoint.settle([Parcel(frame("another"))])
-    checkpoint.sync()
+        latest.sync()
+    latest.settle([Parcel(frame("another"))])
+    latest.sync()
     assert len(held(tmp_path)) == 1
-    checkpoint.settle([Parcel(found)])
-    checkpoint.sync()
+    latest.settle([Parcel(found)])
+    latest.sync()
     assert held(tmp_path) == []
 
 
 def test_an_older_one_that_arrives_leaves_the_newer(tmp_path: Path) -> None:
-    checkpoint, old, new = Checkpoint(lambda: tmp_path), frame("old"), frame("new")
-    checkpoint.put(old)
-    checkpoint.sync()
-    checkpoint.put(new)
-    checkpoint.settle([Parcel(old)])
-    checkpoint.sync()
+    latest, old, new = LatestSnapshot(lambda: tmp_path), frame("old"), frame("new")
+    latest.put(old)
+    latest.sync()
+    latest.put(new)
+    latest.settle([Parcel(old)])
+    latest.sync()
     assert [each.payload for each in waiting_frames(tmp_path)] == [b"new"]
 
 
 def test_where_it_cannot_be_written_the_old_one_goes(tmp_path: Path) -> None:
-    checkpoint = Checkpoint(lambda: tmp_path)
-    checkpoint.put(frame("old"))
-    checkpoint.sync()
+    latest = LatestSnapshot(lambda: tmp_path)
+    latest.put(frame("old"))
+    latest.sync()
     (tmp_path / UNFINISHED).mkdir()  # in its way
-    checkpoint.put(frame("new"))
-    checkpoint.sync()
-    assert not checkpoint.is_due  # until the next one
+    latest.put(frame("new"))
+    latest.sync()
+    assert not latest.is_due  # until the next one
     assert segments(tmp_path)[KEY] == []
 
 
 def test_no_folder_and_too_much_are_no_reason_to_fail(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
-    checkpoint = Checkpoint(lambda: gone)
-    checkpoint.put(frame("one"))
-    checkpoint.sync()
-    checkpoint.put(Frame("metrics", bytes(MAX_PAYLOAD + 1), 1))
-    checkpoint.sync()
+    latest = LatestSnapshot(lambda: gone)
+    latest.put(frame("one"))
+    latest.sync()
+    latest.put(Frame("metrics", bytes(MAX_PAYLOAD + 1), 1))
+    latest.sync()
     assert not gone.exists()
 
 

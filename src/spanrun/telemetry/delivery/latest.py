@@ -1,4 +1,4 @@
-"""`Checkpoint`: the newest snapshot of the metrics, on disk for the case of a kill.
+"""`LatestSnapshot`: the newest snapshot of the metrics, on disk for the case of a kill.
 
 It is a segment like any other to whoever takes the folder over, and its number is
 higher than that of any other. So it is sent last, and earlier releases read it too.
@@ -14,11 +14,11 @@ from typing import Final
 
 from spanrun.telemetry.delivery import files
 from spanrun.telemetry.delivery.frames import MAX_PAYLOAD, Frame, encode
-from spanrun.telemetry.delivery.layout import CHECKPOINT, UNFINISHED, segment_file
+from spanrun.telemetry.delivery.layout import LATEST, UNFINISHED, segment_file
 from spanrun.telemetry.delivery.parcel import Parcel
 
 
-class Checkpoint:
+class LatestSnapshot:
     """One frame on disk, which the next one replaces. `sync` alone waits for a disk.
 
     It goes when what is in it was delivered, or is in the queue on disk.
@@ -57,7 +57,7 @@ class Checkpoint:
         self._written = wanted
         with contextlib.suppress(OSError):
             folder = self._folder()
-            path = folder / segment_file(("metrics", False), CHECKPOINT)
+            path = folder / segment_file(("metrics", False), LATEST)
             new = folder / UNFINISHED
             if wanted is not None:
                 with contextlib.suppress(OSError):
