@@ -119,6 +119,7 @@ RUNS: dict[str, Callable[[int], Awaitable[int]]] = {
     "5 % fail, ratio 0.1": functools.partial(mapped, work=failing_job),
     "span processor": mapped,
     "local store": mapped,
+    "local store and OTLP": mapped,
     "timeout, rate, breaker": policed,
     "timeout, rate, breaker, off": policed,
 }
@@ -189,7 +190,7 @@ def measured(name: str, jobs: int, endpoint: str, *, python: bool) -> dict[str, 
             **(RATIO if "ratio" in name else {}),
             "SPANRUN_SPOOL": f"{folder}/spool",
             "SPANRUN_SPOOL_BYTES": str(1 << 30),
-            "SPANRUN_STORE": f"{folder}/store" if name == "local store" else "none",
+            "SPANRUN_STORE": f"{folder}/store" if "store" in name else "none",
             "SPANRUN_PURE_PYTHON": "1" if python else "",
             "PYTHONPATH": str(ROOT),
         }
