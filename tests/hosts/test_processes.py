@@ -165,13 +165,22 @@ def test_each_span_of_each_child_arrives_once(tmp_path: Path, way: str) -> None:
 
 # Who calls `fork` in C tells Python nothing, or, as uWSGI with --py-call-osafterfork,
 # tells it in the child alone. The interpreter itself hangs in such a child, if a thread
-# had asked for its lock: none does here, as each has a thousand seconds of patience.
+# waits for its lock: none does here, once all of them rest.
 FORK_IN_C = """
-import ctypes
+import ctypes, time
 fork = ctypes.PyDLL(None).fork
 configure()
 task("of the parent")
 assert setup.telemetry().flush(30)
+
+def turns():
+    tasks = set(os.listdir("/proc/self/task")) - {{str(os.getpid())}}
+    lines = [open(f"/proc/self/task/{{task}}/status").readlines() for task in tasks]
+    return sorted(line for each in lines for line in each if "switches" in line)
+
+before = None
+while before != (before := turns()):  # who rests has no turn
+    time.sleep(0.05)
 sys.setswitchinterval(1000)
 for number in range(10):
     child = fork()
