@@ -11,6 +11,7 @@ import pytest
 from tests.cli.conftest import Cli
 
 from spanrun import recordings
+from spanrun.cli import waterfall
 from spanrun.cli.exits import Exit
 
 PROGRAM = """
@@ -38,7 +39,7 @@ sr.run(main())
 """
 
 
-MORE = "… and 100 spans more, of jobs that took less time (--limit)"
+MORE = "… and 100 spans more, which took less time (--limit)"
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,7 @@ def test_a_trace_is_a_line_for_each_span_below_its_parent(here: Cli):
     text = "\n".join(lines)
     assert "service " in text
     assert "ConnectionError: reset by \\x1b[31mpeer" in text
-    assert "spans more, of jobs that took less time (--limit)" in lines[-1]
+    assert "spans more, which took less time (--limit)" in lines[-1]
     assert "\x1b" not in result.out
 
 
@@ -146,3 +147,34 @@ def test_what_is_not_there_is_said_with_what_to_do(here: Cli, cli: Cli):
     result = cli("runs")
     assert result.code == Exit.INPUT
     assert "Run a program that calls configure(), or spanrun demo." in result.err
+
+
+def span(
+    name: str, number: int, parent: int | None, *, took: int, failed: bool = False
+) -> recordings.Span:
+    status = "ERROR" if failed else "UNSET"
+    return recordings.Span(
+        *("f" * 32, f"{number:016x}", None if parent is None else f"{parent:016x}"),
+        *(name, "INTERNAL", number, number + took, status, "", {}, (), (), ""),
+    )
+
+
+def names(spans: list[recordings.Span], limit: int) -> list[str]:
+    lines = list(waterfall.lines(spans, 80, limit))[2:]
+    marked = [line.strip().removeprefix("✕ ") for line in lines]
+    return [re.split(r"\s{2,}", line)[0] for line in marked]
+
+
+def test_of_a_large_trace_what_failed_and_what_took_longest_is_shown():
+    stages = [span(f"stage{n}", n, 0, took=9_000 + n) for n in (1, 2)]
+    jobs = [
+        span(f"job{n}", n, 1 + n % 2, took=n, failed=n == 500) for n in range(10, 900)
+    ]
+    spans = [span("root", 0, None, took=9_999), *stages, *jobs]
+    shown = [name for name in names(spans, 6) if not name.startswith("…")]
+    assert shown == ["root", "stage1", "job500", "job898", "stage2", "job899"]
+
+
+def test_spans_that_are_above_themselves_are_shown():
+    spans = [span("a", 1, 2, took=5), span("b", 2, 1, took=5), span("c", 3, 3, took=5)]
+    assert sorted(names(spans, 9)) == ["a", "b", "c"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from spanrun.cli import console, session, waterfall
 from spanrun.cli.exits import Exit, fail
 from spanrun.quantities import seconds
 from spanrun.recordings import LAST, Recording, Run, Session
-from spanrun.runner.summary import WIDTH, Report
+from spanrun.runner.summary import Report, terminal_width
 from spanrun.telemetry.recordings.summary import summary_of
 
 Where: TypeAlias = Annotated[
@@ -63,7 +63,7 @@ def runs(
             return
         if not found:
             fail(Exit.INPUT, "nothing was ever run", _RUN_SOMETHING)
-        width = _width()
+        width = terminal_width(sys.stdout)
         for each in found:
             console.give(_session(recording, each)[:width].rstrip())
 
@@ -82,7 +82,7 @@ def show(
             return
         title = found.command if isinstance(found, Session) else f"run {found.runner}"
         console.give(f"{_when(found.started_ns)}  {console.line(title)}")
-        console.give(report.text(_width()))
+        console.give(report.text(terminal_width(sys.stdout)))
 
 
 def trace(
@@ -102,17 +102,11 @@ def trace(
         if not spans:
             fail(Exit.INPUT, f"there is no trace {name!r} here", _NOT_KEPT)
         if as_json:
-            told = [
-                {
-                    **asdict(span),
-                    "attributes": dict(span.attributes),
-                    "events": [asdict(event) for event in span.events],
-                }
-                for span in spans
-            ]
+            told = [asdict(span) for span in spans]
             console.give(json.dumps({"spans": told}, default=str))
             return
-        console.give("\n".join(waterfall.lines(spans, _width(), limit)))
+        width = terminal_width(sys.stdout)
+        console.give("\n".join(waterfall.lines(spans, width, limit)))
 
 
 _RUN_SOMETHING: Final = "Run a program that calls configure(), or spanrun demo."
@@ -151,7 +145,3 @@ def _session(recording: Recording, found: Session) -> str:
 
 def _when(nanoseconds: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(nanoseconds / 1e9))
-
-
-def _width() -> int:
-    return shutil.get_terminal_size((WIDTH, 0)).columns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -23,7 +24,6 @@ from spanrun.telemetry.recordings.summary import (
 )
 from spanrun.telemetry.setup import Telemetry
 
-_WIDTH: Final = summary.WIDTH
 _NAMED: Final = 3
 _NOUNS: Final[tuple[tuple[SpanrunTelemetrySignal, str], ...]] = (
     ("traces", "spans"),
@@ -75,9 +75,10 @@ def _lines(
     )
     yield ""
     if session.runners:
-        yield from tables.durations(session.runners, _WIDTH)
+        width = summary.terminal_width(sys.stdout)
+        yield from tables.durations(session.runners, width)
         yield ""
-        yield from tables.times(session.runners, _WIDTH)
+        yield from tables.times(session.runners, width)
         yield ""
     failures = session.failures or _of_documents(report)
     if failures:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 from spanrun import semconv
@@ -30,8 +31,7 @@ _DEEPEST: Final = 12
 def lines(spans: Sequence[Span], width: int, limit: int) -> Iterator[str]:
     """The trace whose spans these are, in lines of about ``width`` characters.
 
-    Of more than ``limit`` spans the topmost are shown, and of what is below them what
-    failed and what took longest.
+    Of more than ``limit`` spans those are shown that failed, and that took longest.
     """
     began = min(span.start_ns for span in spans)
     whole = max(1, max(span.end_ns for span in spans) - began)
@@ -56,7 +56,7 @@ def lines(spans: Sequence[Span], width: int, limit: int) -> Iterator[str]:
             f"{indent}    {text}" for text in _about(span, width - len(indent) - 4)
         )
     if left := len(spans) - len(shown):
-        yield f"… and {left:,} spans more, of jobs that took less time (--limit)"
+        yield f"… and {left:,} spans more, which took less time (--limit)"
 
 
 def _label(span: Span, width: int) -> str:
@@ -103,40 +103,57 @@ def _bar(begin: float, end: float, width: int) -> str:
 def _in_order(spans: Sequence[Span]) -> list[tuple[Span, int]]:
     """Each span behind its parent, with its depth; by a stack, however deep it is."""
     known = {span.span_id for span in spans}
-    below: dict[str | None, list[Span]] = {}
+    below: dict[str | None, list[Span]] = {None: []}
     for span in sorted(spans, key=lambda span: span.start_ns):
         parent = span.parent_id if span.parent_id in known else None
         below.setdefault(parent, []).append(span)
     found: list[tuple[Span, int]] = []
-    stack = [(span, 0) for span in reversed(below.pop(None, []))]
-    while stack:
-        span, depth = stack.pop()
-        found.append((span, depth))
-        inner = below.pop(span.span_id, [])
-        stack.extend((each, depth + 1) for each in reversed(inner))
+    while below:  # more than once if there are spans that are above themselves
+        stack = [(span, 0) for span in reversed(below.pop(next(iter(below))))]
+        while stack:
+            span, depth = stack.pop()
+            found.append((span, depth))
+            inner = below.pop(span.span_id, [])
+            stack.extend((each, depth + 1) for each in reversed(inner))
     return found
 
 
 def _chosen(spans: list[tuple[Span, int]], limit: int) -> list[tuple[Span, int]]:
-    """Those that there is room for: a child of a topmost span with all below it."""
+    """Those that there is room for: first what failed, then what took longest.
+
+    A span comes with all below it or, where that is too much, with the first of it.
+    """
     if len(spans) <= limit:
         return spans
-    groups: list[list[tuple[Span, int]]] = []
-    for each in spans:
-        if each[1] <= 1 or not groups:
-            groups.append([])
-        groups[-1].append(each)
-    worst = sorted(range(len(groups)), key=lambda place: _rank(groups[place]))
-    left, places = limit, list[int]()
-    for place in worst:
-        if len(groups[place]) <= left:
-            left -= len(groups[place])
-            places.append(place)
-    return [each for place in sorted(places) for each in groups[place]]
+    sizes = [1] * len(spans)  # of a span and all below it
+    failed = [span.status == "ERROR" for span, _ in spans]
+    above: list[int] = []
+    parents: list[int | None] = []
+    for place, (_, depth) in enumerate(spans):
+        del above[depth:]
+        parents.append(above[-1] if above else None)
+        above.append(place)
+    for place in range(len(spans) - 1, -1, -1):
+        parent = parents[place]
+        if parent is not None:
+            sizes[parent] += sizes[place]
+            failed[parent] |= failed[place]
 
+    def ranked(first: int, end: int) -> Iterator[tuple[bool, float, int]]:
+        while first < end:
+            yield not failed[first], -spans[first][0].duration, first
+            first += sizes[first]
 
-def _rank(group: list[tuple[Span, int]]) -> tuple[bool, bool, float]:
-    """What comes first: the topmost, then what failed, then what took longest."""
-    (top, depth), *_ = group
-    failed = any(span.status == "ERROR" for span, _ in group)
-    return depth > 0, not failed, -top.duration
+    waiting = list(ranked(0, len(spans)))
+    heapify(waiting)
+    places = set[int]()
+    while waiting and len(places) < limit:
+        *_, place = heappop(waiting)
+        end = place + sizes[place]
+        if len(places) + sizes[place] <= limit:
+            places.update(range(place, end))
+        else:
+            places.add(place)
+            for each in ranked(place + 1, end):
+                heappush(waiting, each)
+    return [spans[place] for place in sorted(places)]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
-import shutil
+import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Final, TextIO
 
@@ -23,7 +24,8 @@ from spanrun.telemetry.recordings.summary import (
 )
 from spanrun.text import one_line, redact
 
-WIDTH: Final = 100
+WIDTH: Final = 120
+"""Characters in a line, where no terminal says how many it has."""
 _ERROR: Final = 160
 _FLUSH: Final = 5.0
 """Seconds for what isn't written yet."""
@@ -177,11 +179,20 @@ def tell_at_end(*, is_main: bool) -> None:
         if wanted == "auto" and not (is_main and stream.isatty()):
             return
         telemetry.told = True
-        width = shutil.get_terminal_size((WIDTH, 0)).columns
-        stream.write(f"\n{report().text(width)}\n")
+        stream.write(f"\n{report().text(terminal_width(stream))}\n")
         stream.flush()
     except (OSError, ValueError, StoreError):
         return  # closed, full, or not to be read: no result depends on it
+
+
+def terminal_width(stream: TextIO) -> int:
+    """How many characters a line of ``stream`` has."""
+    with suppress(ValueError):
+        if (columns := int(os.environ.get("COLUMNS", "0"))) > 0:
+            return columns
+    with suppress(OSError, ValueError):  # it is no terminal, or no file
+        return os.get_terminal_size(stream.fileno()).columns or WIDTH
+    return WIDTH
 
 
 def _line(text: str, width: int = 0) -> str:
