@@ -71,7 +71,7 @@ class Cli:
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
     for name in os.environ:
-        if name.startswith(("OTEL_", "SPANRUN_", "EMBEDDING_")):
+        if name.startswith(("OTEL_", "SPANRUN_", "EMBEDDING_", "COLUMNS")):
             monkeypatch.delenv(name)
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
     monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())

@@ -103,19 +103,32 @@ def test_nothing_is_kept_of_runners_that_are_closed(trace):
     assert alive() == before
 
 
+async def tracked_by_the_collector(jobs: int) -> int:
+    """How many objects there are while so many jobs are under way."""
+    begun, over, count = asyncio.Event(), asyncio.Event(), 0
+
+    async def job(number: int) -> None:
+        nonlocal count
+        with sr.unit("work"):
+            count += 1
+            if count == jobs:
+                begun.set()
+            await over.wait()
+
+    async with sr.Runner("kept", limit=jobs, retry=RETRY) as runner:
+        mapped = asyncio.create_task(runner.map(job, range(jobs), trace="linked"))
+        await begun.wait()
+        gc.collect()
+        tracked = len(gc.get_objects())
+        over.set()
+        await mapped
+    return tracked
+
+
+@pytest.mark.usefixtures("taken")
 @pytest.mark.skipif(core is None or not FAST, reason="there is no compiled part")
-def test_traced_jobs_do_not_bring_the_garbage_collector(taken):
-    collections = []
-
-    def note(phase, _):
-        if phase == "start":
-            collections.append(phase)
-
-    sr.run(traced(1_000))
-    gc.callbacks.append(note)
-    try:
-        sr.run(traced(3_000))
-    finally:
-        gc.callbacks.remove(note)
-    assert sum(taken) > 9_000
-    assert len(collections) < 25  # 30 and more when each hundred brings it
+def test_a_job_under_way_has_few_objects_that_the_collector_follows():
+    sr.run(tracked_by_the_collector(100))
+    some = sr.run(tracked_by_the_collector(100))
+    more = sr.run(tracked_by_the_collector(300))
+    assert (more - some) / 200 < 21  # a task, its coroutines, two futures, its context
