@@ -167,3 +167,22 @@ def test_what_ends_by_an_error_is_told_as_well(tmp_path):
     assert done.returncode == 1
     assert "failures" in done.stderr
     assert "count: LookupError: gone" in done.stderr
+
+
+def test_a_summary_that_fails_takes_no_error_s_place(tmp_path):
+    before = (
+        "async def job(i):\n    raise LookupError('gone')\n"
+        "from spanrun.runner import summary\nsummary.summary_of = None"
+    )
+    command, environ = program(tmp_path, summary=", summary=True", before=before)
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environ,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "there is no summary: " in done.stderr
+    assert "\nLookupError: gone\n" in done.stderr

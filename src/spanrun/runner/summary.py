@@ -17,6 +17,7 @@ from spanrun.errors import ConfigurationError, StoreError
 from spanrun.quantities import seconds, share
 from spanrun.runner import tables
 from spanrun.telemetry import setup
+from spanrun.telemetry.log import Log
 from spanrun.telemetry.recordings.read import Recording
 from spanrun.telemetry.recordings.summary import (
     Failures,
@@ -28,6 +29,7 @@ from spanrun.text import one_line, redact
 
 WIDTH: Final = 120
 """Characters in a line, where no terminal says how many it has."""
+_log: Final = Log(__name__)
 _ERROR: Final = 160
 _UNIT: Final = re.compile(r"(?<=\d) (?=(?:%|s|ms|µs)(?!\w))")
 _NOTABLE: Final = 0.99
@@ -175,16 +177,21 @@ def tell_at_end(*, is_main: bool) -> None:
         return
     stream: TextIO | None = sys.stderr
     wanted = telemetry.settings.summary
-    if stream is None or wanted == "false":
+    if stream is None or stream.closed or wanted == "false":
         return
+    if wanted == "auto" and not (is_main and stream.isatty()):
+        return
+    telemetry.told = True
     try:
-        if wanted == "auto" and not (is_main and stream.isatty()):
-            return
-        telemetry.told = True
-        stream.write(f"\n{report().text(terminal_width(stream))}\n")
+        text = report().text(terminal_width(stream))
+    except StoreError:
+        return  # not to be read: what was lost is counted
+    except Exception as error:  # noqa: BLE001 -- the program's own error goes on
+        _log.warning("there is no summary: %s", error)
+        return
+    with suppress(OSError, ValueError):  # closed or full: no result depends on it
+        stream.write(f"\n{text}\n")
         stream.flush()
-    except (OSError, ValueError, StoreError):
-        return  # closed, full, or not to be read: no result depends on it
 
 
 def terminal_width(stream: TextIO) -> int:

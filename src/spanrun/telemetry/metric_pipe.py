@@ -130,6 +130,7 @@ class MetricPipe:
 
     def close(self, timeout: float) -> bool:
         """Hand over what is left and end; whether that was all, in time."""
+        notice_fork()
         with self._changed:
             self._closed = True
             self._changed.notify_all()
