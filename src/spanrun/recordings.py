@@ -1,4 +1,4 @@
-"""What the local store has recorded: sessions, runs, jobs, traces and spans.
+"""What the local store has recorded: sessions, runs, jobs, events, traces and spans.
 
 `open` gives the one reader of it. Commands read by the same, and `spanrun export`
 writes files for other programs.
@@ -7,6 +7,7 @@ writes files for other programs.
 from __future__ import annotations
 
 from spanrun.runner.summary import Report
+from spanrun.telemetry.observe import RunEvent
 from spanrun.telemetry.recordings.read import LAST, Recording, open  # noqa: A004 -- as in `gzip`
 from spanrun.telemetry.recordings.records import (
     Event,
@@ -26,6 +27,7 @@ __all__ = [
     "Recording",
     "Report",
     "Run",
+    "RunEvent",
     "Session",
     "Span",
     "Trace",

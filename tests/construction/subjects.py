@@ -176,7 +176,7 @@ def gathered(called: Callable[..., Any], argument: str) -> Callable[..., Any]:
 
 def recording() -> recordings.Recording:
     """One that is closed at once: what is asked for is checked before."""
-    stored = Path(__file__).parents[1] / "data" / "store" / "format-2.db"
+    stored = Path(__file__).parents[1] / "data" / "store" / "format-3.db"
     with tempfile.TemporaryDirectory() as folder:
         return recordings.open(shutil.copy(stored, folder))
 

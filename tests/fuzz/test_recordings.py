@@ -16,12 +16,13 @@ from spanrun.errors import StoreError
 from spanrun.telemetry.recordings import columns
 from spanrun.telemetry.recordings.columns import Content, blob
 
-STORED = Path(__file__).parents[1] / "data" / "store" / "format-2.db"
+STORED = Path(__file__).parents[1] / "data" / "store" / "format-3.db"
 COLUMNS = [
     ("jobs", "rows"),
     ("jobs", "texts"),
     ("jobs", "traces"),
     ("jobs", "jobs"),
+    ("events", "rows"),
     ("batches", "heads"),
     ("batches", "bodies"),
     ("batches", "ids"),
@@ -61,6 +62,7 @@ def changes(draw: st.DrawFn) -> tuple[Change, Change]:
 
 def reads() -> Iterator[Callable[[recordings.Recording], object]]:
     yield lambda recording: list(recording.jobs())
+    yield lambda recording: list(recording.events())
     yield lambda recording: list(recording.traces())
     yield lambda recording: list(recording.spans())
     yield lambda recording: [recording.trace(t.id) for t in recording.traces()]

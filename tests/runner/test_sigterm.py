@@ -7,6 +7,8 @@ import pytest
 from tests.runner.program import LOOPS, program
 from tests.waiting import real
 
+from spanrun import recordings
+
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="no POSIX signals on Windows"
 )
@@ -223,6 +225,10 @@ def test_what_was_recorded_before_sigterm_is_kept(tmp_path):
 
     assert status == 143
     assert any(path.stat().st_size for path in tmp_path.iterdir())
+    with recordings.open(tmp_path) as recording:
+        (event,) = recording.events()
+    assert (event.kind, event.run, event.index) == ("signal", None, None)
+    assert event.value == {"signal": "SIGTERM", "action": "drain"}
 
 
 def stages(method, second, *, grace):

@@ -15,7 +15,7 @@ from spanrun.errors import ConfigurationError
 from spanrun.slo import Slo, Verdict
 from spanrun.slo.local import Part, check_run
 
-FORMAT_2 = Path(__file__).parents[1] / "data" / "store" / "format-2.db"
+FORMAT_3 = Path(__file__).parents[1] / "data" / "store" / "format-3.db"
 
 SCRIPT = """
 import asyncio
@@ -150,7 +150,7 @@ def test_a_store_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_the_store_of_an_earlier_release(tmp_path: Path) -> None:
-    shutil.copy(FORMAT_2, tmp_path / "telemetry.db")
+    shutil.copy(FORMAT_3, tmp_path / "telemetry.db")
     assert counted(tmp_path / "telemetry.db", one(AVAILABILITY)) == (2, 21)
 
 

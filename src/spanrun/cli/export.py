@@ -21,7 +21,7 @@ from spanrun.telemetry.recordings.schema import FILE
 from spanrun.text import inert
 
 Format: TypeAlias = Literal["otlp-json", "csv", "parquet", "sqlite"]
-Table: TypeAlias = Literal["sessions", "runs", "jobs", "spans"]
+Table: TypeAlias = Literal["sessions", "runs", "jobs", "events", "spans"]
 
 _TO_FILES: Final = ("parquet", "sqlite")
 
@@ -40,7 +40,7 @@ def export(
         Table,
         typer.Option(
             metavar="TABLE",
-            help="Of csv and parquet: sessions, runs, jobs or spans.",
+            help="Of csv and parquet: sessions, runs, jobs, events or spans.",
         ),
     ] = "jobs",
     session_: Annotated[

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
 from spanrun import semconv
@@ -23,6 +23,7 @@ from spanrun.outcome import Timings
 from spanrun.speed import Lag
 from spanrun.telemetry.log import Log, Seldom
 from spanrun.telemetry.metrics.instruments import RunnerMetrics
+from spanrun.telemetry.observe import EventKind, Observers, RunEvent
 from spanrun.telemetry.units.recorder import Recorder
 
 THRESHOLD: Final = 0.1
@@ -62,6 +63,12 @@ class Guilty(Protocol):
         """Its runner's; None without telemetry."""
         ...
 
+    def happened(
+        self, kind: EventKind, *, stack: str | None = None, **value: object
+    ) -> None:
+        """Tell the observers of an event of it."""
+        ...
+
 
 class Host(Protocol):
     """An open runner on the loop."""
@@ -70,6 +77,17 @@ class Host(Protocol):
     def runs(self) -> Collection[Guilty]:
         """Its open runs."""
         ...
+
+
+class Place(NamedTuple):
+    """Where code was."""
+
+    function: str
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.function} ({self.file}:{self.line})"
 
 
 @dataclass(slots=True, eq=False)
@@ -81,7 +99,7 @@ class Suspect:
         since: When it began, as far as is known.
         ends_itself: It is a job's, which says itself when it has ended.
         stack: Where it was, the last time that was taken, with all that called it.
-        place: Function, file and line of it, if possible of the user's own code.
+        place: The same in short, if possible in the user's own code.
         taken: How many seconds it had lasted then.
         counted: The metric has it already.
         said: The log has it already.
@@ -91,7 +109,7 @@ class Suspect:
     since: float
     ends_itself: bool
     stack: str = ""
-    place: str = ""
+    place: Place | None = None
     taken: float = 0.0
     counted: bool = False
     said: bool = False
@@ -126,6 +144,7 @@ class LoopLag(Lag):
         suspect: What the watchdog has seen last; None when all is well.
         hosts: The open runners, where telemetry is on.
         recorder: Where their telemetry goes.
+        observers: Who hears of what blocks it.
         look: Finds out whether the process has just been stopped.
     """
 
@@ -136,6 +155,7 @@ class LoopLag(Lag):
         self.suspect: Suspect | None = None
         self.hosts: Final[WeakSet[Host]] = WeakSet()
         self.recorder: Recorder | None = None
+        self.observers = Observers()
         self.look: Callable[[], None] = nothing
         self._seconds = 0.0
         self._stops: Final[deque[tuple[float, float]]] = deque(maxlen=_STOPS)
@@ -268,10 +288,22 @@ class LoopLag(Lag):
             for unit in self._units(suspect.who):
                 unit.event(semconv.EVENT_SPANRUN_LOOP_BLOCKED, **attributes)
             self.say(suspect, seconds, ended=True)
+            self._note(suspect, seconds)
         except Exception as error:
             if self.recorder is None:
                 raise
             self.recorder.failed("traces", error)
+
+    def _note(self, suspect: Suspect, seconds: float) -> None:
+        """Tell the observers: once, however many jobs were held up."""
+        place = suspect.place._asdict() if suspect.place else {}
+        value, stack = {"seconds": seconds, **place}, suspect.stack or None
+        if suspect.who is not None:
+            suspect.who.happened("blocked", stack=stack, **value)
+        elif self.observers.curious:
+            now = time.time_ns()
+            event = RunEvent(now, "blocked", None, None, value, stack)
+            self.observers.happened(event)
 
     def _units(self, who: Guilty | None) -> Iterable[Told]:
         """Whose spans tell of it. Where nobody is guilty, those of all open runs."""

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
-from spanrun.loop.lag import Guilty, Host, LoopLag, Suspect, nothing
+from spanrun.loop.lag import Guilty, Host, LoopLag, Place, Suspect, nothing
 from spanrun.speed import Drive
 from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.threads import Worker
@@ -251,7 +251,9 @@ def _who(owner: FrameType | None) -> Guilty | None:
     return None if owner is None else owner.f_locals.get(_guilty[owner.f_code])
 
 
-def _where(top: FrameType | None, outside: FrameType | None) -> tuple[str, str]:
+def _where(
+    top: FrameType | None, outside: FrameType | None
+) -> tuple[str, Place | None]:
     """Where a thread is, from just inside ``outside`` on.
 
     As a traceback shows it, and the innermost place that is in no library.
@@ -264,11 +266,12 @@ def _where(top: FrameType | None, outside: FrameType | None) -> tuple[str, str]:
     summary = traceback.StackSummary.extract(reversed(frames))
     lines = "".join(summary.format()).splitlines()
     own = [each for each in frames if not _is_library(each[0])] or frames
-    place = "".join(
-        f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}:{line})"
-        for frame, line in own[:1]
-    )
-    return "\n".join(line[:_LINE] for line in lines), place
+    text = "\n".join(line[:_LINE] for line in lines)
+    if not own:
+        return text, None
+    frame, line = own[0]
+    code = frame.f_code
+    return text, Place(code.co_qualname, code.co_filename, line)
 
 
 def _is_library(frame: FrameType) -> bool:

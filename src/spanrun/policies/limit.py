@@ -50,6 +50,7 @@ class Slots(_Slots):
         used: How many of them are taken.
         places: Of who waits; empty when nobody does.
         on_growth: Called when there are more slots than before.
+        on_resize: Called with the new limit.
         on_wait: Called with a job that is about to wait, and the slots taken; gives
             what is to be cancelled when it has one, or raises in its place.
     """
@@ -58,6 +59,7 @@ class Slots(_Slots):
         self.limit = limit
         self.used = 0
         self.on_growth: Callable[[], None] | None = None
+        self.on_resize: Callable[[int], None] | None = None
         self.on_wait: Callable[[Any, int], asyncio.TimerHandle | None] | None = None
         self._now = binding.clock.now
         self._line: Final = Line(ageing)
@@ -84,6 +86,8 @@ class Slots(_Slots):
     def resize(self, limit: int) -> None:
         """Change the limit, at once. Jobs beyond a lower limit finish undisturbed."""
         grows, self.limit = limit > self.limit, limit
+        if self.on_resize is not None:
+            self.on_resize(limit)
         self.wake()
         if grows and self.on_growth is not None:
             self.on_growth()

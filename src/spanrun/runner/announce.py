@@ -15,6 +15,7 @@ from spanrun.semconv import (
     SPANRUN_OUTAGE_STATE,
 )
 from spanrun.telemetry.log import Log, Seldom
+from spanrun.telemetry.observe import EventKind
 from spanrun.telemetry.redact import text_of
 
 _log: Final = Log(__name__)
@@ -31,21 +32,30 @@ class Tell(Protocol):
         ...
 
 
+class Note(Protocol):
+    """Tells the observers of an event of a runner's open runs."""
+
+    def __call__(self, kind: EventKind, **value: object) -> None:
+        """Tell them."""
+        ...
+
+
 def announce(
     layers: Mapping[LayerName, Layer],
     runner: str,
     now: Callable[[], float],
     tell: Tell,
+    note: Note,
 ) -> None:
     """Have the ``layers`` of a runner say how its service is."""
     outage, circuit = layers.get("outage"), layers.get("breaker")
     if isinstance(outage, Outage):
-        _announce_outage(outage, runner, tell)
+        _announce_outage(outage, runner, tell, note)
     if isinstance(circuit, Circuit):
-        _announce_breaker(circuit, runner, now, tell)
+        _announce_breaker(circuit, runner, now, tell, note)
 
 
-def _announce_outage(outage: Outage, runner: str, tell: Tell) -> None:
+def _announce_outage(outage: Outage, runner: str, tell: Tell, note: Note) -> None:
     def say(error: Exception | None, seconds: float) -> None:
         if error is None:
             _log.warning("the service of %r is back after %.3g s", runner, seconds)
@@ -57,12 +67,13 @@ def _announce_outage(outage: Outage, runner: str, tell: Tell) -> None:
             )
         state = "back" if error is None else "gone"
         tell(EVENT_SPANRUN_RUNNER_OUTAGE, **{SPANRUN_OUTAGE_STATE: state})
+        note("outage", state=state, **_of(error))
 
     outage.on_change = say
 
 
 def _announce_breaker(
-    circuit: Circuit, runner: str, now: Callable[[], float], tell: Tell
+    circuit: Circuit, runner: str, now: Callable[[], float], tell: Tell, note: Note
 ) -> None:
     seldom = Seldom(_PAUSE, now)
     opened: float | None = None
@@ -70,6 +81,7 @@ def _announce_breaker(
     def say(state: BreakerState, error: Exception | None) -> None:
         nonlocal opened
         tell(EVENT_SPANRUN_RUNNER_BREAKER, **{SPANRUN_BREAKER_STATE: state})
+        note("breaker", state=state, **_of(error))
         if state == "closed" and opened is not None:
             seconds, opened = now() - opened, None
             _log.warning(
@@ -83,6 +95,10 @@ def _announce_breaker(
             )
 
     circuit.on_change = say
+
+
+def _of(error: Exception | None) -> dict[str, str]:
+    return {} if error is None else {"error": type(error).__name__}
 
 
 def _named(error: Exception | None) -> str:

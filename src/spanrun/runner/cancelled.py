@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from spanrun.runner.job import Job, which
 from spanrun.runner.stack import stack
 from spanrun.telemetry.log import Log
 from spanrun.telemetry.metrics.instruments import RunnerMetrics
+from spanrun.telemetry.observe import Observers, RunEvent
 
 _log: Final = Log(__name__)
 
@@ -103,6 +105,7 @@ class Cancellations:
 
     Attributes:
         metrics: Of the runner; None without telemetry.
+        observers: Who hears of what is stuck.
     """
 
     def __init__(
@@ -118,6 +121,7 @@ class Cancellations:
         # What is done here is no part of whichever job happens to run.
         self._context: Final = contextvars.Context()
         self.metrics: RunnerMetrics | None = None
+        self.observers = Observers()
 
     @property
     def stuck(self) -> int:
@@ -219,6 +223,8 @@ class Cancellations:
                 said += 1
                 if said <= _MOST:
                     self._say(task, each, now)
+                else:
+                    self._note(each, now - each.since, "")
         if said > _MOST:
             _log.warning(
                 "%d more jobs of runner %r were cancelled and have not ended",
@@ -242,8 +248,24 @@ class Cancellations:
             follows = f"it is waited for, {self._abandon_after:g} s at most"
         else:
             follows = "it is waited for (abandon_after=… of the runner bounds that)"
+        seconds, where = now - each.since, stack(task)
         _log.warning(
             "%s of runner %r was cancelled %s %.0f s ago and has not ended: %s",
-            *(each.name, self._runner, _BY[each.by], now - each.since, follows),
-            stack=stack(task),
+            *(each.name, self._runner, _BY[each.by], seconds, follows),
+            stack=where,
         )
+        self._note(each, seconds, where)
+
+    def _note(self, each: _Cancelled, seconds: float, where: str) -> None:
+        value: dict[str, object] = {
+            "seconds": seconds,
+            "by": each.by,
+            "abandoned": each.abandoned,
+        }
+        if each.job is not None:
+            each.job.happened("stuck", stack=where or None, **value)
+            return
+        value["source_of"] = self._runner
+        now = time.time_ns()
+        event = RunEvent(now, "stuck", None, None, value, where or None)
+        self.observers.happened(event)

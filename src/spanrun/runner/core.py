@@ -33,7 +33,7 @@ from spanrun.semconv import SPANRUN_RUNNER_NAME
 from spanrun.telemetry import setup
 from spanrun.telemetry.metrics.instruments import RunnerMetrics
 from spanrun.telemetry.metrics.runners import Gauges
-from spanrun.telemetry.observe import Observer, Observers
+from spanrun.telemetry.observe import EventKind, Observer, Observers
 from spanrun.telemetry.redact import redact
 from spanrun.telemetry.units.recorder import Recorder
 
@@ -120,13 +120,15 @@ class Core:
         ).waits
         self.attempts: Final = policies.retry.attempts if policies.retry else None
         layers = _layers(policies, binding, self.slots)
-        announce(layers, self.name, self.now, self._tell)
+        announce(layers, self.name, self.now, self._tell, self._note)
+        self.slots.on_resize = self._resized
         self._layers: Final = tuple(layers.values())
         self.chain: Final[Step] = compose(layers, call_step(self.lag, self.now))
         self.metrics: Final[RunnerMetrics | None] = (
             self.recorder.runner(self.name, self.gauges) if self.recorder else None
         )
         self.cancels.metrics = self.metrics
+        self.cancels.observers = self.observers
         self.job_name: Final = f"job {self.name}"
         self.attributes: Final[Mapping[str, Any]] = {SPANRUN_RUNNER_NAME: self.name}
         self.policies: Final = described(policies.given()) if self.recorder else ""
@@ -135,6 +137,13 @@ class Core:
         for run in tuple(self.runs):
             if run.unit is not None:
                 run.unit.event(event, **attributes)
+
+    def _note(self, kind: EventKind, **value: Any) -> None:
+        for run in tuple(self.runs):
+            run.happened(kind, **value)
+
+    def _resized(self, limit: int) -> None:
+        self._note("limit", limit=limit)
 
     def gauges(self) -> Gauges:
         """What the runner is doing at this moment."""
@@ -153,6 +162,7 @@ class Core:
         if self.metrics is not None:
             self.metrics.open()
             self.lag.recorder = self.recorder
+            self.lag.observers = self.observers
             watch(self.loop, self.lag, self)
 
     def check(self, runner: str, *, nested: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -10,7 +11,9 @@ from spanrun.runner.cancelled import AGAIN, FIRST
 from spanrun.runner.opened import abandon, stop
 from spanrun.runner.signals import LAST, Program
 from spanrun.runner.stack import stack
+from spanrun.telemetry import setup
 from spanrun.telemetry.log import Log
+from spanrun.telemetry.observe import RunEvent
 
 _log: Final = Log(__name__)
 
@@ -99,10 +102,14 @@ def _abandon(loop: asyncio.AbstractEventLoop, tasks: _Tasks) -> bool:
 def _say(tasks: Iterable[asyncio.Task[Any]], follows: str) -> None:
     left = list(tasks)
     for task in left[:_MOST]:
+        name, where = task.get_name(), stack(task)
         _log.warning(
             "task %s was cancelled and has not ended: %s",
-            *(repr(task.get_name()), follows),
-            stack=stack(task),
+            *(repr(name), follows),
+            stack=where,
         )
+        value = {"task": name}
+        event = RunEvent(time.time_ns(), "stuck", None, None, value, where or None)
+        setup.observers().happened(event)
     if len(left) > _MOST:
         _log.warning("%d more tasks have not ended: %s", len(left) - _MOST, follows)

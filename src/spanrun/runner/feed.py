@@ -23,6 +23,8 @@ from spanrun.runner.siblings import Sibling
 from spanrun.runner.tasks import FIRST_STEP, discard, start
 
 _END: Final = object()
+_LEAST_WAIT: Final = 0.001
+"""Seconds for an item from which on its source is waited for."""
 _PLAIN: Final[tuple[type, ...]] = (type(iter([])), type(iter(())), type(iter(range(0))))
 _HELD: Final[frozenset[type]] = frozenset(
     (list, tuple, set, frozenset, deque, type(dict[int, int]().values()))
@@ -98,6 +100,7 @@ class FedRun(Run):
         self._backing_off = 0
         self.unread = 0
         self.weight = 1
+        self._held_since: float | None = None
         self.feeders: Final[set[FedRun]] = set()
         self._inside.run(_feeding.set, None)
         self._feeds: FedRun | None = None
@@ -181,11 +184,13 @@ class FedRun(Run):
 
     def stop(self, by: Any) -> None:
         """Admit no more jobs, and cancel those that run."""
+        self._hold(held=False)
         super().stop(by)
         self._stop_feeding()
 
     def close(self, error: BaseException | None = None) -> None:
         """End: it feeds nobody any more."""
+        self._hold(held=False)
         super().close(error)
         if self._feeds is not None:
             self._feeds.feeders.discard(self)
@@ -202,6 +207,7 @@ class FedRun(Run):
         """
         if self.feeders:
             return True
+        self._hold(held=False)
         super().drain()
         self._stop_feeding()
         self.ended()
@@ -243,9 +249,19 @@ class FedRun(Run):
             limit *= 2  # those who wait for a slot are who can be put in order
         if not self._backing_off and not self.unread:
             return limit - active
-        waiting = min(self._backing_off, limit)
-        kept = active + -(-self.unread // self.weight)
-        return min(limit + waiting - active, 2 * limit + waiting - kept)
+        room = limit + min(self._backing_off, limit) - active
+        left = room + limit - -(-self.unread // self.weight)
+        if left < 1 or self._held_since is not None:
+            self._hold(held=left < 1 <= room)
+        return min(room, left)
+
+    def _hold(self, *, held: bool) -> None:
+        """Nothing is admitted as the consumer is behind; or something again."""
+        if not held and self._held_since is not None:
+            self.info.consumer_wait += self.now() - self._held_since
+            self._held_since = None
+        elif held and self._held_since is None:
+            self._held_since = self.now()
 
     def _admit(self, item: Any) -> None:
         key = None if self._key is None else self._key(item)
@@ -263,6 +279,7 @@ class FedRun(Run):
         self.refill()
 
     def _ended(self) -> None:
+        self._hold(held=False)
         self._exhausted = True
         self._fed = self._fed or self._pump is None  # else once the pump has ended
         self.ended()
@@ -307,16 +324,23 @@ class FedRun(Run):
     async def _admit_all(self, items: AsyncIterator[Any]) -> None:
         room = self._room
         assert room is not None  # noqa: S101 -- made beside the pump
+        now, since = self.now, self.now()
         while not self.closing:
             if self._space() < 1:
                 room.clear()
                 await room.wait()
+                since = now()
                 continue
             try:
                 item = await anext(items)
             except StopAsyncIteration:
                 self._ended()
                 return
+            finally:
+                # One reading an item: what is admitted takes far less than a wait.
+                before, since = since, now()
+                if since - before >= _LEAST_WAIT:
+                    self.info.source_wait += since - before
             # Closing meanwhile: the source has swallowed its cancellation.
             if self.closing:
                 discard(item)

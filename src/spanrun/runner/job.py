@@ -16,6 +16,7 @@ from spanrun.runner.drive import drive
 from spanrun.semconv import SpanrunJobOutcome
 from spanrun.speed import FAST, CallStep
 from spanrun.telemetry.metrics.instruments import RunnerMetrics
+from spanrun.telemetry.observe import EventKind
 from spanrun.telemetry.units.job import JobUnit
 from spanrun.text import line_of
 
@@ -43,6 +44,17 @@ class Owner(Protocol):
 
     def backing_off(self, change: int) -> None:
         """One job more, or less, waits for another attempt."""
+        ...
+
+    def happened(
+        self,
+        kind: EventKind,
+        *,
+        index: int | None = None,
+        stack: str | None = None,
+        **value: object,
+    ) -> None:
+        """Tell the observers of an event of the job at ``index``."""
         ...
 
     def owner(self, job: Job) -> asyncio.Task[Any] | None:
@@ -140,6 +152,12 @@ class Job:
         """Its runner's; None without telemetry."""
         return self.run.metrics
 
+    def happened(
+        self, kind: EventKind, *, stack: str | None = None, **value: object
+    ) -> None:
+        """Tell the observers of an event of it."""
+        self.run.happened(kind, index=self.index, stack=stack, **value)
+
     def backing_off(self, error: Exception, delay: float) -> None:
         """Another attempt follows ``error`` after ``delay`` seconds.
 
@@ -149,6 +167,9 @@ class Job:
             raise error
         if self.unit is not None:
             self.unit.retried(error, delay)
+        self.happened(
+            "retry", attempt=self.attempts, error=type(error).__name__, delay=delay
+        )
         self.run.backing_off(1)
 
     def back(self) -> None:
@@ -159,6 +180,7 @@ class Job:
         """A second call was sent, ``after`` seconds of waiting for the first."""
         if self.unit is not None:
             self.unit.hedged(after)
+        self.happened("hedge", after=after)
 
     def cancel(self, by: CancelledBy) -> None:
         """Ask for the job's cancellation, in the name of ``by``."""

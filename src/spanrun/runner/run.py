@@ -25,7 +25,7 @@ from spanrun.runner.siblings import Sibling, attach
 from spanrun.runner.tasks import FIRST_STEP, discard, task_maker
 from spanrun.semconv import SpanrunJobOutcome
 from spanrun.telemetry.metrics.instruments import RunnerMetrics
-from spanrun.telemetry.observe import RunInfo
+from spanrun.telemetry.observe import EventKind, RunInfo
 from spanrun.telemetry.units.job import JobKind, JobUnit
 from spanrun.telemetry.units.recorder import Recorder
 from spanrun.telemetry.units.run import RunUnit
@@ -84,7 +84,7 @@ class Run:
         self.closing = self._shown = False
         self.fatal: BaseException | None = None
         self.hidden: Final[list[Sibling]] = []
-        self._submitted = self._zero = 0
+        self._submitted = 0
         self._total: Final = total
         self._idle: Final[list[asyncio.Future[None]]] = []
         self._outside: Final = contextvars.copy_context()
@@ -112,9 +112,7 @@ class Run:
             if span:
                 self._open_unit(core.recorder)
             self.open_unit = self._opener(core.recorder)
-        self._zero = core.clock.wall_ns(0.0)
-        self.info.opened = self.now()
-        self.info.started_ns = self._zero + int(self.info.opened * 1e9)
+        self.info.begin(self.now(), core.clock.wall_ns(0.0))
         if core.observers:
             core.observers.run_opened(self.info)
 
@@ -150,9 +148,10 @@ class Run:
         )
         return kind.open
 
-    def _wall_ns(self) -> int:
-        """Now, in nanoseconds since the Unix epoch, as the run's beginning has it."""
-        return self._zero + int(self.now() * 1e9)
+    def happened(self, kind: EventKind, **told: Any) -> None:
+        """Tell the observers of an event: `RunInfo.event` says what may be told."""
+        if self.core.observers.curious:
+            self.core.observers.happened(self.info.event(self.now(), kind, **told))
 
     def launch(
         self,
@@ -357,7 +356,7 @@ class Run:
         core = self.core
         core.runs.discard(self)
         self._lag.shown -= self._shown
-        self.info.ended_ns = self._wall_ns()
+        self.info.ended_ns = self.info.wall_ns(self.now())
         if self.unit is not None:
             self.unit.end(error, self.counts)
         if core.observers:

@@ -25,6 +25,7 @@ import contextlib
 import math
 import signal
 import threading
+import time
 import traceback
 from collections import Counter
 from collections.abc import Coroutine
@@ -36,6 +37,8 @@ from typing import Any, Final, TypeVar
 from spanrun.causes import leaves
 from spanrun.errors import JobCancelled, ShuttingDown
 from spanrun.runner.opened import abandon, drain, stop
+from spanrun.telemetry import setup
+from spanrun.telemetry.observe import RunEvent
 
 T = TypeVar("T")
 
@@ -117,14 +120,16 @@ class Program:
         if not self.returned:
             self._loop.stop()
 
-    def ask(self, stage: int) -> None:
-        """Drain or cancel, from any thread, and from a signal handler."""
+    def ask(self, stage: int, number: int | None = None) -> None:
+        """Drain or cancel, from any thread, and from a signal's handler: ``number``."""
         with contextlib.suppress(RuntimeError):  # the loop is closed: all is over
-            self._loop.call_soon_threadsafe(self._reach, stage)
+            self._loop.call_soon_threadsafe(self._reach, stage, number)
 
-    def _reach(self, stage: int) -> None:
+    def _reach(self, stage: int, number: int | None = None) -> None:
         if self.over or stage <= self.stage:
             return
+        if number is not None:
+            _note(number, stage)
         self.stage = stage
         if stage == _DRAIN and drain(self._loop):
             if math.isfinite(self._grace):
@@ -258,7 +263,15 @@ class Signals:
             signal.raise_signal(number)
         self._asked = max(self._asked, stage)
         for program in self._live():
-            program.ask(stage)
+            program.ask(stage, number)
+
+
+def _note(number: int, stage: int) -> None:
+    """Tell the observers, on the loop: in a signal's handler locks may be held."""
+    name = signal.Signals(number).name
+    value = {"signal": name, "action": "drain" if stage == _DRAIN else "cancel"}
+    event = RunEvent(time.time_ns(), "signal", None, None, value, None)
+    setup.observers().happened(event)
 
 
 def _leave_alone(loop: asyncio.AbstractEventLoop, number: signal.Signals) -> None:

@@ -2,14 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import (
+    Any,
+    Final,
+    Literal,
+    NamedTuple,
+    Protocol,
+    TypeAlias,
+    runtime_checkable,
+)
 
 from spanrun.outcome import Outcome
 from spanrun.telemetry.log import Log
 
 _log: Final = Log(__name__)
+
+EventKind: TypeAlias = Literal[
+    "blocked", "breaker", "hedge", "limit", "outage", "retry", "signal", "stuck"
+]
+
+
+class RunEvent(NamedTuple):
+    """Something that happened while jobs ran, whether or not a span tells of it.
+
+    Attributes:
+        time_ns: When, in nanoseconds since the Unix epoch; of what took a while, when
+            that was over.
+        kind: ``"blocked"``, ``"breaker"``, ``"hedge"``, ``"limit"``, ``"outage"``,
+            ``"retry"``, ``"signal"`` or ``"stuck"``.
+        run: The id of the run; None where it belongs to none.
+        index: The job's place among the items of its run; None where it is of no job.
+        value: What there is to say of it, by name: see the page on telemetry.
+        stack: Where the code was, as a traceback shows it; None where nobody looked.
+    """
+
+    time_ns: int
+    kind: str
+    run: str | None
+    index: int | None  # type: ignore[assignment] # pyright: ignore[reportIncompatibleMethodOverride] -- tuples have one
+    value: Mapping[str, Any]
+    stack: str | None
 
 
 @dataclass(slots=True, eq=False)
@@ -26,6 +60,8 @@ class RunInfo:
         calls: These are single calls, and nobody can say how many are to come.
         opened: When it began, on the runner's clock, as `Timings.submitted` is.
         policies: The runner's, as an object of JSON; empty where nobody said.
+        source_wait: Seconds that it waited for an item, known at its end.
+        consumer_wait: Seconds that it waited for its outcomes to be taken, the same.
     """
 
     id: str
@@ -37,6 +73,30 @@ class RunInfo:
     calls: bool = False
     opened: float = 0.0
     policies: str = ""
+    source_wait: float = 0.0
+    consumer_wait: float = 0.0
+    _zero: int = 0
+
+    def begin(self, now: float, zero: int) -> None:
+        """It begins ``now``, by a clock that was at 0 at ``zero``, since the epoch."""
+        self._zero, self.opened = zero, now
+        self.started_ns = self.wall_ns(now)
+
+    def wall_ns(self, now: float) -> int:
+        """``now`` in nanoseconds since the Unix epoch, as its beginning has it."""
+        return self._zero + int(now * 1e9)
+
+    def event(
+        self,
+        now: float,
+        kind: EventKind,
+        *,
+        index: int | None = None,
+        stack: str | None = None,
+        **value: Any,
+    ) -> RunEvent:
+        """Something that happens in it now, or in its job at ``index``."""
+        return RunEvent(self.wall_ns(now), kind, self.id, index, value, stack)
 
 
 class Observer(Protocol):
@@ -59,11 +119,23 @@ class Observer(Protocol):
         ...
 
 
+@runtime_checkable
+class EventObserver(Protocol):
+    """An observer that hears of more than runs and jobs; that is its own choice."""
+
+    def happened(self, event: RunEvent) -> None:
+        """Something has happened; it may be called from any thread."""
+        ...
+
+
 class Observers:
     """Tells many observers; what one of them raises is logged once and dropped."""
 
     def __init__(self, observers: Sequence[Observer] = ()) -> None:
         self._observers = tuple(observers)
+        self._curious: Final = [
+            each for each in self._observers if isinstance(each, EventObserver)
+        ]
         self._complained = False
 
     def __bool__(self) -> bool:
@@ -88,6 +160,19 @@ class Observers:
         """A run is over."""
         self._tell(lambda observer: observer.run_closed(run))
 
+    @property
+    def curious(self) -> bool:
+        """Whether any of them wants to hear of events."""
+        return bool(self._curious)
+
+    def happened(self, event: RunEvent) -> None:
+        """Something has happened that isn't a run or a job."""
+        for observer in self._curious:
+            try:
+                observer.happened(event)
+            except Exception as error:  # noqa: BLE001 -- an observer changes no result
+                self._complain(observer, error)
+
     def _tell(self, news: Callable[[Observer], None]) -> None:
         for observer in self._observers:
             try:
@@ -95,7 +180,7 @@ class Observers:
             except Exception as error:  # noqa: BLE001 -- an observer changes no result
                 self._complain(observer, error)
 
-    def _complain(self, observer: Observer, error: Exception) -> None:
+    def _complain(self, observer: object, error: Exception) -> None:
         if not self._complained:
             self._complained = True
             _log.warning("observer %s failed and goes on: %s", observer, error)

@@ -1,6 +1,6 @@
 """Make a small local store with the spanrun that is installed: `format-N.db`.
 
-    python tests/data/store/make.py tests/data/store/format-2.db
+    python tests/data/store/make.py tests/data/store/format-3.db
 
 One file for each format that a release wrote. Later releases are tested with it, so it
 is made once, by the release that wrote the format, and never again.

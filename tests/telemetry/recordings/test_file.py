@@ -31,7 +31,7 @@ from spanrun.telemetry.span import random_bits
 
 SOON = PATIENCE
 FORMAT_1 = Path(__file__).parents[2] / "data" / "store" / "format-1.db"
-FORMAT_2 = FORMAT_1.with_name("format-2.db")
+FORMAT_3 = FORMAT_1.with_name("format-3.db")
 
 Open = Callable[[], LocalStore]
 
@@ -376,11 +376,11 @@ def foreign(path: Path) -> None:
 
 def foreign_of_our_number(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
-        db.executescript("PRAGMA user_version = 2; CREATE TABLE theirs (a)")
+        db.executescript("PRAGMA user_version = 3; CREATE TABLE theirs (a)")
 
 
 def ours_with_more(path: Path) -> None:
-    shutil.copy(FORMAT_2, path)
+    shutil.copy(FORMAT_3, path)
     with closing(sqlite3.connect(path)) as db:
         db.executescript("PRAGMA journal_mode = DELETE; CREATE TABLE theirs (a)")
 
@@ -394,7 +394,7 @@ def fifo(path: Path) -> None:
 
 
 def link(path: Path) -> None:
-    shutil.copy(FORMAT_2, path.with_name("other.db"))
+    shutil.copy(FORMAT_3, path.with_name("other.db"))
     path.symlink_to("other.db")
 
 
@@ -458,7 +458,7 @@ def of_format(path: Path, version: int) -> None:
 
 
 class TestAnotherFormat:
-    @pytest.mark.parametrize("version", [1, 99])
+    @pytest.mark.parametrize("version", [1, 2, 99])
     def test_is_moved_aside_whole_and_the_log_says_so_once(
         self,
         path: Path,
@@ -477,7 +477,7 @@ class TestAnotherFormat:
         (aside,) = path.parent.glob(f"{FILE}.format-{version}.*")
         assert rows(aside, "jobs") == 21
         (line,) = said(caplog)
-        assert f"{path} has format {version}, and this spanrun writes 2" in line
+        assert f"{path} has format {version}, and this spanrun writes 3" in line
         assert f"it was moved to {aside.name}" in line
 
     def test_is_moved_with_what_is_in_its_log_yet(
@@ -521,7 +521,7 @@ class TestAnotherFormat:
         put(store)
         assert store.flush(SOON)
         path.unlink()
-        of_format(path, 3)
+        of_format(path, 4)
         put(store, 5)
         assert not store.close(SOON)
         assert store.account.dropped == {("traces", "export_failed"): 5}
@@ -549,7 +549,7 @@ class TestAnotherFormat:
             def execute(self, question: str, *values: Any) -> sqlite3.Cursor:
                 if question == "BEGIN EXCLUSIVE" and not moved.exists():
                     path.rename(moved)
-                    shutil.copy(FORMAT_2, path)
+                    shutil.copy(FORMAT_3, path)
                 return super().execute(question, *values)
 
         connect = sqlite3.connect
@@ -563,7 +563,7 @@ class TestAnotherFormat:
 
     def test_is_refused_by_readers(self, path: Path) -> None:
         of_format(path, 1)
-        with pytest.raises(StoreError, match=r"has format 1, and this .* format 2"):
+        with pytest.raises(StoreError, match=r"has format 1, and this .* format 3"):
             summary(path)
 
 
@@ -612,12 +612,12 @@ def test_many_processes_that_find_another_format_move_it_once(path: Path) -> Non
     assert (count(path), count(path, "sessions")) == (6, 6)
 
 
-class TestFormat2:
+class TestFormat3:
     """What the first releases with it wrote; see `tests/data/store/make.py`."""
 
     def test_is_read(self, path: Path) -> None:
         path.parent.mkdir()
-        shutil.copy(FORMAT_2, path)
+        shutil.copy(FORMAT_3, path)
         with recordings.open(path) as recording:
             session = recording.session().id
             names = [trace.name for trace in recording.traces(session)]
@@ -634,7 +634,7 @@ class TestFormat2:
 
     def test_is_written_on(self, path: Path, open_store: Open) -> None:
         path.parent.mkdir()
-        shutil.copy(FORMAT_2, path)
+        shutil.copy(FORMAT_3, path)
         store = open_store()
         put(store, 5)
         assert store.close(SOON)
@@ -658,7 +658,7 @@ class TestReaders:
 
     def test_damage_in_the_middle(self, path: Path) -> None:
         path.parent.mkdir()
-        content = bytearray(FORMAT_2.read_bytes())
+        content = bytearray(FORMAT_3.read_bytes())
         schema = 5 * 1024
         content[schema:] = b"\xff" * (len(content) - schema)
         path.write_bytes(content)

@@ -11,7 +11,7 @@ from tests.waiting import PATIENCE
 from spanrun import recordings
 from spanrun.outcome import Ok, Timings
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.observe import RunInfo
+from spanrun.telemetry.observe import RunEvent, RunInfo
 from spanrun.telemetry.recordings import retention
 from spanrun.telemetry.recordings.store import LocalStore
 from spanrun.telemetry.span import random_bits
@@ -19,7 +19,7 @@ from spanrun.telemetry.span.provider import NativeTracerProvider
 from spanrun.telemetry.span_pipe import SpanPipe
 
 Open = Callable[[], LocalStore]
-TABLES = ("sessions", "runs", "jobs", "scopes", "batches")
+TABLES = ("sessions", "runs", "jobs", "scopes", "batches", "events")
 
 
 @pytest.fixture
@@ -42,6 +42,7 @@ def put(store: LocalStore, jobs: int = 1, spans: int = 1) -> None:
     for index in range(jobs):
         outcome = Ok(index, None, Timings(), trace_id=random_bits(128))
         store.job_ended(run, outcome)
+    store.happened(RunEvent(1, "limit", run.id, None, {"limit": 2}, None))
     pipe = SpanPipe([store], Account())
     tracer = NativeTracerProvider(pipe.buffer).get_tracer("test")
     for _ in range(spans):

@@ -98,6 +98,18 @@ def test_the_policies_of_a_run_are_kept(open_store, run):
         assert [each.policies for each in recording.runs()] == [run.policies]
 
 
+def test_the_waits_of_a_run_are_known_at_its_end(open_store, run):
+    store = open_store()
+    store.run_opened(run)
+    assert store.flush(SOON)
+    run.source_wait, run.consumer_wait = 1.5, 0.25
+    store.run_closed(run)
+    assert store.close(SOON)
+    with recordings.open(store.path) as recording:
+        (kept,) = recording.runs()
+    assert (kept.source_wait, kept.consumer_wait) == (1.5, 0.25)
+
+
 def test_spans_are_kept(open_store):
     store = open_store()
     pipe = SpanPipe([store], Account())

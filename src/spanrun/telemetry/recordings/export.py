@@ -52,6 +52,14 @@ def _jobs(recording: Recording, session: str) -> Iterator[Sequence[Any]]:
         yield (runners.get(job.run, ""), *job)
 
 
+def _events(recording: Recording, session: str) -> Iterator[Sequence[Any]]:
+    runners = {run.id: run.runner for run in recording.runs(session)}
+    for event in recording.events(session):
+        time_ns, kind, run, index, value, stack = event
+        runner = runners.get(run) if run else None
+        yield time_ns, kind, runner, run, index, _json(value), stack
+
+
 def _spans(recording: Recording, session: str) -> Iterator[Sequence[Any]]:
     for span in recording.spans(session):
         *plain, attributes, events, links, scope = _fields(span, Span)
@@ -96,11 +104,15 @@ TABLES: Final = {
     ),
     "runs": Table(
         _columns(
-            "id session runner total trace_id started_ns ended_ns calls policies",
+            "id session runner total trace_id started_ns ended_ns calls source_wait "
+            "consumer_wait events_left_out policies",
             total="INTEGER",
             started_ns="INTEGER",
             ended_ns="INTEGER",
             calls="INTEGER",
+            source_wait="REAL",
+            consumer_wait="REAL",
+            events_left_out="INTEGER",
         ),
         _runs,
     ),
@@ -117,6 +129,14 @@ TABLES: Final = {
             ),
         ],
         _jobs,
+    ),
+    "events": Table(
+        _columns(
+            "time_ns kind runner run index value stack",
+            time_ns="INTEGER",
+            index="INTEGER",
+        ),
+        _events,
     ),
     "spans": Table(
         _columns(

@@ -16,6 +16,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 from spanrun.checks import text, wrong
 from spanrun.errors import StoreError
 from spanrun.telemetry.forks import no_fork
+from spanrun.telemetry.observe import RunEvent
+from spanrun.telemetry.recordings.events import events_of
 from spanrun.telemetry.recordings.jobs import jobs_of
 from spanrun.telemetry.recordings.records import (
     Event,
@@ -41,12 +43,17 @@ _SESSIONS: Final = (
 )
 _RUNS: Final = (
     "SELECT id, session, runner, total, trace_id, started_ns, ended_ns, calls, "
-    "policies FROM runs WHERE ? IN (session, '') ORDER BY rowid"
+    "source_wait, consumer_wait, events_left_out, policies FROM runs "
+    "WHERE ? IN (session, '') ORDER BY rowid"
 )
 _JOBS: Final = (
     "SELECT id FROM jobs WHERE ? IN (session, '') AND instr(runs, ?) ORDER BY id"
 )
 _JOBS_OF: Final = "SELECT jobs, rows, texts, traces FROM jobs WHERE id = ?"
+_EVENTS: Final = (
+    "SELECT id FROM events WHERE ? IN (session, '') AND instr(runs, ?) ORDER BY id"
+)
+_EVENTS_OF: Final = "SELECT rows FROM events WHERE id = ?"
 _BATCHES: Final = "SELECT id FROM batches WHERE ? IN (session, '') ORDER BY id"
 _HEADS_OF: Final = "SELECT heads, traces FROM batches WHERE id = ?"
 _SPANS_OF: Final = (
@@ -93,7 +100,7 @@ def open(path: str | os.PathLike[str] = ".spanrun") -> Recording:  # noqa: A001 
 
 
 class Recording:
-    """Sessions, runs, jobs, traces and spans, in the order in which they were written.
+    """Sessions, runs, jobs, events, traces and spans, in the order they were written.
 
     Iterators are lazy: a batch of some thousands is in memory at a time. What is
     recorded while they run may come or not. Use it in ``with``, in one thread.
@@ -181,6 +188,23 @@ class Recording:
                 with _whole(self.path):
                     jobs = jobs_of(*row)
                 yield from (job for job in jobs if job.run == run) if run else jobs
+
+    def events(self, session: str = "", run: str = "") -> Iterator[RunEvent]:
+        """What happened in a session or a run, by its whole id, or in all.
+
+        With ``run``, what belongs to it: a blocked loop that no job is guilty of,
+        or a signal, belongs to none.
+        """
+        text("events", "session", session, empty=True)
+        text("events", "run", run, empty=True)
+        return self._events(session, run)
+
+    def _events(self, session: str, run: str) -> Iterator[RunEvent]:
+        for (batch,) in self._rows(_EVENTS, session, run):
+            for (rows,) in self._rows(_EVENTS_OF, batch):
+                with _whole(self.path):
+                    events = events_of(rows)
+                yield from (each for each in events if not run or each.run == run)
 
     def traces(self, session: str = "") -> Iterator[Trace]:
         """The topmost span of each trace that was kept, as they ended."""

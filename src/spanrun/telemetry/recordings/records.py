@@ -39,7 +39,8 @@ class Session:
         written_ns: When something was last written of it.
         pid: Of the process.
         command: Its arguments, without secrets.
-        forgotten: Jobs and spans that were deleted as the file had become too large.
+        forgotten: Jobs, spans and events that were deleted as the file had become too
+            large.
     """
 
     id: str
@@ -63,6 +64,11 @@ class Run:
         started_ns: In nanoseconds since the Unix epoch.
         ended_ns: The same; None while it is open, and where its process died.
         calls: These are single calls.
+        source_wait: Seconds in which there was room for a job, and its source, an
+            asynchronous one, gave no item; waits below a millisecond don't count.
+        consumer_wait: Seconds in which no job could begin, as the outcomes that there
+            were had not been taken.
+        events_left_out: How many of its events weren't kept, as there were too many.
         policies: The runner's, as an object of JSON; None where they weren't kept.
     """
 
@@ -74,6 +80,9 @@ class Run:
     started_ns: int
     ended_ns: int | None
     calls: bool
+    source_wait: float
+    consumer_wait: float
+    events_left_out: int
     policies: str | None
 
 
@@ -150,7 +159,7 @@ class Trace(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened in a span."""
+    """Something that happened in a span; see `RunEvent` for what isn't of one."""
 
     name: str
     time_ns: int

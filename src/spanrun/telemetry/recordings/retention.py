@@ -2,7 +2,8 @@
 
 At the beginning of a process old sessions go, whole. While it runs the file may grow:
 beyond its bytes the oldest go first, other sessions before this one, and then this
-session's oldest batches. How many jobs and spans went so is kept with the session.
+session's oldest batches. How many jobs, spans and events went so is kept with the
+session.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ MAX_AGE: Final = 30 * 24 * 3600
 MAX_BYTES: Final = 512 * 1024 * 1024
 """Of the file: some 5 million jobs with three spans each."""
 _PARTS: Final = 8  # of a session's batches go so many at once
+_PARTS_OF: Final = (("batches", "spans"), ("jobs", "jobs"), ("events", "events"))
+"""Of a session what goes first, as long as there is any, and what is counted."""
 
 _OLD: Final = (
     "SELECT id FROM sessions WHERE written_ns < ? UNION SELECT id FROM ("
@@ -41,9 +44,7 @@ def make_room(db: sqlite3.Connection, session: str, size: int) -> None:
         oldest = db.execute(_OLDEST, (session,)).fetchone()
         if oldest is not None:
             _forget(db, oldest[0])
-        elif not _forget_part(db, session, "batches", "spans") and not _forget_part(
-            db, session, "jobs", "jobs"
-        ):
+        elif not any(_forget_part(db, session, *part) for part in _PARTS_OF):
             return
     db.execute("PRAGMA incremental_vacuum")
 
@@ -58,7 +59,7 @@ def _used(db: sqlite3.Connection) -> int:
 
 
 def _forget(db: sqlite3.Connection, session: str) -> None:
-    for table in ("batches", "scopes", "jobs", "runs"):
+    for table in ("batches", "scopes", "jobs", "events", "runs"):
         db.execute(f"DELETE FROM {table} WHERE session = ?", (session,))  # noqa: S608 -- ours
     db.execute("DELETE FROM sessions WHERE id = ?", (session,))
 

@@ -8,8 +8,8 @@ from typing import Final
 from spanrun.telemetry.recordings.file import StoreFile
 
 FILE: Final = "telemetry.db"
-VERSION: Final = 2
-TABLES: Final = frozenset(("sessions", "runs", "jobs", "scopes", "batches"))
+VERSION: Final = 3
+TABLES: Final = frozenset(("sessions", "runs", "jobs", "scopes", "batches", "events"))
 # What is short comes first: SQLite reads a row from its beginning, as far as it must.
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS sessions (
@@ -17,7 +17,8 @@ CREATE TABLE IF NOT EXISTS sessions (
     written_ns INTEGER, forgotten INTEGER);
 CREATE TABLE IF NOT EXISTS runs (
     id TEXT PRIMARY KEY, session TEXT, runner TEXT, total INTEGER, trace_id TEXT,
-    started_ns INTEGER, ended_ns INTEGER, calls INTEGER, policies TEXT);
+    started_ns INTEGER, ended_ns INTEGER, calls INTEGER, source_wait REAL,
+    consumer_wait REAL, events_left_out INTEGER, policies TEXT);
 CREATE INDEX IF NOT EXISTS runs_session ON runs (session);
 CREATE TABLE IF NOT EXISTS jobs (
     id INTEGER PRIMARY KEY, session TEXT, runs TEXT, jobs INTEGER, failed INTEGER,
@@ -30,6 +31,9 @@ CREATE TABLE IF NOT EXISTS batches (
     end_ns INTEGER, spans INTEGER, failed INTEGER,
     traces BLOB, heads BLOB, ids BLOB, bodies BLOB);
 CREATE INDEX IF NOT EXISTS batches_session ON batches (session);
+CREATE TABLE IF NOT EXISTS events (
+    id INTEGER PRIMARY KEY, session TEXT, runs TEXT, events INTEGER, rows BLOB);
+CREATE INDEX IF NOT EXISTS events_session ON events (session);
 """
 
 

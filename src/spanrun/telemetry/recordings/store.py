@@ -1,4 +1,4 @@
-"""`LocalStore`: runs, all jobs, and the kept spans, recorded in one file."""
+"""`LocalStore`: runs, all jobs, events, and the kept spans, recorded in one file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sqlite3
 import sys
 import time
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,10 +19,11 @@ from spanrun.semconv import SpanrunTelemetryReason
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.metrics.error_types import ErrorTypes
-from spanrun.telemetry.observe import RunInfo
+from spanrun.telemetry.observe import RunEvent, RunInfo
 from spanrun.telemetry.outbox import Outbox, remaining
 from spanrun.telemetry.recordings import retention
 from spanrun.telemetry.recordings.columns import blob
+from spanrun.telemetry.recordings.events import pack_events
 from spanrun.telemetry.recordings.jobs import Row, pack_jobs, row_of
 from spanrun.telemetry.recordings.schema import FILE, store_file
 from spanrun.telemetry.recordings.spans import Packed, pack_spans
@@ -39,6 +40,8 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 """Of spans that may wait to be packed."""
 _AT_ONCE: Final = 8_192  # jobs in a batch
 _BATCH_BYTES: Final = 1024 * 1024  # of spans: a trace is found in one in 5 ms
+MAX_EVENTS: Final = 10_000
+"""Of one kind, such as retries, that are kept of a run; and that may wait."""
 _BATCHES: Final = 16
 """In one transaction. Each is some 20 calls that let a busy event loop go first, which
 takes 5 ms each time."""
@@ -48,10 +51,13 @@ _SESSION: Final = (
     "ON CONFLICT (id) DO UPDATE SET written_ns = excluded.written_ns"
 )
 _RUN: Final = (
-    "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT (id) DO UPDATE SET ended_ns = excluded.ended_ns"
+    "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (id) DO UPDATE SET ended_ns = excluded.ended_ns, "
+    "source_wait = excluded.source_wait, consumer_wait = excluded.consumer_wait, "
+    "events_left_out = excluded.events_left_out"
 )
 _JOBS: Final = "INSERT INTO jobs VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)"
+_EVENTS: Final = "INSERT INTO events VALUES (NULL, ?, ?, ?, ?)"
 _SCOPE: Final = "INSERT OR IGNORE INTO scopes VALUES (?, ?, ?)"
 _SPANS: Final = "INSERT INTO batches VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -59,9 +65,9 @@ _SPANS: Final = "INSERT INTO batches VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 class LocalStore:
     """Keeps what happened in ``<folder>/telemetry.db``.
 
-    It hears of runs and jobs as an observer, is a sink of ended spans, and packs and
-    writes them in a thread of its own: a commit of 2 to 25 ms has no place on an
-    event loop. A file that can't be written costs what was for it, which is counted,
+    It hears of runs, jobs and events as an observer, is a sink of ended spans, and
+    packs and writes them in a thread of its own: a commit of 2 to 25 ms has no place on
+    an event loop. A file that can't be written costs what was for it, which is counted,
     and nothing else: see `StoreWriter`.
 
     Args:
@@ -70,7 +76,7 @@ class LocalStore:
     Attributes:
         path: The file.
         session: The id of what this process does.
-        account: Counts what became of runs, jobs and spans, all as ``traces``.
+        account: Counts what became of runs, jobs, events and spans, all as ``traces``.
     """
 
     waits = False
@@ -88,6 +94,8 @@ class LocalStore:
         self._errors: Final = ErrorTypes()
         self._runs: Final[deque[tuple[Any, ...]]] = deque()
         self._jobs: Final[deque[Row]] = deque()
+        self._events: Final[deque[RunEvent]] = deque()
+        self._counts: Final[Counter[tuple[str, str]]] = Counter()
         self._batches: Final[deque[Batch]] = deque()
         self._is_told = False
         self._writer: Final = StoreWriter(
@@ -121,7 +129,23 @@ class LocalStore:
 
     def run_closed(self, run: RunInfo) -> None:
         """Note that a run is over."""
-        self._put_run(run, run.ended_ns)
+        kinds = [key for key in tuple(self._counts) if key[0] == run.id]
+        counts = [self._counts.pop(key, 0) for key in kinds]
+        left_out = sum(max(0, count - MAX_EVENTS) for count in counts)
+        self._put_run(run, run.ended_ns, left_out)
+
+    def happened(self, event: RunEvent) -> None:
+        """Note an event; of each kind the first `MAX_EVENTS` of a run."""
+        if event.run is not None:
+            kind = event.run, event.kind
+            self._counts[kind] += 1
+            if self._counts[kind] > MAX_EVENTS:
+                return
+        self._events.append(event)
+        if not self._is_told:
+            self._tell()
+        elif len(self._events) > MAX_EVENTS:
+            self._drop(self._events)
 
     def spans(self, batch: Batch) -> None:
         """Note ended spans."""
@@ -146,11 +170,12 @@ class LocalStore:
 
     def after_fork(self) -> None:
         """In the child: what waits is the parent's."""
-        for waiting in (self._runs, self._jobs, self._batches):
+        for waiting in (self._runs, self._jobs, self._events, self._batches):
             waiting.clear()
+        self._counts.clear()
         self._is_told = False
 
-    def _put_run(self, run: RunInfo, ended_ns: int | None) -> None:
+    def _put_run(self, run: RunInfo, ended_ns: int | None, left_out: int = 0) -> None:
         # At its end once more: the file may be another one by then.
         self._runs.append(
             (
@@ -162,6 +187,9 @@ class LocalStore:
                 run.started_ns,
                 ended_ns,
                 run.calls,
+                run.source_wait,
+                run.consumer_wait,
+                left_out,
                 run.policies or None,
             )
         )
@@ -179,7 +207,7 @@ class LocalStore:
         while len(self._jobs) > _AT_ONCE or self._waiting_bytes() > _BATCH_BYTES:
             self._writer.write(list(self._packed()))
         # The little that has come meanwhile waits for company: a commit is 1 ms of CPU.
-        if self._runs or self._jobs or self._batches:
+        if self._runs or self._jobs or self._events or self._batches:
             self._tell()
 
     def _waiting_bytes(self) -> int:
@@ -190,6 +218,8 @@ class LocalStore:
         """What waits, ready to be written; some of it, where there is much."""
         for run in _taken(self._runs, _AT_ONCE):
             yield Entry(1, 0, _RUN, run)
+        if events := _taken(self._events, MAX_EVENTS):
+            yield from self._guarded(len(events), lambda: self._events_entry(events))
         for _ in range(_BATCHES):
             if jobs := _taken(self._jobs, _AT_ONCE):
                 yield from self._guarded(len(jobs), lambda: self._jobs_entry(jobs))
@@ -226,6 +256,12 @@ class LocalStore:
         size = len(packed.traces) + len(packed.texts) + len(packed.rows)
         return [Entry(packed.jobs, size, _JOBS, values)]
 
+    def _events_entry(self, events: Sequence[RunEvent]) -> list[Entry]:
+        rows = pack_events(events)
+        runs = " ".join(sorted({event.run for event in events if event.run}))
+        values = self.session, runs, len(events), rows
+        return [Entry(len(events), len(rows), _EVENTS, values)]
+
     def _spans_entry(self, scope: Scope, batches: Sequence[Batch]) -> list[Entry]:
         owner = scope.owner
         about = request_of(owner.resource, owner.instrumentation, b"")
@@ -261,7 +297,7 @@ class LocalStore:
         retention.make_room(db, self.session, size)
 
     def _lost(self, _: Sequence[None], reason: SpanrunTelemetryReason) -> None:
-        for waiting in (self._runs, self._jobs):
+        for waiting in (self._runs, self._jobs, self._events):
             self._drop(waiting, reason, everything=True)
         while self._batches:
             with suppress(IndexError):
