@@ -14,6 +14,7 @@ from spanrun.cli import console
 from spanrun.cli.config import config
 from spanrun.cli.dashboards import dashboards
 from spanrun.cli.demo import demo
+from spanrun.cli.diff import diff
 from spanrun.cli.doctor import doctor
 from spanrun.cli.exits import explained
 from spanrun.cli.export import export
@@ -84,6 +85,7 @@ app.command()(search)
 app.command()(runs)
 app.command()(show)
 app.command()(trace)
+app.command()(diff)
 app.command()(doctor)
 app.command()(config)
 app.add_typer(dashboards, name="dashboards")
