@@ -20,6 +20,7 @@ from spanrun.cli.exits import explained
 from spanrun.cli.export import export
 from spanrun.cli.ingest import ingest
 from spanrun.cli.registry import registry
+from spanrun.cli.run import run
 from spanrun.cli.runs import runs, show, trace
 from spanrun.cli.search import search
 from spanrun.cli.slo import slo
@@ -81,6 +82,7 @@ def _options(
 app.command()(demo)
 app.command()(export)
 app.command()(ingest)
+app.command()(run)
 app.command()(search)
 app.command()(runs)
 app.command()(show)

@@ -99,7 +99,8 @@ def explained() -> Generator[None]:
     try:
         yield
     except SystemExit as error:
-        if error.code == Exit.TERMINATED:
+        # One of `Exit` was told already.
+        if error.code == Exit.TERMINATED and not isinstance(error.code, Exit):
             fail(Exit.TERMINATED, "terminated; what was stored is whole", AGAIN)
         raise
     except (Exception, KeyboardInterrupt) as error:
