@@ -58,7 +58,6 @@ app = typer.Typer(
     cls=Commands,
     help="Run async work where you can see every job.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
