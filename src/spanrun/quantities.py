@@ -12,8 +12,19 @@ def seconds(value: float) -> str:
     unit, scale = next(
         (each for each in (("s", 1), ("ms", 1e3)) if value * each[1] >= 1), ("µs", 1e6)
     )
-    digits = max(0, 2 - int(math.log10(max(value * scale, 1))))
-    return f"{value * scale:.{digits}f} {unit}"
+    return f"{number(value * scale)} {unit}"
+
+
+def change(value: float) -> str:
+    """Seconds that came or went: ``+12.3 ms``, ``−1.31 s`` or ``0``."""
+    sign = "+" if value > 0 else "−" if value < 0 else ""
+    return f"{sign}{seconds(abs(value))}"
+
+
+def number(value: float) -> str:
+    """A number that isn't negative: ``842``, ``12.3`` or ``1.31``."""
+    digits = max(0, 2 - int(math.log10(max(value, 1))))
+    return f"{value:.{digits}f}"
 
 
 def share(value: float) -> str:

@@ -14,11 +14,13 @@ from spanrun.cli import console
 from spanrun.cli.config import config
 from spanrun.cli.dashboards import dashboards
 from spanrun.cli.demo import demo
+from spanrun.cli.diff import diff
 from spanrun.cli.doctor import doctor
 from spanrun.cli.exits import explained
 from spanrun.cli.export import export
 from spanrun.cli.ingest import ingest
 from spanrun.cli.registry import registry
+from spanrun.cli.run import run
 from spanrun.cli.runs import runs, show, trace
 from spanrun.cli.search import search
 from spanrun.cli.slo import slo
@@ -56,7 +58,6 @@ app = typer.Typer(
     cls=Commands,
     help="Run async work where you can see every job.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -80,10 +81,12 @@ def _options(
 app.command()(demo)
 app.command()(export)
 app.command()(ingest)
+app.command()(run)
 app.command()(search)
 app.command()(runs)
 app.command()(show)
 app.command()(trace)
+app.command()(diff)
 app.command()(doctor)
 app.command()(config)
 app.add_typer(dashboards, name="dashboards")

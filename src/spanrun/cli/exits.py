@@ -51,7 +51,7 @@ _MEANINGS: Final[Mapping[Exit, str]] = {
     Exit.FAULT: "a fault in spanrun itself; its traceback is shown",
     Exit.DISK: "something can't be read or written: rights, room, a damaged file",
     Exit.CONFIGURATION: "a setting can't work: a URL, a key, a model, a missing extra",
-    Exit.BROKEN: "an objective is broken: more was bad than may be",
+    Exit.BROKEN: "an objective or a threshold is broken: more was bad than may be",
     Exit.INTERRUPTED: "Ctrl-C; what was stored is whole",
     Exit.TERMINATED: "SIGTERM; what ran had 10 s, and what was stored is whole",
 }
@@ -99,7 +99,8 @@ def explained() -> Generator[None]:
     try:
         yield
     except SystemExit as error:
-        if error.code == Exit.TERMINATED:
+        # One of `Exit` was told already.
+        if error.code == Exit.TERMINATED and not isinstance(error.code, Exit):
             fail(Exit.TERMINATED, "terminated; what was stored is whole", AGAIN)
         raise
     except (Exception, KeyboardInterrupt) as error:

@@ -21,7 +21,7 @@ from spanrun.recordings import LAST, Recording, Run, Session
 from spanrun.runner.summary import Report, terminal_width
 from spanrun.telemetry.recordings.summary import summary_of
 
-Where: TypeAlias = Annotated[
+RecordingsFolder: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         "--store", metavar="DIR", help="Of the recordings.  [default: .spanrun]"
@@ -45,11 +45,11 @@ def runs(
     limit: Annotated[
         int, typer.Option(metavar="N", min=1, help="The newest so many.")
     ] = 20,
-    store: Where = None,
+    store: RecordingsFolder = None,
     as_json: session.AsJson = False,
 ) -> None:
     """List what was run: a line for each program, the newest first."""
-    with _open(store) as recording:
+    with opened(store) as recording:
         found = recording.sessions()[:limit]
         if as_json:
             told = [
@@ -69,10 +69,13 @@ def runs(
 
 
 def show(
-    name: Which = LAST, *, store: Where = None, as_json: session.AsJson = False
+    name: Which = LAST,
+    *,
+    store: RecordingsFolder = None,
+    as_json: session.AsJson = False,
 ) -> None:
     """Show how long the jobs of a session or a run took, and why."""
-    with _open(store) as recording:
+    with opened(store) as recording:
         found = recording.find(name)
         of_session = found.id if isinstance(found, Session) else found.session
         run = found.id if isinstance(found, Run) else ""
@@ -80,8 +83,7 @@ def show(
         if as_json:
             console.give(json.dumps({"id": found.id, **report.as_dict()}))
             return
-        title = found.command if isinstance(found, Session) else f"run {found.runner}"
-        console.give(f"{_when(found.started_ns)}  {console.line(title)}")
+        console.give(heading(found))
         console.give(report.text(terminal_width(sys.stdout)))
 
 
@@ -93,11 +95,11 @@ def trace(
     limit: Annotated[
         int, typer.Option(metavar="N", min=1, help="Spans that are shown.")
     ] = 100,
-    store: Where = None,
+    store: RecordingsFolder = None,
     as_json: session.AsJson = False,
 ) -> None:
     """Show the spans of a trace on the axis of their time."""
-    with _open(store) as recording:
+    with opened(store) as recording:
         spans = recording.trace(_whole(recording, name))
         if not spans:
             fail(Exit.INPUT, f"there is no trace {name!r} here", _NOT_KEPT)
@@ -109,12 +111,19 @@ def trace(
         console.give("\n".join(waterfall.lines(spans, width, limit)))
 
 
+def heading(found: Session | Run) -> str:
+    """When it began, and what it was."""
+    title = found.command if isinstance(found, Session) else f"run {found.runner}"
+    return f"{_when(found.started_ns)}  {console.line(title)}"
+
+
 _RUN_SOMETHING: Final = "Run a program that calls configure(), or spanrun demo."
 _NOT_KEPT: Final = "See spanrun show for traces; a sampler keeps some of them only."
 
 
 @contextmanager
-def _open(store: Path | None) -> Generator[Recording]:
+def opened(store: Path | None) -> Generator[Recording]:
+    """The recordings in ``store``, or an end with what is wrong with them."""
     try:
         with recordings.open(session.folder(store)) as recording:
             yield recording

@@ -51,6 +51,20 @@ def tell(
     return "\n".join(_lines(telemetry, report, skipped, session))
 
 
+def lines_of_runs(telemetry: Telemetry | None) -> Iterator[str]:
+    """What a person is told of this process's runs. ``telemetry`` must be closed."""
+    found = _session(telemetry)
+    if found.runners:
+        yield summary.Report(found).text(summary.terminal_width(sys.stderr))
+    yield f"telemetry     {' · '.join(_delivered(telemetry))}"
+
+
+def of_runs(telemetry: Telemetry | None) -> dict[str, Any]:
+    """The same as numbers."""
+    found = asdict(_session(telemetry))
+    return {**found, "telemetry": _account(telemetry)}
+
+
 def _session(telemetry: Telemetry | None) -> Summary:
     if telemetry is not None and telemetry.store is not None:
         try:
@@ -156,7 +170,6 @@ def _object(
     session: Summary,
     hits: Mapping[str, Sequence[Hit]],
 ) -> dict[str, Any]:
-    account = telemetry.account if telemetry else None
     return {
         "documents": {
             "stored": report.stored,
@@ -174,13 +187,18 @@ def _object(
         "runners": [asdict(stats) for stats in session.runners],
         "failures": [asdict(group) for group in session.failures],
         "slowest": asdict(session.slowest) if session.slowest else None,
-        "telemetry": {
-            "produced": dict(account.produced) if account else {},
-            "delivered": dict(account.delivered) if account else {},
-            "spooled": sum(account.spooled.values()) if account else 0,
-            "dropped": sum(account.dropped.values()) if account else 0,
-        },
+        "telemetry": _account(telemetry),
         "hits": {
             query: [asdict(hit) for hit in found] for query, found in hits.items()
         },
+    }
+
+
+def _account(telemetry: Telemetry | None) -> dict[str, Any]:
+    account = telemetry.account if telemetry else None
+    return {
+        "produced": dict(account.produced) if account else {},
+        "delivered": dict(account.delivered) if account else {},
+        "spooled": sum(account.spooled.values()) if account else 0,
+        "dropped": sum(account.dropped.values()) if account else 0,
     }
