@@ -1,0 +1,84 @@
+"""One HTML file that shows a recording: the built page, and the data in it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from contextlib import suppress
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from spanrun.text import inert
+from spanrun.view.data import packed
+
+_PAGE: Final = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<div id="page"><noscript>This page needs JavaScript.</noscript></div>
+<script type="application/octet-stream" id="data">{data}</script>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def html_of(data: dict[str, Any]) -> str:
+    """The page with ``data`` in it, which loads nothing from anywhere.
+
+    Its policy allows the one script and the one style that are in it, by their hashes,
+    and nothing else.
+    """
+    script, style = _built("page.js"), _built("page.css")
+    policy = (
+        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    command = inert(data["session"]["command"]) or "recording"
+    return _PAGE.format(
+        policy=policy,
+        title=escape(f"spanrun · {command}"[:200]),
+        style=style,
+        data=packed(data),
+        script=script,
+    )
+
+
+def write(data: dict[str, Any], path: Path) -> int:
+    """Write the page to ``path``, whole or not at all; over a file that is there.
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        OSError: It can't be written, such as over a folder.
+    """
+    content = html_of(data).encode("utf-8", "backslashreplace")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+    return len(content)
+
+
+def _built(name: str) -> str:
+    return files("spanrun.view").joinpath(name).read_text("utf-8")
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
