@@ -1,6 +1,6 @@
 // Canvases that fit their element, in the colours of the theme.
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { ticks, time } from './format.js';
+import { round, ticks } from './format.js';
 import { html, useWidth } from './parts.js';
 
 export const LEFT = 52;
@@ -53,7 +53,7 @@ export function timeAxis(pen, colours, from, to, left, width, y) {
   const scale = (at) => left + ((at - from) / (to - from)) * width;
   let free = -Infinity;
   for (const at of marks) {
-    const text = time(Math.round(at));
+    const text = round(at);
     const half = pen.measureText(text).width / 2;
     const x = Math.max(left + half, Math.min(left + width - half, scale(at)));
     if (x - half < free) continue;

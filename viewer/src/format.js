@@ -25,6 +25,9 @@ export function three(value) {
 
 export const count = (n) => String(n).replace(/\B(?=(\d{3})+$)/g, ',');
 
+/** A round time on an axis: `1 s` rather than `1.00 s`. */
+export const round = (us) => time(Math.round(us)).replace(/\.0+(?=\D)|(\.\d*?[1-9])0+(?=\D)/, '$1');
+
 /** A part of a whole as whole percents. */
 export function share(part, whole) {
   if (!whole || part <= 0) return `0${GAP}%`;

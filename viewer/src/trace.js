@@ -1,7 +1,7 @@
 // What happened to it: the ledger over the spans of a job or of a trace.
 import { useMemo, useState } from 'preact/hooks';
-import { treeOf, keyOf, nameOf } from './data.js';
-import { count, line, plural, share, ticks, time } from './format.js';
+import { treeOf, keyOf } from './data.js';
+import { line, plural, round, share, ticks, time } from './format.js';
 import { criticalPath, ledgerOf } from './ledger.js';
 import { Amounts, html, Ledger, Outcome, Rows } from './parts.js';
 import { href } from './url.js';
@@ -99,7 +99,7 @@ function Waterfall(context) {
   const attempts = tree.filter(({ row }) => data.text[data.spans.name[row]].startsWith('attempt ')).length;
   const ledger = job === undefined ? [] : ledgerOf(data, job, tree);
   return html`<div class="sides"><section class="card flush" aria-label="Spans"><div class="axis"><span>${plural(tree.length, 'span')}</span>
-      <div class="marks">${ticks(0, to - from, 4).map((us, place, all) => html`<span style=${{ left: `${at(from + us)}%` }}>${place === all.length - 1 || at(from + us) < 88 ? time(Math.round(us)) : ''}</span>`)}</div><span></span></div>
+      <div class="marks">${ticks(0, to - from, 4).map((us, place, all) => html`<span style=${{ left: `${at(from + us)}%` }}>${place === all.length - 1 || at(from + us) < 88 ? round(us) : ''}</span>`)}</div><span></span></div>
     ${job !== undefined && html`<div class="lead"><span><b>ledger</b> <span class="soft">= ${time(data.duration[job])}</span></span>
       <div style=${{ marginLeft: `${Math.max(0, at(data.start[job]))}%`, width: `${(100 * data.duration[job]) / (to - from)}%` }}><${Ledger} parts=${ledger} whole=${Math.max(1, data.duration[job])} names=${true} /></div><span></span></div>`}
     <${Rows} count=${rows.length} size=${26} room=${Math.max(300, innerHeight - 330)} label="Spans" columns=${3} selected=${selected} row=${(place, top) => html`<${SpanRow} key=${rows[place].row} data=${data} at=${at} each=${rows[place]}

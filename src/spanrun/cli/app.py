@@ -19,6 +19,7 @@ from spanrun.cli.exits import explained
 from spanrun.cli.export import export
 from spanrun.cli.ingest import ingest
 from spanrun.cli.registry import registry
+from spanrun.cli.report import report
 from spanrun.cli.runs import runs, show, trace
 from spanrun.cli.search import search
 from spanrun.cli.slo import slo
@@ -83,6 +84,7 @@ app.command()(ingest)
 app.command()(search)
 app.command()(runs)
 app.command()(show)
+app.command()(report)
 app.command()(trace)
 app.command()(doctor)
 app.command()(config)

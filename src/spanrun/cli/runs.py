@@ -49,7 +49,7 @@ def runs(
     as_json: session.AsJson = False,
 ) -> None:
     """List what was run: a line for each program, the newest first."""
-    with _open(store) as recording:
+    with open_recording(store) as recording:
         found = recording.sessions()[:limit]
         if as_json:
             told = [
@@ -72,7 +72,7 @@ def show(
     name: Which = LAST, *, store: Where = None, as_json: session.AsJson = False
 ) -> None:
     """Show how long the jobs of a session or a run took, and why."""
-    with _open(store) as recording:
+    with open_recording(store) as recording:
         found = recording.find(name)
         of_session = found.id if isinstance(found, Session) else found.session
         run = found.id if isinstance(found, Run) else ""
@@ -97,7 +97,7 @@ def trace(
     as_json: session.AsJson = False,
 ) -> None:
     """Show the spans of a trace on the axis of their time."""
-    with _open(store) as recording:
+    with open_recording(store) as recording:
         spans = recording.trace(_whole(recording, name))
         if not spans:
             fail(Exit.INPUT, f"there is no trace {name!r} here", _NOT_KEPT)
@@ -114,7 +114,7 @@ _NOT_KEPT: Final = "See spanrun show for traces; a sampler keeps some of them on
 
 
 @contextmanager
-def _open(store: Path | None) -> Generator[Recording]:
+def open_recording(store: Path | None) -> Generator[Recording]:
     try:
         with recordings.open(session.folder(store)) as recording:
             yield recording
