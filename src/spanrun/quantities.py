@@ -14,3 +14,13 @@ def seconds(value: float) -> str:
     )
     digits = max(0, 2 - int(math.log10(max(value * scale, 1))))
     return f"{value * scale:.{digits}f} {unit}"
+
+
+def share(value: float) -> str:
+    """A part of a whole, from 0 to 1: ``73 %``, ``<1 %`` or ``>99 %``."""
+    percent = round(value * 100)
+    if value > 0 and not percent:
+        return "<1 %"
+    if value < 1 and percent == 100:  # noqa: PLR2004 -- all of it
+        return ">99 %"
+    return f"{percent} %"

@@ -16,10 +16,12 @@ LINES = (
     r"runner +jobs +ok +failed +retries +p50 +p95 +p99",
     r"(split|extract|embed|store|search) +\d+ +\d+ +0 +\d+( +[\d.]+ (s|ms|µs)){3}",
     r"where the time went",
-    r"embed +[\d.]+ s  [·░▒▓█!─]{28}  \w+ \d+%",
+    r"embed +[\d.]+ s  [·░▒▓█!─]{28}  \w+ [<>]?\d+ %",
     r"slowest job   embed #\d+: [\d.]+ m?s, of which [\d.]+ m?s \w+ · trace \w{32}$",
     r"telemetry     kept in \.spanrun/telemetry\.db",
-    r"hint          \w+: \w+",
+    r"(Services take|What|embed|store|A).*\d %",
+    r" +\d+ %  ",
+    r"hint          spanrun trace \w{6} ",
 )
 
 

@@ -22,7 +22,7 @@ def test_the_demo_shows_progress_hits_table_times_and_telemetry() -> None:
     table = printed.partition("\nrunner ")[2].partition("\nwhere the time went\n")
     for runner in RUNNERS:
         assert re.search(rf"^{runner} +\d+ +\d+ +\d", table[0], re.MULTILINE), runner
-        assert re.search(rf"^{runner} .* \d+%", table[2], re.MULTILINE), runner
+        assert re.search(rf"^{runner} .* \d+ %", table[2], re.MULTILINE), runner
     assert re.search(r"^split: \d+/\d+ · .* jobs/s", printed, re.MULTILINE)
     assert re.search(r"^\? .+\n  1\. ", printed, re.MULTILINE)
     for line in ("slowest job", "telemetry", "hint"):

@@ -126,7 +126,7 @@ def test_it_is_printed_once_on_a_terminal(tmp_path):
 
 def test_it_is_not_printed_elsewhere_unless_that_is_wanted(tmp_path):
     assert piped(tmp_path) == ""
-    assert piped(tmp_path, summary=", summary=True").count("7 jobs") == 1
+    assert piped(tmp_path, summary=", summary=True").count("\n7 jobs · ") == 1
     assert piped(tmp_path, variables={"SPANRUN_SUMMARY": "true"}.items()) != ""
 
 

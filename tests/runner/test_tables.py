@@ -4,12 +4,15 @@ import pytest
 
 from spanrun.runner import tables
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES
+from spanrun.telemetry.recordings.causes import explain
 from spanrun.telemetry.recordings.summary import RunnerStats
 
 
 def stats(name, *, jobs=300, **phases):
     spent = dict.fromkeys(SPANRUN_JOB_PHASE_VALUES, 0.0) | phases
-    return RunnerStats(name, jobs, jobs - 6, 12, (0.0113, 0.0207, 1.5), spent)
+    return RunnerStats(
+        name, jobs, jobs - 6, 12, (0.0113, 0.0207, 1.5), spent, explain({})
+    )
 
 
 RUNNERS = [
@@ -30,7 +33,7 @@ def test_every_number_is_there_whole(width):
     for wanted in ("300", "6", "12", "10000000", "11.3", "20.7", "1.50"):
         assert wanted in text
     spent = "\n".join(tables.times(RUNNERS, width))
-    for wanted in ("service 85%", "backoff 12%", "limit 74%", "busy 21%"):
+    for wanted in ("service 85 %", "backoff 12 %", "limit 74 %", "busy 21 %"):
         assert wanted in spent
 
 

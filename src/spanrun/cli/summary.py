@@ -17,6 +17,7 @@ from spanrun.runner import summary, tables
 from spanrun.semconv import SpanrunTelemetrySignal
 from spanrun.stores.base import Hit
 from spanrun.telemetry.recordings import read
+from spanrun.telemetry.recordings.causes import explain
 from spanrun.telemetry.recordings.summary import (
     Failures,
     Summary,
@@ -57,7 +58,7 @@ def _session(telemetry: Telemetry | None) -> Summary:
                 return summary_of(recording, telemetry.store.session)
         except (LookupError, StoreError):
             pass  # it can't be used, or is damaged: what was lost is counted
-    return Summary(0.0, (), (), None)
+    return Summary(0.0, (), (), None, explain({}))
 
 
 def _lines(
@@ -76,6 +77,8 @@ def _lines(
     yield ""
     if session.runners:
         width = summary.terminal_width(sys.stdout)
+        yield from summary.why(session, width)
+        yield ""
         yield from tables.durations(session.runners, width)
         yield ""
         yield from tables.times(session.runners, width)
@@ -136,8 +139,11 @@ def _delivered(telemetry: Telemetry | None) -> Iterator[str]:
 def _hint(report: Report, session: Summary) -> str:
     if session.failures or report.failures:
         return "failures come first: their traces tell at which attempt and why"
+    if session.slowest is not None and session.slowest.trace_id:
+        trace = session.slowest.trace_id[:6]
+        return f"spanrun trace {trace} shows what happened to the slowest job"
     if session.runners:
-        return summary.hint(session)
+        return "spanrun runs lists what was recorded"
     if report.stored:
         return "with telemetry, this would tell where the time went"
     return "nothing has changed since the last run"

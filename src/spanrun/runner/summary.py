@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import html
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
+from textwrap import wrap
 from typing import Any, Final, TextIO
 
 from spanrun.checks import whole
 from spanrun.errors import ConfigurationError, StoreError
-from spanrun.quantities import seconds
+from spanrun.quantities import seconds, share
 from spanrun.runner import tables
 from spanrun.telemetry import setup
 from spanrun.telemetry.recordings.read import Recording
@@ -27,17 +29,11 @@ from spanrun.text import one_line, redact
 WIDTH: Final = 120
 """Characters in a line, where no terminal says how many it has."""
 _ERROR: Final = 160
+_UNIT: Final = re.compile(r"(?<=\d) (?=(?:%|s|ms|µs)(?!\w))")
+_NOTABLE: Final = 0.99
+"""A p95 without a cause is shown if it is below this part of the p95."""
 _FLUSH: Final = 5.0
 """Seconds for what isn't written yet."""
-_ADVICE: Final = {
-    "queue": "jobs wait for the event loop: look for what keeps it busy",
-    "limit": "jobs wait for a slot: a higher limit, if the service bears it",
-    "rate_limit": "the service set the pace (Retry-After): fewer requests at once",
-    "backoff": "much time goes into back-off: look at the errors that were retried",
-    "busy": "the event loop computes: move that work to threads or processes",
-    "loop_lag": "something blocks the event loop: look for a slow synchronous call",
-    "service": "the service itself takes the time: larger batches, or more at once",
-}
 
 
 class Report:
@@ -85,6 +81,7 @@ class Report:
         yield self._title()
         if not found.runners:
             return
+        yield from why(found, width)
         yield ""
         yield from tables.durations(found.runners, width)
         yield ""
@@ -96,7 +93,6 @@ class Report:
             yield ""
         if found.slowest is not None:
             yield f"slowest job   {slowest(found.slowest)}"
-        yield f"hint          {hint(found)}"
 
 
 def failure(group: Failures) -> str:
@@ -115,17 +111,23 @@ def slowest(job: SlowJob) -> str:
     return f"{_line(job.name)}: {took}{trace}"
 
 
-def hint(found: Summary) -> str:
-    """What to look at first."""
-    if found.failures:
-        return "failures come first: their traces tell at which attempt and why"
-    totals = {
-        (stats.name, phase): part
-        for stats in found.runners
-        for phase, part in stats.phases.items()
-    }
-    name, phase = max(totals, key=lambda key: totals[key])
-    return f"{_line(name)}: {_ADVICE[phase]}"
+def why(found: Summary, width: int) -> Iterator[str]:
+    """Why the jobs took their time, and what to change, in lines of ``width``."""
+    yield from _wrapped(found.explanation.sentence, width)
+    for cause in found.explanation.causes:
+        text = f"{cause.fact} {cause.advice}"
+        if cause.phase != "service" and cause.p95_without < _NOTABLE * cause.p95:
+            better = f"{seconds(cause.p95)} → {seconds(cause.p95_without)}"
+            text += f" p95 {better} at best without it."
+        yield from _wrapped(text, width, f"{share(cause.share):>6}  ")
+
+
+def _wrapped(text: str, width: int, first: str = "") -> Iterator[str]:
+    """``text`` in lines; a number and its unit stay together."""
+    kept = _UNIT.sub("\N{NO-BREAK SPACE}", text)
+    indent = " " * len(first)
+    lines = wrap(kept, width, initial_indent=first, subsequent_indent=indent)
+    return (line.replace("\N{NO-BREAK SPACE}", " ") for line in lines)
 
 
 def report() -> Report:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from spanrun.quantities import seconds
+from spanrun.quantities import seconds, share
 from spanrun.telemetry.recordings.summary import RunnerStats
 from spanrun.text import one_line
 
@@ -60,7 +60,7 @@ def times(runners: Sequence[RunnerStats], width: int) -> list[str]:
     lines = ["where the time went"]
     used: set[str] = set()
     for (stats, total, parts), text in zip(shares, told, strict=True):
-        used |= {phase for phase, share in parts.items() if share * bar >= 1 / 2}
+        used |= {phase for phase, part in parts.items() if part * bar >= 1 / 2}
         took, drawn = seconds(total), _bar(parts, bar)
         if name:
             shown = one_line(stats.name, name - 1)
@@ -105,8 +105,8 @@ def _name_width(runners: Sequence[RunnerStats], room: int) -> int:
 def _bar(shares: Mapping[str, float], width: int) -> str:
     """As long as any other bar: where a part ends is rounded, not its length."""
     bar, reached = "", 0.0
-    for phase, share in shares.items():
-        reached += share
+    for phase, part in shares.items():
+        reached += part
         bar += _FILL[phase] * (round(reached * width) - len(bar))
     return bar
 
@@ -115,7 +115,7 @@ def _shares(shares: Mapping[str, float]) -> Iterator[str]:
     most = sorted(shares, key=lambda phase: -shares[phase])
     shown = [phase for phase in most[:_NAMED] if round(shares[phase], 2)]
     for phase in shown:
-        yield f"{phase} {shares[phase]:.0%}"
+        yield f"{phase} {share(shares[phase])}"
     rest = 1 - sum(shares[phase] for phase in shown)
     if round(rest, 2):
-        yield f"others {rest:.0%}"
+        yield f"others {share(rest)}"

@@ -9,6 +9,7 @@ from tests.waiting import PATIENCE
 from spanrun import recordings
 from spanrun.outcome import Err, Ok, Outcome, Timings
 from spanrun.telemetry.observe import RunInfo
+from spanrun.telemetry.recordings.causes import explain
 from spanrun.telemetry.recordings.store import LocalStore
 from spanrun.telemetry.recordings.summary import Summary, summary_of
 
@@ -56,7 +57,7 @@ def read(store: LocalStore) -> Summary:
 
 
 def test_an_empty_session(store: LocalStore) -> None:
-    assert read(store) == Summary(0.0, (), (), None)
+    assert read(store) == Summary(0.0, (), (), None, explain({}))
 
 
 def test_counts_and_phases_of_a_runner(store: LocalStore) -> None:

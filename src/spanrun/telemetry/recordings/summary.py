@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from operator import add
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES
+from spanrun.telemetry.recordings.causes import Explanation, Ledger, explain
 from spanrun.telemetry.recordings.read import Recording
 from spanrun.telemetry.recordings.records import Job, Run
 
@@ -27,6 +28,7 @@ class RunnerStats:
         retries: Attempts beyond the first, of all jobs together.
         percentiles: Of the jobs' durations: the 50th, 95th and 99th, in seconds.
         phases: Where the jobs' time went, in seconds.
+        explanation: Why it went there.
     """
 
     name: str
@@ -35,6 +37,7 @@ class RunnerStats:
     retries: int
     percentiles: tuple[float, float, float]
     phases: Mapping[str, float]
+    explanation: Explanation
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +70,14 @@ class Summary:
         runners: In the order in which their first jobs ended.
         failures: The most frequent errors.
         slowest: The job that took longest; None without any.
+        explanation: Why the jobs took their time, of all runners together.
     """
 
     seconds: float
     runners: Sequence[RunnerStats]
     failures: Sequence[Failures]
     slowest: SlowJob | None
+    explanation: Explanation
 
 
 @dataclass(slots=True)
@@ -80,18 +85,18 @@ class _Runner:
     """What is known of one so far."""
 
     first: float
-    durations: list[float] = field(default_factory=list[float])
+    ledger: Ledger
     ok: int = 0
     retries: int = 0
-    phases: list[float] = field(
-        default_factory=lambda: [0.0] * len(SPANRUN_JOB_PHASE_VALUES)
-    )
 
-    def add(self, job: Job) -> None:
-        self.durations.append(job.duration)
+    def add(self, job: Job, start: float) -> None:
+        ledger = self.ledger
+        ledger.starts.append(start)
+        ledger.durations.append(job.duration)
+        for column, value in zip(ledger.phases, job.seconds, strict=True):
+            column.append(value)
         self.ok += job.outcome == "ok"
         self.retries += job.attempts - 1
-        self.phases = list(map(add, self.phases, job.seconds))
 
 
 def summary_of(recording: Recording, session: str, run: str = "") -> Summary:
@@ -114,9 +119,12 @@ def summary_of(recording: Recording, session: str, run: str = "") -> Summary:
         # In the order in which their first jobs ended: that of a pipeline's stages.
         # A single call beforehand, such as a probe, doesn't make a stage the first.
         place = number + 1e18 * its.calls
-        stats = runners.setdefault(its.runner, _Runner(place))
+        stats = runners.get(its.runner)
+        if stats is None:
+            ledger = Ledger(limit=_limit(its))
+            stats = runners[its.runner] = _Runner(place, ledger)
         stats.first = min(stats.first, place)
-        stats.add(job)
+        stats.add(job, (its.started_ns - began) / 1e9 + job.submitted)
         if job.outcome != "ok":
             kind = its.runner, job.error_type or job.outcome, job.error or ""
             failures[kind] += 1
@@ -134,17 +142,26 @@ def summary_of(recording: Recording, session: str, run: str = "") -> Summary:
             for kind, count in failures.most_common(_MOST_FAILURES)
         ),
         None if slowest is None else _slow(slowest, runs[slowest.run]),
+        explain({name: stats.ledger for name, stats in in_order}),
     )
 
 
 def _stats(name: str, stats: _Runner) -> RunnerStats:
-    durations = sorted(stats.durations)
+    durations = sorted(stats.ledger.durations)
     jobs = len(durations)
     # By the nearest rank: durations that were really measured.
     p50, p95, p99 = (durations[-(-each * jobs // 100) - 1] for each in _PERCENTILES)
-    phases: dict[str, float] = {}
-    phases.update(zip(SPANRUN_JOB_PHASE_VALUES, stats.phases, strict=True))
-    return RunnerStats(name, jobs, stats.ok, stats.retries, (p50, p95, p99), phases)
+    phases = {phase: stats.ledger.total(phase) for phase in SPANRUN_JOB_PHASE_VALUES}
+    why = explain({name: stats.ledger})
+    percentiles = (p50, p95, p99)
+    return RunnerStats(name, jobs, stats.ok, stats.retries, percentiles, phases, why)
+
+
+def _limit(run: Run) -> int | None:
+    """How many of its jobs may hold a slot at once, where that is known and fixed."""
+    policies: dict[str, dict[str, Any]] = json.loads(run.policies or "{}")
+    limit = policies.get("limit", {})
+    return limit["concurrency"] if limit.get("type") == "Limit" else None
 
 
 def _slow(job: Job, run: Run) -> SlowJob:
