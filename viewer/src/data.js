@@ -9,7 +9,6 @@ export async function unpack(text) {
 const SLOT = ['service', 'busy', 'loop_lag', 'rate_limit', 'backoff', 'limit', 'queue'];
 /** Upwards in a stack: what holds a slot comes first. */
 export const STACK = SLOT;
-export const HOLDING = 4;
 
 export function prepare(raw) {
   const text = raw.texts;
@@ -168,28 +167,9 @@ export function stackOf(data, rows, from, to, bins) {
 
 /** The runner's fixed limit of concurrency; none if it has none or adapts it. */
 export function limitOf(data, runner) {
-  const limits = data.runs.filter((run) => run.runner === runner).map((run) => run.policies?.limit?.concurrency);
+  const limits = data.runs.filter((run) => run.runner === runner && run.policies?.limit?.type === 'Limit').map((run) => run.policies.limit.concurrency);
   const found = limits.find((each) => typeof each === 'number');
   return found || 0;
-}
-
-/** The share of time in which a runner's limit was full. */
-export function fullness(data, runner) {
-  const limit = limitOf(data, runner.name);
-  if (!limit || !runner.jobs) return null;
-  const rows = scopeOf(data, { runner: runner.name });
-  if (!rows.length) return null;
-  let from = Infinity, to = 0;
-  for (const row of rows) { from = Math.min(from, data.start[row]); to = Math.max(to, data.end[row]); }
-  if (to <= from) return null;
-  const stack = stackOf(data, rows, from, to, 500);
-  let full = 0;
-  for (let bin = 0; bin < 500; bin++) {
-    let held = 0;
-    for (let p = 0; p < HOLDING; p++) held += stack[p][bin];
-    full += held >= 0.93 * limit;
-  }
-  return full / 500;
 }
 
 /** The rows of a trace, or of a job and what is below its span, as a tree in order. */

@@ -1,7 +1,7 @@
 // Why is it slow: the sentence, its causes, and the evidence.
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import { durations, fullness, quantile, scopeOf, sums } from './data.js';
-import { count, plural, share, three, time, times } from './format.js';
+import { durations, quantile, sums } from './data.js';
+import { count, line, plural, share, three, time, times } from './format.js';
 import { FEW, Latency } from './latency.js';
 import { Dot, html, Ledger, Name, Track, WORDS } from './parts.js';
 import { Stack } from './stack.js';
@@ -29,10 +29,13 @@ function nothing(data, state) {
 
 function Why({ data, state, scope, total, from, to }) {
   const given = state.t ? null : state.runner ? data.raw.causes.runners[state.runner] : data.raw.causes.all;
-  return html`<section class="card split"><div><h1 class="sentence">${given?.sentence || plain(data, scope, total, state)}</h1>
-    ${given?.causes?.length ? html`<ul class="causes">${given.causes.map((cause) => html`<${Cause} data=${data} cause=${cause} state=${state} />`)}</ul>` : ''}</div>
+  return html`<section class="card split"><div><h1 class="sentence">${units(given?.sentence) || plain(data, scope, total, state)}</h1>
+    ${given?.causes?.length ? html`<ul class="causes">${given.causes.map((cause) => html`<${Cause} cause=${cause} state=${state} />`)}</ul>` : ''}</div>
     <${Figures} data=${data} scope=${scope} total=${total} from=${from} to=${to} state=${state} /></section>`;
 }
+
+/** A number and its unit stay on one line. */
+const units = (text) => text && line(text).replace(/(\d) (?=(?:%|s|ms|µs|min|h)(?!\w))/g, '$1\u00a0');
 
 /** What is selected, where nothing is known of its causes. */
 function plain(data, scope, total, state) {
@@ -47,13 +50,12 @@ function plain(data, scope, total, state) {
   return `${plural(scope.length, 'job')} ${what}${told ? `: ${told}` : ''}.`;
 }
 
-function Cause({ data, cause, state }) {
-  const jobs = scopeOf(data, { runner: cause.runner }).reduce((sum, row) => sum + (data.phases[data.names.indexOf(cause.phase)]?.[row] > 0), 0);
+function Cause({ cause, state }) {
   const gain = cause.p95 && cause.p95_without < cause.p95;
   return html`<li class="cause"><b>${share(cause.share, 1)}</b><${Track} part=${cause.share} phase=${cause.phase} />
-    <div><span class="fact">${cause.fact}</span></div>
-    <a href=${href({ ...state, view: 'jobs', runner: cause.runner || state.runner, sort: cause.phase, dir: '' })}>${plural(jobs, 'job')}</a>
-    ${cause.advice && html`<div class="advice" style=${{ gridColumn: '3 / -1' }}>${cause.advice} ${gain && html`<span class="soft">p95 ${time(cause.p95 * 1e6)} ⇢ ${time(cause.p95_without * 1e6)} at best</span>`}</div>`}</li>`;
+    <div><span class="fact">${units(cause.fact)}</span></div>
+    <a href=${href({ ...state, view: 'jobs', runner: cause.runner || state.runner, sort: cause.phase, dir: '' })}>${plural(cause.jobs, 'job')}</a>
+    ${cause.advice && html`<div class="advice">${cause.advice} ${gain && html`<span class="soft">p95 ${time(cause.p95 * 1e6)} ⇢ ${time(cause.p95_without * 1e6)} at best</span>`}</div>`}</li>`;
 }
 
 function Figures({ data, scope, total, from, to, state }) {
@@ -66,7 +68,7 @@ function Figures({ data, scope, total, from, to, state }) {
   const span = spanOf(data, scope, whole ? null : [from, to]);
   const exact = state.runner && whole && runners[0]?.percentiles;
   const p = (q, place) => time(exact ? runners[0].percentiles[place] : quantile(sorted, q));
-  const full = state.runner && whole && runners[0] ? fullness(data, runners[0]) : null;
+  const full = state.runner && whole ? runners[0]?.limit_full ?? null : null;
   const facts = [['jobs', count(jobs)], ['time', time(span)],
     ['ok', count(whole ? sum('ok') : jobs - total.bad)],
     [bad.length ? bad.map(([name]) => name).join(' · ') : 'not ok', bad.length ? bad.map(([, n]) => count(n)).join(' · ') : '0'],
@@ -85,13 +87,12 @@ function spanOf(data, scope, range) {
 
 function ByRunner({ data, state }) {
   const most = Math.max(1, ...data.runners.map((each) => each.phases.reduce((a, b) => a + b, 0)));
-  const full = useMemo(() => data.runners.map((each) => fullness(data, each)), [data]);
   return html`<section class="card" aria-labelledby="runners-title"><h2 id="runners-title">By runner ${state.t ? html`<small>of the whole time</small>` : ''}</h2><div class="scroll" tabindex="0" role="group" aria-label="By runner">
     <table class="plain"><thead><tr><th class="left" scope="col">runner</th><th class="left" scope="col">where the time went</th><th scope="col">jobs</th><th scope="col">p50</th><th scope="col">p95</th><th scope="col">p99</th><th scope="col">limit full</th><th scope="col">not ok</th></tr></thead>
-    <tbody>${data.runners.map((each, place) => html`<tr><td class="left"><a href=${href({ ...state, runner: each.name })}><${Name} text=${each.name} /></a></td>
+    <tbody>${data.runners.map((each) => html`<tr><td class="left"><a href=${href({ ...state, runner: each.name })}><${Name} text=${each.name} /></a></td>
       <td class="left" style=${{ minWidth: '140px', width: '40%' }}><${Ledger} parts=${[...data.order].reverse().map((p) => [data.names[p], each.phases[p]])} whole=${most * 1.02} /></td>
       <td>${count(each.jobs)}</td>${each.percentiles.map((value) => html`<td>${each.jobs >= FEW ? time(value) : '–'}</td>`)}
-      <td>${full[place] === null ? '–' : full[place] > 0.5 ? html`<b>${share(full[place], 1)}</b>` : share(full[place], 1)}</td>
+      <td>${each.limit_full === null ? '–' : each.limit_full > 0.5 ? html`<b>${share(each.limit_full, 1)}</b>` : share(each.limit_full, 1)}</td>
       <td>${each.bad ? html`<b class="bad">${count(each.bad)}</b>` : '0'}</td></tr>`)}</tbody></table></div></section>`;
 }
 

@@ -10,10 +10,12 @@ import base64
 import json
 import zlib
 from collections.abc import Container, Sequence
+from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 
 from spanrun.quantities import seconds
 from spanrun.semconv import SPANRUN_JOB_OUTCOME_VALUES, SPANRUN_JOB_PHASE_VALUES
+from spanrun.telemetry.recordings.causes import Explanation
 from spanrun.telemetry.recordings.read import Recording
 from spanrun.telemetry.recordings.records import Job, Run, Session
 from spanrun.telemetry.recordings.summary import Summary, summary_of
@@ -81,7 +83,7 @@ def data_of(
             "spans": spans_seen,
             "spans_shown": len(table.spans),
         },
-        "causes": _causes(),
+        "causes": _causes(summary),
         "texts": texts.all,
     }
 
@@ -123,14 +125,21 @@ def _runners(summary: Summary, runs: Sequence[Run]) -> list[dict[str, Any]]:
             "retries": stats.retries,
             "percentiles": [micro(each) for each in stats.percentiles],
             "phases": parts(tuple(stats.phases.values())),
+            "limit_full": stats.explanation.limit_full.get(stats.name),
         }
         for stats in summary.runners
     ]
     named = {stats.name for stats in summary.runners}
     without = dict.fromkeys(run.runner for run in runs if run.runner not in named)
-    nothing = {"jobs": 0, "ok": 0, "retries": 0, "percentiles": [0, 0, 0]}
-    phases = [0] * len(SPANRUN_JOB_PHASE_VALUES)
-    return [*told, *({"name": name, **nothing, "phases": phases} for name in without)]
+    nothing: dict[str, Any] = {
+        "jobs": 0,
+        "ok": 0,
+        "retries": 0,
+        "percentiles": [0, 0, 0],
+        "phases": [0] * len(SPANRUN_JOB_PHASE_VALUES),
+        "limit_full": None,
+    }
+    return [*told, *({"name": name, **nothing} for name in without)]
 
 
 def _jobs(
@@ -179,8 +188,17 @@ def _add(columns: Columns, job: Job, place: int, since_ns: int, texts: Texts) ->
     )
 
 
-def _causes() -> dict[str, Any]:
-    return {"all": None, "runners": {}}
+def _causes(summary: Summary) -> dict[str, Any]:
+    """Why the jobs took their time: of all runners together, and of each."""
+    return {
+        "all": _told(summary.explanation),
+        "runners": {each.name: _told(each.explanation) for each in summary.runners},
+    }
+
+
+def _told(explanation: Explanation) -> dict[str, Any]:
+    causes = [asdict(cause) for cause in explanation.causes]
+    return {"sentence": explanation.sentence, "causes": causes}
 
 
 def described(data: dict[str, Any], size: int) -> str:
