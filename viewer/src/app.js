@@ -13,7 +13,7 @@ import { href, read } from './url.js';
 
 const VIEWS = ['overview', 'jobs', 'failures'];
 
-export function App({ data }) {
+export function App({ data, live }) {
   const [hash, setHash] = useState(location.hash);
   const [theme, setTheme] = useState(document.documentElement.dataset.theme);
   const dialog = useRef(null);
@@ -42,10 +42,11 @@ export function App({ data }) {
     addEventListener('keydown', heard);
     return () => removeEventListener('keydown', heard);
   }, []);
+  useEffect(() => { document.body.dataset.ready = '1'; }, []);
   useEffect(() => { document.title = `spanrun · ${state.view} · ${commandOf(data)}`; }, [state.view]);
   const View = { overview: Overview, jobs: Jobs, failures: Failures, trace: Trace }[state.view];
-  return html`<${Header} ...${context} help=${handlers.current.help} />
-    <main id="main">${state.view !== 'trace' && html`<${Runners} ...${context} />`}
+  return html`<${Header} ...${context} live=${live} help=${handlers.current.help} />
+    <main id="main">${live && html`<${News} ...${live} />`}${state.view !== 'trace' && html`<${Runners} ...${context} />`}
     ${state.view !== 'trace' && state.t && html`<${Range} ...${context} />`}
     <${View} ...${context} /><${Notes} data=${data} /></main>
     <dialog ref=${dialog} aria-label="Keys"><h2>Keys</h2><div class="keys">${KEYS.map(([keys, what]) => html`
@@ -65,14 +66,14 @@ function commandOf(data) {
   return line(/^python[\d.]*$/.test(name) && words[1] ? words[1].split('/').pop() : [name, ...words.slice(1)].join(' '));
 }
 
-function Header({ data, state, help }) {
+function Header({ data, state, help, live }) {
   const { zero_ms: zero, duration } = data.session;
   const link = (view) => href({ ...state, view, id: '', span: '', job: view === 'jobs' ? state.job : '' });
   const here = state.view === 'trace' ? 'jobs' : state.view;
   const shown = (view) => (here === view ? 'page' : undefined);
   const jobs = data.runners.reduce((sum, each) => sum + each.jobs, 0);
   const bad = data.runners.reduce((sum, each) => sum + each.bad, 0);
-  return html`<header><div class="bar"><b>spanrun</b>
+  return html`<header><div class="bar">${live ? html`<a href="#/"><b>spanrun</b></a>` : html`<b>spanrun</b>`}
     <span class="about" title=${`${line(data.session.command)} · ${clock(zero)} ${offset(zero)}`}>
       <bdi>${commandOf(data)}</bdi> · ${clock(zero)} ${offset(zero)} · ${time(duration)}</span>
     <nav aria-label="Views">
@@ -93,6 +94,12 @@ function Runners({ data, state, go }) {
       onClick=${() => go({ runner: state.runner === each.name ? '' : each.name })}>
       <${Name} text=${each.name} /> <i>${count(each.jobs)}</i>${each.bad ? html`<i class="bad">✕ ${count(each.bad)}</i>` : ''}</button>`)}
   </div>`;
+}
+
+/** Of a server: that there is more, or that it can't be asked any more. */
+function News({ fault, more, show }) {
+  return html`<div class=${fault || more > 0 ? 'strip' : ''} role="status">${fault ? html`<span>as it was last: ${fault}</span>` : ''}
+    ${more > 0 ? html`<button class="chip" onClick=${show}>${count(more)} new</button>` : ''}</div>`;
 }
 
 function Range({ state, go, data, scope }) {

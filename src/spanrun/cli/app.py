@@ -24,6 +24,7 @@ from spanrun.cli.runs import runs, show, trace
 from spanrun.cli.search import search
 from spanrun.cli.slo import slo
 from spanrun.cli.spool import spool
+from spanrun.cli.view import view
 
 
 class Commands(TyperGroup):
@@ -85,6 +86,7 @@ app.command()(search)
 app.command()(runs)
 app.command()(show)
 app.command()(report)
+app.command()(view)
 app.command()(trace)
 app.command()(doctor)
 app.command()(config)

@@ -40,19 +40,16 @@ def html_of(data: dict[str, Any]) -> str:
     Its policy allows the one script and the one style that are in it, by their hashes,
     and nothing else.
     """
-    script, style = _built("page.js"), _built("page.css")
-    policy = (
-        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
-        "base-uri 'none'; form-action 'none'"
-    )
     command = inert(data["session"]["command"]) or "recording"
-    return _PAGE.format(
-        policy=policy,
-        title=escape(f"spanrun · {command}"[:200]),
-        style=style,
-        data=packed(data),
-        script=script,
-    )
+    title = escape(f"spanrun · {command}"[:200])
+    return _filled(title=title, data=packed(data), policy=_policy())
+
+
+def served() -> tuple[str, str]:
+    """The page that asks its server for the data, and its policy."""
+    policy = _policy() + "; connect-src 'self'"
+    page = _filled(title="spanrun", data="", policy=policy)
+    return page, policy + "; frame-ancestors 'none'"
 
 
 def write(data: dict[str, Any], path: Path) -> int:
@@ -73,6 +70,18 @@ def write(data: dict[str, Any], path: Path) -> int:
         with suppress(OSError):
             part.unlink(missing_ok=True)
     return len(content)
+
+
+def _filled(**given: str) -> str:
+    return _PAGE.format(script=_built("page.js"), style=_built("page.css"), **given)
+
+
+def _policy() -> str:
+    script, style = _hash(_built("page.js")), _hash(_built("page.css"))
+    return (
+        f"default-src 'none'; script-src {script}; style-src {style}; "
+        "base-uri 'none'; form-action 'none'"
+    )
 
 
 def _built(name: str) -> str:
