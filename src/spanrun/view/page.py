@@ -76,6 +76,7 @@ def write(data: dict[str, Any], path: Path) -> int:
 
 
 def _built(name: str) -> str:
+    """A part of the page that `make viewer` has built."""
     return files("spanrun.view").joinpath(name).read_text("utf-8")
 
 

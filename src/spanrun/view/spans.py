@@ -11,6 +11,7 @@ from spanrun.semconv import (
     EVENT_SPANRUN_JOB_RETRY,
     EVENT_SPANRUN_LOOP_BLOCKED,
     SPANRUN_JOB_INDEX,
+    SPANRUN_LOOP_BLOCKED_DURATION,
     SPANRUN_RUN_ID,
 )
 from spanrun.telemetry.recordings.records import Event, Link, Span
@@ -123,8 +124,9 @@ class SpanRows:
         for event in span.events:
             kind = EVENT_KINDS.get(event.name)
             if kind is not None and job >= 0:
-                at = self._since(event.time_ns)
-                self.events.add(at, text(kind), -1, job, 0, 0)
+                took = _blocked(event)
+                at = self._since(event.time_ns) - took  # it is told when it is over
+                self.events.add(at, text(kind), -1, job, took, 0)
 
     def _job(self, span: Span) -> int:
         index = span.attributes.get(SPANRUN_JOB_INDEX)
@@ -138,6 +140,12 @@ class SpanRows:
 
     def _since(self, nanoseconds: int) -> int:
         return round((nanoseconds - self._zero) / 1000)
+
+
+def _blocked(event: Event) -> int:
+    """For how long the event loop was blocked; 0 of other events."""
+    seconds = event.attributes.get(SPANRUN_LOOP_BLOCKED_DURATION)
+    return micro(seconds) if isinstance(seconds, float) else 0
 
 
 def _link(link: Link) -> list[Any]:
