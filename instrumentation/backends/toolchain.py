@@ -1,4 +1,4 @@
-"""Which go, java, mvn and node there are: their versions are part of a folder's name."""
+"""Which tools there are, as go or node: their versions are part of a folder's name."""
 
 import functools
 import re

@@ -1,6 +1,6 @@
 """A program with four runners whose jobs wait, fail, retry, and block the loop.
 
-    python pipeline.py JOBS     each of the runners has so many
+python pipeline.py JOBS     each of the runners has so many
 """
 
 import asyncio
