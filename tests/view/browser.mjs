@@ -21,7 +21,8 @@ const STEPS = {
   press: (page, key) => page.keyboard.press(key),
   type: (page, text) => page.keyboard.type(text),
   click: (page, what) => page.click(what),
-  wait: (page, code) => page.waitForFunction(code),
+  // Not by `waitForFunction`, which the page's policy forbids.
+  async wait(page, code) { while (!(await page.evaluate(code))) await page.waitForTimeout(20); },
   size: (page, [width, height]) => page.setViewportSize({ width, height }),
   async shot(page, path) { await page.screenshot({ path, fullPage: true }); },
   async view(page, path) { await page.screenshot({ path }); },
@@ -38,6 +39,9 @@ const STEPS = {
 
 const settled = (page) => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done()))));
 
+// A file loads nothing else; a server's page asks its server.
+const allowed = (asked, url) => (url.startsWith('http:') ? new URL(asked).origin === new URL(url).origin : asked.split('#')[0] === url.split('#')[0]);
+
 async function run(browser, { url, width = 1440, height = 900, dark = false, steps }) {
   const context = await browser.newContext({ viewport: { width, height }, colorScheme: dark ? 'dark' : 'light', reducedMotion: 'reduce', bypassCSP: false });
   const page = await context.newPage();
@@ -47,7 +51,7 @@ async function run(browser, { url, width = 1440, height = 900, dark = false, ste
   page.on('console', (message) => { if (['error', 'warning'].includes(message.type())) faults.push(`console: ${message.text()}`); });
   page.on('pageerror', (error) => faults.push(`error: ${error.message}`));
   page.on('dialog', (dialog) => { faults.push(`dialog: ${dialog.message()}`); dialog.dismiss(); });
-  page.on('request', (request) => { if (request.url().split('#')[0] !== url.split('#')[0]) faults.push(`request: ${request.url()}`); });
+  page.on('request', (request) => { if (!allowed(request.url(), url)) faults.push(`request: ${request.url()}`); });
   try {
     await page.goto(url);
     await page.waitForSelector('body[data-ready]');

@@ -1,9 +1,15 @@
 // What the page was given, unpacked: columns of numbers, and the choice of rows.
 
 export async function unpack(text) {
-  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const bytes = Uint8Array.fromBase64 ? Uint8Array.fromBase64(text) : bytesOf(atob(text));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate'));
   return prepare(await new Response(stream).json());
+}
+
+function bytesOf(text) {
+  const bytes = new Uint8Array(text.length);
+  for (let place = 0; place < text.length; place++) bytes[place] = text.charCodeAt(place);
+  return bytes;
 }
 
 const SLOT = ['service', 'busy', 'loop_lag', 'rate_limit', 'backoff', 'limit', 'queue'];
@@ -97,9 +103,12 @@ export function filtered(data, rows, state) {
 
 function textsWith(data, q) {
   const wanted = q.toLowerCase();
-  const has = new Uint8Array(data.text.length);
-  data.text.forEach((text, place) => { has[place] = place && text.toLowerCase().includes(wanted) ? 1 : 0; });
-  return (row) => has[data.key[row]] || has[data.error[row]] || has[data.errorType[row]]
+  const known = new Int8Array(data.text.length); // 1: it has it, -1: it hasn't
+  const has = (place) => {
+    if (!known[place]) known[place] = place && data.text[place].toLowerCase().includes(wanted) ? 1 : -1;
+    return known[place] > 0;
+  };
+  return (row) => has(data.key[row]) || has(data.error[row]) || has(data.errorType[row])
     || (!data.key[row] && `#${data.index[row]}`.includes(wanted));
 }
 

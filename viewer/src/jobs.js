@@ -46,11 +46,12 @@ export function Jobs(context) {
   const most = rows.reduce((a, row) => Math.max(a, data.duration[row]), 1);
   const heads = HEADS.map(([name, word, kind]) => html`<div class=${kind} role="columnheader" aria-sort=${by === name ? (ascending ? 'ascending' : 'descending') : 'none'}>
     <button tabindex="-1" onClick=${() => sort(name)}>${word} ${by === name ? (ascending ? '↑' : '↓') : ''}</button></div>`);
+  const head = narrow ? null : html`<div role="rowgroup" class="top"><div class="heads" role="row" aria-rowindex="1">${heads}<div role="columnheader"
+    aria-sort=${data.names.includes(by) ? (ascending ? 'ascending' : 'descending') : 'none'}>ledger${data.names.includes(by) ? `, by ${by} ${ascending ? '↑' : '↓'}` : ''}, to one scale (amounts, not times)</div><div role="columnheader">trace</div></div></div>`;
   return html`<section class="card"><h1 class="sentence">${sentence(data, rows, state)}</h1>
     <${Tools} ...${context} phases=${phases} />
     ${rows.length ? html`<div class="scroll"><div class="grid">
-      <div class="heads">${heads}<div role="columnheader" aria-sort=${data.names.includes(by) ? 'descending' : 'none'}>ledger${data.names.includes(by) ? `, by ${by} ↓` : ''}, to one scale (amounts, not times)</div><div>trace</div></div>
-      <${Rows} count=${rows.length} size=${narrow ? 52 : 28} room=${narrow ? innerHeight - 260 : Math.max(280, Math.min(ROOM, innerHeight - 330))} label=${`${count(rows.length)} jobs`} columns=${8} selected=${selected}
+      <${Rows} count=${rows.length} size=${narrow ? 52 : 28} room=${narrow ? innerHeight - 260 : Math.max(280, Math.min(ROOM, innerHeight - 330))} label=${`${count(rows.length)} jobs`} columns=${8} head=${head} headSize=${narrow ? 0 : 33} selected=${selected}
         row=${(place, top) => html`<${Job} key=${rows[place]} data=${data} row=${rows[place]} place=${place} top=${top} most=${most}
           selected=${place === selected} onSelect=${() => select(place)} onOpen=${() => open(place)} />`} /></div></div>`
       : html`<p class="note">No job is left. <button class="chip" onClick=${clear}>Clear the filters</button></p>`}
@@ -93,7 +94,7 @@ function Job({ data, row, place, top, most, selected, onSelect, onOpen }) {
   const runner = data.runs[data.run[row]].runner;
   const trace = data.text[data.trace[row]];
   const parts = data.order.map((p) => [data.names[p], data.phases[p][row]]).reverse();
-  return html`<div class="row" role="row" id=${`row-${place}`} aria-rowindex=${place + 1} aria-selected=${selected} style=${{ top: `${top}px` }} data-row=${row}
+  return html`<div class="row" role="row" id=${`row-${place}`} aria-rowindex=${place + 2} aria-selected=${selected} style=${{ top: `${top}px` }} data-row=${row}
     onClick=${onSelect} onDblClick=${onOpen}>
     <span class="runner" role="gridcell"><bdi>${line(runner)}</bdi></span><span role="gridcell"><bdi>${line(keyOf(data, row))}</bdi></span>
     <span role="gridcell"><${Outcome} name=${data.outcomes[data.outcome[row]]} /></span>

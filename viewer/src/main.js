@@ -11,7 +11,7 @@ const packed = document.getElementById('data').textContent;
 const show = (view) => { root.textContent = ''; render(view, root); };
 if (packed) {
   unpack(packed).then(
-    (data) => { show(html`<${App} data=${data} />`); },
+    (data) => { show(html`<${App} data=${data} />`); performance.mark('first-view'); },
     (error) => { root.textContent = `This page's data can't be read: ${error.message}`; },
   );
 } else {

@@ -29,8 +29,8 @@ function nothing(data, state) {
 
 function Why({ data, state, scope, total, from, to }) {
   const given = state.t ? null : state.runner ? data.raw.causes.runners[state.runner] : data.raw.causes.all;
-  return html`<section class="card split"><div><h1 class="sentence">${units(given?.sentence) || plain(data, scope, total, state)}</h1>
-    ${given?.causes?.length ? html`<ul class="causes">${given.causes.map((cause) => html`<${Cause} cause=${cause} state=${state} />`)}</ul>` : ''}</div>
+  return html`<section class="card split"><div><h1 class="sentence">${(scope.length >= FEW && units(given?.sentence)) || plain(data, scope, total, state)}</h1>
+    ${given?.causes?.length ? html`<ul class="causes">${given.causes.map((cause) => html`<${Cause} few=${scope.length < FEW} cause=${cause} state=${state} />`)}</ul>` : ''}</div>
     <${Figures} data=${data} scope=${scope} total=${total} from=${from} to=${to} state=${state} /></section>`;
 }
 
@@ -50,8 +50,8 @@ function plain(data, scope, total, state) {
   return `${plural(scope.length, 'job')} ${what}${told ? `: ${told}` : ''}.`;
 }
 
-function Cause({ cause, state }) {
-  const gain = cause.p95 && cause.p95_without < cause.p95;
+function Cause({ few, cause, state }) {
+  const gain = !few && cause.p95 && cause.p95_without < cause.p95;
   return html`<li class="cause"><b>${share(cause.share, 1)}</b><${Track} part=${cause.share} phase=${cause.phase} />
     <div><span class="fact">${units(cause.fact)}</span></div>
     <a href=${href({ ...state, view: 'jobs', runner: cause.runner || state.runner, sort: cause.phase, dir: '' })}>${plural(cause.jobs, 'job')}</a>

@@ -55,7 +55,7 @@ export function useWidth() {
 }
 
 /** Rows of one height, of which only those in sight are in the page. */
-export function Rows({ count, size, room, row, selected, label, columns, role = 'grid', onKey }) {
+export function Rows({ count, size, room, row, selected, label, columns, head, headSize = 0, role = 'grid' }) {
   const ref = useRef(null);
   const [top, setTop] = useState(0);
   const height = Math.min(room, count * size);
@@ -70,10 +70,10 @@ export function Rows({ count, size, room, row, selected, label, columns, role = 
   const shown = [];
   for (let place = first; place < last; place++) shown.push(row(place, place * size));
   return html`<div class="window" ref=${ref} role=${role} tabindex="0" aria-label=${label}
-    aria-rowcount=${count} aria-colcount=${columns} onKeyDown=${onKey}
+    aria-rowcount=${count + (head ? 1 : 0)} aria-colcount=${columns}
     aria-activedescendant=${selected >= first && selected < last ? `row-${selected}` : undefined}
-    style=${{ height: `${height}px` }} onScroll=${(e) => setTop(e.currentTarget.scrollTop)}>
-    <div class="tall" role="rowgroup" style=${{ height: `${count * size}px` }}>${shown}</div></div>`;
+    style=${{ height: `${height + headSize}px` }} onScroll=${(e) => setTop(e.currentTarget.scrollTop)}>
+    ${head}<div class="tall" role="rowgroup" style=${{ height: `${count * size}px` }}>${shown}</div></div>`;
 }
 
 export function useNarrow() {

@@ -2,7 +2,7 @@
 import { useMemo, useState } from 'preact/hooks';
 import { Canvas, LEFT, timeAxis } from './canvas.js';
 import { limitOf, stackOf, sums } from './data.js';
-import { count, share, three, ticks, time } from './format.js';
+import { count, line, share, three, ticks, time } from './format.js';
 import { Dot, html, useNarrow } from './parts.js';
 
 const LANE = 14;
@@ -25,7 +25,7 @@ export function Stack({ data, state, go, scope, theme, from, to }) {
     const base = all - 22;
     const scale = timeAxis(pen, colours, from, to, LEFT, wide, all - 6);
     blocked(pen, lanes, scale, colours, base);
-    drawLanes(pen, lanes, scale, colours, width);
+    drawLanes(pen, lanes, scale, colours, width, data);
     const y = (jobs) => base - (jobs / top) * (PLOT - 12);
     grid(pen, colours, top, y, width);
     bars(pen, stack, data, colours, y, wide);
@@ -68,7 +68,7 @@ function blocked(pen, lanes, scale, colours, base) {
   pen.globalAlpha = 1;
 }
 
-function drawLanes(pen, lanes, scale, colours, width) {
+function drawLanes(pen, lanes, scale, colours, width, data) {
   lanes.forEach(([kind, events], place) => {
     const y = 4 + place * LANE;
     pen.fillStyle = colours('ink2');
@@ -79,10 +79,23 @@ function drawLanes(pen, lanes, scale, colours, width) {
     pen.fillStyle = colours(COLOURS[kind] || 'ink');
     for (const { at, value } of events) {
       const x = scale(at);
-      if (x < LEFT - 1 || x > width + 1) continue;
+      if (scale(at + (value || 0)) < LEFT - 1 || x > width + 1) continue;
       pen.fillRect(x - 1, y + 1, kind === 'blocked' ? Math.max(2, scale(at + value) - x) : 2, LANE - 5);
     }
+    if (kind === 'blocked') words(pen, events, scale, colours, y + 9, width, data);
   });
+}
+
+/** Who blocked the loop for the longest, and how long. */
+function words(pen, events, scale, colours, y, width, data) {
+  const { at, value, job } = events.reduce((a, b) => (b.value > a.value ? b : a));
+  const who = job >= 0 ? ` by ${line(data.runs[data.run[job]].runner)} #${data.index[job]}` : '';
+  const text = `blocked ${time(value)}${who}`;
+  const room = pen.measureText(text).width;
+  pen.fillStyle = colours('ink');
+  pen.textAlign = 'left';
+  const x = scale(at + value) + 6;
+  if (x >= LEFT && x + room <= width) pen.fillText(text, x, y);
 }
 
 function grid(pen, colours, top, y, width) {

@@ -102,7 +102,7 @@ function Waterfall(context) {
       <div class="marks">${ticks(0, to - from, 4).map((us, place, all) => html`<span style=${{ left: `${at(from + us)}%` }}>${place === all.length - 1 || at(from + us) < 88 ? round(us) : ''}</span>`)}</div><span></span></div>
     ${job !== undefined && html`<div class="lead"><span><b>ledger</b> <span class="soft">= ${time(data.duration[job])}</span></span>
       <div style=${{ marginLeft: `${Math.max(0, at(data.start[job]))}%`, width: `${(100 * data.duration[job]) / (to - from)}%` }}><${Ledger} parts=${ledger} whole=${Math.max(1, data.duration[job])} names=${true} /></div><span></span></div>`}
-    <${Rows} count=${rows.length} size=${26} room=${Math.max(300, innerHeight - 330)} label="Spans" columns=${3} selected=${selected} row=${(place, top) => html`<${SpanRow} key=${rows[place].row} data=${data} at=${at} each=${rows[place]}
+    <${Rows} count=${rows.length} size=${26} room=${Math.max(300, innerHeight - 330)} label="Spans" role="treegrid" columns=${3} selected=${selected} row=${(place, top) => html`<${SpanRow} key=${rows[place].row} data=${data} at=${at} each=${rows[place]}
       place=${place} top=${top} selected=${place === selected} folded=${folded.has(rows[place].row)} path=${path ? critical.get(rows[place].row) : null} attempts=${attempts} onSelect=${() => select(place)} />`} />
     <p class="keyline">${path ? html`<span title="The last child to end, again and again. Siblings may only seem to depend on each other.">▁ critical path</span>` : ''}<span>↻ retry</span><span>✕ error</span><span>⇉ hedge</span><span>grey: units of spanrun · blue: calls</span></p></section>
     <${Drawer} data=${data} row=${rows[selected].row} from=${from} job=${job} attempts=${attempts} /></div>`;
@@ -135,7 +135,7 @@ function SpanRow({ data, at, each, place, top, selected, folded, path, attempts,
   const left = at(start[row]);
   const width = at(start[row] + duration[row]) - left;
   const failed = status[row] === 2;
-  return html`<div class="span" role="row" id=${`row-${place}`} aria-rowindex=${place + 1} aria-selected=${selected} aria-expanded=${children ? !folded : undefined} style=${{ top: `${top}px` }} onClick=${onSelect}>
+  return html`<div class="span" role="row" id=${`row-${place}`} aria-rowindex=${place + 1} aria-selected=${selected} aria-level=${depth + 1} aria-expanded=${children ? !folded : undefined} style=${{ top: `${top}px` }} onClick=${onSelect}>
     <span role="gridcell" style=${{ paddingLeft: `${Math.min(depth, 12) * 14}px` }}>${folded ? '▸ ' : ''}${failed ? html`<b class="bad">✕ </b>` : ''}<bdi>${labelOf(data, row, attempts)}</bdi></span>
     <span class="lane" role="gridcell"><i class=${`${kind[row] === 2 ? 'call' : ''} ${failed ? 'error' : ''}`} style=${{ left: `${left}%`, width: `${width}%` }}></i>
       ${(path || []).map(([a, b]) => html`<u style=${{ left: `${at(a)}%`, width: `${at(b) - at(a)}%` }}></u>`)}

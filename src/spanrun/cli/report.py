@@ -29,10 +29,10 @@ def report(
     store: Where = None,
 ) -> None:
     """Write a session or a run as one HTML file, which needs no server."""
-    with open_recording(store) as recording:
-        data = data_of(recording, name)
     if out.is_dir():
         fail(Exit.USAGE, f"{out} is a folder", "Name a file with -o.")
+    with open_recording(store) as recording:
+        data = data_of(recording, name)
     try:
         size = write(data, out)
     except OSError as error:

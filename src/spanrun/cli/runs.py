@@ -76,7 +76,8 @@ def show(
         found = recording.find(name)
         of_session = found.id if isinstance(found, Session) else found.session
         run = found.id if isinstance(found, Run) else ""
-        report = Report(summary_of(recording, of_session, run))
+        summary = summary_of(recording, of_session, run)
+        report = Report(summary, recording.path, found.id)
         if as_json:
             console.give(json.dumps({"id": found.id, **report.as_dict()}))
             return
@@ -115,6 +116,7 @@ _NOT_KEPT: Final = "See spanrun show for traces; a sampler keeps some of them on
 
 @contextmanager
 def open_recording(store: Path | None) -> Generator[Recording]:
+    """The recordings in a folder; what isn't there is told, and ends the command."""
     try:
         with recordings.open(session.folder(store)) as recording:
             yield recording

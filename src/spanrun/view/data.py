@@ -26,7 +26,7 @@ from spanrun.view.spans import MOST_SPANS, JobKey, SpanRows, chosen_spans
 
 FORMAT: Final = 1
 _OUTCOMES: Final = {name: n for n, name in enumerate(SPANRUN_JOB_OUTCOME_VALUES)}
-_LEVEL: Final = 9
+_LEVEL: Final = 6
 
 
 class Limits(NamedTuple):

@@ -85,6 +85,7 @@ def _policy() -> str:
 
 
 def _built(name: str) -> str:
+    """A part of the page that `make viewer` has built."""
     return files("spanrun.view").joinpath(name).read_text("utf-8")
 
 

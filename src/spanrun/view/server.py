@@ -157,10 +157,10 @@ class _Request(BaseHTTPRequestHandler):
         elif not self._viewer.may(self._cookie()):
             why = "open the whole URL that spanrun view has printed"
             self._refuse(HTTPStatus.FORBIDDEN, why)
-        elif url.path not in _ANSWERS:
+        elif url.path not in ANSWERS:
             self._refuse(HTTPStatus.NOT_FOUND, "there is no such page")
         else:
-            _ANSWERS[url.path](self, asked.get("name", LAST))
+            ANSWERS[url.path](self, asked.get("name", LAST))
 
     def page(self, _: str) -> None:
         """The page itself, without data."""
@@ -256,7 +256,7 @@ class _Request(BaseHTTPRequestHandler):
         """Nothing: the requests of a browser on this machine are no news."""
 
 
-_ANSWERS: Final[dict[str, Callable[[_Request, str], None]]] = {
+ANSWERS: Final[dict[str, Callable[[_Request, str], None]]] = {
     "/": _Request.page,
     "/data": _Request.data,
     "/sessions": _Request.sessions,

@@ -11,6 +11,14 @@ from spanrun.semconv import (
     EVENT_SPANRUN_JOB_RETRY,
     EVENT_SPANRUN_LOOP_BLOCKED,
     SPANRUN_JOB_INDEX,
+    SPANRUN_JOB_TIME_BACKOFF,
+    SPANRUN_JOB_TIME_BUSY,
+    SPANRUN_JOB_TIME_LIMIT,
+    SPANRUN_JOB_TIME_LOOP_LAG,
+    SPANRUN_JOB_TIME_QUEUE,
+    SPANRUN_JOB_TIME_RATE_LIMIT,
+    SPANRUN_JOB_TIME_SERVICE,
+    SPANRUN_LOOP_BLOCKED_DURATION,
     SPANRUN_RUN_ID,
 )
 from spanrun.telemetry.recordings.records import Event, Link, Span
@@ -25,6 +33,17 @@ EVENT_KINDS: Final = {
     EVENT_SPANRUN_LOOP_BLOCKED: "blocked",
 }
 
+_LEDGER: Final = frozenset(
+    (
+        SPANRUN_JOB_TIME_QUEUE,
+        SPANRUN_JOB_TIME_LIMIT,
+        SPANRUN_JOB_TIME_RATE_LIMIT,
+        SPANRUN_JOB_TIME_BACKOFF,
+        SPANRUN_JOB_TIME_BUSY,
+        SPANRUN_JOB_TIME_LOOP_LAG,
+        SPANRUN_JOB_TIME_SERVICE,
+    )
+)
 JobKey = tuple[str, int]
 
 
@@ -115,7 +134,7 @@ class SpanRows:
             max(0, micro(span.duration)),
             STATUSES.index(span.status),
             text(span.status_text),
-            text(_told(span.attributes)),
+            text(_told(span.attributes, ledger=job < 0)),
             text(_json(span.events, self._event)),
             text(_json(span.links, _link)),
             text(span.scope),
@@ -123,8 +142,9 @@ class SpanRows:
         for event in span.events:
             kind = EVENT_KINDS.get(event.name)
             if kind is not None and job >= 0:
-                at = self._since(event.time_ns)
-                self.events.add(at, text(kind), -1, job, 0, 0)
+                took = _blocked(event)
+                at = self._since(event.time_ns) - took  # it is told when it is over
+                self.events.add(at, text(kind), -1, job, took, 0)
 
     def _job(self, span: Span) -> int:
         index = span.attributes.get(SPANRUN_JOB_INDEX)
@@ -140,6 +160,12 @@ class SpanRows:
         return round((nanoseconds - self._zero) / 1000)
 
 
+def _blocked(event: Event) -> int:
+    """For how long the event loop was blocked; 0 of other events."""
+    seconds = event.attributes.get(SPANRUN_LOOP_BLOCKED_DURATION)
+    return micro(seconds) if isinstance(seconds, float) else 0
+
+
 def _link(link: Link) -> list[Any]:
     return [link.trace_id, link.span_id, dict(link.attributes)]
 
@@ -149,5 +175,11 @@ def _json(items: Iterable[Any], told: Callable[[Any], list[Any]]) -> str:
     return json.dumps(found, default=str) if found else ""
 
 
-def _told(attributes: Mapping[str, Any]) -> str:
-    return json.dumps(dict(attributes), default=str) if attributes else ""
+def _told(attributes: Mapping[str, Any], *, ledger: bool) -> str:
+    """Attributes as JSON, of a job's span without its ledger: that is in the job."""
+    kept = {
+        name: value
+        for name, value in attributes.items()
+        if ledger or name not in _LEDGER
+    }
+    return json.dumps(kept, default=str) if kept else ""
