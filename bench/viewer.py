@@ -40,10 +40,12 @@ sr.configure()
 sr.run(main())
 """
 _DRAWN = (
-    "new Promise((done) => { const began = performance.now(); {}; requestAnimationFrame("
-    "() => setTimeout(() => done(performance.now() - began))); })"
+    "new Promise((done) => { const began = performance.now(); {}; "
+    "requestAnimationFrame(() => setTimeout(() => done(performance.now() - began))); })"
 )
-_LOADED = "performance.getEntriesByName('first-view')[0]?.startTime ?? performance.now()"
+_LOADED = (
+    "performance.getEntriesByName('first-view')[0]?.startTime ?? performance.now()"
+)
 
 
 def main() -> None:

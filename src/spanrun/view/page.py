@@ -7,7 +7,6 @@ import hashlib
 import os
 from contextlib import suppress
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
@@ -86,7 +85,7 @@ def _policy() -> str:
 
 def _built(name: str) -> str:
     """A part of the page that `make viewer` has built."""
-    return files("spanrun.view").joinpath(name).read_text("utf-8")
+    return Path(__file__).with_name(name).read_text("utf-8")
 
 
 def _hash(text: str) -> str:
