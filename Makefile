@@ -21,7 +21,7 @@ WORKERS ?= -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-fast lint rust types mypy pyright audit fmt backends stack bench bench-outage bench-clients bench-settings bench-recordings bench-ingest soak fuzz lock generate changelog clean
+.PHONY: help demo test check check-fast lint rust types mypy pyright audit fmt viewer backends stack bench bench-viewer bench-outage bench-clients bench-settings bench-recordings bench-ingest soak fuzz lock generate changelog clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) \
@@ -83,7 +83,14 @@ pyright: $(VENV)/dev.stamp
 fmt: $(VENV)/dev.stamp ## format, and fix what ruff can fix
 	@$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format -q .
 
-backends: ## provide Prometheus, Jaeger, Collector, toxiproxy and Solr (cached)
+viewer: ## build the page of reports from viewer/ (needs node)
+	@cd viewer && npm ci --silent --ignore-scripts --no-audit --no-fund && npm run --silent build
+	@ls -l src/spanrun/view/page.*
+
+bench-viewer: $(VENV)/dev.stamp ## the page with 100,000 jobs, in a headless browser
+	@$(BIN)/python -m bench.viewer $(ARGS)
+
+backends: ## provide the servers of the tests, and a headless browser (cached)
 	@$(PYTHON) instrumentation/backends/provide.py $(ARGS)
 
 stack: $(VENV)/dev.stamp ## Prometheus, Jaeger and a Collector on loopback, until Ctrl-C

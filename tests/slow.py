@@ -13,6 +13,7 @@ SLOW: Final = frozenset(
         "registry",
         "stateful",
         "typing",
+        "view",
         "test_at_the_end",
         "test_brute_force",
         "test_build",

@@ -155,7 +155,7 @@ def test_the_wheel_fits_each_python_from_3_11_on(native):
 
 
 @needs_cargo
-def test_the_wheel_holds_the_module_and_its_types_but_no_sources(native):
+def test_the_wheel_holds_the_module_its_types_and_the_page_but_no_sources(native):
     with zipfile.ZipFile(only_wheel(native[0])) as held:
         names = held.namelist()
     (module,) = [name for name in names if name.endswith((".so", ".pyd"))]
@@ -163,6 +163,8 @@ def test_the_wheel_holds_the_module_and_its_types_but_no_sources(native):
     assert "spanrun/_core.pyi" in names
     assert "spanrun/_core.missing.txt" not in names
     assert not [name for name in names if "/rust/" in name]
+    for name in ("page.js", "page.css", "page.licences.txt"):
+        assert f"spanrun/view/{name}" in names
 
 
 @needs_cargo

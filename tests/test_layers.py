@@ -37,6 +37,7 @@ LAYERS = {
     "slo": 1,
     "policies": 2,
     "telemetry": 3,
+    "view": 3,
     "loop": 3,
     "registry": 4,
     "runner": 4,
@@ -47,7 +48,6 @@ LAYERS = {
     "sandbox": 5,
     "engines": 5,
     "ingest": 6,
-    "viewer": 7,
     "testing": 7,
     "cli": 8,
     "__main__": 9,
@@ -60,6 +60,7 @@ GROUND = {part for part, layer in LAYERS.items() if layer == 0}
 
 ALLOWED = {
     ("loop", "telemetry"): "where its metrics and events go; never the other way",
+    ("view", "telemetry"): "the reader of what was recorded; never the other way",
     ("telemetry", ""): "the version of the package, for the instrumentation scope",
     ("cli", ""): "the command line shows what users would write",
 }

@@ -15,7 +15,7 @@ MANIFEST = HERE / "manifest.toml"
 # Raise it when a recipe makes something else from the same manifest.
 _RECIPES_VERSION = 1
 
-Recipe = Literal["go_install", "go_module", "otelcol", "maven"]
+Recipe = Literal["go_install", "go_module", "otelcol", "maven", "npm"]
 
 
 class ManifestError(ValueError):
@@ -26,7 +26,7 @@ class ManifestError(ValueError):
 class Backend:
     """One backend, pinned.
 
-    `programs` maps a program's name to the Go package which it is built from; a
+    `programs` maps a program's name to the package which it comes from; a
     backend without programs (Solr) is its folder.
     """
 
@@ -44,7 +44,8 @@ class Backend:
     @property
     def tools(self) -> tuple[str, ...]:
         """The commands which the recipe needs; the first one is its toolchain."""
-        return ("java", "javac", "mvn") if self.recipe == "maven" else ("go",)
+        tools = {"maven": ("java", "javac", "mvn"), "npm": ("node", "npm")}
+        return tools.get(self.recipe, ("go",))
 
     @property
     def fingerprint(self) -> str:

@@ -31,6 +31,8 @@ def make(backend: Backend, bench: Bench) -> None:
             _otelcol(backend, bench)
         case "maven":
             _maven(backend, bench)
+        case "npm":
+            _npm(backend, bench)
     for program in backend.programs:
         argv = [str(bench.out / program), *backend.check]
         bench.run(f"trying {program}", argv)
@@ -130,3 +132,17 @@ def _maven(backend: Backend, bench: Bench) -> None:
         raise bench.failed("\n".join(["its jars aren't those of jars.lock:", *faults]))
     launch = ["javac", "-cp", f"{lib}/*", "-d", str(bench.out / "classes")]
     bench.run("compiling its launcher", [*launch, "Launch.java"])
+
+
+def _npm(backend: Backend, bench: Bench) -> None:
+    """Install what the lock names, by its hashes, and unpack the browser beside it."""
+    for name in backend.files:
+        source = HERE / name
+        (bench.out / source.name).write_bytes(source.read_bytes())
+    argv = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    bench.run("downloading packages", argv, cwd=bench.out)
+    (package,) = backend.programs.values()
+    unpack = f"(await import({json.dumps(package)})).default.executablePath()"
+    argv = ["node", "--input-type=module", "-e", f"await {unpack}"]
+    env = {"TMPDIR": str(bench.out)}
+    bench.run("unpacking the browser", argv, cwd=bench.out, env=env)

@@ -1,4 +1,4 @@
-"""Which go, java and mvn there are: their versions are part of a folder's name."""
+"""Which tools there are, as go or node: their versions are part of a folder's name."""
 
 import functools
 import re
@@ -12,6 +12,8 @@ _INSTALL = {
     "go": "install Go 1.26 or newer and put it on the PATH",
     "java": "install a JDK 17 or newer and put it on the PATH",
     "javac": "install a whole JDK 17 or newer, not only its runtime",
+    "node": "install Node.js 20 or newer and put it on the PATH",
+    "npm": "install npm, which comes with Node.js, and put it on the PATH",
     "mvn": "install Maven 3.6 or newer and put it on the PATH",
 }
 
@@ -33,7 +35,7 @@ def toolchain(backend: Backend) -> str:
     for tool in backend.tools:
         if shutil.which(tool) is None:
             raise MissingToolError(tool)
-    return _go() if backend.tools[0] == "go" else _java()
+    return {"go": _go, "java": _java, "node": _node}[backend.tools[0]]()
 
 
 @functools.cache
@@ -50,6 +52,14 @@ def _java() -> str:
     if found is None:
         raise MissingToolError("java")
     return f"java{found.group(1)}"
+
+
+@functools.cache
+def _node() -> str:
+    found = re.match(r"v(\d+)", _told("node", "--version"))
+    if found is None:
+        raise MissingToolError("node")
+    return f"node{found.group(1)}"
 
 
 def _told(*argv: str) -> str:

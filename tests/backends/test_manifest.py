@@ -9,7 +9,8 @@ FAKE = Backend("fake", "1.2", "go_install", programs={"fake": "example.org/fake"
 
 def test_manifest_pins_every_backend_exactly():
     backends = manifest.load()
-    assert set(backends) == {"prometheus", "jaeger", "otelcol", "toxiproxy", "solr"}
+    servers = {"prometheus", "jaeger", "otelcol", "toxiproxy", "solr"}
+    assert set(backends) == {*servers, "browser"}
     for backend in backends.values():
         assert re.fullmatch(r"\d+\.\d+\.\d+", backend.version)
     assert set(backends["prometheus"].programs) == {"prometheus", "promtool"}

@@ -173,6 +173,7 @@ ROWS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "store": only(1, b"x", ["x"]),
         "summary": only(1, "yes", b"x", ["auto"]),
     },
+    "Report.save": {"path": only(1, None, b"x")},
     "Report.text": {"width": WHOLE_ABOVE_0},
     "instrumented": {
         "function": Kind(("x", 1, Coroutine(), Split, several), (len, double)),

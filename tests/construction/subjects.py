@@ -30,6 +30,7 @@ from spanrun.ingest import (
 )
 from spanrun.recordings import Report
 from spanrun.stores import SolrStore, SqliteStore, fuse
+from spanrun.telemetry.recordings.causes import Explanation
 from spanrun.telemetry.recordings.summary import Summary
 
 URL: Final = "http://127.0.0.1:9/v1"
@@ -228,7 +229,7 @@ def embedding_server(**given: Any) -> testing.EmbeddingServer:
 
 
 def report() -> Report:
-    return Report(Summary(0.0, (), (), None))
+    return Report(Summary(0.0, (), (), None, Explanation("", (), {})))
 
 
 SUBJECTS: Final[Mapping[str, Callable[..., Any]]] = {
@@ -247,6 +248,7 @@ SUBJECTS: Final[Mapping[str, Callable[..., Any]]] = {
     "Timeout": sr.Timeout,
     "batches": with_good(sr.batches, items=[], size=1),
     "configure": sr.configure,
+    "Report.save": on_made(report, "save"),
     "Report.text": on_made(report, "text"),
     "instrumented": instrumented_of,
     "run": run_of,

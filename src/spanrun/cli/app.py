@@ -20,11 +20,13 @@ from spanrun.cli.exits import explained
 from spanrun.cli.export import export
 from spanrun.cli.ingest import ingest
 from spanrun.cli.registry import registry
+from spanrun.cli.report import report
 from spanrun.cli.run import run
 from spanrun.cli.runs import runs, show, trace
 from spanrun.cli.search import search
 from spanrun.cli.slo import slo
 from spanrun.cli.spool import spool
+from spanrun.cli.view import view
 
 
 class Commands(TyperGroup):
@@ -85,6 +87,8 @@ app.command()(run)
 app.command()(search)
 app.command()(runs)
 app.command()(show)
+app.command()(report)
+app.command()(view)
 app.command()(trace)
 app.command()(diff)
 app.command()(doctor)

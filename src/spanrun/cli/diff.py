@@ -13,7 +13,7 @@ import typer
 from spanrun.cli import condition, console, session
 from spanrun.cli.condition import FAILED, Condition
 from spanrun.cli.exits import Exit, fail
-from spanrun.cli.runs import RecordingsFolder, heading, opened
+from spanrun.cli.runs import RecordingsFolder, heading, open_recording
 from spanrun.quantities import change, seconds
 from spanrun.recordings import Recording, Run, Session
 from spanrun.runner import differences
@@ -62,7 +62,7 @@ def diff(
         condition.parse("--fail-if", each, _EXAMPLE, changes=True)
         for each in fail_if or ()
     ]
-    with opened(store) as recording:
+    with open_recording(store) as recording:
         found = [_find(recording, name) for name in (a, b)]
         comparison = compare(recording, *found)
     broken = list(_broken(comparison, conditions))

@@ -49,7 +49,7 @@ def runs(
     as_json: session.AsJson = False,
 ) -> None:
     """List what was run: a line for each program, the newest first."""
-    with opened(store) as recording:
+    with open_recording(store) as recording:
         found = recording.sessions()[:limit]
         if as_json:
             told = [
@@ -75,11 +75,12 @@ def show(
     as_json: session.AsJson = False,
 ) -> None:
     """Show how long the jobs of a session or a run took, and why."""
-    with opened(store) as recording:
+    with open_recording(store) as recording:
         found = recording.find(name)
         of_session = found.id if isinstance(found, Session) else found.session
         run = found.id if isinstance(found, Run) else ""
-        report = Report(summary_of(recording, of_session, run))
+        summary = summary_of(recording, of_session, run)
+        report = Report(summary, recording.path, found.id)
         if as_json:
             console.give(json.dumps({"id": found.id, **report.as_dict()}))
             return
@@ -99,7 +100,7 @@ def trace(
     as_json: session.AsJson = False,
 ) -> None:
     """Show the spans of a trace on the axis of their time."""
-    with opened(store) as recording:
+    with open_recording(store) as recording:
         spans = recording.trace(_whole(recording, name))
         if not spans:
             fail(Exit.INPUT, f"there is no trace {name!r} here", _NOT_KEPT)
@@ -122,8 +123,8 @@ _NOT_KEPT: Final = "See spanrun show for traces; a sampler keeps some of them on
 
 
 @contextmanager
-def opened(store: Path | None) -> Generator[Recording]:
-    """The recordings in ``store``, or an end with what is wrong with them."""
+def open_recording(store: Path | None) -> Generator[Recording]:
+    """The recordings in a folder; what isn't there is told, and ends the command."""
     try:
         with recordings.open(session.folder(store)) as recording:
             yield recording

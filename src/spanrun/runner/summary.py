@@ -9,16 +9,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from textwrap import wrap
 from typing import Any, Final, TextIO
 
-from spanrun.checks import whole
+from spanrun.checks import whole, wrong
 from spanrun.errors import ConfigurationError, StoreError
 from spanrun.quantities import seconds, share
 from spanrun.runner import tables
 from spanrun.telemetry import setup
 from spanrun.telemetry.log import Log
-from spanrun.telemetry.recordings.read import Recording
+from spanrun.telemetry.recordings.read import LAST, Recording
 from spanrun.telemetry.recordings.summary import (
     Failures,
     SlowJob,
@@ -26,6 +27,8 @@ from spanrun.telemetry.recordings.summary import (
     summary_of,
 )
 from spanrun.text import one_line, redact
+from spanrun.view import page
+from spanrun.view.data import data_of
 
 WIDTH: Final = 120
 """Characters in a line, where no terminal says how many it has."""
@@ -45,10 +48,16 @@ class Report:
 
     Args:
         summary: Its numbers.
+        path: Of the store that has the recording, for `save`.
+        name: The id of the session or the run in it.
     """
 
-    def __init__(self, summary: Summary) -> None:
+    def __init__(
+        self, summary: Summary, path: Path | None = None, name: str = LAST
+    ) -> None:
         self._summary: Final = summary
+        self._path: Final = path
+        self._name: Final = name
 
     def as_dict(self) -> dict[str, Any]:
         """All of its numbers, as JSON can have them."""
@@ -57,6 +66,31 @@ class Report:
     def text(self, width: int = WIDTH) -> str:
         """The same for a person, in lines of ``width`` characters where that can be."""
         return "\n".join(self._lines(whole("Report.text", "width", width, 1)))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the recording as one HTML file, which needs no server.
+
+        It has what is recorded by now. A file that is there is replaced, and never
+        half written.
+
+        Args:
+            path: Of the file, such as ``"run.html"``.
+
+        Raises:
+            ConfigurationError: The report was made without the recording.
+            LookupError: The recording was deleted.
+            StoreError: It can't be read.
+            OSError: The file can't be written.
+        """
+        given: Any = path
+        if not isinstance(given, str | os.PathLike):
+            raise wrong("Report.save", "path", given, "must be a file, as 'run.html'")
+        if self._path is None:
+            raise ConfigurationError(
+                "Report.save(): this report has numbers alone: take it from report()"
+            )
+        with Recording(self._path) as recording:
+            page.write(data_of(recording, self._name), Path(path))
 
     def __str__(self) -> str:
         return self.text()
@@ -159,7 +193,8 @@ def report() -> Report:
     store.flush(_FLUSH)
     try:
         with Recording(store.path) as recording:
-            return Report(summary_of(recording, store.session))
+            found = summary_of(recording, store.session)
+            return Report(found, store.path, store.session)
     except LookupError:
         raise StoreError(
             f"{store.path}: {store.fault or 'nothing is in it'}: name another folder"

@@ -1,0 +1,1 @@
+"""The page that shows what was recorded, as one HTML file that needs no server."""

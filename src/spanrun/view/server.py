@@ -1,0 +1,264 @@
+"""`Viewer`: the page and the recordings of one store, on the loopback interface."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets
+import sys
+import threading
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from http import HTTPStatus
+from http.cookies import CookieError, SimpleCookie
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+from spanrun.errors import StoreError
+from spanrun.recordings import LAST, Recording
+from spanrun.text import inert, redact
+from spanrun.view.data import data_of
+from spanrun.view.page import served
+
+HOST: Final = "127.0.0.1"
+_PAUSE: Final = 0.5
+"""Seconds from one look at the recording to the next: at most two changes a second."""
+_ALIVE: Final = 15.0
+"""Seconds of silence after which a stream says that it is alive."""
+_LEVEL: Final = 1
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class Viewer:
+    """Serves the page of recordings, read-only, to whoever has its URL.
+
+    The token in the URL is needed once; then the browser has it as a cookie. A
+    request under another host name than this one's is refused, so that no page of
+    another site reaches it by a name that leads here.
+
+    Args:
+        store: The folder or the file of the recordings.
+        port: Where to listen; 0 for one that is free.
+
+    Raises:
+        OSError: The port is taken, or isn't ours to take.
+    """
+
+    def __init__(self, store: Path, port: int = 0) -> None:
+        self.store: Final = store
+        self.token: Final = secrets.token_urlsafe(24)
+        self.closing: Final = threading.Event()
+        self._server: Final = _Server((HOST, port), partial(_Request, self))
+        self.port: Final[int] = self._server.server_address[1]
+        self.hosts: Final = (f"{HOST}:{self.port}", f"localhost:{self.port}")
+        self.cookie: Final = f"spanrun-{self.port}"
+        self.latest: Final = _Latest(store)
+
+    @property
+    def url(self) -> str:
+        """Where the page is, with its token."""
+        return f"http://{HOST}:{self.port}/?token={self.token}"
+
+    def serve(self) -> None:
+        """Answer requests until `close`, which another thread or a signal calls."""
+        self._server.serve_forever(poll_interval=_PAUSE)
+
+    def close(self) -> None:
+        """Stop listening, and end the streams that are open."""
+        self.closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def may(self, given: str) -> bool:
+        """Whether ``given`` is the token."""
+        return hmac.compare_digest(given.encode(), self.token.encode())
+
+
+class _Latest:
+    """The data of the session that was asked for last, packed once a change."""
+
+    def __init__(self, store: Path) -> None:
+        self._store: Final = store
+        self._lock: Final = threading.Lock()
+        self._key: tuple[str, int] | None = None
+        self._body = b""
+
+    def __call__(self, name: str) -> bytes:
+        """The data as deflated JSON."""
+        with self._lock, Recording(self._store) as recording:
+            key = version_of(recording, name)
+            if key != self._key:
+                data = data_of(recording, name)
+                told = json.dumps(data, separators=(",", ":"), allow_nan=False)
+                self._body = zlib.compress(told.encode(), _LEVEL)
+                self._key = key
+            return self._body
+
+
+def version_of(recording: Recording, name: str) -> tuple[str, int]:
+    """The id of the session or run, and when something was last written of it."""
+    found = recording.find(name)
+    session = recording.session(getattr(found, "session", found.id))
+    return found.id, session.written_ns
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that goes away in the middle of an answer is no news."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class _Request(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version = "spanrun"
+    sys_version = ""
+    timeout = 60  # seconds that a connection may say nothing
+
+    def __init__(self, viewer: Viewer, *given: Any) -> None:
+        self._viewer: Final = viewer
+        super().__init__(*given)
+
+    def do_HEAD(self) -> None:
+        """Nothing but GET is answered: there is nothing to change here."""
+        self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "only GET is answered here")
+
+    do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_HEAD  # noqa: N815 -- its names
+
+    def do_GET(self) -> None:
+        """Answer with the page, its data, or what changes."""
+        try:
+            self._answer()
+        except LookupError as error:
+            self._refuse(HTTPStatus.NOT_FOUND, str(error.args[0]))
+        except StoreError as error:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+
+    def _answer(self) -> None:
+        url = urlsplit(self.path)
+        asked = {name: values[-1] for name, values in parse_qs(url.query).items()}
+        if self.headers.get("Host", "") not in self._viewer.hosts:
+            self._refuse(HTTPStatus.FORBIDDEN, "this host name isn't known here")
+        elif url.path == "/" and self._viewer.may(asked.get("token", "")):
+            self._enter()
+        elif not self._viewer.may(self._cookie()):
+            why = "open the whole URL that spanrun view has printed"
+            self._refuse(HTTPStatus.FORBIDDEN, why)
+        elif url.path not in ANSWERS:
+            self._refuse(HTTPStatus.NOT_FOUND, "there is no such page")
+        else:
+            ANSWERS[url.path](self, asked.get("name", LAST))
+
+    def page(self, _: str) -> None:
+        """The page itself, without data."""
+        text, policy = served()
+        headers = {"Content-Security-Policy": policy}
+        self._send("text/html; charset=utf-8", text.encode(), headers)
+
+    def data(self, name: str) -> None:
+        """The data of a session or a run."""
+        body = self._viewer.latest(name)
+        self._send("application/json", body, {"Content-Encoding": "deflate"})
+
+    def sessions(self, _: str) -> None:
+        """All sessions, the newest first."""
+        with Recording(self._viewer.store) as recording:
+            runners: dict[str, list[str]] = {}
+            for run in recording.runs():
+                names = runners.setdefault(run.session, [])
+                if run.runner not in names:
+                    names.append(run.runner)
+            told = [
+                {
+                    "id": each.id,
+                    "command": redact(each.command),
+                    "started_ms": each.started_ns / 1e6,
+                    "written_ms": each.written_ns / 1e6,
+                    "runners": runners.get(each.id, []),
+                }
+                for each in recording.sessions()
+            ]
+        self._send("application/json", json.dumps(told).encode(), {})
+
+    def changes(self, name: str) -> None:
+        """A server-sent event each time that something was written of it.
+
+        The stream ends when the browser or the viewer goes.
+        """
+        self._head(HTTPStatus.OK, {"Content-Type": "text/event-stream"}, close=True)
+        seen, silent = ("", 0), 0.0
+        while not self._viewer.closing.is_set():
+            with Recording(self._viewer.store) as recording:
+                now = version_of(recording, name)
+            if now != seen:
+                self._say(f"data: {json.dumps(now)}\n\n")
+                seen, silent = now, 0.0
+            elif silent >= _ALIVE:
+                self._say(": alive\n\n")
+                silent = 0.0
+            silent += _PAUSE
+            self._viewer.closing.wait(_PAUSE)
+
+    def _say(self, text: str) -> None:
+        self.wfile.write(text.encode())
+        self.wfile.flush()
+
+    def _enter(self) -> None:
+        value = f"{self._viewer.cookie}={self._viewer.token}"
+        cookie = f"{value}; HttpOnly; SameSite=Strict; Path=/"
+        headers = {"Location": "/", "Set-Cookie": cookie, "Content-Length": "0"}
+        self._head(HTTPStatus.SEE_OTHER, headers)
+
+    def _cookie(self) -> str:
+        with suppress(CookieError):
+            found = SimpleCookie(self.headers.get("Cookie", ""))
+            if self._viewer.cookie in found:
+                return found[self._viewer.cookie].value
+        return ""
+
+    def _refuse(self, status: HTTPStatus, why: str) -> None:
+        kind = {"Content-Type": "text/plain; charset=utf-8"}
+        body = f"{inert(why)}\n".encode()
+        self._head(status, {**kind, "Content-Length": str(len(body))}, close=True)
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _send(self, kind: str, body: bytes, headers: dict[str, str]) -> None:
+        length = {"Content-Type": kind, "Content-Length": str(len(body))}
+        self._head(HTTPStatus.OK, {**length, **headers})
+        self.wfile.write(body)
+
+    def _head(
+        self, status: HTTPStatus, headers: dict[str, str], *, close: bool = False
+    ) -> None:
+        self.send_response(status)
+        for name, value in {**_HEADERS, **headers}.items():
+            self.send_header(name, value)
+        if close:
+            self.send_header("Connection", "close")
+            self.close_connection = True
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- its name
+        """Nothing: the requests of a browser on this machine are no news."""
+
+
+ANSWERS: Final[dict[str, Callable[[_Request, str], None]]] = {
+    "/": _Request.page,
+    "/data": _Request.data,
+    "/sessions": _Request.sessions,
+    "/changes": _Request.changes,
+}

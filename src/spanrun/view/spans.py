@@ -1,0 +1,185 @@
+"""The spans of a page: whole traces, those of the most telling jobs first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from spanrun.semconv import (
+    EVENT_SPANRUN_JOB_HEDGE,
+    EVENT_SPANRUN_JOB_RETRY,
+    EVENT_SPANRUN_LOOP_BLOCKED,
+    SPANRUN_JOB_INDEX,
+    SPANRUN_JOB_TIME_BACKOFF,
+    SPANRUN_JOB_TIME_BUSY,
+    SPANRUN_JOB_TIME_LIMIT,
+    SPANRUN_JOB_TIME_LOOP_LAG,
+    SPANRUN_JOB_TIME_QUEUE,
+    SPANRUN_JOB_TIME_RATE_LIMIT,
+    SPANRUN_JOB_TIME_SERVICE,
+    SPANRUN_LOOP_BLOCKED_DURATION,
+    SPANRUN_RUN_ID,
+)
+from spanrun.telemetry.recordings.records import Event, Link, Span
+from spanrun.view.columns import Columns, Texts, micro
+
+MOST_SPANS: Final = 100_000
+KINDS: Final = ("INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
+STATUSES: Final = ("UNSET", "OK", "ERROR")
+EVENT_KINDS: Final = {
+    EVENT_SPANRUN_JOB_RETRY: "retry",
+    EVENT_SPANRUN_JOB_HEDGE: "hedge",
+    EVENT_SPANRUN_LOOP_BLOCKED: "blocked",
+}
+
+_LEDGER: Final = frozenset(
+    (
+        SPANRUN_JOB_TIME_QUEUE,
+        SPANRUN_JOB_TIME_LIMIT,
+        SPANRUN_JOB_TIME_RATE_LIMIT,
+        SPANRUN_JOB_TIME_BACKOFF,
+        SPANRUN_JOB_TIME_BUSY,
+        SPANRUN_JOB_TIME_LOOP_LAG,
+        SPANRUN_JOB_TIME_SERVICE,
+    )
+)
+JobKey = tuple[str, int]
+
+
+def chosen_spans(
+    spans: Iterable[Span], rank: Mapping[str, float], most: int = MOST_SPANS
+) -> tuple[int, list[Span]]:
+    """Count ``spans``, and keep whole traces of them, ``most`` spans at the most.
+
+    Args:
+        spans: In any order.
+        rank: How telling a trace is, by its id; one that isn't in it is the least.
+        most: So many at the most; a single trace may have more, and is cut.
+    """
+    traces: dict[str, list[Span]] = {}
+    gone: set[str] = set()
+    count = held = 0
+    for span in spans:
+        count += 1
+        if span.trace_id in gone:
+            continue
+        traces.setdefault(span.trace_id, []).append(span)
+        held += 1
+        if held > 2 * most:
+            held = _shrink(traces, gone, rank, most)
+    if held > most:
+        _shrink(traces, gone, rank, most)
+    return count, [span for trace in traces.values() for span in trace]
+
+
+def _shrink(
+    traces: dict[str, list[Span]],
+    gone: set[str],
+    rank: Mapping[str, float],
+    most: int,
+) -> int:
+    """Drop the least telling traces until ``most`` spans are left."""
+    held = sum(map(len, traces.values()))
+    for trace in sorted(traces, key=lambda each: rank.get(each, 0.0)):
+        if held <= most:
+            return held
+        if len(traces) == 1:
+            del traces[trace][most:]
+            return most
+        held -= len(traces.pop(trace))
+        gone.add(trace)
+    return held
+
+
+class SpanRows:
+    """Spans as columns, and their events that a chart shows.
+
+    Args:
+        texts: The table of the page's texts.
+        zero_ns: Where the page's time begins.
+        jobs: The row of each job that is in the page.
+    """
+
+    def __init__(self, texts: Texts, zero_ns: int, jobs: Mapping[JobKey, int]) -> None:
+        self._texts: Final = texts
+        self._zero: Final = zero_ns
+        self._jobs: Final = jobs
+        self.spans: Final = Columns(
+            "trace", "parent", "job", "name", "kind", "start", "duration", "status",
+            "message", "attributes", "events", "links", "scope",
+        )  # fmt: skip
+        self.events: Final = Columns("time", "kind", "run", "job", "value", "text")
+
+    def fill(self, spans: list[Span]) -> None:
+        """Add all of them, by their start."""
+        spans.sort(key=lambda span: (span.start_ns, -span.end_ns))
+        rows = {
+            (span.trace_id, span.span_id): row
+            for row, span in enumerate(spans, len(self.spans))
+        }
+        for span in spans:
+            self._add(span, rows)
+
+    def _add(self, span: Span, rows: Mapping[tuple[str, str], int]) -> None:
+        text = self._texts.place
+        job = self._job(span)
+        self.spans.add(
+            text(span.trace_id),
+            rows.get((span.trace_id, span.parent_id or ""), -1),
+            job,
+            text(span.name),
+            KINDS.index(span.kind),
+            self._since(span.start_ns),
+            max(0, micro(span.duration)),
+            STATUSES.index(span.status),
+            text(span.status_text),
+            text(_told(span.attributes, ledger=job < 0)),
+            text(_json(span.events, self._event)),
+            text(_json(span.links, _link)),
+            text(span.scope),
+        )
+        for event in span.events:
+            kind = EVENT_KINDS.get(event.name)
+            if kind is not None and job >= 0:
+                took = _blocked(event)
+                at = self._since(event.time_ns) - took  # it is told when it is over
+                self.events.add(at, text(kind), -1, job, took, 0)
+
+    def _job(self, span: Span) -> int:
+        index = span.attributes.get(SPANRUN_JOB_INDEX)
+        run = span.attributes.get(SPANRUN_RUN_ID)
+        if not isinstance(index, int) or not isinstance(run, str):
+            return -1
+        return self._jobs.get((run, index), -1)
+
+    def _event(self, event: Event) -> list[Any]:
+        return [self._since(event.time_ns), event.name, dict(event.attributes)]
+
+    def _since(self, nanoseconds: int) -> int:
+        return round((nanoseconds - self._zero) / 1000)
+
+
+def _blocked(event: Event) -> int:
+    """For how long the event loop was blocked; 0 of other events."""
+    seconds = event.attributes.get(SPANRUN_LOOP_BLOCKED_DURATION)
+    return micro(seconds) if isinstance(seconds, float) else 0
+
+
+def _link(link: Link) -> list[Any]:
+    return [link.trace_id, link.span_id, dict(link.attributes)]
+
+
+def _json(items: Iterable[Any], told: Callable[[Any], list[Any]]) -> str:
+    found = [told(each) for each in items]
+    return json.dumps(found, default=str) if found else ""
+
+
+def _told(attributes: Mapping[str, Any], *, ledger: bool) -> str:
+    """Attributes as JSON, of a job's span without its ledger: that is in the job."""
+    kept = {
+        name: value
+        for name, value in attributes.items()
+        if ledger or name not in _LEDGER
+    }
+    return json.dumps(kept, default=str) if kept else ""
