@@ -22,6 +22,7 @@ from spanrun.telemetry.recordings.summary import Summary, summary_of
 from spanrun.text import redact
 from spanrun.view.choice import MOST_JOBS, choose
 from spanrun.view.columns import Columns, Texts, micro, parts
+from spanrun.view.events import event_columns
 from spanrun.view.spans import MOST_SPANS, JobKey, SpanRows, chosen_spans
 
 FORMAT: Final = 1
@@ -67,6 +68,9 @@ def data_of(
     spans_seen, kept = chosen_spans(spans, rank, limits.spans)
     table = SpanRows(texts, zero, rows)
     table.fill(kept)
+    places = {run.id: place for place, run in enumerate(runs)}
+    happened = recording.events(session.id, only)
+    events = event_columns(happened, texts, zero, places, rows)
     return {
         "format": FORMAT,
         "session": _session(session, only, zero, summary),
@@ -76,7 +80,7 @@ def data_of(
         "runners": _runners(summary, runs),
         "jobs": jobs.as_dict(),
         "spans": table.spans.as_dict(),
-        "events": table.events.as_dict(),
+        "events": events.as_dict(),
         "counts": {
             "jobs": count,
             "jobs_shown": len(jobs),

@@ -19,7 +19,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from spanrun.errors import StoreError
-from spanrun.recordings import LAST, Recording
+from spanrun.telemetry.recordings.read import LAST, Recording
 from spanrun.text import inert, redact
 from spanrun.view.data import data_of
 from spanrun.view.page import served

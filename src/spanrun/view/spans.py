@@ -7,9 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from spanrun.semconv import (
-    EVENT_SPANRUN_JOB_HEDGE,
-    EVENT_SPANRUN_JOB_RETRY,
-    EVENT_SPANRUN_LOOP_BLOCKED,
     SPANRUN_JOB_INDEX,
     SPANRUN_JOB_TIME_BACKOFF,
     SPANRUN_JOB_TIME_BUSY,
@@ -18,7 +15,6 @@ from spanrun.semconv import (
     SPANRUN_JOB_TIME_QUEUE,
     SPANRUN_JOB_TIME_RATE_LIMIT,
     SPANRUN_JOB_TIME_SERVICE,
-    SPANRUN_LOOP_BLOCKED_DURATION,
     SPANRUN_RUN_ID,
 )
 from spanrun.telemetry.recordings.records import Event, Link, Span
@@ -27,12 +23,6 @@ from spanrun.view.columns import Columns, Texts, micro
 MOST_SPANS: Final = 100_000
 KINDS: Final = ("INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 STATUSES: Final = ("UNSET", "OK", "ERROR")
-EVENT_KINDS: Final = {
-    EVENT_SPANRUN_JOB_RETRY: "retry",
-    EVENT_SPANRUN_JOB_HEDGE: "hedge",
-    EVENT_SPANRUN_LOOP_BLOCKED: "blocked",
-}
-
 _LEDGER: Final = frozenset(
     (
         SPANRUN_JOB_TIME_QUEUE,
@@ -93,7 +83,7 @@ def _shrink(
 
 
 class SpanRows:
-    """Spans as columns, and their events that a chart shows.
+    """Spans as columns.
 
     Args:
         texts: The table of the page's texts.
@@ -109,7 +99,6 @@ class SpanRows:
             "trace", "parent", "job", "name", "kind", "start", "duration", "status",
             "message", "attributes", "events", "links", "scope",
         )  # fmt: skip
-        self.events: Final = Columns("time", "kind", "run", "job", "value", "text")
 
     def fill(self, spans: list[Span]) -> None:
         """Add all of them, by their start."""
@@ -139,12 +128,6 @@ class SpanRows:
             text(_json(span.links, _link)),
             text(span.scope),
         )
-        for event in span.events:
-            kind = EVENT_KINDS.get(event.name)
-            if kind is not None and job >= 0:
-                took = _blocked(event)
-                at = self._since(event.time_ns) - took  # it is told when it is over
-                self.events.add(at, text(kind), -1, job, took, 0)
 
     def _job(self, span: Span) -> int:
         index = span.attributes.get(SPANRUN_JOB_INDEX)
@@ -158,12 +141,6 @@ class SpanRows:
 
     def _since(self, nanoseconds: int) -> int:
         return round((nanoseconds - self._zero) / 1000)
-
-
-def _blocked(event: Event) -> int:
-    """For how long the event loop was blocked; 0 of other events."""
-    seconds = event.attributes.get(SPANRUN_LOOP_BLOCKED_DURATION)
-    return micro(seconds) if isinstance(seconds, float) else 0
 
 
 def _link(link: Link) -> list[Any]:

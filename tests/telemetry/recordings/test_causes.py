@@ -123,3 +123,11 @@ def test_names_are_of_one_line_and_without_secrets() -> None:
     assert "abcdefghijklmnop" not in told
     assert "\n" not in told
     assert "\x1b" not in told
+
+
+def test_what_blocked_the_loop_is_named() -> None:
+    jobs = ledger({"loop_lag": 2.0, "service": 1.0})
+    found = explain({"a": jobs}, "big_table (ingest.py:33)")
+    assert found.causes[0].advice == (
+        "Move big_table (ingest.py:33) to a thread or a process."
+    )

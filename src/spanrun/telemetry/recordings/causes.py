@@ -118,8 +118,13 @@ class Explanation:
     limit_full: Mapping[str, float | None]
 
 
-def explain(ledgers: Mapping[str, Ledger]) -> Explanation:
-    """Explain the time of these runners' jobs, which are together one scope."""
+def explain(ledgers: Mapping[str, Ledger], blocking: str = "") -> Explanation:
+    """Explain the time of these runners' jobs, which are together one scope.
+
+    Args:
+        ledgers: By the runners' names.
+        blocking: What blocked the event loop longest, where that is known.
+    """
     full = {name: limit_full(ledger) for name, ledger in ledgers.items()}
     jobs = sum(len(ledger.durations) for ledger in ledgers.values())
     total = fsum(map(fsum, (p for each in ledgers.values() for p in each.phases)))
@@ -127,9 +132,8 @@ def explain(ledgers: Mapping[str, Ledger]) -> Explanation:
         return Explanation("There are no jobs.", (), full)
     if not total:
         return Explanation("The jobs took no time.", (), full)
-    scope = _Scope(
-        ledgers, total, {name: _some(each) for name, each in ledgers.items()}
-    )
+    some = {name: _some(ledger) for name, ledger in ledgers.items()}
+    scope = _Scope(ledgers, total, some, blocking)
     shares = scope.shares()
     found = [
         scope.cause(runner, phase, part)
@@ -180,14 +184,20 @@ class _Scope:
         ledgers: Their jobs.
         total: The time of all these jobs, in seconds.
         some: The same jobs, or some of them where they are many: for percentiles.
+        blocking: What blocked the event loop longest, or empty.
     """
 
     def __init__(
-        self, ledgers: Mapping[str, Ledger], total: float, some: Mapping[str, Ledger]
+        self,
+        ledgers: Mapping[str, Ledger],
+        total: float,
+        some: Mapping[str, Ledger],
+        blocking: str,
     ) -> None:
         self._ledgers: Final = ledgers
         self._total: Final = total
         self._some: Final = some
+        self._blocking: Final = blocking
         self._p95: Final = _p95([d for each in some.values() for d in each.durations])
 
     def shares(self) -> dict[tuple[str, str], float]:
@@ -210,7 +220,10 @@ class _Scope:
         limit = f" (limit {slots})" if slots else ""
         counted = f"{jobs:,} job{'s'[: jobs != 1]}, at most {seconds(longest)} each"
         fact = f"{_begin(runner, phase)}{limit}: {counted}."
-        return self._made(runner, phase, part, jobs, fact, _ADVICE[phase])
+        advice = _ADVICE[phase]
+        if phase == _BLOCKED and self._blocking:
+            advice = f"Move {_name(self._blocking)} to a thread or a process."
+        return self._made(runner, phase, part, jobs, fact, advice)
 
     def served(self, services: Mapping[str, float]) -> Cause:
         """What the services take, of all runners together."""

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, Final
 
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES
@@ -133,28 +134,40 @@ def summary_of(recording: Recording, session: str, run: str = "") -> Summary:
             slowest = job
         over = its.started_ns + int((job.submitted + job.duration) * 1e9)
         ended = max(ended, over)
+    blocking = _blocking(recording, session)
     in_order = sorted(runners.items(), key=lambda item: item[1].first)
     return Summary(
         (ended - began) / 1e9,
-        tuple(_stats(name, stats) for name, stats in in_order),
+        tuple(_stats(name, stats, blocking) for name, stats in in_order),
         tuple(
             Failures(*kind, count, traces[kind])
             for kind, count in failures.most_common(_MOST_FAILURES)
         ),
         None if slowest is None else _slow(slowest, runs[slowest.run]),
-        explain({name: stats.ledger for name, stats in in_order}),
+        explain({name: stats.ledger for name, stats in in_order}, blocking),
     )
 
 
-def _stats(name: str, stats: _Runner) -> RunnerStats:
+def _stats(name: str, stats: _Runner, blocking: str) -> RunnerStats:
     durations = sorted(stats.ledger.durations)
     jobs = len(durations)
     # By the nearest rank: durations that were really measured.
     p50, p95, p99 = (durations[-(-each * jobs // 100) - 1] for each in _PERCENTILES)
     phases = {phase: stats.ledger.total(phase) for phase in SPANRUN_JOB_PHASE_VALUES}
-    why = explain({name: stats.ledger})
+    why = explain({name: stats.ledger}, blocking)
     percentiles = (p50, p95, p99)
     return RunnerStats(name, jobs, stats.ok, stats.retries, percentiles, phases, why)
+
+
+def _blocking(recording: Recording, session: str) -> str:
+    """The function that blocked the event loop longest, and where; empty of none."""
+    blocked: Counter[str] = Counter()
+    for event in recording.events(session):
+        if event.kind == "blocked" and "function" in event.value:
+            file = PurePath(event.value["file"]).name
+            place = f"{event.value['function']} ({file}:{event.value['line']})"
+            blocked[place] += event.value["seconds"]
+    return max(blocked, key=lambda place: blocked[place], default="")
 
 
 def _limit(run: Run) -> int | None:
