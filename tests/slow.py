@@ -8,6 +8,7 @@ SLOW: Final = frozenset(
         "bench",
         "cli",
         "docs",
+        "examples",
         "fuzz",
         "hosts",
         "registry",

@@ -18,6 +18,7 @@ LAYERS = {
     "errors": 0,
     "extras": 0,
     "lazy": 0,
+    "markup": 0,
     "semconv": 0,
     "outcome": 0,
     "clock": 0,

@@ -62,6 +62,12 @@ class Timings(Seconds):
         parts = ", ".join(f"{name} {seconds(part)}" for name, part in longest if part)
         return f"Timings({seconds(self.duration)}{': ' if parts else ''}{parts})"
 
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        from spanrun.markup import ledger  # noqa: PLC0415 -- for notebooks alone
+
+        return ledger(self)
+
 
 def _restored(*seconds: float) -> Timings:
     """What was pickled or copied; in another process it may be in C or not."""
@@ -89,6 +95,9 @@ class Ok(Generic[T]):
     def __repr__(self) -> str:
         return _line_of(self, value=self.value)
 
+    def _repr_html_(self) -> str:
+        return _html_of(self)
+
 
 @final
 @dataclass(slots=True, repr=False)
@@ -111,6 +120,9 @@ class Err:
     def __repr__(self) -> str:
         return _line_of(self, error=self.error, outcome=self.outcome)
 
+    def _repr_html_(self) -> str:
+        return _html_of(self)
+
 
 Outcome: TypeAlias = Ok[T] | Err
 
@@ -127,6 +139,13 @@ def _line_of(outcome: Outcome[Any], /, **own: Any) -> str:
     if outcome.trace_id:
         shown.append(f"trace_id={outcome.trace_id:032x}")
     return f"{type(outcome).__name__}({', '.join(shown)})"
+
+
+def _html_of(outcome: Outcome[Any]) -> str:
+    """For a notebook: the repr, and where the time went."""
+    from spanrun import markup  # noqa: PLC0415 -- for notebooks alone
+
+    return markup.outcome(outcome)
 
 
 def _cut(value: object) -> str:

@@ -92,6 +92,19 @@ def test_cells_await_a_runner_or_run_one_beside_the_loop(notebook):
     assert shown == ["[0, 2, 4, 6, 8]"] * 3 + ["[2, 4]"] * 2
 
 
+def test_progress_is_a_line_in_the_cell_without_escapes(notebook):
+    report = "async with sr.Runner('{}', observers=[sr.Progress()]) as runner:\n"
+    awaited = report.format("awaited") + "    await runner.map(double, range(5));"
+    beside = f"async def main():\n    {awaited.replace('awaited', 'beside')}".replace(
+        "\n    await", "\n        await"
+    )
+    shown = notebook(awaited, f"{beside}\nsr.run(main())")
+
+    for name, text in zip(("awaited", "beside"), shown, strict=True):
+        assert text.startswith(f"{name}: 5/5 · ")
+        assert text.isprintable(), "one line: no bar, no colour, no carriage return"
+
+
 def test_every_scenario_holds_in_a_cell(notebook):
     shown = notebook(SCENARIOS)
 

@@ -7,6 +7,7 @@ import pty
 import subprocess
 import sys
 import textwrap
+from xml.etree import ElementTree as ET
 
 import pytest
 from opentelemetry import trace
@@ -54,12 +55,30 @@ def test_a_report_tells_what_was_recorded_so_far(configured):
     assert text.startswith("5 jobs · 1 failed · ")
     assert "1 × double: ValueError: three <b>" in text
     assert report.as_dict()["runners"][0]["jobs"] == 5
-    assert "three &lt;b&gt;" in report._repr_html_()
     assert repr(report).startswith("<Report: 5 jobs · 1 failed")
+
+
+def test_a_notebook_shows_a_report_as_tables(configured):
+    sr.run(doubled())
+    report = sr.report()
+    page = ET.fromstring(report._repr_html_())  # noqa: S314 -- ours
+    runners, times, failures = page.findall("table")
+    cells = [cell.text for cell in runners.findall("tbody/tr/td")]
+    assert cells[:5] == ["double", "5", "4", "1", "0"]
+    assert times.findall(".//div/span")
+    assert "ValueError: three <b>" in "".join(failures.itertext())
+    told = "".join(page.itertext())
+    causes = [each["fact"] for each in report.as_dict()["explanation"]["causes"]]
+    assert causes
+    for text in (report.as_dict()["explanation"]["sentence"], *causes):
+        assert text in told
+    assert not page.findall(".//style")
+    assert not page.findall(".//script")
 
 
 def test_a_report_of_nothing_is_a_line(configured):
     assert str(sr.report()).startswith("0 jobs · 0 failed")
+    assert "0 jobs · 0 failed" in sr.report()._repr_html_()
 
 
 def test_a_report_without_recordings_says_what_to_do(fresh_otel, tmp_path):

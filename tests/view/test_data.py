@@ -13,11 +13,13 @@ from tests.view.conftest import packed
 from spanrun import recordings
 from spanrun.recordings import Job, Span
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES
+from spanrun.telemetry.observe import RunEvent
 from spanrun.telemetry.recordings.summary import summary_of
 from spanrun.view import data
 from spanrun.view.choice import choose
-from spanrun.view.columns import micro, parts
+from spanrun.view.columns import Texts, micro, parts
 from spanrun.view.data import Limits
+from spanrun.view.events import event_columns
 from spanrun.view.spans import chosen_spans
 
 
@@ -107,3 +109,28 @@ def test_spans_are_dropped_by_whole_traces() -> None:
 def test_a_trace_that_is_too_large_is_cut() -> None:
     count, kept = chosen_spans([span("a", n) for n in range(50)], {}, 12)
     assert (count, len(kept)) == (50, 12)
+
+
+def test_what_happened_beside_the_spans_is_there(pipeline: Path) -> None:
+    found = packed(pipeline)
+    texts, columns = found["texts"], found["events"]
+    with recordings.open(pipeline) as recording:
+        events = list(recording.events())
+    assert [texts[kind] for kind in columns["kind"]] == [each.kind for each in events]
+    assert {"blocked", "retry"} <= {each.kind for each in events}
+    for row, event in enumerate(events):
+        job = columns["job"][row]
+        if event.index is not None and job >= 0:
+            assert found["jobs"]["index"][job] == event.index
+            assert found["runs"][found["jobs"]["run"][job]]["id"] == event.run
+        if event.kind == "blocked":
+            assert columns["value"][row] == micro(event.value["seconds"])
+            text = texts[columns["text"][row]]
+            assert text.startswith(event.value.get("function", ""))
+
+
+def test_events_beyond_a_bound_are_left_out() -> None:
+    events = [RunEvent(number, "limit", "r", None, {"limit": 3}) for number in range(9)]
+    found = event_columns(events, Texts(), 0, {"r": 0}, {}, most=5)
+    assert len(found) == 5
+    assert found.as_dict()["value"] == [3] * 5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 import re
 import sys
@@ -19,6 +18,7 @@ from spanrun.quantities import seconds, share
 from spanrun.runner import tables
 from spanrun.telemetry import setup
 from spanrun.telemetry.log import Log
+from spanrun.telemetry.recordings.causes import Cause
 from spanrun.telemetry.recordings.read import LAST, Recording
 from spanrun.telemetry.recordings.summary import (
     Failures,
@@ -33,7 +33,8 @@ from spanrun.view.data import data_of
 WIDTH: Final = 120
 """Characters in a line, where no terminal says how many it has."""
 _log: Final = Log(__name__)
-_ERROR: Final = 160
+MAX_ERROR: Final = 160
+"""Characters of an error that are shown."""
 _UNIT: Final = re.compile(r"(?<=\d) (?=(?:%|s|ms|µs)(?!\w))")
 _NOTABLE: Final = 0.99
 """A p95 without a cause is shown if it is below this part of the p95."""
@@ -96,25 +97,17 @@ class Report:
         return self.text()
 
     def __repr__(self) -> str:
-        return f"<Report: {self._title()}>"
+        return f"<Report: {title(self._summary)}>"
 
     def _repr_html_(self) -> str:
         """For a notebook."""
-        return f"<pre>{html.escape(self.text())}</pre>"
+        from spanrun.runner.html import summary_html  # noqa: PLC0415 -- nowhere else
 
-    def _title(self) -> str:
-        found = self._summary
-        jobs = sum(stats.jobs for stats in found.runners)
-        failed = jobs - sum(stats.ok for stats in found.runners)
-        rate = f", {jobs / found.seconds:.0f}/s" if found.seconds else ""
-        return (
-            f"{jobs:,} job{'s'[: jobs != 1]} · {failed:,} failed · "
-            f"{seconds(found.seconds)}{rate}"
-        )
+        return summary_html(self._summary)
 
     def _lines(self, width: int) -> Iterator[str]:
         found = self._summary
-        yield self._title()
+        yield title(found)
         if not found.runners:
             return
         yield from why(found, width)
@@ -131,12 +124,23 @@ class Report:
             yield f"slowest job   {slowest(found.slowest)}"
 
 
+def title(found: Summary) -> str:
+    """How many jobs there were, how many failed, and how long that took."""
+    jobs = sum(stats.jobs for stats in found.runners)
+    failed = jobs - sum(stats.ok for stats in found.runners)
+    rate = f", {jobs / found.seconds:.0f}/s" if found.seconds else ""
+    return (
+        f"{jobs:,} job{'s'[: jobs != 1]} · {failed:,} failed · "
+        f"{seconds(found.seconds)}{rate}"
+    )
+
+
 def failure(group: Failures) -> str:
     """A line on failed jobs that have the same error."""
     kind = group.error_type.rpartition(".")[2]
     what = f"{group.count} × {_line(group.runner)}: {_line(kind)}: "
     trace = f" · e.g. trace {group.trace_id}" if group.trace_id else ""
-    return f"  {what}{_line(group.error, _ERROR)}{trace}"
+    return f"  {what}{_line(group.error, MAX_ERROR)}{trace}"
 
 
 def slowest(job: SlowJob) -> str:
@@ -151,11 +155,16 @@ def why(found: Summary, width: int) -> Iterator[str]:
     """Why the jobs took their time, and what to change, in lines of ``width``."""
     yield from _wrapped(found.explanation.sentence, width)
     for cause in found.explanation.causes:
-        text = f"{cause.fact} {cause.advice}"
-        if cause.phase != "service" and cause.p95_without < _NOTABLE * cause.p95:
-            better = f"{seconds(cause.p95)} → {seconds(cause.p95_without)}"
-            text += f" p95 {better} at best without it."
-        yield from _wrapped(text, width, f"{share(cause.share):>6}  ")
+        yield from _wrapped(advice(cause), width, f"{share(cause.share):>6}  ")
+
+
+def advice(cause: Cause) -> str:
+    """What a cause is, what to change, and how much better that can make the p95."""
+    text = f"{cause.fact} {cause.advice}"
+    if cause.phase != "service" and cause.p95_without < _NOTABLE * cause.p95:
+        better = f"{seconds(cause.p95)} → {seconds(cause.p95_without)}"
+        text += f" p95 {better} at best without it."
+    return text
 
 
 def _wrapped(text: str, width: int, first: str = "") -> Iterator[str]:

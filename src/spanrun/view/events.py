@@ -18,21 +18,23 @@ def event_columns(
     zero_ns: int,
     runs: Mapping[str, int],
     jobs: Mapping[JobKey, int],
+    most: int = MOST_EVENTS,
 ) -> Columns:
     """Events by the moment at which they began, -1 for no run or job in the page.
 
     ``value`` is for how long the loop was blocked, in microseconds, or the new limit.
 
     Args:
-        events: In any order; the first `MOST_EVENTS` are taken.
+        events: In any order; the first are taken.
         texts: The table of the page's texts.
         zero_ns: Where the page's time begins.
         runs: The place of each run, by its id.
         jobs: The row of each job.
+        most: How many at the most.
     """
     columns = Columns("time", "kind", "run", "job", "value", "text")
     for event in events:
-        if len(columns) == MOST_EVENTS:
+        if len(columns) == most:
             break
         run, since = event.run or "", round((event.time_ns - zero_ns) / 1000)
         took = micro(event.value["seconds"]) if event.kind == "blocked" else 0
