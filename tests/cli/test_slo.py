@@ -22,6 +22,7 @@ from tests.waiting import PATIENCE
 
 import spanrun as sr
 from spanrun.slo import groups, load, panels
+from spanrun.telemetry.recordings.schema import VERSION
 
 FORMAT_1 = Path(__file__).parents[1] / "data" / "store" / "format-1.db"
 
@@ -198,7 +199,7 @@ def no_database(path: Path) -> None:
 def of_a_later_release(path: Path) -> None:
     shutil.copy(FORMAT_1, path)
     with contextlib.closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 3")
+        db.execute(f"PRAGMA user_version = {VERSION + 1}")
 
 
 def of_an_earlier_release(path: Path) -> None:
@@ -214,8 +215,14 @@ def of_another_program(path: Path) -> None:
     ("stand", "what"),
     [
         (no_database, "file is not a database"),
-        (of_a_later_release, "has format 3, and this spanrun reads format 2"),
-        (of_an_earlier_release, "has format 1, and this spanrun reads format 2"),
+        (
+            of_a_later_release,
+            f"has format {VERSION + 1}, and this spanrun reads format {VERSION}",
+        ),
+        (
+            of_an_earlier_release,
+            f"has format 1, and this spanrun reads format {VERSION}",
+        ),
         (of_another_program, "belongs to another program (it has 'bookmarks' in it)"),
         (Path.mkdir, "is no file"),
         (os.mkfifo, "is no file"),

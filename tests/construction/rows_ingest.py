@@ -100,6 +100,7 @@ ROWS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "characters": WHOLE_ABOVE_0,
     },
     "open": {"path": only(1, None, b"x")},
+    "Recording.events": {"session": refused(ANY_TEXT), "run": refused(ANY_TEXT)},
     "Recording.find": {"name": refused(ANY_TEXT)},
     "Recording.jobs": {"session": refused(ANY_TEXT), "run": refused(ANY_TEXT)},
     "Recording.requests": {"session": refused(ANY_TEXT)},

@@ -130,7 +130,7 @@ def test_what_happened_beside_the_spans_is_there(pipeline: Path) -> None:
 
 
 def test_events_beyond_a_bound_are_left_out() -> None:
-    events = [RunEvent(number, "limit", "r", None, {"limit": 3}) for number in range(9)]
+    events = [RunEvent(at, "limit", "r", None, {"limit": 3}, None) for at in range(9)]
     found = event_columns(events, Texts(), 0, {"r": 0}, {}, most=5)
     assert len(found) == 5
     assert found.as_dict()["value"] == [3] * 5

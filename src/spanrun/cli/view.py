@@ -19,7 +19,12 @@ def view(
     *,
     port: Annotated[
         int,
-        typer.Option(min=0, max=65535, help="Where to listen; 0: a port that is free."),
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=65535,
+            help="Where to listen; 0: a port that is free.",
+        ),
     ] = 0,
     open_: Annotated[
         bool, typer.Option("--open", help="Open it in the browser.")
