@@ -19,7 +19,9 @@ def _palette(theme: str) -> dict[str, str]:
     css = STYLE.read_text("utf-8")
     found: dict[str, str] = {}
     for name, selector in THEMES.items():
-        (block,) = re.findall(rf"^{re.escape(selector)} {{(.*?)}}", css, re.M | re.S)
+        (block,) = re.findall(
+            rf"^{re.escape(selector)} {{(.*?)}}", css, re.MULTILINE | re.DOTALL
+        )
         found |= re.findall(r"--([\w-]+): (#\w+)", block)
         if name == theme:
             break

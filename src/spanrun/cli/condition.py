@@ -10,7 +10,8 @@ from typing import Final
 
 from spanrun.cli.exits import Exit, fail
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES
-from spanrun.telemetry.recordings.compare import MEAN, PERCENTILES
+from spanrun.telemetry.recordings.compare import MEAN
+from spanrun.telemetry.recordings.ledger import PERCENTILES
 
 FAILED: Final = "failed"
 NAMES: Final = (*PERCENTILES, MEAN, *SPANRUN_JOB_PHASE_VALUES, FAILED)

@@ -13,7 +13,8 @@ from spanrun.cli.condition import FAILED, Condition
 from spanrun.outcome import Err, Ok, Outcome
 from spanrun.quantities import seconds
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES
-from spanrun.telemetry.recordings.compare import MEAN, PERCENTILES
+from spanrun.telemetry.recordings.compare import MEAN
+from spanrun.telemetry.recordings.ledger import PERCENTILES, percentile
 from spanrun.text import inert, one_line, redact
 
 _NAMED: Final = 1000
@@ -98,7 +99,7 @@ class Results:
         if wanted.name == MEAN:
             return math.fsum(self._durations) / jobs
         if (percent := PERCENTILES.get(wanted.name)) is not None:
-            return sorted(self._durations)[-(-percent * jobs // 100) - 1]
+            return percentile(sorted(self._durations), percent)
         return self._phases[SPANRUN_JOB_PHASE_VALUES.index(wanted.name)] / jobs
 
 

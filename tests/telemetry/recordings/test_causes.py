@@ -5,7 +5,8 @@ from array import array
 import pytest
 
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES
-from spanrun.telemetry.recordings.causes import Ledger, explain, limit_full
+from spanrun.telemetry.recordings.causes import explain, limit_full
+from spanrun.telemetry.recordings.ledger import Ledger
 
 
 def ledger(*jobs: dict[str, float], limit: int | None = None) -> Ledger:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate
 from math import fsum
 from operator import sub
@@ -17,6 +17,7 @@ from typing import Final
 
 from spanrun.quantities import seconds, share
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES
+from spanrun.telemetry.recordings.ledger import Ledger, percentile
 from spanrun.text import one_line, redact
 
 _LEAST: Final = 0.02
@@ -30,7 +31,6 @@ _SAMPLE: Final = 50_000
 _NOTABLE: Final = 0.95
 """A p95 without a phase is told in the sentence if it is below this part of the p95."""
 _HOLD_A_SLOT: Final = ("rate_limit", "busy", "loop_lag", "service")
-_PLACES: Final = {name: place for place, name in enumerate(SPANRUN_JOB_PHASE_VALUES)}
 _SERVICE: Final = "service"
 _BLOCKED: Final = "loop_lag"
 _WHAT: Final = {
@@ -49,30 +49,6 @@ _ADVICE: Final = {
     "busy": "Move that work to threads or processes.",
     "loop_lag": "Look for a slow synchronous call; move it to a thread.",
 }
-
-
-@dataclass(slots=True)
-class Ledger:
-    """The jobs of one runner, in columns of one length: seconds.
-
-    Attributes:
-        starts: When each was submitted, from any moment that is the same for all.
-        durations: From submission to the outcome.
-        phases: A column for each phase, in their order.
-        limit: How many jobs may hold a slot at once; None without a limit that is
-            known and fixed.
-    """
-
-    starts: array[float] = field(default_factory=lambda: array("d"))
-    durations: array[float] = field(default_factory=lambda: array("d"))
-    phases: Sequence[array[float]] = field(
-        default_factory=lambda: [array("d") for _ in SPANRUN_JOB_PHASE_VALUES]
-    )
-    limit: int | None = None
-
-    def total(self, phase: str) -> float:
-        """Seconds of a phase, of all jobs together."""
-        return fsum(self.phases[_PLACES[phase]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +94,24 @@ class Explanation:
     limit_full: Mapping[str, float | None]
 
 
-def explain(ledgers: Mapping[str, Ledger], blocking: str = "") -> Explanation:
+def explain(
+    ledgers: Mapping[str, Ledger],
+    blocking: str = "",
+    full: Mapping[str, float | None] | None = None,
+) -> Explanation:
     """Explain the time of these runners' jobs, which are together one scope.
 
     Args:
         ledgers: By the runners' names.
         blocking: What blocked the event loop longest, where that is known.
+        full: Of these runners, where it is known already, ``Explanation.limit_full``.
     """
-    full = {name: limit_full(ledger) for name, ledger in ledgers.items()}
-    jobs = sum(len(ledger.durations) for ledger in ledgers.values())
+    full = {
+        name: limit_full(ledger) if full is None else full[name]
+        for name, ledger in ledgers.items()
+    }
     total = fsum(map(fsum, (p for each in ledgers.values() for p in each.phases)))
-    if not jobs:
+    if not any(map(len, ledgers.values())):
         return Explanation("There are no jobs.", (), full)
     if not total:
         return Explanation("The jobs took no time.", (), full)
@@ -154,7 +137,7 @@ def limit_full(ledger: Ledger) -> float | None:
     A job's phases are taken as spread evenly over its time, so that a map's limit is
     seen as well, whose jobs are submitted only when there is a slot.
     """
-    if not ledger.limit or not ledger.durations:
+    if not ledger.limit or not len(ledger):
         return None
     begin = min(ledger.starts)
     end = max(map(float.__add__, ledger.starts, ledger.durations))
@@ -162,7 +145,7 @@ def limit_full(ledger: Ledger) -> float | None:
         return None
     scale = _BINS / (end - begin)
     slopes, steps = [0.0] * (_BINS + 2), [0.0] * (_BINS + 2)
-    held = [ledger.phases[_PLACES[name]] for name in _HOLD_A_SLOT]
+    held = [ledger.phase(name) for name in _HOLD_A_SLOT]
     columns = zip(ledger.starts, ledger.durations, *held, strict=True)
     for start, duration, *parts in columns:
         if duration > 0:
@@ -198,7 +181,9 @@ class _Scope:
         self._total: Final = total
         self._some: Final = some
         self._blocking: Final = blocking
-        self._p95: Final = _p95([d for each in some.values() for d in each.durations])
+        self._p95: Final = percentile(
+            sorted(d for each in some.values() for d in each.durations), 95
+        )
 
     def shares(self) -> dict[tuple[str, str], float]:
         """Of each runner and phase; a blocked loop is one cause, whoever waited."""
@@ -213,7 +198,7 @@ class _Scope:
     def cause(self, runner: str, phase: str, part: float) -> Cause:
         """What can be changed: a phase of this runner's jobs, or of all."""
         whose = [self._ledgers[runner]] if runner else list(self._ledgers.values())
-        columns = [ledger.phases[_PLACES[phase]] for ledger in whose]
+        columns = [ledger.phase(phase) for ledger in whose]
         jobs = sum(value > 0 for column in columns for value in column)
         longest = max(max(column, default=0.0) for column in columns)
         slots = whose[0].limit if phase == "limit" else None
@@ -227,8 +212,7 @@ class _Scope:
 
     def served(self, services: Mapping[str, float]) -> Cause:
         """What the services take, of all runners together."""
-        place = _PLACES[_SERVICE]
-        columns = [ledger.phases[place] for ledger in self._ledgers.values()]
+        columns = [ledger.phase(_SERVICE) for ledger in self._ledgers.values()]
         jobs = sum(value > 0 for column in columns for value in column)
         most = sorted(services, key=lambda name: -services[name])
         parts = [f"{_name(name)} {share(services[name])}" for name in most[:_MOST]]
@@ -251,16 +235,16 @@ class _Scope:
         rest: list[float] = []
         for name, ledger in self._some.items():
             if runner in ("", name):
-                column = ledger.phases[_PLACES[phase]]
+                column = ledger.phase(phase)
                 rest += map(sub, ledger.durations, column)
             else:
                 rest += ledger.durations
-        return max(0.0, _p95(rest))
+        return max(0.0, percentile(sorted(rest), 95))
 
 
 def _some(ledger: Ledger) -> Ledger:
     """The same jobs, or at most so many, drawn always alike."""
-    jobs = len(ledger.durations)
+    jobs = len(ledger)
     if jobs <= _SAMPLE:
         return ledger
     rows = Random(0).sample(range(jobs), _SAMPLE)  # noqa: S311 -- no secret
@@ -310,12 +294,6 @@ def _pace(full: Mapping[str, float | None]) -> Iterator[str]:
             f"The pace is set by {_name(fullest)}: its limit is full {share(part)} of "
             "the time."
         )
-
-
-def _p95(values: list[float]) -> float:
-    """By the nearest rank."""
-    values.sort()
-    return values[-(-95 * len(values) // 100) - 1]
 
 
 def _what(runner: str, phase: str) -> str:

@@ -22,10 +22,15 @@ from random import Random
 from typing import Any, Final, cast
 
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES
+from spanrun.telemetry.recordings.ledger import (
+    PERCENTILES,
+    Ledger,
+    percentile,
+    rank,
+)
 from spanrun.telemetry.recordings.read import Recording
 from spanrun.telemetry.recordings.records import Job, Run, Session
 
-PERCENTILES: Final = {"p50": 50, "p95": 95, "p99": 99}
 MEAN: Final = "mean"
 FEWEST: Final = 20
 """Jobs on each side, below which there are no intervals."""
@@ -146,43 +151,45 @@ def compare(recording: Recording, a: Session | Run, b: Session | Run) -> Compari
 
 
 class Jobs:
-    """The jobs of a runner, as columns.
+    """The jobs of a runner.
 
     Attributes:
-        columns: Durations, then the seconds of each phase, as the jobs ended.
+        ledger: Their times, as the jobs ended.
         failed: How many jobs returned no value.
         policies: Of its newest run that had some, as an object of JSON.
     """
 
     def __init__(self) -> None:
-        self.columns: Final = [
-            array("d") for _ in range(1 + len(SPANRUN_JOB_PHASE_VALUES))
-        ]
+        self.ledger: Final = Ledger()
         self.failed = 0
         self.policies: str | None = None
         self._spans: Final[dict[str, tuple[float, float]]] = {}
 
+    def __len__(self) -> int:
+        return len(self.ledger)
+
+    @property
+    def columns(self) -> Sequence[array[float]]:
+        """Durations, then the seconds of each phase."""
+        return self.ledger.durations, *self.ledger.phases
+
     def add(self, job: Job, run: Run) -> None:
         """Add a job of ``run``, one of the runner's."""
-        for column, value in zip(
-            self.columns, (job.duration, *job.seconds), strict=True
-        ):
-            column.append(value)
-        self.failed += job.outcome != "ok"
         began = run.started_ns / 1e9 + job.submitted
+        self.ledger.add(job, began)
+        self.failed += job.outcome != "ok"
         first, last = self._spans.get(run.id, (began, began))
         self._spans[run.id] = min(first, began), max(last, began + job.duration)
         self.policies = run.policies or self.policies
 
     def side(self) -> Side:
         """What they did, in sum."""
-        jobs, wall = len(self.columns[0]), self._wall()
-        waiting = [SPANRUN_JOB_PHASE_VALUES.index(phase) + 1 for phase in _WAITING]
-        worked = math.fsum(self.columns[0]) - math.fsum(
-            second for place in waiting for second in self.columns[place]
+        wall = self._wall()
+        worked = math.fsum(self.ledger.durations) - math.fsum(
+            second for phase in _WAITING for second in self.ledger.phase(phase)
         )
         at_once = worked / wall if wall else 0.0
-        return Side(jobs, self.failed, wall, at_once, worked / jobs)
+        return Side(len(self), self.failed, wall, at_once, worked / len(self))
 
     def _wall(self) -> float:
         """Seconds in which any of its runs had a job."""
@@ -211,7 +218,7 @@ def _change(name: str, a: Jobs | None, b: Jobs | None) -> RunnerChange:
     few = [
         f"{count} in {side}"
         for side, jobs in (("A", a), ("B", b))
-        if (count := len(jobs.columns[0])) < FEWEST
+        if (count := len(jobs)) < FEWEST
     ]
     why = f"fewer than {FEWEST} jobs ({', '.join(few)})" if few else ""
     return RunnerChange(name, *sides, changes(a, b, intervals=not few), why)
@@ -221,24 +228,17 @@ def changes(a: Jobs, b: Jobs, *, intervals: bool = True) -> dict[str, Change]:
     """Each number of both, and how sure its change is."""
     random = Random(_SEED)  # noqa: S311 -- statistics
     names = (MEAN, *SPANRUN_JOB_PHASE_VALUES)
-    mean = math.fsum(a.columns[0]) / len(a.columns[0])
+    mean = math.fsum(a.ledger.durations) / len(a)
     drawn = [means(jobs.columns, random) if intervals else None for jobs in (a, b)]
     found: dict[str, Change] = {}
     for place, name in enumerate(names):
-        values = [
-            math.fsum(jobs.columns[place]) / len(jobs.columns[place]) for jobs in (a, b)
-        ]
+        values = [math.fsum(jobs.columns[place]) / len(jobs) for jobs in (a, b)]
         draws = [each[place] for each in drawn if each]
         found[name] = _judged(values, draws, mean)
-    in_order = [sorted(jobs.columns[0]) for jobs in (a, b)]
+    in_order = [sorted(jobs.ledger.durations) for jobs in (a, b)]
     for name, percent in PERCENTILES.items():
-        ranks = [-(-percent * len(each) // 100) for each in in_order]
-        values = [each[rank - 1] for each, rank in zip(in_order, ranks, strict=True)]
-        draws = [
-            _ranked(each, rank, random)
-            for each, rank in zip(in_order, ranks, strict=True)
-            if intervals
-        ]
+        values = [percentile(each, percent) for each in in_order]
+        draws = [_ranked(each, percent, random) for each in in_order if intervals]
         found[name] = _judged(values, draws, values[0])
     return found
 
@@ -275,10 +275,11 @@ def means(columns: Sequence[array[float]], random: Random) -> list[list[float]]:
     return found
 
 
-def _ranked(in_order: Sequence[float], rank: int, random: Random) -> list[float]:
-    """The value of ``rank`` in each of 1,000 draws."""
+def _ranked(in_order: Sequence[float], percent: int, random: Random) -> list[float]:
+    """The percentile in each of 1,000 draws."""
     count = len(in_order)
-    beta = rank, count - rank + 1
+    at = rank(count, percent)
+    beta = at, count - at + 1
     drawn = (random.betavariate(*beta) for _ in range(DRAWS))
     return [in_order[min(count - 1, int(count * place))] for place in drawn]
 

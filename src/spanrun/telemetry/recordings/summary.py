@@ -10,11 +10,11 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES
-from spanrun.telemetry.recordings.causes import Explanation, Ledger, explain
+from spanrun.telemetry.recordings.causes import Explanation, explain
+from spanrun.telemetry.recordings.ledger import PERCENTILES, Ledger, percentile
 from spanrun.telemetry.recordings.read import Recording
 from spanrun.telemetry.recordings.records import Job, Run
 
-_PERCENTILES: Final = (50, 95, 99)
 _MOST_FAILURES: Final = 10
 
 
@@ -91,11 +91,7 @@ class _Runner:
     retries: int = 0
 
     def add(self, job: Job, start: float) -> None:
-        ledger = self.ledger
-        ledger.starts.append(start)
-        ledger.durations.append(job.duration)
-        for column, value in zip(ledger.phases, job.seconds, strict=True):
-            column.append(value)
+        self.ledger.add(job, start)
         self.ok += job.outcome == "ok"
         self.retries += job.attempts - 1
 
@@ -136,27 +132,40 @@ def summary_of(recording: Recording, session: str, run: str = "") -> Summary:
         ended = max(ended, over)
     blocking = _blocking(recording, session)
     in_order = sorted(runners.items(), key=lambda item: item[1].first)
+    why = explain({name: stats.ledger for name, stats in in_order}, blocking)
     return Summary(
         (ended - began) / 1e9,
-        tuple(_stats(name, stats, blocking) for name, stats in in_order),
+        tuple(
+            _stats(
+                name,
+                stats,
+                why
+                if len(in_order) == 1
+                else explain({name: stats.ledger}, blocking, why.limit_full),
+            )
+            for name, stats in in_order
+        ),
         tuple(
             Failures(*kind, count, traces[kind])
             for kind, count in failures.most_common(_MOST_FAILURES)
         ),
         None if slowest is None else _slow(slowest, runs[slowest.run]),
-        explain({name: stats.ledger for name, stats in in_order}, blocking),
+        why,
     )
 
 
-def _stats(name: str, stats: _Runner, blocking: str) -> RunnerStats:
-    durations = sorted(stats.ledger.durations)
-    jobs = len(durations)
-    # By the nearest rank: durations that were really measured.
-    p50, p95, p99 = (durations[-(-each * jobs // 100) - 1] for each in _PERCENTILES)
-    phases = {phase: stats.ledger.total(phase) for phase in SPANRUN_JOB_PHASE_VALUES}
-    why = explain({name: stats.ledger}, blocking)
-    percentiles = (p50, p95, p99)
-    return RunnerStats(name, jobs, stats.ok, stats.retries, percentiles, phases, why)
+def _stats(name: str, stats: _Runner, why: Explanation) -> RunnerStats:
+    in_order = sorted(stats.ledger.durations)
+    p50, p95, p99 = (percentile(in_order, each) for each in PERCENTILES.values())
+    return RunnerStats(
+        name,
+        len(in_order),
+        stats.ok,
+        stats.retries,
+        (p50, p95, p99),
+        {phase: stats.ledger.total(phase) for phase in SPANRUN_JOB_PHASE_VALUES},
+        why,
+    )
 
 
 def _blocking(recording: Recording, session: str) -> str:
