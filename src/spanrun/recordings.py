@@ -18,6 +18,7 @@ from spanrun.telemetry.recordings.records import (
     Span,
     Trace,
 )
+from spanrun.telemetry.recordings.waits import Wait, waits
 
 __all__ = [
     "LAST",
@@ -31,5 +32,7 @@ __all__ = [
     "Session",
     "Span",
     "Trace",
+    "Wait",
     "open",
+    "waits",
 ]

@@ -272,6 +272,7 @@ SUBJECTS: Final[Mapping[str, Callable[..., Any]]] = {
     "Captured.value": on_made(captured, "value", metric="m"),
     "capture": testing.capture,
     "open": recordings.open,
+    "waits": recordings.waits,
     "Recording.events": on_made(recording, "events"),
     "Recording.find": on_made(recording, "find"),
     "Recording.jobs": on_made(recording, "jobs"),

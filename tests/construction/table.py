@@ -56,6 +56,7 @@ UNCHECKED: Final[Mapping[str, str]] = {
             "RunInfo.event",
             "RunInfo.wall_ns",
             "Session",
+            "Wait",
             "Skipped",
             "Slo",
             "Span",
