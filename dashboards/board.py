@@ -1,14 +1,17 @@
 """A dashboard of panels: their ids, their places, the variables and the links."""
 
 import itertools
+import json
 from collections.abc import Iterator, Sequence
 from string import ascii_uppercase
 from typing import Any, Final
 
 from grafana_foundation_sdk.builders import dashboard as dashboards
 from grafana_foundation_sdk.builders import heatmap, stat, table, timeseries
+from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import (
+    AnnotationQuery,
     Dashboard,
     DashboardCursorSync,
     DashboardLinkType,
@@ -18,13 +21,25 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableSort,
 )
 
-from dashboards.panels import SOURCE, SOURCE_TYPE
+from dashboards.panels import JAEGER, SOURCE, SOURCE_TYPE
 from spanrun import semconv
 from spanrun.slo.promql import label, series
 
 TAG: Final = "spanrun"
 FIRING: Final = 'ALERTS{alertname=~"Spanrun.*", alertstate="firing"}'
-"""Drawn over every curve: since when something has been wrong."""
+_CHOSEN: Final = f'{label(semconv.SERVICE_NAME)}=~"$service"'
+_VERSION: Final = label(semconv.SERVICE_VERSION)
+_RUNNER: Final = label(semconv.SPANRUN_RUNNER_NAME)
+_RUNNING: Final = (
+    f"group by ({label(semconv.SERVICE_NAME)}, {_VERSION}) "
+    f'({series(semconv.METRIC_SPANRUN_JOBS)}{{{_CHOSEN}, {_VERSION}!=""}}'
+)
+_RELEASED: Final = f"{_RUNNING}) unless {_RUNNING} offset 5m)"
+"""Versions of a service that weren't there five minutes ago."""
+_BLOCKED: Final = (
+    f"sum by ({_RUNNER}) (rate({series(semconv.METRIC_SPANRUN_LOOP_BLOCKED)}"
+    f"{{{_CHOSEN}}}[$__rate_interval])) > 0"
+)
 
 _ON: Final = True  # the SDK has no keywords for its switches
 
@@ -63,15 +78,9 @@ def board(
             .include_vars(_ON)
             .keep_time(_ON)
         )
-        .annotation(
-            dashboards.AnnotationQuery()
-            .name("Alerts")
-            .datasource(SOURCE)
-            .enable(_ON)
-            .icon_color("red")
-            .expr(FIRING)
-        )
     )
+    for marks in _annotations():
+        made.annotation(marks)
     ids = itertools.count(1)
     for heading, panels in sections:
         made.with_row(dashboards.Row(heading).id(next(ids)))
@@ -86,6 +95,12 @@ def board(
     service, runner = semconv.SERVICE_NAME, semconv.SPANRUN_RUNNER_NAME
     jobs = series(semconv.METRIC_SPANRUN_JOBS)
     own = f'{jobs}{{{label(service)}=~"$service"}}'
+    if f"${{{JAEGER}}}" in json.dumps(made.build(), cls=JSONEncoder):
+        made.with_variable(
+            dashboards.TextBoxVariable(JAEGER)
+            .label("Jaeger")
+            .default_value("http://localhost:16686")
+        )
     for variable in (
         choice("service", "Service", jobs, service, shown="$service" in used),
         choice("runner", "Runner", own, runner, shown="$runner" in used),
@@ -93,6 +108,50 @@ def board(
     ):
         made.with_variable(variable)
     return made.build()
+
+
+class Marks(AnnotationQuery):
+    """What is drawn over every curve: when something happened, and what.
+
+    The SDK has no fields for the texts, which Grafana reads.
+    """
+
+    def __init__(self, name: str, colour: str, expr: str, **texts: str) -> None:
+        super().__init__(name, SOURCE, icon_color=colour, expr=expr)
+        self._texts: Final = texts
+
+    def to_json(self) -> dict[str, object]:
+        """As Grafana has it."""
+        return {**super().to_json(), **self._texts}
+
+
+class _Built(Builder[AnnotationQuery]):
+    """A builder of what is made already, as the SDK asks for."""
+
+    def __init__(self, marks: Marks) -> None:
+        self._marks: Final = marks
+
+    def build(self) -> Marks:
+        """It."""
+        return self._marks
+
+
+def _annotations() -> Iterator[_Built]:
+    service, slo = f"{{{{{label(semconv.SERVICE_NAME)}}}}}", "{{slo}} {{service}}"
+    for name, colour, expression, title, text in (
+        ("Alerts", "red", FIRING, "{{alertname}}", f"{slo} {{{{severity}}}}"),
+        ("Releases", "blue", _RELEASED, f"{service} {{{{{_VERSION}}}}}", "released"),
+        (
+            "Blocked loops",
+            "orange",
+            _BLOCKED,
+            "event loop blocked",
+            f"{{{{{_RUNNER}}}}}",
+        ),
+    ):
+        yield _Built(
+            Marks(name, colour, expression, titleFormat=title, textFormat=text)
+        )
 
 
 def _lettered(whole: Dashboard) -> Iterator[Any]:

@@ -8,7 +8,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from dashboards import panels, places
 from dashboards import promql as q
 from dashboards.board import Panel, board
-from dashboards.panels import SECONDS, SHARE, Query, Text, each
+from dashboards.panels import MILLISECONDS, SECONDS, SHARE, Query, Text, each
 from spanrun import semconv
 from spanrun.semconv import Metric
 
@@ -17,7 +17,18 @@ MODEL_CALL: Final = semconv.METRIC_GEN_AI_CLIENT_OPERATION_DURATION
 TOKENS: Final = semconv.METRIC_GEN_AI_CLIENT_TOKEN_USAGE
 STORE: Final = semconv.METRIC_DB_CLIENT_OPERATION_DURATION
 
-SERVER: Final = semconv.SERVER_ADDRESS
+OLDER: Final = Metric(
+    "http.client.duration",
+    "histogram",
+    "ms",
+    "Time of an HTTP request, by the convention before the stable one.",
+    ("net.peer.name", "net.peer.port", "http.status_code"),
+)
+"""What OpenTelemetry's own instrumentations send, unless they are told otherwise
+(`OTEL_SEMCONV_STABILITY_OPT_IN`)."""
+OLDER_SERVER: Final = OLDER.attributes[:2]
+
+SERVER: Final = semconv.SERVER_ADDRESS, semconv.SERVER_PORT
 STATUS: Final = semconv.HTTP_RESPONSE_STATUS_CODE
 MODEL: Final = semconv.GEN_AI_REQUEST_MODEL
 OPERATION: Final = semconv.GEN_AI_OPERATION_NAME
@@ -48,15 +59,16 @@ def _http() -> Sequence[Panel]:
         panels.lines(
             "Requests by status",
             Text(
-                "HTTP requests a second, by server and status. No status: there was "
-                "no answer.",
+                "HTTP requests a second, by server, port and status, of spanrun's "
+                "clients and of every instrumentation that follows the stable "
+                "convention. No status: there was no answer.",
                 "429: you ask for more than the service gives. 5xx: it is broken or "
                 "overloaded. No status: network, name, or a timeout.",
                 "429: lower the rate or the limit. 5xx: back-off and breaker do what "
                 "can be done here; tell whoever runs it.",
             ),
             each("requests/s"),
-            Query(q.count_rate(HTTP, [SERVER, STATUS]), q.legend(SERVER, STATUS)),
+            Query(q.count_rate(HTTP, [*SERVER, STATUS]), q.legend(*SERVER, STATUS)),
             stacked=True,
             to=[places.RUNS],
         ),
@@ -87,6 +99,26 @@ def _http() -> Sequence[Panel]:
             each("requests/s"),
             Query(q.heat(HTTP), "{{le}}", exemplars=True),
         ),
+        panels.lines(
+            "Requests of older instrumentations",
+            Text(
+                "HTTP requests a second that other libraries' instrumentations "
+                "report by the convention before the stable one.",
+                "429 and 5xx, as above.",
+                "Set OTEL_SEMCONV_STABILITY_OPT_IN=http to have them above.",
+            ),
+            each("requests/s"),
+            Query(q.count_rate(OLDER, OLDER.attributes), q.legend(*OLDER.attributes)),
+            stacked=True,
+        ),
+        _latency(
+            "Latency of older instrumentations",
+            OLDER,
+            OLDER_SERVER,
+            "95 of 100 of these requests were answered within this.",
+            "Compare with phase `service`: the part of it beyond this is your own.",
+            MILLISECONDS,
+        ),
     )
 
 
@@ -112,14 +144,14 @@ def _models() -> Sequence[Panel]:
         _failures(
             "Failed calls",
             MODEL_CALL,
-            MODEL,
+            [MODEL],
             "Calls that failed, as a share of each model's.",
             "*Requests by status* above tells what the endpoint answered.",
         ),
         _latency(
             "Latency by model",
             MODEL_CALL,
-            MODEL,
+            [MODEL],
             "95 of 100 calls of each model were answered within this.",
             "Smaller batches answer sooner; the endpoint's own status page may tell "
             "the rest.",
@@ -169,14 +201,14 @@ def _stores() -> Sequence[Panel]:
         _failures(
             "Failed operations",
             STORE,
-            SYSTEM,
+            [SYSTEM],
             "Calls that failed, as a share of each store's.",
             "Its trace has the status that the store answered; see the store's log.",
         ),
         _latency(
             "Latency by operation",
             STORE,
-            DB_OPERATION,
+            [DB_OPERATION],
             "95 of 100 calls of each operation were answered within this.",
             "Writes that slow down: commit less often. Reads: see the query in the "
             "trace.",
@@ -195,9 +227,11 @@ def _stores() -> Sequence[Panel]:
     )
 
 
-def _failures(title: str, metric: Metric, by: str, shows: str, then: str) -> Panel:
-    every = q.count_rate(metric, [by])
-    failed = q.or_zeros(q.count_rate(metric, [by], _FAILED), every)
+def _failures(
+    title: str, metric: Metric, by: Sequence[str], shows: str, then: str
+) -> Panel:
+    every = q.count_rate(metric, by)
+    failed = q.or_zeros(q.count_rate(metric, by, _FAILED), every)
     return panels.lines(
         title,
         Text(
@@ -206,21 +240,32 @@ def _failures(title: str, metric: Metric, by: str, shows: str, then: str) -> Pan
             then,
         ),
         SHARE,
-        Query(q.ratio(failed, every), q.legend(by)),
+        Query(q.ratio(failed, every), q.legend(*by)),
         to=[places.SLO],
     )
 
 
-def _latency(title: str, metric: Metric, by: str, shows: str, then: str) -> Panel:
+def _latency(
+    title: str,
+    metric: Metric,
+    by: Sequence[str],
+    shows: str,
+    then: str,
+    unit: str = SECONDS,
+) -> Panel:
     return panels.lines(
         title,
         Text(
-            f"{shows} Each diamond opens a trace.",
+            shows if metric is OLDER else f"{shows} Each diamond opens a trace.",
             "it grows without more requests: the service became slower. It grows "
             "with them: it is at its limit.",
             then,
         ),
-        SECONDS,
-        Query(q.quantile(0.95, metric, [by]), q.legend(by), exemplars=True),
+        unit,
+        Query(
+            q.quantile(0.95, metric, by),
+            q.legend(*by),
+            exemplars=metric is not OLDER,
+        ),
         to=[places.WHERE],
     )

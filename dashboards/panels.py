@@ -6,6 +6,7 @@ what do I do? So each one takes a `Text` with the three answers.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from string import ascii_uppercase
 from typing import Final
 
 from grafana_foundation_sdk.builders import common, heatmap, stat, table, timeseries
@@ -24,9 +25,11 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from spanrun import semconv
 from spanrun.slo.promql import label
 
 SECONDS: Final = units.Seconds
+MILLISECONDS: Final = units.Milliseconds
 SHARE: Final = units.PercentUnit
 BYTES: Final = units.BytesIEC
 COUNT: Final = units.Short
@@ -34,6 +37,10 @@ COUNT: Final = units.Short
 SOURCE_TYPE: Final = "prometheus"
 SOURCE: Final = DataSourceRef(type_val=SOURCE_TYPE, uid="${datasource}")
 
+JAEGER: Final = "jaeger"
+"""The variable with the address of Jaeger's page, where searches lead."""
+
+THIRD: Final = 8
 HALF: Final = 12
 WHOLE: Final = 24
 _HEIGHT: Final = 9
@@ -82,14 +89,21 @@ class Place:
 
     def link(self) -> dashboards.DashboardLink:
         """To it, with the same time, data source, service and runner."""
-        variables = "".join(
-            f"&${{{one}:queryparam}}" for one in ("datasource", "service", "runner")
-        )
         return (
             dashboards.DashboardLink(self.title)
             .type(DashboardLinkType.LINK)
-            .url(f"/d/{self.uid}?${{__url_time_range}}{variables}")
+            .url(self.url())
         )
+
+    def url(self, chosen: str = "") -> str:
+        """The same as a URL; the value of a table's row replaces ``chosen``."""
+        variables = "".join(
+            f"&var-{one}=${{__value.raw:percentencode}}"
+            if chosen.endswith(f"_{one}_name")
+            else f"&${{{one}:queryparam}}"
+            for one in ("datasource", "service", "runner")
+        )
+        return f"/d/{self.uid}?${{__url_time_range}}{variables}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +126,51 @@ class Limits:
             .mode(ThresholdsMode.ABSOLUTE)
             .steps([Threshold(value=value, color=colour) for colour, value in marks])
         )
+
+
+_PLAIN: Final = (
+    dashboards.ThresholdsConfig()
+    .mode(ThresholdsMode.ABSOLUTE)
+    .steps([Threshold(value=None, color="text")])
+)
+"""No value is good or bad. Without any steps Grafana draws in red from 80 on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A search in Jaeger's own page, from a value of a table.
+
+    Attributes:
+        title: What the link says.
+        attribute: Whose value is looked for: that of the column with the link.
+    """
+
+    title: str
+    attribute: str
+
+    def link(self, service: str) -> object:
+        """The link; the column ``service`` of the same row has the service's name."""
+        tag = f"%7B%22{self.attribute}%22%3A%22${{__value.raw:percentencode}}%22%7D"
+        of = f"${{__data.fields[{service}]:percentencode}}"
+        url = f"${{{JAEGER}}}/search?service={of}&tags={tag}"
+        return {"title": self.title, "url": url, "targetBlank": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One number of each row of a table.
+
+    Attributes:
+        head: What heads it.
+        unit: Of its values.
+        expr: PromQL, which gives one value for each row.
+        limits: From which values on it is marked.
+    """
+
+    head: str
+    unit: str
+    expr: str
+    limits: Limits | None = None
 
 
 def lines(
@@ -190,7 +249,7 @@ def number(
         .color_mode(look.BigValueColorMode.VALUE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     )
-    return panel.thresholds(limits.steps()) if limits else panel
+    return panel.thresholds(limits.steps() if limits else _PLAIN)
 
 
 def heat(title: str, text: Text, unit: str, rate: str, query: Query) -> heatmap.Panel:
@@ -233,15 +292,18 @@ def rows(
     value: str,
     *,
     width: int = HALF,
+    searches: Sequence[Search] = (),
+    to: Sequence[Place] = (),
 ) -> table.Panel:
     """A table for the time shown, the largest value first.
 
     ``columns`` are attributes, with what heads the column of each; ``value`` heads
-    that of the values.
+    that of the values. ``searches`` are links of the columns of their attributes.
     """
     names = {label(attribute): head for attribute, head in columns}
+    heads = dict(columns)
     names["Value"] = value
-    return (
+    panel = (
         table.Panel()
         .title(title)
         .description(str(text))
@@ -261,8 +323,85 @@ def rows(
                 },
             )
         )
-        .sort_by([common.TableSortByFieldState().display_name(value).desc(_ON)])
+        .sort_by([_falling(value)])
+        .links([place.link() for place in to])
+        .thresholds(_PLAIN)
     )
+    for search in searches:
+        link = search.link(heads[semconv.SERVICE_NAME])
+        panel.override_by_name(
+            heads[search.attribute], [DynamicConfigValue("links", [link])]
+        )
+    return panel
+
+
+def compared(
+    title: str,
+    text: Text,
+    row: tuple[str, str],
+    columns: Sequence[Column],
+    sort: Sequence[str],
+    chosen: Sequence[Place] = (),
+) -> table.Panel:
+    """A table with many numbers for each value of an attribute, at the panel's width.
+
+    ``row`` is the attribute, with what heads its column; ``sort`` are the heads of
+    the columns that decide the order, the largest values first; ``chosen`` are
+    dashboards of which a click on a row shows that value alone.
+    """
+    attribute, head = row
+    names = {label(attribute): head}
+    for letter, column in zip(ascii_uppercase, columns, strict=False):
+        names[f"Value #{letter}"] = column.head
+    panel = (
+        table.Panel()
+        .title(title)
+        .description(str(text))
+        .span(WHOLE)
+        .height(_HEIGHT)
+        .datasource(SOURCE)
+        .align(look.FieldTextAlignment.AUTO)
+        .targets(
+            [
+                _target(Query(column.expr)).instant().format(PromQueryFormat.TABLE)
+                for column in columns
+            ]
+        )
+        .with_transformation(DataTransformerConfig(id_val="merge", options={}))
+        .with_transformation(
+            DataTransformerConfig(
+                id_val="organize",
+                options={
+                    "excludeByName": {"Time": True},
+                    "renameByName": names,
+                    "indexByName": {name: place for place, name in enumerate(names)},
+                },
+            )
+        )
+        .sort_by([_falling(each) for each in sort])
+        .thresholds(_PLAIN)
+    )
+    if chosen:
+        links = [
+            {"title": place.title, "url": place.url(label(attribute))}
+            for place in chosen
+        ]
+        panel.override_by_name(head, [DynamicConfigValue("links", links)])
+    for column in columns:
+        settings = [DynamicConfigValue("unit", column.unit)]
+        if column.limits:
+            colours: object = {"type": "color-text"}
+            steps = column.limits.steps().build()
+            settings += [
+                DynamicConfigValue("thresholds", steps),
+                DynamicConfigValue("custom.cellOptions", colours),
+            ]
+        panel.override_by_name(column.head, settings)
+    return panel
+
+
+def _falling(head: str) -> common.TableSortByFieldState:
+    return common.TableSortByFieldState().display_name(head).desc(_ON)
 
 
 def _target(query: Query) -> queries.Dataquery:

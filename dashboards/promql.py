@@ -84,14 +84,20 @@ def quantile(
     by: Sequence[str] = (),
     where: Where = _EVERYWHERE,
     window: str = RATE,
+    *,
+    ago: str = "",
 ) -> str:
-    """The value that this share of a histogram's observations is below."""
+    """The value that this share of a histogram's observations is below.
+
+    ``ago``: as it was so long before, such as ``1w``.
+    """
+    when = f"[{window}] offset {ago}" if ago else f"[{window}]"
     classic = select(metric, where, "_bucket")
     native = select(metric, where)
     return (
         f"histogram_quantile({share}, {_sum(metric, by, 'le')} "
-        f"(rate({classic}[{window}]))) or "
-        f"histogram_quantile({share}, {_sum(metric, by)} (rate({native}[{window}])))"
+        f"(rate({classic}{when}))) or "
+        f"histogram_quantile({share}, {_sum(metric, by)} (rate({native}{when})))"
     )
 
 
@@ -137,6 +143,11 @@ def or_zero(expression: str, like: str) -> str:
 def or_zeros(expression: str, like: str) -> str:
     """``expression``, and 0 for each series of ``like`` which it lacks."""
     return f"({expression}) or (0 * ({like}))"
+
+
+def most(count: int, expression: str) -> str:
+    """The series of ``expression`` with the largest values."""
+    return f"topk({count}, {expression})"
 
 
 def processes(metric: Metric) -> str:

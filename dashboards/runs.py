@@ -8,11 +8,24 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from dashboards import panels, places
 from dashboards import promql as q
 from dashboards.board import Panel, board
-from dashboards.panels import HALF, SECONDS, SHARE, Limits, Query, Text, each
+from dashboards.panels import (
+    COUNT,
+    HALF,
+    SECONDS,
+    SHARE,
+    THIRD,
+    Column,
+    Limits,
+    Query,
+    Search,
+    Text,
+    each,
+)
 from spanrun import semconv
 
 JOBS: Final = semconv.METRIC_SPANRUN_JOBS
 DURATION: Final = semconv.METRIC_SPANRUN_JOB_DURATION
+PHASES: Final = semconv.METRIC_SPANRUN_JOB_PHASE_TIME
 RETRIES: Final = semconv.METRIC_SPANRUN_JOB_RETRIES
 ACTIVE: Final = semconv.METRIC_SPANRUN_JOB_ACTIVE
 IN_FLIGHT: Final = semconv.METRIC_SPANRUN_RUNNER_IN_FLIGHT
@@ -26,9 +39,13 @@ RUNNER: Final = semconv.SPANRUN_RUNNER_NAME
 OUTCOME: Final = semconv.SPANRUN_JOB_OUTCOME
 STATE: Final = semconv.SPANRUN_JOB_STATE
 ERROR: Final = semconv.ERROR_TYPE
+PHASE: Final = semconv.SPANRUN_JOB_PHASE
+SERVICE: Final = semconv.SERVICE_NAME
 
 BAD: Final = {OUTCOME: ("failed", "timed_out")}
 RAN: Final = {OUTCOME: ("ok", "failed", "timed_out")}
+OK: Final = {OUTCOME: ("ok",)}
+NO_RESULT: Final = {OUTCOME: ("failed", "timed_out", "cancelled")}
 COLOURS: Final = {
     "ok": "green",
     "failed": "red",
@@ -46,6 +63,7 @@ def runs() -> Dashboard:
         "Start here: are jobs ending well, how long do they take, is there room?",
         [
             ("In the time shown", _numbers()),
+            ("Runners", [_runners()]),
             ("Jobs", _jobs()),
             ("Duration", _durations()),
             ("Room", _room()),
@@ -86,15 +104,16 @@ def _numbers() -> Sequence[Panel]:
             to=[places.SLO],
         ),
         panels.number(
-            "95 of 100 jobs within",
+            "95 of 100 ok jobs within",
             Text(
-                "The 95th percentile of the time from submission to outcome.",
+                "The 95th percentile of the time from submission to result. Jobs "
+                "without one are left out: refused ones are quick.",
                 "it is well above that of yesterday: set the time shown to both.",
                 "*Where the time goes* tells which part has grown; the how-to is "
                 "*p95 went up*.",
             ),
             SECONDS,
-            Query(q.quantile(0.95, DURATION, window=q.RANGE)),
+            Query(q.quantile(0.95, DURATION, where=OK, window=q.RANGE)),
             to=[places.WHERE],
         ),
         panels.number(
@@ -112,16 +131,18 @@ def _numbers() -> Sequence[Panel]:
             to=[places.WHERE],
         ),
         panels.number(
-            "Slots in use",
+            "Fullest runner",
             Text(
-                "Jobs in flight as a share of the limit, at the last export.",
+                "Jobs in flight as a share of the limit, at the last export, of the "
+                "runner where it is highest.",
                 "100 % while jobs wait in phase `limit`. Full without waiting is "
                 "what a limit is for.",
-                "See *Where the time goes*: a large `limit` means that a higher "
-                "limit would help, if the service bears it.",
+                "*Slots in use by runner* names it. A large `limit` in *Where the "
+                "time goes* means that a higher limit would help, if the service "
+                "bears it.",
             ),
             SHARE,
-            Query(q.ratio(q.now(IN_FLIGHT), q.now(LIMIT))),
+            Query(f"max ({_slots()})"),
             to=[places.WHERE],
         ),
         panels.number(
@@ -135,6 +156,56 @@ def _numbers() -> Sequence[Panel]:
             each("jobs"),
             Query(q.now(ACTIVE)),
         ),
+    )
+
+
+def _slots() -> str:
+    return q.ratio(q.now(IN_FLIGHT, [RUNNER]), q.now(LIMIT, [RUNNER]))
+
+
+def _failed() -> str:
+    """The share of each runner's jobs that failed, in the time shown."""
+    return q.ratio(q.total(JOBS, [RUNNER], BAD), q.total(JOBS, [RUNNER], RAN))
+
+
+def _runners() -> Panel:
+    jobs, phases = q.total(JOBS, [RUNNER]), q.total(PHASES, [RUNNER])
+    retries = q.or_zeros(q.total(RETRIES, [RUNNER]), jobs)
+    return panels.compared(
+        "Each runner",
+        Text(
+            "What the jobs of each runner did in the time shown; durations are of "
+            "those with a result. Click a runner to see it alone.",
+            "the first lines: most failed, then slowest. A p99 far above the p95: a "
+            "few are slow the whole time.",
+            "The largest share of phase but `service` is what to change: see *Where "
+            "the time goes*.",
+        ),
+        (RUNNER, "runner"),
+        (
+            Column("jobs/s", COUNT, q.rate(JOBS, [RUNNER], window=q.RANGE)),
+            Column("failed", SHARE, _failed(), Limits(0.01, 0.05)),
+            *(
+                Column(
+                    f"p{percent}",
+                    SECONDS,
+                    q.quantile(percent / 100, DURATION, [RUNNER], OK, q.RANGE),
+                )
+                for percent in (50, 95, 99)
+            ),
+            Column("retries/job", COUNT, q.ratio(retries, jobs), Limits(0.1, 0.5)),
+            Column("slots in use", SHARE, _slots()),
+            *(
+                Column(
+                    phase,
+                    SHARE,
+                    q.ratio(q.total(PHASES, [RUNNER], {PHASE: (phase,)}), phases),
+                )
+                for phase in semconv.SPANRUN_JOB_PHASE_VALUES
+            ),
+        ),
+        ["failed", "p99"],
+        [places.RUNS, places.WHERE],
     )
 
 
@@ -160,7 +231,7 @@ def _jobs() -> Sequence[Panel]:
                 "begins with.",
                 "any steady line. One type that jumps is one cause; many that rise "
                 "together are a service or a network that is down.",
-                "Open a trace of the type in Jaeger: search for the tag `error.type`.",
+                "The table *Failures* leads to the traces of each type.",
             ),
             each("jobs/s"),
             Query(q.rate(JOBS, [ERROR], BAD), q.legend(ERROR)),
@@ -184,15 +255,25 @@ def _jobs() -> Sequence[Panel]:
         panels.rows(
             "Failures",
             Text(
-                "How often each error ended a job, in the time shown. Exact.",
+                "How often each error ended a job, in the time shown. Exact. Click "
+                "an error type or a runner for its traces in Jaeger.",
                 "a type that you don't know, or one that retries should have "
                 "caught: it isn't in the `on` of the runner's Retry.",
                 "Add it to `on` if another attempt can help; else mend the cause.",
             ),
             each("jobs"),
-            Query(q.total(JOBS, [RUNNER, OUTCOME, ERROR], BAD)),
-            [(RUNNER, "runner"), (OUTCOME, "outcome"), (ERROR, "error type")],
+            Query(q.total(JOBS, [SERVICE, RUNNER, OUTCOME, ERROR], BAD)),
+            [
+                (SERVICE, "service"),
+                (RUNNER, "runner"),
+                (OUTCOME, "outcome"),
+                (ERROR, "error type"),
+            ],
             "jobs",
+            searches=[
+                Search("Traces with this error", ERROR),
+                Search("Traces of this runner", RUNNER),
+            ],
         ),
     )
 
@@ -202,18 +283,34 @@ def _durations() -> Sequence[Panel]:
         panels.lines(
             "Duration",
             Text(
-                "Half, 95 and 99 of 100 jobs took less than this, from submission "
-                "to outcome. Each diamond is a job: it opens its trace.",
+                "Half, 95 and 99 of 100 jobs with a result took less than this, from "
+                "submission on; the last curve is the same a week before. Each "
+                "diamond is a job: it opens its trace.",
                 "p95 and p99 go up while p50 stays: a few are slow (retries, a slow "
                 "host, waiting for slots). All three go up: everything is slow.",
                 "*Where the time goes* tells which part has grown; the how-to is "
                 "*p95 went up*.",
             ),
             SECONDS,
-            Query(q.quantile(0.5, DURATION), "p50"),
-            Query(q.quantile(0.95, DURATION), "p95", exemplars=True),
-            Query(q.quantile(0.99, DURATION), "p99"),
+            Query(q.quantile(0.5, DURATION, where=OK), "p50"),
+            Query(q.quantile(0.95, DURATION, where=OK), "p95", exemplars=True),
+            Query(q.quantile(0.99, DURATION, where=OK), "p99"),
+            Query(q.quantile(0.95, DURATION, where=OK, ago="1w"), "p95 a week ago"),
             to=[places.WHERE],
+        ),
+        panels.lines(
+            "Duration without a result",
+            Text(
+                "95 of 100 jobs that failed, ran out of time or were cancelled took "
+                "less than this.",
+                "failures as slow as the timeout: each holds a slot for so long. "
+                "Failures in no time: a breaker is open, or the service refuses.",
+                "For slow ones shorten the timeout of an attempt; for quick ones see "
+                "*Failures by error type*.",
+            ),
+            SECONDS,
+            Query(q.quantile(0.95, DURATION, [OUTCOME], NO_RESULT), q.legend(OUTCOME)),
+            colours=COLOURS,
         ),
         panels.heat(
             "All durations",
@@ -228,25 +325,58 @@ def _durations() -> Sequence[Panel]:
             each("jobs/s"),
             Query(q.heat(DURATION), "{{le}}", exemplars=True),
         ),
-        panels.lines(
-            "p95 by runner",
+        panels.rows(
+            "Slowest runners",
             Text(
-                "95 of 100 jobs of each runner took less than this.",
-                "one runner rises alone: the service it calls. All rise together: "
-                "the process, as a blocked event loop.",
-                "Choose the runner above; for all of them see the loop's lag in "
-                "*Where the time goes*.",
+                "99 of 100 jobs of each runner with a result took less than this, in "
+                "the time shown.",
+                "a runner that you don't expect.",
+                "Click it for its slow jobs' traces in Jaeger.",
             ),
             SECONDS,
-            Query(q.quantile(0.95, DURATION, [RUNNER]), q.legend(RUNNER)),
-            width=2 * HALF,
-            to=[places.WHERE],
+            Query(
+                q.most(10, q.quantile(0.99, DURATION, [SERVICE, RUNNER], OK, q.RANGE))
+            ),
+            [(SERVICE, "service"), (RUNNER, "runner")],
+            "p99",
+            searches=[Search("Traces of this runner", RUNNER)],
         ),
+        *(_by_runner(percent) for percent in (50, 95, 99)),
+    )
+
+
+def _by_runner(percent: int) -> Panel:
+    return panels.lines(
+        f"p{percent} by runner",
+        Text(
+            f"{percent} of 100 jobs of each runner with a result took less than this.",
+            "one runner rises alone: the service it calls. All rise together: "
+            "the process, as a blocked event loop. p99 alone: a few of its jobs.",
+            "Choose the runner above; for all of them see the loop's lag in "
+            "*Where the time goes*.",
+        ),
+        SECONDS,
+        Query(q.quantile(percent / 100, DURATION, [RUNNER], OK), q.legend(RUNNER)),
+        width=THIRD,
+        to=[places.WHERE],
     )
 
 
 def _room() -> Sequence[Panel]:
     return (
+        panels.lines(
+            "Slots in use by runner",
+            Text(
+                "Jobs that hold a slot, as a share of the limit.",
+                "a line at 100 % while jobs wait in phase `limit`: that runner sets "
+                "the pace.",
+                "Raise its limit, if the service bears it.",
+            ),
+            SHARE,
+            Query(_slots(), q.legend(RUNNER)),
+            width=2 * HALF,
+            to=[places.WHERE],
+        ),
         panels.lines(
             "In flight against the limit",
             Text(

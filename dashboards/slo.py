@@ -1,12 +1,23 @@
 """SLO: how much of the error budget is left, and how fast it is spent."""
 
+from collections.abc import Iterator
 from typing import Final
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from dashboards import panels, places
 from dashboards.board import Panel, board, choice
-from dashboards.panels import SHARE, Limits, Query, Text, each
+from dashboards.panels import (
+    COUNT,
+    SECONDS,
+    SHARE,
+    Column,
+    Limits,
+    Query,
+    Text,
+    each,
+)
+from spanrun.slo import dashboard as recording
 from spanrun.slo import panels as recorded
 from spanrun.slo import records
 
@@ -21,7 +32,7 @@ def slo() -> Dashboard:
         "How much of each error budget is left, and how fast it is spent. Made of "
         "what the rules of `spanrun slo compile` record.",
         [
-            ("Now", [_worst(), _fastest(), _firing()]),
+            ("Now", [_worst(), _fastest(), _firing(), _targets()]),
             (
                 "Each objective",
                 [
@@ -29,7 +40,7 @@ def slo() -> Dashboard:
                         panel.title,
                         panel.description,
                         panel.unit,
-                        Query(panel.expr, "{{slo}}"),
+                        *_queries(panel),
                         signed=True,
                         to=[places.RUNS],
                     )
@@ -39,6 +50,48 @@ def slo() -> Dashboard:
         ],
         [choice("slo", "Objective", records.ERROR_BUDGET, "slo")],
     )
+
+
+def _queries(panel: recording.Panel) -> Iterator[Query]:
+    yield Query(panel.expr, "{{slo}}")
+    if panel.limit:
+        legend = "{{slo}} may be" if "$slo" in panel.limit else "the budget just lasts"
+        yield Query(panel.limit, legend)
+
+
+def _targets() -> Panel:
+    return panels.compared(
+        "Objectives",
+        Text(
+            "What each objective asks for, and how it stands.",
+            "little budget left, or little time until it is gone.",
+            "The how-to is *errors burn the budget*.",
+        ),
+        ("slo", "objective"),
+        [
+            Column("target", SHARE, _each(f"{records.OBJECTIVE}{_CHOSEN}")),
+            Column("days", COUNT, _each(f"{records.PERIOD_DAYS}{_CHOSEN}")),
+            Column(
+                "budget left",
+                SHARE,
+                _each(f"{records.BUDGET_REMAINING}{_CHOSEN}"),
+                Limits(0.25, 0),
+            ),
+            Column("bad", SHARE, _each(f"{records.ratio(records.PERIOD)}{_CHOSEN}")),
+            Column("lasts for", SECONDS, _each(_exhausted())),
+        ],
+        ["bad"],
+    )
+
+
+def _each(expression: str) -> str:
+    """With the objective as the only label, so that the rows of columns meet."""
+    return f"max by (slo) ({expression})"
+
+
+def _exhausted() -> str:
+    (found,) = (each for each in recorded() if each.title == "Time to exhaustion")
+    return found.expr
 
 
 def _worst() -> Panel:

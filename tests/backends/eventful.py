@@ -14,6 +14,8 @@ import time
 from collections import Counter, defaultdict
 from typing import Any
 
+from opentelemetry import metrics
+
 import spanrun as sr
 from spanrun.clients.embeddings import Embeddings
 from spanrun.clients.solr import AsyncSolrClient
@@ -112,6 +114,16 @@ async def index(url: str, ledger: Ledger) -> None:
             await asyncio.sleep(0.5)
 
 
+async def fetch_as_another_library() -> None:
+    """What an instrumentation of OpenTelemetry's own reports, by the old convention."""
+    meter = metrics.get_meter("opentelemetry.instrumentation.requests")
+    took = meter.create_histogram("http.client.duration", unit="ms")
+    for _ in range(8):
+        peer = {"net.peer.name": "127.0.0.1", "net.peer.port": 80}
+        took.record(20, {**peer, "http.status_code": 200})
+        await asyncio.sleep(0.5)
+
+
 async def main() -> None:
     ledger = Ledger()
     faults = (0, 0) if CLEAN else (0.2, 0.1)
@@ -120,6 +132,7 @@ async def main() -> None:
             embed(f"{server.url}/v1", server.model, ledger),
             fetch_all(ledger),
             block(ledger),
+            fetch_as_another_library(),
             *([index(OPTIONS.solr, ledger)] if OPTIONS.solr else ()),
         )
     sr.shutdown()

@@ -61,7 +61,7 @@ def queries() -> list[Asked]:
             panel["title"],
             target["refId"],
             target["expr"],
-            panel["fieldConfig"]["defaults"]["unit"],
+            unit(panel, target["refId"]),
             target["instant"],
             target.get("exemplar", False),
         )
@@ -69,6 +69,19 @@ def queries() -> list[Asked]:
         for panel in panels(board)
         for target in panel["targets"]
     ]
+
+
+def unit(panel: Any, letter: str) -> str:
+    """Of the values of a query: the panel's or, in a table of many, the column's."""
+    config = panel["fieldConfig"]
+    for change in panel.get("transformations", ()):
+        head = change["options"].get("renameByName", {}).get(f"Value #{letter}")
+        for override in config["overrides"] if head else ():
+            if override["matcher"]["options"] == head:
+                for each in override["properties"]:
+                    if each["id"] == "unit":
+                        return str(each["value"])
+    return str(config["defaults"]["unit"])
 
 
 def selectors(expression: str) -> Iterator[Any]:

@@ -22,7 +22,7 @@ _INSTALLED: Final = "dashboards"
 """Where the wheel has them, inside the package."""
 _CHECKOUT: Final = Path(__file__).parents[3] / "dashboards" / "json"
 """Where they are when the package is installed for development."""
-_FIX: Final = "Name a folder that you may write to, with room for 200 kB."
+_FIX: Final = "Name a folder that you may write to, with room for 300 kB."
 
 
 @dashboards.callback()

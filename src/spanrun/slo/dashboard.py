@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from spanrun.slo import records
 from spanrun.slo.burn import ALERT_WINDOWS
 from spanrun.slo.model import Slo
+
+_DAY: Final = 86_400
+_COUNT: Final = "short"
 
 
 class Panel(NamedTuple):
@@ -17,16 +20,19 @@ class Panel(NamedTuple):
         description: What a bad value means, and what to do.
         expr: PromQL.
         unit: Grafana's name of the unit.
+        limit: PromQL of what the value is held against, drawn as a line of its own;
+            empty without any.
     """
 
     title: str
     description: str
     expr: str
     unit: str
+    limit: str = ""
 
 
 def panels(slo: Slo | str = "$slo") -> list[Panel]:
-    """The panels of ``slo``: budget, events and errors of the period, burn rates.
+    """The panels of ``slo``: budget, events, errors, time to exhaustion, burn rates.
 
     Args:
         slo: An objective, or a regular expression for names, such as a variable
@@ -48,18 +54,28 @@ def panels(slo: Slo | str = "$slo") -> list[Panel]:
             "is 1 less the objective, the objective is broken.",
             f"{records.ratio(period)}{chosen}",
             "percentunit",
+            f"{records.ERROR_BUDGET}{chosen}",
+        ),
+        Panel(
+            "Time to exhaustion",
+            "How long what is left of the budget lasts, if bad events go on as in the "
+            "last hour. A gap means that there were none. Under a day: act now.",
+            f"clamp_min({records.BUDGET_REMAINING}{chosen}, 0) "
+            f"* {records.PERIOD_DAYS}{chosen} * {_DAY} / "
+            f"({records.ratio('1h')}{chosen} / {records.ERROR_BUDGET}{chosen} > 0)",
+            "s",
         ),
         Panel(
             "Events in the period",
             "All events that count. Few of them make every failure weigh much.",
             f"{records.total(period)}{chosen}",
-            "short",
+            _COUNT,
         ),
         Panel(
             "Bad events in the period",
             "The failures, or the slow ones. See the run book of the alert.",
             f"{records.bad(period)}{chosen}",
-            "short",
+            _COUNT,
         ),
         *(_burn_rate(window, chosen) for window in ALERT_WINDOWS),
     ]
@@ -71,5 +87,6 @@ def _burn_rate(window: str, chosen: str) -> Panel:
         "How many times too fast the budget is spent: at 1 it lasts exactly for the "
         "period. A gap means that there were no events.",
         f"{records.ratio(window)}{chosen} / {records.ERROR_BUDGET}{chosen}",
-        "none",
+        "suffix: ×",
+        "vector(1)",
     )

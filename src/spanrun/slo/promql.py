@@ -18,7 +18,7 @@ from spanrun.slo.records import BASE
 MEMORY: Final = "6h"
 """A counter that was silent for longer is taken for a new one."""
 
-_UNITS: Final = {"s": "_seconds", "By": "_bytes"}
+_UNITS: Final = {"s": "_seconds", "ms": "_milliseconds", "By": "_bytes"}
 _REGEX: Final = re.compile(r"([\\.+*?()|\[\]{}^$])")
 _EXPONENT_FROM: Final = 1e6
 

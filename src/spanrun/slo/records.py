@@ -17,6 +17,12 @@ PERIOD: Final = "period"
 ERROR_BUDGET: Final = "slo:error_budget:ratio"
 """The share of events that may be bad: 0.01 for an objective of 99 %."""
 
+OBJECTIVE: Final = "slo:objective:ratio"
+"""The share of events that must be good: 0.99 for an objective of 99 %."""
+
+PERIOD_DAYS: Final = "slo:time_period:days"
+"""For how long the budget is."""
+
 BUDGET_REMAINING: Final = "slo:budget_remaining:ratio"
 """What is left of the period's budget: 1 untouched, 0 used up, below 0 overdrawn."""
 

@@ -68,6 +68,8 @@ def _ratio(slo: Slo, window: str) -> Rule:
 
 
 def _budget(slo: Slo) -> Iterator[Rule]:
+    yield _record(slo, records.OBJECTIVE, f"vector({_number(1 - slo.budget)})")
+    yield _record(slo, records.PERIOD_DAYS, f"vector({slo.period})")
     yield _record(slo, records.ERROR_BUDGET, f"vector({_number(slo.budget)})")
     ratio = _of(slo, records.ratio(records.PERIOD))
     left = f"1 - {ratio} / {_number(slo.budget)} or on () vector(1)"

@@ -111,4 +111,5 @@ def _one(job: Span, phase: SpanrunJobPhase, at: int, took: int) -> Iterator[Wait
 
 
 def _nanoseconds(told: Mapping[str, Any], name: str) -> int:
-    return round(told.get(name, 0.0) * 1e9)
+    seconds: float = told.get(name, 0.0)
+    return round(seconds * 1e9)
