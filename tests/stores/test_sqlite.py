@@ -22,6 +22,7 @@ from spanrun.errors import ConfigurationError, StoreError
 from spanrun.stores import _sqlite_open as opening
 from spanrun.stores.base import Chunk
 from spanrun.stores.sqlite import SqliteStore
+from spanrun.testing import capture
 
 DIMENSION = 8
 MODEL = "test-8"
@@ -477,3 +478,26 @@ async def test_fifty_thousand_chunks(path):
         assert len(await store.search(wanted, "common text", 5_000)) == 5_000
         assert await store.delete([f"d{i}" for i in range(2_500)]) == 2_500
         assert await store.count() == (2_500, 25_000)
+
+
+async def test_each_call_is_told_as_one_of_a_database(tmp_path, fake_clock):
+    path = tmp_path / "store.db"
+    with capture(fake_clock) as told:
+        async with make(path) as store:
+            await put(store, "a", "one")
+            await store.search(at(0), "one")
+            await store.aclose()
+            with pytest.raises(StoreError, match="closed"):
+                await store.count()
+        spans = {each.name: each for each in told.spans}
+        assert set(spans) == {"upsert store.db", "search store.db", "count store.db"}
+        assert spans["search store.db"].attributes == {
+            "db.system.name": "sqlite",
+            "db.namespace": "store.db",
+            "db.operation.name": "search",
+        }
+        assert spans["count store.db"].status == "ERROR"
+        name = "db.client.operation.duration"
+        for operation in ("upsert", "search", "count"):
+            assert told.count(name, {"db.operation.name": operation}) == 1
+        assert told.count(name, {"error.type": "spanrun.errors.StoreError"}) == 1

@@ -13,7 +13,6 @@ from typing import Any, Final, Literal, Self, TypedDict, TypeVar
 import httpx
 
 from spanrun import checks, semconv
-from spanrun.clients._calls import Untold, calling
 from spanrun.clients._home import Home
 from spanrun.clients._json import at, count_at, text_at
 from spanrun.clients.http import MAX_BYTES, HttpClient, transient
@@ -31,6 +30,7 @@ from spanrun.runner.bridge import enter
 from spanrun.runner.checks import observers_of
 from spanrun.runner.runner import Runner
 from spanrun.semconv import GenAiTokenType
+from spanrun.telemetry.calling import Untold, calling
 from spanrun.telemetry.observe import Observer
 from spanrun.telemetry.units.call import CallKind, CallUnit
 

@@ -13,7 +13,6 @@ from typing import Any, Final, Self, TypeVar
 
 from spanrun import checks, semconv
 from spanrun.clients import _solr_wire as wire
-from spanrun.clients._calls import calling
 from spanrun.clients._home import Home, close_on
 from spanrun.clients._shortage import Shortage
 from spanrun.clients._solr_target import Target
@@ -26,6 +25,7 @@ from spanrun.policies.overload import STATUSES
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
 from spanrun.runner.runner import Runner
+from spanrun.telemetry.calling import calling
 from spanrun.telemetry.observe import Observer
 from spanrun.telemetry.units.call import CallKind
 from spanrun.text import Confidential, excerpt

@@ -37,12 +37,12 @@ from spanrun.clients._body import (
     BodyTooLargeError,
     read_body,
 )
-from spanrun.clients._calls import propagate
 from spanrun.clients._parse import parsed
 from spanrun.clients._solr_documents import body, encoded
 from spanrun.clients._solr_target import Target, escaped, escaped_path
 from spanrun.errors import ConfigurationError, StoreError
 from spanrun.extras import load
+from spanrun.telemetry.calling import propagate
 from spanrun.text import excerpt
 
 MAX_BODY: Final = 64 * 1024 * 1024

@@ -20,7 +20,6 @@ from spanrun import checks, semconv
 from spanrun.causes import causes
 from spanrun.clients._answers import Answers
 from spanrun.clients._body import ACCEPTED
-from spanrun.clients._calls import Untold, calling, propagate
 from spanrun.clients._connections import Connections
 from spanrun.clients._discreet import Discreet, filter_logs
 from spanrun.clients._home import close_on
@@ -31,6 +30,7 @@ from spanrun.policies.overload import STATUSES, overloaded, status_of
 from spanrun.proxies import proxy_for
 from spanrun.retry_after import retry_after
 from spanrun.telemetry import setup
+from spanrun.telemetry.calling import Untold, calling, propagate
 from spanrun.telemetry.current import attempt_number
 from spanrun.telemetry.units.call import CallKind, CallUnit
 from spanrun.text import redact

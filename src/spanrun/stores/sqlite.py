@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from spanrun import semconv
 from spanrun.checks import text as text_of
 from spanrun.checks import wrong
 from spanrun.errors import StoreError
@@ -23,6 +24,8 @@ from spanrun.stores._sqlite_open import (
     translated,
 )
 from spanrun.stores.base import Chunk, Hit, Where
+from spanrun.telemetry.calling import calling
+from spanrun.telemetry.units.call import CallKind
 
 __all__ = ["SqliteStore", "StoredAs", "stored_as"]
 
@@ -41,7 +44,9 @@ class SqliteStore:
     10 s for another one.
 
     Nothing happens before the first call, which creates the file and its folder.
-    SQLite is used from one thread, which `aclose` or `close` ends.
+    SQLite is used from one thread, which `aclose` or `close` ends. Each call is a
+    span and counts in ``db.client.operation.duration``, by OpenTelemetry's
+    conventions for databases.
 
     Args:
         path: The file. WAL is used: it doesn't belong on a network drive.
@@ -62,16 +67,17 @@ class SqliteStore:
             raise wrong("SqliteStore", "path", path, "must be the path of a file")
         self.path = Path(path).absolute()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spanrun-sqlite")
+        self._kinds: dict[str, CallKind] = {}  # by operation
         self._connection: Database | None = None  # the thread's own
         self._closing: Future[None] | None = None
 
     async def content_hashes(self) -> dict[str, str]:
         """The content hash of each stored document, by the document's id."""
-        return await self._call(rows.content_hashes)
+        return await self._told("content_hashes", rows.content_hashes)
 
     async def count(self) -> tuple[int, int]:
         """How many documents and how many chunks are stored."""
-        return await self._call(rows.count)
+        return await self._told("count", rows.count)
 
     async def upsert(
         self,
@@ -90,12 +96,14 @@ class SqliteStore:
         check.upserted(document_id, content_hash, source, title, summary)
         chunks = check.chunks(document_id, chunks)
         row = (document_id, content_hash, source, title, summary)
-        await self._call(lambda db: rows.upsert(db, row, chunks, self.dimension))
+        await self._told(
+            "upsert", lambda db: rows.upsert(db, row, chunks, self.dimension)
+        )
 
     async def delete(self, document_ids: Iterable[str]) -> int:
         """Remove documents, all or none. Returns how many there were."""
         ids = check.documents(document_ids)
-        return await self._call(lambda db: rows.delete(db, ids))
+        return await self._told("delete", lambda db: rows.delete(db, ids))
 
     async def search(
         self,
@@ -115,7 +123,9 @@ class SqliteStore:
         if len(vector):
             packed = check.vector(vector, self.dimension, "the query's vector")
         only = rows.only(check.where_of(where))
-        return await self._call(lambda db: rows.search(db, packed, text, k, only))
+        return await self._told(
+            "search", lambda db: rows.search(db, packed, text, k, only)
+        )
 
     async def aclose(self) -> None:
         """Finish what was begun, close the file and end the thread.
@@ -153,6 +163,22 @@ class SqliteStore:
             f"SqliteStore({str(self.path)!r}, dimension={self.dimension}, "
             f"model={self.model!r})"
         )
+
+    async def _told(self, operation: str, work: Callable[[Database], T]) -> T:
+        """`_call` as a call to a database, with a span and its metric."""
+        kind = self._kinds.get(operation)
+        if kind is None:
+            kind = self._kinds[operation] = CallKind(
+                f"{operation} {self.path.name}",
+                semconv.METRIC_DB_CLIENT_OPERATION_DURATION,
+                {
+                    semconv.DB_SYSTEM_NAME: "sqlite",
+                    semconv.DB_NAMESPACE: self.path.name,
+                    semconv.DB_OPERATION_NAME: operation,
+                },
+            )
+        with calling(kind):
+            return await self._call(work)
 
     async def _call(self, work: Callable[[Database], T]) -> T:
         if self._closing is not None:
