@@ -338,19 +338,19 @@ def rows(
 def compared(
     title: str,
     text: Text,
-    row: tuple[str, str],
+    row: Sequence[tuple[str, str]],
     columns: Sequence[Column],
     sort: Sequence[str],
     chosen: Sequence[Place] = (),
 ) -> table.Panel:
-    """A table with many numbers for each value of an attribute, at the panel's width.
+    """A table with many numbers for each set of attributes' values, over all columns.
 
-    ``row`` is the attribute, with what heads its column; ``sort`` are the heads of
-    the columns that decide the order, the largest values first; ``chosen`` are
-    dashboards of which a click on a row shows that value alone.
+    ``row`` are the attributes, with what heads the column of each; ``sort`` are the
+    heads of the columns that decide the order, the largest values first; ``chosen``
+    are dashboards of which a click on the first attribute shows its value alone.
     """
-    attribute, head = row
-    names = {label(attribute): head}
+    names = {label(attribute): head for attribute, head in row}
+    attribute, head = row[0]
     for letter, column in zip(ascii_uppercase, columns, strict=False):
         names[f"Value #{letter}"] = column.head
     panel = (

@@ -181,7 +181,7 @@ def _runners() -> Panel:
             "The largest share of phase but `service` is what to change: see *Where "
             "the time goes*.",
         ),
-        (RUNNER, "runner"),
+        [(RUNNER, "runner")],
         (
             Column("jobs/s", COUNT, q.rate(JOBS, [RUNNER], window=q.RANGE)),
             Column("failed", SHARE, _failed(), Limits(0.01, 0.05)),

@@ -17,10 +17,15 @@ from dashboards.panels import (
     Text,
     each,
 )
+from spanrun import semconv
 from spanrun.slo import dashboard as recording
 from spanrun.slo import panels as recorded
 from spanrun.slo import records
+from spanrun.slo.promql import label
 
+_GROUPS: Final = tuple(map(label, (semconv.SERVICE_NAME, semconv.SPANRUN_RUNNER_NAME)))
+"""What the shipped objectives group by; empty of those that don't."""
+_NAME: Final = " ".join(f"{{{{{name}}}}}" for name in ("slo", *_GROUPS))
 _CHOSEN: Final = '{slo=~"$slo"}'
 
 
@@ -53,9 +58,9 @@ def slo() -> Dashboard:
 
 
 def _queries(panel: recording.Panel) -> Iterator[Query]:
-    yield Query(panel.expr, "{{slo}}")
+    yield Query(panel.expr, _NAME)
     if panel.limit:
-        legend = "{{slo}} may be" if "$slo" in panel.limit else "the budget just lasts"
+        legend = f"{_NAME} may be" if "$slo" in panel.limit else "the budget just lasts"
         yield Query(panel.limit, legend)
 
 
@@ -67,7 +72,11 @@ def _targets() -> Panel:
             "little budget left, or little time until it is gone.",
             "The how-to is *errors burn the budget*.",
         ),
-        ("slo", "objective"),
+        [
+            ("slo", "objective"),
+            (semconv.SERVICE_NAME, "service"),
+            (semconv.SPANRUN_RUNNER_NAME, "runner"),
+        ],
         [
             Column("target", SHARE, _each(f"{records.OBJECTIVE}{_CHOSEN}")),
             Column("days", COUNT, _each(f"{records.PERIOD_DAYS}{_CHOSEN}")),
@@ -85,8 +94,8 @@ def _targets() -> Panel:
 
 
 def _each(expression: str) -> str:
-    """With the objective as the only label, so that the rows of columns meet."""
-    return f"max by (slo) ({expression})"
+    """With these labels alone, so that the rows of columns meet."""
+    return f"max by (slo, {', '.join(_GROUPS)}) ({expression})"
 
 
 def _exhausted() -> str:

@@ -144,6 +144,7 @@ def test_check_judges_the_last_run(cli: Cli, file: Path) -> None:
     (told,) = result.json["slos"]
     assert told == {
         "slo": "demo",
+        "group": {},
         "target": 0.99,
         "total": 90,
         "bad": 1,

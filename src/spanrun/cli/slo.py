@@ -20,6 +20,7 @@ from spanrun.slo.burn import BURNS, burns
 from spanrun.slo.check import STEP
 from spanrun.slo.health import health
 from spanrun.slo.local import Part, check_run
+from spanrun.slo.promql import label
 from spanrun.slo.rules import RUNBOOKS
 from spanrun.slo.text import rule_file
 from spanrun.telemetry.recordings import read
@@ -163,14 +164,27 @@ def _of_server(url: str, slos: Sequence[Slo]) -> list[Verdict]:
         trust_env=not _is_local(url),
         headers={"Accept-Encoding": ACCEPTED},
     ) as client:
-        return [
-            judge(each, *(_ask(client, url, query, now) for query in queries(each)))
-            for each in slos
-        ]
+        verdicts: list[Verdict] = []
+        for slo in slos:
+            total, part = (
+                _ask(client, url, query, now, slo.group_by) for query in queries(slo)
+            )
+            verdicts += [
+                judge(
+                    slo,
+                    count,
+                    part.get(group, 0.0),
+                    dict(zip(slo.group_by, group, strict=False)),
+                )
+                for group, count in (total or {(): 0.0}).items()
+            ]
+        return verdicts
 
 
-def _ask(client: httpx.Client, url: str, query: str, now: float) -> float:
-    """The value of a query that gives one number."""
+def _ask(
+    client: httpx.Client, url: str, query: str, now: float, by: Sequence[str]
+) -> dict[tuple[str, ...], float]:
+    """The value of a query for each group."""
     shown = redact(url)
     to_do = "Check --prometheus, as http://host:9090."
     try:
@@ -190,7 +204,13 @@ def _ask(client: httpx.Client, url: str, query: str, now: float) -> float:
         if told["status"] != "success":
             fail(Exit.UNREACHABLE, f"{shown}: {told.get('error', 'an error')}", to_do)
         rows = told["data"]["result"]
-        return float(rows[0]["value"][1]) if rows else 0.0
+        names = [label(each) for each in by]
+        return {
+            tuple(str(row["metric"].get(name, "")) for name in names): float(
+                row["value"][1]
+            )
+            for row in rows
+        }
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         what = f"{shown} answers {status}, and not as Prometheus does"
         fail(Exit.UNREACHABLE, what, to_do)
@@ -208,8 +228,12 @@ def _answer(client: httpx.Client, url: str, asked: dict[str, str]) -> tuple[int,
 
 
 def _as_lines(verdicts: Sequence[Verdict]) -> list[str]:
-    width = max(len(each.slo.name) for each in verdicts)
-    return [f"{each.slo.name:<{width}}  {_as_line(each)}" for each in verdicts]
+    names = [console.line(each.name) for each in verdicts]
+    width = max(map(len, names))
+    return [
+        f"{name:<{width}}  {_as_line(each)}"
+        for name, each in zip(names, verdicts, strict=True)
+    ]
 
 
 def _as_line(verdict: Verdict) -> str:
@@ -226,6 +250,7 @@ def _as_line(verdict: Verdict) -> str:
 def _as_values(verdict: Verdict) -> dict[str, Any]:
     return {
         "slo": verdict.slo.name,
+        "group": dict(verdict.group),
         "target": verdict.slo.target,
         "total": verdict.total,
         "bad": verdict.bad,

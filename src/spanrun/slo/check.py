@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from spanrun.slo import promql
@@ -23,11 +24,19 @@ class Verdict:
         slo: The objective.
         bad: How many events were bad.
         total: Of how many.
+        group: What the attributes are that the objective groups by.
     """
 
     slo: Slo
     bad: float
     total: float
+    group: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def name(self) -> str:
+        """The objective's, with the group's values."""
+        values = ", ".join(self.group.values())
+        return f"{self.slo.name} ({values})" if values else self.slo.name
 
     @property
     def ratio(self) -> float | None:
@@ -52,13 +61,17 @@ def queries(slo: Slo) -> tuple[str, str]:
     minutes are put end to end, so ask at a full five minutes of the clock (`STEP`),
     that may be yet to come: else the youngest are missing.
     """
-    total, part = promql.total(slo.indicator), promql.part(slo.indicator)
+    total = promql.total(slo.indicator, slo.group_by)
+    part = promql.part(slo.indicator, slo.group_by)
     window = f"[{slo.period}d:{BASE}]"
     return f"sum_over_time(({total}){window})", f"sum_over_time(({part}){window})"
 
 
-def judge(slo: Slo, total: float, part: float) -> Verdict:
+def judge(
+    slo: Slo, total: float, part: float, group: Mapping[str, str] | None = None
+) -> Verdict:
     """The verdict, from how many events there were, and the good or bad of them."""
     indicator = slo.indicator
     part_is_bad = isinstance(indicator, Availability) and indicator.part_is_bad
-    return Verdict(slo, part if part_is_bad else max(total - part, 0), total)
+    bad = part if part_is_bad else max(total - part, 0)
+    return Verdict(slo, bad, total, group or {})

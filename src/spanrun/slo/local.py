@@ -99,30 +99,34 @@ class _Group(NamedTuple):
 def check_run(
     recording: Recorded, part: Part, slos: Sequence[Slo]
 ) -> Sequence[Verdict]:
-    """Judge objectives by what was done in ``part``.
+    """Judge objectives by what was done in ``part``, each group by itself.
 
     Raises:
         ConfigurationError: What an objective counts isn't recorded.
         StoreError: The recording can't be read.
     """
-    return [_judge(recording, part, slo) for slo in slos]
+    return [each for slo in slos for each in _judged(recording, part, slo)]
 
 
-def _judge(recording: Recorded, of: Part, slo: Slo) -> Verdict:
+def _judged(recording: Recorded, of: Part, slo: Slo) -> Iterator[Verdict]:
+    """One verdict or, of an objective with groups, one for each that has events."""
     indicator = slo.indicator
     wanted = _known_here(indicator.total)
-    total = part = 0
+    by = [name for name in slo.group_by if name not in RESOURCE]
+    total: Counter[tuple[str, ...]] = Counter()
+    part: Counter[tuple[str, ...]] = Counter()
     if isinstance(indicator, Latency):
-        for group in _groups(recording, of, slo, indicator.threshold):
-            if accepts(wanted, group.attributes):
-                total += group.events
-                part += group.within
-        return judge(slo, total, part)
-    of_part = _known_here(indicator.part)
-    for group in _groups(recording, of, slo, 0.0):
-        total += group.events * accepts(wanted, group.attributes)
-        part += group.events * accepts(of_part, group.attributes)
-    return judge(slo, total, part)
+        limit, of_part = indicator.threshold, wanted
+    else:
+        limit, of_part = 0.0, _known_here(indicator.part)
+    for group in _groups(recording, of, slo, limit):
+        key = tuple(group.attributes.get(name, "") for name in by)
+        if accepts(wanted, group.attributes):
+            total[key] += group.events
+        if accepts(of_part, group.attributes):
+            part[key] += group.within if limit else group.events
+    for key in total or {(): 0}:
+        yield judge(slo, total[key], part[key], dict(zip(by, key, strict=False)))
 
 
 def _known_here(where: Where) -> Where:

@@ -94,6 +94,8 @@ class Slo:
             window.
         runbook: A URL or a path for the alerts; empty for that of the indicator's
             kind.
+        group_by: Attributes. Each set of their values has its own budget, rules and
+            alerts; empty for one budget of all events.
     """
 
     name: str
@@ -105,6 +107,7 @@ class Slo:
     period: Period
     min_bad_events: float = MIN_BAD_EVENTS
     runbook: str = ""
+    group_by: tuple[str, ...] = ()
 
     @property
     def budget(self) -> float:

@@ -13,13 +13,15 @@ from typing import Final
 
 from spanrun import checks
 from spanrun.errors import ConfigurationError
+from spanrun.semconv import Metric
 from spanrun.slo.document import Part, documents
-from spanrun.slo.indicator import availability, latency, required
+from spanrun.slo.indicator import RESOURCE, availability, latency, required
 from spanrun.slo.model import MIN_BAD_EVENTS, Availability, Latency, Period, Slo
 from spanrun.text import one_line
 
 MIN_BAD_EVENTS_KEY: Final = "spanrun/min-bad-events"
 RUNBOOK_KEY: Final = "spanrun/runbook"
+GROUP_BY_KEY: Final = "spanrun/group-by"
 
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _MAX_DESCRIPTION: Final = 1_050
@@ -82,7 +84,8 @@ def _slo(document: Part) -> Slo:
             f"is {name.value()!r}",
             "use at most 63 small letters, digits and hyphens, none at an end",
         )
-    floor, runbook = _annotations(named.get("annotations"))
+    notes = named.get("annotations")
+    noted = notes.fields(MIN_BAD_EVENTS_KEY, RUNBOOK_KEY, GROUP_BY_KEY) if notes else {}
     spec = required(document, fields, "spec")
     parts = spec.fields(
         "description",
@@ -105,25 +108,39 @@ def _slo(document: Part) -> Slo:
         indicator=indicator,
         target=target,
         period=_period(required(spec, parts, "timeWindow")),
-        min_bad_events=floor,
-        runbook=runbook,
+        min_bad_events=_floor(noted.get(MIN_BAD_EVENTS_KEY)),
+        runbook=noted[RUNBOOK_KEY].text() if RUNBOOK_KEY in noted else "",
+        group_by=_group_by(noted.get(GROUP_BY_KEY), indicator.metric),
     )
 
 
-def _annotations(part: Part | None) -> tuple[float, str]:
-    fields = part.fields(MIN_BAD_EVENTS_KEY, RUNBOOK_KEY) if part else {}
-    floor, runbook = MIN_BAD_EVENTS, ""
-    if MIN_BAD_EVENTS_KEY in fields:
-        given = fields[MIN_BAD_EVENTS_KEY]
-        try:  # annotations are texts: "20"
-            floor = float(given.value())
-        except ValueError:
-            floor = -1
-        if not 0 < floor < float("inf"):
-            raise given.wrong(f"is {given.value()!r}", "it must be a number above 0")
-    if RUNBOOK_KEY in fields:
-        runbook = fields[RUNBOOK_KEY].text()
-    return floor, runbook
+def _floor(given: Part | None) -> float:
+    if given is None:
+        return MIN_BAD_EVENTS
+    try:  # annotations are texts: "20"
+        floor = float(given.value())
+    except ValueError:
+        floor = -1
+    if not 0 < floor < float("inf"):
+        raise given.wrong(f"is {given.value()!r}", "it must be a number above 0")
+    return floor
+
+
+def _group_by(given: Part | None, metric: Metric) -> tuple[str, ...]:
+    """Names of attributes, with commas between them: annotations are texts."""
+    if given is None:
+        return ()
+    names = tuple(each.strip() for each in given.text().split(","))
+    known = (*metric.attributes, *RESOURCE)
+    for name in names:
+        if name not in known:
+            raise given.wrong(
+                f"has {name!r}, which is no attribute of {metric.name}",
+                f"use some of {', '.join(known)}, with commas between them",
+            )
+    if len(set(names)) < len(names):
+        raise given.wrong("names an attribute twice", "name it once")
+    return names
 
 
 def _description(part: Part | None) -> str:

@@ -9,7 +9,8 @@ What begins between the two, or begins anew after a restart, has grown from 0.
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, TypeAlias
 
 from spanrun.semconv import Metric
 from spanrun.slo.model import Availability, Latency, Match, Where
@@ -60,18 +61,30 @@ def bound(threshold: float) -> str:
     return f"le=~{quoted(forms)}"
 
 
-def total(indicator: Availability | Latency) -> str:
-    """How many events there were in the last five minutes; 0 without any."""
+By: TypeAlias = Sequence[str]
+"""Attributes: each set of their values is counted by itself."""
+
+
+def total(indicator: Availability | Latency, by: By = ()) -> str:
+    """How many events there were in the last five minutes.
+
+    Without any it is 0; with ``by``, there is no such group.
+    """
     metric, where = indicator.metric, indicator.total
     native_only = isinstance(indicator, Latency) and indicator.native
-    return _sum(_events(metric, where, native_only=native_only))
+    return _sum(_events(metric, where, native_only=native_only), by)
 
 
-def part(indicator: Availability | Latency) -> str:
-    """How many of them were good or, for ``part_is_bad``, bad; 0 without any."""
+def part(indicator: Availability | Latency, by: By = ()) -> str:
+    """How many of them were good or, for ``part_is_bad``, bad; else as `total`."""
     if isinstance(indicator, Availability):
-        return _sum(_events(indicator.metric, indicator.part))
-    return _sum(_within(indicator))
+        return _sum(_events(indicator.metric, indicator.part), by)
+    return _sum(_within(indicator), by)
+
+
+def grouped(expression: str, by: By) -> str:
+    """The sum of ``expression`` for each group: a vector with no other labels."""
+    return f"sum by ({', '.join(map(label, by))}) ({expression})"
 
 
 def quoted(text: str) -> str:
@@ -85,9 +98,10 @@ def _regex(text: str) -> str:
     return _REGEX.sub(r"\\\1", text)
 
 
-def _sum(forms: list[str]) -> str:
+def _sum(forms: list[str], by: By) -> str:
     """All series together; of one that is stored in several forms, the first."""
-    return "sum(\n" + _indented("\nor\n".join(forms)) + "\n)\nor vector(0)"
+    either = "\n" + _indented("\nor\n".join(forms)) + "\n"
+    return grouped(either, by) if by else f"sum({either})\nor vector(0)"
 
 
 def _events(metric: Metric, where: Where, *, native_only: bool = False) -> list[str]:

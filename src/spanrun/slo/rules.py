@@ -42,11 +42,16 @@ def _group(slo: Slo, runbooks: str) -> Rule:
 
 
 def _base(slo: Slo) -> Iterator[Rule]:
-    total = records.total(records.BASE)
-    yield _record(slo, total, promql.total(slo.indicator))
-    part = promql.part(slo.indicator)
+    total, by = records.total(records.BASE), slo.group_by
+    yield _record(slo, total, promql.total(slo.indicator, by))
+    part = promql.part(slo.indicator, by)
+    every = _of(slo, total)
+    if by:  # 0 for a group of which no event is a part
+        every = promql.grouped(every, by)
+        part = f"{part}\nor 0 * {every}"
     if not (isinstance(slo.indicator, Availability) and slo.indicator.part_is_bad):
-        part = f"clamp_min({_of(slo, total)} - scalar(\n{part}\n), 0)"
+        part = f"(\n{part}\n)" if by else f"scalar(\n{part}\n)"
+        part = f"clamp_min({every} - {part}, 0)"
     yield _record(slo, records.bad(records.BASE), part)
     yield _ratio(slo, records.BASE)
 
@@ -68,12 +73,23 @@ def _ratio(slo: Slo, window: str) -> Rule:
 
 
 def _budget(slo: Slo) -> Iterator[Rule]:
-    yield _record(slo, records.OBJECTIVE, f"vector({_number(1 - slo.budget)})")
-    yield _record(slo, records.PERIOD_DAYS, f"vector({slo.period})")
-    yield _record(slo, records.ERROR_BUDGET, f"vector({_number(slo.budget)})")
+    yield _record(slo, records.OBJECTIVE, _constant(slo, 1 - slo.budget))
+    yield _record(slo, records.PERIOD_DAYS, _constant(slo, slo.period))
+    yield _record(slo, records.ERROR_BUDGET, _constant(slo, slo.budget))
     ratio = _of(slo, records.ratio(records.PERIOD))
-    left = f"1 - {ratio} / {_number(slo.budget)} or on () vector(1)"
+    untouched = _constant(slo, 1) if slo.group_by else "on () vector(1)"
+    if slo.group_by:
+        ratio = promql.grouped(ratio, slo.group_by)
+    left = f"1 - {ratio} / {_number(slo.budget)} or {untouched}"
     yield _record(slo, records.BUDGET_REMAINING, left)
+
+
+def _constant(slo: Slo, value: float) -> str:
+    """A number of the objective: for each of its groups, if it has some."""
+    if not slo.group_by:
+        return f"vector({_number(value)})"
+    events = _of(slo, records.total(records.PERIOD))
+    return f"0 * {promql.grouped(events, slo.group_by)} + {_number(value)}"
 
 
 def _alerts(slo: Slo, runbooks: str) -> Iterator[Rule]:
@@ -109,9 +125,14 @@ def _annotations(
     )
     kind = isinstance(slo.indicator, Availability)
     page = "errors-burn-the-budget.md" if kind else "p95-went-up.md"
+    whose = "".join(
+        f" · {_literal(name)} {{{{ $labels.{promql.label(name)} }}}}"
+        for name in slo.group_by
+    )
     return {
-        "summary": _literal(f"{slo.title}: the error budget burns too fast"),
-        "description": _literal(f"{slo.name} of {slo.service}: ")
+        "summary": _literal(f"{slo.title}: the error budget burns too fast") + whose,
+        "description": _literal(f"{slo.name} of {slo.service}")
+        + f"{whose}: "
         + "{{ $value | humanizePercentage }} of the events are bad, where "
         f"{slo.budget * 100:.6g}% may be. More than {pace} what {slo.period} days "
         "allow.",
