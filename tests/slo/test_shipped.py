@@ -59,6 +59,6 @@ def test_run_books_are_there() -> None:
         for line in text.splitlines()
         if "runbook_url" in line
     }
-    assert len(pages) == 4
+    assert len(pages) == 5
     missing = [page for page in pages if not (ROOT / page).is_file()]
     assert not missing

@@ -62,7 +62,7 @@ def compile_(
     with_health: Annotated[
         bool,
         typer.Option(
-            "--health", help="Also health.yaml: the loop is blocked, telemetry waits."
+            "--health", help="Also health.yaml: alerts that need no objective."
         ),
     ] = False,
     as_json: session.AsJson = False,
