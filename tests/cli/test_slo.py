@@ -72,6 +72,10 @@ def test_compile_json_says_what_was_written(cli: Cli, file: Path) -> None:
     health = yaml.safe_load(Path("r/health.yaml").read_text())
     assert [rule["alert"] for rule in health["groups"][0]["rules"]] == [
         "SpanrunLoopBlocked",
+        "SpanrunJobsStuck",
+        "SpanrunJobsHang",
+        "SpanrunNoJobs",
+        "SpanrunSaturated",
         "SpanrunTelemetrySpooling",
         "SpanrunTelemetryDropped",
     ]

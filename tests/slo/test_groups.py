@@ -3,15 +3,20 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.slo.files import AVAILABILITY, LATENCY, changed, one, rules_of
 from tests.slo.promtool import check, counter, run_tests, shown
 
 from spanrun import recordings
 from spanrun.errors import ConfigurationError
-from spanrun.slo import parse
+from spanrun.slo import groups, parse
 from spanrun.slo.local import Part, check_run
+from spanrun.slo.promql import label
+from spanrun.slo.rules import ALERT
+from spanrun.slo.text import rule_file
 
 HOUR = 60
+PROMETHEUS = Path(__file__).parents[2] / "instrumentation" / "prometheus"
 BY_RUNNER = "  annotations:\n    spanrun/group-by: spanrun.runner.name\nspec:\n"
 JOBS = 'spanrun_jobs_total{spanrun_job_outcome="%s",spanrun_runner_name="%s"}'
 BUCKET = (
@@ -177,3 +182,32 @@ def test_what_cannot_be_grouped_by_is_named(value: str, said: str) -> None:
     text = grouped(AVAILABILITY)
     with pytest.raises(ConfigurationError, match=said):
         parse(text.replace("group-by: spanrun.runner.name", f"group-by: {value}"))
+
+
+def test_alerts_link_to_the_board_of_their_group(tmp_path: Path) -> None:
+    slo = one(grouped(AVAILABILITY))
+    made = groups([slo], grafana="https://grafana/")
+    path = tmp_path / "rules.yaml"
+    path.write_text(rule_file(made), encoding="utf-8")
+    check(path)
+    (group,) = made["groups"]
+    alerts = [rule for rule in group["rules"] if "alert" in rule]
+    chosen = "var-slo=demo&var-runner={{ $labels.spanrun_runner_name | urlquery }}"
+    wanted = f"https://grafana/d/spanrun-slo?{chosen}"
+    assert {rule["annotations"]["dashboard_url"] for rule in alerts} == {wanted}
+    (group,) = groups([slo])["groups"]
+    assert not any("dashboard_url" in str(rule) for rule in group["rules"])
+
+
+def test_a_page_silences_the_ticket_of_its_group_alone() -> None:
+    shipped = yaml.safe_load((PROMETHEUS / "alertmanager.yml").read_text("utf-8"))
+    (rule,) = shipped["inhibit_rules"]
+    group_by = {
+        label(name)
+        for path in (PROMETHEUS.parent / "slo").glob("*.yaml")
+        for slo in parse(path.read_text("utf-8"))
+        for name in slo.group_by
+    }
+    assert set(rule["equal"]) == {"slo", "service", *group_by}
+    matched = {*rule["source_matchers"], *rule["target_matchers"]}
+    assert matched == {f"alertname = {ALERT}", "severity = page", "severity = ticket"}

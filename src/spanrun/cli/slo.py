@@ -58,6 +58,12 @@ def compile_(
             metavar="URL", help="The folder of the pages that alerts link to."
         ),
     ] = RUNBOOKS,
+    grafana: Annotated[
+        str,
+        typer.Option(
+            metavar="URL", help="The Grafana whose board alerts link to, if any."
+        ),
+    ] = "",
     *,
     with_health: Annotated[
         bool,
@@ -76,7 +82,7 @@ def compile_(
         rules = out / f"{path.stem}.yaml"
         if rules in texts:
             fail(Exit.USAGE, f"two files are called {path.stem}", "Rename one of them.")
-        texts[rules] = rule_file(groups(slos, runbooks), heading)
+        texts[rules] = rule_file(groups(slos, runbooks, grafana), heading)
         shown = {
             each.name: [panel._asdict() for panel in panels(each)] for each in slos
         }

@@ -8,8 +8,9 @@ weighs nothing, where a mean of ratios would count it in full, or turn NaN.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
+from spanrun import semconv
 from spanrun.slo import promql, records
 from spanrun.slo.burn import MINUTES, Burn, Severity, burns
 from spanrun.slo.model import Availability, Slo
@@ -19,25 +20,49 @@ Rule: TypeAlias = dict[str, Any]
 
 ALERT: Final = "SpanrunErrorBudgetBurns"
 RUNBOOKS: Final = "docs/how-to"
+BOARD: Final = "spanrun-slo"
+"""The id of the dashboard of objectives."""
+
+_VARIABLES: Final = {
+    semconv.SERVICE_NAME: "service",
+    semconv.SPANRUN_RUNNER_NAME: "runner",
+}
+"""The dashboard's, by the attributes that they choose."""
 
 _INTERVAL: Final = "1m"
 _EVALUATIONS: Final = MINUTES[records.BASE]
 """Each event is counted in so many evaluations: one a minute for five minutes."""
 
 
-def groups(slos: Sequence[Slo], runbooks: str = RUNBOOKS) -> dict[str, Any]:
+class Links(NamedTuple):
+    """Where alerts lead.
+
+    Attributes:
+        runbooks: The folder, or the URL, of the run books.
+        grafana: The URL of the Grafana that has the dashboards; empty for none.
+    """
+
+    runbooks: str = RUNBOOKS
+    grafana: str = ""
+
+
+def groups(
+    slos: Sequence[Slo], runbooks: str = RUNBOOKS, grafana: str = ""
+) -> dict[str, Any]:
     """A rule file's content, a group for each objective.
 
     Args:
         slos: With different names.
         runbooks: The folder, or the URL, of the pages that alerts link to.
+        grafana: The URL of the Grafana whose board they link to; empty for none.
     """
-    return {"groups": [_group(slo, runbooks) for slo in slos]}
+    links = Links(runbooks, grafana)
+    return {"groups": [_group(slo, links) for slo in slos]}
 
 
-def _group(slo: Slo, runbooks: str) -> Rule:
+def _group(slo: Slo, links: Links) -> Rule:
     """In the order in which they need each other: Prometheus keeps it in a group."""
-    rules = [*_base(slo), *_windows(slo), *_budget(slo), *_alerts(slo, runbooks)]
+    rules = [*_base(slo), *_windows(slo), *_budget(slo), *_alerts(slo, links)]
     return {"name": f"slo-{slo.name}", "interval": _INTERVAL, "rules": rules}
 
 
@@ -92,7 +117,7 @@ def _constant(slo: Slo, value: float) -> str:
     return f"0 * {promql.grouped(events, slo.group_by)} + {_number(value)}"
 
 
-def _alerts(slo: Slo, runbooks: str) -> Iterator[Rule]:
+def _alerts(slo: Slo, links: Links) -> Iterator[Rule]:
     severities: tuple[Severity, ...] = ("page", "ticket")
     for severity in severities:
         conditions = burns(slo, severity)
@@ -101,7 +126,7 @@ def _alerts(slo: Slo, runbooks: str) -> Iterator[Rule]:
                 "alert": ALERT,
                 "expr": "\nor\n".join(_burning(slo, *each) for each in conditions),
                 "labels": {**_labels(slo), "severity": severity},
-                "annotations": _annotations(slo, conditions, runbooks),
+                "annotations": _annotations(slo, conditions, links),
             }
 
 
@@ -118,7 +143,7 @@ def _burning(slo: Slo, burn: Burn, factor: float) -> str:
 
 
 def _annotations(
-    slo: Slo, conditions: Sequence[tuple[Burn, float]], runbooks: str
+    slo: Slo, conditions: Sequence[tuple[Burn, float]], links: Links
 ) -> dict[str, str]:
     pace = " or ".join(
         f"{factor:.3g} times over {burn.long}" for burn, factor in conditions
@@ -129,15 +154,24 @@ def _annotations(
         f" · {_literal(name)} {{{{ $labels.{promql.label(name)} }}}}"
         for name in slo.group_by
     )
-    return {
+    found = {
         "summary": _literal(f"{slo.title}: the error budget burns too fast") + whose,
         "description": _literal(f"{slo.name} of {slo.service}")
         + f"{whose}: "
         + "{{ $value | humanizePercentage }} of the events are bad, where "
         f"{slo.budget * 100:.6g}% may be. More than {pace} what {slo.period} days "
         "allow.",
-        "runbook_url": _literal(slo.runbook or f"{runbooks.rstrip('/')}/{page}"),
+        "runbook_url": _literal(slo.runbook or f"{links.runbooks.rstrip('/')}/{page}"),
     }
+    if links.grafana:
+        board = f"{links.grafana.rstrip('/')}/d/{BOARD}?var-slo={slo.name}"
+        chosen = "".join(
+            f"&var-{name}={{{{ $labels.{promql.label(attribute)} | urlquery }}}}"
+            for attribute, name in _VARIABLES.items()
+            if attribute in slo.group_by
+        )
+        found["dashboard_url"] = _literal(board) + chosen
+    return found
 
 
 def _record(slo: Slo, name: str, expr: str) -> Rule:
