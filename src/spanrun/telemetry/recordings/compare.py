@@ -24,6 +24,7 @@ from typing import Any, Final, cast
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES
 from spanrun.telemetry.recordings.read import Recording
 from spanrun.telemetry.recordings.records import Job, Run, Session
+from spanrun.text import one_line, redact
 
 PERCENTILES: Final = {"p50": 50, "p95": 95, "p99": 99}
 MEAN: Final = "mean"
@@ -112,6 +113,12 @@ class Setting:
     a: Any
     b: Any
 
+    @property
+    def texts(self) -> tuple[str, str]:
+        """Both values as a person reads them, without secrets."""
+        a, b = ("none" if x is None else json.dumps(x) for x in (self.a, self.b))
+        return one_line(redact(a)), one_line(redact(b))
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -132,7 +139,11 @@ def compare(recording: Recording, a: Session | Run, b: Session | Run) -> Compari
     Raises:
         StoreError: They can't be read.
     """
-    before, after = _runners(recording, a), _runners(recording, b)
+    return compared(jobs_of(recording, a), jobs_of(recording, b))
+
+
+def compared(before: Mapping[str, Jobs], after: Mapping[str, Jobs]) -> Comparison:
+    """Tell what changed, given the jobs of both sides by their runners."""
     names = list(dict.fromkeys([*before, *after]))
     both = [name for name in names if name in before and name in after]
     return Comparison(
@@ -152,6 +163,8 @@ class Jobs:
         columns: Durations, then the seconds of each phase, as the jobs ended.
         failed: How many jobs returned no value.
         policies: Of its newest run that had some, as an object of JSON.
+        under_way: From when to when each of its runs had a job, by the run's id, in
+            seconds since the Unix epoch.
     """
 
     def __init__(self) -> None:
@@ -160,7 +173,7 @@ class Jobs:
         ]
         self.failed = 0
         self.policies: str | None = None
-        self._spans: Final[dict[str, tuple[float, float]]] = {}
+        self.under_way: Final[dict[str, tuple[float, float]]] = {}
 
     def add(self, job: Job, run: Run) -> None:
         """Add a job of ``run``, one of the runner's."""
@@ -170,8 +183,8 @@ class Jobs:
             column.append(value)
         self.failed += job.outcome != "ok"
         began = run.started_ns / 1e9 + job.submitted
-        first, last = self._spans.get(run.id, (began, began))
-        self._spans[run.id] = min(first, began), max(last, began + job.duration)
+        first, last = self.under_way.get(run.id, (began, began))
+        self.under_way[run.id] = min(first, began), max(last, began + job.duration)
         self.policies = run.policies or self.policies
 
     def side(self) -> Side:
@@ -187,13 +200,18 @@ class Jobs:
     def _wall(self) -> float:
         """Seconds in which any of its runs had a job."""
         total, reached = 0.0, -math.inf
-        for first, last in sorted(self._spans.values()):
+        for first, last in sorted(self.under_way.values()):
             total += max(0.0, last - max(first, reached))
             reached = max(reached, last)
         return total
 
 
-def _runners(recording: Recording, part: Session | Run) -> dict[str, Jobs]:
+def jobs_of(recording: Recording, part: Session | Run) -> dict[str, Jobs]:
+    """The jobs of a session or a run, by their runners.
+
+    Raises:
+        StoreError: They can't be read.
+    """
     session = part.id if isinstance(part, Session) else part.session
     of_run = part.id if isinstance(part, Run) else ""
     runs = {run.id: run for run in recording.runs(session)}
