@@ -41,7 +41,7 @@ export function prepare(raw) {
     outcomes: raw.outcomes,
     run: jobs.run, index: jobs.index, key: jobs.key, attempts: jobs.attempts,
     outcome: jobs.outcome, errorType: jobs.error_type, error: jobs.error, trace: jobs.trace,
-    session: raw.session, runs: raw.runs, counts: raw.counts,
+    session: raw.session, compare: raw.compare, objectives: raw.objectives || [], runs: raw.runs, counts: raw.counts,
     spans: raw.spans, events: eventsOf(raw, named),
     spansOf: spansByJob(raw.spans),
     traces: null,

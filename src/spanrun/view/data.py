@@ -87,10 +87,7 @@ def data_of(
     events = event_columns(happened, texts, zero, places, rows)
     return {
         "format": FORMAT,
-        "session": {
-            **_session(session, only, zero, summary),
-            "before": before(recording, session),
-        },
+        "session": _session(session, only, zero, summary, before(recording, session)),
         "runs": [_run(run, zero) for run in runs],
         "phases": list(SPANRUN_JOB_PHASE_VALUES),
         "outcomes": list(SPANRUN_JOB_OUTCOME_VALUES),
@@ -111,7 +108,7 @@ def data_of(
 
 
 def _session(
-    session: Session, run: str, zero_ns: int, summary: Summary
+    session: Session, run: str, zero_ns: int, summary: Summary, before_it: str
 ) -> dict[str, Any]:
     return {
         "id": session.id,
@@ -121,6 +118,7 @@ def _session(
         "zero_ms": zero_ns / 1e6,
         "duration": max(0, micro(summary.seconds)),
         "forgotten": session.forgotten,
+        "before": before_it,
     }
 
 
