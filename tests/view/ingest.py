@@ -112,7 +112,9 @@ def _spoil(each: Made, runner: str) -> None:
         each.error = ConnectionResetError(104, "Connection reset by peer")
     elif runner == "parse" and each.index % 211 == 9:
         each.outcome = "failed"
-        each.error = ValueError(f"page {each.index}: <script>alert('x')</script> \x1b[31m")
+        each.error = ValueError(
+            f"page {each.index}: <script>alert('x')</script> \x1b[31m"
+        )
     elif runner == "embed" and each.index % 17 == 3:
         each.attempts, each.seconds["backoff"] = 2, 0.05
 
@@ -179,7 +181,9 @@ def session(
         value = {"function": "tokenize", "file": "parse.py", "line": 42}
         told = {"seconds": took, **value}
         store.happened(
-            RunEvent(BEGAN + round((at + took) * 1e9), "blocked", None, None, told, None)
+            RunEvent(
+                BEGAN + round((at + took) * 1e9), "blocked", None, None, told, None
+            )
         )
     assert pipe.close(PATIENCE)
     assert store.close(PATIENCE)

@@ -43,7 +43,11 @@ def test_a_recording_and_itself_are_the_same(browse: Browser, tmp_path: Path) ->
     page = compared(tmp_path, name, name)
     for runner in ingest.SERVICE:
         _, told, found, percentiles = browse(
-            page, ("go", f"#/compare/a/b?runner={runner}"), SENTENCE, CHANGES, PERCENTILES
+            page,
+            ("go", f"#/compare/a/b?runner={runner}"),
+            SENTENCE,
+            CHANGES,
+            PERCENTILES,
         )
         assert re.match(rf"{runner} took .* as in A", told)
         assert {each[0] for each in found.values()} == {"≈"}

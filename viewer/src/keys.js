@@ -3,7 +3,7 @@ import { toggleTheme } from './theme.js';
 import { FILTERS } from './url.js';
 
 export const KEYS = [
-  [['1', '2', '3', '4'], 'overview, jobs, failures, compare'], [['g'], 'sessions'], [['/'], 'search'], [['?'], 'these keys'],
+  [['1', '2', '3', '4'], 'overview, jobs, failures, compare'], [['g'], 'sessions'], [['/'], 'search, here and in a trace'], [['?'], 'these keys'],
   [['[', ']'], 'runner before, after'], [['j', 'k', '↓', '↑'], 'row after, before'], [['Enter'], 'open'],
   [['Esc'], 'back, or clear the filters'], [['o', 'p', 'a'], 'next outcome, phase; more attempts'],
   [['s'], 'sort by the next column'], [['+', '-', '←', '→', '0'], 'time: closer, wider, move, all'],

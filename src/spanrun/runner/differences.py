@@ -39,7 +39,9 @@ def lines(comparison: Comparison, width: int) -> Iterator[str]:
         yield ""
         yield "settings that differ"
         for found in comparison.settings:
-            told = f"{_text(found.runner)}  {_text(found.name)}  {' → '.join(found.texts)}"
+            told = (
+                f"{_text(found.runner)}  {_text(found.name)}  {' → '.join(found.texts)}"
+            )
             yield from _wrapped(told, width, "  ")
 
 

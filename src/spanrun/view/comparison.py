@@ -50,9 +50,7 @@ def comparison_of(recording: Recording, a: str, b: str) -> dict[str, Any]:
 def before(recording: Recording, session: Session) -> str:
     """The id of the session before it, of the same program if there is one."""
     older = [
-        each
-        for each in recording.sessions()
-        if each.started_ns < session.started_ns
+        each for each in recording.sessions() if each.started_ns < session.started_ns
     ]
     same = [each for each in older if each.command == session.command]
     return next((each.id for each in [*same, *older]), "")
@@ -113,6 +111,4 @@ def _curve(jobs: Jobs | None) -> list[int]:
         return []
     in_order = sorted(jobs.columns[0])
     last = len(in_order) - 1
-    return [
-        micro(in_order[place * last // _POINTS]) for place in range(_POINTS + 1)
-    ]
+    return [micro(in_order[place * last // _POINTS]) for place in range(_POINTS + 1)]
