@@ -36,8 +36,6 @@ _log: Final = Log(__name__)
 MAX_ERROR: Final = 160
 """Characters of an error that are shown."""
 _UNIT: Final = re.compile(r"(?<=\d) (?=(?:%|s|ms|µs)(?!\w))")
-_NOTABLE: Final = 0.99
-"""A p95 without a cause is shown if it is below this part of the p95."""
 _FLUSH: Final = 5.0
 """Seconds for what isn't written yet."""
 
@@ -161,7 +159,7 @@ def why(found: Summary, width: int) -> Iterator[str]:
 def advice(cause: Cause) -> str:
     """What a cause is, what to change, and how much better that can make the p95."""
     text = f"{cause.fact} {cause.advice}"
-    if cause.phase != "service" and cause.p95_without < _NOTABLE * cause.p95:
+    if cause.improves:
         better = f"{seconds(cause.p95)} → {seconds(cause.p95_without)}"
         text += f" p95 {better} at best without it."
     return text
