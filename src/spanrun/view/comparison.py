@@ -60,7 +60,7 @@ def _part(
     recording: Recording, part: Session | Run, jobs: Mapping[str, Jobs]
 ) -> dict[str, Any]:
     of = part.id if isinstance(part, Session) else part.session
-    spans = [span for each in jobs.values() for span in each.under_way.values()]
+    spans = [span for each in jobs.values() for span in each.under_way]
     begin = min((first for first, _ in spans), default=part.started_ns / 1e9)
     end = max((last for _, last in spans), default=begin)
     return {

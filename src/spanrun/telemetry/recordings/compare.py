@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, cast
@@ -163,8 +163,6 @@ class Jobs:
         columns: Durations, then the seconds of each phase, as the jobs ended.
         failed: How many jobs returned no value.
         policies: Of its newest run that had some, as an object of JSON.
-        under_way: From when to when each of its runs had a job, by the run's id, in
-            seconds since the Unix epoch.
     """
 
     def __init__(self) -> None:
@@ -173,7 +171,7 @@ class Jobs:
         ]
         self.failed = 0
         self.policies: str | None = None
-        self.under_way: Final[dict[str, tuple[float, float]]] = {}
+        self._spans: Final[dict[str, tuple[float, float]]] = {}
 
     def add(self, job: Job, run: Run) -> None:
         """Add a job of ``run``, one of the runner's."""
@@ -183,8 +181,8 @@ class Jobs:
             column.append(value)
         self.failed += job.outcome != "ok"
         began = run.started_ns / 1e9 + job.submitted
-        first, last = self.under_way.get(run.id, (began, began))
-        self.under_way[run.id] = min(first, began), max(last, began + job.duration)
+        first, last = self._spans.get(run.id, (began, began))
+        self._spans[run.id] = min(first, began), max(last, began + job.duration)
         self.policies = run.policies or self.policies
 
     def side(self) -> Side:
@@ -200,10 +198,15 @@ class Jobs:
     def _wall(self) -> float:
         """Seconds in which any of its runs had a job."""
         total, reached = 0.0, -math.inf
-        for first, last in sorted(self.under_way.values()):
+        for first, last in sorted(self._spans.values()):
             total += max(0.0, last - max(first, reached))
             reached = max(reached, last)
         return total
+
+    @property
+    def under_way(self) -> Collection[tuple[float, float]]:
+        """When each of its runs had jobs: from, to, in seconds since the Unix epoch."""
+        return self._spans.values()
 
 
 def jobs_of(recording: Recording, part: Session | Run) -> dict[str, Jobs]:
