@@ -80,7 +80,7 @@ function Header({ data, state, help, live, before }) {
   const bad = data.runners.reduce((sum, each) => sum + each.bad, 0);
   return html`<header><div class="bar">${live ? html`<a href="#/"><b>spanrun</b></a>` : html`<b>spanrun</b>`}
     <span class="about" title=${`${line(data.session.command)} · ${clock(zero)} ${offset(zero)}`}>
-      <bdi>${commandOf(data)}</bdi> · ${clock(zero)} ${offset(zero)} · ${time(duration)}</span>
+      <bdi>${commandOf(data)}</bdi> · ${clock(zero)} ${offset(zero)} · ${time(duration)}${data.runs.some((run) => run.end === null) ? ', not ended' : ''}</span>
     <nav aria-label="Views">
       <a href=${link('overview')} aria-current=${shown('overview')}>Overview</a>
       <a href=${link('jobs')} aria-current=${shown('jobs')}>Jobs <i>${count(jobs)}</i></a>

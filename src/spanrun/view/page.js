@@ -158,7 +158,7 @@
       <div>${m.map(b=>h`<kbd>${b}</kbd> `)} ${_}</div>`)}</div>
       <form method="dialog"><button class="chip">Close</button></form></dialog>`}function Ws(t,e){let n=t.compare&&!e.session?{view:"compare",id:t.compare.a.id}:{},o=Bs.includes(e.view)?e.view:"overview";return{...e,view:o,session:t.session.id,...n}}function Rn(t){let e=t.session.command.split(" "),n=e[0].split("/").pop();return S(/^python[\d.]*$/.test(n)&&e[1]?e[1].split("/").pop():[n,...e.slice(1)].join(" "))}function Hs({data:t,state:e,help:n,live:o,before:r}){let{zero_ms:s,duration:c}=t.session,i=d=>P({...e,view:d,id:"",span:"",job:d==="jobs"?e.job:"",find:"",least:""}),u=e.view==="trace"?"jobs":e.view,l=d=>u===d?"page":void 0,a=t.runners.reduce((d,f)=>d+f.jobs,0),p=t.runners.reduce((d,f)=>d+f.bad,0);return h`<header><div class="bar">${o?h`<a href="#/"><b>spanrun</b></a>`:h`<b>spanrun</b>`}
     <span class="about" title=${`${S(t.session.command)} · ${nt(s)} ${yt(s)}`}>
-      <bdi>${Rn(t)}</bdi> · ${nt(s)} ${yt(s)} · ${v(c)}</span>
+      <bdi>${Rn(t)}</bdi> · ${nt(s)} ${yt(s)} · ${v(c)}${t.runs.some(d=>d.end===null)?", not ended":""}</span>
     <nav aria-label="Views">
       <a href=${i("overview")} aria-current=${l("overview")}>Overview</a>
       <a href=${i("jobs")} aria-current=${l("jobs")}>Jobs <i>${M(a)}</i></a>
