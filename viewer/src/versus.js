@@ -2,7 +2,7 @@
 import { useMemo } from 'preact/hooks';
 import { durations, quantile, sums } from './data.js';
 import { count, line, plural, share, time, times } from './format.js';
-import { Dot, html, Name, Track, WORDS } from './parts.js';
+import { Dot, html, Name, Track } from './parts.js';
 
 const MOST = 5;
 
@@ -14,7 +14,7 @@ export function Versus({ data, scope, box }) {
   const rows = data.names.map((name, p) => [name, a.phases[p] / ours.length, b.phases[p] / rest.length]).filter(([, x, y]) => x >= 0.5 || y >= 0.5).sort((x, y) => y[1] - x[1]);
   const most = Math.max(1, ...rows.map(([, x, y]) => Math.max(x, y)));
   const of = (each, all) => share(each * all, all);
-  const other = (name, found) => found.length > 0 && html`<h3>${name}</h3><div class="versus">${found.slice(0, MOST).map(({ label, x, y }) => html`<span>${label}</span>
+  const other = (name, found) => found.length > 0 && html`<h3>${name}</h3><div class="versus">${found.map(({ label, x, y }) => html`<span>${label}</span>
     <span><${Track} part=${x} phase="accent" /><${Track} part=${y} phase="unit" /></span><span>${of(x, ours.length)}</span><span class="soft">${of(y, rest.length)}</span><span>${ratio(x, y)}</span>`)}</div>`;
   return html`<section class="card" aria-labelledby="versus-title"><h2 id="versus-title">${title[0]} <small>${title[1]}</small></h2>
     <h3>Phase <small>mean a job</small></h3><div class="versus">${rows.map(([name, x, y]) => html`<span><${Dot} phase=${name} />${name}</span>
@@ -25,24 +25,24 @@ export function Versus({ data, scope, box }) {
 
 const ratio = (x, y) => (y ? times(x / y) : x ? '>99×' : '');
 
-const byRunner = (data) => (row) => [data.of[row], html`<${Name} text=${data.runs[data.run[row]].runner} />`];
-const byAttempts = (data) => (row) => (data.attempts[row] > 1 ? [2, '2 or more'] : [1, '1']);
-const byError = (data) => (row) => {
-  if (!data.outcome[row]) return null;
-  const type = data.text[data.errorType[row]].split('.').pop() || WORDS[data.outcomes[data.outcome[row]]];
-  return [type, html`<bdi>${line(type)}</bdi>`];
-};
+/** How jobs are told apart: the kind of a row, below 0 for none, and what a kind is called. */
+const byRunner = (data) => ({ of: (row) => data.of[row], label: (kind) => html`<${Name} text=${data.runners[kind].name} />` });
+const byAttempts = (data) => ({ of: (row) => (data.attempts[row] > 1 ? 1 : 0), label: (kind) => (kind ? '2 or more' : '1') });
+const byError = (data) => ({
+  of: (row) => (data.outcome[row] ? data.errorType[row] : -1),
+  label: (kind) => html`<bdi>${line(data.text[kind].split('.').pop()) || 'not ok'}</bdi>`,
+});
 
 /** Of each kind of job its share on both sides, the most frequent first. */
-function compared(ours, rest, kindOf) {
-  const found = new Map();
-  [ours, rest].forEach((rows, side) => rows.forEach((row) => {
-    const kind = kindOf(row);
-    if (!kind) return;
-    if (!found.has(kind[0])) found.set(kind[0], { label: kind[1], counts: [0, 0] });
-    found.get(kind[0]).counts[side] += 1;
-  }));
-  return [...found.values()].map(({ label, counts }) => ({ label, x: counts[0] / (ours.length || 1), y: counts[1] / (rest.length || 1) })).sort((a, b) => b.x - a.x || b.y - a.y);
+function compared(ours, rest, { of, label }) {
+  const [mine, others] = [ours, rest].map((rows) => {
+    const found = new Map();
+    for (const row of rows) { const kind = of(row); if (kind >= 0) found.set(kind, (found.get(kind) || 0) + 1); }
+    return found;
+  });
+  const share = (found, kind, rows) => (found.get(kind) || 0) / (rows.length || 1);
+  return [...new Set([...mine.keys(), ...others.keys()])].map((kind) => ({ kind, x: share(mine, kind, ours), y: share(others, kind, rest) }))
+    .sort((a, b) => b.x - a.x || b.y - a.y).slice(0, MOST).map((each) => ({ ...each, label: label(each.kind) }));
 }
 
 function sides(data, scope, box) {

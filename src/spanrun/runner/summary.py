@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import Any, Final, TextIO
 
 from spanrun.checks import whole, wrong
 from spanrun.errors import ConfigurationError, StoreError
+from spanrun.markup import together
 from spanrun.quantities import seconds, share
 from spanrun.runner import tables
 from spanrun.telemetry import setup
@@ -35,7 +35,6 @@ WIDTH: Final = 120
 _log: Final = Log(__name__)
 MAX_ERROR: Final = 160
 """Characters of an error that are shown."""
-_UNIT: Final = re.compile(r"(?<=\d) (?=(?:%|s|ms|µs)(?!\w))")
 _FLUSH: Final = 5.0
 """Seconds for what isn't written yet."""
 
@@ -167,9 +166,8 @@ def advice(cause: Cause) -> str:
 
 def _wrapped(text: str, width: int, first: str = "") -> Iterator[str]:
     """``text`` in lines; a number and its unit stay together."""
-    kept = _UNIT.sub("\N{NO-BREAK SPACE}", text)
     indent = " " * len(first)
-    lines = wrap(kept, width, initial_indent=first, subsequent_indent=indent)
+    lines = wrap(together(text), width, initial_indent=first, subsequent_indent=indent)
     return (line.replace("\N{NO-BREAK SPACE}", " ") for line in lines)
 
 
