@@ -24,7 +24,7 @@ def report(
         str | None,
         typer.Argument(
             metavar="B",
-            help="Another one: it is what is shown, compared with RUN.",
+            help="Another one: the page shows it, and what changed from ID to it.",
             show_default=False,
         ),
     ] = None,
@@ -40,11 +40,7 @@ def report(
     slo: Objectives = None,
     store: RecordingsFolder = None,
 ) -> None:
-    """Write a session or a run as one HTML file, which needs no server.
-
-    With two, as diff takes them, the page shows the second one, and first of all what
-    changed from the first one to it.
-    """
+    """Write a session or a run as one HTML file, which needs no server."""
     if out.is_dir():
         fail(Exit.USAGE, f"{out} is a folder", "Name a file with -o.")
     slos = load(slo) if slo else ()
