@@ -54,11 +54,11 @@ def test_a_secret_in_a_value_is_not_shown():
 
 def test_each_phase_has_the_colour_of_the_page():
     style = STYLE.read_text("utf-8")
-    blocks = re.findall(r'^:root(?:\[data-theme="dark"\])? {(.*?)}', style, re.M | re.S)
+    themes = r'^:root(?:\[data-theme="dark"\])? {(.*?)}'
+    blocks = re.findall(themes, style, re.MULTILINE | re.DOTALL)
     light, dark = (dict(re.findall(r"--(\w+): (#\w+)", each)) for each in blocks)
-    assert markup._COLOURS == {
-        phase: (light[phase], dark[phase]) for phase in SPANRUN_JOB_PHASE_VALUES
-    }
+    wanted = {phase: (light[phase], dark[phase]) for phase in SPANRUN_JOB_PHASE_VALUES}
+    assert wanted == markup._COLOURS
 
 
 def test_a_number_and_its_unit_stay_together():

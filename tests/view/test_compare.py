@@ -20,9 +20,12 @@ from spanrun.view.server import Viewer
 SENTENCE = ("eval", "document.querySelector('h1').innerText")
 CHANGES = (
     "eval",
-    "Object.fromEntries([...document.querySelectorAll('#phases tbody tr')].map((row) => "
-    "[row.dataset.name, [row.querySelector('.change').innerText, "
-    "row.querySelector('.change b')?.className ?? '', row.dataset.interval]]))",
+    (
+        "Object.fromEntries([...document.querySelectorAll('#phases tbody tr')]"
+        ".map((row) => "
+        "[row.dataset.name, [row.querySelector('.change').innerText, "
+        "row.querySelector('.change b')?.className ?? '', row.dataset.interval]]))"
+    ),
 )
 PERCENTILES = (
     "eval",

@@ -53,7 +53,7 @@ def test_a_cause_leads_to_the_jobs_of_which_it_is_most(
     browse: Browser, tmp_path: Path, page_of: PageOf
 ) -> None:
     ingest.session(tmp_path, 100)
-    link = "[...document.querySelectorAll('.cause a')].find((a) => /loop_lag/.test(a.href))"
+    link = "document.querySelector('.cause a[href*=loop_lag]')"
     told, _, url, text, rows = browse(
         page_of(tmp_path),
         ("eval", f"{link}.innerText"),
@@ -76,8 +76,10 @@ def test_the_limit_follows_its_changes(
     ingest.session(tmp_path, 100)
     rows = (
         "eval",
-        "[...document.querySelectorAll('#limit-numbers tbody tr')]"
-        ".map((row) => [...row.children].map((each) => each.innerText))",
+        (
+            "[...document.querySelectorAll('#limit-numbers tbody tr')]"
+            ".map((row) => [...row.children].map((each) => each.innerText))"
+        ),
     )
     limit = ("eval", "document.querySelector('#limit')?.innerText ?? ''")
     _, adaptive, table, _, part, fixed, _, none = browse(
@@ -145,8 +147,10 @@ def test_a_drag_over_the_latency_chooses_jobs(
         page_of(tmp_path),
         (
             "eval",
-            "(async () => { HTMLElement.prototype.setPointerCapture = () => {};"
-            f"{drag} }})()",
+            (
+                "(async () => { HTMLElement.prototype.setPointerCapture = () => {};"
+                f"{drag} }})()"
+            ),
         ),
         ("eval", "document.querySelector('#versus-title').innerText"),
         ("eval", "document.querySelector('[aria-labelledby=versus-title]').innerText"),
@@ -174,16 +178,22 @@ def test_objectives_have_their_verdicts(browse: Browser, tmp_path: Path) -> None
         tmp_path / "run.html",
         (
             "eval",
-            "[...document.querySelectorAll('#objectives tbody tr')]"
-            ".map((each) => each.innerText)",
+            (
+                "[...document.querySelectorAll('#objectives tbody tr')]"
+                ".map((each) => each.innerText)"
+            ),
         ),
         ("axe", None),
     )
     assert [plain(each) for each in rows] == [
-        f"strict ✕ broken {bad} 400 {100 * bad / 400:.3g} % 1 % "
-        f"−{round(100 * (bad / 400 / 0.01 - 1))} %",
-        f"loose ✓ ok {bad} 400 {100 * bad / 400:.3g} % 50 % "
-        f"{round(100 * (1 - bad / 400 / 0.5))} %",
+        (
+            f"strict ✕ broken {bad} 400 {100 * bad / 400:.3g} % 1 % "
+            f"−{round(100 * (bad / 400 / 0.01 - 1))} %"
+        ),
+        (
+            f"loose ✓ ok {bad} 400 {100 * bad / 400:.3g} % 50 % "
+            f"{round(100 * (1 - bad / 400 / 0.5))} %"
+        ),
         "other no events",
     ]
     assert axe == []

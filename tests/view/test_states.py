@@ -19,12 +19,14 @@ TEXT = ("eval", "document.body.innerText")
 # A card without a text, or with a bar that has no width; or a size that is no number.
 EMPTY = (
     "eval",
-    "[...document.querySelectorAll('.card')]"
-    ".filter((each) => each.innerText.trim().length < 4)"
-    ".map((each) => each.outerHTML.slice(0, 200))"
-    ".concat([...document.querySelectorAll('[style]')]"
-    ".filter((each) => /NaN|undefined/.test(each.getAttribute('style')))"
-    ".map((each) => each.outerHTML.slice(0, 200)))",
+    (
+        "[...document.querySelectorAll('.card')]"
+        ".filter((each) => each.innerText.trim().length < 4)"
+        ".map((each) => each.outerHTML.slice(0, 200))"
+        ".concat([...document.querySelectorAll('[style]')]"
+        ".filter((each) => /NaN|undefined/.test(each.getAttribute('style')))"
+        ".map((each) => each.outerHTML.slice(0, 200)))"
+    ),
 )
 WRONG = ("NaN", "undefined", "Infinity", "null", "[object")
 GAP = "\N{NO-BREAK SPACE}"

@@ -13,8 +13,10 @@ from spanrun.view.page import write
 
 SPANS = (
     "eval",
-    "[...document.querySelectorAll('.span')].map((each) => "
-    "each.firstElementChild.innerText.trim())",
+    (
+        "[...document.querySelectorAll('.span')].map((each) => "
+        "each.firstElementChild.innerText.trim())"
+    ),
 )
 SELECTED = (
     "eval",
@@ -185,8 +187,10 @@ def test_a_blocked_loop_shades_the_spans(
 
 PLACES = (
     "eval",
-    "[...document.querySelectorAll('.span .lane i')].map((each) => "
-    "[parseFloat(each.style.left), parseFloat(each.style.width)])",
+    (
+        "[...document.querySelectorAll('.span .lane i')].map((each) => "
+        "[parseFloat(each.style.left), parseFloat(each.style.width)])"
+    ),
 )
 
 
@@ -218,8 +222,10 @@ def test_a_long_stretch_without_spans_is_folded(
         PLACES,
         (
             "eval",
-            "[...document.querySelectorAll('.lead .ledger i')]"
-            ".reduce((sum, each) => sum + +each.dataset.amount, 0)",
+            (
+                "[...document.querySelectorAll('.lead .ledger i')]"
+                ".reduce((sum, each) => sum + +each.dataset.amount, 0)"
+            ),
         ),
     )
     assert all(width > 10 for _, width in folded)
