@@ -8,11 +8,18 @@ import heapq
 import json
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from opentelemetry.trace import Link, SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.trace import (
+    Link,
+    SpanKind,
+    Status,
+    StatusCode,
+    Tracer,
+    set_span_in_context,
+)
 from tests.waiting import PATIENCE
 
 from spanrun import semconv
@@ -60,7 +67,6 @@ class Made:
     attempts: int = 1
     outcome: str = "ok"
     error: Exception | None = None
-    events: list[tuple[str, dict[str, object]]] = field(default_factory=list)
 
     @property
     def duration(self) -> float:
@@ -203,7 +209,7 @@ def _happened(store: LocalStore, info: RunInfo, each: Made, spread: float) -> No
         store.happened(_event(info, at, "retry", each.index, **told))
 
 
-def _spans(tracer, info: RunInfo, each: Made) -> int:  # type: ignore[no-untyped-def]
+def _spans(tracer: Tracer, info: RunInfo, each: Made) -> int:
     """The spans of a job: it, its attempts, and their calls; returns its trace."""
 
     def ns(at: float) -> int:
@@ -251,5 +257,4 @@ def _spans(tracer, info: RunInfo, each: Made) -> int:  # type: ignore[no-untyped
         job.record_exception(each.error, timestamp=ns(each.submitted + each.duration))
         job.set_status(Status(StatusCode.ERROR, str(each.error)))
     job.end(ns(each.submitted + each.duration))
-    trace: int = job.get_span_context().trace_id
-    return trace
+    return job.get_span_context().trace_id

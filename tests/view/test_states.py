@@ -1,7 +1,6 @@
 """Pages of few jobs, of none, and of what went wrong: said, accessible, never empty."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ STATES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A page for each state, compared with one that is as others are."""
     found: dict[str, Path] = {}
     for state, (options, _) in STATES.items():
@@ -61,7 +60,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]
             data["compare"] = comparison_of(recording, before, name)
         found[state] = folder / "run.html"
         write(data, found[state])
-    return found  # type: ignore[return-value]
+    return found
 
 
 def views(*steps: tuple[str, Any], jobs: bool = True) -> list[tuple[str, Any]]:
