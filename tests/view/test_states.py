@@ -113,6 +113,25 @@ def test_an_hour_is_told_in_hours(browse: Browser, pages: dict[str, Path]) -> No
     assert re.search(rf"1{GAP}h{GAP}\d\d{GAP}min", text)
 
 
+def test_no_link_of_a_report_is_dead(browse: Browser, pages: dict[str, Path]) -> None:
+    page = pages["all failed"]
+    links = (
+        "eval",
+        (
+            "[...document.querySelectorAll('a[href]')].map((each) => "
+            "each.getAttribute('href')).filter((each) => each !== '#')"
+        ),
+    )
+    results = browse(page, *views(links))
+    found = sorted({link for each in results if each for link in each})
+    assert {link.split("?")[0].split("/")[-1] for link in found} >= {"jobs", "overview"}
+    assert all(link.startswith(("#/s/", "#/compare/")) for link in found)
+    steps = [step for link in found for step in (("go", link), SENTENCE)]
+    for link, told in zip(found, browse(page, *steps)[1::2], strict=True):
+        assert "not in the recording" not in told, link
+        assert "Nothing is compared" not in told, link
+
+
 LOOKS = [
     pytest.param({"width": width, "dark": dark}, id=f"{name}-{width}")
     for width in (400, 1440)
