@@ -120,7 +120,6 @@ def check_run(
         ConfigurationError: What an objective counts isn't recorded.
         StoreError: The recording can't be read.
     """
-    require_recorded(slos)
     return [_judge(recording, part, slo) for slo in slos]
 
 
@@ -147,6 +146,7 @@ def _known_here(where: Where) -> Where:
 
 
 def _groups(recording: Recorded, of: Part, slo: Slo, limit: float) -> Iterator[_Group]:
+    require_recorded([slo])
     metric: Metric = slo.indicator.metric
     if metric in _JOBS:
         yield from _jobs(recording, of, limit)
