@@ -1,5 +1,7 @@
 """What a notebook shows of an outcome."""
 
+import re
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -7,6 +9,8 @@ import pytest
 from spanrun import markup
 from spanrun.outcome import Err, Ok, Timings
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES
+
+STYLE = Path(__file__).parents[1] / "viewer/src/style.css"
 
 
 def parsed(html):
@@ -48,5 +52,16 @@ def test_a_secret_in_a_value_is_not_shown():
     assert "abcdef0123456789abcdef" not in outcome._repr_html_()
 
 
-def test_each_phase_has_a_colour():
-    assert tuple(markup._COLOURS) == tuple(SPANRUN_JOB_PHASE_VALUES)
+def test_each_phase_has_the_colour_of_the_page():
+    style = STYLE.read_text("utf-8")
+    themes = r'^:root(?:\[data-theme="dark"\])? {(.*?)}'
+    blocks = re.findall(themes, style, re.MULTILINE | re.DOTALL)
+    light, dark = (dict(re.findall(r"--(\w+): (#\w+)", each)) for each in blocks)
+    wanted = {phase: (light[phase], dark[phase]) for phase in SPANRUN_JOB_PHASE_VALUES}
+    assert wanted == markup._COLOURS
+
+
+def test_a_number_and_its_unit_stay_together():
+    gap = "\N{NO-BREAK SPACE}"
+    assert markup.together("in 1.31 s, 15 % of it") == f"in 1.31{gap}s, 15{gap}% of it"
+    assert markup.together("3 states, 4 mshots") == "3 states, 4 mshots"

@@ -67,7 +67,7 @@ def test_a_notebook_shows_a_report_as_tables(configured):
     assert cells[:5] == ["double", "5", "4", "1", "0"]
     assert times.findall(".//div/span")
     assert "ValueError: three <b>" in "".join(failures.itertext())
-    told = "".join(page.itertext())
+    told = "".join(page.itertext()).replace("\N{NO-BREAK SPACE}", " ")
     causes = [each["fact"] for each in report.as_dict()["explanation"]["causes"]]
     assert causes
     for text in (report.as_dict()["explanation"]["sentence"], *causes):

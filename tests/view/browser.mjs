@@ -18,6 +18,14 @@ const home = mkdtempSync(join(tmpdir(), 'spanrun-browser-'));
 
 const STEPS = {
   eval: (page, code) => page.evaluate(code),
+  // By the keyboard alone, as far as it takes.
+  async tab(page, what) {
+    for (let n = 0; n < 200; n++) {
+      await page.keyboard.press('Tab');
+      if (await page.evaluate((selector) => document.activeElement.matches(selector), what)) return;
+    }
+    throw new Error(`no tab stop is ${what}`);
+  },
   press: (page, key) => page.keyboard.press(key),
   type: (page, text) => page.keyboard.type(text),
   click: (page, what) => page.click(what),

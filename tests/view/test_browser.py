@@ -5,13 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.view import ingest
 from tests.view.conftest import Browser, packed
 
-from spanrun.view.page import write
-
 TEXT = "document.body.innerText"
-VIEWS = ("overview", "jobs", "failures")
-SENTENCE = "document.querySelector('h1')?.innerText"
 PageOf = Callable[..., Path]
 
 
@@ -93,18 +90,20 @@ def test_a_copied_link_gives_the_same_rows_and_selection(
     assert [selected for _, selected in shown if selected == "true"] == ["true"]
 
 
-def test_filters_survive_the_way_to_a_trace_and_back(
-    browse: Browser, pipeline: Path, page_of: PageOf
+def test_keys_alone_lead_from_a_cause_to_an_error_and_back_to_the_filters(
+    browse: Browser, tmp_path: Path, page_of: PageOf
 ) -> None:
+    ingest.session(tmp_path, 100)
     url = ("eval", "location.hash")
     selected = ("eval", "document.querySelector('.span[aria-selected=true]').innerText")
-    cause = ("eval", "document.querySelector('.cause a').focus()")
-    keys = ("Enter", "a", "o", "j", "Enter")
     told = browse(
-        page_of(pipeline),
-        ("go", "#/s/x/overview?runner=embed"),
-        cause,
-        *[("press", key) for key in keys],
+        page_of(tmp_path),
+        *[("press", key) for key in ("]", "]", "]")],
+        ("tab", ".cause a[href*=loop_lag]"),
+        ("press", "Enter"),
+        ("press", "a"),
+        ("press", "j"),
+        ("press", "Enter"),
         url,
         selected,
         ("press", "e"),
@@ -116,66 +115,12 @@ def test_filters_survive_the_way_to_a_trace_and_back(
     )
     trace, first, error, back, cleared = (each for each in told if each)
     assert "/trace/" in trace
-    assert first.startswith("job ")
-    assert error.startswith("✕")
-    for part in ("/jobs?", "runner=embed", "attempts=2", "outcome=ok", "sort=", "job="):
+    assert first.startswith("job embed")
+    assert error.startswith("✕ attempt 1 of 2")
+    for part in ("runner=embed", "phase=loop_lag", "sort=loop_lag", "attempts=2"):
         assert part in back
-    assert "outcome=" not in cleared
+    assert "/jobs?" in back
+    assert "job=" in back
+    assert "phase=" not in cleared
+    assert "attempts=" not in cleared
     assert "runner=embed" in cleared
-
-
-@pytest.mark.parametrize(
-    ("runner", "told"),
-    [
-        ("size 0", "This run has no jobs yet"),
-        ("size 1", "One job: it took "),
-        ("size 39", "39\N{NO-BREAK SPACE}jobs took "),
-        ("size 40", "of the jobs' time"),
-        ("all failed", "of the jobs' time"),
-        ("all cancelled", "5\N{NO-BREAK SPACE}jobs took "),
-    ],
-)
-def test_each_size_has_a_sentence_and_no_number_that_is_none(
-    browse: Browser, sizes: Path, page_of: PageOf, runner: str, told: str
-) -> None:
-    steps = [
-        step
-        for key in "123"
-        for step in (("press", key), ("eval", SENTENCE), ("eval", TEXT))
-    ]
-    results = [each for each in browse(page_of(sizes, runner), *steps) if each]
-    sentences, texts = results[::2], results[1::2]
-    assert told in sentences[0]
-    assert all(sentences)
-    for text in texts:
-        for wrong in ("NaN", "undefined", "Infinity", "null", "[object"):
-            assert wrong not in text
-    enough = runner in {"size 40", "all failed"}
-    assert ("p95" in sentences[0] + texts[0].partition("By runner")[0]) == enough
-    if runner == "size 0":
-        assert "nothing failed" in sentences[2]
-
-
-def test_a_run_without_spans_shows_its_ledger(
-    browse: Browser, pipeline: Path, tmp_path: Path
-) -> None:
-    found = packed(pipeline)
-    found["spans"] = {name: [] for name in found["spans"]}
-    found["events"] = {name: [] for name in found["events"]}
-    write(found, tmp_path / "run.html")
-    keys = [("press", key) for key in ("2", "j", "Enter")]
-    *_, text = browse(tmp_path / "run.html", *keys, ("eval", TEXT))
-    assert "Ledger of the job" in text
-    assert "not kept" in text
-
-
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [400, 1440])
-def test_the_page_is_accessible(
-    browse: Browser, pipeline: Path, page_of: PageOf, width: int, *, dark: bool
-) -> None:
-    steps = [step for key in "123" for step in (("press", key), ("axe", None))]
-    keys = [("press", "2"), ("press", "j"), ("press", "Enter")]
-    steps += [*keys, ("axe", None)]
-    told = browse(page_of(pipeline), *steps, width=width, dark=dark)
-    assert [each for each in told if each is not None] == [[]] * 4

@@ -109,7 +109,11 @@ def test_the_overview_follows_and_the_rows_of_a_table_wait(
 def test_a_server_that_is_gone_is_said_and_what_was_shown_stays(
     browse: Browser, viewer: Viewer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(server.ANSWERS, "/go", lambda *_: viewer.close())
+    def end(request: Any, _: str) -> None:
+        viewer.close()
+        request.close_connection = True  # else the browser waits for an answer
+
+    monkeypatch.setitem(server.ANSWERS, "/go", end)
     told = browse.look(
         viewer.url,
         ("wait", f"{JOBS} === '5'"),

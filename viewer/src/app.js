@@ -1,5 +1,6 @@
 // The frame: header, runners, the view, and the keys.
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { Compare } from './compare.js';
 import { Failures } from './failures.js';
 import { clock, count, line, offset, share, time } from './format.js';
 import { scopeOf } from './data.js';
@@ -11,7 +12,9 @@ import { onTheme } from './theme.js';
 import { Trace } from './trace.js';
 import { href, read } from './url.js';
 
-const VIEWS = ['overview', 'jobs', 'failures'];
+const VIEWS = ['overview', 'jobs', 'failures', 'compare', 'trace'];
+/** They are of something else than a runner's jobs in a range of time. */
+const APART = ['trace', 'compare'];
 
 export function App({ data, live }) {
   const [hash, setHash] = useState(location.hash);
@@ -33,7 +36,8 @@ export function App({ data, live }) {
     setHash(location.hash);
   };
   const scope = useMemo(() => scopeOf(data, state), [data, state.runner, String(state.t)]);
-  const context = { data, state, go, replace, scope, theme };
+  const before = data.compare?.a.id || (live && data.session.before) || '';
+  const context = { data, state, go, replace, scope, theme, live, before };
   const handlers = useRef({});
   handlers.current = { ...context, help: () => dialog.current.showModal(), view: handlers.current.view };
   context.keys = (view) => { handlers.current.view = view; };
@@ -44,10 +48,10 @@ export function App({ data, live }) {
   }, []);
   useEffect(() => { document.body.dataset.ready = '1'; }, []);
   useEffect(() => { document.title = `spanrun · ${state.view} · ${commandOf(data)}`; }, [state.view]);
-  const View = { overview: Overview, jobs: Jobs, failures: Failures, trace: Trace }[state.view];
-  return html`<${Header} ...${context} live=${live} help=${handlers.current.help} />
-    <main id="main">${live && html`<${News} ...${live} />`}${state.view !== 'trace' && html`<${Runners} ...${context} />`}
-    ${state.view !== 'trace' && state.t && html`<${Range} ...${context} />`}
+  const View = { overview: Overview, jobs: Jobs, failures: Failures, trace: Trace, compare: Compare }[state.view];
+  return html`<${Header} ...${context} help=${handlers.current.help} />
+    <main id="main">${live && html`<${News} ...${live} />`}${!APART.includes(state.view) && html`<${Runners} ...${context} />`}
+    ${!APART.includes(state.view) && state.t && html`<${Range} ...${context} />`}
     <${View} ...${context} /><${Notes} data=${data} /></main>
     <dialog ref=${dialog} aria-label="Keys"><h2>Keys</h2><div class="keys">${KEYS.map(([keys, what]) => html`
       <div>${keys.map((key) => html`<kbd>${key}</kbd> `)} ${what}</div>`)}</div>
@@ -55,8 +59,9 @@ export function App({ data, live }) {
 }
 
 function complete(data, state) {
-  const view = [...VIEWS, 'trace'].includes(state.view) ? state.view : 'overview';
-  return { ...state, view, session: data.session.id };
+  const first = data.compare && !state.session ? { view: 'compare', id: data.compare.a.id } : {};
+  const view = VIEWS.includes(state.view) ? state.view : 'overview';
+  return { ...state, view, session: data.session.id, ...first };
 }
 
 /** The program's name, without its folder. */
@@ -66,20 +71,21 @@ function commandOf(data) {
   return line(/^python[\d.]*$/.test(name) && words[1] ? words[1].split('/').pop() : [name, ...words.slice(1)].join(' '));
 }
 
-function Header({ data, state, help, live }) {
+function Header({ data, state, help, live, before }) {
   const { zero_ms: zero, duration } = data.session;
-  const link = (view) => href({ ...state, view, id: '', span: '', job: view === 'jobs' ? state.job : '' });
+  const link = (view) => href({ ...state, view, id: '', span: '', job: view === 'jobs' ? state.job : '', find: '', least: '' });
   const here = state.view === 'trace' ? 'jobs' : state.view;
   const shown = (view) => (here === view ? 'page' : undefined);
   const jobs = data.runners.reduce((sum, each) => sum + each.jobs, 0);
   const bad = data.runners.reduce((sum, each) => sum + each.bad, 0);
   return html`<header><div class="bar">${live ? html`<a href="#/"><b>spanrun</b></a>` : html`<b>spanrun</b>`}
     <span class="about" title=${`${line(data.session.command)} · ${clock(zero)} ${offset(zero)}`}>
-      <bdi>${commandOf(data)}</bdi> · ${clock(zero)} ${offset(zero)} · ${time(duration)}</span>
+      <bdi>${commandOf(data)}</bdi> · ${clock(zero)} ${offset(zero)} · ${time(duration)}${data.runs.some((run) => run.end === null) ? ', not ended' : ''}</span>
     <nav aria-label="Views">
       <a href=${link('overview')} aria-current=${shown('overview')}>Overview</a>
       <a href=${link('jobs')} aria-current=${shown('jobs')}>Jobs <i>${count(jobs)}</i></a>
       <a href=${link('failures')} aria-current=${shown('failures')}>Failures <i class=${bad ? 'bad' : ''}>${count(bad)}</i></a>
+      ${before && html`<a href=${href({ ...state, view: 'compare', id: state.view === 'compare' ? state.id : before })} aria-current=${shown('compare')}>Compare</a>`}
     </nav>
     <span class="hint">search <kbd>/</kbd> <button onClick=${help}>keys <kbd>?</kbd></button></span>
   </div></header>`;

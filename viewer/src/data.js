@@ -41,7 +41,7 @@ export function prepare(raw) {
     outcomes: raw.outcomes,
     run: jobs.run, index: jobs.index, key: jobs.key, attempts: jobs.attempts,
     outcome: jobs.outcome, errorType: jobs.error_type, error: jobs.error, trace: jobs.trace,
-    session: raw.session, runs: raw.runs, counts: raw.counts,
+    session: raw.session, compare: raw.compare, objectives: raw.objectives || [], runs: raw.runs, counts: raw.counts,
     spans: raw.spans, events: eventsOf(raw, named),
     spansOf: spansByJob(raw.spans),
     traces: null,
@@ -174,11 +174,15 @@ export function stackOf(data, rows, from, to, bins) {
   });
 }
 
-/** The runner's fixed limit of concurrency; none if it has none or adapts it. */
-export function limitOf(data, runner) {
-  const limits = data.runs.filter((run) => run.runner === runner && run.policies?.limit?.type === 'Limit').map((run) => run.policies.limit.concurrency);
-  const found = limits.find((each) => typeof each === 'number');
-  return found || 0;
+/** The runner's limit of concurrency, over time, as [from, limit]; none if it has none. */
+export function limitsOf(data, runner) {
+  const place = data.named.get(runner);
+  const given = data.runs.filter((run) => run.runner === runner).map((run) => run.policies?.limit).filter(Boolean);
+  const fixed = given.find(({ type, concurrency }) => type === 'Limit' && typeof concurrency === 'number');
+  if (fixed) return [[-Infinity, fixed.concurrency]];
+  const changes = data.events.filter((event) => event.kind === 'limit' && event.runner === place).map(({ at, value }) => [at, value]).sort((a, b) => a[0] - b[0]);
+  const start = given.find(({ start: first }) => typeof first === 'number')?.start;
+  return start ? [[-Infinity, start], ...changes] : changes;
 }
 
 /** The rows of a trace, or of a job and what is below its span, as a tree in order. */

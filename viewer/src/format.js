@@ -10,6 +10,9 @@ export function time(us) {
   return `${three(value)}${GAP}${unit}`;
 }
 
+/** What came or went, with its sign. */
+export const signed = (us) => `${us > 0 ? '+' : ''}${time(us)}`;
+
 function long(seconds) {
   const pad = (n) => String(n).padStart(2, '0');
   if (seconds < 3600) return `${Math.floor(seconds / 60)}${GAP}min${GAP}${pad(seconds % 60)}${GAP}s`;

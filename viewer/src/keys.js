@@ -3,7 +3,7 @@ import { toggleTheme } from './theme.js';
 import { FILTERS } from './url.js';
 
 export const KEYS = [
-  [['1', '2', '3'], 'overview, jobs, failures'], [['/'], 'search'], [['?'], 'these keys'],
+  [['1', '2', '3', '4'], 'overview, jobs, failures, compare'], [['g'], 'sessions'], [['/'], 'search, here and in a trace'], [['?'], 'these keys'],
   [['[', ']'], 'runner before, after'], [['j', 'k', '↓', '↑'], 'row after, before'], [['Enter'], 'open'],
   [['Esc'], 'back, or clear the filters'], [['o', 'p', 'a'], 'next outcome, phase; more attempts'],
   [['s'], 'sort by the next column'], [['+', '-', '←', '→', '0'], 'time: closer, wider, move, all'],
@@ -26,10 +26,12 @@ export function keyPressed(event, app) {
 }
 
 function action(key, app) {
-  const { state, go, data, view = {}, help } = app;
+  const { state, go, data, view = {}, help, live, before } = app;
   if (view.view === state.view && view[key]) return view[key];
   if (VIEWS[key]) return () => go({ view: VIEWS[key], id: '', span: '' });
   switch (key) {
+    case '4': return before ? () => go({ view: 'compare', id: state.view === 'compare' ? state.id : before, span: '' }) : null;
+    case 'g': return live ? () => { location.hash = '#/'; } : null;
     case '?': return help;
     case 't': return toggleTheme;
     case 'y': return () => navigator.clipboard?.writeText(location.href).catch(() => {});
@@ -38,7 +40,7 @@ function action(key, app) {
       setTimeout(() => document.getElementById('search')?.focus(), 30);
     };
     case '[': case ']': return state.view === 'trace' ? null : () => go({ runner: next(['', ...data.runners.map((each) => each.name)], state.runner || '', key === ']' ? 1 : -1) });
-    case '+': case '-': case '0': case 'ArrowLeft': case 'ArrowRight': return state.view === 'trace' ? null : () => go({ t: moved(data, state.t, key) });
+    case '+': case '-': case '0': case 'ArrowLeft': case 'ArrowRight': return ['trace', 'compare'].includes(state.view) ? null : () => go({ t: moved(data, state.t, key) });
     case 'Escape': return escape(state, go);
     default: return null;
   }

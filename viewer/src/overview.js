@@ -1,11 +1,13 @@
 // Why is it slow: the sentence, its causes, and the evidence.
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { durations, quantile, sums } from './data.js';
-import { count, line, plural, share, three, time, times } from './format.js';
+import { count, line, plural, share, three, time } from './format.js';
 import { FEW, Latency } from './latency.js';
-import { Dot, html, Ledger, Name, Track, WORDS } from './parts.js';
+import { Objectives } from './objectives.js';
+import { html, Ledger, Name, Track, WORDS } from './parts.js';
 import { Stack } from './stack.js';
 import { href } from './url.js';
+import { Versus } from './versus.js';
 
 export function Overview(context) {
   const { data, state, scope } = context;
@@ -14,9 +16,9 @@ export function Overview(context) {
   useEffect(() => setBox(null), [scope]);
   const total = useMemo(() => sums(data, scope), [scope]);
   const view = { ...context, from, to, onBox: setBox };
-  if (!scope.length) return html`<section class="card"><h1 class="sentence">${nothing(data, state)}</h1></section>`;
-  return html`<${Why} ...${view} total=${total} /><${Stack} ...${view} /><${Latency} ...${view} />
-    <div class="two"><${ByRunner} ...${context} />${scope.length >= FEW && html`<${Versus} data=${data} scope=${scope} box=${box} />`}</div>`;
+  if (!scope.length) return html`<section class="card"><h1 class="sentence">${nothing(data, state)}</h1></section><${Objectives} data=${data} />`;
+  return html`<${Why} ...${view} total=${total} /><${Objectives} data=${data} /><${Stack} ...${view} /><${Latency} ...${view} />
+    <div class="two"><${ByRunner} ...${context} />${scope.length >= FEW && html`<${Versus} data=${data} state=${state} scope=${scope} box=${box} />`}</div>`;
 }
 
 function nothing(data, state) {
@@ -29,8 +31,8 @@ function nothing(data, state) {
 
 function Why({ data, state, scope, total, from, to }) {
   const given = state.t ? null : state.runner ? data.raw.causes.runners[state.runner] : data.raw.causes.all;
-  return html`<section class="card split"><div><h1 class="sentence">${(scope.length >= FEW && units(given?.sentence)) || plain(data, scope, total, state)}</h1>
-    ${given?.causes?.length ? html`<ul class="causes">${given.causes.map((cause) => html`<${Cause} few=${scope.length < FEW} cause=${cause} state=${state} />`)}</ul>` : ''}</div>
+  return html`<section class="card split"><div><h1 class="sentence">${(scope.length > 1 && units(given?.sentence)) || plain(data, scope, total, state)}</h1>
+    ${given?.causes?.length ? html`<ul class="causes">${given.causes.map((cause) => html`<${Cause} data=${data} scope=${scope} cause=${cause} state=${state} />`)}</ul>` : ''}</div>
     <${Figures} data=${data} scope=${scope} total=${total} from=${from} to=${to} state=${state} /></section>`;
 }
 
@@ -50,12 +52,16 @@ function plain(data, scope, total, state) {
   return `${plural(scope.length, 'job')} ${what}${told ? `: ${told}` : ''}.`;
 }
 
-function Cause({ few, cause, state }) {
-  const gain = !few && cause.p95 && cause.p95_without < cause.p95;
+function Cause({ data, scope, cause, state }) {
+  const phase = data.names.indexOf(cause.phase);
+  const runner = cause.runner ? data.named.get(cause.runner) : -1;
+  const mostly = useMemo(() => scope.filter((row) => data.most[row] === phase && (runner < 0 || data.of[row] === runner)).length, [scope, cause]);
+  const jobs = { ...state, view: 'jobs', runner: cause.runner || state.runner, sort: cause.phase, dir: '' };
   return html`<li class="cause"><b>${share(cause.share, 1)}</b><${Track} part=${cause.share} phase=${cause.phase} />
     <div><span class="fact">${units(cause.fact)}</span></div>
-    <a href=${href({ ...state, view: 'jobs', runner: cause.runner || state.runner, sort: cause.phase, dir: '' })}>${plural(cause.jobs, 'job')}</a>
-    ${cause.advice && html`<div class="advice">${cause.advice} ${gain && html`<span class="soft">p95 ${time(cause.p95 * 1e6)} ⇢ ${time(cause.p95_without * 1e6)} at best</span>`}</div>`}</li>`;
+    ${mostly ? html`<a href=${href({ ...jobs, phase: cause.phase })} title="whose time is mostly this">${plural(mostly, 'job')} mostly</a>`
+      : html`<a href=${href(jobs)}>${plural(cause.jobs, 'job')}</a>`}
+    ${cause.advice && html`<div class="advice">${units(cause.advice)} ${cause.improves && html`<span class="soft">p95 ${time(cause.p95 * 1e6)} ⇢ ${time(cause.p95_without * 1e6)} at best</span>`}</div>`}</li>`;
 }
 
 function Figures({ data, scope, total, from, to, state }) {
@@ -94,33 +100,4 @@ function ByRunner({ data, state }) {
       <td>${count(each.jobs)}</td>${each.percentiles.map((value) => html`<td>${each.jobs >= FEW ? time(value) : '–'}</td>`)}
       <td>${each.limit_full === null ? '–' : each.limit_full > 0.5 ? html`<b>${share(each.limit_full, 1)}</b>` : share(each.limit_full, 1)}</td>
       <td>${each.bad ? html`<b class="bad">${count(each.bad)}</b>` : '0'}</td></tr>`)}</tbody></table></div></section>`;
-}
-
-/** The selected jobs against the rest; undragged, the slowest 5 %. */
-function Versus({ data, scope, box }) {
-  const { title, ours, rest } = useMemo(() => sides(data, scope, box), [scope, box]);
-  if (!ours.length || !rest.length) return null;
-  const [a, b] = [sums(data, ours), sums(data, rest)];
-  const rows = data.names.map((name, p) => [name, a.phases[p] / ours.length, b.phases[p] / rest.length]).filter(([, x]) => x >= 0.5).sort((x, y) => y[1] - x[1]);
-  const most = Math.max(1, ...rows.map(([, x, y]) => Math.max(x, y)));
-  return html`<section class="card" aria-labelledby="versus-title"><h2 id="versus-title">${title[0]} <small>${title[1]}</small></h2>
-    <div class="versus">${rows.map(([name, x, y]) => html`<span><${Dot} phase=${name} />${name}</span>
-      <span><${Track} part=${x / most} phase=${name} /><${Track} part=${y / most} phase="unit" /></span>
-      <span>${time(Math.round(x))}</span><span class="soft">${time(Math.round(y))}</span><span>${y >= 0.5 ? times(x / y) : x >= 0.5 ? '>99×' : ''}</span>`)}</div></section>`;
-}
-
-function sides(data, scope, box) {
-  let inside;
-  let title;
-  if (box) {
-    inside = (row) => data.end[row] >= box[0] && data.end[row] <= box[1];
-    const n = scope.filter(inside).length;
-    title = [`These ${count(n)} jobs`, `ended from ${time(Math.round(box[0]))} to ${time(Math.round(box[1]))}, against the rest: mean a job`];
-  } else {
-    const sorted = durations(data, scope);
-    const limit = quantile(sorted, 95);
-    inside = (row) => data.duration[row] >= limit;
-    title = ['The slowest 5 %', `${plural(scope.filter(inside).length, 'job')} ≥ ${time(limit)}, against the rest: mean a job`];
-  }
-  return { title, ours: scope.filter(inside), rest: scope.filter((row) => !inside(row)) };
 }

@@ -19,14 +19,19 @@ export const Outcome = ({ name }) => name === 'ok'
 
 export const Dot = ({ phase }) => html`<i class="dot" style=${{ background: colour(phase) }}></i>`;
 
-/** A job's time by phase; `parts` are [phase, amount], and `whole` is the full width. */
-export function Ledger({ parts, whole, names = false }) {
+/**
+ * A job's time by phase; `parts` are [phase, amount], and `whole` is the full width.
+ * Where that isn't to one scale, `width` gives the part of it from one amount to another.
+ */
+export function Ledger({ parts, whole, names = false, width = (a, b) => (b - a) / whole }) {
   const told = parts.filter(([, amount]) => amount > 0);
   const title = told.map(([phase, amount]) => `${phase} ${time(amount)}`).join(' · ');
-  return html`<div class="ledger" title=${title}>${told.map(([phase, amount]) => html`<i
-    data-phase=${phase} data-amount=${amount}
-    style=${{ width: `${(100 * amount) / whole}%`, background: colour(phase), color: `var(--on-${phase})` }}
-    >${names && amount / whole > 0.09 ? phase : ''}</i>`)}</div>`;
+  let sum = 0;
+  return html`<div class="ledger" title=${title}>${told.map(([phase, amount]) => {
+    const part = width(sum, sum += amount);
+    return html`<i data-phase=${phase} data-amount=${amount} style=${{ width: `${100 * part}%`, background: colour(phase), color: `var(--on-${phase})` }}
+      >${names && part > 0.09 ? phase : ''}</i>`;
+  })}</div>`;
 }
 
 export const Track = ({ part, phase }) => html`<div class="track"><i

@@ -1,6 +1,7 @@
 // A span: its label, its glyphs, and all that is known of it.
 import { inert, line, time } from './format.js';
 import { Amounts, html } from './parts.js';
+import { href } from './url.js';
 
 const GLYPHS = [['.retry', '↻'], ['.hedge', '⇉'], ['.blocked', '■'], ['exception', '✕']];
 const parsed = (data, place) => (place ? JSON.parse(data.text[place]) : null);
@@ -23,7 +24,7 @@ const told = (value) => inert(typeof value === 'string' ? value : JSON.stringify
 
 const Facts = ({ of }) => html`<dl class="facts">${Object.entries(of).map(([name, value]) => html`<dt class="mono">${line(name)}</dt><dd class="mono"><bdi>${told(value)}</bdi></dd>`)}</dl>`;
 
-export function Drawer({ data, row, from, job, attempts }) {
+export function Drawer({ data, state, row, from, job, attempts }) {
   const { start, duration, status, message, parent, attributes, events, links, scope, name } = data.spans;
   const its = parsed(data, attributes[row]);
   const happened = parsed(data, events[row]) || [];
@@ -37,7 +38,9 @@ export function Drawer({ data, row, from, job, attempts }) {
     ${job !== undefined && html`<h3>Ledger of the job</h3><${Amounts} names=${data.names} amounts=${data.phases.map((column) => column[job])} all=${data.duration[job]} />`}
     ${happened.length > 0 && html`<h3>Events</h3>${happened.map(([at, title, more]) => html`<${Event} at=${at - from} title=${title} more=${more} />`)}`}
     ${its && html`<h3>Attributes</h3><${Facts} of=${its} />`}
-    ${linked.length > 0 && html`<h3>Links</h3>${linked.map(([trace, span, more]) => html`<div class="mono">${trace} ${span}</div><${Facts} of=${more} />`)}`}</aside>`;
+    ${linked.length > 0 && html`<h3>Links</h3>${linked.map(([trace, span, more, target]) => html`<div>${target >= 0
+      ? html`<a href=${href({ ...state, id: trace, span: String(target), fold: '', find: '', least: '' })}><bdi>${line(data.text[name[target]])}</bdi> <code>${trace.slice(0, 8)}</code></a>`
+      : html`<code>${trace} ${span}</code> <span class="soft">not in this page</span>`}</div><${Facts} of=${more} />`)}`}</aside>`;
 }
 
 function Event({ at, title, more }) {

@@ -1,7 +1,7 @@
 // Where the time goes: jobs under way by phase, over time, and the lanes of events.
 import { useMemo, useState } from 'preact/hooks';
 import { Canvas, LEFT, timeAxis } from './canvas.js';
-import { limitOf, stackOf, sums } from './data.js';
+import { limitsOf, stackOf, sums } from './data.js';
 import { count, line, share, three, ticks, time } from './format.js';
 import { Dot, html, useNarrow } from './parts.js';
 
@@ -17,8 +17,8 @@ export function Stack({ data, state, go, scope, theme, from, to }) {
   const stack = useMemo(() => stackOf(data, scope, from, to, BINS), [scope, from, to]);
   const total = useMemo(() => sums(data, scope), [scope]);
   const lanes = useMemo(() => lanesOf(data, scope, state), [scope]);
-  const limit = state.runner ? limitOf(data, state.runner) : 0;
-  const top = Math.max(limit, ...stackTop(stack)) * 1.05 || 1;
+  const limits = useMemo(() => (state.runner ? within(limitsOf(data, state.runner), from, to) : []), [data, state.runner, from, to]);
+  const top = Math.max(0, ...limits.map(([, limit]) => limit), ...stackTop(stack)) * 1.05 || 1;
   const height = 8 + lanes.length * LANE + PLOT + 22;
   const draw = (pen, width, all, colours) => {
     const wide = width - LEFT;
@@ -29,18 +29,18 @@ export function Stack({ data, state, go, scope, theme, from, to }) {
     const y = (jobs) => base - (jobs / top) * (PLOT - 12);
     grid(pen, colours, top, y, width);
     bars(pen, stack, data, colours, y, wide);
-    if (limit) dashed(pen, colours, y(limit), width);
+    dashed(pen, colours, limits, scale, y, width);
   };
   const bin = hover === null ? null : Math.min(BINS - 1, Math.floor(hover * BINS));
   return html`<section class="card" aria-labelledby="stack-title"><h2 id="stack-title">Where the time goes
-    <small>jobs under way, by phase${limit ? '; dashed: the limit. From service up to rate_limit a job holds a slot' : ''}</small></h2>
-    <div class="panel"><${Canvas} height=${height} draw=${draw} deps=${[stack, lanes, theme, limit]} onHover=${setHover}
+    <small>jobs under way, by phase${limits.length ? '; dashed: the limit. From service up to rate_limit a job holds a slot' : ''}</small></h2>
+    <div class="panel"><${Canvas} height=${height} draw=${draw} deps=${[stack, lanes, theme, limits]} onHover=${setHover}
       label="Jobs under way by phase, over time. The table that follows has its numbers."
       onRange=${(a, b) => go({ t: [Math.round(from + a * (to - from)), Math.round(from + b * (to - from))] })} />
-    <${Legend} data=${data} total=${total} limit=${limit} />
+    <${Legend} data=${data} total=${total} limits=${limits} />
     ${bin !== null && !narrow && html`<div class="tip" style=${{ left: `calc(${LEFT}px + (100% - 196px - ${LEFT}px) * ${hover > 0.6 ? hover - 0.2 : hover} + 10px)` }}>
       <b>${time(from + ((bin + 0.5) * (to - from)) / BINS)}</b>${data.order.map((p, place) => stack[place][bin] > 0.005 ? html`<div><${Dot} phase=${data.names[p]} />${data.names[p]} ${three(stack[place][bin])}</div>` : '')}</div>`}
-    </div><${Numbers} data=${data} scope=${scope} from=${from} to=${to} /></section>`;
+    </div><${Numbers} data=${data} scope=${scope} from=${from} to=${to} limits=${limits} /></section>`;
 }
 
 function stackTop(stack) {
@@ -124,32 +124,47 @@ function bars(pen, stack, data, colours, y, wide) {
   });
 }
 
-function dashed(pen, colours, y, width) {
+/** The limits of a range of time; the first holds from its beginning. */
+function within(limits, from, to) {
+  const before = limits.filter(([at]) => at <= from).slice(-1).map(([, limit]) => [from, limit]);
+  return [...before, ...limits.filter(([at]) => at > from && at < to)];
+}
+
+function dashed(pen, colours, limits, scale, y, width) {
+  if (!limits.length) return;
   pen.strokeStyle = colours('ink');
   pen.lineWidth = 1.5;
   pen.setLineDash([4, 3]);
   pen.beginPath();
-  pen.moveTo(LEFT, y);
-  pen.lineTo(width, y);
+  limits.forEach(([at, limit], place) => {
+    if (place) pen.lineTo(scale(at), y(limits[place - 1][1]));
+    else pen.moveTo(scale(at), y(limit));
+    pen.lineTo(scale(at), y(limit));
+  });
+  pen.lineTo(width, y(limits[limits.length - 1][1]));
   pen.stroke();
   pen.setLineDash([]);
 }
 
-function Legend({ data, total, limit }) {
+function Legend({ data, total, limits }) {
+  const all = limits.map(([, limit]) => limit);
+  const [least, most] = [Math.min(...all), Math.max(...all)];
   const rows = [...data.order].reverse();
   return html`<div class="legend"><table aria-label="Time by phase">${rows.map((p) => html`<tr key=${p}><th scope="row"><${Dot} phase=${data.names[p]} />${data.names[p]}</th>
     <td>${time(total.phases[p])}</td><td>${share(total.phases[p], total.all)}</td></tr>`)}
     <tr class="sum"><th scope="row"><i class="dot"></i>job time</th><td>${time(total.all)}</td><td></td></tr>
-    ${limit ? html`<tr><th scope="row"><i class="dash"></i>limit</th><td>${count(limit)}</td><td></td></tr>` : ''}</table></div>`;
+    ${limits.length ? html`<tr id="limit"><th scope="row"><i class="dash"></i>limit</th><td>${least === most ? count(most) : `${count(least)} to ${count(most)}`}</td><td></td></tr>` : ''}</table></div>`;
 }
 
 /** The numbers of the chart, in twelve parts, for who can't see it. */
-function Numbers({ data, scope, from, to }) {
+function Numbers({ data, scope, from, to, limits }) {
   const bins = 12;
   const stack = useMemo(() => stackOf(data, scope, from, to, bins), [scope, from, to]);
   const width = (to - from) / bins;
   return html`<div class="sr"><table id="stack-numbers"><caption>Mean number of jobs under way by phase</caption>
     <thead><tr><th scope="col">from</th>${data.order.map((p) => html`<th scope="col">${data.names[p]}</th>`)}</tr></thead>
     <tbody>${Array.from({ length: bins }, (_, bin) => html`<tr><th scope="row">${time(from + bin * width)}</th>
-      ${stack.map((phase) => html`<td data-amount=${phase[bin] * width}>${three(phase[bin])}</td>`)}</tr>`)}</tbody></table></div>`;
+      ${stack.map((phase) => html`<td data-amount=${phase[bin] * width}>${three(phase[bin])}</td>`)}</tr>`)}</tbody></table>
+    ${limits.length > 1 && html`<table id="limit-numbers"><caption>The limit</caption><thead><tr><th scope="col">from</th><th scope="col">limit</th></tr></thead>
+      <tbody>${limits.map(([at, limit]) => html`<tr><th scope="row">${time(at)}</th><td>${count(limit)}</td></tr>`)}</tbody></table>`}</div>`;
 }

@@ -10,13 +10,24 @@ import typer
 from spanrun.cli import console
 from spanrun.cli.exits import Exit, fail
 from spanrun.cli.runs import RecordingsFolder, Which, open_recording
+from spanrun.cli.slo import Objectives
 from spanrun.recordings import LAST
+from spanrun.slo import load
+from spanrun.view.comparison import comparison_of
 from spanrun.view.data import data_of, described
 from spanrun.view.page import write
 
 
 def report(
     name: Which = LAST,
+    other: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="B",
+            help="Another one: the page shows it, and what changed from ID to it.",
+            show_default=False,
+        ),
+    ] = None,
     *,
     out: Annotated[
         Path,
@@ -26,13 +37,17 @@ def report(
             help="Where it is written, also over a file that is there.",
         ),
     ] = Path("run.html"),
+    slo: Objectives = None,
     store: RecordingsFolder = None,
 ) -> None:
     """Write a session or a run as one HTML file, which needs no server."""
     if out.is_dir():
         fail(Exit.USAGE, f"{out} is a folder", "Name a file with -o.")
+    slos = load(slo) if slo else ()
     with open_recording(store) as recording:
-        data = data_of(recording, name)
+        data = data_of(recording, name if other is None else other, slos=slos)
+        if other is not None:
+            data["compare"] = comparison_of(recording, name, other)
     try:
         size = write(data, out)
     except OSError as error:

@@ -12,6 +12,9 @@ import typer
 from spanrun.cli import console
 from spanrun.cli.exits import Exit, fail
 from spanrun.cli.runs import RecordingsFolder, open_recording
+from spanrun.cli.slo import Objectives
+from spanrun.slo import load
+from spanrun.slo.local import require_recorded
 from spanrun.view.server import Viewer
 
 
@@ -29,13 +32,16 @@ def view(
     open_: Annotated[
         bool, typer.Option("--open", help="Open it in the browser.")
     ] = False,
+    slo: Objectives = None,
     store: RecordingsFolder = None,
 ) -> None:
     """Show sessions and runs in a browser of this machine, live, until Ctrl-C."""
+    slos = load(slo) if slo else ()
+    require_recorded(slos)
     with open_recording(store) as recording:
         path = recording.path
     try:
-        viewer = Viewer(path, port)
+        viewer = Viewer(path, port, slos)
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise

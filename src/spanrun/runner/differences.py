@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
-from spanrun.quantities import change, number, seconds
+from spanrun.quantities import change, seconds
 from spanrun.telemetry.recordings.compare import (
-    LEAST,
     Change,
     Comparison,
     RunnerChange,
     Side,
 )
+from spanrun.telemetry.recordings.wall_time import wall_time
 from spanrun.text import one_line, redact
 
 SAME: Final = "≈"
@@ -29,7 +28,7 @@ def lines(comparison: Comparison, width: int) -> Iterator[str]:
     for each in comparison.runners:
         if each.a is not None and each.b is not None:
             yield ""
-            yield from _wrapped(_whole(_text(each.runner), each.a, each.b), width)
+            yield from _wrapped(wall_time(each.runner, each.a, each.b), width)
     for each in comparison.runners:
         yield ""
         if each.a is not None and each.b is not None:
@@ -40,35 +39,10 @@ def lines(comparison: Comparison, width: int) -> Iterator[str]:
         yield ""
         yield "settings that differ"
         for found in comparison.settings:
-            values = f"{_value(found.a)} → {_value(found.b)}"
-            told = f"{_text(found.runner)}  {_text(found.name)}  {values}"
+            told = (
+                f"{_text(found.runner)}  {_text(found.name)}  {' → '.join(found.texts)}"
+            )
             yield from _wrapped(told, width, "  ")
-
-
-def _whole(name: str, a: Side, b: Side) -> str:
-    """Little's law: seconds = jobs × seconds of work each ÷ jobs at once."""
-    if not a.seconds or not b.seconds or _is_same(a.seconds, b.seconds):
-        told = f"{name} took {seconds(b.seconds)}, as in A ({seconds(a.seconds)})"
-    else:
-        told = (
-            f"{name} took {seconds(b.seconds)} instead of {seconds(a.seconds)} "
-            f"({number(b.seconds / a.seconds)}×)"
-        )
-    parts: list[str] = []
-    if a.jobs != b.jobs:
-        parts.append(f"{b.jobs:,} jobs instead of {a.jobs:,}")
-    if not _is_same(a.at_once, b.at_once):
-        parts.append(f"{number(b.at_once)} at once instead of {number(a.at_once)}")
-        if len(parts) == 1:
-            parts[0] = parts[0].replace(" at once", " jobs at once")
-    if a.work and not _is_same(a.work, b.work):
-        parts.append(f"each took {number(b.work / a.work)}× as long")
-    *first, last = parts or [""]
-    return f"{told}: {', '.join(first)}{', and ' if first else ''}{last}".rstrip(": ")
-
-
-def _is_same(a: float, b: float) -> bool:
-    return abs(b - a) < LEAST * a or a == b
 
 
 def _table(found: RunnerChange, a: Side, b: Side, width: int) -> Iterator[str]:
@@ -105,10 +79,6 @@ def _alone(found: RunnerChange) -> str:
 def _jobs(side: Side) -> str:
     failed = f", {side.failed:,} failed" if side.failed else ""
     return f"{side.jobs:,} job{'s'[: side.jobs != 1]}{failed}"
-
-
-def _value(value: Any) -> str:
-    return "none" if value is None else _text(json.dumps(value))
 
 
 def _wrapped(text: str, width: int, indent: str = "") -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from spanrun.markup import bar, parts, percent, shown, table
+from spanrun.markup import bar, parts, percent, shown, table, together
 from spanrun.quantities import seconds
 from spanrun.runner.summary import MAX_ERROR, advice, slowest, title
 from spanrun.telemetry.recordings.summary import Failures, RunnerStats, Summary
@@ -19,7 +19,7 @@ def _sections(found: Summary) -> Iterator[str]:
     yield f"<div><b>{shown(title(found))}</b></div>"
     if not found.runners:
         return
-    yield f"<div>{shown(found.explanation.sentence)}</div>"
+    yield f"<div>{together(shown(found.explanation.sentence))}</div>"
     yield _causes(found)
     yield table(
         ("runner", "jobs", "ok", "failed", "retries", "p50", "p95", "p99"),
@@ -37,7 +37,8 @@ def _sections(found: Summary) -> Iterator[str]:
 
 def _causes(found: Summary) -> str:
     items = "".join(
-        f"<li><b>{percent(cause.share)}</b> {shown(advice(cause))}</li>"
+        f"<li><b>{together(percent(cause.share))}</b> "
+        f"{together(shown(advice(cause)))}</li>"
         for cause in found.explanation.causes
     )
     return f'<ul style="margin:4px 0">{items}</ul>' if items else ""
@@ -48,14 +49,14 @@ def _durations(stats: RunnerStats) -> tuple[str, ...]:
     return (
         shown(stats.name),
         *(f"{count:,}" for count in counts),
-        *map(seconds, stats.percentiles),
+        *(together(seconds(each)) for each in stats.percentiles),
     )
 
 
 def _time(stats: RunnerStats) -> tuple[str, str, str]:
     total = sum(stats.phases.values())
     drawn = bar(stats.phases) + parts(stats.phases)
-    return shown(stats.name), seconds(total), drawn
+    return shown(stats.name), together(seconds(total)), drawn
 
 
 def _failures(group: Failures) -> tuple[str, str, str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import Any, Final, TextIO
 
 from spanrun.checks import whole, wrong
 from spanrun.errors import ConfigurationError, StoreError
+from spanrun.markup import together
 from spanrun.quantities import seconds, share
 from spanrun.runner import tables
 from spanrun.telemetry import setup
@@ -35,9 +35,6 @@ WIDTH: Final = 120
 _log: Final = Log(__name__)
 MAX_ERROR: Final = 160
 """Characters of an error that are shown."""
-_UNIT: Final = re.compile(r"(?<=\d) (?=(?:%|s|ms|µs)(?!\w))")
-_NOTABLE: Final = 0.99
-"""A p95 without a cause is shown if it is below this part of the p95."""
 _FLUSH: Final = 5.0
 """Seconds for what isn't written yet."""
 
@@ -161,7 +158,7 @@ def why(found: Summary, width: int) -> Iterator[str]:
 def advice(cause: Cause) -> str:
     """What a cause is, what to change, and how much better that can make the p95."""
     text = f"{cause.fact} {cause.advice}"
-    if cause.phase != "service" and cause.p95_without < _NOTABLE * cause.p95:
+    if cause.improves:
         better = f"{seconds(cause.p95)} → {seconds(cause.p95_without)}"
         text += f" p95 {better} at best without it."
     return text
@@ -169,9 +166,8 @@ def advice(cause: Cause) -> str:
 
 def _wrapped(text: str, width: int, first: str = "") -> Iterator[str]:
     """``text`` in lines; a number and its unit stay together."""
-    kept = _UNIT.sub("\N{NO-BREAK SPACE}", text)
     indent = " " * len(first)
-    lines = wrap(kept, width, initial_indent=first, subsequent_indent=indent)
+    lines = wrap(together(text), width, initial_indent=first, subsequent_indent=indent)
     return (line.replace("\N{NO-BREAK SPACE}", " ") for line in lines)
 
 

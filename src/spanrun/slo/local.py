@@ -96,6 +96,21 @@ class _Group(NamedTuple):
     within: int
 
 
+def require_recorded(slos: Sequence[Slo]) -> None:
+    """Make sure that recordings have what these objectives count.
+
+    Raises:
+        ConfigurationError: One of them counts what isn't recorded.
+    """
+    for slo in slos:
+        metric: Metric = slo.indicator.metric
+        if metric not in _JOBS and metric not in _SPANS:
+            raise ConfigurationError(
+                f"{slo.name} counts {metric.name}, which the local store doesn't keep: "
+                "check it with --prometheus, or leave it out"
+            )
+
+
 def check_run(
     recording: Recorded, part: Part, slos: Sequence[Slo]
 ) -> Sequence[Verdict]:
@@ -135,16 +150,12 @@ def _known_here(where: Where) -> Where:
 
 
 def _groups(recording: Recorded, of: Part, slo: Slo, limit: float) -> Iterator[_Group]:
+    require_recorded([slo])
     metric: Metric = slo.indicator.metric
     if metric in _JOBS:
         yield from _jobs(recording, of, limit)
-    elif metric in _SPANS:
-        yield from _spans(recording, of, _SPANS[metric], limit)
     else:
-        raise ConfigurationError(
-            f"{slo.name} counts {metric.name}, which the local store doesn't keep: "
-            "check it with --prometheus, or leave it out"
-        )
+        yield from _spans(recording, of, _SPANS[metric], limit)
 
 
 def _jobs(recording: Recorded, of: Part, limit: float) -> Iterator[_Group]:

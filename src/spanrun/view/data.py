@@ -15,6 +15,8 @@ from typing import Any, Final, NamedTuple
 
 from spanrun.quantities import seconds
 from spanrun.semconv import SPANRUN_JOB_OUTCOME_VALUES, SPANRUN_JOB_PHASE_VALUES
+from spanrun.slo import Slo
+from spanrun.slo.local import Part
 from spanrun.telemetry.recordings.causes import Explanation
 from spanrun.telemetry.recordings.read import Recording
 from spanrun.telemetry.recordings.records import Job, Run, Session
@@ -22,7 +24,9 @@ from spanrun.telemetry.recordings.summary import Summary, summary_of
 from spanrun.text import redact
 from spanrun.view.choice import MOST_JOBS, choose
 from spanrun.view.columns import Columns, Texts, micro, parts
+from spanrun.view.comparison import before
 from spanrun.view.events import event_columns
+from spanrun.view.objectives import objectives
 from spanrun.view.spans import MOST_SPANS, JobKey, SpanRows, chosen_spans
 
 FORMAT: Final = 1
@@ -44,11 +48,21 @@ def packed(data: dict[str, Any]) -> str:
 
 
 def data_of(
-    recording: Recording, name: str = "last", limits: Limits | None = None
+    recording: Recording,
+    name: str = "last",
+    limits: Limits | None = None,
+    slos: Sequence[Slo] = (),
 ) -> dict[str, Any]:
     """Pack the session or the run whose id begins with ``name``.
 
+    Args:
+        recording: What was recorded.
+        name: Of the session or the run.
+        limits: How much of it the page may hold.
+        slos: Objectives that are judged by it.
+
     Raises:
+        ConfigurationError: What an objective counts isn't recorded.
         LookupError: There is none, or several.
         StoreError: It can't be read.
     """
@@ -73,7 +87,7 @@ def data_of(
     events = event_columns(happened, texts, zero, places, rows)
     return {
         "format": FORMAT,
-        "session": _session(session, only, zero, summary),
+        "session": _session(session, only, zero, summary, before(recording, session)),
         "runs": [_run(run, zero) for run in runs],
         "phases": list(SPANRUN_JOB_PHASE_VALUES),
         "outcomes": list(SPANRUN_JOB_OUTCOME_VALUES),
@@ -88,12 +102,13 @@ def data_of(
             "spans_shown": len(table.spans),
         },
         "causes": _causes(summary),
+        "objectives": objectives(recording, Part(session.id, only), slos),
         "texts": texts.all,
     }
 
 
 def _session(
-    session: Session, run: str, zero_ns: int, summary: Summary
+    session: Session, run: str, zero_ns: int, summary: Summary, before_it: str
 ) -> dict[str, Any]:
     return {
         "id": session.id,
@@ -103,6 +118,7 @@ def _session(
         "zero_ms": zero_ns / 1e6,
         "duration": max(0, micro(summary.seconds)),
         "forgotten": session.forgotten,
+        "before": before_it,
     }
 
 

@@ -8,7 +8,7 @@ import secrets
 import sys
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
@@ -19,8 +19,10 @@ from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from spanrun.errors import StoreError
+from spanrun.slo import Slo
 from spanrun.telemetry.recordings.read import LAST, Recording
 from spanrun.text import inert, redact
+from spanrun.view.comparison import comparison_of
 from spanrun.view.data import data_of
 from spanrun.view.page import served
 
@@ -49,12 +51,13 @@ class Viewer:
     Args:
         store: The folder or the file of the recordings.
         port: Where to listen; 0 for one that is free.
+        slos: Objectives that each session is judged by.
 
     Raises:
         OSError: The port is taken, or isn't ours to take.
     """
 
-    def __init__(self, store: Path, port: int = 0) -> None:
+    def __init__(self, store: Path, port: int = 0, slos: Sequence[Slo] = ()) -> None:
         self.store: Final = store
         self.token: Final = secrets.token_urlsafe(24)
         self.closing: Final = threading.Event()
@@ -62,7 +65,7 @@ class Viewer:
         self.port: Final[int] = self._server.server_address[1]
         self.hosts: Final = (f"{HOST}:{self.port}", f"localhost:{self.port}")
         self.cookie: Final = f"spanrun-{self.port}"
-        self.latest: Final = _Latest(store)
+        self.latest: Final = _Latest(store, slos)
 
     @property
     def url(self) -> str:
@@ -87,8 +90,9 @@ class Viewer:
 class _Latest:
     """The data of the session that was asked for last, packed once a change."""
 
-    def __init__(self, store: Path) -> None:
+    def __init__(self, store: Path, slos: Sequence[Slo]) -> None:
         self._store: Final = store
+        self._slos: Final = slos
         self._lock: Final = threading.Lock()
         self._key: tuple[str, int] | None = None
         self._body = b""
@@ -98,7 +102,7 @@ class _Latest:
         with self._lock, Recording(self._store) as recording:
             key = version_of(recording, name)
             if key != self._key:
-                data = data_of(recording, name)
+                data = data_of(recording, name, slos=self._slos)
                 told = json.dumps(data, separators=(",", ":"), allow_nan=False)
                 self._body = zlib.compress(told.encode(), _LEVEL)
                 self._key = key
@@ -172,6 +176,13 @@ class _Request(BaseHTTPRequestHandler):
         """The data of a session or a run."""
         body = self._viewer.latest(name)
         self._send("application/json", body, {"Content-Encoding": "deflate"})
+
+    def compare(self, names: str) -> None:
+        """What changed from one session or run to another: ``A/B``."""
+        a, _, b = names.partition("/")
+        with Recording(self._viewer.store) as recording:
+            told = comparison_of(recording, a, b)
+        self._send("application/json", json.dumps(told).encode(), {})
 
     def sessions(self, _: str) -> None:
         """All sessions, the newest first."""
@@ -258,6 +269,7 @@ class _Request(BaseHTTPRequestHandler):
 
 ANSWERS: Final[dict[str, Callable[[_Request, str], None]]] = {
     "/": _Request.page,
+    "/compare": _Request.compare,
     "/data": _Request.data,
     "/sessions": _Request.sessions,
     "/changes": _Request.changes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from spanrun.semconv import (
@@ -125,7 +126,7 @@ class SpanRows:
             text(span.status_text),
             text(_told(span.attributes, ledger=job < 0)),
             text(_json(span.events, self._event)),
-            text(_json(span.links, _link)),
+            text(_json(span.links, partial(_link, rows))),
             text(span.scope),
         )
 
@@ -143,8 +144,10 @@ class SpanRows:
         return round((nanoseconds - self._zero) / 1000)
 
 
-def _link(link: Link) -> list[Any]:
-    return [link.trace_id, link.span_id, dict(link.attributes)]
+def _link(rows: Mapping[tuple[str, str], int], link: Link) -> list[Any]:
+    """What it leads to, and its row: -1 if that isn't in the page."""
+    row = rows.get((link.trace_id, link.span_id), -1)
+    return [link.trace_id, link.span_id, dict(link.attributes), row]
 
 
 def _json(items: Iterable[Any], told: Callable[[Any], list[Any]]) -> str:

@@ -35,13 +35,24 @@ def test_a_service_that_takes_all_is_said_in_one_sentence() -> None:
     assert only.fact == "Waiting for the service: fetch 100 %."
 
 
+@pytest.mark.parametrize(("jobs", "improves"), [(39, False), (40, True)])
+def test_a_p95_without_a_cause_is_told_of_enough_jobs(
+    jobs: int, *, improves: bool
+) -> None:
+    fetch = ledger(*[{"service": 6.0, "backoff": 3.0}] * jobs)
+    found = explain({"fetch": fetch})
+    told = {cause.phase: cause.improves for cause in found.causes}
+    assert told == {"backoff": improves, "service": False}
+    assert ("at best" in found.sentence) == improves
+
+
 def test_what_can_be_changed_comes_first_and_the_services_last() -> None:
-    fetch = ledger(*[{"service": 6.0, "backoff": 3.0, "queue": 0.1}] * 10)
+    fetch = ledger(*[{"service": 6.0, "backoff": 3.0, "queue": 0.1}] * 40)
     found = explain({"fetch": fetch})
     assert [cause.phase for cause in found.causes] == ["backoff", "service"]
     assert found.causes[0].share == pytest.approx(3 / 9.1)
     assert found.causes[0].fact == (
-        "fetch's back-off before retries: 10 jobs, at most 3.00 s each."
+        "fetch's back-off before retries: 40 jobs, at most 3.00 s each."
     )
     assert found.sentence == (
         "What fetch calls takes 66 % of the jobs' time. Beside that: fetch's back-off "

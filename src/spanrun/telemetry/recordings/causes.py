@@ -30,6 +30,10 @@ _BINS: Final = 500
 _SAMPLE: Final = 50_000
 _NOTABLE: Final = 0.95
 """A p95 without a phase is told in the sentence if it is below this part of the p95."""
+_IMPROVED: Final = 0.99
+"""The same of a cause by itself."""
+_FEWEST: Final = 40
+"""Jobs from which a p95 says something."""
 _HOLD_A_SLOT: Final = ("rate_limit", "busy", "loop_lag", "service")
 _SERVICE: Final = "service"
 _BLOCKED: Final = "loop_lag"
@@ -65,6 +69,8 @@ class Cause:
         advice: What to change, as a sentence.
         p95: The 95th percentile of the durations of all jobs, in seconds.
         p95_without: The same if this phase had taken no time: the best that can be had.
+        improves: Whether that is worth telling: it is of what can be changed, 1 % less
+            at least, and there are enough jobs for a p95.
     """
 
     runner: str
@@ -76,6 +82,7 @@ class Cause:
     advice: str
     p95: float
     p95_without: float
+    improves: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +236,14 @@ class _Scope:
         self, runner: str, phase: str, part: float, jobs: int, fact: str, advice: str
     ) -> Cause:
         spent, without = part * self._total, self._p95_without(runner, phase)
-        return Cause(runner, phase, spent, part, jobs, fact, advice, self._p95, without)
+        improves = (
+            phase != _SERVICE
+            and without < _IMPROVED * self._p95
+            and sum(len(each.durations) for each in self._some.values()) >= _FEWEST
+        )
+        return Cause(
+            runner, phase, spent, part, jobs, fact, advice, self._p95, without, improves
+        )
 
     def _p95_without(self, runner: str, phase: str) -> float:
         rest: list[float] = []
@@ -280,7 +294,7 @@ def _lead(
 
 def _better(causes: Sequence[Cause]) -> Iterator[str]:
     best = min(causes, key=lambda each: each.p95_without, default=None)
-    if best is not None and best.p95_without < _NOTABLE * best.p95:
+    if best and best.improves and best.p95_without < _NOTABLE * best.p95:
         yield (
             f"Without {_what(best.runner, best.phase)}, p95 would be "
             f"{seconds(best.p95_without)} at best, instead of {seconds(best.p95)}."

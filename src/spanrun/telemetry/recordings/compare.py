@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, cast
@@ -30,6 +30,7 @@ from spanrun.telemetry.recordings.ledger import (
 )
 from spanrun.telemetry.recordings.read import Recording
 from spanrun.telemetry.recordings.records import Job, Run, Session
+from spanrun.text import one_line, redact
 
 MEAN: Final = "mean"
 FEWEST: Final = 20
@@ -117,6 +118,12 @@ class Setting:
     a: Any
     b: Any
 
+    @property
+    def texts(self) -> tuple[str, str]:
+        """Both values as a person reads them, without secrets."""
+        a, b = ("none" if x is None else json.dumps(x) for x in (self.a, self.b))
+        return one_line(redact(a)), one_line(redact(b))
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -137,7 +144,11 @@ def compare(recording: Recording, a: Session | Run, b: Session | Run) -> Compari
     Raises:
         StoreError: They can't be read.
     """
-    before, after = _runners(recording, a), _runners(recording, b)
+    return compared(jobs_of(recording, a), jobs_of(recording, b))
+
+
+def compared(before: Mapping[str, Jobs], after: Mapping[str, Jobs]) -> Comparison:
+    """Tell what changed, given the jobs of both sides by their runners."""
     names = list(dict.fromkeys([*before, *after]))
     both = [name for name in names if name in before and name in after]
     return Comparison(
@@ -199,8 +210,18 @@ class Jobs:
             reached = max(reached, last)
         return total
 
+    @property
+    def under_way(self) -> Collection[tuple[float, float]]:
+        """When each of its runs had jobs: from, to, in seconds since the Unix epoch."""
+        return self._spans.values()
 
-def _runners(recording: Recording, part: Session | Run) -> dict[str, Jobs]:
+
+def jobs_of(recording: Recording, part: Session | Run) -> dict[str, Jobs]:
+    """The jobs of a session or a run, by their runners.
+
+    Raises:
+        StoreError: They can't be read.
+    """
     session = part.id if isinstance(part, Session) else part.session
     of_run = part.id if isinstance(part, Run) else ""
     runs = {run.id: run for run in recording.runs(session)}
