@@ -26,10 +26,10 @@ from spanrun.quantities import seconds
 from spanrun.semconv import SERVICE_NAME
 from spanrun.settings import Settings, SignalSettings
 from spanrun.telemetry import providers
-from spanrun.telemetry.delivery import survey
-from spanrun.telemetry.delivery.destination import Destination, destination
-from spanrun.telemetry.delivery.frames import SIGNALS, Signal
-from spanrun.telemetry.delivery.send import Outcome, sender
+from spanrun.telemetry.queue import inspection
+from spanrun.telemetry.export.destination import Destination, destination
+from spanrun.telemetry.queue.frame import SIGNALS, Signal
+from spanrun.telemetry.export.outcome import Outcome, sender
 
 Level: TypeAlias = Literal["ok", "warning", "fault"]
 
@@ -207,7 +207,7 @@ def _queue(settings: Settings) -> Finding:
     if finding.level != "ok":
         return finding
     try:
-        found = survey.survey(root)
+        found = inspection.inspect_spool(root)
     except OSError as error:
         return Finding("queue", "fault", f"{root}: {error.strerror}", *_DISK)
     waits = sum(

@@ -23,11 +23,11 @@ from spanrun.semconv import SpanrunTelemetryReason
 from spanrun.settings import Settings
 from spanrun.telemetry import providers
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.delivery.books import SpoolStatus, counted
-from spanrun.telemetry.delivery.frames import SIGNALS, Signal
-from spanrun.telemetry.delivery.send import senders
-from spanrun.telemetry.delivery.spooled import SpooledSender
-from spanrun.telemetry.export import (
+from spanrun.telemetry.queue.accounting import SpoolStatus, counted
+from spanrun.telemetry.queue.frame import SIGNALS, Signal
+from spanrun.telemetry.export.outcome import senders
+from spanrun.telemetry.queue.queued_exporter import QueuedExporter
+from spanrun.telemetry.exits import (
     ConsoleExit,
     Exit,
     OtlpExit,
@@ -93,7 +93,7 @@ class Pipeline:
         )
         if self.store is not None:
             tell_after_fork(self.store.account)
-        self._spooled: SpooledSender | None = None
+        self._spooled: QueuedExporter | None = None
         self._spans: SpanPipe | None = None
         self._metrics: MetricPipe | None = None
         self._tail: Tail | None = None
@@ -158,7 +158,7 @@ class Pipeline:
         exits: dict[Signal, Exit] = {}
         reached = senders(settings, os.environ)
         if reached:
-            self._spooled = SpooledSender(
+            self._spooled = QueuedExporter(
                 settings.spool,
                 reached,
                 self._account,
