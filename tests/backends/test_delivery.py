@@ -14,10 +14,10 @@ from instrumentation.backends import servers
 from tests.telemetry.export.receiver import Receiver, receiving, spans
 
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.queue.retry import Backoff
 from spanrun.telemetry.export.destination import Destination
-from spanrun.telemetry.export.outcome import exporter
+from spanrun.telemetry.export.exporters import exporter
 from spanrun.telemetry.queue.queued_exporter import QueuedExporter
+from spanrun.telemetry.queue.retry import Backoff
 
 TOXICS: dict[str, dict[str, Any]] = {
     "latency": {"latency": 150, "jitter": 50},

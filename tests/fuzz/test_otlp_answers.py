@@ -28,8 +28,8 @@ from tests.telemetry.export.receiver import spans
 from tests.telemetry.export.test_exporters import grpc_exporter, grpc_server
 
 from spanrun.telemetry.export.destination import Destination
-from spanrun.telemetry.export.outcome import Outcome, Verdict, retry_after
 from spanrun.telemetry.export.http import HttpExporter
+from spanrun.telemetry.export.outcome import Outcome, Verdict, retry_after
 
 EXAMPLES = int(os.environ.get("SPANRUN_FUZZ", "0"))
 TIMEOUT = 0.1

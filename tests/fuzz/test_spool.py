@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from tests.telemetry.export.receiver import points, spans
 
 from spanrun.cli import spool_text
-from spanrun.telemetry.queue.cursors import save
-from spanrun.telemetry.queue.frame import MAGIC, SIGNALS, Frame, encode
-from spanrun.telemetry.queue.layout import KEYS, log_name
-from spanrun.telemetry.queue.message import Cursor, Message
-from spanrun.telemetry.queue.spool import Spool
+from spanrun.telemetry.queue.cursors import Cursor, save
+from spanrun.telemetry.queue.frame import MAGIC, Frame, encode
 from spanrun.telemetry.queue.inspection import inspect_spool
+from spanrun.telemetry.queue.layout import KEYS, log_name
+from spanrun.telemetry.queue.message import Message
+from spanrun.telemetry.queue.spool import Spool
+from spanrun.telemetry.signals import SIGNALS
 
 EXAMPLES = int(os.environ.get("SPANRUN_FUZZ", "0"))
 fuzz = settings(
@@ -141,7 +142,7 @@ def acknowledge(folder: Path, ack: Any) -> None:
 
 def look(root: Path) -> None:
     """All that the commands tell about it."""
-    found = survey(root)
+    found = inspect_spool(root)
     told = "\n".join(spool_text.status(found, 0.0))
     json.dumps(spool_text.status_json(found, 0.0))
     for refused in (False, True):
@@ -162,8 +163,8 @@ def deliver(spool: Spool) -> Counter[str]:
                 if not found:
                     break
                 for message in found:
-                    assert message.place is not None
-                    where = (message.place.log, message.place.key)
+                    assert message.location is not None
+                    where = (message.location.log, message.location.key)
                     assert where not in seen
                     seen.add(where)
                     delivered[signal] += message.frame.items
@@ -202,13 +203,15 @@ def test_the_folder_of_a_dead_process(files: Any, ack: Any, limited: bool) -> No
         for signal in SIGNALS:
             own = 5 if limited and signal == "traces" else 0
             assert spool.waiting(signal) == 0
-            assert own + spool.recovered_items[signal] == delivered[signal] + lost[signal]
+            assert (
+                own + spool.recovered_items[signal] == delivered[signal] + lost[signal]
+            )
         look(root)
         # What is left is of a later release, or was moved out of the way.
         again = Spool(root, lose)
         assert again.recover() == 0
         again.close()
-        assert not list(root.glob("w-*")) or survey(root).writers[0].later
+        assert not list(root.glob("w-*")) or inspect_spool(root).writers[0].later
 
 
 @fuzz

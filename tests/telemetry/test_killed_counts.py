@@ -17,10 +17,10 @@ from tests.waiting import PATIENCE, until
 from spanrun import semconv
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.export.destination import Destination
-from spanrun.telemetry.queue.files import opened, reader
-from spanrun.telemetry.queue.scan import Found, scan
 from spanrun.telemetry.export.http import HttpExporter
+from spanrun.telemetry.queue.files import opened, reader
 from spanrun.telemetry.queue.queued_exporter import QueuedExporter
+from spanrun.telemetry.queue.scan import Found, scan
 
 pytestmark = pytest.mark.slow
 

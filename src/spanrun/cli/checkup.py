@@ -26,10 +26,11 @@ from spanrun.quantities import seconds
 from spanrun.semconv import SERVICE_NAME
 from spanrun.settings import Settings, SignalSettings
 from spanrun.telemetry import providers
-from spanrun.telemetry.queue import inspection
 from spanrun.telemetry.export.destination import Destination, destination
-from spanrun.telemetry.queue.frame import SIGNALS, Signal
-from spanrun.telemetry.export.outcome import Outcome, sender
+from spanrun.telemetry.export.exporters import exporter
+from spanrun.telemetry.export.outcome import Outcome
+from spanrun.telemetry.queue import inspection
+from spanrun.telemetry.signals import SIGNALS, Signal
 
 Level: TypeAlias = Literal["ok", "warning", "fault"]
 
@@ -156,7 +157,7 @@ def _way_out(
 
 def _sent(where: Destination, origin: str, way: str, settings: Settings) -> Finding:
     began = time.perf_counter()
-    used = sender(where)
+    used = exporter(where)
     try:
         outcome = used.send(_request(where.signal, settings))
     finally:

@@ -13,7 +13,7 @@ import typer
 from spanrun import settings
 from spanrun.cli import console, session
 from spanrun.telemetry.export.destination import destination
-from spanrun.telemetry.queue.frame import SIGNALS
+from spanrun.telemetry.signals import SIGNALS
 
 
 def config(

@@ -19,11 +19,11 @@ from spanrun.cli import console, session, spool_text
 from spanrun.cli.exits import Exit, fail
 from spanrun.cli.spool_text import amount
 from spanrun.telemetry.account import Account
+from spanrun.telemetry.export.exporters import exporters
 from spanrun.telemetry.queue import inspection
 from spanrun.telemetry.queue.accounting import SpoolStatus
-from spanrun.telemetry.queue.frame import Signal
-from spanrun.telemetry.export.outcome import senders
 from spanrun.telemetry.queue.queued_exporter import QueuedExporter
+from spanrun.telemetry.signals import Signal
 
 spool = typer.Typer(
     help="What waits on disk to be delivered.",
@@ -112,7 +112,7 @@ def flush(
     if not _orphaned(before) and not (refused and before.quarantine):
         _end(before, None, as_json=as_json)
         return
-    reached = senders(chosen, os.environ)
+    reached = exporters(chosen, os.environ)
     if not reached:
         fail(
             Exit.CONFIGURATION,
@@ -142,7 +142,7 @@ def _settings(folder: Path | None) -> tuple[settings.Settings, Path]:
     return chosen, folder or chosen.spool
 
 
-def _look(folder: Path | None) -> survey.Inspection:
+def _look(folder: Path | None) -> inspection.Inspection:
     root = _settings(None)[1] if folder is None else folder
     try:
         return inspection.inspect_spool(root)
@@ -150,7 +150,7 @@ def _look(folder: Path | None) -> survey.Inspection:
         fail(Exit.DISK, f"{root}: {error.strerror}", _FIX_DISK)
 
 
-def _orphaned(found: survey.Inspection) -> dict[Signal, int]:
+def _orphaned(found: inspection.Inspection) -> dict[Signal, int]:
     """Items that nobody who runs will deliver."""
     items: dict[Signal, int] = {}
     for writer in found.writers:
@@ -191,7 +191,9 @@ def _handled(known: SpoolStatus) -> dict[Signal, int]:
     }
 
 
-def _end(left: survey.Inspection, done: SpoolStatus | None, *, as_json: bool) -> None:
+def _end(
+    left: inspection.Inspection, done: SpoolStatus | None, *, as_json: bool
+) -> None:
     """Say what became of it; exit by what is left."""
     if as_json:
         console.give(json.dumps(spool_text.flushed_json(left, done)))
@@ -207,7 +209,7 @@ def _end(left: survey.Inspection, done: SpoolStatus | None, *, as_json: bool) ->
         _fail_for(left, done)
 
 
-def _fail_for(left: survey.Inspection, done: SpoolStatus) -> None:
+def _fail_for(left: inspection.Inspection, done: SpoolStatus) -> None:
     waiting = _orphaned(left)
     if done.disk_trouble:
         fail(Exit.DISK, f"{left.root}: {done.disk_trouble}", _FIX_DISK)
@@ -242,7 +244,7 @@ def _dropped(done: SpoolStatus) -> Mapping[str, int]:
 @contextmanager
 def _quiet() -> Generator[None]:
     """The sender's log would say in the midst what is said at the end."""
-    logger = logging.getLogger(survey.__package__)
+    logger = logging.getLogger(inspection.__package__)
     before, logger.propagate = logger.propagate, False
     silent = logging.NullHandler()
     logger.addHandler(silent)

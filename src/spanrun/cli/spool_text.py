@@ -11,14 +11,15 @@ from spanrun.cli import console
 from spanrun.quantities import seconds
 from spanrun.telemetry.queue.accounting import SignalStatus, SpoolStatus
 from spanrun.telemetry.queue.contents import Item, contents
-from spanrun.telemetry.queue.frame import Frame, Signal
+from spanrun.telemetry.queue.frame import Frame
 from spanrun.telemetry.queue.inspection import (
+    FolderInspection,
     Inspection,
     Waiting,
-    FolderInspection,
     refused_frames,
     waiting_frames,
 )
+from spanrun.telemetry.signals import Signal
 
 _UNITS: Final[Mapping[Signal, tuple[str, str]]] = {
     "traces": ("span", "spans"),

@@ -1,19 +1,17 @@
-"""`Exit`: where spans and metrics leave the process, and of which kinds there are."""
+"""`Exit`: where spans and metrics leave the process, and the one over OTLP."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Final, Protocol
+from collections.abc import Iterator
+from typing import Final, Protocol
 
-from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricsData
-from opentelemetry.sdk.trace.export import ConsoleSpanExporter
+from opentelemetry.sdk.metrics.export import MetricsData
 
 from spanrun.semconv import SpanrunTelemetryReason, SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.queue.queued_exporter import QueuedExporter
 from spanrun.telemetry.forks import no_fork
+from spanrun.telemetry.queue.queued_exporter import QueuedExporter
 from spanrun.telemetry.span import Batch
-from spanrun.telemetry.span.decode import readable
 from spanrun.telemetry.span.request import request_of
 
 
@@ -36,7 +34,7 @@ class Exit(Protocol):
 
 
 class OtlpExit:
-    """Encodes, and hands over to the spool, which delivers. Never waits."""
+    """Encodes, and puts into the queue, which delivers. Never waits."""
 
     waits = False
 
@@ -84,37 +82,6 @@ class OtlpExit:
                 encoded = None
             self._encoded = snapshot, encoded
         return encoded
-
-
-class ConsoleExit:
-    """Prints, as OpenTelemetry's console exporters do."""
-
-    waits = True
-
-    def __init__(self, account: Account) -> None:
-        self._account: Final = account
-        self._spans: Final = ConsoleSpanExporter()
-        self._metrics: Final[Any] = ConsoleMetricExporter()
-
-    def spans(self, batch: Batch) -> None:
-        """Print each span."""
-        self._print("traces", batch.spans, lambda: self._spans.export(readable(batch)))
-
-    def metrics(self, snapshot: MetricsData, *, keep: bool) -> None:  # noqa: ARG002
-        """Print the snapshot."""
-        points = count_points(snapshot)
-        self._print("metrics", points, lambda: self._metrics.export(snapshot))
-
-    def _print(
-        self, signal: SpanrunTelemetrySignal, items: int, act: Callable[[], object]
-    ) -> None:
-        self._account.produce(signal, items)
-        try:
-            act()
-        except (OSError, ValueError):  # a closed pipe or file
-            self._account.drop(signal, "export_failed", items)
-        else:
-            self._account.deliver(signal, items)
 
 
 def count_lost(

@@ -18,10 +18,10 @@ from spanrun import semconv
 from spanrun.semconv import Metric
 from spanrun.telemetry import threads
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.queue.frame import Signal
 from spanrun.telemetry.export.outcome import Outcome
-from spanrun.telemetry.queue.queued_exporter import QueuedExporter
 from spanrun.telemetry.metrics.aggregate import Aggregator
+from spanrun.telemetry.queue.queued_exporter import QueuedExporter
+from spanrun.telemetry.signals import Signal
 from spanrun.telemetry.span_pipe import SpanPipe
 
 Read: TypeAlias = Callable[[], Iterable[Observation]]

@@ -18,12 +18,12 @@ from tests.telemetry.export.raw import hear, saying
 from tests.telemetry.export.receiver import receiving, spans
 from tests.waiting import until
 
-from spanrun.telemetry.export import http_answer
-from spanrun.telemetry.export.deadlines import bound
+from spanrun.telemetry.export import stream
 from spanrun.telemetry.export.destination import Destination
-from spanrun.telemetry.export.http_answer import MAX_ANSWER
-from spanrun.telemetry.export.outcome import Outcome
 from spanrun.telemetry.export.http import HttpExporter
+from spanrun.telemetry.export.outcome import Outcome
+from spanrun.telemetry.export.response import MAX_BODY
+from spanrun.telemetry.export.stream import bound
 
 PROTOBUF = b"content-type: application/x-protobuf\r\n"
 
@@ -177,7 +177,7 @@ def test_a_timeout_is_one_whatever_our_clock_says_when_the_system_ends_the_call(
             Destination("traces", "http/protobuf", server.url, timeout=3600.0)
         )
         assert sending.send(spans([1])).verdict == "delivered"
-        monkeypatch.setattr(http_answer, "bound", sooner)
+        monkeypatch.setattr(stream, "bound", sooner)
         outcome = sending.send(spans([2]))
         sending.close()
         assert (outcome.verdict, outcome.code) == ("retry", "TimeoutError")
@@ -224,7 +224,7 @@ def test_no_more_is_read_of_an_answer_than_an_export_service_says(
 
 
 def test_no_more_is_unpacked_of_an_answer_either():
-    bomb = gzip.compress(bytes(8 * MAX_ANSWER))
+    bomb = gzip.compress(bytes(8 * MAX_BODY))
     with saying(sized(bomb, PROTOBUF + b"content-encoding: gzip\r\n")) as server:
         outcome = ask(server.url)
     assert outcome.verdict == "misconfigured"

@@ -10,7 +10,7 @@ import spanrun as sr
 from spanrun.errors import ConfigurationError
 from spanrun.settings import Protocol, SignalSettings
 from spanrun.telemetry.export.destination import destination
-from spanrun.telemetry.export.outcome import exporter
+from spanrun.telemetry.export.exporters import exporter
 
 OTLP = "OTEL_EXPORTER_OTLP"
 HTTP = SignalSettings("otlp", "http/protobuf", None)

@@ -28,11 +28,12 @@ from tests.waiting import PATIENCE, until
 
 from spanrun.errors import ConfigurationError
 from spanrun.settings import SignalSettings
-from spanrun.telemetry.export import http
+from spanrun.telemetry.export import connection
 from spanrun.telemetry.export.connection import Connection
 from spanrun.telemetry.export.destination import Destination, destination
-from spanrun.telemetry.export.outcome import Exporter, retry_after, exporter
+from spanrun.telemetry.export.exporters import exporter
 from spanrun.telemetry.export.http import HttpExporter
+from spanrun.telemetry.export.outcome import Exporter, retry_after
 
 HTTP = SignalSettings("otlp", "http/protobuf", None)
 GRPC = SignalSettings("otlp", "grpc", None)
@@ -618,7 +619,7 @@ def test_an_http_request_is_aborted_whose_connection_is_only_being_made(monkeypa
             sending.abort()
             return Connection(way)
 
-        monkeypatch.setattr(send_http, "Connection", making)
+        monkeypatch.setattr(connection, "Connection", making)
         assert sending.send(spans([1])).verdict == "retry"
         monkeypatch.undo()
         assert sending.send(spans([1])).verdict == "delivered"

@@ -17,7 +17,8 @@ from h2.exceptions import ProtocolError
 from tests.telemetry.export.test_exporters import grpc_exporter, grpc_server
 
 from spanrun.telemetry.export.destination import Destination
-from spanrun.telemetry.export.outcome import Outcome, exporter
+from spanrun.telemetry.export.exporters import exporter
+from spanrun.telemetry.export.outcome import Outcome
 
 
 def ask(url: str, **options: Any) -> Outcome:

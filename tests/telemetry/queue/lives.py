@@ -21,10 +21,10 @@ from tests.telemetry.export.receiver import spans
 import spanrun
 from spanrun.telemetry import pipeline  # noqa: F401 -- loaded once, for all lives
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.queue.retry import Backoff
 from spanrun.telemetry.export.destination import Destination
 from spanrun.telemetry.export.http import HttpExporter
 from spanrun.telemetry.queue.queued_exporter import QueuedExporter
+from spanrun.telemetry.queue.retry import Backoff
 
 EACH = 1_000_000
 

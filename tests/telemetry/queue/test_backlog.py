@@ -22,14 +22,14 @@ from tests.telemetry.export.receiver import (
 from tests.waiting import PATIENCE, until
 
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.queue.retry import Backoff
 from spanrun.telemetry.export.destination import Destination
+from spanrun.telemetry.export.exporters import exporter
 from spanrun.telemetry.queue.frame import Frame
 from spanrun.telemetry.queue.message import Message
-from spanrun.telemetry.export.outcome import exporter
-from spanrun.telemetry.queue.spool import Spool
-from spanrun.telemetry.queue.queued_exporter import QueuedExporter
 from spanrun.telemetry.queue.message_queue import MessageQueue
+from spanrun.telemetry.queue.queued_exporter import QueuedExporter
+from spanrun.telemetry.queue.retry import Backoff
+from spanrun.telemetry.queue.spool import Spool
 
 Make = Callable[[str], QueuedExporter]
 LONG = PATIENCE * speed.FACTOR
@@ -55,7 +55,9 @@ def make(root: Path) -> Iterator[Make]:
         }
         backoff = lambda: Backoff(random.Random(1), base=0.02, cap=0.05)
         made.append(
-            QueuedExporter(root, exporters, Account(), backoff=backoff, request_bytes=5000)
+            QueuedExporter(
+                root, exporters, Account(), backoff=backoff, request_bytes=5000
+            )
         )
         return made[-1]
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.telemetry.queue.faults import CODES, Faults
 from tests.telemetry.export.receiver import (
     OK,
     Answer,
@@ -24,17 +23,18 @@ from tests.telemetry.export.receiver import (
     spans,
     values,
 )
+from tests.telemetry.queue.faults import CODES, Faults
 from tests.waiting import until
 
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.queue.retry import Backoff
 from spanrun.telemetry.export.destination import Destination
+from spanrun.telemetry.export.exporters import exporter
 from spanrun.telemetry.queue.frame import Frame
 from spanrun.telemetry.queue.message import Message
 from spanrun.telemetry.queue.quarantine import quarantined, quarantined_frames
-from spanrun.telemetry.export.outcome import exporter
-from spanrun.telemetry.queue.spool import Spool
 from spanrun.telemetry.queue.queued_exporter import QueuedExporter
+from spanrun.telemetry.queue.retry import Backoff
+from spanrun.telemetry.queue.spool import Spool
 
 LIMIT = 1 << 20
 EVER = 1 << 30
@@ -70,12 +70,12 @@ class Life:
         ]
         self.produced += len(messages)
         for _ in range(3):
-            waiting = [p for p in messages if p.place is None and not p.done]
+            waiting = [p for p in messages if p.location is None and not p.done]
             try:
                 self.spool.append(waiting)
             except OSError:
                 continue
-        self.given_up += sum(p.place is None and not p.done for p in messages)
+        self.given_up += sum(p.location is None and not p.done for p in messages)
 
     def deliver(self, most: int = EVER) -> None:
         for recovered in (True, False):

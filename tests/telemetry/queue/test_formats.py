@@ -10,14 +10,14 @@ from tests.telemetry.export.receiver import receiving, values
 from tests.waiting import PATIENCE
 
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.queue.retry import Backoff
 from spanrun.telemetry.export.destination import Destination
+from spanrun.telemetry.export.exporters import exporter
 from spanrun.telemetry.queue.frame import VERSION, Frame
-from spanrun.telemetry.queue.message import Message
-from spanrun.telemetry.export.outcome import exporter
-from spanrun.telemetry.queue.spool import Spool
-from spanrun.telemetry.queue.queued_exporter import QueuedExporter
 from spanrun.telemetry.queue.inspection import inspect_spool
+from spanrun.telemetry.queue.message import Message
+from spanrun.telemetry.queue.queued_exporter import QueuedExporter
+from spanrun.telemetry.queue.retry import Backoff
+from spanrun.telemetry.queue.spool import Spool
 
 DATA = Path(__file__).parents[2] / "data" / "spool"
 FORMATS = sorted(DATA.glob("format-*"))
@@ -47,7 +47,7 @@ def test_there_is_a_spool_of_each_format():
 def test_what_an_earlier_release_left_is_delivered(folder: Path, tmp_path: Path):
     root = tmp_path / "spool"
     shutil.copytree(folder, root)
-    before = survey(root)
+    before = inspect_spool(root)
     assert [writer.items for writer in before.writers] == [{"traces": 17, "metrics": 4}]
     assert [each.items for each in before.quarantine] == [{"traces": 1}]
     with receiving() as receiver:
@@ -106,14 +106,16 @@ def test_what_a_later_release_wrote_is_left_as_it_is_and_said_once(
     assert len([line for line in told if "written in format 2" in line]) == 1
     assert len([line for line in told if "quarantine" in line]) == 1
     assert len(told) == 2
-    (found,) = survey(root).writers
+    (found,) = inspect_spool(root).writers
     assert (found.later, found.damaged, found.items) == (2, 0, {})
 
 
 def test_a_version_that_a_flipped_bit_made_is_damage(tmp_path: Path):
     root = tmp_path / "spool"
     gone = Spool(root, lambda *_: None)
-    gone.append([Message(Frame("traces", b"one", 5)), Message(Frame("traces", b"2", 7))])
+    gone.append(
+        [Message(Frame("traces", b"one", 5)), Message(Frame("traces", b"2", 7))]
+    )
     gone.close()
     (path,) = root.rglob("traces.*")
     data = bytearray(path.read_bytes())

@@ -20,8 +20,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
 )
-from tests.telemetry.queue.lives import EACH
 from tests.telemetry.export.receiver import OK, Answer, Got, ids, receiving
+from tests.telemetry.queue.lives import EACH
 from tests.waiting import PATIENCE
 
 from spanrun.telemetry.account import Account

@@ -9,13 +9,13 @@ from tests.waiting import PATIENCE, until
 
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.export.destination import Destination
+from spanrun.telemetry.export.http import HttpExporter
 from spanrun.telemetry.queue.frame import MAX_PAYLOAD, Frame
+from spanrun.telemetry.queue.inspection import inspect_spool, waiting_frames
 from spanrun.telemetry.queue.latest import LatestSnapshot
 from spanrun.telemetry.queue.layout import LATEST, UNFINISHED, segments
 from spanrun.telemetry.queue.message import Message
-from spanrun.telemetry.export.http import HttpExporter
 from spanrun.telemetry.queue.queued_exporter import QueuedExporter
-from spanrun.telemetry.queue.inspection import inspect_spool, waiting_frames
 
 KEY = ("metrics", False)
 
@@ -108,11 +108,11 @@ def test_it_is_no_backlog_until_its_process_is_gone(
     first = spooled(tmp_path, receiver.url)
     first.save(b"left", 3)
     until(lambda: saved(tmp_path), "the file")
-    (writer,) = survey(tmp_path).writers
+    (writer,) = inspect_spool(tmp_path).writers
     assert (writer.live, writer.signals, writer.trouble) == (True, {}, "")
     assert first.status().bytes_on_disk == 0
     first.close()
-    (writer,) = survey(tmp_path).writers
+    (writer,) = inspect_spool(tmp_path).writers
     assert (writer.live, writer.items) == (False, {"metrics": 3})
 
 
@@ -158,5 +158,5 @@ def test_what_waits_on_disk_is_there_once(tmp_path: Path) -> None:
         until(lambda: first.status().bytes_on_disk, "the frame on disk")
         until(lambda: not saved(tmp_path), "the end of the file")
         assert not first.close()
-    (writer,) = survey(tmp_path).writers
+    (writer,) = inspect_spool(tmp_path).writers
     assert writer.items == {"metrics": 3}

@@ -16,9 +16,9 @@ import pytest
 
 from spanrun.telemetry.queue import files
 from spanrun.telemetry.queue.frame import Frame
+from spanrun.telemetry.queue.inspection import inspect_spool
 from spanrun.telemetry.queue.message import Message
 from spanrun.telemetry.queue.spool import Spool
-from spanrun.telemetry.queue.inspection import inspect_spool
 
 LIMIT = 1 << 20
 Make = Callable[[Path], Any]
@@ -196,7 +196,7 @@ def test_a_folder_whose_lock_is_odd_is_left_and_said_once(
     assert "can't be taken over" in record.getMessage()
     spool.close()
     assert (folder / "traces.00000001").exists()
-    (found,) = survey(root).writers
+    (found,) = inspect_spool(root).writers
     assert found.trouble.startswith("lock: ")
 
 
@@ -223,7 +223,9 @@ def test_a_writers_folder_that_is_none_is_passed_over(
     assert spool.recover() == 1
     assert drain(spool) == [1]
     spool.close()
-    assert [writer.items for writer in survey(root).writers if writer.items] == []
+    assert [
+        writer.items for writer in inspect_spool(root).writers if writer.items
+    ] == []
 
 
 def test_a_link_to_a_folder_of_another_spool_is_not_followed(
@@ -236,7 +238,7 @@ def test_a_link_to_a_folder_of_another_spool_is_not_followed(
     assert spool.recover() == 0
     spool.close()
     assert (elsewhere / "traces.00000001").exists()
-    assert survey(root).writers == ()
+    assert inspect_spool(root).writers == ()
 
 
 def test_an_own_folder_that_becomes_a_link_is_left(
@@ -281,7 +283,7 @@ def test_a_spool_that_is_no_folder_is_an_error_and_no_end(
         one = messages(1)
         with pytest.raises(OSError, match=str(root)):
             spool.append(one)
-        assert (one[0].place, one[0].done) == (None, False)
+        assert (one[0].location, one[0].done) == (None, False)
         spool.quarantine(one, "400")
         spool.close()
 
@@ -316,7 +318,7 @@ def test_a_quarantine_that_is_no_folder_is_done_without(
     assert drain(spool) == [1]
     assert spool.requeue() == 0
     spool.close()
-    assert survey(root).quarantine == ()
+    assert inspect_spool(root).quarantine == ()
     if (tmp_path / "elsewhere").exists():
         assert len(list((tmp_path / "elsewhere").iterdir())) == 1
 
@@ -333,7 +335,7 @@ def test_odd_files_in_the_quarantine_are_passed_over(
     assert spool.requeue() == 0
     assert drain(spool) == [7]
     assert len(caplog.records) <= 3
-    survey(root)
+    inspect_spool(root)
     spool.quarantine(messages(8), "400")
     spool.close()
 
@@ -468,7 +470,7 @@ def test_what_cannot_be_acknowledged_is_not_sent(
     with pytest.raises(OSError, match="Read-only"):
         spool.append(messages(2))
     spool.close()
-    assert survey(read_only).writers[0].items == {"traces": 1}
+    assert inspect_spool(read_only).writers[0].items == {"traces": 1}
 
 
 def _open_below(folder: Path) -> list[str]:

@@ -32,11 +32,12 @@ from tests.telemetry.export.receiver import (
 from tests.waiting import PATIENCE, until
 
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.queue import message_queue
-from spanrun.telemetry.queue.retry import Backoff
 from spanrun.telemetry.export.destination import Destination
-from spanrun.telemetry.export.outcome import Outcome, Exporter, exporter
+from spanrun.telemetry.export.exporters import exporter
+from spanrun.telemetry.export.outcome import Exporter, Outcome
+from spanrun.telemetry.queue import message_queue
 from spanrun.telemetry.queue.queued_exporter import QueuedExporter
+from spanrun.telemetry.queue.retry import Backoff
 
 Make = Callable[..., QueuedExporter]
 
@@ -318,7 +319,9 @@ def test_a_misconfigured_receiver_costs_nothing_and_is_said_once(
 ):
     caplog.set_level(logging.INFO, "spanrun")
     with receiving(lambda _: Answer(status)) as receiver:
-        spooled = make(receiver.url, exporters=to(receiver.url, headers={"k": "hunter2"}))
+        spooled = make(
+            receiver.url, exporters=to(receiver.url, headers={"k": "hunter2"})
+        )
         spooled.put("traces", spans([1]), 1)
         until(lambda: spooled.status().signals["traces"].on_disk == 1)
         assert not spooled.flush(0.1)
@@ -545,7 +548,7 @@ def test_a_budget_too_small_for_an_outage_keeps_the_failed_spans(
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch):
     """Whoever makes more than the disk takes waits for it, be it as slow as it may."""
-    monkeypatch.setattr(queue, "_PATIENCE", HOUR)
+    monkeypatch.setattr(message_queue, "_PATIENCE", HOUR)
 
 
 @pytest.mark.usefixtures("patient")
@@ -704,7 +707,9 @@ def test_a_log_handler_that_raises_ends_no_delivery(
 
 
 @pytest.mark.parametrize("raised", [SystemExit(1), MemoryError(), RuntimeError("x")])
-def test_whatever_an_exporter_raises_its_thread_goes_on(make: Make, raised: BaseException):
+def test_whatever_an_exporter_raises_its_thread_goes_on(
+    make: Make, raised: BaseException
+):
     class Exits(Broken):
         def send(self, payload: bytes) -> Outcome:
             if self.times:

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.forking import forking, needs_fork
 
-from spanrun.telemetry.queue.cursors import save
+from spanrun.telemetry.queue.cursors import Cursor, save
 from spanrun.telemetry.queue.frame import HEADER, Frame
-from spanrun.telemetry.queue.message import Cursor, Message
+from spanrun.telemetry.queue.inspection import inspect_spool, waiting_frames
+from spanrun.telemetry.queue.message import Message
 from spanrun.telemetry.queue.quarantine import quarantined_frames
 from spanrun.telemetry.queue.spool import Spool
-from spanrun.telemetry.queue.inspection import inspect_spool, waiting_frames
 
 LIMIT = 1 << 20
 
@@ -504,10 +504,10 @@ def test_a_full_disk_cuts_no_frame_in_half(
     more = messages(1, 2, 3, 4)
     with pytest.raises(OSError, match="No space left"):
         spool.append(more)
-    assert [each.place is not None for each in more] == [True, True, False, False]
+    assert [each.location is not None for each in more] == [True, True, False, False]
     monkeypatch.undo()
     assert only(root).stat().st_size == 3 * (HEADER + 60)
-    spool.append([each for each in more if each.place is None])
+    spool.append([each for each in more if each.location is None])
     assert drain(spool) == [0, 1, 2, 3, 4]
     spool.close()
 
@@ -526,7 +526,7 @@ messages = [Message(Frame("traces", b"x" * 1000, 1)) for _ in range(8)]
 try:
     spool.append(messages)
 except OSError as error:
-    print(error.strerror, sum(p.place is not None for p in messages))
+    print(error.strerror, sum(p.location is not None for p in messages))
 found = spool.peek("traces", 1 << 20, recovered=False)
 print(len(found), spool.damaged)
 """
@@ -558,7 +558,7 @@ def test_a_really_full_disk(tiny_disk: Path, lost: Losses):
     sent = messages(*range(400), size=1000)
     with pytest.raises(OSError, match="No space left"):
         spool.append(sent)
-    count = sum(each.place is not None for each in sent)
+    count = sum(each.location is not None for each in sent)
     assert 200 < count < 262
     # The cursors need no room, so nothing is sent twice for want of it.
     spool.ack(spool.peek("traces", 100_000, recovered=False))
@@ -575,7 +575,7 @@ def test_no_folder_can_be_made(tmp_path: Path, lost: Losses):
     one = messages(1)
     with pytest.raises(OSError, match="Not a directory"):
         spool.append(one)
-    assert one[0].place is None
+    assert one[0].location is None
     assert not one[0].done
     assert spool.recover() == 0
     spool.close()
@@ -610,7 +610,7 @@ def test_the_quarantine_is_bounded(root: Path, lost: Losses):
 
 
 def test_a_survey_tells_what_is_there_and_changes_nothing(root: Path, lost: Losses):
-    assert survey(root).writers == ()
+    assert inspect_spool(root).writers == ()
     gone = Spool(root, Losses())
     gone.append([*messages(1, 2, 3, items=2), message(4, keep=True)])
     gone.append(messages(5, signal="metrics"))
@@ -620,7 +620,7 @@ def test_a_survey_tells_what_is_there_and_changes_nothing(root: Path, lost: Loss
     living.append(messages(9))
     living.quarantine(messages(7, items=4), "INVALID_ARGUMENT")
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
-    found = survey(root)
+    found = inspect_spool(root)
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
     by_life = {writer.live: writer for writer in found.writers}
     left = by_life[False]
@@ -697,9 +697,11 @@ class Machine(RuleBasedStateMachine):
         for _ in range(count):
             self.last += 1
             self.waiting[self.last] = 1 + self.last % 4
-            new.append(message(self.last, items=1 + self.last % 4, keep=keep, size=size))
+            new.append(
+                message(self.last, items=1 + self.last % 4, keep=keep, size=size)
+            )
         self.spool.append(new)
-        self.placed = [each for each in new if each.place is not None]
+        self.placed = [each for each in new if each.location is not None]
 
     @rule(limit=st.integers(1, 1500), recovered=st.booleans())
     def deliver(self, limit: int, recovered: bool) -> None:  # noqa: FBT001

@@ -15,7 +15,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 from tests.telemetry.export.receiver import Answer, receiving, spans
-from tests.telemetry.export.test_exporters import grpc_exporter, grpc_server, http_exporter
+from tests.telemetry.export.test_exporters import (
+    grpc_exporter,
+    grpc_server,
+    http_exporter,
+)
 from tests.test_text import ACTIVE, HOSTILE
 
 from spanrun.errors import ConfigurationError

@@ -20,8 +20,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from spanrun.telemetry.queue.frame import Signal
 from spanrun.telemetry.forks import no_fork
+from spanrun.telemetry.signals import Signal
 
 _RESPONSES: Final[dict[Signal, Any]] = {
     "traces": ExportTraceServiceResponse,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +11,11 @@ from urllib.parse import unquote, urlsplit
 from spanrun.endpoints import endpoint_fault, is_grpc_target, url_of
 from spanrun.errors import ConfigurationError
 from spanrun.settings import SignalSettings
-from spanrun.telemetry.queue.frame import Signal
 from spanrun.telemetry.export.tls import TlsFiles
 from spanrun.telemetry.export.variables import Compression, OtlpVariables
+from spanrun.telemetry.signals import Signal
 from spanrun.text import Confidential, excerpt
-from spanrun.urls import shown
+from spanrun.urls import basic_auth, shown
 
 _HTTP: Final = "http://localhost:4318"
 _GRPC: Final = "http://localhost:4317"
@@ -77,9 +76,8 @@ class Destination:
         secrets = [*self.headers.values()]
         parts = urlsplit(self.url)
         if parts.password:
-            user, password = unquote(parts.username or ""), unquote(parts.password)
-            pair = b64encode(f"{user}:{password}".encode()).decode()
-            secrets += [parts.password, password, pair]
+            pair = (basic_auth(parts) or "").removeprefix("Basic ")
+            secrets += [parts.password, unquote(parts.password), pair]
         return excerpt(Confidential(secrets).hide(text))
 
 

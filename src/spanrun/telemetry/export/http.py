@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import gzip
-import http.client
 import ssl
 import time
-from base64 import b64encode
-from typing import Final
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from spanrun.errors import ConfigurationError
 from spanrun.proxies import Proxy, proxy_for
-from spanrun.telemetry.export.connection import Connection, Tunnel, Way
 from spanrun.telemetry.export.destination import Destination
-from spanrun.telemetry.export.http_answer import Answer
 from spanrun.telemetry.export.outcome import Outcome, Verdict, retry_after, verdict_of
+from spanrun.telemetry.export.response import InvalidResponse, ProxyRefusal, Response
+from spanrun.telemetry.export.target import Target
 from spanrun.telemetry.export.tls import UnusableFile, client_context
 from spanrun.telemetry.forks import no_fork
-from spanrun.urls import ascii_host, shown
+from spanrun.urls import ascii_host, basic_auth, shown
+
+if TYPE_CHECKING:
+    from spanrun.telemetry.export.connection import Connection
 
 _GZIP_LEVEL: Final = 1  # 463 → 105 bytes a job for 0.4 µs a span
 _PROTOBUF: Final = ("application/x-protobuf", "application/protobuf")
@@ -40,9 +42,9 @@ class HttpExporter:
         self._destination: Final = destination
         url = urlsplit(destination.url)
         self._proxy: Final = proxy_for(destination.url)
-        self._way: Final = _way(destination, url, self._proxy)
+        self._target: Final = _target(destination, url, self._proxy)
         self._path: Final = url.path or "/"
-        self._head: Final = _head(destination, url, self._proxy)
+        self._headers: Final = _headers(destination, url)
         self._connection: Connection | None = None
         self._aborts = 0
 
@@ -61,18 +63,18 @@ class HttpExporter:
         kept = self._connection
         if kept is not None and kept.is_idle:
             try:
-                return self._exchange(kept, body, deadline)
-            except (OSError, http.client.HTTPException) as error:
+                return self._post(kept, body, deadline)
+            except (OSError, InvalidResponse) as error:
                 if kept.answering or isinstance(error, TimeoutError):
                     return self._failure(error)
                 # The server closed the idle connection just when it was used again.
         self.close()
-        made = self._connection = Connection(self._way)
+        made = self._connection = self._new_connection()
         if self._aborts != aborts:  # by who saw no connection, or the one before
             made.shut()
         try:
-            return self._exchange(made, body, deadline)
-        except (OSError, http.client.HTTPException, Tunnel) as error:
+            return self._post(made, body, deadline)
+        except (OSError, InvalidResponse, ProxyRefusal) as error:
             return self._failure(error)
 
     def abort(self) -> None:
@@ -92,20 +94,23 @@ class HttpExporter:
         """In the child: drop our copy of the socket; the parent's stays open."""
         self.close()
 
-    def _exchange(
-        self, connection: Connection, body: bytes, deadline: float
-    ) -> Outcome:
-        head = b"%b%d\r\n\r\n" % (self._head, len(body))
-        answer = connection.exchange(head, body, deadline)
+    def _new_connection(self) -> Connection:
+        with no_fork():
+            from spanrun.telemetry.export.connection import Connection  # noqa: PLC0415 -- 100 ms with httpcore, and no caller's
+
+        return Connection(self._target)
+
+    def _post(self, connection: Connection, body: bytes, deadline: float) -> Outcome:
+        response = connection.post(self._headers, body, deadline)
         if not connection.is_idle:
             self.close()
-        if 200 <= answer.status < 300:  # noqa: PLR2004 -- any success
-            return self._accepted(answer)
-        return self._declined(answer)
+        if response.is_success:
+            return self._accepted(response)
+        return self._declined(response)
 
-    def _accepted(self, answer: Answer) -> Outcome:
+    def _accepted(self, answer: Response) -> Outcome:
         """Take a success for one, if that is what the answer is."""
-        code, kind = str(answer.status), answer.headers.get_content_type()
+        code, kind = str(answer.status), answer.media_type
         if answer.too_large:
             fault = "answers with more than an export service would"
             return self._outcome("misconfigured", code, fault)
@@ -115,7 +120,7 @@ class HttpExporter:
         if not answer.body:
             return Outcome("delivered", code)
         with no_fork():
-            from spanrun.telemetry.export import answers# noqa: PLC0415 -- 30 ms
+            from spanrun.telemetry.export import answers  # noqa: PLC0415 -- 30 ms
 
         signal = self._destination.signal
         if kind == "application/json":
@@ -129,14 +134,14 @@ class HttpExporter:
             return self._outcome("retry", code, "its answer can't be decoded")
         return Outcome("delivered", code)  # some proxies answer in words
 
-    def _declined(self, answer: Answer) -> Outcome:
+    def _declined(self, answer: Response) -> Outcome:
         status, detail = answer.status, f"{answer.reason} for {self._path}"
         verdict = verdict_of(status)
         text = _message(answer)
         after = retry_after(answer.headers.get("retry-after"))
         if status in _REDIRECT:
             detail = f"{self._path} redirects to {self._new_place(answer)}"
-        elif status == 400 and self._way.tls is None and "HTTPS" in text:  # noqa: PLR2004
+        elif status == 400 and self._target.tls is None and "HTTPS" in text:  # noqa: PLR2004
             verdict = "misconfigured"  # what servers say on a port that is for TLS
         elif status == 404:  # noqa: PLR2004
             detail += (
@@ -147,8 +152,8 @@ class HttpExporter:
             detail = f"{detail}: {text}"
         return self._outcome(verdict, str(status), detail, after=after)
 
-    def _new_place(self, answer: Answer) -> str:
-        location = str(answer.headers.get("location", ""))
+    def _new_place(self, answer: Response) -> str:
+        location = answer.headers.get("location", "")
         try:
             return shown(urljoin(self._destination.url, location))
         except ValueError:
@@ -157,7 +162,7 @@ class HttpExporter:
     def _failure(self, error: Exception) -> Outcome:
         self.close()
         name, text = type(error).__name__, str(error)
-        if isinstance(error, Tunnel):
+        if isinstance(error, ProxyRefusal):
             # Its 400 or 500 is about the connection that was asked for, not the data.
             again = verdict_of(error.status) == "retry" or error.status >= 500  # noqa: PLR2004
             verdict: Verdict = "retry" if again else "misconfigured"
@@ -180,9 +185,9 @@ class HttpExporter:
         return Outcome(verdict, code, self._destination.scrub(detail), rejected, after)
 
 
-def _message(answer: Answer) -> str:
+def _message(answer: Response) -> str:
     """What an error's body says: a ``google.rpc.Status`` or plain text."""
-    kind = answer.headers.get_content_type()
+    kind = answer.media_type
     if kind == "text/html":
         return ""
     if kind in _PROTOBUF:
@@ -193,76 +198,59 @@ def _message(answer: Answer) -> str:
     return answer.body.decode("utf-8", "replace")  # whole: half a secret isn't known
 
 
-def _way(destination: Destination, url: SplitResult, proxy: Proxy | None) -> Way:
+def _target(destination: Destination, url: SplitResult, proxy: Proxy | None) -> Target:
     try:
         tls = client_context(destination.tls_files) if _is_tls(url) else None
     except UnusableFile as fault:
         raise ConfigurationError(
             f"certificates for {destination.label}: {fault.path}: {fault}"
         ) from fault
-    server = ascii_host(url), _port(url)
-    if tls is not None:
-        tls.set_alpn_protocols(["http/1.1"])
+    path = f"{url.path or '/'}?{url.query}" if url.query else url.path or "/"
+    direct = Target(url.scheme, _host(url), url.port, path, tls)
     if proxy is None:
-        return Way(server, tls)
+        return direct
     if tls is not None and _is_tls(proxy.parts):
         raise ConfigurationError(
             f"{proxy.origin}={shown(proxy.url)!r}: a proxy over TLS can't be used for "
             "an endpoint over TLS: name it by http://, or leave the endpoint's host "
-            f"out: NO_PROXY={server[0]}"
+            f"out: NO_PROXY={ascii_host(url)}"
         )
-    return Way(
-        server,
-        tls,
-        (ascii_host(proxy.parts), _port(proxy.parts)),
-        ssl.create_default_context() if _is_tls(proxy.parts) else None,
-        _lines(_basic("proxy-authorization", proxy.parts)),
+    return replace(
+        direct,
+        proxy=f"{proxy.parts.scheme}://{_authority(proxy.parts)}",
+        proxy_tls=ssl.create_default_context() if _is_tls(proxy.parts) else None,
+        proxy_headers=_basic("proxy-authorization", proxy.parts),
     )
 
 
-def _head(destination: Destination, url: SplitResult, proxy: Proxy | None) -> bytes:
-    """The head of a request, up to its length."""
-    host = _authority(url)
-    target = url.path or "/"
-    if url.query:
-        target = f"{target}?{url.query}"
+def _headers(destination: Destination, url: SplitResult) -> dict[str, str]:
+    """The headers of each request, but for its length."""
     headers = {
-        "host": host,
+        "host": _authority(url),
         "accept-encoding": "identity",
         "user-agent": "spanrun",
         **_basic("authorization", url),
+        **destination.headers,
+        "content-type": "application/x-protobuf",
     }
-    if proxy is not None and not _is_tls(url):
-        target = f"http://{host}{target}"
-        headers.update(_basic("proxy-authorization", proxy.parts))
-    headers.update(destination.headers)
-    headers["content-type"] = "application/x-protobuf"
     if destination.compression == "gzip":
         headers["content-encoding"] = "gzip"
-    head = f"POST {target} HTTP/1.1\r\n{_lines(headers)}content-length: "
-    return head.encode("ascii")
-
-
-def _lines(headers: dict[str, str]) -> str:
-    return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return headers
 
 
 def _basic(name: str, url: SplitResult) -> dict[str, str]:
-    if url.username is None:
-        return {}
-    pair = f"{unquote(url.username)}:{unquote(url.password or '')}"
-    return {name: f"Basic {b64encode(pair.encode()).decode()}"}
+    value = basic_auth(url)
+    return {} if value is None else {name: value}
 
 
 def _authority(url: SplitResult) -> str:
+    return _host(url) if url.port is None else f"{_host(url)}:{url.port}"
+
+
+def _host(url: SplitResult) -> str:
     host = ascii_host(url)
-    name = f"[{host}]" if ":" in host else host
-    return name if url.port is None else f"{name}:{url.port}"
+    return f"[{host}]" if ":" in host else host
 
 
 def _is_tls(url: SplitResult) -> bool:
     return url.scheme == "https"
-
-
-def _port(url: SplitResult) -> int:
-    return url.port or (443 if _is_tls(url) else 80)

@@ -1,4 +1,4 @@
-"""Deliver encoded telemetry over OTLP, and say what became of it.
+"""`Outcome`: what became of a request over OTLP.
 
 What an answer means, HTTP status or gRPC code:
 
@@ -34,14 +34,11 @@ OTLP/gRPC Response), RFC 9110 §10.2.3 (Retry-After).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol, TypeAlias
 
 from spanrun.retry_after import retry_after as seconds_asked
-from spanrun.settings import Settings
-from spanrun.telemetry.export.destination import Destination, destination
-from spanrun.telemetry.queue.frame import SIGNALS, Signal
+from spanrun.telemetry.export.destination import Destination
 
 Verdict: TypeAlias = Literal["delivered", "retry", "split", "misconfigured", "refused"]
 
@@ -102,35 +99,6 @@ class Exporter(Protocol):
     def after_fork(self) -> None:
         """In the child: leave the connection to the parent."""
         ...
-
-
-def exporter(where: Destination) -> Exporter:
-    """An exporter for ``where``. Nothing is connected yet.
-
-    Raises:
-        ConfigurationError: If a certificate, a key or a proxy can't be used.
-    """
-    if where.protocol == "grpc":
-        from spanrun.telemetry.export.grpc import GrpcExporter  # noqa: PLC0415 -- 50 ms
-
-        return GrpcExporter(where)
-    from spanrun.telemetry.export.http import HttpExporter  # noqa: PLC0415 -- 20 ms
-
-    return HttpExporter(where)
-
-
-def exporters(settings: Settings, environ: Mapping[str, str]) -> dict[Signal, Exporter]:
-    """An exporter for each signal that ``settings`` want to leave over OTLP.
-
-    Raises:
-        ConfigurationError: With the variable and its value, but no secret.
-    """
-    asked = {"traces": settings.traces, "metrics": settings.metrics}
-    return {
-        signal: exporter(destination(signal, asked[signal], environ))
-        for signal in SIGNALS
-        if asked[signal].exporter == "otlp"
-    }
 
 
 def verdict_of(status: int) -> Verdict:

@@ -1,4 +1,4 @@
-"""TLS of an exporter: the files it trusts and shows. Nobody is asked for a passphrase."""
+"""TLS of an exporter: the files that it trusts and shows, without any prompt."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from typing import Final, Literal, TypeAlias
 from urllib.parse import unquote
 
 from spanrun.errors import ConfigurationError
-from spanrun.telemetry.queue.frame import Signal
 from spanrun.telemetry.export.tls import TlsFiles, UnusableFile, client_context
+from spanrun.telemetry.signals import Signal
 
 Compression: TypeAlias = Literal["none", "gzip"]
 

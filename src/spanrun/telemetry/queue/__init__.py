@@ -1,1 +1,1 @@
-"""Encoded telemetry on its way: queued, spooled on disk, sent, acknowledged."""
+"""What waits to be sent, in memory and on disk, until it is acknowledged."""

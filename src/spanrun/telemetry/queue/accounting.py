@@ -11,15 +11,20 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
 from spanrun.semconv import SpanrunTelemetryReason
-from spanrun.telemetry.queue.frame import SIGNALS, Signal
 from spanrun.telemetry.log import Log
+from spanrun.telemetry.signals import SIGNALS, Signal
 
-Lost: TypeAlias = Mapping[tuple[Signal, SpanrunTelemetryReason], int]
+Losses: TypeAlias = Mapping[tuple[Signal, SpanrunTelemetryReason], int]
+Lose: TypeAlias = Callable[[Signal, int, SpanrunTelemetryReason], None]
+"""Called with the items that had to be given up, and why."""
+
+# The registry has no reason of its own for a file that was found damaged.
+DAMAGED: Final[SpanrunTelemetryReason] = "internal_error"
 
 _log: Final = Log(__name__)
 
@@ -29,11 +34,11 @@ _ITEMS: Final[dict[Signal, str]] = {"traces": "spans", "metrics": "data points"}
 _SAID: Final = frozenset(("rejected", "partial_success"))
 
 
-def described(lost: Lost) -> str:
+def described(losses: Losses) -> str:
     """As ``300 spans (queue_full), 2 data points (rejected)``; empty without a loss."""
     return ", ".join(
         f"{count:,} {_ITEMS[signal]} ({reason})"
-        for (signal, reason), count in sorted(lost.items())
+        for (signal, reason), count in sorted(losses.items())
         if count
     )
 

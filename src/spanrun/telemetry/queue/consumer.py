@@ -1,4 +1,4 @@
-"""`Consumer`: the requests of one signal, one after the other, and what follows them."""
+"""`Consumer`: sends the messages of one signal, and settles each by its outcome."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
-from spanrun.telemetry.queue.retry import Backoff
-from spanrun.telemetry.queue.accounting import Accounting, SignalStatus
-from spanrun.telemetry.queue.frame import Signal
-from spanrun.telemetry.queue.message import Message
-from spanrun.telemetry.export.outcome import Outcome, Exporter
-from spanrun.telemetry.queue.message_queue import Adopted, MessageQueue
+from spanrun.telemetry.export.outcome import Exporter, Outcome
 from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.log import Log
+from spanrun.telemetry.queue.accounting import Accounting, SignalStatus
+from spanrun.telemetry.queue.message import Message
+from spanrun.telemetry.queue.message_queue import MessageQueue, Turn
+from spanrun.telemetry.queue.retry import Backoff
+from spanrun.telemetry.signals import Signal
 
 _log: Final = Log(__name__)
 
@@ -59,7 +59,7 @@ class Consumer:
         self._watch: Final = watch
         self._stopped = False
 
-    def ship(self, recovered: Adopted) -> None:
+    def ship(self, recovered: Turn) -> None:
         """Send what fits into a request, and see to the answer."""
         try:
             messages = self._queue.take(self._signal, self._limit, recovered)
@@ -102,6 +102,10 @@ class Consumer:
         """End a request that runs, and begin no other."""
         self._stopped = True
         self.exporter.abort()
+
+    def has_to_wait(self, now: float) -> bool:
+        """Whether the receiver failed, or asked for a pause that isn't over."""
+        return self.failed or (self.backoff.ordered and self.backoff.until > now)
 
     def hurry(self) -> None:
         """Somebody waits: ask the receiver again, whatever it did before."""

@@ -17,7 +17,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from spanrun import semconv
-from spanrun.telemetry.queue.frame import Frame, Signal
+from spanrun.telemetry.queue.frame import Frame
+from spanrun.telemetry.signals import Signal
 
 Status: TypeAlias = Literal["unset", "ok", "error"]
 

@@ -13,16 +13,23 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from spanrun.telemetry.queue import files
 from spanrun.telemetry.queue.layout import CURSORS, KEYS
-from spanrun.telemetry.queue.message import Cursor
 
 _SLOT: Final = struct.Struct(f"<4sQ{len(KEYS) * 3}Q")
 _SEAL: Final = struct.Struct("<I")
 _MAGIC: Final = b"SRak"
 _SLOT_BYTES: Final = 512
+
+
+class Cursor(NamedTuple):
+    """A place in a log: bytes into a segment, and items passed until there."""
+
+    segment: int
+    offset: int
+    position: int
 
 
 def create(folder: Path) -> None:

@@ -23,17 +23,14 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final
 
-from spanrun.semconv import SpanrunTelemetrySignal
-
-Signal: TypeAlias = SpanrunTelemetrySignal
+from spanrun.telemetry.signals import SIGNALS, Signal
 
 # 0xf5 and 0x9d never stand like this in UTF-8: no text holds a magic.
 MAGIC: Final = b"\xf5SR\x9d"
 VERSION: Final = 1
 MAX_PAYLOAD: Final = 64 * 1024 * 1024
-SIGNALS: Final[tuple[Signal, ...]] = ("traces", "metrics")
 
 _HELD: Final = 5 * 1024
 _MOST: Final = 1 << 53  # items ahead of a frame: no sum of such runs over

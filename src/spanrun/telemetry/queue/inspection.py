@@ -1,4 +1,4 @@
-"""`survey`: what is in a spool folder, whoever wrote it. Reads, and changes nothing."""
+"""`inspect_spool`: what is in a spool folder, whoever wrote it. It changes nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Final
 
 from spanrun.telemetry.queue import cursors, files, locks
 from spanrun.telemetry.queue.contents import waiting_since
-from spanrun.telemetry.queue.frame import HEADER, Frame, Signal, later_version
+from spanrun.telemetry.queue.cursors import Cursor
+from spanrun.telemetry.queue.frame import HEADER, Frame, later_version
 from spanrun.telemetry.queue.layout import (
     CURSORS,
     KEYS,
@@ -24,7 +25,6 @@ from spanrun.telemetry.queue.layout import (
     segment_name,
     segments,
 )
-from spanrun.telemetry.queue.message import Cursor
 from spanrun.telemetry.queue.quarantine import (
     Kept,
     is_readable,
@@ -34,6 +34,7 @@ from spanrun.telemetry.queue.quarantine import (
     unusable,
 )
 from spanrun.telemetry.queue.scan import Damage, Found, scan
+from spanrun.telemetry.signals import Signal
 
 _OURS: Final = {LOCK, CURSORS, UNFINISHED}
 
@@ -125,7 +126,7 @@ class Inspection:
     unusable: tuple[Kept, ...] = ()
 
 
-def survey(root: Path) -> Inspection:
+def inspect_spool(root: Path) -> Inspection:
     """Look at the spool in ``root``; an empty one if there is none.
 
     Others may write and delete meanwhile: it is as good as a photograph.
@@ -133,7 +134,7 @@ def survey(root: Path) -> Inspection:
     Raises:
         OSError: It is there, and can't be read.
     """
-    writers = tuple(_writer(path) for path in sorted(orphans.folders(root)))
+    writers = tuple(_writer(path) for path in sorted(locks.folders(root)))
     refused = filter(None, map(named, quarantined(root)))
     aside = tuple(filter(None, map(named, unusable(root))))
     return Inspection(root, writers, tuple(map(_quarantined, refused)), aside)
@@ -169,7 +170,7 @@ class _Look:
         self._folder: Final = folder
         self._cursors = dict.fromkeys(KEYS, Cursor(0, 0, 0))
         self._segments: dict[Key, list[tuple[int, Path]]] = {}
-        self.live: Final = orphans.is_live(folder)
+        self.live: Final = locks.is_live(folder)
         with self._noting(folder):
             for name in sorted(os.listdir(folder)):  # noqa: PTH208 -- as all here
                 self._look_at(folder / name)
@@ -177,7 +178,7 @@ class _Look:
                 self._segments = segments(folder, latest=not self.live)
         with self._noting(folder / CURSORS):
             self._cursors = dict(zip(KEYS, cursors.load(folder)[1], strict=True))
-        if why := orphans.lock_trouble(folder):
+        if why := locks.lock_trouble(folder):
             self._note(folder / LOCK, why)
 
     def _look_at(self, path: Path) -> None:

@@ -24,7 +24,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
-from spanrun.telemetry.queue.frame import HEADER, MAX_PAYLOAD, SIGNALS, Signal
+from spanrun.telemetry.queue.frame import HEADER, MAX_PAYLOAD
+from spanrun.telemetry.signals import SIGNALS, Signal
 
 Key: TypeAlias = tuple[Signal, bool]
 

@@ -6,10 +6,10 @@ from collections import deque
 from typing import Final
 
 from spanrun.semconv import SpanrunTelemetryReason
-from spanrun.telemetry.queue.frame import Signal
-from spanrun.telemetry.queue.segment_log import Lost
+from spanrun.telemetry.queue.accounting import Lose
 from spanrun.telemetry.queue.layout import KEYS, Key
 from spanrun.telemetry.queue.message import Message, in_order, upto
+from spanrun.telemetry.signals import Signal
 
 
 class MemoryQueue:
@@ -24,7 +24,7 @@ class MemoryQueue:
         lost: Told of what had to be given up.
     """
 
-    def __init__(self, max_bytes: int, lost: Lost) -> None:
+    def __init__(self, max_bytes: int, lost: Lose) -> None:
         self.bytes = 0
         self._max_bytes: Final = max_bytes
         self._lost: Final = lost
@@ -62,8 +62,10 @@ class MemoryQueue:
     def head(self, signal: Signal, limit: int) -> list[Message]:
         """The oldest of ``signal``: ``limit`` bytes, or one longer message."""
         # Copies: what the garbage collector ends meanwhile may be put in here.
-        is_congested = [tuple(queue) for key, queue in self._queues.items() if key[0] == signal]
-        waiting = (p for p in in_order(is_congested) if p.place is None and not p.done)
+        queues = [
+            tuple(queue) for key, queue in self._queues.items() if key[0] == signal
+        ]
+        waiting = (p for p in in_order(queues) if p.location is None and not p.done)
         return upto(limit, waiting)
 
     def waiting(self, signal: Signal) -> int:
@@ -73,7 +75,7 @@ class MemoryQueue:
             for key, queue in self._queues.items()
             if key[0] == signal
             for message in tuple(queue)
-            if message.place is None and not message.done
+            if message.location is None and not message.done
         )
 
     def holds(self, signal: Signal) -> bool:
@@ -92,13 +94,15 @@ class MemoryQueue:
             message
             for queue in self._queues.values()
             for message in tuple(queue)
-            if message.created <= moment and message.place is None and not message.done
+            if message.created <= moment
+            and message.location is None
+            and not message.done
         ]
 
     def settle(self) -> None:
         """Forget what is on disk by now, or done with."""
         for queue in self._queues.values():
-            while queue and (queue[0].done or queue[0].place is not None):
+            while queue and (queue[0].done or queue[0].location is not None):
                 self.bytes -= len(queue.popleft().frame.payload)
 
     def clear(self) -> None:
@@ -116,7 +120,7 @@ class MemoryQueue:
                 if not message.in_flight and not message.writing:
                     queue.remove(message)
                     self.bytes -= len(message.frame.payload)
-                    if message.place is None and not message.done:
+                    if message.location is None and not message.done:
                         message.done = True
                         self._lost(key[0], message.frame.items, reason)
                     return True

@@ -7,23 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from heapq import merge
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final
 
+from spanrun.telemetry.queue.cursors import Cursor
 from spanrun.telemetry.queue.frame import HEADER, Frame
 from spanrun.telemetry.queue.layout import Key
-from spanrun.telemetry.queue.scan import Extent
-
-if TYPE_CHECKING:
-    from spanrun.telemetry.queue.segment_log import SegmentLog
-
-
-class Cursor(NamedTuple):
-    """A place in a log: bytes into a segment, and items passed until there."""
-
-    segment: int
-    offset: int
-    position: int
 
 
 class Message:
@@ -32,28 +22,42 @@ class Message:
     Attributes:
         frame: What is to be delivered.
         created: When it was handed over, on `time.monotonic`.
-        place: Where it ends on disk; None while it is in memory only.
+        location: Where it ends on disk; None while it is in memory only.
         done: Delivered or given up: not to be sent again.
         in_flight: In a request just now, so not to be evicted.
         writing: On its way to disk just now, so not to be evicted.
     """
 
-    __slots__ = ("created", "done", "in_flight", "frame", "place", "writing")
+    __slots__ = ("created", "done", "frame", "in_flight", "location", "writing")
 
-    def __init__(self, frame: Frame, place: Location | None = None) -> None:
+    def __init__(self, frame: Frame, location: Location | None = None) -> None:
         self.frame: Final = frame
         self.created: Final = time.monotonic()
-        self.place = place
+        self.location = location
         self.done = False
         self.in_flight = False
         self.writing = False
 
+    @property
+    def key(self) -> Key:
+        """Which log it is for."""
+        return self.frame.signal, self.frame.keep
+
+    def is_in(self, folder: Path, key: Key) -> bool:
+        """Whether it is on disk, in that log."""
+        location = self.location
+        return location is not None and location.folder == folder and self.key == key
+
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a frame is in a log: from ``start`` in its segment to ``end``."""
+    """Where a frame is in the log of its key: from ``start`` in a segment to ``end``.
 
-    log: SegmentLog
+    Attributes:
+        folder: In which that log is.
+    """
+
+    folder: Path
     start: int
     end: Cursor
 
@@ -63,35 +67,9 @@ class Location:
         return self.end.segment, self.start
 
 
-@dataclass(slots=True)
-class Segment:
-    """One file: items ``first`` to ``last`` of its log, and how many still wait.
-
-    Attributes:
-        trouble: Why it can't be read; empty when it can.
-    """
-
-    number: int
-    path: Path
-    size: int
-    first: int
-    last: int
-    waiting: int
-    trouble: str = ""
-
-
-class Stored(NamedTuple):
-    """A segment that another process left: its number, its size, what is in it."""
-
-    number: int
-    path: Path
-    size: int
-    inside: Extent | None
-
-
-def in_order(is_congested: Iterable[Iterable[Message]]) -> Iterator[Message]:
-    """The messages of several is_congested, each in order, in the order they were made."""
-    return merge(*is_congested, key=lambda message: message.frame.order)
+def in_order(queues: Iterable[Iterable[Message]]) -> Iterator[Message]:
+    """The messages of several queues, each in order, in the order they were made."""
+    return merge(*queues, key=lambda message: message.frame.order)
 
 
 def upto(limit: int, messages: Iterable[Message]) -> list[Message]:
@@ -106,9 +84,12 @@ def upto(limit: int, messages: Iterable[Message]) -> list[Message]:
     return taken
 
 
-def runs(messages: Iterable[Message], limit: int) -> Iterator[tuple[Key, list[Message]]]:
+def runs(
+    messages: Iterable[Message], limit: int
+) -> Iterator[tuple[Key, list[Message]]]:
     """For each log the messages in pieces of ``limit`` bytes on disk, or one longer."""
-    for key, of_log in groupby(sorted(messages, key=_key), _key):
+    by_key = attrgetter("key")
+    for key, of_log in groupby(sorted(messages, key=by_key), by_key):
         run: list[Message] = []
         size = 0
         for message in of_log:
@@ -119,7 +100,3 @@ def runs(messages: Iterable[Message], limit: int) -> Iterator[tuple[Key, list[Me
             run.append(message)
             size += its
         yield key, run
-
-
-def _key(message: Message) -> Key:
-    return message.frame.signal, message.frame.keep

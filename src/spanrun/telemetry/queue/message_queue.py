@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from spanrun.semconv import SpanrunTelemetryReason
-from spanrun.telemetry.queue.frame import Frame, Signal
-from spanrun.telemetry.queue.memory_queue import MemoryQueue
-from spanrun.telemetry.queue.segment_log import Lost
+from spanrun.telemetry.log import Log
+from spanrun.telemetry.queue.accounting import Lose
+from spanrun.telemetry.queue.frame import Frame
 from spanrun.telemetry.queue.latest import LatestSnapshot
+from spanrun.telemetry.queue.memory_queue import MemoryQueue
 from spanrun.telemetry.queue.message import Message
 from spanrun.telemetry.queue.spool import Spool
-from spanrun.telemetry.log import Log
+from spanrun.telemetry.signals import Signal
 
 _log: Final = Log(__name__)
 
@@ -27,9 +28,11 @@ _PRESSURE: Final = 4 * 1024 * 1024  # bytes in memory that are no longer let lin
 _BREATH: Final = 5e-5  # seconds that it takes another thread to wake up
 _TURN: Final = 0.001  # seconds that a busy thread leaves to the others at a time
 _PATIENCE: Final = 0.05  # seconds of that for each request handed over
-_NEARLY_FULL: Final = 6 * 1024 * 1024  # bytes in memory for which the disk is waited for
+_NEARLY_FULL: Final = (
+    6 * 1024 * 1024
+)  # bytes in memory for which the disk is waited for
 
-Adopted: TypeAlias = Literal["in turn", "last", "never"]
+Turn: TypeAlias = Literal["in turn", "last", "never"]
 """When what other processes left is sent: in turn with our own, after it, not now."""
 
 
@@ -50,7 +53,7 @@ class MessageQueue:
     def __init__(
         self,
         folder: Path,
-        lost: Lost,
+        lost: Lose,
         *,
         memory_bytes: int,
         max_bytes: int,
@@ -120,7 +123,7 @@ class MessageQueue:
 
     # --- out
 
-    def take(self, signal: Signal, limit: int, recovered: Adopted) -> list[Message]:
+    def take(self, signal: Signal, limit: int, recovered: Turn) -> list[Message]:
         """The next messages of ``signal``, which fly until `release`.
 
         Of what this process made the oldest first.
@@ -177,7 +180,7 @@ class MessageQueue:
                 message.done = True
             self._memory.settle()
         self._latest.settle(messages)
-        placed = [message for message in messages if message.place is not None]
+        placed = [message for message in messages if message.location is not None]
         if placed:
             self.spool.ack(placed)
 
@@ -185,14 +188,16 @@ class MessageQueue:
         """Keep ``frames`` in the place of ``old``, where that is: memory or disk."""
         new = [Message(frame) for frame in frames]
         self._fly([*self.spool.in_flight, *new])
-        if old.place is not None:
+        if old.location is not None:
             try:
                 self.spool.append(new)
             except OSError as error:
                 self._note(error)
         with self.lock:
-            self._memory.replace(old, [message for message in new if message.place is None])
-        if old.place is not None:
+            self._memory.replace(
+                old, [message for message in new if message.location is None]
+            )
+        if old.location is not None:
             self.spool.ack([old])
         return new
 
@@ -247,14 +252,14 @@ class MessageQueue:
                 self.spool.append(messages)
             except Exception as error:  # noqa: BLE001 -- a fault of ours, or the disk's
                 trouble = error
-            self._latest.settle(p for p in messages if p.place is not None)
+            self._latest.settle(p for p in messages if p.location is not None)
             self._latest.sync()
             with self.lock:
                 for message in messages:
                     message.writing = False
                 self._memory.settle()
                 had = self._note(trouble)
-                if any(p.place is None and not p.done for p in messages):
+                if any(p.location is None and not p.done for p in messages):
                     self._disk_again = time.monotonic() + _DISK_AGAIN
         self._say(had)
 

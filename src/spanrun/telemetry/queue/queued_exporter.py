@@ -19,16 +19,17 @@ from pathlib import Path
 from typing import Final
 
 from spanrun.semconv import SpanrunTelemetryReason
-from spanrun.telemetry.queue.retry import Backoff, fresh
-from spanrun.telemetry.queue.accounting import Accounting, SpoolStatus, Tally
 from spanrun.telemetry.export.destination import Destination
-from spanrun.telemetry.queue.frame import MAX_PAYLOAD, Frame, Signal
 from spanrun.telemetry.export.outcome import Exporter
-from spanrun.telemetry.queue.consumer import Consumer, Watch
-from spanrun.telemetry.queue.message_queue import Adopted, MessageQueue
 from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.log import Log
 from spanrun.telemetry.outbox import remaining
+from spanrun.telemetry.queue.accounting import Accounting, SpoolStatus, Tally
+from spanrun.telemetry.queue.consumer import Consumer, Watch
+from spanrun.telemetry.queue.frame import MAX_PAYLOAD, Frame
+from spanrun.telemetry.queue.message_queue import MessageQueue, Turn
+from spanrun.telemetry.queue.retry import Backoff, default_backoff
+from spanrun.telemetry.signals import Signal
 from spanrun.telemetry.threads import Worker
 
 _log: Final = Log(__name__)
@@ -71,9 +72,10 @@ class QueuedExporter:
         linger: float = 0.25,
         recover_every: float = 10.0,
         cumulative: bool = True,
-        backoff: Callable[[], Backoff] = fresh,
+        backoff: Callable[[], Backoff] = default_backoff,
         watch: Watch | None = None,
     ) -> None:
+        self._exporters: Final = exporters
         self._accounting: Final = Accounting(tally)
         self._queue: Final = MessageQueue(
             folder,
@@ -111,7 +113,7 @@ class QueuedExporter:
         self._rushed = 0  # how many wait for what is ours
         self._closing = self._stopped = False
         self._own_only = False  # whether what others left has to wait
-        self._allowed: Adopted = "never"  # of that in what is sent just now
+        self._allowed: Turn = "never"  # of that in what is sent just now
 
     # --- what a caller does
 
@@ -218,8 +220,8 @@ class QueuedExporter:
             self._to_disk.notify_all()
         self._join(max(deadline, time.monotonic() + _LAST))
         self._queue.close()
-        for consumer in self._consumers.values():
-            consumer.exporter.close()
+        for exporter in self._exporters.values():
+            exporter.close()
         return delivered
 
     def _cut_recovered(self, deadline: float) -> None:
@@ -250,7 +252,7 @@ class QueuedExporter:
         """Where each item is, and how the receivers do. Never waits for a disk."""
         spool, now = self._queue.spool, time.monotonic()
         return SpoolStatus(
-            signals={signal: consumer.status(now) for signal, consumer in self._consumers.items()},
+            signals={each: its.status(now) for each, its in self._consumers.items()},
             bytes_on_disk=spool.size,
             damaged=spool.damaged,
             disk_trouble=self._queue.disk_trouble,
@@ -263,7 +265,7 @@ class QueuedExporter:
 
     def destinations(self) -> dict[Signal, Destination]:
         """Where each signal goes."""
-        return {signal: consumer.exporter.destination for signal, consumer in self._consumers.items()}
+        return {each: its.destination for each, its in self._exporters.items()}
 
     def requeue(self) -> int:
         """Send what was quarantined once more; how many items that is.
@@ -385,8 +387,7 @@ class QueuedExporter:
         """Whether all is delivered that can be now."""
         now = time.monotonic()
         return all(
-            consumer.failed
-            or (consumer.backoff.ordered and consumer.backoff.until > now)
+            consumer.has_to_wait(now)
             or not self._queue.holds(signal, recovered=recovered)
             for signal, consumer in self._consumers.items()
         )

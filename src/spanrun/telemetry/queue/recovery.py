@@ -1,4 +1,4 @@
-"""`Adopted`: what dead processes left, as far as this one has taken it over."""
+"""`Recovery`: what dead processes left, as far as this one has taken it over."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Final
 
 from spanrun.telemetry.queue import files, locks
-from spanrun.telemetry.queue.frame import SIGNALS, VERSION, Signal
+from spanrun.telemetry.queue.frame import VERSION
 from spanrun.telemetry.queue.layout import segments
 from spanrun.telemetry.queue.notices import Notices
 from spanrun.telemetry.queue.writer import LaterFormatError, Writer
+from spanrun.telemetry.signals import SIGNALS, Signal
 
 _MOST: Final = 64  # folders with something of a signal: each has a file open
 
 
-class Adopted:
+class Recovery:
     """The folders of dead processes that are locked by this one, the oldest first.
 
     They are taken over some at a time, for each signal by itself: what waits for a
@@ -77,7 +78,7 @@ class Adopted:
 
     def _take(self, folder: Path) -> Writer | None:
         try:
-            lock = orphans.take(folder)
+            lock = locks.take(folder)
             if lock is None:
                 return None
             writer = self._open(folder, lock)
@@ -103,7 +104,7 @@ class Adopted:
 
     def _folders(self) -> list[Path]:
         try:
-            return orphans.folders(self._root)
+            return locks.folders(self._root)
         except OSError as error:
             self._notices.note(self._root, f"can't be read: {files.reason(error)}")
             return []

@@ -64,6 +64,6 @@ class Backoff:
             self.until = 0.0
 
 
-def fresh() -> Backoff:
+def default_backoff() -> Backoff:
     """A back-off with the usual times."""
     return Backoff(random.Random())  # noqa: S311 -- jitter is no secret

@@ -4,46 +4,22 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final, Protocol, TypeAlias
+from typing import Final
 
-from spanrun.semconv import SpanrunTelemetryReason
 from spanrun.telemetry.queue import files
-from spanrun.telemetry.queue.frame import Signal, encode
+from spanrun.telemetry.queue.accounting import DAMAGED
+from spanrun.telemetry.queue.cursors import Cursor
+from spanrun.telemetry.queue.frame import encode
 from spanrun.telemetry.queue.layout import Key, segment_file
-from spanrun.telemetry.queue.message import Cursor, Message, Location, Segment, Stored
+from spanrun.telemetry.queue.message import Location, Message
 from spanrun.telemetry.queue.scan import Damage, Found, scan
-
-Lost: TypeAlias = Callable[[Signal, int, SpanrunTelemetryReason], None]
-
-# The registry has no reason of its own for a file that was found damaged.
-DAMAGED: Final[SpanrunTelemetryReason] = "internal_error"
+from spanrun.telemetry.queue.segment import Owner, Segment, StoredSegment
+from spanrun.telemetry.signals import Signal
 
 _READ: Final = 1024 * 1024  # bytes of payload that are read at a time
 _TAKEN: Final = 100  # names of files that somebody else has made, at most
-
-
-class Owner(Protocol):
-    """The spool that a log is part of."""
-
-    def lose(
-        self, signal: Signal, items: int, reason: SpanrunTelemetryReason, /
-    ) -> None:
-        """``items`` were evicted or found damaged."""
-        ...
-
-    def find(self, signal: Signal, items: int, /) -> None:
-        """There are ``items`` more in a file than its headers told."""
-        ...
-
-    def set_aside(self, path: Path, why: str, /) -> None:
-        """Take a file away that can't be read or deleted. Never raises."""
-        ...
-
-    def held(self, log: SegmentLog, /) -> Container[int]:
-        """The segments of ``log`` that must not be evicted just now."""
-        ...
 
 
 class SegmentLog:
@@ -96,7 +72,7 @@ class SegmentLog:
         """Bytes on disk."""
         return sum(segment.size for segment in tuple(self.segments))
 
-    def load(self, cursor: Cursor, stored: Iterable[Stored]) -> int:
+    def load(self, cursor: Cursor, stored: Iterable[StoredSegment]) -> int:
         """Take over what another process left, from ``cursor`` on.
 
         Returns:
@@ -168,7 +144,7 @@ class SegmentLog:
             segment.waiting += message.frame.items
             self._written = segment.last
             end = Cursor(segment.number, segment.size, segment.last)
-            message.place = Location(self, start, end)
+            message.location = Location(self.folder, start, end)
         if failure is not None:
             self._cut(segment)
             raise failure
@@ -228,7 +204,9 @@ class SegmentLog:
         while self._ahead_bytes < max(limit, 1) and self._more():
             self._advance()
         self._advance()  # also over files in which nothing is
-        return [p for p in self._ahead if p.place and p.place.key not in self._early]
+        return [
+            p for p in self._ahead if p.location and p.location.key not in self._early
+        ]
 
     def _more(self) -> bool:
         segment = self._unread()
@@ -287,8 +265,8 @@ class SegmentLog:
         self._lose(segment, piece.before - position)
         after = piece.before + piece.frame.items
         end = Cursor(segment.number, piece.end, after)
-        place = Location(self, piece.start, end)
-        self._ahead.append(Message(piece.frame, place))
+        location = Location(self.folder, piece.start, end)
+        self._ahead.append(Message(piece.frame, location))
         self._ahead_bytes += len(piece.frame.payload)
         return after
 
@@ -300,19 +278,27 @@ class SegmentLog:
 
     # --- what is done with
 
+    def has(self, message: Message) -> bool:
+        """Whether ``message`` is on disk in here."""
+        return message.is_in(self.folder, self.key)
+
     def ack(self, messages: Iterable[Message]) -> None:
         """``messages`` are done with. Twice does no harm, nor does it out of turn."""
         for message in messages:
-            place = message.place
-            if place is None or place.end <= self.cursor or place.key in self._early:
+            location = message.location
+            if (
+                location is None
+                or location.end <= self.cursor
+                or location.key in self._early
+            ):
                 continue
             for segment in self.segments:
-                if segment.number == place.end.segment:
+                if segment.number == location.end.segment:
                     more = message.frame.items - segment.waiting
                     segment.waiting = max(0, -more)
                     if more > 0:
                         self._owner.find(self.signal, more)
-                    self._early[place.key] = place.end
+                    self._early[location.key] = location.end
                     break
         self._advance()
 
@@ -320,8 +306,8 @@ class SegmentLog:
         """Move the cursor over all that is acknowledged or damaged."""
         while self._ahead:
             message = self._ahead[0]
-            if message.place is not None:
-                end = self._early.pop(message.place.key, None)
+            if message.location is not None:
+                end = self._early.pop(message.location.key, None)
                 if end is None:
                     return
                 self.cursor = end
@@ -350,7 +336,7 @@ class SegmentLog:
         Returns:
             The bytes that this freed; None when there is no such segment.
         """
-        held = self._owner.held(self)
+        held = self._owner.held(self.folder, self.key)
         for segment in self.segments:
             if segment.number not in held:
                 self._evict(segment)
@@ -360,7 +346,9 @@ class SegmentLog:
     def _evict(self, segment: Segment) -> None:
         end = Cursor(segment.number, segment.size, segment.last)
         kept = [
-            p for p in self._ahead if p.place and p.place.end.segment != end.segment
+            p
+            for p in self._ahead
+            if p.location and p.location.end.segment != end.segment
         ]
         self._ahead.clear()
         self._ahead.extend(kept)

@@ -17,7 +17,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
 )
 
-from spanrun.telemetry.queue.frame import Frame, Signal
+from spanrun.telemetry.queue.frame import Frame
+from spanrun.telemetry.signals import Signal
 
 _REQUESTS: Final[dict[Signal, Any]] = {
     "traces": ExportTraceServiceRequest,

@@ -35,16 +35,17 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from spanrun.semconv import SpanrunTelemetryReason
 from spanrun.telemetry.queue import files, locks
-from spanrun.telemetry.queue.recovery import Adopted
-from spanrun.telemetry.queue.frame import HEADER, SIGNALS, Frame, Signal
-from spanrun.telemetry.queue.segment_log import DAMAGED, SegmentLog, Lost
+from spanrun.telemetry.queue.accounting import DAMAGED, Lose
+from spanrun.telemetry.queue.frame import HEADER, Frame
 from spanrun.telemetry.queue.layout import KEYS, Key
-from spanrun.telemetry.queue.notices import Notices
 from spanrun.telemetry.queue.message import Message, in_order, runs, upto
+from spanrun.telemetry.queue.notices import Notices
 from spanrun.telemetry.queue.quarantine import move_aside, put_aside, requeue
+from spanrun.telemetry.queue.recovery import Recovery
+from spanrun.telemetry.queue.segment_log import SegmentLog
 from spanrun.telemetry.queue.writer import Writer, create
+from spanrun.telemetry.signals import SIGNALS, Signal
 
 _MEASURE: Final = 1.0  # seconds that the size of the others' files is believed
 _SHARE: Final = 20  # or so many times as long as it took to add them up
@@ -67,7 +68,7 @@ class Spool:
     def __init__(
         self,
         root: Path,
-        lost: Lost,
+        lost: Lose,
         *,
         max_bytes: int = 256 * 1024 * 1024,
         segment_bytes: int = 1024 * 1024,
@@ -78,7 +79,7 @@ class Spool:
         self.in_flight: Sequence[Message] = ()
         self.recovered_items: Final[dict[Signal, int]] = dict.fromkeys(SIGNALS, 0)
         self._left: Final[dict[Signal, int]] = dict.fromkeys(SIGNALS, 0)
-        self._lost: Final = lost
+        self.lose: Final = lost
         self._segment_bytes: Final = min(segment_bytes, max(1, max_bytes // 8))
         self._open: Final = partial(
             Writer,
@@ -90,7 +91,7 @@ class Spool:
         self._recovering = threading.Lock()
         self._own: Writer | None = None
         self._notices: Final = Notices()
-        self._recovery: Final = Adopted(root, self._open, self._notices)
+        self._recovery: Final = Recovery(root, self._open, self._notices)
         self._unplaced: Final[list[Message]] = []
         self._others = 0
         self._measure_at = 0.0
@@ -143,7 +144,7 @@ class Spool:
                     self._append(own, key, run)
             finally:
                 # Delivered meanwhile. Before `peek` could find them here.
-                late = [p for p in messages if p.done and p.place is not None]
+                late = [p for p in messages if p.done and p.location is not None]
                 if late:
                     own.ack(late)
 
@@ -153,8 +154,9 @@ class Spool:
             own.logs[key].append(run)
             return
         for message in run:
-            # What flies may arrive yet, and then make room.
-            if not message.done and not message.in_flight and not (key[1] and self.in_flight):
+            # What is in flight may arrive yet, and then make room.
+            held = message.in_flight or (key[1] and self.in_flight)
+            if not message.done and not held:
                 message.done = True
                 self.lose(key[0], message.frame.items, "queue_full")
 
@@ -167,42 +169,34 @@ class Spool:
         with self._lock:
             if self._own is None or not files.is_folder(self._own.path):
                 if self._own:
-                    self._bury(self._own)
+                    self._forget(self._own)
                 self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._own = self._open(*create(self.root))
             return self._own
 
-    def _bury(self, writer: Writer) -> None:
-        """Somebody deleted the folder: what was in it is lost, unless it flies."""
+    def _forget(self, writer: Writer) -> None:
+        """Somebody deleted the folder: all in it is lost but for what is in flight."""
         for log in writer.logs.values():
             in_flight = self._in_flight_of(log)
             left = log.waiting - sum(message.frame.items for message in in_flight)
             if left > 0:
                 self.lose(log.signal, left, DAMAGED)
             for message in in_flight:
-                message.place = None
+                message.location = None
             self._unplaced.extend(in_flight)
         self._own = None
         self._retire(writer)
 
     def release(self) -> list[Message]:
-        """What flew is in no request any more; what of it is on no disk any more."""
+        """No request has them any more. Returns those that are on no disk any more."""
         self.in_flight = ()
         unplaced = [self._unplaced.pop(0) for _ in tuple(self._unplaced)]
         return [message for message in unplaced if not message.done]
 
     def _in_flight_of(self, log: SegmentLog) -> list[Message]:
-        return [
-            message
-            for message in self.in_flight
-            if message.place is not None and message.place.log is log
-        ]
+        return [message for message in self.in_flight if log.has(message)]
 
     # --- what its logs tell
-
-    def lose(self, signal: Signal, items: int, reason: SpanrunTelemetryReason) -> None:
-        """``items`` were evicted or found damaged."""
-        self._lost(signal, items, reason)
 
     def find(self, signal: Signal, items: int) -> None:
         """There are ``items`` more in a file than its headers told."""
@@ -214,13 +208,16 @@ class Spool:
 
     def is_recovered(self, message: Message) -> bool:
         """Whether another process left ``message``."""
-        place, own = message.place, self._own
-        return place is not None and (own is None or place.log.folder != own.path)
+        location, own = message.location, self._own
+        return location is not None and (own is None or location.folder != own.path)
 
-    def held(self, log: SegmentLog) -> Container[int]:
-        """The segments of ``log`` that must not be evicted just now."""
-        places = (message.place for message in self._in_flight_of(log))
-        return {place.end.segment for place in places if place is not None}
+    def held(self, folder: Path, key: Key) -> Container[int]:
+        """The segments of a log that must not be evicted just now."""
+        return {
+            message.location.end.segment
+            for message in self.in_flight
+            if message.is_in(folder, key) and message.location is not None
+        }
 
     # --- room
 
@@ -229,7 +226,7 @@ class Spool:
         now = time.monotonic()
         if now > self._measure_at:
             ours = {writer.path for writer in self._writers()}
-            self._others = orphans.size_of_others(self.root, ours)
+            self._others = locks.size_of_others(self.root, ours)
             took = time.monotonic() - now
             self._measure_at = now + max(_MEASURE, took * _SHARE)
         while self._others + self.size + size > self.max_bytes:
@@ -292,7 +289,7 @@ class Spool:
         with self._lock:
             for writer in self._writers():
                 logs = writer.logs.values()
-                if any(p.place and p.place.log in logs for p in messages):
+                if any(log.has(message) for log in logs for message in messages):
                     writer.ack(messages)
             self._let_go()
 
@@ -364,10 +361,10 @@ class Spool:
                 self.append(messages)
             finally:
                 for message in messages:
-                    if message.place is not None or message.done:
+                    if message.location is not None or message.done:
                         self.find(message.frame.signal, message.frame.items)
                         items += message.frame.items
-        if any(message.place is None and not message.done for message in messages):
+        if any(message.location is None and not message.done for message in messages):
             raise OSError(errno.ENOSPC, "The spool is full", str(self.root))
         return items
 

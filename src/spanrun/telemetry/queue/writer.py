@@ -10,8 +10,7 @@ from typing import Final, NoReturn
 from uuid import uuid4
 
 from spanrun.telemetry.queue import cursors, files, locks
-from spanrun.telemetry.queue.frame import HEADER, Signal, later_version
-from spanrun.telemetry.queue.segment_log import SegmentLog, Owner
+from spanrun.telemetry.queue.frame import HEADER, later_version
 from spanrun.telemetry.queue.layout import (
     CURSORS,
     KEYS,
@@ -22,8 +21,11 @@ from spanrun.telemetry.queue.layout import (
     Key,
     segment_name,
 )
-from spanrun.telemetry.queue.message import Message, Stored
+from spanrun.telemetry.queue.message import Message
 from spanrun.telemetry.queue.scan import extent
+from spanrun.telemetry.queue.segment import Owner, StoredSegment
+from spanrun.telemetry.queue.segment_log import SegmentLog
+from spanrun.telemetry.signals import Signal
 
 
 class LaterFormatError(Exception):
@@ -83,7 +85,7 @@ class Writer:
             LaterFormatError: A later release wrote it. Nothing was changed.
             OSError: It can't be read just now. Nothing was changed.
         """
-        stored: dict[Key, list[Stored]] = {key: [] for key in KEYS}
+        stored: dict[Key, list[StoredSegment]] = {key: [] for key in KEYS}
         strange: dict[str, str] = {}
         for name in os.listdir(self.path):  # noqa: PTH208 -- the names are enough
             if name in (LOCK, UNFINISHED):
@@ -116,7 +118,7 @@ class Writer:
         """Note on disk that ``messages`` are done with, and delete what can be."""
         messages = list(messages)
         for log in self.logs.values():
-            mine = [p for p in messages if p.place and p.place.log is log]
+            mine = [message for message in messages if log.has(message)]
             if mine:
                 log.ack(mine)
         self.sweep()
@@ -164,7 +166,7 @@ def create(root: Path) -> tuple[Path, int]:
     lock: int | None = None
     try:
         lock = files.open_file(new / LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-        if not orphans.acquire(lock):
+        if not locks.acquire(lock):
             _no_locks()
         cursors.create(new)
         return new.rename(root / f"{PREFIX}{name}"), lock
@@ -179,7 +181,7 @@ def _no_locks() -> NoReturn:
     raise OSError("the spool needs a file system with locks")
 
 
-def _look_at(path: Path, *, is_segment: bool) -> Stored:
+def _look_at(path: Path, *, is_segment: bool) -> StoredSegment:
     """What is in a file of another process.
 
     Raises:
@@ -192,10 +194,10 @@ def _look_at(path: Path, *, is_segment: bool) -> Stored:
             raise LaterFormatError(version)
         size = min(os.fstat(fd).st_size, LONGEST)
         inside = extent(files.reader(fd), size) if is_segment else None
-    return Stored(0, path, size, inside)
+    return StoredSegment(0, path, size, inside)
 
 
-def _number(stored: Stored) -> int:
+def _number(stored: StoredSegment) -> int:
     return stored.number
 
 
