@@ -6,21 +6,18 @@ import gzip
 import ssl
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from spanrun.errors import ConfigurationError
 from spanrun.proxies import Proxy, proxy_for
+from spanrun.telemetry.export.connection import Connection, Target
 from spanrun.telemetry.export.destination import Destination
 from spanrun.telemetry.export.outcome import Outcome, Verdict, retry_after, verdict_of
 from spanrun.telemetry.export.response import InvalidResponse, ProxyRefusal, Response
-from spanrun.telemetry.export.target import Target
 from spanrun.telemetry.export.tls import UnusableFile, client_context
 from spanrun.telemetry.forks import no_fork
 from spanrun.urls import ascii_host, basic_auth, shown
-
-if TYPE_CHECKING:
-    from spanrun.telemetry.export.connection import Connection
 
 _GZIP_LEVEL: Final = 1  # 463 → 105 bytes a job for 0.4 µs a span
 _PROTOBUF: Final = ("application/x-protobuf", "application/protobuf")
@@ -69,7 +66,7 @@ class HttpExporter:
                     return self._failure(error)
                 # The server closed the idle connection just when it was used again.
         self.close()
-        made = self._connection = self._new_connection()
+        made = self._connection = Connection(self._target)
         if self._aborts != aborts:  # by who saw no connection, or the one before
             made.shut()
         try:
@@ -93,12 +90,6 @@ class HttpExporter:
     def after_fork(self) -> None:
         """In the child: drop our copy of the socket; the parent's stays open."""
         self.close()
-
-    def _new_connection(self) -> Connection:
-        with no_fork():
-            from spanrun.telemetry.export.connection import Connection  # noqa: PLC0415 -- 100 ms with httpcore, and no caller's
-
-        return Connection(self._target)
 
     def _post(self, connection: Connection, body: bytes, deadline: float) -> Outcome:
         response = connection.post(self._headers, body, deadline)
