@@ -243,7 +243,7 @@ def _dropped(done: SpoolStatus) -> Mapping[str, int]:
 
 @contextmanager
 def _quiet() -> Generator[None]:
-    """The sender's log would say in the midst what is said at the end."""
+    """The queue's log would say in the midst what is said at the end."""
     logger = logging.getLogger(inspection.__package__)
     before, logger.propagate = logger.propagate, False
     silent = logging.NullHandler()

@@ -38,8 +38,8 @@ class OtlpExit:
 
     waits = False
 
-    def __init__(self, sender: QueuedExporter, account: Account) -> None:
-        self._sender: Final = sender
+    def __init__(self, queued: QueuedExporter, account: Account) -> None:
+        self._queued: Final = queued
         self._account: Final = account
         self._encoded: tuple[MetricsData | None, bytes | None] = None, None
 
@@ -48,7 +48,7 @@ class OtlpExit:
         self._account.produce("traces", batch.spans)
         owner = batch.scope.owner
         request = request_of(owner.resource, owner.instrumentation, batch.data)
-        self._sender.put("traces", request, batch.spans, keep=batch.failed)
+        self._queued.put("traces", request, batch.spans, keep=batch.failed)
 
     def metrics(self, snapshot: MetricsData, *, keep: bool) -> None:
         """Encode and hand over. The items are data points."""
@@ -59,13 +59,13 @@ class OtlpExit:
         if encoded is None:
             self._account.drop("metrics", "encode_error", points)
             return
-        self._sender.put("metrics", encoded, points, keep=keep)
+        self._queued.put("metrics", encoded, points, keep=keep)
 
     def save(self, snapshot: MetricsData) -> None:
         """Have it on disk in place of the last one, to be sent if we are killed."""
         encoded = self._encode(snapshot)
         if encoded is not None:
-            self._sender.save(encoded, count_points(snapshot))
+            self._queued.save(encoded, count_points(snapshot))
 
     def _encode(self, snapshot: MetricsData) -> bytes | None:
         """As a request; None if that can't be. What is saved is often sent as well."""

@@ -183,7 +183,7 @@ def test_many_segments(root: Path, lost: Losses):
     spool.close()
 
 
-def test_a_parcel_longer_than_a_segment(root: Path, lost: Losses):
+def test_a_message_longer_than_a_segment(root: Path, lost: Losses):
     spool = Spool(root, lost, segment_bytes=1000)
     spool.append([message(1), message(2, size=5000), message(3)])
     assert drain(spool) == [1, 2, 3]
@@ -277,7 +277,7 @@ def test_the_budget_is_the_folders(root: Path, lost: Losses):
     other.close()
 
 
-def test_an_adopted_folder_counts_and_goes_first(root: Path, lost: Losses):
+def test_a_recovered_folder_counts_and_goes_first(root: Path, lost: Losses):
     gone = Spool(root, Losses(), max_bytes=8000, segment_bytes=1000)
     for number in range(70):
         gone.append(messages(number))

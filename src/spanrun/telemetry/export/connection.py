@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import httpcore
 
@@ -124,7 +124,8 @@ class Connection:
             body, too_large = read_body(found.iter_stream(), coding)
         finally:
             found.close()
-        reason: bytes = found.extensions["reason_phrase"]
+        extensions: Any = found.extensions
+        reason: bytes = extensions["reason_phrase"]
         return Response(
             found.status, reason.decode("latin-1"), headers, body, too_large
         )

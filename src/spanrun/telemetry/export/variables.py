@@ -20,7 +20,7 @@ _MAX_TIMEOUT: Final = 86_400.0  # a day: what sockets can wait for ends somewher
 _HEADER: Final = re.compile("[0-9a-z_.-]+")
 _PROTOBUF: Final = ("application/x-protobuf", "application/grpc")
 # They say how a request is framed; another value than the exporter's breaks it.
-_SENDERS_OWN: Final = frozenset(
+_OUR_OWN: Final = frozenset(
     (
         *("connection", "content-encoding", "content-length", "content-type"),
         *("expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),
@@ -147,7 +147,7 @@ def _header_fault(name: str, value: str, protocol: str) -> str:
         return ""  # it is what is sent anyway
     if name == "content-encoding":
         return "set OTEL_EXPORTER_OTLP_COMPRESSION=gzip instead"
-    if name in _SENDERS_OWN:
+    if name in _OUR_OWN:
         return "spanrun sets it itself: leave it out"
     if protocol == "grpc" and (name.startswith("grpc-") or name.endswith("-bin")):
         return "is one of gRPC's own, or binary: leave it out"

@@ -12,7 +12,7 @@ from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.log import Log
 from spanrun.telemetry.queue.accounting import Accounting, SignalStatus
 from spanrun.telemetry.queue.message import Message
-from spanrun.telemetry.queue.message_queue import MessageQueue, Turn
+from spanrun.telemetry.queue.message_queue import MessageQueue, Recovered
 from spanrun.telemetry.queue.retry import Backoff
 from spanrun.telemetry.signals import Signal
 
@@ -28,7 +28,7 @@ class Consumer:
 
     Args:
         exporter: Makes the requests.
-        queue: Where messages come from, and are signed off.
+        queue: Where messages come from, and are acknowledged.
         accounting: Told of what was delivered or refused.
         backoff: Of this signal.
         request_bytes: Of a request that is put together from several frames; 0
@@ -59,8 +59,8 @@ class Consumer:
         self._watch: Final = watch
         self._stopped = False
 
-    def ship(self, recovered: Turn) -> None:
-        """Send what fits into a request, and see to the answer."""
+    def send_next(self, recovered: Recovered) -> None:
+        """Send what fits into a request, and settle it by the answer."""
         try:
             messages = self._queue.take(self._signal, self._limit, recovered)
         except OSError as error:
@@ -75,7 +75,7 @@ class Consumer:
         try:
             while groups and not self._stopped:
                 group = groups.popleft()
-                pieces = self._see_to(group, self._send(group))
+                pieces = self._settle(group, self._send(group))
                 if pieces is None:
                     return
                 released.extend(message for piece in pieces for message in piece)
@@ -145,7 +145,7 @@ class Consumer:
             self._watch(self._signal, time.monotonic() - started, outcome)
         return outcome
 
-    def _see_to(
+    def _settle(
         self, group: list[Message], outcome: Outcome
     ) -> list[list[Message]] | None:
         """Sign off, or give the smaller pieces to be sent; None to stop for now."""

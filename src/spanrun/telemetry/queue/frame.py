@@ -9,7 +9,7 @@ A file is frames one behind the other and nothing else::
 all little-endian. Each frame has its own magic, so a reader finds the next one
 behind a torn tail or a flipped bit, and its own CRC over the header, so that a
 magic inside some payload is never taken for a frame. ``before`` counts the
-items that were written to this line of files ahead of the frame. Where a header
+items that were written to this log ahead of the frame. Where a header
 is unreadable, the next good one tells how many items were lost with it.
 
 The CRC guards against accidents, not against someone who may write the folder.

@@ -28,16 +28,14 @@ _PRESSURE: Final = 4 * 1024 * 1024  # bytes in memory that are no longer let lin
 _BREATH: Final = 5e-5  # seconds that it takes another thread to wake up
 _TURN: Final = 0.001  # seconds that a busy thread leaves to the others at a time
 _PATIENCE: Final = 0.05  # seconds of that for each request handed over
-_NEARLY_FULL: Final = (
-    6 * 1024 * 1024
-)  # bytes in memory for which the disk is waited for
+_NEARLY_FULL: Final = 6 * 1024 * 1024  # bytes for which the disk is waited for
 
-Turn: TypeAlias = Literal["in turn", "last", "never"]
+Recovered: TypeAlias = Literal["in turn", "last", "never"]
 """When what other processes left is sent: in turn with our own, after it, not now."""
 
 
 class MessageQueue:
-    """Parcels go in at one end, and `done` takes them off. Safe from any thread.
+    """Frames go in at one end, and `done` takes them off. Safe from any thread.
 
     They begin in memory. `write_out` moves those of a certain age to disk. No
     method but that one waits for a disk, except those that read from it.
@@ -84,8 +82,9 @@ class MessageQueue:
 
     # --- in
 
-    def put(self, frame: Frame) -> None:
-        """Queue ``frame``, with ``lock`` held. Never waits."""
+    def put(self, signal: Signal, payload: bytes, items: int, *, keep: bool) -> None:
+        """Queue a request, with ``lock`` held. Never waits."""
+        frame = Frame(signal, payload, items, keep=keep, order=next(self._order))
         self._memory.add(Message(frame), self._why)
 
     def save(self, payload: bytes, items: int) -> None:
@@ -94,7 +93,7 @@ class MessageQueue:
         That isn't so any more when a frame with the same ``payload`` was `put`, and is
         delivered or on disk. Never waits: `write_out` sees to it. With ``lock`` held.
         """
-        order = self.next_order()
+        order = next(self._order)
         self._latest.put(Frame("metrics", payload, items, order=order))
 
     @property
@@ -117,14 +116,10 @@ class MessageQueue:
             time.sleep(_TURN)
             patience -= _TURN
 
-    def next_order(self) -> int:
-        """The number of the next frame, with ``lock`` held."""
-        return next(self._order)
-
     # --- out
 
-    def take(self, signal: Signal, limit: int, recovered: Turn) -> list[Message]:
-        """The next messages of ``signal``, which fly until `release`.
+    def take(self, signal: Signal, limit: int, recovered: Recovered) -> list[Message]:
+        """The next messages of ``signal``, which are in flight until `release`.
 
         Of what this process made the oldest first.
 
@@ -160,7 +155,7 @@ class MessageQueue:
 
     @property
     def sends(self) -> Literal["own", "recovered", "nothing"]:
-        """Whose messages fly. All of them are from the same side."""
+        """Whose messages are in flight. All of them are from the same side."""
         for message in self.spool.in_flight:
             return "recovered" if self.spool.is_recovered(message) else "own"
         return "nothing"

@@ -26,8 +26,8 @@ from spanrun.telemetry.log import Log
 from spanrun.telemetry.outbox import remaining
 from spanrun.telemetry.queue.accounting import Accounting, SpoolStatus, Tally
 from spanrun.telemetry.queue.consumer import Consumer, Watch
-from spanrun.telemetry.queue.frame import MAX_PAYLOAD, Frame
-from spanrun.telemetry.queue.message_queue import MessageQueue, Turn
+from spanrun.telemetry.queue.frame import MAX_PAYLOAD
+from spanrun.telemetry.queue.message_queue import MessageQueue, Recovered
 from spanrun.telemetry.queue.retry import Backoff, default_backoff
 from spanrun.telemetry.signals import Signal
 from spanrun.telemetry.threads import Worker
@@ -113,7 +113,7 @@ class QueuedExporter:
         self._rushed = 0  # how many wait for what is ours
         self._closing = self._stopped = False
         self._own_only = False  # whether what others left has to wait
-        self._allowed: Turn = "never"  # of that in what is sent just now
+        self._allowed: Recovered = "never"  # of that in what is sent just now
 
     # --- what a caller does
 
@@ -134,9 +134,8 @@ class QueuedExporter:
         with self._queue.lock:
             taken = not self._closing and len(payload) <= MAX_PAYLOAD
             if taken:
-                order = self._queue.next_order()
                 was_due = self._queue.due(self._linger)
-                self._queue.put(Frame(signal, payload, items, keep=keep, order=order))
+                self._queue.put(signal, payload, items, keep=keep)
                 if was_due is None or self._queue.must_write:
                     self._to_disk.notify()
                 self._to_send.notify()
@@ -308,7 +307,7 @@ class QueuedExporter:
                 last = signal
                 consumer = self._consumers[signal]
                 try:
-                    consumer.ship(self._allowed)
+                    consumer.send_next(self._allowed)
                 except Exception as error:  # noqa: BLE001 -- the thread has to go on
                     consumer.fail_inside(error)
                 with self._queue.lock:
