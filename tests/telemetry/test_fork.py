@@ -257,7 +257,7 @@ sr.shutdown()
     assert names["job child"] == 45
 
 
-BY_CONFIGURE = {"setup.py", "send.py", "tls.py"}
+BY_CONFIGURE = {"setup.py", "exporters.py", "tls.py"}
 """Their functions import in the thread of the user's that calls `configure`."""
 
 

@@ -615,9 +615,9 @@ def test_an_http_request_is_aborted_whose_connection_is_only_being_made(monkeypa
     with receiving(lambda _: Answer(200)) as receiver:
         sending = http_exporter(receiver.url)
 
-        def making(way: Any) -> Connection:
+        def making(*way: Any) -> Connection:
             sending.abort()
-            return Connection(way)
+            return Connection(*way)
 
         monkeypatch.setattr(http, "Connection", making)
         assert sending.send(spans([1])).verdict == "retry"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import httpcore
@@ -20,50 +19,26 @@ from spanrun.telemetry.export.stream import Stream
 _SWITCHING: Final = 101
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What requests go to, and how.
+class Connection:
+    """A connection that can be ended from another thread, also while it is made.
 
-    Attributes:
-        scheme: ``"http"`` or ``"https"``.
-        host: In brackets if it is an address of IPv6.
-        port: None for the scheme's own.
-        path: With the query.
+    Args:
+        url: Of all requests. An IPv6 address is in brackets.
         tls: For a server over TLS.
-        proxy: The URL of the proxy on the way, without user and password.
-        proxy_tls: For a proxy over TLS.
-        proxy_headers: That are for the proxy.
+        proxy: That is on the way.
     """
 
-    scheme: str
-    host: str
-    port: int | None
-    path: str
-    tls: ssl.SSLContext | None = None
-    proxy: str = ""
-    proxy_tls: ssl.SSLContext | None = None
-    proxy_headers: Mapping[str, str] = field(default_factory=dict[str, str])
-
-
-class Connection:
-    """A connection that can be ended from another thread, also while it is made."""
-
-    def __init__(self, target: Target) -> None:
-        self._url: Final = httpcore.URL(
-            scheme=target.scheme,
-            host=target.host,
-            port=target.port,
-            target=target.path,
-        )
-        self._stream: Final = Stream()
-        proxy = target.proxy and httpcore.Proxy(
-            target.proxy,
-            headers=[*target.proxy_headers.items()],
-            ssl_context=target.proxy_tls,
-        )
+    def __init__(
+        self,
+        url: httpcore.URL,
+        tls: ssl.SSLContext | None,
+        proxy: httpcore.Proxy | None,
+    ) -> None:
+        self.stream: Final = Stream()
+        self._url: Final = url
         self._http: Final = httpcore.ConnectionPool(
-            ssl_context=target.tls, proxy=proxy or None, network_backend=self._stream
-        ).create_connection(self._url.origin)
+            ssl_context=tls, proxy=proxy, network_backend=self.stream
+        ).create_connection(url.origin)
 
     def post(
         self, headers: Mapping[str, str], body: bytes, deadline: float
@@ -76,7 +51,7 @@ class Connection:
             InvalidResponse: If what comes isn't a whole answer.
             ProxyRefusal: If the proxy refuses.
         """
-        self._stream.begin(deadline)
+        self.stream.begin(deadline)
         fields = [*headers.items(), ("content-length", str(len(body)))]
         request = httpcore.Request("POST", self._url, headers=fields, content=body)
         try:
@@ -87,29 +62,16 @@ class Connection:
         except OSError:  # one of TLS's is a `ValueError`, too
             raise
         except (httpcore.ProtocolError, ValueError) as error:
-            raise self._stream.broken or InvalidResponse(str(error)) from error
-        if self._stream.broken and response.is_success:
-            raise self._stream.broken  # the server hasn't seen all of it
+            raise self.stream.broken or InvalidResponse(str(error)) from error
+        if self.stream.broken and response.is_success:
+            raise self.stream.broken  # the server hasn't seen all of it
         return response
-
-    @property
-    def answering(self) -> bool:
-        """Whether anything of an answer to the last request has come."""
-        return self._stream.answering
 
     @property
     def is_idle(self) -> bool:
         """Whether another request can go over it."""
-        usable = self._http.is_available() and not self._stream.is_shut
+        usable = self._http.is_available() and not self.stream.is_shut
         return usable and not self._http.has_expired()
-
-    def shut(self) -> None:
-        """End what another thread does with this connection."""
-        self._stream.shut()
-
-    def close(self) -> None:
-        """Close it."""
-        self._stream.close()
 
     def _receive(self, request: httpcore.Request) -> Response:
         found = self._http.handle_request(request)

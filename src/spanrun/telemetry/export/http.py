@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import ssl
 import time
-from dataclasses import replace
 from typing import Final
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+import httpcore
+
 from spanrun.errors import ConfigurationError
 from spanrun.proxies import Proxy, proxy_for
-from spanrun.telemetry.export.connection import Connection, Target
+from spanrun.telemetry.export.connection import Connection
 from spanrun.telemetry.export.destination import Destination
 from spanrun.telemetry.export.outcome import Outcome, Verdict, retry_after, verdict_of
 from spanrun.telemetry.export.response import InvalidResponse, ProxyRefusal, Response
@@ -39,8 +40,15 @@ class HttpExporter:
         self._destination: Final = destination
         url = urlsplit(destination.url)
         self._proxy: Final = proxy_for(destination.url)
-        self._target: Final = _target(destination, url, self._proxy)
         self._path: Final = url.path or "/"
+        self._url: Final = httpcore.URL(
+            scheme=url.scheme,
+            host=_host(url),
+            port=url.port,
+            target=f"{self._path}?{url.query}" if url.query else self._path,
+        )
+        self._tls: Final = _tls(destination) if _is_tls(url) else None
+        self._via: Final = None if self._proxy is None else _via(self._proxy, url)
         self._headers: Final = _headers(destination, url)
         self._connection: Connection | None = None
         self._aborts = 0
@@ -62,13 +70,13 @@ class HttpExporter:
             try:
                 return self._post(kept, body, deadline)
             except (OSError, InvalidResponse) as error:
-                if kept.answering or isinstance(error, TimeoutError):
+                if kept.stream.answering or isinstance(error, TimeoutError):
                     return self._failure(error)
                 # The server closed the idle connection just when it was used again.
         self.close()
-        made = self._connection = Connection(self._target)
+        made = self._connection = Connection(self._url, self._tls, self._via)
         if self._aborts != aborts:  # by who saw no connection, or the one before
-            made.shut()
+            made.stream.shut()
         try:
             return self._post(made, body, deadline)
         except (OSError, InvalidResponse, ProxyRefusal) as error:
@@ -79,13 +87,13 @@ class HttpExporter:
         self._aborts += 1
         connection = self._connection
         if connection is not None:
-            connection.shut()
+            connection.stream.shut()
 
     def close(self) -> None:
         """Close the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.close()
+            connection.stream.close()
 
     def after_fork(self) -> None:
         """In the child: drop our copy of the socket; the parent's stays open."""
@@ -132,7 +140,7 @@ class HttpExporter:
         after = retry_after(answer.headers.get("retry-after"))
         if status in _REDIRECT:
             detail = f"{self._path} redirects to {self._new_place(answer)}"
-        elif status == 400 and self._target.tls is None and "HTTPS" in text:  # noqa: PLR2004
+        elif status == 400 and self._tls is None and "HTTPS" in text:  # noqa: PLR2004
             verdict = "misconfigured"  # what servers say on a port that is for TLS
         elif status == 404:  # noqa: PLR2004
             detail += (
@@ -189,28 +197,27 @@ def _message(answer: Response) -> str:
     return answer.body.decode("utf-8", "replace")  # whole: half a secret isn't known
 
 
-def _target(destination: Destination, url: SplitResult, proxy: Proxy | None) -> Target:
+def _tls(destination: Destination) -> ssl.SSLContext:
     try:
-        tls = client_context(destination.tls_files) if _is_tls(url) else None
+        return client_context(destination.tls_files)
     except UnusableFile as fault:
         raise ConfigurationError(
             f"certificates for {destination.label}: {fault.path}: {fault}"
         ) from fault
-    path = f"{url.path or '/'}?{url.query}" if url.query else url.path or "/"
-    direct = Target(url.scheme, _host(url), url.port, path, tls)
-    if proxy is None:
-        return direct
-    if tls is not None and _is_tls(proxy.parts):
+
+
+def _via(proxy: Proxy, url: SplitResult) -> httpcore.Proxy:
+    parts = proxy.parts
+    if _is_tls(url) and _is_tls(parts):
         raise ConfigurationError(
             f"{proxy.origin}={shown(proxy.url)!r}: a proxy over TLS can't be used for "
             "an endpoint over TLS: name it by http://, or leave the endpoint's host "
             f"out: NO_PROXY={ascii_host(url)}"
         )
-    return replace(
-        direct,
-        proxy=f"{proxy.parts.scheme}://{_authority(proxy.parts)}",
-        proxy_tls=ssl.create_default_context() if _is_tls(proxy.parts) else None,
-        proxy_headers=_basic("proxy-authorization", proxy.parts),
+    return httpcore.Proxy(
+        f"{parts.scheme}://{_authority(parts)}",
+        headers=[*_basic("proxy-authorization", parts).items()],
+        ssl_context=ssl.create_default_context() if _is_tls(parts) else None,
     )
 
 
