@@ -296,7 +296,7 @@ def test_retry_after_is_obeyed_also_when_somebody_hurries(make: Make):
         assert not spooled.flush(0.2)
         assert len(receiver.requests) == 1
         assert 3000 < spooled.status().signals["traces"].retry_in <= 3600
-        spooled._lines["traces"].backoff.until = 0.0  # the hour is over
+        spooled._consumers["traces"].backoff.until = 0.0  # the hour is over
         assert spooled.flush(PATIENCE)
         assert spooled.status().signals["traces"].retry_in == 0
 

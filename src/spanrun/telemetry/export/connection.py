@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
+import threading
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -17,6 +19,7 @@ from spanrun.telemetry.export.response import (
 from spanrun.telemetry.export.stream import Stream
 
 _SWITCHING: Final = 101
+_posting: Final = threading.local()
 
 
 class Connection:
@@ -34,6 +37,7 @@ class Connection:
         tls: ssl.SSLContext | None,
         proxy: httpcore.Proxy | None,
     ) -> None:
+        _keep_quiet()
         self.stream: Final = Stream()
         self._url: Final = url
         self._http: Final = httpcore.ConnectionPool(
@@ -54,6 +58,7 @@ class Connection:
         self.stream.begin(deadline)
         fields = [*headers.items(), ("content-length", str(len(body)))]
         request = httpcore.Request("POST", self._url, headers=fields, content=body)
+        _posting.now = True
         try:
             response = self._receive(request)
         except httpcore.ProxyError as refusal:
@@ -63,6 +68,8 @@ class Connection:
             raise
         except (httpcore.ProtocolError, ValueError) as error:
             raise self.stream.broken or InvalidResponse(str(error)) from error
+        finally:
+            _posting.now = False
         if self.stream.broken and response.is_success:
             raise self.stream.broken  # the server hasn't seen all of it
         return response
@@ -86,8 +93,21 @@ class Connection:
             body, too_large = read_body(found.iter_stream(), coding)
         finally:
             found.close()
-        extensions: Any = found.extensions
-        reason: bytes = extensions["reason_phrase"]
+        untyped: Any = found
+        reason: bytes = untyped.extensions["reason_phrase"]
         return Response(
             found.status, reason.decode("latin-1"), headers, body, too_large
         )
+
+
+def _keep_quiet() -> None:
+    """Have httpcore log nothing of our requests: what is answered may be secret.
+
+    It tells all that it does to whoever has a logger at DEBUG, headers and all.
+    """
+    for name in ("connection", "http11", "proxy"):
+        logging.getLogger(f"httpcore.{name}").addFilter(_is_anothers)
+
+
+def _is_anothers(_: logging.LogRecord) -> bool:
+    return not getattr(_posting, "now", False)
