@@ -11,7 +11,6 @@ import contextlib
 import encodings.idna  # noqa: F401  # pyright: ignore[reportUnusedImport] -- see `forks`
 import errno
 import os
-import select
 import selectors
 import socket
 import ssl
@@ -106,10 +105,8 @@ class Stream(httpcore.NetworkBackend, httpcore.NetworkStream):
         if self.is_shut:
             raise OSError(errno.ECONNABORTED, "shut while it was made")
         if begun in (errno.EINPROGRESS, errno.EWOULDBLOCK):
-            with selectors.DefaultSelector() as connected:
-                connected.register(sock, selectors.EVENT_WRITE)
-                if not connected.select(seconds):
-                    raise TimeoutError("timed out")
+            if not _is_ready(sock, selectors.EVENT_WRITE, seconds):
+                raise TimeoutError("timed out")
             begun = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if begun:
             raise OSError(begun, os.strerror(begun))
@@ -186,9 +183,7 @@ class Stream(httpcore.NetworkBackend, httpcore.NetworkStream):
         if time.monotonic() - self._read_at < _BUSY:
             return False
         try:
-            poll = select.poll()
-            poll.register(self._open(), select.POLLIN)
-            return bool(poll.poll(0))
+            return _is_ready(self._open(), selectors.EVENT_READ, 0)
         except (OSError, ValueError):
             return True
 
@@ -224,6 +219,14 @@ class Stream(httpcore.NetworkBackend, httpcore.NetworkStream):
         if seconds <= 0:
             raise TimeoutError("timed out")
         return seconds
+
+
+def _is_ready(sock: socket.socket, event: int, seconds: float) -> bool:
+    """Wait for ``event``, without a descriptor of its own, as epoll would have."""
+    poll = getattr(selectors, "PollSelector", selectors.SelectSelector)
+    with poll() as selector:
+        selector.register(sock, event)
+        return bool(selector.select(seconds))
 
 
 def bound(sock: socket.socket, seconds: float) -> None:
