@@ -164,7 +164,8 @@ def deliver(spool: Spool) -> Counter[str]:
                     break
                 for message in found:
                     assert message.location is not None
-                    where = (message.location.log, message.location.key)
+                    location = message.location
+                    where = (location.folder, message.key, location.key)
                     assert where not in seen
                     seen.add(where)
                     delivered[signal] += message.frame.items
