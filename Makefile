@@ -116,7 +116,7 @@ bench-ingest: $(VENV)/dev.stamp ## the pipeline, beside a plain loop
 
 soak: $(VENV)/dev.stamp ## the long tests in full: 10,000 schedules, 600 kills
 	@SPANRUN_SOAK=10000 $(BIN)/python -m pytest tests/stateful \
-		tests/telemetry/delivery/test_kills.py tests/policies/test_outage.py \
+		tests/telemetry/queue/test_kills.py tests/policies/test_outage.py \
 		tests/telemetry/recordings/test_kills.py $(ARGS)
 
 fuzz: $(VENV)/dev.stamp ## read what hostile services and files say: 1,000 of each kind

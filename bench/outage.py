@@ -40,9 +40,9 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.delivery.destination import Destination
-from spanrun.telemetry.delivery.send import sender
-from spanrun.telemetry.delivery.spooled import SpooledSender
+from spanrun.telemetry.export.destination import Destination
+from spanrun.telemetry.export.exporters import exporter
+from spanrun.telemetry.queue.queued_exporter import QueuedExporter
 
 ROOT = Path(__file__).parent.parent
 SHAPES = ("burst", "spread", "dead")
@@ -120,7 +120,7 @@ def stock(url: str, _: Path) -> tuple[Any, Callable[[], Any]]:
 def spanrun(url: str, folder: Path) -> tuple[Any, Callable[[], Any]]:
     """The same spans through the outbox and the spool."""
     where = Destination("traces", "http/protobuf", f"{url}/v1/traces")
-    spooled = SpooledSender(folder, {"traces": sender(where)}, Account())
+    spooled = QueuedExporter(folder, {"traces": exporter(where)}, Account())
 
     class Batches(SpanProcessor):
         """Encodes each 512 spans at once: no queue, so what is lost is the spool's."""

@@ -145,6 +145,35 @@ def test_imports_point_downwards(path, trees):
     assert not wrong
 
 
+def test_the_queue_imports_the_export_without_a_circle():
+    """Also not for types: who reads one file needn't have read the other before."""
+    folders = ("telemetry/export", "telemetry/queue")
+    names = {
+        ".".join(("spanrun", *path.relative_to(SRC).with_suffix("").parts)): path
+        for folder in folders
+        for path in (SRC / folder).glob("*.py")
+    }
+    left = {
+        name: {
+            each
+            for node in ast.walk(ast.parse(path.read_text("utf-8")))
+            if isinstance(node, ast.ImportFrom)
+            for each in (node.module, *(f"{node.module}.{a.name}" for a in node.names))
+            if each in names
+        }
+        for name, path in names.items()
+    }
+    assert not {
+        (name, each)
+        for name, imported in left.items()
+        for each in imported
+        if ".export." in name and ".queue." in each
+    }
+    while ends := {name for name, imported in left.items() if not imported}:
+        left = {name: imported - ends for name, imported in left.items() if imported}
+    assert not left
+
+
 def test_every_exception_is_used(trees):
     used = {
         (part_of(path), part)

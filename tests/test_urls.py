@@ -1,8 +1,10 @@
 """What is wrong with a URL is said, without its secrets."""
 
+from urllib.parse import urlsplit
+
 import pytest
 
-from spanrun.urls import fault_of, is_loopback, shown
+from spanrun.urls import basic_auth, fault_of, is_loopback, shown
 
 FINE = [
     "http://c",
@@ -99,3 +101,16 @@ def test_what_is_shown_of_a_url(url: str, text: str) -> None:
 )
 def test_what_is_loopback(host: str, *, loopback: bool) -> None:
     assert is_loopback(host) is loopback
+
+
+@pytest.mark.parametrize(
+    ("url", "value"),
+    [
+        ("http://c", None),
+        ("http://me:p%40ss%20word@c", "Basic bWU6cEBzcyB3b3Jk"),
+        ("http://me@c", "Basic bWU6"),
+        ("http://:secret@c", "Basic OnNlY3JldA=="),
+    ],
+)
+def test_the_login_of_a_url_is_sent_decoded(url: str, value: str | None) -> None:
+    assert basic_auth(urlsplit(url)) == value

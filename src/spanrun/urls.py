@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from base64 import b64encode
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 _HOST: Final = re.compile(r"[A-Za-z0-9_.-]+")
 _MAX_HOST: Final = 253
@@ -71,6 +72,14 @@ def ascii_host(parts: SplitResult) -> str:
     """
     host = parts.hostname or ""
     return host if ":" in host else host.encode("idna").decode("ascii")
+
+
+def basic_auth(parts: SplitResult) -> str | None:
+    """The value of an ``Authorization`` by the user and password in a URL, if any."""
+    if parts.username is None:
+        return None
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return f"Basic {b64encode(pair.encode()).decode()}"
 
 
 def is_loopback(host: str) -> bool:

@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from instrumentation.backends import servers
-from tests.telemetry.delivery.receiver import Receiver, receiving, spans
+from tests.telemetry.export.receiver import Receiver, receiving, spans
 
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.delivery.backoff import Backoff
-from spanrun.telemetry.delivery.destination import Destination
-from spanrun.telemetry.delivery.send import sender
-from spanrun.telemetry.delivery.spooled import SpooledSender
+from spanrun.telemetry.export.destination import Destination
+from spanrun.telemetry.export.exporters import exporter
+from spanrun.telemetry.queue.queued_exporter import QueuedExporter
+from spanrun.telemetry.queue.retry import Backoff
 
 TOXICS: dict[str, dict[str, Any]] = {
     "latency": {"latency": 150, "jitter": 50},
@@ -30,7 +30,7 @@ TOXICS: dict[str, dict[str, Any]] = {
 
 
 class Proxy:
-    """A toxiproxy between the sender and the Collector."""
+    """A toxiproxy between the exporter and the Collector."""
 
     def __init__(self, api: str, upstream: str) -> None:
         self._api = httpx.Client(base_url=api, trust_env=False, verify=False)
@@ -118,14 +118,14 @@ def proxy(collector: Any, toxiproxy: Any, protocol: str) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def spooled(proxy: Proxy, protocol: Any, tmp_path: Path) -> Iterator[SpooledSender]:
+def spooled(proxy: Proxy, protocol: Any, tmp_path: Path) -> Iterator[QueuedExporter]:
     path = "" if protocol == "grpc" else "/v1/traces"
     where = Destination(
         "traces", protocol, f"http://{proxy.address}{path}", timeout=1.0, insecure=True
     )
-    made = SpooledSender(
+    made = QueuedExporter(
         tmp_path / "spool",
-        {"traces": sender(where)},
+        {"traces": exporter(where)},
         Account(),
         linger=0.05,
         request_bytes=20_000,
@@ -135,7 +135,7 @@ def spooled(proxy: Proxy, protocol: Any, tmp_path: Path) -> Iterator[SpooledSend
     made.close(1.0)
 
 
-def put(spooled: SpooledSender, first: int, seconds: float) -> set[int]:
+def put(spooled: QueuedExporter, first: int, seconds: float) -> set[int]:
     """Hand over 600 spans, spread over ``seconds``."""
     numbers = range(first, first + 600)
     for at in range(0, 600, 20):
@@ -144,7 +144,7 @@ def put(spooled: SpooledSender, first: int, seconds: float) -> set[int]:
     return set(numbers)
 
 
-def check(spooled: SpooledSender, sink: Receiver, expected: set[int]) -> None:
+def check(spooled: QueuedExporter, sink: Receiver, expected: set[int]) -> None:
     assert expected <= set(sink.taken)
     found = spooled.status().signals["traces"]
     assert found.produced == found.delivered == len(expected)
@@ -160,7 +160,7 @@ def first_of(sink: Receiver) -> int:
 @pytest.mark.parametrize("stream", ["upstream", "downstream"])
 @pytest.mark.parametrize("kind", list(TOXICS))
 def test_all_arrives_through_a_connection_with(
-    spooled: SpooledSender, proxy: Proxy, sink: Receiver, kind: str, stream: str
+    spooled: QueuedExporter, proxy: Proxy, sink: Receiver, kind: str, stream: str
 ):
     first = first_of(sink)
     proxy.poison(kind, stream)
@@ -172,7 +172,7 @@ def test_all_arrives_through_a_connection_with(
 
 @pytest.mark.slow
 def test_all_arrives_after_an_outage(
-    spooled: SpooledSender, proxy: Proxy, sink: Receiver
+    spooled: QueuedExporter, proxy: Proxy, sink: Receiver
 ):
     first = first_of(sink)
     spooled.put("traces", spans([first]), 1)
@@ -193,7 +193,7 @@ def test_a_collector_without_the_signal_is_a_misconfiguration(
     # It has no pipeline for metrics: 404 over HTTP, UNIMPLEMENTED over gRPC.
     base = collector.otlp_grpc if protocol == "grpc" else collector.otlp_http
     path = "" if protocol == "grpc" else "/v1/metrics"
-    sending = sender(Destination("metrics", protocol, base + path, insecure=True))
+    sending = exporter(Destination("metrics", protocol, base + path, insecure=True))
     outcome = sending.send(b"")
     sending.close()
     assert outcome.verdict == "misconfigured"
@@ -206,7 +206,7 @@ def test_a_request_that_a_collector_cannot_read_is_refused(
 ):
     base = collector.otlp_grpc if protocol == "grpc" else collector.otlp_http
     path = "" if protocol == "grpc" else "/v1/traces"
-    sending = sender(Destination("traces", protocol, base + path, insecure=True))
+    sending = exporter(Destination("traces", protocol, base + path, insecure=True))
     outcome = sending.send(b"\xff\xff nonsense")
     sending.close()
     assert outcome.verdict == "refused"
@@ -220,7 +220,7 @@ def test_a_collectors_own_limit_of_a_message_is_cut_to(
     # gRPC takes 4 MiB by default.
     where = Destination("traces", "grpc", collector.otlp_grpc, insecure=True)
     first = first_of(sink)
-    spooled = SpooledSender(tmp_path / "spool", {"traces": sender(where)}, Account())
+    spooled = QueuedExporter(tmp_path / "spool", {"traces": exporter(where)}, Account())
     try:
         numbers = range(first, first + 60)
         spooled.put("traces", spans(numbers, "x" * 100_000), 60)

@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.sdk.trace import TracerProvider
 from tests.cli.conftest import Cli
 from tests.cli.test_spool import Leave, closed_port, leave, traces
-from tests.telemetry.delivery.receiver import Answer, Got, Receiver, receiving
+from tests.telemetry.export.receiver import Answer, Got, Receiver, receiving
 
 from spanrun.cli import checkup
 from spanrun.cli.exits import Exit

@@ -19,13 +19,13 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from tests.cli.conftest import Cli
-from tests.telemetry.delivery.receiver import OK, Answer, Got, receiving
+from tests.telemetry.export.receiver import OK, Answer, Got, receiving
 from tests.waiting import until
 
 from spanrun.cli.exits import Exit
-from spanrun.telemetry.delivery.frames import Frame
-from spanrun.telemetry.delivery.parcel import Parcel
-from spanrun.telemetry.delivery.spool import Spool
+from spanrun.telemetry.queue.frame import Frame
+from spanrun.telemetry.queue.message import Message
+from spanrun.telemetry.queue.spool import Spool
 
 AGO = 600.0
 
@@ -70,9 +70,9 @@ def leave(cli: Cli) -> Iterator[Leave]:
     def left(*frames: Frame, live: bool = False, refused: str = "") -> Spool:
         spool = Spool(cli.folder / ".spanrun/spool", lambda *_: None)
         if refused:
-            spool.quarantine([Parcel(frame) for frame in frames], refused)
+            spool.quarantine([Message(frame) for frame in frames], refused)
         else:
-            spool.append([Parcel(frame) for frame in frames])
+            spool.append([Message(frame) for frame in frames])
         if live:
             living.append(spool)
         else:

@@ -1,4 +1,4 @@
-"""Whatever a receiver answers, a sender gives an `Outcome`: in time, and in bounds.
+"""Whatever a receiver answers, an exporter gives an `Outcome`: in time, and in bounds.
 
 Some hundred answers, always the same ones; ``SPANRUN_FUZZ=20000`` makes it so many,
 drawn anew each time.
@@ -23,13 +23,13 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
-from tests.telemetry.delivery.raw import hear
-from tests.telemetry.delivery.receiver import spans
-from tests.telemetry.delivery.test_send import grpc_sender, grpc_server
+from tests.telemetry.export.raw import hear
+from tests.telemetry.export.receiver import spans
+from tests.telemetry.export.test_exporters import grpc_exporter, grpc_server
 
-from spanrun.telemetry.delivery.destination import Destination
-from spanrun.telemetry.delivery.send import Outcome, Verdict, retry_after
-from spanrun.telemetry.delivery.send_http import HttpSender
+from spanrun.telemetry.export.destination import Destination
+from spanrun.telemetry.export.http import HttpExporter
+from spanrun.telemetry.export.outcome import Outcome, Verdict, retry_after
 
 EXAMPLES = int(os.environ.get("SPANRUN_FUZZ", "0"))
 TIMEOUT = 0.1
@@ -224,7 +224,7 @@ def test_any_answer_over_http(
     server: Server, aside: ThreadPoolExecutor, answer: bytes, *, waits: bool
 ):
     server.answer, server.waits = answer, waits
-    sending = HttpSender(
+    sending = HttpExporter(
         Destination("traces", "http/protobuf", server.url, timeout=TIMEOUT)
     )
     try:
@@ -249,7 +249,7 @@ whole = st.builds(
 def test_no_part_of_an_answer_is_one(
     server: Server, aside: ThreadPoolExecutor, answer: bytes, cut: int
 ):
-    sending = HttpSender(Destination("traces", "http/protobuf", server.url))
+    sending = HttpExporter(Destination("traces", "http/protobuf", server.url))
     server.waits = False
     for size, delivered in ((cut % len(answer), False), (len(answer), True)):
         server.answer = answer[:size]
@@ -260,7 +260,7 @@ def test_no_part_of_an_answer_is_one(
 
 @pytest.fixture(scope="module")
 def called() -> Iterator[tuple[dict[str, Any], Any]]:
-    """A gRPC server that answers as it is told, and a sender to it."""
+    """A gRPC server that answers as it is told, and an exporter to it."""
     told: dict[str, Any] = {}
 
     def export(_: bytes, context: Any) -> bytes:
@@ -270,7 +270,7 @@ def called() -> Iterator[tuple[dict[str, Any], Any]]:
         return bytes(told["body"])
 
     with grpc_server(export) as url:
-        sending = grpc_sender(url, timeout=20.0)
+        sending = grpc_exporter(url, timeout=20.0)
         yield told, sending
         sending.close()
 

@@ -14,15 +14,16 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.telemetry.delivery.receiver import points, spans
+from tests.telemetry.export.receiver import points, spans
 
 from spanrun.cli import spool_text
-from spanrun.telemetry.delivery.cursors import save
-from spanrun.telemetry.delivery.frames import MAGIC, SIGNALS, Frame, encode
-from spanrun.telemetry.delivery.layout import KEYS, lane_name
-from spanrun.telemetry.delivery.parcel import Cursor, Parcel
-from spanrun.telemetry.delivery.spool import Spool
-from spanrun.telemetry.delivery.survey import survey
+from spanrun.telemetry.queue.cursors import Cursor, save
+from spanrun.telemetry.queue.frame import MAGIC, Frame, encode
+from spanrun.telemetry.queue.inspection import inspect_spool
+from spanrun.telemetry.queue.layout import KEYS, log_name
+from spanrun.telemetry.queue.message import Message
+from spanrun.telemetry.queue.spool import Spool
+from spanrun.telemetry.signals import SIGNALS
 
 EXAMPLES = int(os.environ.get("SPANRUN_FUZZ", "0"))
 fuzz = settings(
@@ -93,14 +94,14 @@ def segments(draw: st.DrawFn) -> bytes:
 
 
 contents = st.one_of(segments(), sealed(), st.binary(max_size=200))
-lanes = st.sampled_from([lane_name(key) for key in KEYS])
+logs = st.sampled_from([log_name(key) for key in KEYS])
 odd_names = st.text(
     st.characters(exclude_characters="/\0"), min_size=1, max_size=60
 ).filter(lambda name: name not in {".", "..", "lock"})
 names = st.one_of(
-    st.builds("{}.{:08}".format, lanes, st.integers(1, 2)),
-    st.builds("{}.{:08}".format, lanes, numbers),
-    st.builds("{}.{}".format, lanes, odd_names),
+    st.builds("{}.{:08}".format, logs, st.integers(1, 2)),
+    st.builds("{}.{:08}".format, logs, numbers),
+    st.builds("{}.{}".format, logs, odd_names),
     odd_names,
 )
 cursors = st.tuples(
@@ -141,7 +142,7 @@ def acknowledge(folder: Path, ack: Any) -> None:
 
 def look(root: Path) -> None:
     """All that the commands tell about it."""
-    found = survey(root)
+    found = inspect_spool(root)
     told = "\n".join(spool_text.status(found, 0.0))
     json.dumps(spool_text.status_json(found, 0.0))
     for refused in (False, True):
@@ -156,17 +157,18 @@ def deliver(spool: Spool) -> Counter[str]:
     delivered: Counter[str] = Counter()
     seen: set[Any] = set()
     for signal in SIGNALS:
-        for adopted in (True, False):
+        for recovered in (True, False):
             for turn in range(ROUNDS):
-                found = spool.peek(signal, LIMIT, adopted=adopted)
+                found = spool.peek(signal, LIMIT, recovered=recovered)
                 if not found:
                     break
-                for parcel in found:
-                    assert parcel.place is not None
-                    where = (parcel.place.lane, parcel.place.key)
+                for message in found:
+                    assert message.location is not None
+                    location = message.location
+                    where = (location.folder, message.key, location.key)
                     assert where not in seen
                     seen.add(where)
-                    delivered[signal] += parcel.frame.items
+                    delivered[signal] += message.frame.items
                 spool.ack(found[:: 1 if turn % 2 else -1])
             else:
                 raise AssertionError("it does not end")
@@ -192,23 +194,25 @@ def test_the_folder_of_a_dead_process(files: Any, ack: Any, limited: bool) -> No
             lost[signal] += items
 
         spool = Spool(root, lose, max_bytes=400 if limited else 1 << 20)
-        recovered = spool.adopt()
-        assert recovered == sum(spool.adopted_items.values())
+        recovered = spool.recover()
+        assert recovered == sum(spool.recovered_items.values())
         if limited:
             frame = Frame("traces", b"of our own", 1)
-            spool.append([Parcel(frame) for _ in range(5)])
+            spool.append([Message(frame) for _ in range(5)])
         delivered = deliver(spool)
         spool.close()
         for signal in SIGNALS:
             own = 5 if limited and signal == "traces" else 0
             assert spool.waiting(signal) == 0
-            assert own + spool.adopted_items[signal] == delivered[signal] + lost[signal]
+            assert (
+                own + spool.recovered_items[signal] == delivered[signal] + lost[signal]
+            )
         look(root)
         # What is left is of a later release, or was moved out of the way.
         again = Spool(root, lose)
-        assert again.adopt() == 0
+        assert again.recover() == 0
         again.close()
-        assert not list(root.glob("w-*")) or survey(root).writers[0].later
+        assert not list(root.glob("w-*")) or inspect_spool(root).writers[0].later
 
 
 @fuzz
@@ -217,13 +221,13 @@ def test_folders_of_any_name(folders: Any) -> None:
     with TemporaryDirectory() as place:
         root = Path(place) / "spool"
         gone = Spool(root, lambda *_: None)
-        gone.append([Parcel(Frame("traces", spans([1]), 1))])
+        gone.append([Message(Frame("traces", spans([1]), 1))])
         gone.close()
         for name, kind in folders:
             make(root / f"w-{name}", kind, b"")
         look(root)
         spool = Spool(root, lambda *_: None)
-        assert spool.adopt() == 1
+        assert spool.recover() == 1
         assert deliver(spool) == {"traces": 1}
         spool.close()
         look(root)
@@ -249,7 +253,7 @@ def test_any_quarantine(files: Any, moment: int) -> None:
         items = spool.requeue()
         delivered = deliver(spool)
         assert items == delivered.total() + lost.total()
-        spool.quarantine([Parcel(Frame("traces", bytes(900), 1))], "400")
+        spool.quarantine([Message(Frame("traces", bytes(900), 1))], "400")
         kept = [
             path.stat().st_size
             for path in folder.glob("*.frames")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.hosts.test_processes import environment, finish, start
-from tests.telemetry.delivery.receiver import receiving
+from tests.telemetry.export.receiver import receiving
 from tests.telemetry.test_variables import Arrived
 
 pytestmark = [

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.telemetry.delivery.receiver import OK, Got, receiving
+from tests.telemetry.export.receiver import OK, Got, receiving
 from tests.telemetry.test_variables import Arrived
 from tests.waiting import PATIENCE
 
@@ -262,7 +262,7 @@ except KeyboardInterrupt:
 
 NEXT = """
 configure()
-assert setup.telemetry()._pipeline._spooled.flush(30, adopted=True)
+assert setup.telemetry()._pipeline._spooled.flush(30, recovered=True)
 """
 
 

@@ -6,12 +6,12 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
-from tests.telemetry.delivery.receiver import receiving
+from tests.telemetry.export.receiver import receiving
 from tests.telemetry.test_variables import Arrived, grpc_receiving
 
 from spanrun import semconv
 from spanrun.telemetry import setup, span_pipe
-from spanrun.telemetry.delivery.spooled import SpooledSender
+from spanrun.telemetry.queue.queued_exporter import QueuedExporter
 
 pytestmark = [
     pytest.mark.slow,
@@ -201,7 +201,7 @@ if not pid:
     os.kill(os.getpid(), 9)
 os.waitpid(pid, 0)
 telemetry = setup.telemetry()
-assert telemetry._pipeline._spooled.flush(5, adopted=True)
+assert telemetry._pipeline._spooled.flush(5, recovered=True)
 print(sr.shutdown())
 """
     with receiving() as receiver:
@@ -215,7 +215,7 @@ print(sr.shutdown())
 
 def test_the_page_says_for_how_long_a_span_is_in_memory():
     page = Path("docs/how-to/processes-that-fork.md").read_text()
-    linger = inspect.signature(SpooledSender).parameters["linger"].default
+    linger = inspect.signature(QueuedExporter).parameters["linger"].default
     assert f"**{span_pipe._DELAY} s** after it ended" in page
     assert f"**{linger} s** later" in page
 
@@ -257,7 +257,7 @@ sr.shutdown()
     assert names["job child"] == 45
 
 
-BY_CONFIGURE = {"setup.py", "send.py", "tls.py"}
+BY_CONFIGURE = {"setup.py", "exporters.py", "tls.py"}
 """Their functions import in the thread of the user's that calls `configure`."""
 
 

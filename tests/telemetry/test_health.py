@@ -1,7 +1,7 @@
 """Telemetry of the telemetry, by what arrives: it adds up, also while nothing does."""
 
 import pytest
-from tests.telemetry.delivery.receiver import OK, Answer, receiving
+from tests.telemetry.export.receiver import OK, Answer, receiving
 from tests.telemetry.test_variables import Arrived
 
 from spanrun import semconv

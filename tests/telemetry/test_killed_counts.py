@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 from tests.telemetry.conftest import PRELUDE
-from tests.telemetry.delivery.receiver import Got, Receiver, receiving
+from tests.telemetry.export.receiver import Got, Receiver, receiving
 from tests.telemetry.test_variables import Arrived
 from tests.waiting import PATIENCE, until
 
 from spanrun import semconv
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.delivery.destination import Destination
-from spanrun.telemetry.delivery.files import opened, reader
-from spanrun.telemetry.delivery.scan import Found, scan
-from spanrun.telemetry.delivery.send_http import HttpSender
-from spanrun.telemetry.delivery.spooled import SpooledSender
+from spanrun.telemetry.export.destination import Destination
+from spanrun.telemetry.export.http import HttpExporter
+from spanrun.telemetry.queue.files import opened, reader
+from spanrun.telemetry.queue.queued_exporter import QueuedExporter
+from spanrun.telemetry.queue.scan import Found, scan
 
 pytestmark = pytest.mark.slow
 
@@ -126,13 +126,13 @@ def arrived(receiver: Receiver) -> int:
     return max(counted([g.body for g in receiver.requests if "metrics" in g.path]))
 
 
-def adopt(folder: Path, url: str) -> int:
+def recover(folder: Path, url: str) -> int:
     """Deliver what was left, as the next process does; how many points that was."""
     where = Destination("metrics", "http/protobuf", f"{url}/v1/metrics", timeout=10.0)
     root = folder / ".spanrun" / "spool"
-    last = SpooledSender(root, {"metrics": HttpSender(where)}, Account())
+    last = QueuedExporter(root, {"metrics": HttpExporter(where)}, Account())
     try:
-        assert last.flush(PATIENCE, adopted=True)
+        assert last.flush(PATIENCE, recovered=True)
         found = last.status().signals["metrics"]
         assert found.recovered == found.delivered
         return found.delivered
@@ -154,7 +154,7 @@ def test_what_was_counted_before_the_last_snapshot_is_delivered_by_the_next(
             until(lambda: known(tmp_path, receiver) == total, "the counts")  # noqa: B023
             assert len(snapshots(tmp_path)) <= 1
         life.kill()
-        adopt(tmp_path, receiver.url)
+        recover(tmp_path, receiver.url)
         assert arrived(receiver) == 300
     assert not (tmp_path / ".spanrun" / "spool").exists()
 

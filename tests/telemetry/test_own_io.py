@@ -6,8 +6,8 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.telemetry.delivery.receiver import Answer, Got, receiving
-from tests.telemetry.delivery.test_send import grpc_server
+from tests.telemetry.export.receiver import Answer, Got, receiving
+from tests.telemetry.export.test_exporters import grpc_server
 from tests.telemetry.test_variables import Arrived
 
 from spanrun import recordings

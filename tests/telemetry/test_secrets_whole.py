@@ -4,7 +4,7 @@ import json
 from urllib.parse import quote
 
 import pytest
-from tests.telemetry.delivery.receiver import Answer, receiving
+from tests.telemetry.export.receiver import Answer, receiving
 from tests.telemetry.test_secrets import ALL
 from tests.telemetry.test_shutdown import refusing
 

@@ -7,7 +7,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
-from tests.telemetry.delivery.receiver import Answer, receiving
+from tests.telemetry.export.receiver import Answer, receiving
 from tests.telemetry.test_variables import Arrived
 
 from spanrun.cli.exits import Exit

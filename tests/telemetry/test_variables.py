@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
 )
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
-from tests.telemetry.delivery.receiver import OK, Answer, Got, Receiver, receiving
+from tests.telemetry.export.receiver import OK, Answer, Got, Receiver, receiving
 
 from spanrun import semconv
 

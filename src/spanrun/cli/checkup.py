@@ -26,10 +26,11 @@ from spanrun.quantities import seconds
 from spanrun.semconv import SERVICE_NAME
 from spanrun.settings import Settings, SignalSettings
 from spanrun.telemetry import providers
-from spanrun.telemetry.delivery import survey
-from spanrun.telemetry.delivery.destination import Destination, destination
-from spanrun.telemetry.delivery.frames import SIGNALS, Signal
-from spanrun.telemetry.delivery.send import Outcome, sender
+from spanrun.telemetry.export.destination import Destination, destination
+from spanrun.telemetry.export.exporters import exporter
+from spanrun.telemetry.export.outcome import Outcome
+from spanrun.telemetry.queue import inspection
+from spanrun.telemetry.signals import SIGNALS, Signal
 
 Level: TypeAlias = Literal["ok", "warning", "fault"]
 
@@ -156,7 +157,7 @@ def _way_out(
 
 def _sent(where: Destination, origin: str, way: str, settings: Settings) -> Finding:
     began = time.perf_counter()
-    used = sender(where)
+    used = exporter(where)
     try:
         outcome = used.send(_request(where.signal, settings))
     finally:
@@ -207,7 +208,7 @@ def _queue(settings: Settings) -> Finding:
     if finding.level != "ok":
         return finding
     try:
-        found = survey.survey(root)
+        found = inspection.inspect_spool(root)
     except OSError as error:
         return Finding("queue", "fault", f"{root}: {error.strerror}", *_DISK)
     waits = sum(

@@ -12,8 +12,8 @@ import typer
 
 from spanrun import settings
 from spanrun.cli import console, session
-from spanrun.telemetry.delivery.destination import destination
-from spanrun.telemetry.delivery.frames import SIGNALS
+from spanrun.telemetry.export.destination import destination
+from spanrun.telemetry.signals import SIGNALS
 
 
 def config(

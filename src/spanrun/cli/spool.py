@@ -19,11 +19,11 @@ from spanrun.cli import console, session, spool_text
 from spanrun.cli.exits import Exit, fail
 from spanrun.cli.spool_text import amount
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.delivery import survey
-from spanrun.telemetry.delivery.books import SpoolStatus
-from spanrun.telemetry.delivery.frames import Signal
-from spanrun.telemetry.delivery.send import senders
-from spanrun.telemetry.delivery.spooled import SpooledSender
+from spanrun.telemetry.export.exporters import exporters
+from spanrun.telemetry.queue import inspection
+from spanrun.telemetry.queue.accounting import SpoolStatus
+from spanrun.telemetry.queue.queued_exporter import QueuedExporter
+from spanrun.telemetry.signals import Signal
 
 spool = typer.Typer(
     help="What waits on disk to be delivered.",
@@ -112,7 +112,7 @@ def flush(
     if not _orphaned(before) and not (refused and before.quarantine):
         _end(before, None, as_json=as_json)
         return
-    reached = senders(chosen, os.environ)
+    reached = exporters(chosen, os.environ)
     if not reached:
         fail(
             Exit.CONFIGURATION,
@@ -120,7 +120,7 @@ def flush(
             "Set OTEL_EXPORTER_OTLP_ENDPOINT, as http://localhost:4318.",
         )
     with _quiet():
-        spooled = SpooledSender(
+        spooled = QueuedExporter(
             root,
             reached,
             Account(),
@@ -142,15 +142,15 @@ def _settings(folder: Path | None) -> tuple[settings.Settings, Path]:
     return chosen, folder or chosen.spool
 
 
-def _look(folder: Path | None) -> survey.Survey:
+def _look(folder: Path | None) -> inspection.Inspection:
     root = _settings(None)[1] if folder is None else folder
     try:
-        return survey.survey(root)
+        return inspection.inspect_spool(root)
     except OSError as error:
         fail(Exit.DISK, f"{root}: {error.strerror}", _FIX_DISK)
 
 
-def _orphaned(found: survey.Survey) -> dict[Signal, int]:
+def _orphaned(found: inspection.Inspection) -> dict[Signal, int]:
     """Items that nobody who runs will deliver."""
     items: dict[Signal, int] = {}
     for writer in found.writers:
@@ -160,19 +160,19 @@ def _orphaned(found: survey.Survey) -> dict[Signal, int]:
     return items
 
 
-def _requeue(spooled: SpooledSender, root: Path) -> None:
+def _requeue(spooled: QueuedExporter, root: Path) -> None:
     try:
         spooled.requeue()
     except OSError as error:
         fail(Exit.DISK, f"{root}: {error.strerror}", _FIX_DISK)
 
 
-def _deliver(spooled: SpooledSender, patience: float, *, tell: bool) -> None:
+def _deliver(spooled: QueuedExporter, patience: float, *, tell: bool) -> None:
     """Until nothing is left, or nothing moves any more."""
     handled = 0
     now = time.monotonic()
     deadline, next_line = now + patience, now + _TELL
-    while not spooled.flush(min(_STEP, patience), adopted=True):
+    while not spooled.flush(min(_STEP, patience), recovered=True):
         now, known = time.monotonic(), spooled.status()
         moved = sum(_handled(known).values())
         if moved > handled:
@@ -191,7 +191,9 @@ def _handled(known: SpoolStatus) -> dict[Signal, int]:
     }
 
 
-def _end(left: survey.Survey, done: SpoolStatus | None, *, as_json: bool) -> None:
+def _end(
+    left: inspection.Inspection, done: SpoolStatus | None, *, as_json: bool
+) -> None:
     """Say what became of it; exit by what is left."""
     if as_json:
         console.give(json.dumps(spool_text.flushed_json(left, done)))
@@ -207,7 +209,7 @@ def _end(left: survey.Survey, done: SpoolStatus | None, *, as_json: bool) -> Non
         _fail_for(left, done)
 
 
-def _fail_for(left: survey.Survey, done: SpoolStatus) -> None:
+def _fail_for(left: inspection.Inspection, done: SpoolStatus) -> None:
     waiting = _orphaned(left)
     if done.disk_trouble:
         fail(Exit.DISK, f"{left.root}: {done.disk_trouble}", _FIX_DISK)
@@ -241,8 +243,8 @@ def _dropped(done: SpoolStatus) -> Mapping[str, int]:
 
 @contextmanager
 def _quiet() -> Generator[None]:
-    """The sender's log would say in the midst what is said at the end."""
-    logger = logging.getLogger(survey.__package__)
+    """The queue's log would say in the midst what is said at the end."""
+    logger = logging.getLogger(inspection.__package__)
     before, logger.propagate = logger.propagate, False
     silent = logging.NullHandler()
     logger.addHandler(silent)

@@ -9,16 +9,17 @@ from typing import Any, Final
 
 from spanrun.cli import console
 from spanrun.quantities import seconds
-from spanrun.telemetry.delivery.books import SignalStatus, SpoolStatus
-from spanrun.telemetry.delivery.contents import Item, contents
-from spanrun.telemetry.delivery.frames import Frame, Signal
-from spanrun.telemetry.delivery.survey import (
-    Survey,
+from spanrun.telemetry.queue.accounting import SignalStatus, SpoolStatus
+from spanrun.telemetry.queue.contents import Item, contents
+from spanrun.telemetry.queue.frame import Frame
+from spanrun.telemetry.queue.inspection import (
+    FolderInspection,
+    Inspection,
     Waiting,
-    WriterSurvey,
     refused_frames,
     waiting_frames,
 )
+from spanrun.telemetry.signals import Signal
 
 _UNITS: Final[Mapping[Signal, tuple[str, str]]] = {
     "traces": ("span", "spans"),
@@ -40,7 +41,7 @@ def amount(items: Mapping[Signal, int]) -> str:
     return " and ".join(told) or "nothing"
 
 
-def status(found: Survey, now: float) -> list[str]:
+def status(found: Inspection, now: float) -> list[str]:
     """A line for the whole, and one for each process and signal, each refusal."""
     items = _total(found)
     lines = [f"{found.root}: {amount(items)} on disk"]
@@ -66,12 +67,12 @@ def status(found: Survey, now: float) -> list[str]:
     return lines
 
 
-def later(writer: WriterSurvey) -> str:
+def later(writer: FolderInspection) -> str:
     """That a later release wrote it."""
     return f"written in format {writer.later}, which this release can't read"
 
 
-def status_json(found: Survey, now: float) -> dict[str, Any]:
+def status_json(found: Inspection, now: float) -> dict[str, Any]:
     """The same as JSON."""
     return {
         "folder": str(found.root),
@@ -123,7 +124,7 @@ class Shown:
         refused: What the receiver refused, instead of what waits.
     """
 
-    def __init__(self, found: Survey, limit: int, *, refused: bool) -> None:
+    def __init__(self, found: Inspection, limit: int, *, refused: bool) -> None:
         self._root: Final = found.root
         self.left_out: Final[Counter[Signal]] = Counter()
         self.of: Final[list[tuple[str, list[Item]]]] = []
@@ -181,7 +182,7 @@ def progress(known: SpoolStatus) -> str:
     return console.line(f"{told}: {trouble}" if trouble else told, 200)
 
 
-def flushed(left: Survey, done: SpoolStatus | None) -> list[str]:
+def flushed(left: Inspection, done: SpoolStatus | None) -> list[str]:
     """What was delivered, and what is left."""
     lines: list[str] = []
     for signal, known in _signals(done).items():
@@ -190,15 +191,15 @@ def flushed(left: Survey, done: SpoolStatus | None) -> list[str]:
             lines.append(f"delivered {sent} to {known.destination}")
     running = [writer for writer in left.writers if writer.live and writer.signals]
     if running:
-        items = _total(Survey(left.root, tuple(running), ()))
+        items = _total(Inspection(left.root, tuple(running), ()))
         lines.append(f"left {amount(items)} to the processes that have it in hand")
     waiting = tuple(w for w in left.writers if not w.live and w.signals)
     if waiting:
-        lines.append(f"{amount(_total(Survey(left.root, waiting, ())))} wait on")
+        lines.append(f"{amount(_total(Inspection(left.root, waiting, ())))} wait on")
     return lines or [f"{left.root}: nothing to deliver"]
 
 
-def flushed_json(left: Survey, done: SpoolStatus | None) -> dict[str, Any]:
+def flushed_json(left: Inspection, done: SpoolStatus | None) -> dict[str, Any]:
     """The same as JSON."""
     signals = _signals(done)
     return {
@@ -218,14 +219,14 @@ def _signals(done: SpoolStatus | None) -> Mapping[Signal, SignalStatus]:
     return {} if done is None else done.signals
 
 
-def _total(found: Survey) -> dict[Signal, int]:
+def _total(found: Inspection) -> dict[Signal, int]:
     items: Counter[Signal] = Counter()
     for writer in found.writers:
         items.update(writer.items)
     return dict(items)
 
 
-def _who(writer: WriterSurvey) -> str:
+def _who(writer: FolderInspection) -> str:
     name = f"process {writer.pid}" if writer.pid else console.line(writer.path.name)
     return f"{name}, {'in hand' if writer.live else 'gone'}"
 

@@ -19,7 +19,7 @@ from spanrun.semconv import (
     SpanrunTelemetryResult,
     SpanrunTelemetrySignal,
 )
-from spanrun.telemetry.delivery.books import SpoolStatus, described
+from spanrun.telemetry.queue.accounting import SpoolStatus, described
 
 Row: TypeAlias = tuple[
     SpanrunTelemetrySignal, SpanrunTelemetryResult, SpanrunTelemetryReason, int

@@ -18,10 +18,10 @@ from spanrun import semconv
 from spanrun.semconv import Metric
 from spanrun.telemetry import threads
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.delivery.frames import Signal
-from spanrun.telemetry.delivery.send import Outcome
-from spanrun.telemetry.delivery.spooled import SpooledSender
+from spanrun.telemetry.export.outcome import Outcome
 from spanrun.telemetry.metrics.aggregate import Aggregator
+from spanrun.telemetry.queue.queued_exporter import QueuedExporter
+from spanrun.telemetry.signals import Signal
 from spanrun.telemetry.span_pipe import SpanPipe
 
 Read: TypeAlias = Callable[[], Iterable[Observation]]
@@ -64,7 +64,7 @@ class Health:
         meter: Meter,
         aggregator: Aggregator,
         spans: SpanPipe | None,
-        spooled: SpooledSender | None,
+        spooled: QueuedExporter | None,
     ) -> None:
         """Report from now on.
 
@@ -97,7 +97,7 @@ class Health:
             ],
         )
 
-    def _observe_spool(self, meter: Meter, spooled: SpooledSender) -> None:
+    def _observe_spool(self, meter: Meter, spooled: QueuedExporter) -> None:
         _observable(
             meter,
             semconv.METRIC_SPANRUN_TELEMETRY_SPOOL_SIZE,
@@ -123,7 +123,7 @@ def _restarts() -> Iterator[Observation]:
         yield Observation(count, {semconv.THREAD_NAME: name})
 
 
-def _inflight(spooled: SpooledSender, signal: Signal, labels: Labels) -> Read:
+def _inflight(spooled: QueuedExporter, signal: Signal, labels: Labels) -> Read:
     def read() -> Iterator[Observation]:
         known = spooled.status().signals[signal]
         yield Observation(known.in_memory + known.on_disk, labels)

@@ -16,7 +16,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.metrics.view import Aggregation
 
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.export import Exit
+from spanrun.telemetry.exits import Exit
 from spanrun.telemetry.faults import Faults
 from spanrun.telemetry.forks import notice_fork, tell_after_fork
 from spanrun.telemetry.metrics.aggregate import Aggregator

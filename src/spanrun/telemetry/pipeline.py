@@ -23,15 +23,9 @@ from spanrun.semconv import SpanrunTelemetryReason
 from spanrun.settings import Settings
 from spanrun.telemetry import providers
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.delivery.books import SpoolStatus, counted
-from spanrun.telemetry.delivery.frames import SIGNALS, Signal
-from spanrun.telemetry.delivery.send import senders
-from spanrun.telemetry.delivery.spooled import SpooledSender
-from spanrun.telemetry.export import (
-    ConsoleExit,
-    Exit,
-    OtlpExit,
-)
+from spanrun.telemetry.exits import Exit, OtlpExit
+from spanrun.telemetry.export.console import ConsoleExit
+from spanrun.telemetry.export.exporters import exporters
 from spanrun.telemetry.faults import Faults
 from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.health import Health
@@ -41,8 +35,11 @@ from spanrun.telemetry.metrics import preferences
 from spanrun.telemetry.metrics.aggregate import Aggregator
 from spanrun.telemetry.metrics.meters import OurMeterProvider
 from spanrun.telemetry.outbox import remaining
+from spanrun.telemetry.queue.accounting import SpoolStatus, counted
+from spanrun.telemetry.queue.queued_exporter import QueuedExporter
 from spanrun.telemetry.recordings.store import LocalStore
 from spanrun.telemetry.redact import redact_attributes
+from spanrun.telemetry.signals import SIGNALS, Signal
 from spanrun.telemetry.span import Buffer, Tail
 from spanrun.telemetry.span.head import HeadSampler
 from spanrun.telemetry.span.provider import NativeTracerProvider
@@ -93,7 +90,7 @@ class Pipeline:
         )
         if self.store is not None:
             tell_after_fork(self.store.account)
-        self._spooled: SpooledSender | None = None
+        self._spooled: QueuedExporter | None = None
         self._spans: SpanPipe | None = None
         self._metrics: MetricPipe | None = None
         self._tail: Tail | None = None
@@ -156,9 +153,9 @@ class Pipeline:
 
     def _exits(self, settings: Settings) -> dict[Signal, Exit]:
         exits: dict[Signal, Exit] = {}
-        reached = senders(settings, os.environ)
+        reached = exporters(settings, os.environ)
         if reached:
-            self._spooled = SpooledSender(
+            self._spooled = QueuedExporter(
                 settings.spool,
                 reached,
                 self._account,

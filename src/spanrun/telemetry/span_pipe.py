@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from spanrun.semconv import SpanrunTelemetryReason
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.export import count_lost
+from spanrun.telemetry.exits import count_lost
 from spanrun.telemetry.faults import Faults
 from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.log import Log

@@ -1,1 +1,0 @@
-"""Encoded telemetry on its way: queued, spooled on disk, sent, acknowledged."""

@@ -1,0 +1,1 @@
+"""What sends encoded telemetry, one request at a time: over HTTP, gRPC, or printed."""

@@ -1,0 +1,94 @@
+"""Read the protobuf in a receiver's answers. The libraries load when there is some."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from google.protobuf.message import (  # type: ignore[import-untyped]  # no stubs
+    DecodeError,
+)
+from google.rpc.error_details_pb2 import (  # type: ignore[import-untyped]  # no stubs
+    RetryInfo,
+)
+from google.rpc.status_pb2 import (  # type: ignore[import-untyped]  # no stubs
+    Status,
+)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceResponse,
+)
+
+from spanrun.telemetry.forks import no_fork
+from spanrun.telemetry.signals import Signal
+
+_RESPONSES: Final[dict[Signal, Any]] = {
+    "traces": ExportTraceServiceResponse,
+    "metrics": ExportMetricsServiceResponse,
+}
+
+
+def partial_success(signal: Signal, body: bytes) -> tuple[int, str] | None:
+    """The items that were rejected, and why, by the body of a success.
+
+    Returns:
+        None where the body isn't that of such an answer.
+    """
+    try:
+        return _rejected(signal, _RESPONSES[signal].FromString(body))
+    except DecodeError:
+        return None
+
+
+def partial_success_in_json(signal: Signal, body: bytes) -> tuple[int, str] | None:
+    """The same, from receivers that answer in JSON though they were sent protobuf."""
+    with no_fork():
+        from google.protobuf import json_format  # type: ignore[import-untyped]  # noqa: PLC0415 -- 20 ms, rare
+
+    response = _RESPONSES[signal]()
+    try:
+        json_format.Parse(body, response, ignore_unknown_fields=True)
+    except (json_format.ParseError, ValueError, RecursionError):
+        return None
+    return _rejected(signal, response)
+
+
+def _rejected(signal: Signal, response: Any) -> tuple[int, str]:
+    found = response.partial_success
+    items = found.rejected_spans if signal == "traces" else found.rejected_data_points
+    return max(0, items), found.error_message
+
+
+def message_of(status: bytes) -> str:
+    """The message of a ``google.rpc.Status``."""
+    try:
+        message: str = Status.FromString(status).message
+    except DecodeError:
+        return ""
+    return message
+
+
+def retry_delay(info: bytes) -> float | None:
+    """The seconds of a ``google.rpc.RetryInfo``."""
+    try:
+        return _seconds(RetryInfo.FromString(info))
+    except DecodeError:
+        return None
+
+
+def retry_delay_in(status: bytes) -> float | None:
+    """The seconds of the ``RetryInfo`` among the details of a ``Status``."""
+    try:
+        details = Status.FromString(status).details
+        info = RetryInfo()
+        if any(detail.Unpack(info) for detail in details):
+            return _seconds(info)
+    except DecodeError:
+        pass  # an answer that can't be read asks for nothing
+    return None
+
+
+def _seconds(info: Any) -> float:
+    seconds: float = info.retry_delay.seconds + info.retry_delay.nanos / 1e9
+    return seconds

@@ -1,0 +1,1 @@
+"""What waits to be sent, in memory and on disk, until it is acknowledged."""
