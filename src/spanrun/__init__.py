@@ -33,25 +33,33 @@ from spanrun.policies.rate import RateLimit
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
 from spanrun.runner.bridge import run
+from spanrun.runner.checkpoint.checkpoint import Checkpoint
 from spanrun.runner.groups import batches
 from spanrun.runner.runner import Runner
 from spanrun.runner.stream import Stream
 from spanrun.telemetry.instrument import instrumented, unit
-from spanrun.telemetry.observe import Observer, RunInfo
+from spanrun.telemetry.observe import Observer
 from spanrun.telemetry.setup import configure, shutdown
 
 if TYPE_CHECKING:
     from spanrun.runner.progress import Progress
     from spanrun.runner.summary import report
+    from spanrun.telemetry.observe import RunInfo as RunInfo
 else:
     __getattr__, __dir__ = lazy.names(
         __name__,
-        {"runner.progress": ("Progress",), "runner.summary": ("report",)},
+        {
+            "runner.progress": ("Progress",),
+            "runner.summary": ("report",),
+            # Not among the names that are listed: observers are given one.
+            "telemetry.observe": ("RunInfo",),
+        },
     )
 
 __all__ = [
     "AdaptiveLimit",
     "Breaker",
+    "Checkpoint",
     "ConfigurationError",
     "DeadlineExceeded",
     "Err",
@@ -64,7 +72,6 @@ __all__ = [
     "Progress",
     "RateLimit",
     "Retry",
-    "RunInfo",
     "Runner",
     "ServiceError",
     "SpanrunError",
