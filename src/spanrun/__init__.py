@@ -39,21 +39,16 @@ from spanrun.runner.runner import Runner
 from spanrun.runner.stream import Stream
 from spanrun.telemetry.instrument import instrumented, unit
 from spanrun.telemetry.observe import Observer
+from spanrun.telemetry.observe import RunInfo as RunInfo  # observers are given one
 from spanrun.telemetry.setup import configure, shutdown
 
 if TYPE_CHECKING:
     from spanrun.runner.progress import Progress
     from spanrun.runner.summary import report
-    from spanrun.telemetry.observe import RunInfo as RunInfo
 else:
     __getattr__, __dir__ = lazy.names(
         __name__,
-        {
-            "runner.progress": ("Progress",),
-            "runner.summary": ("report",),
-            # Not among the names that are listed: observers are given one.
-            "telemetry.observe": ("RunInfo",),
-        },
+        {"runner.progress": ("Progress",), "runner.summary": ("report",)},
     )
 
 __all__ = [

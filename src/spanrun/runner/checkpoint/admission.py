@@ -55,11 +55,16 @@ class Admitting(Protocol):
 
 
 class Admission:
-    """Starts each `Unit` at once or, after a crash, once the file says that it runs."""
+    """Starts each `Unit` at once or, after a crash, once the file says that it runs.
+
+    Attributes:
+        is_open: All may start at once.
+    """
 
     def __init__(self, run: Admitting, kept: Kept) -> None:
         self._run: Final = run
         self._kept: Final = kept
+        self.is_open = True
         self._held: Final[deque[Unit]] = deque()
         self._noted: list[Unit] = []
         self._alone = False
@@ -77,14 +82,16 @@ class Admission:
     def offer(self, unit: Unit) -> None:
         """Start it, now or later."""
         kept = self._kept
-        if not unit.alone and not kept.careful and not self.is_shut:
-            self._alone = False
-            kept.begin(unit.tickets)
-            unit.start()
+        if unit.alone or kept.careful or self.is_shut:
+            kept.careful = max(0, kept.careful - 1)
+            self.is_open = False
+            self._held.append(unit)
+            self.go_on()
             return
-        kept.careful = max(0, kept.careful - 1)
-        self._held.append(unit)
-        self.go_on()
+        self._alone = False
+        self.is_open = not kept.careful and not kept.suspects
+        kept.begin(unit.tickets)
+        unit.start()
 
     def go_on(self) -> None:
         """Have the next ones written down, if they may begin."""

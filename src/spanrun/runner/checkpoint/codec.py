@@ -28,6 +28,8 @@ class Json:
         Raises:
             TypeError: Something in it would not come back as it was.
         """
+        if type(value) is int:
+            return str(value)
         if is_exact(value):
             return _encode(value)
         if _is_array(value):

@@ -61,6 +61,8 @@ class Kept:
         run: Its owner.
 
     Attributes:
+        writer: What it is written by.
+        running: The items that run, by their places.
         restored: Outcomes that were handed out.
         careful: Jobs that are still to be noted before they begin.
     """
@@ -80,10 +82,10 @@ class Kept:
         self._about: Final = about
         path = Path(checkpoint.path)
         self._file: Final = CheckpointFile(path, checkpoint.durability)
-        self._writer: Final = Writer(
+        self.writer: Final = Writer(
             self._file, about, self, each=checkpoint.commit == "each"
         )
-        self._running: Final[dict[int, Ticket]] = {}
+        self.running: Final[dict[int, Ticket]] = {}
         self._opened: Final[asyncio.Future[None]] = run.loop.create_future()
         self._closed: Final = asyncio.Event()
         self._is_started = False
@@ -98,14 +100,14 @@ class Kept:
             CheckpointError: It isn't, or can't be used.
         """
         self._is_started = True
-        self._writer.start()
+        self.writer.start()
         await self._opened
         file = self._file
         if self._about["by"] == "place":
             by_place = ByPlace(file.reader)
             self._find = lambda ticket: by_place.find(ticket.place)
         else:
-            by_key = ByKey(file.reader, file.stored)
+            by_key = ByKey(file.reader)
             self._find = lambda ticket: by_key.find(ticket.item)
         if file.crashed:
             self.careful = _CAREFUL
@@ -132,7 +134,7 @@ class Kept:
         """Have all written and the file closed. A cancellation comes out after that."""
         if not self._is_started:
             return
-        self._writer.end()
+        self.writer.end()
         cancelled: asyncio.CancelledError | None = None
         waiter = self._run.loop.create_task(self._closed.wait())
         while not waiter.done():
@@ -145,6 +147,8 @@ class Kept:
                 if cancelled is not None and not waiter.done():
                     waiter.cancel()
                     break
+        if self._closed.is_set():
+            self.writer.join()
         if cancelled is not None:
             raise cancelled.with_traceback(None)
 
@@ -161,18 +165,13 @@ class Kept:
     @property
     def safe(self) -> str:
         """What would be left after a kill."""
-        written = self._file.stored + self._writer.written
+        written = self._file.stored + self.writer.written
         return f"{written:,} outcome{'s'[: written != 1]} safe in {self._file.path}"
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether so much waits to be written that no more jobs should begin."""
-        return self._writer.is_behind
 
     def began(self, run: str, trace_id: int, span_id: int) -> None:
         """Note which run this is."""
         trace = f"{trace_id:032x}" if trace_id else ""
-        self._writer.began(run, trace, f"{span_id:016x}" if span_id else "")
+        self.writer.began(run, trace, f"{span_id:016x}" if span_id else "")
 
     def look(self, place: int, item: Any) -> tuple[Ticket, Stored | None]:
         """What ``item`` is known by, and its outcome in the file, if it has one.
@@ -182,7 +181,7 @@ class Kept:
             ConfigurationError: The user's key can't be used.
         """
         ticket = ticket_of(place, item, self.checkpoint.key)
-        stored = self._find(ticket)
+        stored = self._find(ticket) if self._file.stored else None
         if stored is None:
             return ticket, None
         if ticket.digest != stored.digest:
@@ -195,7 +194,7 @@ class Kept:
         if not self.is_final(stored):
             return ticket._replace(attempts=stored.attempts), stored
         if ticket.key is not None:
-            self._writer.mark(ticket.key)
+            self.writer.mark(ticket.key)
         self.restored += 1
         return ticket, stored
 
@@ -205,9 +204,10 @@ class Kept:
             self.checkpoint.failed == "keep" and stored.outcome != "cancelled"
         )
 
-    def suspect(self, ticket: Ticket) -> Suspect | None:
-        """Whether the process died while it was in flight, and how often."""
-        return self._file.suspects.get(ticket.item)
+    @property
+    def suspects(self) -> Mapping[str | int, Suspect]:
+        """What was in flight when the process died, by what it is known by."""
+        return self._file.suspects
 
     def is_dead(self, suspect: Suspect) -> bool:
         """Whether it killed the process too often."""
@@ -217,12 +217,12 @@ class Kept:
     def begin(self, tickets: Sequence[Ticket]) -> None:
         """They run from now on."""
         for ticket in tickets:
-            self._running[ticket.place] = ticket
+            self.running[ticket.place] = ticket
 
     def forget(self, tickets: Sequence[Ticket]) -> None:
         """They don't run, after all."""
         for ticket in tickets:
-            self._running.pop(ticket.place, None)
+            self.running.pop(ticket.place, None)
 
     def note(
         self, tickets: Sequence[Ticket], done: Callable[[], None], *, alone: bool
@@ -230,7 +230,7 @@ class Kept:
         """Write that they run, and call ``done``; ``alone``: nothing else does."""
         self.begin(tickets)
         items = frozenset(ticket.item for ticket in tickets) if alone else ()
-        self._writer.note(items, done)
+        self.writer.note(items, done)
 
     def encode(self, value: Any) -> Any:
         """``value`` for the file.
@@ -264,13 +264,13 @@ class Kept:
 
     def succeeded(self, place: int, data: Any, attempts: int, trace_id: int) -> None:
         """Keep the result of the job at ``place``."""
-        ticket = self._running.get(place)
+        ticket = self.running.pop(place, None)
         if ticket is not None:
             self._add(ticket, "ok", attempts, trace_id, data)
 
     def failed(self, place: int, failed: Err, outcome: str | None = None) -> None:
         """Keep the error of the job at ``place``."""
-        ticket = self._running.get(place)
+        ticket = self.running.pop(place, None)
         if ticket is not None:
             told = outcome or failed.outcome
             value = value_of(failed)
@@ -291,13 +291,14 @@ class Kept:
             value,
         )
         suspects = self._file.suspects
-        suspect = ticket.item if suspects and ticket.item in suspects else None
-        self._writer.add(row, suspect)
-        del self._running[place]
+        suspect = None
+        if suspects and suspects.pop(ticket.item, None) is not None:
+            suspect = ticket.item
+        self.writer.add(row, suspect)
 
     def in_flight(self) -> Collection[str | int]:
         """What runs at this moment; as the other methods of `Told`, in its thread."""
-        return [ticket.item for ticket in list(self._running.values())]
+        return [ticket.item for ticket in list(self.running.values())]
 
     def opened(self, error: Exception | None) -> None:
         """The file is open, or can't be used."""

@@ -162,14 +162,11 @@ class ByPlace:
 class ByKey:
     """Reads the row of a key."""
 
-    def __init__(self, db: sqlite3.Connection, stored: int) -> None:
+    def __init__(self, db: sqlite3.Connection) -> None:
         self._db: Final = db
-        self._stored: Final = stored
 
     def find(self, key: str | int) -> Stored | None:
         """The outcome of the item with that ``key``."""
-        if not self._stored:
-            return None
         text = f"SELECT {_COLUMNS} FROM outcomes WHERE key = ?"  # noqa: S608 -- constant
         row = self._db.execute(text, (key,)).fetchone()
         return None if row is None else _stored(*row)

@@ -22,6 +22,7 @@ from spanrun.runner.feed import FedRun
 from spanrun.runner.job import Job
 from spanrun.runner.map import MapRun
 from spanrun.runner.run import Call, Source
+from spanrun.runner.siblings import Sibling, attach
 from spanrun.runner.stream import StreamRun
 from spanrun.telemetry.log import Log
 
@@ -56,6 +57,8 @@ class CheckpointedRun(FedRun):
         """Have the file opened."""
         await super().prepare()
         await self.kept.open()
+        kept = self.kept
+        self._admission.is_open = not kept.careful and not kept.suspects
 
     def open(self, *, span: bool = True) -> None:
         """Begin, and say which run this one goes on from."""
@@ -88,13 +91,17 @@ class CheckpointedRun(FedRun):
         return super().over and not self._admission.waits
 
     def _space(self) -> int:
-        if self._pauses or self._admission.is_shut or self.kept.is_behind:
+        admission = self._admission
+        if self._pauses or self.kept.writer.is_behind:
+            return 0
+        if not admission.is_open and admission.is_shut:
             return 0
         return super()._space()
 
     def refill(self) -> None:
         """Admit what there is room for now."""
-        self._admission.go_on()
+        if not self._admission.is_open:
+            self._admission.go_on()
         super().refill()
 
     def stop(self, by: CancelledBy) -> None:
@@ -128,7 +135,7 @@ class CheckpointedRun(FedRun):
         if stored is not None and self.kept.is_final(stored):
             self._restore(self._outcome_of(place, self._name(item), stored))
             return None
-        suspect = self.kept.suspect(ticket)
+        suspect = self.kept.suspects.get(ticket.item)
         if suspect is not None and self.kept.is_dead(suspect):
             text = (
                 f"the process died {suspect.crashes} times while this item ran, "
@@ -185,8 +192,13 @@ class _OfItems(CheckpointedRun):
         place = self._next
         self._next = place + 1
         ticket = self._settled(place, item)
-        if ticket is not None:
-            alone = self.kept.suspect(ticket) is not None
+        if ticket is None:
+            return
+        if self._admission.is_open:
+            self.kept.running[place] = ticket
+            self._start_job(place, item)
+        else:
+            alone = ticket.item in self.kept.suspects
             start = partial(self._start_job, place, item)
             self._admission.offer(Unit((ticket,), start, alone))
 
@@ -223,11 +235,24 @@ class CheckpointedMap(_OfItems, MapRun):
 
     async def results(self) -> list[Any]:
         """Run to the end; all is written then."""
+        error: BaseException | None = None
         try:
             await self.prepare()
-            return await super().results()
+            found = await super().results()
+        except BaseException as raised:
+            error = raised
+            raise
         finally:
             await self.finish()
+            attach(error, self.unseen(), self.core.name)
+        if self.fatal is not None:  # by the last commit
+            raise self.fatal
+        return found
+
+    def unseen(self, first: BaseException | None = None) -> list[Sibling]:
+        """Errors of which one comes out at most."""
+        lost = [] if self.fatal is None else [Sibling("the checkpoint", self.fatal)]
+        return [*super().unseen(first), *lost]
 
 
 class CheckpointedStream(_OfItems, StreamRun):
@@ -266,7 +291,7 @@ class CheckpointedBatches(CheckpointedRun, BatchRun):
         suspects = {
             pair[0].place: suspect
             for pair in to_run
-            if (suspect := self.kept.suspect(pair[0])) is not None
+            if (suspect := self.kept.suspects.get(pair[0].item)) is not None
         }
         others = [pair for pair in to_run if pair[0].place not in suspects]
         if others:

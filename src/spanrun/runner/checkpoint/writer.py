@@ -27,6 +27,7 @@ PERIOD: Final = 0.02
 MAX_WAITING: Final = 10_000
 """Rows that may wait until no more jobs are admitted."""
 _TRIES: Final = 3
+_LAST: Final = 1.0
 _IN_FLIGHT: Final = "UPDATE runs SET in_flight = ?, alone = ? WHERE id = ?"
 _RUN: Final = "UPDATE runs SET run = ?, trace_id = ?, span_id = ? WHERE id = ?"
 
@@ -65,6 +66,7 @@ class Writer:
     """Writes to ``file`` in a thread of its own, from `start` to `end`.
 
     Attributes:
+        is_behind: So much waits that no more should come.
         alone: What was begun as the only thing in flight, if it was.
         written: Outcomes that are safe.
         succeeded: How many of them are results.
@@ -90,28 +92,33 @@ class Writer:
         self._cleared: Final[deque[str | int]] = deque()
         self._wake: Final = threading.Event()
         self._hurry: Final = threading.Event()
-        self._woken = False
-        self._ending = False
+        self._worker: Worker | None = None
+        self._woken = self._ending = False
+        self.is_behind = False
         self.alone: Collection[str | int] = ()
         self.written = self.succeeded = 0
 
     def start(self) -> None:
         """Begin to open the file."""
-        Worker("checkpoint", self._work)
+        self._worker = Worker("checkpoint", self._work)
 
-    @property
-    def is_behind(self) -> bool:
-        """Whether so much waits that no more should come."""
-        return len(self._rows) > MAX_WAITING
+    def join(self) -> None:
+        """Wait for the last steps of the thread, which has closed the file."""
+        if self._worker is not None:
+            self._worker.join(_LAST)
 
     def add(self, row: Row, suspect: str | int | None = None) -> None:
         """Write an outcome, which frees ``suspect`` from its suspicion."""
         if suspect is not None:
             self._cleared.append(suspect)
         self._rows.append(row)
-        if len(self._rows) >= GROUP or self._each:
+        waiting = len(self._rows)
+        if waiting == GROUP:
             self._hurry.set()
-        self._tell()
+        elif waiting > MAX_WAITING:
+            self.is_behind = True
+        if not self._woken:
+            self._tell()
 
     def mark(self, key: str | int) -> None:
         """Note that the outcome of ``key`` was handed out."""
@@ -178,6 +185,7 @@ class Writer:
     def _commit_all(self, *, ending: bool) -> None:
         notes = _taken(self._notes)
         waiting = _taken(self._rows)
+        self.is_behind = False
         marks, cleared = _taken(self._marks), _taken(self._cleared)
         if self._each:
             for row in waiting:
