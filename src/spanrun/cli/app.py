@@ -21,6 +21,7 @@ from spanrun.cli.export import export
 from spanrun.cli.ingest import ingest
 from spanrun.cli.registry import registry
 from spanrun.cli.report import report
+from spanrun.cli.resume import resume
 from spanrun.cli.run import run
 from spanrun.cli.runs import runs, show, trace
 from spanrun.cli.search import search
@@ -84,6 +85,7 @@ app.command()(demo)
 app.command()(export)
 app.command()(ingest)
 app.command()(run)
+app.command()(resume)
 app.command()(search)
 app.command()(runs)
 app.command()(show)

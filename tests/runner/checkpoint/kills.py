@@ -166,7 +166,7 @@ def kept_in(path: Path, *, keyed: bool) -> Counter[int]:
         if "outcomes" not in tables:
             return Counter()
         which = "key" if keyed else "id"
-        rows = db.execute(f"SELECT {which} FROM outcomes WHERE outcome = 'ok'")
+        rows = db.execute(f"SELECT {which} FROM outcomes WHERE outcome = 'ok'")  # noqa: S608
         return Counter(int(str(item).removeprefix("item ")) for (item,) in rows)
 
 
@@ -204,7 +204,7 @@ def main(count: int, seed: int) -> None:
     while kills < count:
         kills += scenario(seed + scenarios, count - kills)
         scenarios += 1
-    print(f"{kills} kills in {scenarios} runs: none lost, none doubled, all whole")
+    print(f"{kills} kills in {scenarios} runs: none lost, none doubled, all whole")  # noqa: T201
 
 
 if __name__ == "__main__":

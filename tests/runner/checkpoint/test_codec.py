@@ -88,6 +88,15 @@ def test_arrays_are_kept_as_their_bytes(array):
     assert type(inside["norm"]) is np.float32
 
 
+@given(st.lists(st.floats(), min_size=16))
+def test_vectors_are_kept_as_their_bytes(vector):
+    codec = Json()
+    data = codec.dumps(vector)
+    assert isinstance(data, bytes)
+    assert len(data) == len("null\n") + 8 * len(vector)
+    assert same(codec.loads(data), vector)
+
+
 @pytest.mark.parametrize(
     "value", [object(), {"a": [1j]}, np.array([object()]), sr.Timings()]
 )
@@ -158,5 +167,5 @@ async def test_a_codec_of_the_users_own_writes_and_reads(tmp_path):
             found = await runner.map(thing, ["a", "b"], checkpoint=kept)
         assert [each.name for each in found] == ["a", "b"]
     async with sr.Runner("kept") as runner:
-        with pytest.raises(CheckpointError, match="is written by .*Upper"):
+        with pytest.raises(CheckpointError, match=r"is written by .*Upper"):
             await runner.map(thing, ["a"], checkpoint=sr.Checkpoint(kept.path))

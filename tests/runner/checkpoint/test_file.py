@@ -97,7 +97,7 @@ async def test_a_damaged_file_is_told_and_left(path, damage):
         noise = os.urandom if damage == "noise" else bytes
         data[4096:half] = noise(half - 4096)
     path.write_bytes(data)
-    with pytest.raises(CheckpointError, match="is damaged|another run") as why:
+    with pytest.raises(CheckpointError, match=r"is damaged|another run") as why:
         await run(path, range(2_000))
     assert why.value.reason in ("disk", "mismatch")
     assert path.read_bytes()[4096:] == bytes(data)[4096:]
@@ -117,7 +117,7 @@ async def test_a_file_system_that_cant_lock_is_named(path, monkeypatch, code):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(owner.fcntl, "lockf", no)
-    with pytest.raises(CheckpointError, match="local disk|can't be read") as why:
+    with pytest.raises(CheckpointError, match=r"local disk|can't be read") as why:
         await run(path)
     assert why.value.reason == "disk"
     monkeypatch.undo()
@@ -153,7 +153,7 @@ async def test_a_second_process_is_told_whose_it_is_until_that_is_dead(
     path, monkeypatch
 ):
     monkeypatch.setattr(double, "__module__", "job")
-    with subprocess.Popen(
+    with subprocess.Popen(  # noqa: ASYNC220 -- it is to run beside this
         [sys.executable, "-c", OWNER, path], stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout.readline() == "runs\n"

@@ -1,4 +1,4 @@
-"""What a run with a checkpoint does that was run before: hand out, run again, refuse."""
+"""What a run does that goes on from a checkpoint: hand out, run again, refuse."""
 
 import asyncio
 import itertools
@@ -235,7 +235,9 @@ async def test_more_items_at_the_end_go_on(job, path):
 async def test_other_items_are_refused(job, path, run, items):
     await run(job, range(4), sr.Checkpoint(path))
     job.took()
-    with pytest.raises(CheckpointError, match="isn't the one that .* has there") as why:
+    with pytest.raises(
+        CheckpointError, match=r"isn't the one that .* has there"
+    ) as why:
         await run(job, items, sr.Checkpoint(path))
     assert why.value.reason == "mismatch"
     assert await run(job, range(4), sr.Checkpoint(path))
@@ -367,4 +369,4 @@ def test_sigint_tells_what_is_safe(path, tmp_path):
         [sys.executable, program, path], capture_output=True, text=True, check=False
     )
     assert done.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
-    assert f"6 outcomes safe in {path}: run the same again" in done.stderr
+    assert f"5 results safe in {path}; run the same again" in done.stderr

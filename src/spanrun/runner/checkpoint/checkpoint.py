@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
 
-from spanrun.checks import field, flag, function, offers, one_of, optional, whole, wrong
+from spanrun.checks import (
+    field,
+    flag,
+    function,
+    offers,
+    one_of,
+    optional,
+    text,
+    whole,
+    wrong,
+)
 
 Failed: TypeAlias = Literal["again", "keep"]
 Commit: TypeAlias = Literal["group", "each"]
@@ -51,6 +61,7 @@ class Checkpoint:
             ``"process"``, or a loss of ``"power"`` as well.
         codec: Writes and reads results, in place of JSON, which also has bytes, tuples,
             sets and numpy's arrays here. Never pickle: reading that runs code.
+        command: What goes on from it, kept in it, and told at Ctrl-C.
 
     Raises:
         ConfigurationError: At once, for a value that can't work.
@@ -75,6 +86,7 @@ class Checkpoint:
     commit: Commit = "group"
     durability: Durability = "process"
     codec: Codec | None = None
+    command: str = ""
 
     def __post_init__(self) -> None:
         field(self, "path", _path)
@@ -85,6 +97,7 @@ class Checkpoint:
         field(self, "commit", one_of, get_args(Commit))
         field(self, "durability", one_of, get_args(Durability))
         field(self, "codec", optional(offers), "dumps loads", _CODEC)
+        field(self, "command", text, empty=True)
 
 
 def _path(where: str, name: str, value: object) -> Path:

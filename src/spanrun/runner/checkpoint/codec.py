@@ -2,8 +2,8 @@
 
 JSON itself has no tuples, sets or bytes, and only texts as keys. A value with one of
 these is written with tags, as ``{"$tuple": [1, 2]}``, and comes back as it was. An
-array alone is its bytes behind a line that tells its type and shape: nothing is done
-for each number.
+array alone, and a vector as a list of floats, is its bytes behind a line that tells its
+type and shape: nothing is done for each number.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ from __future__ import annotations
 import base64
 import json
 import sys
+from array import array
 from collections.abc import Callable
 from typing import Any, Final, cast
 
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 _SCALARS: Final = frozenset((str, int, float, bool, type(None)))
 _MARK: Final = "$"
+_FLOAT: Final = {float}
+_VECTOR: Final = 16
+"""Numbers from which on a list of floats is kept as their bytes."""
 
 
 class Json:
@@ -30,19 +34,23 @@ class Json:
         """
         if type(value) is int:
             return str(value)
+        if _is_vector(value):
+            return b"\n".join((b"null", array("d", value).tobytes()))
         if is_exact(value):
             return _encode(value)
         if _is_array(value):
             head = _encode([value.dtype.str, value.shape]).encode()
-            return b"".join((head, b"\n", value.tobytes()))
+            return b"\n".join((head, value.tobytes()))
         return _encode(tagged(value))
 
     def loads(self, data: str | bytes) -> Any:
         """What `dumps` was given."""
         if isinstance(data, bytes):
             head, _, numbers = data.partition(b"\n")
-            kind, shape = json.loads(head)
-            return _array(kind, shape, numbers)
+            told = json.loads(head)
+            if told is None:
+                return array("d", numbers).tolist()
+            return _array(told[0], told[1], numbers)
         return json.loads(data, object_hook=_untagged if '{"$' in data else None)
 
 
@@ -116,6 +124,14 @@ _MADE: Final[dict[str, Callable[[Any], Any]]] = {
 
 def _has_plain_keys(value: dict[Any, Any]) -> bool:
     return all(type(name) is str and name[:1] != _MARK for name in value)
+
+
+def _is_vector(value: Any) -> bool:
+    """Whether it is a list of so many floats that their bytes are worth it."""
+    if type(value) is not list:
+        return False
+    numbers = cast("list[Any]", value)
+    return len(numbers) >= _VECTOR and set(map(type, numbers)) == _FLOAT
 
 
 def _is_array(value: Any) -> bool:

@@ -31,6 +31,7 @@ _log: Final = Log(__name__)
 _CAREFUL: Final = 10_000
 """Jobs after a crash that are noted before they begin: it may have been one of those
 that began in the 20 ms before it."""
+_AGAIN: Final = "run the same again to go on"
 _PATIENCE: Final = 10.0
 """Seconds for the last commit, once nobody wants to wait any more."""
 
@@ -78,6 +79,7 @@ class Kept:
             "source": source_of(function),
             "by": "place" if checkpoint.key is None else "key",
             "codec": f"{kind.__module__}.{kind.__qualname__}",
+            "command": checkpoint.command,
         }
         self._about: Final = about
         path = Path(checkpoint.path)
@@ -164,9 +166,11 @@ class Kept:
 
     @property
     def safe(self) -> str:
-        """What would be left after a kill."""
-        written = self._file.stored + self.writer.written
-        return f"{written:,} outcome{'s'[: written != 1]} safe in {self._file.path}"
+        """What would be left after a kill, and what goes on from there."""
+        results = self._file.succeeded + self.writer.succeeded
+        count = f"{results:,} result{'s'[: results != 1]} safe in {self._file.path}"
+        command = self.checkpoint.command
+        return f"{count}; {f'go on with {command}' if command else _AGAIN}"
 
     def began(self, run: str, trace_id: int, span_id: int) -> None:
         """Note which run this is."""

@@ -24,6 +24,7 @@ from spanrun.runner.map import MapRun
 from spanrun.runner.run import Call, Source
 from spanrun.runner.siblings import Sibling, attach
 from spanrun.runner.stream import StreamRun
+from spanrun.runner.tasks import discard
 from spanrun.telemetry.log import Log
 
 _log: Final = Log(__name__)
@@ -82,7 +83,7 @@ class CheckpointedRun(FedRun):
         """Have all written, and the file closed."""
         await self.kept.close()
         if self._by_signal:
-            _log.warning("%s: run the same again to go on", self.kept.safe)
+            _log.warning("%s", self.kept.safe)
         await super().finish()
 
     @property
@@ -154,6 +155,14 @@ class CheckpointedRun(FedRun):
             return None
         return ticket
 
+    def _is_over_for(self, *items: Any) -> bool:
+        """Whether an error that was handed out has ended the run just now."""
+        if self.closing:
+            self._lost = True
+            for item in items:
+                discard(item)
+        return self.closing
+
     def _name(self, item: Any) -> Any:
         return None if self._key is None else self._key(item)
 
@@ -189,6 +198,8 @@ class _OfItems(CheckpointedRun):
     """Each job has one item."""
 
     def _admit(self, item: Any) -> None:
+        if self._is_over_for(item):
+            return
         place = self._next
         self._next = place + 1
         ticket = self._settled(place, item)
@@ -267,6 +278,8 @@ class CheckpointedBatches(CheckpointedRun, BatchRun):
         self._encoded: dict[int, Any] = {}
 
     def _admit(self, item: list[Any]) -> None:
+        if self._is_over_for(*item):
+            return
         first = self._next
         self._next = first + len(item)
         to_run: list[tuple[Ticket, Any]] = []

@@ -68,8 +68,7 @@ class Writer:
     Attributes:
         is_behind: So much waits that no more should come.
         alone: What was begun as the only thing in flight, if it was.
-        written: Outcomes that are safe.
-        succeeded: How many of them are results.
+        succeeded: Results that are safe.
     """
 
     def __init__(
@@ -96,7 +95,7 @@ class Writer:
         self._woken = self._ending = False
         self.is_behind = False
         self.alone: Collection[str | int] = ()
-        self.written = self.succeeded = 0
+        self.succeeded = 0
 
     def start(self) -> None:
         """Begin to open the file."""
@@ -210,7 +209,6 @@ class Writer:
                     raise
             else:
                 break
-        self.written += len(waiting)
         self.succeeded += sum(row[4] == "ok" for row in waiting)
 
     def _commit(
