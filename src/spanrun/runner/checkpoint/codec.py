@@ -128,10 +128,10 @@ def _has_plain_keys(value: dict[Any, Any]) -> bool:
 
 def _is_vector(value: Any) -> bool:
     """Whether it is a list of so many floats that their bytes are worth it."""
-    if type(value) is not list:
+    kind = cast("Any", type(value))
+    if kind is not list or len(value) < _VECTOR:
         return False
-    numbers = cast("list[Any]", value)
-    return len(numbers) >= _VECTOR and set(map(type, numbers)) == _FLOAT
+    return set(map(type, value)) == _FLOAT
 
 
 def _is_array(value: Any) -> bool:
