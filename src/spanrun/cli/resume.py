@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -15,6 +14,9 @@ from spanrun.cli.exits import Exit, fail
 from spanrun.cli.results import plain
 from spanrun.runner.checkpoint.checkpoint import Checkpoint
 
+GIVEN: Final = "arguments"
+"""The command line, in the context of all commands."""
+ONLY_FAILED: Final = "--only-failed"
 _COMMAND: Final = ("spanrun", "run")
 
 
@@ -37,7 +39,7 @@ def resume(
     ],
     *,
     only_failed: Annotated[
-        bool, typer.Option("--only-failed", help="Run nothing but what failed.")
+        bool, typer.Option(ONLY_FAILED, help="Run nothing but what failed.")
     ] = False,
 ) -> None:
     """Go on with a run that was ended, by its checkpoint.
@@ -50,22 +52,23 @@ def resume(
     if tuple(command[:2]) != _COMMAND:
         what = f"{file} is no checkpoint of spanrun run"
         fail(Exit.INPUT, what, "Run its program again: that goes on from it.")
-    more = ["--only-failed"] if only_failed else []
+    more = [ONLY_FAILED] if only_failed else []
     group = context.find_root().command
     group.main([*command[1:], *more], prog_name="spanrun", standalone_mode=False)
 
 
-def checkpoint_of(path: Path, source: str, *, only_failed: bool) -> Checkpoint:
+def checkpoint_of(
+    context: typer.Context, path: Path, source: str, *, only_failed: bool
+) -> Checkpoint:
     """The checkpoint of the command that runs now."""
     if source == items.STDIN:
         what = "--checkpoint: standard input can't be read again"
         fail(Exit.USAGE, what, "Name a file as INPUT.")
-    given = [each for each in sys.argv[1:] if each != "--only-failed"]
-    if given[:1] != ["run"]:  # by `resume`
-        command = _command_of(path)
-    else:
-        command = shlex.join(["spanrun", *given])
-    return Checkpoint(path, only_failed=only_failed, codec=_Lines(), command=command)
+    given = context.find_root().meta[GIVEN]
+    command = ["spanrun", *(each for each in given if each != ONLY_FAILED)]
+    return Checkpoint(
+        path, only_failed=only_failed, codec=_Lines(), command=shlex.join(command)
+    )
 
 
 def is_ours(checkpoint: Checkpoint | None, out: Path | None) -> bool:

@@ -102,6 +102,7 @@ Thresholds: TypeAlias = Annotated[
 
 
 def run(
+    context: typer.Context,
     function: Named,
     source: Source,
     out: Out = None,
@@ -128,7 +129,9 @@ def run(
     """
     kept = None
     if checkpoint is not None:
-        kept = resume.checkpoint_of(checkpoint, source, only_failed=only_failed)
+        kept = resume.checkpoint_of(
+            context, checkpoint, source, only_failed=only_failed
+        )
     elif only_failed:
         fail(Exit.USAGE, "--only-failed: of which run?", "Name its --checkpoint.")
     if as_json and out is None:
