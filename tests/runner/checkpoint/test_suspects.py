@@ -93,6 +93,17 @@ def test_a_killer_is_left_out_and_the_run_goes_on(tmp_path, killer):
 
 
 @needs_fork
+def test_a_killer_that_was_mended_runs_again_without_a_bound(tmp_path):
+    rounds(tmp_path, "map", 4, 12, 3, 17)
+    said, log = rounds(tmp_path, "map", 4, 1, 3)
+    assert json.loads(said[0])[17] != 17
+    assert "17 with 1" not in log[-1]
+    said, log = rounds(tmp_path, "map", 4, 1, "none")
+    assert json.loads(said[0]) == list(range(40))
+    assert log[-1] == ["17 with 1"]
+
+
+@needs_fork
 def test_two_killers_beside_each_other_are_both_found(tmp_path):
     said, _ = rounds(tmp_path, "map", 4, 20, 3, 9, 10)
     found = json.loads(said[0])

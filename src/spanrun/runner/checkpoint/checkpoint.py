@@ -54,7 +54,8 @@ class Checkpoint:
             hands their errors out, ``"keep"``, as `RemoteJobError`.
         only_failed: A resume runs nothing but what failed; what never ran is skipped.
         max_crashes: After so many crashes of the process while an item was alone, it
-            isn't run any more, and has failed. None: it is run each time.
+            isn't run any more, and has failed. None: it is run each time, also where
+            that was so before.
         commit: ``"group"``: outcomes are written together, 100 or those of 20 ms;
             ``"each"``: each by itself, at once.
         durability: What outcomes that are written survive: the end of the

@@ -64,6 +64,7 @@ class Kept:
     Attributes:
         writer: What it is written by.
         running: The items that run, by their places.
+        dumps: Writes a result.
         restored: Outcomes that were handed out.
         careful: Jobs that are still to be noted before they begin.
     """
@@ -73,6 +74,7 @@ class Kept:
         self._function: Final = function
         self._run: Final = run
         self._codec: Final[Any] = checkpoint.codec or Json()
+        self.dumps: Final[Callable[[Any], Any]] = self._codec.dumps
         kind = cast("Any", type(self._codec))
         about = {
             "function": name_of(function),
@@ -204,9 +206,10 @@ class Kept:
 
     def is_final(self, stored: Stored) -> bool:
         """Whether ``stored`` is handed out, and its job not run again."""
-        return stored.outcome in ("ok", DEAD) or (
-            self.checkpoint.failed == "keep" and stored.outcome != "cancelled"
-        )
+        if stored.outcome == DEAD:
+            return self.checkpoint.max_crashes is not None
+        keeps = self.checkpoint.failed == "keep" and stored.outcome != "cancelled"
+        return keeps or stored.outcome == "ok"
 
     @property
     def suspects(self) -> Mapping[str | int, Suspect]:
@@ -236,20 +239,15 @@ class Kept:
         items = frozenset(ticket.item for ticket in tickets) if alone else ()
         self.writer.note(items, done)
 
-    def encode(self, value: Any) -> Any:
-        """``value`` for the file.
-
-        Raises:
-            CheckpointError: The codec can't write it.
-        """
-        try:
-            return self._codec.dumps(value)
-        except Exception as error:
-            raise CheckpointError(
-                f"the result, a {type(value).__qualname__}, can't be kept in a "
-                f"checkpoint, {error}: give Checkpoint(codec=…)",
-                reason="codec",
-            ) from error
+    def refused(self, value: Any, error: Exception) -> CheckpointError:
+        """The error for a result that the codec can't write, because of ``error``."""
+        refused = CheckpointError(
+            f"the result, a {type(value).__qualname__}, can't be kept in a checkpoint, "
+            f"{error}: give Checkpoint(codec=…)",
+            reason="codec",
+        )
+        refused.__cause__ = error
+        return refused
 
     def decode(self, stored: Stored) -> Any:
         """The result that was kept.

@@ -9,7 +9,7 @@ from typing import Any, Final
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from spanrun import semconv
-from spanrun.errors import CheckpointError, JobCancelled, RemoteJobError
+from spanrun.errors import JobCancelled, RemoteJobError
 from spanrun.outcome import CancelledBy, Err, Ok, Outcome, Timings
 from spanrun.runner.batches import BatchRun, Part
 from spanrun.runner.checkpoint.admission import Admission, Unit
@@ -155,13 +155,11 @@ class CheckpointedRun(FedRun):
             return None
         return ticket
 
-    def _is_over_for(self, *items: Any) -> bool:
-        """Whether an error that was handed out has ended the run just now."""
-        if self.closing:
-            self._lost = True
-            for item in items:
-                discard(item)
-        return self.closing
+    def _lose(self, *items: Any) -> None:
+        """Run none of them: an error that was handed out has just ended the run."""
+        self._lost = True
+        for item in items:
+            discard(item)
 
     def _name(self, item: Any) -> Any:
         return None if self._key is None else self._key(item)
@@ -198,7 +196,8 @@ class _OfItems(CheckpointedRun):
     """Each job has one item."""
 
     def _admit(self, item: Any) -> None:
-        if self._is_over_for(item):
+        if self.closing:
+            self._lose(item)
             return
         place = self._next
         self._next = place + 1
@@ -221,9 +220,9 @@ class _OfItems(CheckpointedRun):
         """``job`` ended: it is kept, and its outcome told to all."""
         if error is None and job in self.active:
             try:
-                data = self.kept.encode(value)
-            except CheckpointError as refused:
-                value, error = None, refused
+                data = self.kept.dumps(value)
+            except Exception as broken:  # noqa: BLE001 -- the codec's, and the job's
+                value, error = None, self.kept.refused(value, broken)
             else:
                 trace_id = 0 if job.unit is None else job.unit.trace_id
                 self.kept.succeeded(job.index, data, job.attempts or 1, trace_id)
@@ -278,7 +277,8 @@ class CheckpointedBatches(CheckpointedRun, BatchRun):
         self._encoded: dict[int, Any] = {}
 
     def _admit(self, item: list[Any]) -> None:
-        if self._is_over_for(*item):
+        if self.closing:
+            self._lose(*item)
             return
         first = self._next
         self._next = first + len(item)
@@ -320,11 +320,12 @@ class CheckpointedBatches(CheckpointedRun, BatchRun):
         """``job`` ended: its values are written, and told to all."""
         if error is None and job in self.active:
             part: Part = job.item
-            try:
-                encoded = map(self.kept.encode, value)
-                self._encoded.update(zip(part.places, encoded, strict=True))
-            except CheckpointError as refused:
-                value, error = None, refused
+            for place, each in zip(part.places, value, strict=True):
+                try:
+                    self._encoded[place] = self.kept.dumps(each)
+                except Exception as broken:  # noqa: BLE001 -- the codec's
+                    value, error = None, self.kept.refused(each, broken)
+                    break
         super().done(job, value, error)
 
     def _emit(self, outcome: Outcome[Any]) -> None:
