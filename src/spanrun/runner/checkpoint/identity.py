@@ -48,6 +48,10 @@ class Ticket(NamedTuple):
         return self.place if self.key is None else self.key
 
 
+_ticket: Final[Callable[..., Ticket]] = tuple.__new__  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType, reportAssignmentType]
+"""Makes one in half of the time."""
+
+
 def ticket_of(place: int, item: Any, key: Callable[[Any], str | int] | None) -> Ticket:
     """Say what ``item`` is known by.
 
@@ -56,7 +60,7 @@ def ticket_of(place: int, item: Any, key: Callable[[Any], str | int] | None) -> 
         ConfigurationError: Its key is neither a text nor a whole number.
     """
     if key is None:
-        return Ticket(place, None, _digest(place, item))
+        return _ticket(Ticket, (place, None, _digest(place, item), 0))
     name: object = key(item)
     if type(name) is not str and (type(name) is not int or not -_MOST <= name < _MOST):
         shown = one_line(repr(name), _WIDTH)

@@ -66,6 +66,7 @@ class Kept:
         running: The items that run, by their places.
         dumps: Writes a result.
         restored: Outcomes that were handed out.
+        is_new: Nothing was there before.
         careful: Jobs that are still to be noted before they begin.
     """
 
@@ -96,6 +97,7 @@ class Kept:
         self._find: Callable[[Ticket], Stored | None] = lambda _: None
         self.restored = 0
         self.careful = 0
+        self.is_new = False
 
     async def open(self) -> None:
         """Have the file opened, and see whether it is of this run.
@@ -115,6 +117,7 @@ class Kept:
             self._find = lambda ticket: by_key.find(ticket.item)
         if file.crashed:
             self.careful = _CAREFUL
+        self.is_new = not (file.stored or file.crashed or file.suspects)
 
     def compare(self, kept: Mapping[str, str]) -> None:
         """Refuse a file of another run, by what is ``kept`` about it."""
@@ -267,8 +270,18 @@ class Kept:
     def succeeded(self, place: int, data: Any, attempts: int, trace_id: int) -> None:
         """Keep the result of the job at ``place``."""
         ticket = self.running.pop(place, None)
-        if ticket is not None:
+        if ticket is None:
+            return
+        if self.suspects or ticket[1] is not None:
             self._add(ticket, "ok", attempts, trace_id, data)
+            return
+        # As `_add` does it, for the usual ones.
+        _, _, digest, before = ticket
+        trace = trace_id.to_bytes(16) if trace_id else None
+        attempts += before
+        self.writer.add(
+            (place, None, self._file.run, digest, "ok", attempts, trace, data)
+        )
 
     def failed(self, place: int, failed: Err, outcome: str | None = None) -> None:
         """Keep the error of the job at ``place``."""

@@ -14,7 +14,7 @@ from spanrun.outcome import CancelledBy, Err, Ok, Outcome, Timings
 from spanrun.runner.batches import BatchRun, Part
 from spanrun.runner.checkpoint.admission import Admission, Unit
 from spanrun.runner.checkpoint.checkpoint import Checkpoint
-from spanrun.runner.checkpoint.identity import Ticket
+from spanrun.runner.checkpoint.identity import Ticket, ticket_of
 from spanrun.runner.checkpoint.kept import Kept
 from spanrun.runner.checkpoint.rows import DEAD, Stored
 from spanrun.runner.core import Core
@@ -201,6 +201,11 @@ class _OfItems(CheckpointedRun):
             return
         place = self._next
         self._next = place + 1
+        if self.kept.is_new and not self._only_failed:
+            key = self.kept.checkpoint.key
+            self.kept.running[place] = ticket_of(place, item, key)
+            super()._admit(item)
+            return
         ticket = self._settled(place, item)
         if ticket is None:
             return
