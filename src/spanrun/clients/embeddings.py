@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial as bound
 from typing import Any, Final, Literal, Self, Unpack, cast, overload
@@ -219,17 +219,9 @@ class Embeddings(ModelClient):
         checks.flag("Embeddings", "partial", partial)
         runner = await self._ready()
         found: list[Vector | None] = [None] * len(checked)
-
-        async def embed(batch: list[tuple[int, str]]) -> list[Vector]:
-            vectors = await self.embed([text for _, text in batch])
-            for (place, _), vector in zip(batch, vectors, strict=True):
-                found[place] = vector  # now: a sibling's error may come at any time
-            return vectors
-
-        embed.__qualname__ = f"Embeddings[{self.model_name}]"  # for a checkpoint
         run = bound(
             runner.map_batches,
-            embed,
+            self._embedding(found),
             list(enumerate(checked)),
             size=self.batch,
             checkpoint=checkpoint,
@@ -246,6 +238,20 @@ class Embeddings(ModelClient):
                 cast("Any", error).partial = found
             raise
         return found
+
+    def _embedding(
+        self, found: list[Vector | None]
+    ) -> Callable[[list[tuple[int, str]]], Awaitable[list[Vector]]]:
+        """What embeds a batch of texts, and puts the vectors in their places."""
+
+        async def embed(batch: list[tuple[int, str]]) -> list[Vector]:
+            vectors = await self.embed([text for _, text in batch])
+            for (place, _), vector in zip(batch, vectors, strict=True):
+                found[place] = vector  # now: a sibling's error may come at any time
+            return vectors
+
+        embed.__qualname__ = f"Embeddings[{self.model_name}]"  # for a checkpoint
+        return embed
 
     async def aget_query_embedding(self, query: str) -> Vector:
         """The vector of a query. Raises what `aget_text_embedding_batch` does."""
