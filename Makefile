@@ -21,7 +21,7 @@ WORKERS ?= -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-fast lint rust types mypy pyright audit fmt viewer backends stack bench bench-viewer bench-outage bench-clients bench-settings bench-recordings bench-ingest soak fuzz lock generate changelog clean
+.PHONY: help demo test check check-fast lint rust types mypy pyright audit fmt viewer backends stack bench bench-viewer bench-outage bench-clients bench-settings bench-recordings bench-ingest soak kills fuzz lock generate changelog clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) \
@@ -118,6 +118,9 @@ soak: $(VENV)/dev.stamp ## the long tests in full: 10,000 schedules, 600 kills
 	@SPANRUN_SOAK=10000 $(BIN)/python -m pytest tests/stateful \
 		tests/telemetry/queue/test_kills.py tests/policies/test_outage.py \
 		tests/telemetry/recordings/test_kills.py $(ARGS)
+
+kills: $(VENV)/dev.stamp ## kill runs with a checkpoint at 1,000 points (10 min)
+	@$(BIN)/python -m tests.runner.checkpoint.kills 1000 1
 
 fuzz: $(VENV)/dev.stamp ## read what hostile services and files say: 1,000 of each kind
 	@SPANRUN_FUZZ=1000 $(BIN)/python -m pytest tests/fuzz $(ARGS)

@@ -14,6 +14,7 @@ import json
 import os
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
@@ -115,6 +116,15 @@ async def spanrun(jobs: int) -> int:
 
     async with sr.Runner("bench", limit=WIDTH) as runner:
         return len(await runner.map(job, range(jobs)))
+
+
+async def spanrun_checkpoint(jobs: int) -> int:
+    import spanrun as sr  # noqa: PLC0415 -- only this contestant pays for it
+
+    with tempfile.TemporaryDirectory() as folder:
+        kept = sr.Checkpoint(f"{folder}/bench.checkpoint")
+        async with sr.Runner("bench", limit=WIDTH) as runner:
+            return len(await runner.map(job, range(jobs), checkpoint=kept))
 
 
 async def spanrun_stream(jobs: int) -> int:
@@ -227,6 +237,7 @@ CONTESTANTS: dict[str, Contestant] = {
     "window": window,
     "pool": pool,
     "spanrun": spanrun,
+    "spanrun-checkpoint": spanrun_checkpoint,
     "spanrun-otlp": spanrun,
     "spanrun-traced": spanrun_traced,
     "spanrun-python-traced": spanrun_traced,

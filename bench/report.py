@@ -25,6 +25,7 @@ TITLES = {
     "window": "bare window: a task a job, nothing else",
     "pool": "worker pool: jobs share variables",
     "spanrun": "**spanrun**, no telemetry",
+    "spanrun-checkpoint": "**spanrun**, each outcome in a checkpoint",
     "spanrun-otlp": "**spanrun**, a span for each job, delivered with all metrics",
     "spanrun-traced": "**spanrun**, job, attempt and call spans, delivered",
     "spanrun-python-traced": "the same without the compiled part",

@@ -27,7 +27,8 @@ from bench import report, sink  # noqa: E402 -- after the path is set
 BASE = "gather"
 RIVALS = (
     *("gather", "aiometer", "run_jobs", "window", "pool"),
-    *("spanrun", "spanrun-otlp", "spanrun-traced", "spanrun-python-traced"),
+    *("spanrun", "spanrun-checkpoint"),
+    *("spanrun-otlp", "spanrun-traced", "spanrun-python-traced"),
     "stock-traced",
 )
 RECEIVERS = {

@@ -33,11 +33,13 @@ from spanrun.policies.rate import RateLimit
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
 from spanrun.runner.bridge import run
+from spanrun.runner.checkpoint.checkpoint import Checkpoint
 from spanrun.runner.groups import batches
 from spanrun.runner.runner import Runner
 from spanrun.runner.stream import Stream
 from spanrun.telemetry.instrument import instrumented, unit
-from spanrun.telemetry.observe import Observer, RunInfo
+from spanrun.telemetry.observe import Observer
+from spanrun.telemetry.observe import RunInfo as RunInfo  # observers are given one
 from spanrun.telemetry.setup import configure, shutdown
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ else:
 __all__ = [
     "AdaptiveLimit",
     "Breaker",
+    "Checkpoint",
     "ConfigurationError",
     "DeadlineExceeded",
     "Err",
@@ -64,7 +67,6 @@ __all__ = [
     "Progress",
     "RateLimit",
     "Retry",
-    "RunInfo",
     "Runner",
     "ServiceError",
     "SpanrunError",

@@ -187,8 +187,40 @@ class SandboxLimit(SandboxError):  # noqa: N818 -- says what it is
 
 
 class CheckpointError(SpanrunError):
-    """A checkpoint can't be used for this run."""
+    """A checkpoint can't be used for this run, or can't be written any more.
+
+    Attributes:
+        reason: ``"mismatch"``: it is of other items, another function or another
+            spanrun; ``"locked"``: another run uses it; ``"disk"``: the file can't be
+            read or written; ``"codec"``: a result can't be written.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: Literal["mismatch", "locked", "disk", "codec"] = "mismatch",
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class RemoteJobError(SpanrunError):
-    """A job failed in another process."""
+    """A job failed in another process, where its error stayed.
+
+    Attributes:
+        type_name: The name of the error's class.
+        text: What it said.
+        traceback: Where it was raised, as a text; may be empty.
+    """
+
+    def __init__(self, type_name: str, text: str, traceback: str = "") -> None:
+        super().__init__(type_name, text, traceback)
+        self.type_name = type_name
+        self.text = text
+        self.traceback = traceback
+        if traceback:
+            self.add_note(traceback)
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.text}" if self.text else self.type_name

@@ -63,6 +63,8 @@ SPANRUN_RUN_ID: Final = "spanrun.run.id"
 SPANRUN_RUNNER_NAME: Final = "spanrun.runner.name"
 SPANRUN_RUN_TOTAL: Final = "spanrun.run.total"
 SPANRUN_RUN_TITLE: Final = "spanrun.run.title"
+SPANRUN_RUN_RESUMED_FROM: Final = "spanrun.run.resumed.from"
+SPANRUN_RUN_RESUMED_RESULTS: Final = "spanrun.run.resumed.results"
 SPANRUN_RUN_POLICIES: Final = "spanrun.run.policies"
 SPANRUN_RUN_TRACE: Final = "spanrun.run.trace"
 SPANRUN_RUN_JOBS_OK: Final = "spanrun.run.jobs.ok"
@@ -679,6 +681,8 @@ ATTRIBUTES: Final[dict[str, str]] = {
     SPANRUN_RUNNER_NAME: "string",
     SPANRUN_RUN_TOTAL: "int",
     SPANRUN_RUN_TITLE: "string",
+    SPANRUN_RUN_RESUMED_FROM: "string",
+    SPANRUN_RUN_RESUMED_RESULTS: "int",
     SPANRUN_RUN_POLICIES: "string",
     SPANRUN_RUN_TRACE: "string",
     SPANRUN_RUN_JOBS_OK: "int",
@@ -814,6 +818,8 @@ SPANS: Final[dict[str, Signal]] = {
             SPANRUN_RUN_TRACE,
             SPANRUN_RUN_POLICIES,
             SPANRUN_RUN_TOTAL,
+            SPANRUN_RUN_RESUMED_FROM,
+            SPANRUN_RUN_RESUMED_RESULTS,
             SPANRUN_RUN_TITLE,
             SPANRUN_RUN_JOBS_OK,
             SPANRUN_RUN_JOBS_FAILED,

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ import spanrun as sr
 from spanrun.clients.embeddings import Embeddings
 from spanrun.clients.http import transient
 from spanrun.errors import (
+    CheckpointError,
     ConfigurationError,
     DeadlineExceeded,
     EmbeddingError,
@@ -659,3 +661,30 @@ async def test_the_key_is_sent_and_nowhere_else(
     assert server.stats.by_status[200] == 1
     assert KEY not in repr(spanrun_capture.spans) + repr(raised.value)
     assert KEY not in repr(embeddings) + repr(embeddings.runner)
+
+
+@pytest.mark.parametrize("partial", [False, True])
+async def test_vectors_that_are_kept_are_not_asked_for_again(
+    server: EmbeddingServer,
+    open_at: Callable[..., Embeddings],
+    tmp_path: Path,
+    partial: bool,  # noqa: FBT001 -- a parameter of the test
+) -> None:
+    texts = [f"text {n}" for n in range(50)]
+    kept = sr.Checkpoint(tmp_path / "kept")
+
+    async def vectors(texts: list[str]) -> Any:
+        async with open_at(batch=10, limit=1) as client:
+            return await client.aget_text_embedding_batch(
+                texts, partial=partial, checkpoint=kept
+            )
+
+    first = await vectors(texts[:30])
+    assert len(first) == 30
+    asked = server.stats.texts
+    assert await vectors(texts) == embed(texts)[0]
+    assert server.stats.texts == asked + 20
+    async with open_at(batch=10) as client:
+        client.model_name = "other"
+        with pytest.raises(CheckpointError, match=r"is of .*Embeddings\[m\]"):
+            await client.aget_text_embedding_batch(texts, checkpoint=kept)

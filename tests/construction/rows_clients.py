@@ -84,6 +84,7 @@ ROWS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "texts": TEXTS,
         "show_progress": refused(FLAG),
         "partial": refused(FLAG),
+        "checkpoint": Kind(("run.checkpoint", 1, True), ()),
     },
     "Embeddings.get_text_embedding_batch": {
         "texts": TEXTS,

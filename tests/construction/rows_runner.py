@@ -1,10 +1,12 @@
 """What is refused by the runner, its policies, telemetry, `async_utils`, testing."""
 
 import io
+import json
 import math
 import random
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -47,10 +49,12 @@ def gives(value: Any) -> Callable[[Any], Any]:
 
 
 NO_RANKS: Final = ("high", None, math.nan, math.inf, [1], 1j)
+KEPT: Final = Kind(("run.checkpoint", 1, True, sr.Checkpoint), (None,))
 RUN: Final = {
     "function": refused(FUNCTION) | only(several),
     "items": SOURCE,
     "trace": Kind(("x", None, 1, True), ("auto", "child", "linked")),
+    "checkpoint": KEPT,
 }
 RANKED: Final = {
     "total": optional(WHOLE),
@@ -119,6 +123,17 @@ ROWS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "probes": WHOLE_ABOVE_0,
         "on": ON,
         "on_change": optional(PLAIN),
+    },
+    "Checkpoint": {
+        "path": Kind((1, None, "", b"x", True), ("x", Path("x"))),
+        "key": optional(PLAIN),
+        "failed": Kind(("never", None, True, 1), ("again", "keep")),
+        "only_failed": FLAG,
+        "max_crashes": optional(WHOLE_ABOVE_0),
+        "commit": Kind(("all", None, True, 1), ("group", "each")),
+        "durability": Kind(("fire", None, True, 1), ("process", "power")),
+        "codec": Kind((json.dumps, "json", 1), (None, json)),
+        "command": Kind((1, None, b"x"), ("", "python embed.py")),
     },
     "Hedge": {
         "at": Kind(("p42", "2", *ABOVE_0.wrong[1:]), (2, 0.5, "p50", np.float32(2))),

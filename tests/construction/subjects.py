@@ -235,6 +235,7 @@ def report() -> Report:
 SUBJECTS: Final[Mapping[str, Callable[..., Any]]] = {
     "AdaptiveLimit": sr.AdaptiveLimit,
     "Breaker": sr.Breaker,
+    "Checkpoint": with_good(sr.Checkpoint, path="x"),
     "Hedge": sr.Hedge,
     "Limit": with_good(sr.Limit, concurrency=2),
     "RateLimit": with_good(sr.RateLimit, rate=2),

@@ -21,6 +21,7 @@ from spanrun.cli.export import export
 from spanrun.cli.ingest import ingest
 from spanrun.cli.registry import registry
 from spanrun.cli.report import report
+from spanrun.cli.resume import GIVEN, resume
 from spanrun.cli.run import run
 from spanrun.cli.runs import runs, show, trace
 from spanrun.cli.search import search
@@ -32,10 +33,15 @@ from spanrun.cli.view import view
 class Commands(TyperGroup):
     """Every command's errors become two lines and an exit code."""
 
-    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+    def make_context(
+        self, info_name: str | None, args: list[str], *more: Any, **extra: Any
+    ) -> Any:
         """Parse the options that stand before the command."""
+        given = tuple(args)
         with _inert_usage():
-            return super().make_context(*args, **kwargs)
+            context = super().make_context(info_name, args, *more, **extra)
+        context.meta[GIVEN] = given
+        return context
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -84,6 +90,7 @@ app.command()(demo)
 app.command()(export)
 app.command()(ingest)
 app.command()(run)
+app.command()(resume)
 app.command()(search)
 app.command()(runs)
 app.command()(show)

@@ -13,6 +13,7 @@ import httpx
 
 from spanrun.cli import console
 from spanrun.errors import (
+    CheckpointError,
     ConfigurationError,
     DeadlineExceeded,
     ServiceError,
@@ -31,6 +32,7 @@ class Exit(enum.IntEnum):
     UNREACHABLE = 69
     FAULT = 70
     DISK = 74
+    LOCKED = 75
     CONFIGURATION = 78
     BROKEN = 99
     INTERRUPTED = 130
@@ -46,10 +48,12 @@ _MEANINGS: Final[Mapping[Exit, str]] = {
     Exit.OK: "all that was asked for is done",
     Exit.SOME_FAILED: "some of it could not be done, or has faults; everything else is",
     Exit.USAGE: "the command can't be understood: an option, an argument",
-    Exit.INPUT: "there is nothing to work on: no readable document, nothing ingested",
+    Exit.INPUT: "there is nothing to work on: no readable document, nothing ingested, "
+    "not the input of the checkpoint",
     Exit.UNREACHABLE: "a service can't be reached, or doesn't answer as it should",
     Exit.FAULT: "a fault in spanrun itself; its traceback is shown",
     Exit.DISK: "something can't be read or written: rights, room, a damaged file",
+    Exit.LOCKED: "a checkpoint is in use by another run",
     Exit.CONFIGURATION: "a setting can't work: a URL, a key, a model, a missing extra",
     Exit.BROKEN: "an objective or a threshold is broken: more was bad than may be",
     Exit.INTERRUPTED: "Ctrl-C; what was stored is whole",
@@ -65,6 +69,7 @@ class Told(NamedTuple):
     to_do: str
 
 
+_OF_CHECKPOINTS: Final = {"locked": Exit.LOCKED, "disk": Exit.DISK}
 AGAIN: Final = "Run the same command again: it does only what is missing."
 _FIX_URL: Final = "Check --embeddings-url, as http://host/v1, and --model."
 _FIX_TEXT: Final = "Leave that text out, or check --model."
@@ -118,6 +123,9 @@ def explain(error: BaseException) -> Told | None:
             told = Told(
                 Exit.INTERRUPTED, "interrupted; what was stored is whole", AGAIN
             )
+        case CheckpointError():
+            code = _OF_CHECKPOINTS.get(error.reason, Exit.INPUT)
+            told = Told(code, *_halves(error))
         case StoreError():
             told = Told(Exit.DISK, *_halves(error))
         case ServiceError():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import inspect
 import os
@@ -46,6 +47,7 @@ def _awaited(function: Callable[[Any], Any]) -> Function:
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(its_call):
         return function
 
+    @functools.wraps(function)
     async def in_thread(item: Any) -> Any:
         result = await asyncio.to_thread(function, item)
         return await result if inspect.isawaitable(result) else result

@@ -108,7 +108,7 @@ def _line(outcome: Outcome[Any]) -> tuple[str, Failed | None]:
         case Ok(index=index, value=value):
             try:
                 line = json.dumps(
-                    {"index": index, "result": value}, default=_plain, allow_nan=False
+                    {"index": index, "result": value}, default=plain, allow_nan=False
                 )
             except (TypeError, ValueError, RecursionError) as error:
                 failed = _failed(
@@ -133,7 +133,8 @@ def _said(error: Exception) -> str:
         return ""
 
 
-def _plain(value: object) -> Any:
+def plain(value: object) -> Any:
+    """For JSON: the fields of a dataclass by their names."""
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     raise TypeError(f"of type {type(value).__qualname__}")

@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn, TextIO, TypeAlias
+from typing import Annotated, Any, Final, Literal, NoReturn, TextIO, TypeAlias
 
 import typer
 
-from spanrun.cli import condition, console, items, session, summary
+from spanrun.cli import condition, console, items, resume, session, summary
 from spanrun.cli.condition import FAILED, Condition
 from spanrun.cli.exits import Exit, fail
 from spanrun.cli.function import Function, imported
@@ -23,6 +23,7 @@ from spanrun.policies.rate import RateLimit
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
 from spanrun.runner import bridge
+from spanrun.runner.checkpoint.checkpoint import Checkpoint
 from spanrun.runner.runner import DEFAULT_LIMIT, Runner
 from spanrun.telemetry.setup import Telemetry
 
@@ -76,6 +77,18 @@ Rate: TypeAlias = Annotated[
         metavar="N", help="Attempts that may begin in a second.  [default: any]"
     ),
 ]
+Kept: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoint",
+        metavar="FILE",
+        help="Keeps each outcome there, and goes on from it after a kill.",
+    ),
+]
+OnlyFailed: TypeAlias = Annotated[
+    bool,
+    typer.Option("--only-failed", help="Run what failed alone; needs --checkpoint."),
+]
 Thresholds: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
@@ -89,6 +102,7 @@ Thresholds: TypeAlias = Annotated[
 
 
 def run(
+    context: typer.Context,
     function: Named,
     source: Source,
     out: Out = None,
@@ -98,8 +112,10 @@ def run(
     timeout: Patience = None,
     rate: Rate = None,
     threshold: Thresholds = None,
+    checkpoint: Kept = None,
     store: session.StoreFolder = None,
     *,
+    only_failed: OnlyFailed = False,
     as_json: session.AsJson = False,
     no_progress: session.NoProgress = False,
 ) -> None:
@@ -111,6 +127,13 @@ def run(
 
     Failed jobs make the exit code 1, unless a --threshold says how many may fail.
     """
+    kept = None
+    if checkpoint is not None:
+        kept = resume.checkpoint_of(
+            context, checkpoint, source, only_failed=only_failed
+        )
+    elif only_failed:
+        fail(Exit.USAGE, "--only-failed: of which run?", "Name its --checkpoint.")
     if as_json and out is None:
         what = "--json: the results are on standard output already"
         fail(Exit.USAGE, what, "Name a file for them with -o.")
@@ -127,9 +150,11 @@ def run(
         observers=session.observers(progress=not no_progress),
     )
     called = imported(function)
-    with _opened(source) as file, _results(out) as written:
+    mode: Literal["w", "x"] = "w" if resume.is_ours(kept, out) else "x"
+    with _opened(source) as file, _results(out, mode) as written:
         given = items.items_of(file, form or items.format_of(source))
-        work = _Work(runner, called, given, written, source, is_stdin=source == "-")
+        stdin = source == items.STDIN
+        work = _Work(runner, called, given, written, source, kept, is_stdin=stdin)
         with session.telemetry(session.folder(store)) as telemetry:
             work.run(limit)
     broken = list(written.broken(thresholds)) if written.jobs else []
@@ -147,6 +172,7 @@ class _Work:
     given: Iterator[Any]
     written: Results
     source: str
+    checkpoint: Checkpoint | None
     is_stdin: bool
 
     def run(self, limit: int) -> None:
@@ -177,7 +203,9 @@ class _Work:
             given = items.as_they_come(self.given)
         async with (
             self.runner,
-            self.runner.stream(self.called, given, ordered=True) as outcomes,
+            self.runner.stream(
+                self.called, given, ordered=True, checkpoint=self.checkpoint
+            ) as outcomes,
         ):
             async for outcome in outcomes:
                 if not self.written.add(outcome):
@@ -200,12 +228,12 @@ def _opened(source: str) -> Generator[TextIO]:
 
 
 @contextmanager
-def _results(out: Path | None) -> Generator[Results]:
+def _results(out: Path | None, mode: Literal["w", "x"]) -> Generator[Results]:
     if out is None:
         yield Results(sys.stdout, "standard output")
         return
     try:
-        file = out.open("x", encoding="utf-8", newline="\n")
+        file = out.open(mode, encoding="utf-8", newline="\n")
     except FileExistsError:
         fail(Exit.USAGE, f"{out} is there already", "Name another file, or remove it.")
     except OSError as error:

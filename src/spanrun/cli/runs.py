@@ -85,6 +85,8 @@ def show(
             console.give(json.dumps({"id": found.id, **report.as_dict()}))
             return
         console.give(heading(found))
+        for line in _resumed(recording, of_session, run):
+            console.give(line)
         console.give(report.text(terminal_width(sys.stdout)))
 
 
@@ -142,10 +144,22 @@ def _whole(recording: Recording, name: str) -> str:
     return found.pop() if found else name
 
 
+def _resumed(recording: Recording, session_id: str, run: str = "") -> list[str]:
+    """A line for each run that went on from another one, by a checkpoint."""
+    return [
+        f"resumed from {console.line(str(event.value['earlier']))[:_DIGITS]}, "
+        f"{event.value['results']:,} results taken over"
+        for event in recording.events(session_id, run)
+        if event.kind == "resumed"
+    ]
+
+
 def _session(recording: Recording, found: Session) -> str:
     named = list(dict.fromkeys(run.runner for run in recording.runs(found.id)))
     shown = ", ".join(map(console.line, named[:_MANY]))
     more = f" and {len(named) - _MANY} more" if len(named) > _MANY else ""
+    resumed = _resumed(recording, found.id)
+    more += f"; {resumed[0]}" if resumed else ""
     took = seconds(max(0, found.written_ns - found.started_ns) / 1e9)
     return (
         f"{found.id[:_DIGITS]}  {_when(found.started_ns)}  {took:>8}  "

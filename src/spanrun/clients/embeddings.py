@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial as bound
 from typing import Any, Final, Literal, Self, Unpack, cast, overload
 
 from spanrun import checks, semconv
@@ -13,7 +14,9 @@ from spanrun.clients._model_client import ClientOptions, ModelClient, note_usage
 from spanrun.clients._progress import ProgressOnRequest, progress
 from spanrun.clients.vectors import SimilarityMode, Vector, similarity
 from spanrun.errors import ConfigurationError, EmbeddingError
+from spanrun.outcome import Ok
 from spanrun.policies.timeout import Timeout
+from spanrun.runner.checkpoint.checkpoint import Checkpoint
 
 __all__ = ["Embeddings", "Vector", "similarity"]
 
@@ -165,6 +168,7 @@ class Embeddings(ModelClient):
         show_progress: bool = False,  # noqa: FBT001, FBT002 -- as below
         *,
         partial: Literal[False] = False,
+        checkpoint: Checkpoint | None = None,
     ) -> list[Vector]: ...
 
     @overload
@@ -174,6 +178,7 @@ class Embeddings(ModelClient):
         show_progress: bool = False,  # noqa: FBT001, FBT002 -- as below
         *,
         partial: bool,
+        checkpoint: Checkpoint | None = None,
     ) -> list[Vector | None]: ...
 
     async def aget_text_embedding_batch(
@@ -182,6 +187,7 @@ class Embeddings(ModelClient):
         show_progress: bool = False,  # noqa: FBT001, FBT002 -- as LlamaIndex has it
         *,
         partial: bool = False,
+        checkpoint: Checkpoint | None = None,
     ) -> Any:
         """A vector for each text, in order; ``[]`` gives ``[]``.
 
@@ -196,8 +202,11 @@ class Embeddings(ModelClient):
             texts: Sent in requests of `batch` texts, as many at once as the limit is.
             show_progress: On standard error, how many requests are done.
             partial: Give None for a text that fails, and go on with the others.
+            checkpoint: Keeps each vector, so that the same call goes on after a kill.
 
         Raises:
+            CheckpointError: The checkpoint is of other texts or another model, or can't
+                be used.
             ConfigurationError: ``texts`` is no list of texts.
             EmbeddingError: The endpoint could not be reached, refused, or gave unusable
                 vectors.
@@ -210,27 +219,39 @@ class Embeddings(ModelClient):
         checks.flag("Embeddings", "partial", partial)
         runner = await self._ready()
         found: list[Vector | None] = [None] * len(checked)
-
-        async def embed(places: list[int]) -> list[Vector]:
-            vectors = await self.embed([checked[place] for place in places])
-            for place, vector in zip(places, vectors, strict=True):
-                found[place] = vector  # now: a sibling's error may come at any time
-            return vectors
-
-        places = range(len(checked))
+        run = bound(
+            runner.map_batches,
+            self._embedding(found),
+            list(enumerate(checked)),
+            size=self.batch,
+            checkpoint=checkpoint,
+        )
         try:
             with progress(show=show_progress):
-                if partial:
-                    await runner.map_batches(
-                        embed, places, size=self.batch, errors="collect"
-                    )
-                else:
-                    await runner.map_batches(embed, places, size=self.batch)
+                if not partial:
+                    return await run()
+                for outcome in await run(errors="collect"):
+                    if isinstance(outcome, Ok):
+                        found[outcome.index] = outcome.value  # also one that was kept
         except Exception as error:
             with suppress(Exception):  # one that can't be changed
                 cast("Any", error).partial = found
             raise
         return found
+
+    def _embedding(
+        self, found: list[Vector | None]
+    ) -> Callable[[list[tuple[int, str]]], Awaitable[list[Vector]]]:
+        """What embeds a batch of texts, and puts the vectors in their places."""
+
+        async def embed(batch: list[tuple[int, str]]) -> list[Vector]:
+            vectors = await self.embed([text for _, text in batch])
+            for (place, _), vector in zip(batch, vectors, strict=True):
+                found[place] = vector  # now: a sibling's error may come at any time
+            return vectors
+
+        embed.__qualname__ = f"Embeddings[{self.model_name}]"  # for a checkpoint
+        return embed
 
     async def aget_query_embedding(self, query: str) -> Vector:
         """The vector of a query. Raises what `aget_text_embedding_batch` does."""

@@ -29,11 +29,11 @@ from spanrun.telemetry.units.recorder import Recorder
 
 
 @dataclass(slots=True)
-class _Part:
-    """Some items of a batch, and the place of the first in the run."""
+class Part:
+    """Some items of a batch, and the places that they have in the run."""
 
     batch: _Batch
-    first: int
+    places: Sequence[int]
     items: list[Any]
 
 
@@ -59,7 +59,7 @@ class _Batch:
     most: int
     calls: int = 0
     running: int = 0
-    waiting: list[_Part] = field(default_factory=list[_Part])
+    waiting: list[Part] = field(default_factory=list[Part])
     succeeded: bool = False
     error: Exception | None = None
 
@@ -112,15 +112,18 @@ class BatchRun(StreamRun):
         self._batches_seen = 0
 
     def _admit(self, item: list[Any]) -> None:
-        context = self._inside.copy()
-        unit = context.run(self._open_batch, item)
-        batch = _Batch(
-            self._batches_seen, unit, context, most=2 * ceil(log2(len(item))) + 2
-        )
-        part = _Part(batch, self._items_seen, item)
+        first = self._items_seen
         self._items_seen += len(item)
+        self._start_batch(range(first, self._items_seen), item)
+
+    def _start_batch(self, places: Sequence[int], items: list[Any]) -> None:
+        context = self._inside.copy()
+        unit = context.run(self._open_batch, items)
+        batch = _Batch(
+            self._batches_seen, unit, context, most=2 * ceil(log2(len(items))) + 2
+        )
         self._batches_seen += 1
-        self._start(part)
+        self._start(Part(batch, places, items))
 
     def _open_batch(self, items: list[Any]) -> BatchUnit | None:
         core = self.core
@@ -148,7 +151,7 @@ class BatchRun(StreamRun):
 
         def open_unit(job: Job) -> JobUnit:
             """Open the unit of ``job``, which says of which batch it is."""
-            part: _Part = job.item
+            part: Part = job.item
             unit = opens(job)
             told = {
                 semconv.SPANRUN_BATCH_INDEX: part.batch.index,
@@ -159,12 +162,12 @@ class BatchRun(StreamRun):
 
         return open_unit
 
-    def _start(self, part: _Part) -> None:
+    def _start(self, part: Part) -> None:
         part.batch.calls += 1
         part.batch.running += 1
         self.launch(part, self._call_part, context=part.batch.context.copy())
 
-    async def _call_part(self, part: _Part) -> list[Any]:
+    async def _call_part(self, part: Part) -> list[Any]:
         answer: Any = await self._call(part.items)
         found = type(answer).__name__
         if _is_sequence(answer):
@@ -180,7 +183,7 @@ class BatchRun(StreamRun):
 
     def deliver(self, job: Job, outcome: Outcome[Any]) -> None:
         """Give each item its outcome, or try the halves of a failed part."""
-        part: _Part = job.item
+        part: Part = job.item
         batch = part.batch
         batch.running -= 1
         if isinstance(outcome, Ok):
@@ -190,10 +193,9 @@ class BatchRun(StreamRun):
             batch.error = batch.error or outcome.error
             if len(part.items) > 1 and self._splits(outcome):
                 middle = len(part.items) // 2
-                batch.waiting.append(
-                    _Part(batch, part.first + middle, part.items[middle:])
-                )
-                batch.waiting.append(_Part(batch, part.first, part.items[:middle]))
+                for half in (slice(middle, None), slice(middle)):
+                    items, places = part.items[half], part.places[half]
+                    batch.waiting.append(Part(batch, places, items))
             else:
                 self._give_error(part, outcome, outcome.error)
             if self.closing or (not batch.succeeded and batch.calls >= batch.most):
@@ -209,16 +211,16 @@ class BatchRun(StreamRun):
             cancelled = isinstance(outcome, Err) and outcome.outcome == "cancelled"
             batch.unit.end(batch.error, failed=not cancelled)
 
-    def _give_values(self, part: _Part, done: Ok[Any]) -> None:
-        for index, value in enumerate(done.value, part.first):
+    def _give_values(self, part: Part, done: Ok[Any]) -> None:
+        for index, value in zip(part.places, done.value, strict=True):
             self._emit(
                 Ok(index, value, done.timings, done.attempts, None, done.trace_id)
             )
 
-    def _give_error(self, part: _Part, failed: Err, error: Exception) -> None:
+    def _give_error(self, part: Part, failed: Err, error: Exception) -> None:
         for item in part.items:
             discard(item)
-        for index in range(part.first, part.first + len(part.items)):
+        for index in part.places:
             self._emit(
                 Err(
                     index,

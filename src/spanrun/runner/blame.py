@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 from spanrun.causes import causes
 from spanrun.errors import (
     OF_WHAT_WAS_SENT,
+    CheckpointError,
     ConfigurationError,
     Rejected,
     ServiceError,
@@ -33,7 +34,8 @@ def blames_items(error: Exception) -> bool:
         >>> blames_items(KeyError("name")), blames_items(ConnectionError("refused"))
         (True, False)
     """
-    if isinstance(error, Rejected | ConfigurationError | WrongAnswer):
+    ours = CheckpointError | ConfigurationError | Rejected | WrongAnswer
+    if isinstance(error, ours):
         return False
     for why in causes(error):
         if isinstance(why, ServiceError):

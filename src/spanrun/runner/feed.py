@@ -130,6 +130,12 @@ class FedRun(Run):
             return partial(next, items, _END)
         return partial(self._outside.run, next, items, _END)
 
+    async def prepare(self) -> None:
+        """Do what must be done before it begins, and may take a while."""
+
+    async def finish(self) -> None:
+        """Do what must be done once it is over, and may take a while."""
+
     def begin(self) -> None:
         """Open the run and admit the first jobs."""
         self.open()

@@ -48,12 +48,12 @@ class MapRun(FedRun):
         else:
             self._put(job.index, value)
 
-    def deliver(self, job: Job, outcome: Outcome[Any]) -> None:
+    def deliver(self, job: Job, outcome: Outcome[Any]) -> None:  # noqa: ARG002
         """Put the outcome in its place; the first error ends a raising map."""
         if not self._raises:
-            self._put(job.index, outcome)
+            self._put(outcome.index, outcome)
         elif isinstance(outcome, Ok):
-            self._put(job.index, outcome.value)
+            self._put(outcome.index, outcome.value)
         elif self.closing and outcome.outcome == "cancelled":
             self._lost = True
         elif self._error is None:

@@ -21,6 +21,8 @@ from spanrun.runner import checks as arguments
 from spanrun.runner.batches import BatchRun, batches_in
 from spanrun.runner.blame import SplitOn
 from spanrun.runner.calls import Calls
+from spanrun.runner.checkpoint.checkpoint import Checkpoint
+from spanrun.runner.checkpoint.chosen import run_of
 from spanrun.runner.core import Core, in_job
 from spanrun.runner.feed import FedRun
 from spanrun.runner.map import Errors, MapRun
@@ -189,6 +191,7 @@ class Runner:
         trace: Trace = "auto",
         key: Callable[[T], Any] | None = None,
         priority: Callable[[T], float] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> list[R]: ...
 
     @overload
@@ -202,6 +205,7 @@ class Runner:
         trace: Trace = "auto",
         key: Callable[[T], Any] | None = None,
         priority: Callable[[T], float] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> list[Outcome[R]]: ...
 
     async def map(
@@ -214,6 +218,7 @@ class Runner:
         trace: Trace = "auto",
         key: Callable[[Any], Any] | None = None,
         priority: Callable[[Any], float] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> list[Any]:
         """Run ``function`` on each item, and give the results in the items' order.
 
@@ -229,12 +234,14 @@ class Runner:
                 ``"auto"``: children up to 1,000 known items.
             key: Names an item, for outcomes and spans.
             priority: The higher, the earlier a job gets a slot.
+            checkpoint: Keeps each outcome, so that the run goes on after a kill.
 
         Raises:
+            CheckpointError: The checkpoint is of another run, or can't be used.
             ConfigurationError: The runner was never opened, or an argument is wrong.
             ShuttingDown: The runner is closed.
         """
-        run = MapRun(
+        run = run_of(MapRun, checkpoint)(
             self._open(),
             function,
             items,
@@ -260,6 +267,7 @@ class Runner:
         trace: Trace = "auto",
         key: Callable[[T], Any] | None = None,
         priority: Callable[[T], float] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Stream[R]:
         """Run ``function`` on each item, and give the outcomes one by one.
 
@@ -276,9 +284,10 @@ class Runner:
             trace: As for `map`.
             key: Names an item, for outcomes and spans.
             priority: The higher, the earlier a job gets a slot.
+            checkpoint: As for `map`.
         """
         return self._stream(
-            StreamRun(
+            run_of(StreamRun, checkpoint)(
                 self._open(),
                 function,
                 items,
@@ -301,6 +310,7 @@ class Runner:
         ordered: bool = True,
         total: int | None = None,
         trace: Trace = "auto",
+        checkpoint: Checkpoint | None = None,
     ) -> Stream[R]:
         """Run ``function`` on lists of items, and give each item's outcome.
 
@@ -319,9 +329,10 @@ class Runner:
             ordered: In the order of the items, or as the jobs end.
             total: How many batches there are, where that is known.
             trace: As for `map`.
+            checkpoint: As for `map`.
         """
         return self._stream(
-            BatchRun(
+            run_of(BatchRun, checkpoint)(
                 self._open(),
                 function,
                 items,
@@ -346,6 +357,7 @@ class Runner:
         split_on: SplitOn = None,
         errors: Literal["raise"] = "raise",
         trace: Trace = "auto",
+        checkpoint: Checkpoint | None = None,
     ) -> list[R]: ...
 
     @overload
@@ -359,6 +371,7 @@ class Runner:
         split_on: SplitOn = None,
         errors: Literal["collect"],
         trace: Trace = "auto",
+        checkpoint: Checkpoint | None = None,
     ) -> list[Outcome[R]]: ...
 
     async def map_batches(
@@ -371,6 +384,7 @@ class Runner:
         split_on: SplitOn = None,
         errors: Errors = "raise",
         trace: Trace = "auto",
+        checkpoint: Checkpoint | None = None,
     ) -> list[Any]:
         """Run ``function`` on lists of items, and give one result for each item.
 
@@ -385,6 +399,7 @@ class Runner:
             ordered=errors == "collect",
             total=batches_in("map_batches", items, size, errors),
             trace=trace,
+            checkpoint=checkpoint,
         )
         return await collected(outcomes, errors)
 

@@ -98,6 +98,12 @@ class Stream(Generic[T]):
         if self._open or self._closed:
             raise ConfigurationError("a stream can be entered once: make another one")
         self._open = True
+        try:
+            await self._run.prepare()
+        except BaseException:
+            self._leave(self._run)
+            await self._run.finish()
+            raise
         self._run.begin()
         return self
 
@@ -111,7 +117,10 @@ class Stream(Generic[T]):
         run = self._run
         try:
             run.stop("run")
-            await run.idle()
+            try:
+                await run.idle()
+            finally:
+                await run.finish()
         finally:
             late = run.fatal or run.close_error
             run.close(error or run.source_error or late)

@@ -20,7 +20,15 @@ from spanrun.telemetry.log import Log
 _log: Final = Log(__name__)
 
 EventKind: TypeAlias = Literal[
-    "blocked", "breaker", "hedge", "limit", "outage", "retry", "signal", "stuck"
+    "blocked",
+    "breaker",
+    "hedge",
+    "limit",
+    "outage",
+    "resumed",
+    "retry",
+    "signal",
+    "stuck",
 ]
 
 
@@ -31,7 +39,7 @@ class RunEvent(NamedTuple):
         time_ns: When, in nanoseconds since the Unix epoch; of what took a while, when
             that was over.
         kind: ``"blocked"``, ``"breaker"``, ``"hedge"``, ``"limit"``, ``"outage"``,
-            ``"retry"``, ``"signal"`` or ``"stuck"``.
+            ``"resumed"``, ``"retry"``, ``"signal"`` or ``"stuck"``.
         run: The id of the run; None where it belongs to none.
         index: The job's place among the items of its run; None where it is of no job.
         value: What there is to say of it, by name: see the page on telemetry.
