@@ -51,6 +51,7 @@ RUN: Final = {
     "function": refused(FUNCTION) | only(several),
     "items": SOURCE,
     "trace": Kind(("x", None, 1, True), ("auto", "child", "linked")),
+    "progress": FLAG,
 }
 RANKED: Final = {
     "total": optional(WHOLE),

@@ -10,7 +10,6 @@ from typing import Any, Final, Literal, Self, Unpack, cast, overload
 from spanrun import checks, semconv
 from spanrun.clients._embedding_answer import vectors
 from spanrun.clients._model_client import ClientOptions, ModelClient, note_usage
-from spanrun.clients._progress import ProgressOnRequest, progress
 from spanrun.clients.vectors import SimilarityMode, Vector, similarity
 from spanrun.errors import ConfigurationError, EmbeddingError
 from spanrun.policies.timeout import Timeout
@@ -72,7 +71,6 @@ class Embeddings(ModelClient):
             api_key=api_key,
             defaults=("embed", _TIMEOUT),
             error=EmbeddingError,
-            observers=(ProgressOnRequest(),),
             options=options,
         )
         kind = "Embeddings"
@@ -194,7 +192,7 @@ class Embeddings(ModelClient):
 
         Args:
             texts: Sent in requests of `batch` texts, as many at once as the limit is.
-            show_progress: On standard error, how many requests are done.
+            show_progress: On standard error, how many texts are done.
             partial: Give None for a text that fails, and go on with the others.
 
         Raises:
@@ -219,13 +217,13 @@ class Embeddings(ModelClient):
 
         places = range(len(checked))
         try:
-            with progress(show=show_progress):
-                if partial:
-                    await runner.map_batches(
-                        embed, places, size=self.batch, errors="collect"
-                    )
-                else:
-                    await runner.map_batches(embed, places, size=self.batch)
+            await runner.map_batches(
+                embed,
+                places,
+                size=self.batch,
+                errors="collect" if partial else "raise",
+                progress=show_progress,
+            )
         except Exception as error:
             with suppress(Exception):  # one that can't be changed
                 cast("Any", error).partial = found

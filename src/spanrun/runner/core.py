@@ -76,7 +76,6 @@ class Core:
         recorder: Where spans and metrics go; None without telemetry.
         metrics: The runner's metrics; None without telemetry.
         observers: Who else hears of runs and outcomes.
-        watched: Whether anybody sees the outcomes, but for who asked for them.
         policies: What its jobs run under, as JSON.
         cancels: By what jobs are cancelled.
         runs: The open runs.
@@ -102,7 +101,7 @@ class Core:
         self.now: Final = self.clock.now
         self.observers: Final[Observers] = setup.observers(observers)
         self.backing_off = 0
-        self.watched: Final = bool(self.recorder or self.observers)
+        self._with_progress: Observers | None = None
         self.runs: Final[set[OpenRun]] = set()
         self.draining = False
         register(self)
@@ -156,6 +155,17 @@ class Core:
             backing_off=self.backing_off,
             stuck=self.cancels.stuck,
         )
+
+    def watching(self, *, progress: bool) -> Observers:
+        """Who hears of a run: the observers and, if it asks for it, one `Progress`."""
+        if not progress:
+            return self.observers
+        if self._with_progress is None:
+            from spanrun.runner.progress import Progress  # noqa: PLC0415 -- tqdm: 20 ms
+
+            shown = () if self.observers.has(Progress) else [Progress()]
+            self._with_progress = self.observers + shown
+        return self._with_progress
 
     def open(self) -> None:
         """The runner is open: report its metrics, and what blocks its loop."""
