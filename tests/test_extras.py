@@ -13,7 +13,7 @@ from tests.installation import EXTRAS, ROOT, commands, distributions, environmen
 
 from spanrun import extras
 from spanrun.causes import causes
-from spanrun.cli import EXTRAS as OF_COMMANDS
+from spanrun.cli.entry import EXTRAS as OF_COMMANDS
 from spanrun.errors import ConfigurationError
 
 SRC = ROOT / "src" / "spanrun"

@@ -1,5 +1,6 @@
 """`Progress`: bars on a terminal, lines elsewhere, silence where that fails."""
 
+import asyncio
 import contextlib
 import errno
 import io
@@ -16,7 +17,7 @@ from typing import Any, TextIO
 
 import pytest
 from tests.test_text import ACTIVE, HOSTILE
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, becomes
 
 import spanrun as sr
 from spanrun.outcome import Err, Ok, Timings
@@ -348,3 +349,22 @@ async def test_who_shows_it_anyway_shows_it_once(
     async with sr.Runner("double", observers=[Progress()]) as runner:
         await runner.map(double, [1, 2], progress=True)
     assert capsys.readouterr().err.count("double: 2/2") == 1
+
+
+@pytest.mark.parametrize("bars", [True, False])
+async def test_what_is_done_is_shown_while_the_next_job_takes_long(
+    *, bars: bool
+) -> None:
+    stream = io.StringIO()
+    release = asyncio.Event()
+
+    async def job(number: int) -> None:
+        if number == 3:
+            await release.wait()
+
+    async with sr.Runner("embed", observers=[Progress(stream, bars=bars)]) as runner:
+        mapped = asyncio.create_task(runner.map(job, range(4)))
+        await becomes(lambda: "3/4" in stream.getvalue())
+        release.set()
+        await mapped
+    assert "4/4" in stream.getvalue()

@@ -27,6 +27,7 @@ from spanrun.policies.timeout import Bound, Timeout
 from spanrun.runner.announce import announce
 from spanrun.runner.cancelled import Cancellations
 from spanrun.runner.job import call_step
+from spanrun.runner.live import live
 from spanrun.runner.nested import Nesting
 from spanrun.runner.opened import OpenRun, register
 from spanrun.semconv import SPANRUN_RUNNER_NAME
@@ -173,7 +174,7 @@ class Core:
             self.metrics.open()
             self.lag.recorder = self.recorder
             self.lag.observers = self.observers
-            watch(self.loop, self.lag, self)
+            watch(self.loop, self.lag, self, live.look)
 
     def check(self, runner: str, *, nested: bool) -> None:
         """Refuse what can't run here; ``nested`` is a job's, and has its grace.

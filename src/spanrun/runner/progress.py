@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import contextvars
 import importlib.util
 import os
 import sys
@@ -11,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol, TextIO
 
 from tqdm import tqdm
+from tqdm.utils import disp_len
 
 from spanrun.checks import flag, offers, optional
 from spanrun.outcome import Outcome
@@ -18,11 +22,23 @@ from spanrun.telemetry.observe import RunInfo
 from spanrun.text import one_line
 
 _EVERY: Final = 2.0
-_BAR: Final = (
-    "{desc:<10} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt}"
-    " · {rate_noinv_fmt} · {elapsed}<{remaining}{postfix}"
+_BAR: Final = "{desc:<10} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt}"
+_BARS: Final = (
+    f"{_BAR} · {{rate_noinv_fmt}} · {{elapsed}}<{{remaining}}{{postfix}}",
+    f"{_BAR} · {{rate_noinv_fmt}}{{postfix}}",
+    "{desc} {n_fmt}/{total_fmt} · {rate_noinv_fmt}{postfix}",
+    "{desc} {n_fmt}/{total_fmt}{postfix}",
+    "{desc} {n_fmt}/{total_fmt}",
+    "{n_fmt}/{total_fmt}",
 )
-_OPEN_BAR: Final = "{desc:<10} {n_fmt} · {rate_noinv_fmt} · {elapsed}{postfix}"
+_OPEN_BARS: Final = (
+    "{desc:<10} {n_fmt} · {rate_noinv_fmt} · {elapsed}{postfix}",
+    "{desc} {n_fmt} · {rate_noinv_fmt}{postfix}",
+    "{desc} {n_fmt}{postfix}",
+    "{desc} {n_fmt}",
+    "{n_fmt}",
+)
+"""The first one for which there is room is shown."""
 _WIDGET: Final = (
     " {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}"
     " · {rate_noinv_fmt} · {elapsed}<{remaining}{postfix}"
@@ -59,6 +75,7 @@ class Progress:
         self._shown: dict[str, _Shown] = {}
         self._ended: list[_Shown] = []
         self._broken = given is None
+        self._timer: asyncio.TimerHandle | None = None
 
     def run_opened(self, run: RunInfo) -> None:
         """A run has begun."""
@@ -70,6 +87,8 @@ class Progress:
         shown = self._shown.get(run.id)
         if shown is not None:
             self._attempt(shown.step)
+            if shown.behind and self._timer is None:
+                self._see_to_it(shown.every)
 
     def run_closed(self, run: RunInfo) -> None:
         """A run is over."""
@@ -79,6 +98,9 @@ class Progress:
             self._attempt(shown.end)
             if not self._shown:
                 self._attempt(self._close)
+                if self._timer is not None:
+                    self._timer.cancel()
+                    self._timer = None
 
     def _show(self, run: RunInfo) -> None:
         stream = self._stream
@@ -90,6 +112,20 @@ class Progress:
             self._bars = stream.isatty() and os.environ.get("TERM") != "dumb"
         kind = _Bar if self._bars else _Lines
         self._shown[run.id] = kind(run, stream)
+
+    def _see_to_it(self, seconds: float) -> None:
+        """Show later what it is too early for, as the next job may take long to end."""
+        with contextlib.suppress(RuntimeError):  # there is no loop
+            call_later = asyncio.get_running_loop().call_later
+            # It is no part of whichever job has ended.
+            context = contextvars.Context()
+            self._timer = call_later(seconds, self._catch_up, context=context)
+
+    def _catch_up(self) -> None:
+        self._timer = None
+        for shown in tuple(self._shown.values()):
+            if shown.behind:
+                self._attempt(shown.end)
 
     def _close(self) -> None:
         # All at once and from the top: one that closes moves those below.
@@ -108,9 +144,20 @@ class Progress:
 
 
 class _Shown(Protocol):
-    """One run on the screen."""
+    """One run on the screen.
+
+    Attributes:
+        began: When.
+        every: Seconds from one change to the next.
+    """
 
     began: float
+    every: float
+
+    @property
+    def behind(self) -> bool:
+        """Whether more is done than it shows."""
+        ...
 
     def step(self) -> None: ...
 
@@ -124,11 +171,24 @@ class _Tqdm(tqdm):  # type: ignore[type-arg] # pyright: ignore[reportMissingType
 
     monitor_interval = 0
 
+    def __str__(self) -> str:
+        told: dict[str, Any] = self.format_dict
+        columns = told["ncols"]
+        forms = _BARS if self.total else _OPEN_BARS
+        shown = ""
+        for form in forms:
+            shown = self.format_meter(**{**told, "ncols": None, "bar_format": form})
+            if columns is None or disp_len(shown) <= columns:
+                break
+        return shown
+
 
 _Tqdm.set_lock(threading.RLock())  # pyright: ignore[reportUnknownMemberType]
 
 
 class _Bar:
+    every = 0.1
+
     def __init__(self, run: RunInfo, stream: TextIO) -> None:
         self.began = time.monotonic()
         self._run: Final = run
@@ -142,11 +202,15 @@ class _Bar:
             file=stream,
             unit=f" {_noun(run)}",
             dynamic_ncols=True,
-            bar_format=_BAR if run.total_items else _OPEN_BAR,
         )
 
+    @property
+    def behind(self) -> bool:
+        return bool(self._bar.n != self._bar.last_print_n)
+
     def step(self) -> None:
-        done, failed = _counts(self._run)
+        done = sum(self._run.items.values())
+        failed = done - self._run.items.get("ok", 0)
         if failed != self._failed:
             self._failed = failed
             self._bar.set_postfix_str(f"{failed} failed", refresh=False)
@@ -155,6 +219,7 @@ class _Bar:
     def end(self) -> None:
         self.step()
         self._bar.refresh()
+        self._bar.last_print_n = self._bar.n
 
     def close(self) -> None:
         self._bar.close()
@@ -190,27 +255,27 @@ def _has_widgets() -> bool:
     return is_notebook and importlib.util.find_spec("ipywidgets") is not None
 
 
-def _counts(run: RunInfo) -> tuple[int, int]:
-    """How many items are done, and how many of them have failed."""
-    done = sum(run.items.values())
-    return done, done - run.items.get("ok", 0)
-
-
 def _noun(run: RunInfo) -> str:
     return "items" if run.batched else "jobs"
 
 
 class _Lines:
+    every = _EVERY
+
     def __init__(self, run: RunInfo, stream: TextIO) -> None:
         self.began = time.monotonic()
         self._run: Final = run
         self._stream: Final = stream
         self._said = self.began
+        self._told = 0
+
+    @property
+    def behind(self) -> bool:
+        return self._told != sum(self._run.items.values())
 
     def step(self) -> None:
         now = time.monotonic()
         if now - self._said >= _EVERY:
-            self._said = now
             self._say(now)
 
     def end(self) -> None:
@@ -222,7 +287,9 @@ class _Lines:
 
     def _say(self, now: float) -> None:
         total = self._run.total_items
-        done, failed = _counts(self._run)
+        self._said = now
+        self._told = done = sum(self._run.items.values())
+        failed = done - self._run.items.get("ok", 0)
         rate = done / max(now - self.began, 1e-9)
         parts = [
             f"{one_line(self._run.runner)}: {done}" + (f"/{total}" if total else ""),
