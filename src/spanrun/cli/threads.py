@@ -30,7 +30,7 @@ class Threads(ThreadPoolExecutor):
     def __init__(self, most: int) -> None:
         super().__init__(most)
         self._most: Final = most
-        self._calls: Final[SimpleQueue[_Call]] = SimpleQueue()
+        self._calls: Final[SimpleQueue[_Call | None]] = SimpleQueue()
         self._changed: Final = threading.Condition()
         self._started = self._idle = 0
         self._open = 0
@@ -61,14 +61,19 @@ class Threads(ThreadPoolExecutor):
         with self._changed:
             self._changed.wait_for(lambda: not self._open)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 -- its signature
-        """Leave the threads alone: `wait` is who waits."""
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 -- its signature
+        """Have each thread end after its call; `wait` is who waits for them."""
+        with self._changed:
+            for _ in range(self._started):
+                self._calls.put(None)
 
     def _work(self) -> None:
         while True:
-            future, call = self._calls.get()
-            _make(future, call)
-            del future, call  # not kept while the next one is waited for
+            given = self._calls.get()
+            if given is None:
+                return
+            _make(*given)
+            del given  # not kept while the next one is waited for
             with self._changed:
                 self._open -= 1
                 self._changed.notify_all()

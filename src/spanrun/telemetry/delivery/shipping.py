@@ -14,12 +14,13 @@ from spanrun.telemetry.delivery.parcel import Parcel
 from spanrun.telemetry.delivery.send import Outcome, Sender
 from spanrun.telemetry.delivery.stock import Adopted, Stock
 from spanrun.telemetry.forks import no_fork
-from spanrun.telemetry.log import Log
+from spanrun.telemetry.log import Log, Seldom
 
 _log: Final = Log(__name__)
 
 Watch: TypeAlias = Callable[[Signal, float, Outcome], None]
 
+_PAUSE: Final = 60.0  # seconds between two lines of a receiver that comes and goes
 _SMALL: Final = 16 * 1024  # below this, size isn't what a receiver minds
 
 
@@ -57,6 +58,7 @@ class Line:
         self._books: Final = books
         self._limit = request_bytes
         self._watch: Final = watch
+        self._seldom = Seldom(_PAUSE)
         self._stopped = False
 
     def ship(self, adopted: Adopted) -> None:
@@ -120,6 +122,7 @@ class Line:
         self.sender.after_fork()
         self.backoff.succeed()
         self.trouble = ""
+        self._seldom = Seldom(_PAUSE)
         self.failed = self._stopped = False
         self.since = 0.0
 
@@ -186,10 +189,11 @@ class Line:
         trouble = f"{outcome.code} {outcome.detail}".strip()
         if not self.trouble and not self._stopped:
             say = _log.error if outcome.verdict == "misconfigured" else _log.warning
-            say(
-                "%s doesn't take %s, which wait for it: %s",
-                *(self._where, self._signal, trouble),
-            )
+            if (more := self._seldom()) is not None:
+                say(
+                    "%s doesn't take %s, which wait for it in %s: %s%s",
+                    *(self._where, self._signal, self._stock.spool.root, trouble, more),
+                )
         self.trouble = trouble
 
     def _halve(self, parcel: Parcel) -> list[list[Parcel]]:
