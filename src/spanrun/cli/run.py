@@ -111,6 +111,9 @@ def run(
     error where the results go to standard output.
 
     Failed jobs make the exit code 1, unless a --threshold says how many may fail.
+
+    Ctrl-C cancels the jobs. Calls that aren't async go on, and are waited for, until it
+    is pressed again.
     """
     if as_json and out is None:
         what = "--json: the results are on standard output already"

@@ -241,7 +241,7 @@ class Cancellations:
     def _say_stuck(
         self, stuck: list[tuple[asyncio.Task[Any], _Cancelled]], now: float
     ) -> None:
-        """Log the first of them in full, if it is time for a line, and count the rest."""
+        """Log the first of them in full, if it is time for a line, and count others."""
         for place, (task, each) in enumerate(stuck):
             where = stack(task) if place < _MOST else ""
             more = self._seldom()

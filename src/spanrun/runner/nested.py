@@ -28,8 +28,8 @@ class Nesting:
 
     It is certain to wait for ever when each slot is held by a job which itself awaits
     a job of this runner, without a deadline, and the limit can't grow. Then it fails
-    at once. Where that isn't certain, a line of log says so after 5 s, and how many more
-    there are at the next one.
+    at once. Where that isn't certain, a line of log says so after 5 s; how many there
+    were since then is in the next one.
 
     Args:
         name: Of the runner.
