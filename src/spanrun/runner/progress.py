@@ -172,12 +172,12 @@ class _Tqdm(tqdm):  # type: ignore[type-arg] # pyright: ignore[reportMissingType
     monitor_interval = 0
 
     def __str__(self) -> str:
-        told: dict[str, Any] = self.format_dict
-        columns = told["ncols"]
-        forms = _BARS if self.total else _OPEN_BARS
+        told: dict[str, Any] = dict(self.format_dict)
+        columns, told["ncols"] = told["ncols"], None
         shown = ""
-        for form in forms:
-            shown = self.format_meter(**{**told, "ncols": None, "bar_format": form})
+        for form in _BARS if self.total else _OPEN_BARS:
+            told["bar_format"] = form
+            shown = self.format_meter(**told)
             if columns is None or disp_len(shown) <= columns:
                 break
         return shown
