@@ -151,6 +151,7 @@ def test_jobs_are_sorted_and_filtered_by_keys() -> None:
 # The command
 
 
+@pytest.mark.foreign_clock  # the program has its own
 def test_as_json_it_is_one_object(cli: Cli, program: subprocess.Popen[str]) -> None:
     found: list[Any] = []
 
@@ -168,6 +169,7 @@ def test_as_json_it_is_one_object(cli: Cli, program: subprocess.Popen[str]) -> N
     assert not list((cli.folder / ".spanrun").glob("top-*"))
 
 
+@pytest.mark.foreign_clock  # the program has its own
 def test_elsewhere_it_is_shown_once(cli: Cli, program: subprocess.Popen[str]) -> None:
     until(lambda: cli("top").code == Exit.OK)
     cli.environ["COLUMNS"] = "60"

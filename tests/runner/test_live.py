@@ -203,7 +203,7 @@ async def test_a_job_that_blocks_the_loop_is_busy_and_named(configured: Path):
     assert loop.blocked > 0.1
     assert loop.lag >= loop.blocked
     assert loop.by == "job 'k0' of runner 'embed'"
-    assert "test_live.py" in loop.place or "waiting.py" in loop.place
+    assert ".py:" in loop.place
     assert phases(seen[0]) == {0: "service", 1: "busy"}
 
 

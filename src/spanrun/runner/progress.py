@@ -26,6 +26,7 @@ _BAR: Final = "{desc:<10} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt}"
 _BARS: Final = (
     f"{_BAR} · {{rate_noinv_fmt}} · {{elapsed}}<{{remaining}}{{postfix}}",
     f"{_BAR} · {{rate_noinv_fmt}}{{postfix}}",
+    "{desc:<10} {percentage:3.0f}%|{bar:10}| {n_fmt}/{total_fmt}{postfix}",
     "{desc} {n_fmt}/{total_fmt} · {rate_noinv_fmt}{postfix}",
     "{desc} {n_fmt}/{total_fmt}{postfix}",
     "{desc} {n_fmt}/{total_fmt}",
