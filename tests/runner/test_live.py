@@ -244,6 +244,22 @@ async def test_no_code_of_the_users_runs_for_a_key(configured: Path, key: object
     assert job.key == f"<{type(key).__name__}>"
 
 
+async def test_what_a_runner_does_is_read_while_runs_come_and_go():
+    """As the thread of the metrics reads it, too."""
+
+    class Coming:
+        def __len__(self) -> int:
+            runs.add(Coming())  # as another thread does between two bytecodes
+            return 1
+
+    async with sr.Runner("embed") as runner:
+        core: Any = runner._core
+        runs = core.runs
+        runs.update([Coming(), Coming()])
+        assert core.gauges().queued == 2
+        runs.clear()
+
+
 def test_a_look_that_fails_breaks_nothing(
     configured: Path, caplog: pytest.LogCaptureFixture
 ):

@@ -129,12 +129,12 @@ class Cancellations:
     @property
     def stuck(self) -> int:
         """How many have not ended long after their cancellation."""
-        return sum(each.stuck for each in self._tasks.values())
+        return sum(each.stuck for each in tuple(self._tasks.values()))
 
     @property
     def abandoned(self) -> int:
         """How many were given up and have not ended."""
-        return sum(each.abandoned for each in self._tasks.values())
+        return sum(each.abandoned for each in tuple(self._tasks.values()))
 
     def cancel(
         self,

@@ -146,9 +146,9 @@ class Core:
         self._note("limit", limit=limit)
 
     def gauges(self) -> Gauges:
-        """What the runner is doing at this moment."""
+        """What the runner is doing at this moment; from any thread."""
         running = self.slots.used
-        jobs = sum(map(len, self.runs)) + self.cancels.abandoned
+        jobs = sum(map(len, tuple(self.runs))) + self.cancels.abandoned
         return Gauges(
             limit=self.slots.limit,
             running=running,
