@@ -13,7 +13,7 @@ from tests.installation import EXTRAS, ROOT, commands, distributions, environmen
 
 from spanrun import extras
 from spanrun.causes import causes
-from spanrun.cli import EXTRAS as OF_COMMANDS
+from spanrun.cli.entry import EXTRAS as OF_COMMANDS
 from spanrun.errors import ConfigurationError
 
 SRC = ROOT / "src" / "spanrun"
@@ -118,7 +118,7 @@ def test_who_tells_of_a_missing_extra_is_one():
         for path in SRC.rglob("*.py")
         if "pip install 'spanrun[" in path.read_text("utf-8")
     ]
-    assert sorted(wrong) == ["cli/__init__.py", "extras.py"]
+    assert sorted(wrong) == ["cli/entry.py", "extras.py"]
 
 
 SLO = (ROOT / "instrumentation" / "slo" / "jobs.yaml").read_text("utf-8")

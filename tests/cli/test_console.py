@@ -7,7 +7,7 @@ from tests.cli.conftest import Cli
 from tests.test_text import ACTIVE, HOSTILE
 
 from spanrun import cli as command_line
-from spanrun.cli import console, search
+from spanrun.cli import console, entry, search
 from spanrun.cli.exits import Exit, fail
 from spanrun.stores.base import Hit
 
@@ -46,7 +46,7 @@ def test_an_unforeseen_failure_is_shown_whole_and_inert(
     def broken() -> None:
         raise ZeroDivisionError(HOSTILE)
 
-    monkeypatch.setattr(command_line, "_run", broken)
+    monkeypatch.setattr(entry, "_run", broken)
     with pytest.raises(SystemExit) as ended:
         command_line.main()
     assert ended.value.code == Exit.FAULT

@@ -20,6 +20,7 @@ Start = Callable[..., subprocess.Popen[str]]
 APP = """
 import asyncio
 import pathlib
+import time
 from dataclasses import dataclass
 
 seen = {}
@@ -48,6 +49,12 @@ async def once_more(item):
     if seen[item] < 3:
         raise ConnectionError("gone")
     return seen[item]
+
+def stuck(item):
+    pathlib.Path("begun").touch()
+    while not pathlib.Path("release").exists():
+        time.sleep(0.001)
+    pathlib.Path("ended").touch()
 
 async def hang(item):
     if item == "a":
@@ -293,3 +300,84 @@ def test_a_full_disk_is_an_error(app: Cli, start: Start, tmp_path: Path) -> None
         _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == Exit.DISK
     assert "spanrun: standard output: No space left on device" in err
+
+
+def said(process: subprocess.Popen[str], what: str) -> str:
+    """The lines of standard error up to one that has ``what``."""
+    assert process.stderr is not None
+    lines: list[str] = []
+    while not lines or what not in lines[-1]:
+        line = process.stderr.readline()
+        assert line, lines
+        lines.append(line)
+    return "".join(lines)
+
+
+def test_ctrl_c_says_what_it_waits_for_and_a_second_one_ends_at_once(
+    app: Cli, start: Start
+) -> None:
+    process = start("run", "app:stuck", "items.txt", "--no-progress", "--limit", "2")
+    until((app.folder / "begun").exists)
+    process.send_signal(signal.SIGINT)
+    told = said(process, "Press Ctrl-C")
+    assert "spanrun: waits for 2 calls of stuck, which can't be interrupted" in told
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE) == Exit.INTERRUPTED
+    assert process.stderr is not None
+    err = process.stderr.read()
+    assert "spanrun: interrupted after " in err
+    assert "Traceback" not in err
+    assert not (app.folder / "ended").exists()
+
+
+def test_calls_that_end_after_ctrl_c_are_waited_for(app: Cli, start: Start) -> None:
+    process = start("run", "app:stuck", "items.txt", "--no-progress", "--limit", "1")
+    until((app.folder / "begun").exists)
+    process.send_signal(signal.SIGINT)
+    said(process, "Press Ctrl-C")
+    (app.folder / "release").touch()
+    assert process.wait(PATIENCE) == Exit.INTERRUPTED
+    assert (app.folder / "ended").exists()
+
+
+def test_a_second_sigterm_ends_it_whatever_a_call_does(app: Cli, start: Start) -> None:
+    process = start("run", "app:stuck", "items.txt", "--no-progress")
+    until((app.folder / "begun").exists)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)  # else the job has ten seconds
+    assert process.wait(PATIENCE) == Exit.TERMINATED
+    assert process.stderr is not None
+    assert "spanrun: terminated after " in process.stderr.read()
+
+
+SLOW = """
+import pathlib, time
+pathlib.Path("begun").touch()
+while not pathlib.Path("release").exists():
+    time.sleep(0.001)
+def f(item):
+    return item
+"""
+
+
+def test_sigterm_before_the_first_job_has_its_line(app: Cli, start: Start) -> None:
+    (app.folder / "slow.py").write_text(SLOW, "utf-8")
+    process = start("run", "slow:f", "items.txt", "--no-progress")
+    until((app.folder / "begun").exists)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == Exit.TERMINATED
+    assert err.startswith("spanrun: terminated before the first job\n")
+
+
+def test_sigterm_while_the_command_line_is_loaded_has_its_line(
+    app: Cli, start: Start
+) -> None:
+    # In the place of a part of it: `typer` is imported when `main` has begun.
+    (app.folder / "typer.py").write_text(SLOW, "utf-8")
+    process = start("--version", env={"PYTHONPATH": str(app.folder)})
+    until((app.folder / "begun").exists)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == Exit.TERMINATED
+    assert err == "spanrun: terminated before it had begun\n"

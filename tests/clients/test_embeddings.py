@@ -423,15 +423,15 @@ async def test_progress_is_shown_to_who_asked(
         )
     assert len(quiet) == 3
     shown = capsys.readouterr().err
-    assert "embed: 4/4" in shown
-    assert "2/2" not in shown
+    assert "embed: 8/8" in shown
+    assert "3/3" not in shown
 
 
 def test_progress_of_a_twin(
     open_at: Callable[..., Embeddings], capsys: pytest.CaptureFixture[str]
 ) -> None:
     open_at(batch=2).get_text_embedding_batch(["a"] * 6, show_progress=True)
-    assert "embed: 3/3" in capsys.readouterr().err
+    assert "embed: 6/6" in capsys.readouterr().err
 
 
 # Attempts

@@ -55,6 +55,7 @@ RUN: Final = {
     "items": SOURCE,
     "trace": Kind(("x", None, 1, True), ("auto", "child", "linked")),
     "checkpoint": KEPT,
+    "progress": FLAG,
 }
 RANKED: Final = {
     "total": optional(WHOLE),

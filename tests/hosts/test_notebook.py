@@ -93,7 +93,9 @@ def test_cells_await_a_runner_or_run_one_beside_the_loop(notebook):
 
 
 def test_progress_is_a_line_in_the_cell_without_escapes(notebook):
-    report = "async with sr.Runner('{}', observers=[sr.Progress()]) as runner:\n"
+    report = (
+        "async with sr.Runner('{}', observers=[sr.Progress(bars=False)]) as runner:\n"
+    )
     awaited = report.format("awaited") + "    await runner.map(double, range(5));"
     beside = f"async def main():\n    {awaited.replace('awaited', 'beside')}".replace(
         "\n    await", "\n        await"
@@ -103,6 +105,37 @@ def test_progress_is_a_line_in_the_cell_without_escapes(notebook):
     for name, text in zip(("awaited", "beside"), shown, strict=True):
         assert text.startswith(f"{name}: 5/5 · ")
         assert text.isprintable(), "one line: no bar, no colour, no carriage return"
+
+
+def test_progress_is_a_bar_where_there_are_widgets(notebook):
+    shown = notebook(
+        """
+        async def main():
+            async with sr.Runner("<b>{n}") as runner:
+                return await runner.map(double, range(5), progress=True)
+
+        from ipywidgets import FloatProgress, HTML
+        from ipywidgets.widgets.widget import _instances
+
+        def all_of(kind):
+            return [each for each in _instances.values() if type(each) is kind]
+
+        def state():
+            bars = all_of(FloatProgress)
+            bars = [(bar.value, bar.max, bar.bar_style) for bar in bars]
+            return bars, sorted(text.value for text in all_of(HTML))
+        """,
+        "await main(); None",
+        "state()",
+        "sr.run(main()); None",
+        "len(state()[0])",
+    )
+
+    assert "5/5" in shown[1] or "0/5" in shown[1], "as text, for who has no widgets"
+    assert "[(5.0, 5.0, 'success')]" in shown[2]
+    assert "&lt;b&gt;{n}" in shown[2]
+    assert "<b>" not in shown[2]
+    assert shown[4] == "2"
 
 
 def test_every_scenario_holds_in_a_cell(notebook):

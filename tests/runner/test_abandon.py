@@ -236,12 +236,31 @@ async def test_a_hedge_that_swallows_its_cancellation_is_given_up(
         await asyncio.sleep(200)
 
 
-async def test_many_are_counted_and_ten_named(make_runner, caplog):
+async def test_many_are_counted_and_one_is_named(make_runner, caplog):
     async def stop(item):
         return await (fail_or_swallow(0) if item == 0 else swallow(20))
 
     async with make_runner(limit=30) as runner:
         with pytest.raises(LookupError):
             await runner.map(stop, range(30))
-    assert len(said(caplog)) == 10
-    assert "19 more jobs of runner 'test'" in caplog.text
+    (line,) = said(caplog)
+    assert "it is waited for" in line
+    assert "; so are 28 more\n" in line
+
+
+async def test_those_that_follow_soon_are_in_the_next_line(make_runner, caplog):
+    """A line in 30 s: what came between has its number in it."""
+
+    async def cancelled(runner, after):
+        await asyncio.sleep(after)
+        task = asyncio.create_task(runner.call(swallow, 70))
+        await asyncio.sleep(1)
+        task.cancel()
+        await asyncio.wait([task])
+
+    async with make_runner() as runner:
+        await asyncio.gather(*(cancelled(runner, after) for after in (0, 7, 8)))
+    lines = said(caplog)
+    assert [line.split(" s ago")[0].split()[-1] for line in lines] == ["5", "35", "65"]
+    assert "more" not in lines[0]
+    assert "; 2 more since the last line\n" in lines[1]

@@ -6,6 +6,8 @@ import pytest
 
 import spanrun as sr
 from spanrun.errors import ConfigurationError
+from spanrun.runner import nested
+from spanrun.telemetry import log
 
 pytestmark = pytest.mark.usefixtures("fake_clock", "no_leaks")
 
@@ -95,6 +97,25 @@ async def test_what_isnt_certain_is_said_once(make_runner, policies, caplog):
     assert {type(o) for o in got} == {sr.Err}
     (said,) = [r.getMessage() for r in caplog.records]
     assert "runner 'test' has waited 5 s for a slot, inside of a job" in said
+
+
+async def test_those_that_follow_are_counted(make_runner, caplog, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(
+        nested, "Seldom", lambda pause: log.Seldom(pause, now=lambda: now)
+    )
+
+    async def job(number):
+        async with asyncio.timeout(9):
+            return await runner.call(inner, number)
+
+    async with make_runner(limit=2, timeout=sr.Timeout(total=20)) as runner:
+        await runner.map(job, range(2), errors="collect")
+        now = 61.0
+        await runner.map(job, range(2), errors="collect")
+    first, second = [r.getMessage() for r in caplog.records]
+    assert "more since" not in first
+    assert second.endswith("; 1 more since the last line")
 
 
 async def test_another_runner_inside_is_no_matter(make_runner):

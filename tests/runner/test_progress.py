@@ -1,5 +1,6 @@
 """`Progress`: bars on a terminal, lines elsewhere, silence where that fails."""
 
+import asyncio
 import contextlib
 import errno
 import io
@@ -16,7 +17,7 @@ from typing import Any, TextIO
 
 import pytest
 from tests.test_text import ACTIVE, HOSTILE
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, becomes
 
 import spanrun as sr
 from spanrun.outcome import Err, Ok, Timings
@@ -30,13 +31,21 @@ ERR = Err(0, ValueError(), Timings())
 
 
 def a_run(runner: str = "embed", total: int | None = 3, **options: Any) -> RunInfo:
-    return RunInfo(f"{runner}-id", runner, total, 0, 0, **options)
+    return RunInfo(f"{runner}-id", runner, total, 0, 0, total_items=total, **options)
+
+
+def end(progress: Progress, run: RunInfo, outcome: Any) -> None:
+    """A job ends, as a run tells it."""
+    ended = "ok" if isinstance(outcome, Ok) else outcome.outcome
+    run.items[ended] = run.items.get(ended, 0) + 1
+    progress.job_ended(run, outcome)
 
 
 def show(progress: Progress, run: RunInfo, *outcomes: Any) -> None:
+    run.items.clear()
     progress.run_opened(run)
     for outcome in outcomes:
-        progress.job_ended(run, outcome)
+        end(progress, run, outcome)
     progress.run_closed(run)
 
 
@@ -59,7 +68,7 @@ def test_a_line_comes_every_two_seconds_at_most(
     progress.run_opened(run)
     for _ in range(50):
         now += 0.1
-        progress.job_ended(run, OK)
+        end(progress, run, OK)
     assert stream.getvalue().splitlines() == [
         "embed: 20/100 · 10.0 jobs/s · 0 failed · 8 s left",
         "embed: 40/100 · 10.0 jobs/s · 0 failed · 6 s left",
@@ -169,14 +178,14 @@ def test_bars_of_runs_at_the_same_time_stand_below_each_other() -> None:
         for run in runs:
             progress.run_opened(run)
         for run in reversed(runs):
-            progress.job_ended(run, OK)
+            end(progress, run, OK)
         for run in runs:
             progress.run_closed(run)
         lines = screen(shown())
     assert [line.split()[0] for line in lines] == ["split", "embed", "store"]
 
 
-@pytest.mark.parametrize("columns", [20, 40, 80])
+@pytest.mark.parametrize("columns", [20, 40, 80, 200])
 def test_a_bar_fits_into_the_terminal(columns: int) -> None:
     with terminal(columns) as (stream, shown):
         show(Progress(stream), a_run("a-runner-with-a-long-name"), OK, ERR, OK)
@@ -268,3 +277,94 @@ async def test_a_run_does_not_notice_that_nobody_can_see_it() -> None:
     async with sr.Runner("double", observers=[progress]) as runner:
         assert await runner.map(double, [1, 2]) == [2, 4]
         assert await runner.map(double, [3]) == [6]
+
+
+# Asked for by a run
+
+
+async def double(number: int) -> int:
+    return 2 * number
+
+
+async def doubled(numbers: list[int]) -> list[int]:
+    if 3 in numbers:
+        raise ValueError("3")
+    return [2 * number for number in numbers]
+
+
+async def test_a_run_that_asks_for_it_is_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with sr.Runner("double") as runner:
+        assert await runner.map(double, [1, 2]) == [2, 4]
+        assert capsys.readouterr().err == ""
+        assert await runner.map(double, [1, 2], progress=True) == [2, 4]
+        assert capsys.readouterr().err.startswith("double: 2/2 · ")
+        async with runner.stream(double, iter([1, 2]), progress=True) as outcomes:
+            assert [each.index async for each in outcomes] == [0, 1]
+    assert capsys.readouterr().err.startswith("double: 2 · ")
+
+
+async def test_in_batches_items_are_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with sr.Runner("double") as runner:
+        await runner.map_batches(doubled, [1, 2, 5, 6, 7], size=2, progress=True)
+        shown = capsys.readouterr().err
+        assert re.match(r"double: 5/5 · [\d.]+ items/s · 0 failed\n", shown)
+        await runner.map_batches(
+            doubled, range(8), size=4, errors="collect", progress=True
+        )
+        assert " · 1 failed\n" in (shown := capsys.readouterr().err)
+        assert shown.startswith("double: 8/8 · ")
+        async with runner.stream_batches(
+            doubled, iter([1, 2, 4]), size=2, progress=True
+        ) as outcomes:
+            assert len([each async for each in outcomes]) == 3
+    assert capsys.readouterr().err.startswith("double: 3 · ")
+
+
+async def test_observers_see_the_items_that_are_done() -> None:
+    seen: list[tuple[int, int]] = []
+
+    class Watch:
+        def run_opened(self, run: RunInfo) -> None:
+            assert (run.total, run.total_items, run.batched) == (2, 5, True)
+
+        def job_ended(self, run: RunInfo, outcome: sr.Outcome[Any]) -> None:
+            seen.append((run.items["ok"], run.items["failed"]))
+
+        def run_closed(self, run: RunInfo) -> None:
+            seen.append((run.items["ok"], run.items["failed"]))
+
+    async with sr.Runner("double", limit=1, observers=[Watch()]) as runner:
+        await runner.map_batches(doubled, [1, 2, 4, 3, 5], size=3, errors="collect")
+    assert seen[0] == (3, 0)
+    assert seen[-1] == (4, 1)
+
+
+async def test_who_shows_it_anyway_shows_it_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with sr.Runner("double", observers=[Progress()]) as runner:
+        await runner.map(double, [1, 2], progress=True)
+    assert capsys.readouterr().err.count("double: 2/2") == 1
+
+
+@pytest.mark.parametrize("bars", [True, False])
+async def test_what_is_done_is_shown_while_the_next_job_takes_long(
+    *, bars: bool
+) -> None:
+    stream = io.StringIO()
+    release = asyncio.Event()
+
+    async def job(number: int) -> None:
+        if number == 3:
+            await release.wait()
+
+    async with sr.Runner("embed", observers=[Progress(stream, bars=bars)]) as runner:
+        mapped = asyncio.create_task(runner.map(job, range(4)))
+        await becomes(lambda: "3/4" in stream.getvalue())
+        release.set()
+        await mapped
+    assert "4/4" in stream.getvalue()

@@ -27,6 +27,7 @@ from spanrun.cli.runs import runs, show, trace
 from spanrun.cli.search import search
 from spanrun.cli.slo import slo
 from spanrun.cli.spool import spool
+from spanrun.cli.top import top
 from spanrun.cli.view import view
 
 
@@ -95,6 +96,7 @@ app.command()(search)
 app.command()(runs)
 app.command()(show)
 app.command()(report)
+app.command()(top)
 app.command()(view)
 app.command()(trace)
 app.command()(diff)

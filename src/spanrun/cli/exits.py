@@ -19,7 +19,7 @@ from spanrun.errors import (
     ServiceError,
     StoreError,
 )
-from spanrun.runner.signals import SIGTERM_STATUS
+from spanrun.runner import terminated
 
 
 class Exit(enum.IntEnum):
@@ -36,7 +36,7 @@ class Exit(enum.IntEnum):
     CONFIGURATION = 78
     BROKEN = 99
     INTERRUPTED = 130
-    TERMINATED = SIGTERM_STATUS
+    TERMINATED = terminated.STATUS
 
     @property
     def meaning(self) -> str:

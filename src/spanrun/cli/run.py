@@ -6,7 +6,6 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from spanrun.cli.condition import FAILED, Condition
 from spanrun.cli.exits import Exit, fail
 from spanrun.cli.function import Function, imported
 from spanrun.cli.results import Results
+from spanrun.cli.threads import Threads
 from spanrun.policies.rate import RateLimit
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
@@ -30,6 +30,7 @@ from spanrun.telemetry.setup import Telemetry
 _EXAMPLE: Final = "p95<800ms"
 _NAMED: Final = 5
 _KEPT: Final = "The results so far are written. What ran beside them may be done, too."
+_NOT_BEGUN: Final = "No job was run: run the same command again."
 
 
 Named: TypeAlias = Annotated[
@@ -126,6 +127,9 @@ def run(
     error where the results go to standard output.
 
     Failed jobs make the exit code 1, unless a --threshold says how many may fail.
+
+    Ctrl-C cancels the jobs. Calls that aren't async go on, and are waited for, until it
+    is pressed again.
     """
     kept = None
     if checkpoint is not None:
@@ -149,18 +153,22 @@ def run(
         rate=None if rate is None else RateLimit(rate),
         observers=session.observers(progress=not no_progress),
     )
-    called = imported(function)
     mode: Literal["w", "x"] = "w" if resume.is_ours(kept, out) else "x"
-    with _opened(source) as file, _results(out, mode) as written:
-        given = items.items_of(file, form or items.format_of(source))
-        stdin = source == items.STDIN
-        work = _Work(runner, called, given, written, source, kept, is_stdin=stdin)
-        with session.telemetry(session.folder(store)) as telemetry:
-            work.run(limit)
-    broken = list(written.broken(thresholds)) if written.jobs else []
-    tell = console.give if out is not None else console.say
-    tell(_told(telemetry, written, broken, as_json=as_json))
-    _end(source, written, thresholds, broken)
+    with _told_of_sigterm():
+        called = imported(function)
+        with _opened(source) as file, _results(out, mode) as written:
+            given = items.items_of(file, form or items.format_of(source))
+            stdin = source == items.STDIN
+            threads = Threads(limit)
+            work = _Work(
+                runner, called, given, written, source, kept, threads, is_stdin=stdin
+            )
+            with session.telemetry(session.folder(store)) as telemetry:
+                work.run()
+        broken = list(written.broken(thresholds)) if written.jobs else []
+        tell = console.give if out is not None else console.say
+        tell(_told(telemetry, written, broken, as_json=as_json))
+        _end(source, written, thresholds, broken)
 
 
 @dataclass
@@ -173,12 +181,13 @@ class _Work:
     written: Results
     source: str
     checkpoint: Checkpoint | None
+    threads: Threads
     is_stdin: bool
 
-    def run(self, limit: int) -> None:
+    def run(self) -> None:
         """Run all of them, and write what becomes of each."""
         try:
-            bridge.run(self._main(limit))
+            self._to_the_end()
         except items.BadItemError as error:
             to_do = (
                 "Put it right, or name another --format. What came before it is done."
@@ -191,13 +200,33 @@ class _Work:
                 fail(Exit.TERMINATED, f"terminated after {self._count()}", _KEPT)
             raise
 
+    def _to_the_end(self) -> None:
+        """Run them, and wait for calls in threads, which nothing can interrupt.
+
+        After SIGTERM they had their time, and end with the program.
+        """
+        try:
+            bridge.run(self._main())
+        except KeyboardInterrupt:
+            self._wait_for_threads()
+            raise
+        self._wait_for_threads()
+
+    def _wait_for_threads(self) -> None:
+        if not (left := self.threads.running):
+            return
+        calls = f"{left:,} call{'s'[: left != 1]} of {self.runner.name}"
+        console.say(
+            f"spanrun: waits for {calls}, which can't be interrupted\n"
+            "  Press Ctrl-C to end without."
+        )
+        self.threads.wait()
+
     def _count(self) -> str:
         return f"{self.written.jobs:,} job{'s'[: self.written.jobs != 1]}"
 
-    async def _main(self, limit: int) -> None:
-        # As many threads as jobs, for functions that aren't async.
-        threads = ThreadPoolExecutor(limit, thread_name_prefix="spanrun-job")
-        asyncio.get_running_loop().set_default_executor(threads)
+    async def _main(self) -> None:
+        asyncio.get_running_loop().set_default_executor(self.threads)
         given: Iterator[Any] | AsyncIterator[Any] = self.given
         if self.is_stdin:
             given = items.as_they_come(self.given)
@@ -210,6 +239,18 @@ class _Work:
             async for outcome in outcomes:
                 if not self.written.add(outcome):
                     return  # nobody reads any more
+
+
+@contextmanager
+def _told_of_sigterm() -> Generator[None]:
+    """Tell of a SIGTERM that came before the first job, or after the last one."""
+    try:
+        yield
+    except SystemExit as error:
+        # One of `Exit` was told already.
+        if error.code == Exit.TERMINATED and not isinstance(error.code, Exit):
+            fail(Exit.TERMINATED, "terminated before the first job", _NOT_BEGUN)
+        raise
 
 
 @contextmanager

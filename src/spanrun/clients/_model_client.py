@@ -103,7 +103,6 @@ class ModelClient:
         api_key: str | None,
         defaults: tuple[str, Timeout],
         error: type[ServiceError],
-        observers: Sequence[Observer],
         options: ClientOptions,
     ) -> None:
         kind = type(self).__name__
@@ -138,7 +137,7 @@ class ModelClient:
             hedge=options.get("hedge"),
             breaker=options.get("breaker"),
             abandon_after=options.get("abandon_after"),
-            observers=(*observers, *observers_of(kind, options.get("observers", ()))),
+            observers=observers_of(kind, options.get("observers", ())),
             clock=options.get("clock"),
         )
         self._kinds: Final[dict[str, CallKind]] = {}

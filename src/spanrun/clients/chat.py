@@ -94,7 +94,6 @@ class Chat(ModelClient):
             api_key=api_key,
             defaults=("chat", _TIMEOUT),
             error=ServiceError,
-            observers=(),
             options=options,
         )
         checks.optional(checks.mapping)("Chat", "fields", fields, "names to values")

@@ -11,7 +11,6 @@ from typing import Any, Final, Literal, Self, Unpack, cast, overload
 from spanrun import checks, semconv
 from spanrun.clients._embedding_answer import vectors
 from spanrun.clients._model_client import ClientOptions, ModelClient, note_usage
-from spanrun.clients._progress import ProgressOnRequest, progress
 from spanrun.clients.vectors import SimilarityMode, Vector, similarity
 from spanrun.errors import ConfigurationError, EmbeddingError
 from spanrun.outcome import Ok
@@ -75,7 +74,6 @@ class Embeddings(ModelClient):
             api_key=api_key,
             defaults=("embed", _TIMEOUT),
             error=EmbeddingError,
-            observers=(ProgressOnRequest(),),
             options=options,
         )
         kind = "Embeddings"
@@ -200,7 +198,7 @@ class Embeddings(ModelClient):
 
         Args:
             texts: Sent in requests of `batch` texts, as many at once as the limit is.
-            show_progress: On standard error, how many requests are done.
+            show_progress: On standard error, how many texts are done.
             partial: Give None for a text that fails, and go on with the others.
             checkpoint: Keeps each vector, so that the same call goes on after a kill.
 
@@ -225,14 +223,14 @@ class Embeddings(ModelClient):
             list(enumerate(checked)),
             size=self.batch,
             checkpoint=checkpoint,
+            progress=show_progress,
         )
         try:
-            with progress(show=show_progress):
-                if not partial:
-                    return await run()
-                for outcome in await run(errors="collect"):
-                    if isinstance(outcome, Ok):
-                        found[outcome.index] = outcome.value  # also one that was kept
+            if not partial:
+                return await run()
+            for outcome in await run(errors="collect"):
+                if isinstance(outcome, Ok):
+                    found[outcome.index] = outcome.value  # also one that was kept
         except Exception as error:
             with suppress(Exception):  # one that can't be changed
                 cast("Any", error).partial = found

@@ -101,6 +101,7 @@ class Suspect:
         stack: Where it was, the last time that was taken, with all that called it.
         place: The same in short, if possible in the user's own code.
         taken: How many seconds it had lasted then.
+        lasts: How many it had when it was seen last.
         counted: The metric has it already.
         said: The log has it already.
     """
@@ -111,6 +112,7 @@ class Suspect:
     stack: str = ""
     place: Place | None = None
     taken: float = 0.0
+    lasts: float = 0.0
     counted: bool = False
     said: bool = False
 
@@ -146,6 +148,7 @@ class LoopLag(Lag):
         recorder: Where their telemetry goes.
         observers: Who hears of what blocks it.
         look: Finds out whether the process has just been stopped.
+        latest: Seconds that the loop was late, at most, since somebody set that to 0.
     """
 
     def __init__(self) -> None:
@@ -157,6 +160,7 @@ class LoopLag(Lag):
         self.recorder: Recorder | None = None
         self.observers = Observers()
         self.look: Callable[[], None] = nothing
+        self.latest = 0.0
         self._seconds = 0.0
         self._stops: Final[deque[tuple[float, float]]] = deque(maxlen=_STOPS)
         self._blocks: Final[deque[tuple[float, float]]] = deque(maxlen=_BLOCKS)
@@ -239,6 +243,7 @@ class LoopLag(Lag):
 
     def late(self, seconds: float) -> None:
         """Record that the loop ran a callback so much later than it might have."""
+        self.latest = max(self.latest, seconds)
         if self.recorder is None:
             return
         try:

@@ -12,16 +12,15 @@ import asyncio
 import contextvars
 import functools
 import sys
-import sysconfig
 import threading
 import time
-import traceback
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import CodeType, FrameType
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
 
-from spanrun.loop.lag import Guilty, Host, LoopLag, Place, Suspect, nothing
+from spanrun.loop.lag import Guilty, Host, LoopLag, Suspect, nothing
+from spanrun.loop.place import where_is
 from spanrun.speed import Drive
 from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.threads import Worker
@@ -29,8 +28,7 @@ from spanrun.telemetry.threads import Worker
 F = TypeVar("F")
 
 _LEAST_INTERVAL: Final = 0.005
-_FRAMES: Final = 32
-_LINE: Final = 200
+_MOST_INTERVAL: Final = 1.0
 _DEBUGGERS: Final = ("/bdb.py", "/pdb.py", "/pydevd.py", "\\bdb.py", "\\pydevd.py")
 _OVERSLEPT: Final = 3
 """Intervals: a wait this long means that the process was stopped or had no turn …"""
@@ -40,11 +38,12 @@ _LAST: Final = 1.0
 """Seconds for the thread to end: a log handler may hang in it."""
 _LONG: Final = 5.0
 """Seconds after which the log has a step that has not ended."""
-_LIBRARIES: Final = tuple(
-    sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")
-)
 _VIRTUAL: Final = 60.0
 """Seconds between the loop's time and the machine's: such a loop's is a test's own."""
+
+Look: TypeAlias = Callable[[Sequence[LoopLag]], object]
+"""Called in each round of the watchdog, with the loops that it watches; at its end,
+with none. It raises nothing."""
 
 _guilty: Final[dict[CodeType, str]] = {}
 _drivers: Final[set[CodeType]] = set()
@@ -192,7 +191,7 @@ class Watch:
         lag, known, step = self.lag, self.lag.suspect, sight.step
         outside = step.outside if step else (sight.root and sight.root.f_back)
         if known is None or known.who is not who or known.since != since:
-            where = _where(sight.top, outside)
+            where = where_is(sight.top, outside)
             known = Suspect(who, since, step is not None, *where, seconds)
             lag.accuse(known)
             if self._sight().root is not sight.root:
@@ -200,8 +199,9 @@ class Watch:
                 return
         elif seconds >= 2 * known.taken:
             # The last one is from the second half of the step, however long it is.
-            known.stack, known.place = _where(sight.top, outside)
+            known.stack, known.place = where_is(sight.top, outside)
             known.taken = seconds
+        known.lasts = seconds
         if seconds > lag.threshold:
             lag.count(known)
         if seconds > _LONG and not known.said:
@@ -251,33 +251,6 @@ def _who(owner: FrameType | None) -> Guilty | None:
     return None if owner is None else owner.f_locals.get(_guilty[owner.f_code])
 
 
-def _where(
-    top: FrameType | None, outside: FrameType | None
-) -> tuple[str, Place | None]:
-    """Where a thread is, from just inside ``outside`` on.
-
-    As a traceback shows it, and the innermost place that is in no library.
-    """
-    frames: list[tuple[FrameType, int]] = []
-    frame = top
-    while frame is not None and frame is not outside and len(frames) < _FRAMES:
-        frames.append((frame, frame.f_lineno))
-        frame = frame.f_back
-    summary = traceback.StackSummary.extract(reversed(frames))
-    lines = "".join(summary.format()).splitlines()
-    own = [each for each in frames if not _is_library(each[0])] or frames
-    text = "\n".join(line[:_LINE] for line in lines)
-    if not own:
-        return text, None
-    frame, line = own[0]
-    code = frame.f_code
-    return text, Place(code.co_qualname, code.co_filename, line)
-
-
-def _is_library(frame: FrameType) -> bool:
-    return frame.f_code.co_filename.startswith((*_LIBRARIES, "<frozen "))
-
-
 class _Watchdog:
     """The thread. There is one in the process, while there is a loop to watch."""
 
@@ -286,11 +259,13 @@ class _Watchdog:
         self.watches: Final[dict[LoopLag, Watch]] = {}
         self._worker: Worker | None = None
         self._end = threading.Event()
+        self._look: Look = _nobody_looks
         self._checking: Final = threading.Lock()
         self._sampled = self._used = 0.0
 
-    def begin(self, loop: asyncio.AbstractEventLoop, lag: LoopLag) -> None:
+    def begin(self, loop: asyncio.AbstractEventLoop, lag: LoopLag, look: Look) -> None:
         with self.lock:
+            self._look = look
             if lag in self.watches:
                 return
             self.watches[lag] = Watch(loop, lag)
@@ -346,10 +321,13 @@ class _Watchdog:
                         watch.lag.recorder.failed("traces", error)
                 if not alive:
                     self._forget(watch)
+            self._look(tuple(self.watches))
+        self._look(())
 
     def _interval(self) -> float:
         watches = tuple(self.watches.values())
-        return min((watch.interval for watch in watches), default=_LEAST_INTERVAL)
+        wanted = (watch.interval for watch in watches)
+        return min(_MOST_INTERVAL, min(wanted, default=_LEAST_INTERVAL))
 
     def _forget(self, watch: Watch) -> None:
         with self.lock:
@@ -361,20 +339,35 @@ class _Watchdog:
                 self._end.set()
 
 
+def _nobody_looks(_: Sequence[LoopLag]) -> None:
+    """As long as there is no thread."""
+
+
 class _Here:
     watchdog = _Watchdog()
 
 
-def watch(loop: asyncio.AbstractEventLoop, lag: LoopLag, host: Host) -> None:
+def watch(
+    loop: asyncio.AbstractEventLoop,
+    lag: LoopLag,
+    host: Host,
+    look: Look = _nobody_looks,
+) -> None:
     """``host`` is open on ``loop``, the one that runs here: look at it from outside.
 
     A loop in virtual time has no lag that could be measured, and is left alone.
+
+    Args:
+        loop: The loop.
+        lag: What blocks it.
+        host: An open runner.
+        look: Called in the watchdog's thread, too, in each of its rounds.
     """
     lag.hosts.add(host)
     if abs(loop.time() - time.monotonic()) > _VIRTUAL:
         return
     tell_after_fork(_Here.watchdog)
-    _Here.watchdog.begin(loop, lag)
+    _Here.watchdog.begin(loop, lag, look)
 
 
 def unwatch(lag: LoopLag, host: Host) -> None:

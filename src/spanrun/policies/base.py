@@ -48,6 +48,10 @@ LayerName: TypeAlias = Literal[
 ]
 
 
+Waits: TypeAlias = Literal["limit", "rate_limit", "backoff"]
+"""A phase of the ledger in which a job waits for its turn."""
+
+
 class Attempts(Protocol):
     """Told of a job's attempts."""
 
@@ -61,12 +65,16 @@ class Attempts(Protocol):
 
 
 class Work(Protocol):
-    """What a layer sees of a job. Layers book their own waits in ``timings``."""
+    """What a layer sees of a job. Layers book their own waits in ``timings``.
+
+    Where a job waits is said in ``waits`` meanwhile, for who looks at open jobs.
+    """
 
     timings: Timings
     attempts: int
     priority: float
     task: asyncio.Task[None] | None
+    waits: Waits | None
 
     @property
     def run(self) -> object:

@@ -97,6 +97,7 @@ class Slots(_Slots):
         since = self._now()
         watch = None if self.on_wait is None else self.on_wait(job, self.used)
         waiter = self._line.join(job.priority, since)
+        job.waits = "limit"
         try:
             await waiter
         except asyncio.CancelledError:
@@ -109,6 +110,7 @@ class Slots(_Slots):
         finally:
             if watch is not None:
                 watch.cancel()
+            job.waits = None
             job.timings.limit += self._now() - since
 
     def wake(self) -> None:

@@ -216,6 +216,7 @@ class Outage:
         since = self._now()
         waiter = self._waiting[job] = asyncio.get_running_loop().create_future()
         self._next()
+        job.waits = "rate_limit"
         try:
             await waiter
         except asyncio.CancelledError:
@@ -224,6 +225,7 @@ class Outage:
             raise
         finally:
             self._waiting.pop(job, None)
+            job.waits = None
             job.timings.rate_limit += self._now() - since
             self._next()
 

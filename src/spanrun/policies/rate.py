@@ -164,6 +164,7 @@ class Gate:
         waiter = self._line.join(job.priority, since)
         if self._timer is None:
             self._serve()
+        job.waits = "rate_limit"
         try:
             await waiter
             self.pace.begin(self._now())
@@ -177,6 +178,7 @@ class Gate:
                     self._serve()  # stops the timer
             raise
         finally:
+            job.waits = None
             job.timings.rate_limit += self._now() - since
 
     def _serve(self) -> None:

@@ -277,9 +277,11 @@ class Retrier:
 
     async def _back_off(self, job: Work, delay: float) -> None:
         since = self._now()
+        job.waits = "backoff"
         try:
             await asyncio.sleep(delay)
         finally:
+            job.waits = None
             job.timings.backoff += self._now() - since
             job.back()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from math import ceil, log2
 from typing import Any, Final, cast
@@ -104,6 +104,9 @@ class BatchRun(StreamRun):
             items = unpulled = iter(items)
         groups = batches(items, size, max_wait)
         super().__init__(core, call, groups, ordered=ordered, **options)
+        self.info.batched = True
+        self.info.items = dict.fromkeys(self.counts, 0)
+        self.info.total_items = len(source) if isinstance(source, Sized) else None
         self._unpulled = unpulled
         self._retry: Final = retry
         self._split_on: Final[SplitOn] = split_on
@@ -218,6 +221,7 @@ class BatchRun(StreamRun):
             )
 
     def _give_error(self, part: Part, failed: Err, error: Exception) -> None:
+        self.info.items[failed.outcome] += len(part.items)
         for item in part.items:
             discard(item)
         for index in part.places:
@@ -232,6 +236,11 @@ class BatchRun(StreamRun):
                     failed.outcome,
                 )
             )
+
+    def _ok(self, job: Job, value: Any) -> Ok[Any]:
+        # Here, so that the observers, who hear of the job first, see its items.
+        self.info.items["ok"] += len(value)
+        return super()._ok(job, value)
 
     def _splits(self, outcome: Err) -> bool:
         """Whether the halves are to be tried. What the user's predicate raises: no."""

@@ -2,7 +2,8 @@
 
 A task can swallow its cancellation, or take long to clean up. Whoever awaits it waits
 as long as that takes, as a task group does. But not in silence: after 5 s a line of
-log says which job it is and where it is, and then each 30 s. With ``abandon_after``
+log says which job it is and where it is, and then each 30 s; of all others of the
+runner it only has the number. With ``abandon_after``
 the runner gives it up then: the job has its outcome, its task keeps its slot until it
 really ends, and what it gives at last is dropped and counted.
 
@@ -21,7 +22,7 @@ from typing import Any, Final
 from spanrun.outcome import CancelledBy
 from spanrun.runner.job import Job, which
 from spanrun.runner.stack import stack
-from spanrun.telemetry.log import Log
+from spanrun.telemetry.log import Log, Seldom
 from spanrun.telemetry.metrics.instruments import RunnerMetrics
 from spanrun.telemetry.observe import Observers, RunEvent
 
@@ -31,8 +32,9 @@ FIRST: Final = 5.0
 """Seconds after a cancellation at which it is said that the task hasn't ended …"""
 AGAIN: Final = 30.0
 """… and from one time to the next."""
+_PAUSE: Final = AGAIN - 1.0  # a timer may be late, and the next one in time
 _MOST: Final = 10
-"""Lines of log at one time."""
+"""Stacks that are taken at one time."""
 _EARLY: Final = 1e-6  # a loop's timer may be early
 
 _BY: Final[dict[CancelledBy, str]] = {
@@ -120,18 +122,19 @@ class Cancellations:
         self._timer: asyncio.TimerHandle | None = None
         # What is done here is no part of whichever job happens to run.
         self._context: Final = contextvars.Context()
+        self._seldom: Final = Seldom(_PAUSE, loop.time)
         self.metrics: RunnerMetrics | None = None
         self.observers = Observers()
 
     @property
     def stuck(self) -> int:
         """How many have not ended long after their cancellation."""
-        return sum(each.stuck for each in self._tasks.values())
+        return sum(each.stuck for each in tuple(self._tasks.values()))
 
     @property
     def abandoned(self) -> int:
         """How many were given up and have not ended."""
-        return sum(each.abandoned for each in self._tasks.values())
+        return sum(each.abandoned for each in tuple(self._tasks.values()))
 
     def cancel(
         self,
@@ -212,7 +215,7 @@ class Cancellations:
     def _ring(self) -> None:
         self._timer = None
         now = self._loop.time() + _EARLY
-        said = 0
+        found: list[tuple[asyncio.Task[Any], _Cancelled]] = []
         for task, each in tuple(self._tasks.items()):
             if task.done():
                 continue
@@ -220,16 +223,8 @@ class Cancellations:
                 self._give_up(task, each)
             elif each.say_at <= now:
                 each.stuck, each.say_at = True, now + AGAIN
-                said += 1
-                if said <= _MOST:
-                    self._say(task, each, now)
-                else:
-                    self._note(each, now - each.since, "")
-        if said > _MOST:
-            _log.warning(
-                "%d more jobs of runner %r were cancelled and have not ended",
-                *(said - _MOST, self._runner),
-            )
+                found.append((task, each))
+        self._say_stuck(found, now)
         due = [each.due for task, each in self._tasks.items() if not task.done()]
         if due:
             self._ring_at(min(due))
@@ -238,23 +233,36 @@ class Cancellations:
         now = self._loop.time()
         each.abandoned = each.stuck = True
         each.say_at = now + AGAIN
-        self._say(task, each, now)
+        where = stack(task)
+        self._say(each, now, where, "")
+        self._note(each, now - each.since, where)
         each.abandon()
 
-    def _say(self, task: asyncio.Task[Any], each: _Cancelled, now: float) -> None:
+    def _say_stuck(
+        self, stuck: list[tuple[asyncio.Task[Any], _Cancelled]], now: float
+    ) -> None:
+        """Log the first of them in full, if it is time for a line, and count others."""
+        for place, (task, each) in enumerate(stuck):
+            where = stack(task) if place < _MOST else ""
+            more = self._seldom()
+            if more is not None:
+                left = len(stuck) - 1
+                others = f"; so are {left} more" if left else ""
+                self._say(each, now, where, f"{others}{more}")
+            self._note(each, now - each.since, where)
+
+    def _say(self, each: _Cancelled, now: float, where: str, more: str) -> None:
         if each.abandoned:
             follows = "it is abandoned, and keeps its slot until it ends"
         elif self._abandon_after < math.inf:
             follows = f"it is waited for, {self._abandon_after:g} s at most"
         else:
             follows = "it is waited for (abandon_after=… of the runner bounds that)"
-        seconds, where = now - each.since, stack(task)
         _log.warning(
-            "%s of runner %r was cancelled %s %.0f s ago and has not ended: %s",
-            *(each.name, self._runner, _BY[each.by], seconds, follows),
+            "%s of runner %r was cancelled %s %.0f s ago and has not ended: %s%s",
+            *(each.name, self._runner, _BY[each.by], now - each.since, follows, more),
             stack=where,
         )
-        self._note(each, seconds, where)
 
     def _note(self, each: _Cancelled, seconds: float, where: str) -> None:
         value: dict[str, object] = {

@@ -8,6 +8,7 @@ from typing import Final
 from spanrun.checks import (
     above,
     each,
+    flag,
     function,
     instance,
     offers,
@@ -81,12 +82,19 @@ def random_of(where: str, given: Random | None) -> Random | None:
 
 
 def run_options(
-    where: str, *, total: object, trace: object, key: object, priority: object
+    where: str,
+    *,
+    total: object,
+    trace: object,
+    key: object,
+    priority: object,
+    progress: object,
 ) -> int | None:
     """Check how a run is to be done; gives ``total`` back as a plain number."""
     one_of(where, "trace", trace, ("auto", "child", "linked"))
     optional(function)(where, "key", key, plain=True)
     optional(function)(where, "priority", priority, plain=True)
+    flag(where, "progress", progress)
     return optional(whole)(where, "total", total, 0)
 
 

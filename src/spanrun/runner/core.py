@@ -27,6 +27,7 @@ from spanrun.policies.timeout import Bound, Timeout
 from spanrun.runner.announce import announce
 from spanrun.runner.cancelled import Cancellations
 from spanrun.runner.job import call_step
+from spanrun.runner.live import live
 from spanrun.runner.nested import Nesting
 from spanrun.runner.opened import OpenRun, register
 from spanrun.semconv import SPANRUN_RUNNER_NAME
@@ -76,7 +77,6 @@ class Core:
         recorder: Where spans and metrics go; None without telemetry.
         metrics: The runner's metrics; None without telemetry.
         observers: Who else hears of runs and outcomes.
-        watched: Whether anybody sees the outcomes, but for who asked for them.
         policies: What its jobs run under, as JSON.
         cancels: By what jobs are cancelled.
         runs: The open runs.
@@ -102,7 +102,7 @@ class Core:
         self.now: Final = self.clock.now
         self.observers: Final[Observers] = setup.observers(observers)
         self.backing_off = 0
-        self.watched: Final = bool(self.recorder or self.observers)
+        self._with_progress: Observers | None = None
         self.runs: Final[set[OpenRun]] = set()
         self.draining = False
         register(self)
@@ -146,9 +146,9 @@ class Core:
         self._note("limit", limit=limit)
 
     def gauges(self) -> Gauges:
-        """What the runner is doing at this moment."""
+        """What the runner is doing at this moment; from any thread."""
         running = self.slots.used
-        jobs = sum(map(len, self.runs)) + self.cancels.abandoned
+        jobs = sum(map(len, tuple(self.runs))) + self.cancels.abandoned
         return Gauges(
             limit=self.slots.limit,
             running=running,
@@ -157,13 +157,24 @@ class Core:
             stuck=self.cancels.stuck,
         )
 
+    def watching(self, *, progress: bool) -> Observers:
+        """Who hears of a run: the observers and, if it asks for it, one `Progress`."""
+        if not progress:
+            return self.observers
+        if self._with_progress is None:
+            from spanrun.runner.progress import Progress  # noqa: PLC0415 -- tqdm: 20 ms
+
+            shown = () if self.observers.has(Progress) else [Progress()]
+            self._with_progress = self.observers + shown
+        return self._with_progress
+
     def open(self) -> None:
         """The runner is open: report its metrics, and what blocks its loop."""
         if self.metrics is not None:
             self.metrics.open()
             self.lag.recorder = self.recorder
             self.lag.observers = self.observers
-            watch(self.loop, self.lag, self)
+            watch(self.loop, self.lag, self, live.look)
 
     def check(self, runner: str, *, nested: bool) -> None:
         """Refuse what can't run here; ``nested`` is a job's, and has its grace.

@@ -82,14 +82,22 @@ class FedRun(Run):
         trace: Trace = "auto",
         key: Key | None = None,
         priority: Priority | None = None,
+        progress: bool = False,
     ) -> None:
         where = self.method
         checks.function(where, "function", call)
         checks.source(where, "items", source, "the jobs' items")
-        known = run_options(where, total=total, trace=trace, key=key, priority=priority)
+        known = run_options(
+            where,
+            total=total,
+            trace=trace,
+            key=key,
+            priority=priority,
+            progress=progress,
+        )
         if known is None and isinstance(source, Sized):
             known = len(source)
-        super().__init__(core, total=known, trace=trace)
+        super().__init__(core, total=known, trace=trace, progress=progress)
         self._call: Final[Call] = call
         self._key: Final = key
         self._priority: Final = priority

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from spanrun.errors import DeadlineExceeded, JobCancelled
 from spanrun.loop.lag import LoopLag, Mark
 from spanrun.outcome import CancelledBy, Err, Timings
-from spanrun.policies.base import Cancels
+from spanrun.policies.base import Cancels, Waits
 from spanrun.runner.drive import drive
 from spanrun.semconv import SpanrunJobOutcome
 from spanrun.speed import FAST, CallStep
@@ -100,6 +100,7 @@ class Job:
         cancelled_by: Who asked for its cancellation, when it was us.
         task: The task it runs in, once it was admitted.
         unit: Its span and metrics; None without telemetry.
+        waits: Where it waits; not there as long as it has waited nowhere.
     """
 
     __slots__ = (
@@ -115,7 +116,9 @@ class Job:
         "task",
         "timings",
         "unit",
+        "waits",
     )
+    waits: Waits | None
 
     def __init__(
         self,

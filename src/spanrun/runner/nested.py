@@ -9,12 +9,14 @@ from typing import Final
 from spanrun.errors import ConfigurationError
 from spanrun.runner.job import Job, which
 from spanrun.runner.opened import OpenRun
-from spanrun.telemetry.log import Log
+from spanrun.telemetry.log import Log, Seldom
 
 _log: Final = Log(__name__)
 
 _PATIENCE: Final = 5.0
 """Seconds of waiting after which it is said, where it isn't certain."""
+_PAUSE: Final = 60.0
+"""Seconds from one line of the log to the next."""
 
 _WAYS_OUT: Final = (
     "use another Runner for what a job calls, a higher limit, or a Timeout"
@@ -26,7 +28,8 @@ class Nesting:
 
     It is certain to wait for ever when each slot is held by a job which itself awaits
     a job of this runner, without a deadline, and the limit can't grow. Then it fails
-    at once. Where that isn't certain, one line of log says so after 5 s.
+    at once. Where that isn't certain, a line of log says so after 5 s; how many there
+    were since then is in the next one.
 
     Args:
         name: Of the runner.
@@ -38,7 +41,7 @@ class Nesting:
         self._name: Final = name
         self._runs: Final = runs
         self._certain: Final = certain
-        self._said = False
+        self._seldom: Final = Seldom(_PAUSE)
 
     def waits(self, job: Job, used: int) -> asyncio.TimerHandle | None:
         """See to ``job``, which is about to wait while ``used`` slots are held.
@@ -57,8 +60,6 @@ class Nesting:
                 f"{used} slots are held by jobs that wait for this runner themselves: "
                 f"{_WAYS_OUT}"
             )
-        if self._said:
-            return None
         loop = asyncio.get_running_loop()
         return loop.call_later(_PATIENCE, self._say, job)
 
@@ -77,10 +78,10 @@ class Nesting:
         return sum(job.task in awaiting for run in self._runs for job in run.active)
 
     def _say(self, job: Job) -> None:
-        if not self._said:
-            self._said = True
+        more = self._seldom()
+        if more is not None:
             _log.warning(
                 "%s of runner %r has waited %.0f s for a slot, inside of a job of the "
-                "same runner: if all slots wait like that, they wait for ever; %s",
-                *(which(job), self._name, _PATIENCE, _WAYS_OUT),
+                "same runner: if all slots wait like that, they wait for ever; %s%s",
+                *(which(job), self._name, _PATIENCE, _WAYS_OUT, more),
             )

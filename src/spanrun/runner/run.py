@@ -49,6 +49,7 @@ class Run:
     Attributes:
         active: The admitted jobs without an outcome yet.
         counts: Outcomes so far.
+        observers: Who hears of it.
         closing: No more jobs are admitted.
         unit: Its span; None without telemetry, and for single calls.
         fatal: What isn't an outcome, and comes out of whoever waits.
@@ -69,14 +70,17 @@ class Run:
     links_jobs = True
     """In linked mode: each job begins a trace, not each batch."""
 
-    def __init__(self, core: Core, *, total: int | None, trace: Trace) -> None:
+    def __init__(
+        self, core: Core, *, total: int | None, trace: Trace, progress: bool = False
+    ) -> None:
         self.core: Final = core
         self.now: Final = core.now
         self.loop: Final = asyncio.get_running_loop()
         self._new_task: Final = task_maker(self.loop)
         self._lag: Final = core.lag
         self.cancels: Final = core.cancels
-        self._observed: Final = bool(core.observers)
+        self.observers: Final = core.watching(progress=progress)
+        self._observed: Final = bool(self.observers)
         self.active: Final[set[Job]] = set()
         self.counts: Final[dict[SpanrunJobOutcome, int]] = dict.fromkeys(
             semconv.SPANRUN_JOB_OUTCOME_VALUES, 0
@@ -100,12 +104,13 @@ class Run:
         self.label: Final = f"runner {core.name!r}"
         self.info: Final = RunInfo(secrets.token_hex(8), core.name, total, 0, 0)
         self.info.policies = core.policies
+        self.info.items, self.info.total_items = self.counts, total
 
     def open(self, *, span: bool = True) -> None:
         """Begin: open the run's unit, and tell the observers."""
         core = self.core
         core.runs.add(self)
-        self._shown = bool(core.recorder or core.observers or self.shows_times)
+        self._shown = bool(core.recorder or self._observed or self.shows_times)
         self._lag.shown += self._shown
         self._owner = asyncio.current_task()
         if core.recorder is not None:
@@ -113,8 +118,8 @@ class Run:
                 self._open_unit(core.recorder)
             self.open_unit = self._opener(core.recorder)
         self.info.begin(self.now(), core.clock.wall_ns(0.0))
-        if core.observers:
-            core.observers.run_opened(self.info)
+        if self._observed:
+            self.observers.run_opened(self.info)
 
     def _open_unit(self, recorder: Recorder) -> None:
         total = self._total
@@ -150,8 +155,8 @@ class Run:
 
     def happened(self, kind: EventKind, **told: Any) -> None:
         """Tell the observers of an event: `RunInfo.event` says what may be told."""
-        if self.core.observers.curious:
-            self.core.observers.happened(self.info.event(self.now(), kind, **told))
+        if self.observers.curious:
+            self.observers.happened(self.info.event(self.now(), kind, **told))
 
     def launch(
         self,
@@ -204,7 +209,7 @@ class Run:
                     job.unit.succeed(job.timings, job.attempts or 1)
                 if self._observed:
                     outcome = self._ok(job, value)
-                    self.core.observers.job_ended(self.info, outcome)
+                    self.observers.job_ended(self.info, outcome)
                     self.deliver(job, outcome)
                 else:
                     self.take(job, value)
@@ -245,8 +250,8 @@ class Run:
         if job.unit is not None:
             job.unit.conclude(job.timings, ended, outcome.attempts, shown, by)
         self.counts[ended] += 1
-        if core.observers:
-            core.observers.job_ended(self.info, outcome)
+        if self._observed:
+            self.observers.job_ended(self.info, outcome)
         if fatal is not None:
             self._fail(fatal)
         self.deliver(job, outcome)
@@ -359,8 +364,8 @@ class Run:
         self.info.ended_ns = self.info.wall_ns(self.now())
         if self.unit is not None:
             self.unit.end(error, self.counts)
-        if core.observers:
-            core.observers.run_closed(self.info)
+        if self._observed:
+            self.observers.run_closed(self.info)
 
 
 @guilty_in("run")

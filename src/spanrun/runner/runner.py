@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from random import Random
-from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, TypeVarTuple, overload
+from typing import Any, Final, Literal, ParamSpec, TypeVar, TypeVarTuple, overload
 
 from spanrun import checks
 from spanrun.clock import Clock
-from spanrun.errors import ConfigurationError, ShuttingDown
 from spanrun.outcome import Outcome
 from spanrun.policies.adaptive import AdaptiveLimit
 from spanrun.policies.breaker import Breaker
@@ -20,14 +19,11 @@ from spanrun.policies.timeout import Timeout
 from spanrun.runner import checks as arguments
 from spanrun.runner.batches import BatchRun, batches_in
 from spanrun.runner.blame import SplitOn
-from spanrun.runner.calls import Calls
 from spanrun.runner.checkpoint.checkpoint import Checkpoint
 from spanrun.runner.checkpoint.chosen import run_of
-from spanrun.runner.core import Core, in_job
-from spanrun.runner.feed import FedRun
+from spanrun.runner.lifecycle import Lifecycle
 from spanrun.runner.map import Errors, MapRun
 from spanrun.runner.run import Trace
-from spanrun.runner.settle import settle
 from spanrun.runner.stream import Stream, StreamRun, collected
 from spanrun.telemetry.observe import Observer
 
@@ -39,7 +35,7 @@ R = TypeVar("R")
 DEFAULT_LIMIT: Final = 16
 
 
-class Runner:
+class Runner(Lifecycle):
     """Runs async jobs, at most ``limit`` at once, each in one instrumented wrapper.
 
     Args:
@@ -86,48 +82,20 @@ class Runner:
         clock: Clock | None = None,
         random: Random | None = None,
     ) -> None:
-        self._name: Final = checks.text("Runner", "name", name)
-        self._policies: Final = arguments.policies_of(
-            limit, rate, retry, timeout, hedge, breaker, abandon_after
+        super().__init__(
+            checks.text("Runner", "name", name),
+            arguments.policies_of(
+                limit, rate, retry, timeout, hedge, breaker, abandon_after
+            ),
+            arguments.observers_of("Runner", observers),
+            arguments.clock_of("Runner", clock),
+            arguments.random_of("Runner", random),
         )
-        self._observers: Final = arguments.observers_of("Runner", observers)
-        self._clock: Final = arguments.clock_of("Runner", clock)
-        self._random: Final = arguments.random_of("Runner", random)
-        self._state: Literal["not open yet", "open", "closed"] = "not open yet"
-        self._core: Core | None = None
-        self._calls: Calls | None = None
-        self._runs: set[FedRun] = set()
 
     @property
     def name(self) -> str:
         """The runner's name."""
         return self._name
-
-    def __repr__(self) -> str:
-        return f"<Runner {self._name!r} {self._state}, {self._policies.limit}>"
-
-    async def __aenter__(self) -> Self:
-        if self._core is not None:
-            raise ConfigurationError(f"{self!r} is open already: make another Runner")
-        given = self._policies, self._observers, self._clock, self._random
-        core = Core(self._name, *given)
-        core.open()
-        self._core, self._state = core, "open"
-        self._calls = Calls(core)
-        return self
-
-    async def __aexit__(
-        self, _: object, error: BaseException | None, __: object
-    ) -> None:
-        core, calls = self._core, self._calls
-        assert core is not None and calls is not None  # noqa: S101, PT018 -- entered
-        self._core, self._state = None, "closed"
-        try:
-            await settle([calls, *self._runs], cancel=error is not None)
-        finally:
-            self._calls = None
-            calls.end()
-            core.close()
 
     @overload
     async def call(
@@ -192,6 +160,7 @@ class Runner:
         key: Callable[[T], Any] | None = None,
         priority: Callable[[T], float] | None = None,
         checkpoint: Checkpoint | None = None,
+        progress: bool = False,
     ) -> list[R]: ...
 
     @overload
@@ -206,6 +175,7 @@ class Runner:
         key: Callable[[T], Any] | None = None,
         priority: Callable[[T], float] | None = None,
         checkpoint: Checkpoint | None = None,
+        progress: bool = False,
     ) -> list[Outcome[R]]: ...
 
     async def map(
@@ -219,6 +189,7 @@ class Runner:
         key: Callable[[Any], Any] | None = None,
         priority: Callable[[Any], float] | None = None,
         checkpoint: Checkpoint | None = None,
+        progress: bool = False,
     ) -> list[Any]:
         """Run ``function`` on each item, and give the results in the items' order.
 
@@ -235,6 +206,7 @@ class Runner:
             key: Names an item, for outcomes and spans.
             priority: The higher, the earlier a job gets a slot.
             checkpoint: Keeps each outcome, so that the run goes on after a kill.
+            progress: Show on standard error how far it is: see `Progress`.
 
         Raises:
             CheckpointError: The checkpoint is of another run, or can't be used.
@@ -250,6 +222,7 @@ class Runner:
             trace=trace,
             key=key,
             priority=priority,
+            progress=progress,
         )
         self._runs.add(run)
         try:
@@ -268,6 +241,7 @@ class Runner:
         key: Callable[[T], Any] | None = None,
         priority: Callable[[T], float] | None = None,
         checkpoint: Checkpoint | None = None,
+        progress: bool = False,
     ) -> Stream[R]:
         """Run ``function`` on each item, and give the outcomes one by one.
 
@@ -285,6 +259,7 @@ class Runner:
             key: Names an item, for outcomes and spans.
             priority: The higher, the earlier a job gets a slot.
             checkpoint: As for `map`.
+            progress: As for `map`.
         """
         return self._stream(
             run_of(StreamRun, checkpoint)(
@@ -296,6 +271,7 @@ class Runner:
                 trace=trace,
                 key=key,
                 priority=priority,
+                progress=progress,
             )
         )
 
@@ -311,6 +287,7 @@ class Runner:
         total: int | None = None,
         trace: Trace = "auto",
         checkpoint: Checkpoint | None = None,
+        progress: bool = False,
     ) -> Stream[R]:
         """Run ``function`` on lists of items, and give each item's outcome.
 
@@ -330,6 +307,7 @@ class Runner:
             total: How many batches there are, where that is known.
             trace: As for `map`.
             checkpoint: As for `map`.
+            progress: As for `map`; what is counted are the items.
         """
         return self._stream(
             run_of(BatchRun, checkpoint)(
@@ -343,6 +321,7 @@ class Runner:
                 ordered=ordered,
                 total=total,
                 trace=trace,
+                progress=progress,
             )
         )
 
@@ -358,6 +337,7 @@ class Runner:
         errors: Literal["raise"] = "raise",
         trace: Trace = "auto",
         checkpoint: Checkpoint | None = None,
+        progress: bool = False,
     ) -> list[R]: ...
 
     @overload
@@ -372,6 +352,7 @@ class Runner:
         errors: Literal["collect"],
         trace: Trace = "auto",
         checkpoint: Checkpoint | None = None,
+        progress: bool = False,
     ) -> list[Outcome[R]]: ...
 
     async def map_batches(
@@ -385,6 +366,7 @@ class Runner:
         errors: Errors = "raise",
         trace: Trace = "auto",
         checkpoint: Checkpoint | None = None,
+        progress: bool = False,
     ) -> list[Any]:
         """Run ``function`` on lists of items, and give one result for each item.
 
@@ -400,16 +382,6 @@ class Runner:
             total=batches_in("map_batches", items, size, errors),
             trace=trace,
             checkpoint=checkpoint,
+            progress=progress,
         )
         return await collected(outcomes, errors)
-
-    def _open(self) -> Core:
-        if self._core is None:
-            kind = ShuttingDown if self._state == "closed" else ConfigurationError
-            raise kind(f"{self!r}: open it first, `async with Runner(…) as runner`")
-        self._core.check(repr(self), nested=in_job.get())
-        return self._core
-
-    def _stream(self, run: StreamRun) -> Stream[Any]:
-        self._runs.add(run)
-        return Stream(run, self._runs.discard)

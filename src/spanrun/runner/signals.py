@@ -36,13 +36,13 @@ from typing import Any, Final, TypeVar
 
 from spanrun.causes import leaves
 from spanrun.errors import JobCancelled, ShuttingDown
+from spanrun.runner import terminated
 from spanrun.runner.opened import abandon, drain, stop
 from spanrun.telemetry import setup
 from spanrun.telemetry.observe import RunEvent
 
 T = TypeVar("T")
 
-SIGTERM_STATUS: Final = 128 + signal.SIGTERM
 _DRAIN, _CANCEL, _ABANDON = 1, 2, 3
 LAST: Final = 1.0
 """Seconds for the last steps of what was cancelled, where nothing is waited for."""
@@ -51,8 +51,8 @@ _NOT_THE_USERS: Final = (
     str(Path(asyncio.__file__).parent),
 )
 _TAKEN: Final = (
-    (signal.SIGINT, signal.default_int_handler),
-    (signal.SIGTERM, signal.SIG_DFL),
+    (signal.SIGINT, (signal.default_int_handler,)),
+    (signal.SIGTERM, (signal.SIG_DFL, terminated.raise_exit)),
 )
 
 
@@ -194,12 +194,13 @@ class Signals:
             or _Active.signals is not None
         ):
             return
-        for number, default in _TAKEN:
+        for number, defaults in _TAKEN:
             # ValueError: an embedded interpreter without signals.
             with contextlib.suppress(ValueError):
-                if signal.getsignal(number) == default:
+                before = signal.getsignal(number)
+                if before in defaults:
                     signal.signal(number, self._received)
-                    self._before[number] = default
+                    self._before[number] = before
         _Active.signals = self
 
     def __exit__(
@@ -214,7 +215,7 @@ class Signals:
             if signal.getsignal(number) == self._received:
                 signal.signal(number, default)
         if self._first == signal.SIGTERM and (error is None or _by_signal(error)):
-            raise SystemExit(SIGTERM_STATUS)
+            raise SystemExit(terminated.STATUS)
         if self._first == signal.SIGINT and error is not None and _by_signal(error):
             _shorten(error)
             raise KeyboardInterrupt

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import (
     Any,
     Final,
@@ -15,6 +15,7 @@ from typing import (
 )
 
 from spanrun.outcome import Outcome
+from spanrun.semconv import SpanrunJobOutcome
 from spanrun.telemetry.log import Log
 
 _log: Final = Log(__name__)
@@ -70,6 +71,10 @@ class RunInfo:
         policies: The runner's, as an object of JSON; empty where nobody said.
         source_wait: Seconds that it waited for an item, known at its end.
         consumer_wait: Seconds that it waited for its outcomes to be taken, the same.
+        batched: Each of its jobs takes a list of items.
+        items: How many items have each outcome so far. Where jobs aren't batched, an
+            item is a job.
+        total_items: How many items there will be, where that is known.
     """
 
     id: str
@@ -83,6 +88,11 @@ class RunInfo:
     policies: str = ""
     source_wait: float = 0.0
     consumer_wait: float = 0.0
+    batched: bool = False
+    items: dict[SpanrunJobOutcome, int] = field(
+        default_factory=dict[SpanrunJobOutcome, int]
+    )
+    total_items: int | None = None
     _zero: int = 0
 
     def begin(self, now: float, zero: int) -> None:
@@ -151,6 +161,10 @@ class Observers:
 
     def __add__(self, more: Sequence[Observer]) -> Observers:
         return Observers((*self._observers, *more)) if more else self
+
+    def has(self, kind: type) -> bool:
+        """Whether one of them is of that class."""
+        return any(isinstance(each, kind) for each in self._observers)
 
     def run_opened(self, run: RunInfo) -> None:
         """A run has begun."""

@@ -13,7 +13,7 @@ from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import NoOpTracerProvider
 
 from spanrun.checks import at_least, optional
-from spanrun.settings import Settings, here, load
+from spanrun.settings import STORE, Settings, here, load
 from spanrun.telemetry import providers
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.forks import is_unnoticed_child
@@ -29,6 +29,7 @@ class Telemetry:
 
     Attributes:
         told: Its summary was printed.
+        live_folder: In which a process says what it does, while somebody looks.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -46,6 +47,15 @@ class Telemetry:
         self.status: Final = self._pipeline.status
         self.at_exit: Final = at_exit.AtExit(shutdown)
         self.told = False
+        # In full, as the program may go to another folder.
+        self.live_folder: Final = _whole(settings.store or Path(STORE))
+
+
+def _whole(folder: Path) -> Path | None:
+    try:
+        return folder.absolute()
+    except OSError:  # the working folder was deleted
+        return None
 
 
 class _State:

@@ -31,11 +31,12 @@ from tests.telemetry.export.receiver import (
 )
 from tests.waiting import PATIENCE, until
 
+from spanrun.telemetry import log
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.export.destination import Destination
 from spanrun.telemetry.export.exporters import exporter
 from spanrun.telemetry.export.outcome import Exporter, Outcome
-from spanrun.telemetry.queue import message_queue
+from spanrun.telemetry.queue import consumer, message_queue
 from spanrun.telemetry.queue.queued_exporter import QueuedExporter
 from spanrun.telemetry.queue.retry import Backoff
 
@@ -311,6 +312,33 @@ def test_a_receiver_that_asks_for_an_hour_does_not_hold_up_the_end(
         assert not spooled.close(HOUR)
         assert len(receiver.requests) == 1
     assert frames(root)
+
+
+def test_a_receiver_that_comes_and_goes_is_said_once_and_counted(
+    make: Make,
+    root: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    now = 0.0
+    monkeypatch.setattr(
+        consumer, "Seldom", lambda pause: log.Seldom(pause, now=lambda: now)
+    )
+    with receiving() as receiver:
+        spooled = make(receiver.url)
+        for number in range(4):
+            now += 50
+            receiver.answer = lambda _: Answer(503)
+            spooled.put("traces", spans([number]), 1)
+            until(lambda: spooled.status().signals["traces"].trouble)
+            receiver.answer = lambda _: OK
+            assert spooled.flush(PATIENCE)
+    told = [each for each in caplog.records if "doesn't take" in each.getMessage()]
+    assert {each.levelno for each in told} == {logging.WARNING}
+    first, second = [each.getMessage() for each in told]
+    assert f"/v1/traces doesn't take traces, which wait for it in {root}: 503" in first
+    assert "more since" not in first
+    assert second.endswith("; 1 more since the last line")
 
 
 @pytest.mark.parametrize("status", [301, 401, 404])

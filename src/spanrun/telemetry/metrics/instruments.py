@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.trace import set_span_in_context
@@ -97,6 +97,10 @@ class Instruments:
     def bind_job(self, count: Any, duration: Any, phases: Sequence[Any]) -> AddsJob:
         """What adds a job to series of `bind`."""
         return _BoundJob(count, duration, phases)
+
+    def peek(self, series: Sequence[Adds]) -> list[tuple[Any, ...]] | None:  # noqa: ARG002 -- of natives
+        """What these ``series`` of `bind` hold; None where the application has that."""
+        return None
 
     def _make(self, metric: Metric) -> Callable[..., None]:
         about = (metric.name, metric.unit, metric.description)
@@ -229,6 +233,22 @@ class NativeInstruments(Instruments):
         """What adds a job to series of `bind`: to all of them at once."""
         return self._aggregator.job_cells(count, duration, phases)
 
+    def peek(self, series: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """What these ``series`` of `bind` hold; nothing begins anew by that."""
+        return self._aggregator.group.read(series, peek=True)
+
+
+class Totals(NamedTuple):
+    """What the metrics of a runner hold of its jobs.
+
+    Attributes:
+        ended: How many there are, by outcome and type of error.
+        durations: The buckets of how long they took, as cells give them, by outcome.
+    """
+
+    ended: Mapping[tuple[str, str | None], int]
+    durations: Sequence[tuple[Any, ...]]
+
 
 class RunnerMetrics:
     """The metrics of one runner. Every job is counted, whatever the sampling.
@@ -250,6 +270,7 @@ class RunnerMetrics:
         self.gauges: Final = gauges
         self._instruments: Final = instruments
         self._jobs: Final[dict[tuple[str, str | None], AddsJob]] = {}
+        self._counts: Final[dict[tuple[str, str | None], Adds]] = {}
         self._durations: Final[dict[str, Adds]] = {}
         self._phases: Final[list[Adds]] = []
         self._retries: Final[dict[str, Adds]] = {}
@@ -260,10 +281,10 @@ class RunnerMetrics:
         """Export the zero points."""
         instruments = self._instruments
         instruments.runners.open(self.label, self.gauges)
-        counts: dict[str, Adds] = {}
         for outcome in semconv.SPANRUN_JOB_OUTCOME_VALUES:
             labels = {**self.attributes, semconv.SPANRUN_JOB_OUTCOME: outcome}
-            counts[outcome] = self._begin(semconv.METRIC_SPANRUN_JOBS, labels)
+            count = self._begin(semconv.METRIC_SPANRUN_JOBS, labels)
+            self._counts[outcome, None] = count
             self._durations[outcome] = instruments.bind(
                 semconv.METRIC_SPANRUN_JOB_DURATION, labels
             )
@@ -272,7 +293,7 @@ class RunnerMetrics:
             self._phases.append(
                 self._begin(semconv.METRIC_SPANRUN_JOB_PHASE_TIME, labels)
             )
-        for outcome, count in counts.items():
+        for (outcome, _), count in self._counts.items():
             self._jobs[outcome, None] = instruments.bind_job(
                 count, self._durations[outcome], self._phases
             )
@@ -313,6 +334,15 @@ class RunnerMetrics:
         """Return what `job` adds a job to that succeeds."""
         return self._jobs["ok", None]
 
+    def totals(self) -> Totals | None:
+        """What there is of the runner's jobs; None where the application has that."""
+        counts, durations = dict(self._counts), list(self._durations.values())
+        read = self._instruments.peek([*counts.values(), *durations])
+        if read is None:
+            return None
+        ended = {key: int(value[0]) for key, value in zip(counts, read, strict=False)}
+        return Totals(ended, read[len(counts) :])
+
     def retry(self, error_type: str) -> None:
         """An attempt failed and another one follows."""
         count = self._retries.get(error_type)
@@ -347,6 +377,7 @@ class RunnerMetrics:
             semconv.ERROR_TYPE: error_type,
         }
         count = self._begin(semconv.METRIC_SPANRUN_JOBS, labels)
+        self._counts[outcome, error_type] = count
         found = self._instruments.bind_job(
             count, self._durations[outcome], self._phases
         )

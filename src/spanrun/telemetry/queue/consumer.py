@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 from spanrun.telemetry.export.outcome import Exporter, Outcome
 from spanrun.telemetry.forks import no_fork
-from spanrun.telemetry.log import Log
+from spanrun.telemetry.log import Log, Seldom
 from spanrun.telemetry.queue.accounting import Accounting, SignalStatus
 from spanrun.telemetry.queue.message import Message
 from spanrun.telemetry.queue.message_queue import MessageQueue, Recovered
@@ -20,6 +20,7 @@ _log: Final = Log(__name__)
 
 Watch: TypeAlias = Callable[[Signal, float, Outcome], None]
 
+_PAUSE: Final = 60.0  # seconds between two lines of a receiver that comes and goes
 _SMALL: Final = 16 * 1024  # below this, size isn't what a receiver minds
 
 
@@ -57,6 +58,7 @@ class Consumer:
         self._accounting: Final = accounting
         self._limit = request_bytes
         self._watch: Final = watch
+        self._seldom = Seldom(_PAUSE)
         self._stopped = False
 
     def send_next(self, recovered: Recovered) -> None:
@@ -124,6 +126,7 @@ class Consumer:
         self.exporter.after_fork()
         self.backoff.succeed()
         self.trouble = ""
+        self._seldom = Seldom(_PAUSE)
         self.failed = self._stopped = False
         self.since = 0.0
 
@@ -190,10 +193,11 @@ class Consumer:
         trouble = f"{outcome.code} {outcome.detail}".strip()
         if not self.trouble and not self._stopped:
             say = _log.error if outcome.verdict == "misconfigured" else _log.warning
-            say(
-                "%s doesn't take %s, which wait for it: %s",
-                *(self._where, self._signal, trouble),
-            )
+            if (more := self._seldom()) is not None:
+                say(
+                    "%s doesn't take %s, which wait for it in %s: %s%s",
+                    *(self._where, self._signal, self._queue.spool.root, trouble, more),
+                )
         self.trouble = trouble
 
     def _halve(self, message: Message) -> list[list[Message]]:

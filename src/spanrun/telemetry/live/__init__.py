@@ -1,0 +1,1 @@
+"""What open runners do at this moment, for a reader in another process."""
