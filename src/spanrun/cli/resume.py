@@ -58,9 +58,13 @@ def resume(
 
 
 def checkpoint_of(
-    context: typer.Context, path: Path, source: str, *, only_failed: bool
-) -> Checkpoint:
-    """The checkpoint of the command that runs now."""
+    context: typer.Context, path: Path | None, source: str, *, only_failed: bool
+) -> Checkpoint | None:
+    """The checkpoint of the command that runs now, if it has one."""
+    if path is None:
+        if only_failed:
+            fail(Exit.USAGE, "--only-failed: of which run?", "Name its --checkpoint.")
+        return None
     if source == items.STDIN:
         what = "--checkpoint: standard input can't be read again"
         fail(Exit.USAGE, what, "Name a file as INPUT.")

@@ -131,13 +131,7 @@ def run(
     Ctrl-C cancels the jobs. Calls that aren't async go on, and are waited for, until it
     is pressed again.
     """
-    kept = None
-    if checkpoint is not None:
-        kept = resume.checkpoint_of(
-            context, checkpoint, source, only_failed=only_failed
-        )
-    elif only_failed:
-        fail(Exit.USAGE, "--only-failed: of which run?", "Name its --checkpoint.")
+    kept = resume.checkpoint_of(context, checkpoint, source, only_failed=only_failed)
     if as_json and out is None:
         what = "--json: the results are on standard output already"
         fail(Exit.USAGE, what, "Name a file for them with -o.")
@@ -158,11 +152,8 @@ def run(
         called = imported(function)
         with _opened(source) as file, _results(out, mode) as written:
             given = items.items_of(file, form or items.format_of(source))
-            stdin = source == items.STDIN
             threads = Threads(limit)
-            work = _Work(
-                runner, called, given, written, source, kept, threads, is_stdin=stdin
-            )
+            work = _Work(runner, called, given, written, source, kept, threads)
             with session.telemetry(session.folder(store)) as telemetry:
                 work.run()
         broken = list(written.broken(thresholds)) if written.jobs else []
@@ -182,7 +173,6 @@ class _Work:
     source: str
     checkpoint: Checkpoint | None
     threads: Threads
-    is_stdin: bool
 
     def run(self) -> None:
         """Run all of them, and write what becomes of each."""
@@ -228,7 +218,7 @@ class _Work:
     async def _main(self) -> None:
         asyncio.get_running_loop().set_default_executor(self.threads)
         given: Iterator[Any] | AsyncIterator[Any] = self.given
-        if self.is_stdin:
+        if self.source == items.STDIN:
             given = items.as_they_come(self.given)
         async with (
             self.runner,
