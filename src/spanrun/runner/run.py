@@ -148,9 +148,14 @@ class Run:
         )
         return kind.open
 
+    @property
+    def curious(self) -> bool:
+        """Whether any observer wants to hear of events."""
+        return self.core.observers.curious
+
     def happened(self, kind: EventKind, **told: Any) -> None:
         """Tell the observers of an event: `RunInfo.event` says what may be told."""
-        if self.core.observers.curious:
+        if self.curious:
             self.core.observers.happened(self.info.event(self.now(), kind, **told))
 
     def launch(
