@@ -255,6 +255,8 @@ class Run:
         if fatal is not None:
             self._fail(fatal)
         self.deliver(job, outcome)
+        # The error's traceback keeps the job, which must not keep what only it had.
+        job.task = job.unit = None
 
     def owner(self, job: Job) -> asyncio.Task[Any] | None:  # noqa: ARG002 -- of calls
         """The task that awaits ``job``."""
