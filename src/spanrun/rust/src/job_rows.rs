@@ -126,7 +126,11 @@ impl JobRows {
         };
         waiting.rows.truncate(left * WIDTH);
         let newest = waiting.taken + left;
-        let dropped = waiting.texts.pop_back_if(|(place, _)| *place == newest);
+        let has_texts = waiting
+            .texts
+            .back()
+            .is_some_and(|(place, _)| *place == newest);
+        let dropped = has_texts.then(|| waiting.texts.pop_back());
         drop(waiting);
         drop(dropped); // not while the lock is held
         Ok(())

@@ -255,7 +255,10 @@ impl JobUnit {
 /// What `Timings.parts` gives.
 pub fn parts_of(parts: &Bound<'_, PyAny>) -> PyResult<[f64; PHASES]> {
     let mut seconds = [0.0; PHASES];
-    for (place, part) in seconds.iter_mut().zip(parts.cast::<PyTuple>()?.iter_borrowed()) {
+    for (place, part) in seconds
+        .iter_mut()
+        .zip(parts.cast::<PyTuple>()?.iter_borrowed())
+    {
         *place = match part.cast::<PyFloat>() {
             Ok(part) => part.value(),
             Err(_) => part.extract()?,
