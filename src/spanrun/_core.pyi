@@ -281,6 +281,8 @@ class Span:
     def set_status(
         self, status: Status | StatusCode, description: str | None = None
     ) -> None: ...
+    def fail(self, kind: str, text: str, stack: str | None, ended: float) -> None:
+        """`OpenSpan.fail`."""
     def record_exception(
         self,
         exception: BaseException,
@@ -472,6 +474,14 @@ class JobUnit:
     def begin_attempt(self, number: int) -> None: ...
     def end_attempt(self, number: int, error: BaseException | None) -> None: ...
     def succeed(self, timings: Any, attempts: int) -> None: ...
+    def conclude(
+        self,
+        timings: Any,
+        outcome: str,
+        attempts: int,
+        error: BaseException | None,
+        cancelled_by: str | None,
+    ) -> None: ...
     def __getattr__(self, name: str) -> Any: ...
 
 class _Unit:
@@ -535,6 +545,22 @@ class unit:  # noqa: N801 -- the public name, `spanrun.unit`
 
 def units_record(recorder: Callable[[], Any], off: Any) -> None:
     """Say what gives the recorder in force, and what a unit is where there is none."""
+
+class JobRows:
+    """`spanrun.telemetry.recordings.jobs.JobRowsInPython`, compiled."""
+
+    def __init__(
+        self, success: type, number: int, describe: Callable[..., Any]
+    ) -> None:
+        """See there."""
+    def add(self, run: Any, outcome: Any, /) -> None: ...
+    def take(self, most: int, /) -> tuple[bytes, list[tuple[int, Any]]]: ...
+    def pop(self) -> object: ...
+    def clear(self) -> None: ...
+    def __len__(self) -> int: ...
+
+def pack_rows(rows: bytes, width: int, used: int) -> tuple[bytes, bytes]:
+    """`spanrun.telemetry.recordings.columns.pack_rows_in_python`, compiled."""
 
 def pack_spans(
     data: bytes, headers: bytes

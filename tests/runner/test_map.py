@@ -1,4 +1,6 @@
 import asyncio
+import gc
+import weakref
 
 import pytest
 
@@ -257,3 +259,19 @@ async def test_a_runner_that_is_not_open_refuses(make_runner):
         pass
     with pytest.raises(ShuttingDown):
         await runner.map(double, [1])
+
+
+async def test_an_error_that_is_kept_keeps_no_task(make_runner):
+    # Its traceback has the frame of the job, and through that all it refers to.
+    tasks = []
+
+    async def fail(number):
+        tasks.append(weakref.ref(asyncio.current_task()))
+        raise LookupError(number)
+
+    async with make_runner() as runner:
+        outcomes = await runner.map(fail, range(3), errors="collect")
+    await asyncio.sleep(1)
+    gc.collect()
+    assert all(isinstance(outcome.error, LookupError) for outcome in outcomes)
+    assert [task() for task in tasks] == [None] * 3

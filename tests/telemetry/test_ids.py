@@ -78,3 +78,28 @@ print(line, os.read(reader, 1000).decode(), child)
     ours, us, _, theirs, them, pid, child = done.stdout.split()
     assert us == "parent"
     assert (ours != theirs, us != them, pid) == (True, True, child)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks by the C library's name")
+@pytest.mark.parametrize("page", ["source.page", "None"])
+def test_without_the_compiled_part_a_fork_by_c_is_noticed(page: str) -> None:
+    script = f"""
+import ctypes, os
+from spanrun.telemetry.span import ids
+source = ids._source
+source.page = {page}
+ids.draw(64)
+reader, writer = os.pipe()
+child = ctypes.PyDLL(None).fork()
+drawn = [ids.draw(64) for _ in range(3)]
+if child == 0:
+    os.write(writer, repr(drawn).encode())
+    os._exit(0)
+os.waitpid(child, 0)
+theirs = eval(os.read(reader, 1000))
+print(len(set(drawn + theirs)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["6"]

@@ -42,6 +42,11 @@ class Owner(Protocol):
         """The runner's; None without telemetry."""
         ...
 
+    @property
+    def curious(self) -> bool:
+        """Whether anybody wants to hear of events."""
+        ...
+
     def backing_off(self, change: int) -> None:
         """One job more, or less, waits for another attempt."""
         ...
@@ -170,9 +175,9 @@ class Job:
             raise error
         if self.unit is not None:
             self.unit.retried(error, delay)
-        self.happened(
-            "retry", attempt=self.attempts, error=type(error).__name__, delay=delay
-        )
+        if self.run.curious:
+            kind = type(error).__name__
+            self.happened("retry", attempt=self.attempts, error=kind, delay=delay)
         self.run.backing_off(1)
 
     def back(self) -> None:
@@ -183,7 +188,8 @@ class Job:
         """A second call was sent, ``after`` seconds of waiting for the first."""
         if self.unit is not None:
             self.unit.hedged(after)
-        self.happened("hedge", after=after)
+        if self.run.curious:
+            self.happened("hedge", after=after)
 
     def cancel(self, by: CancelledBy) -> None:
         """Ask for the job's cancellation, in the name of ``by``."""

@@ -153,9 +153,14 @@ class Run:
         )
         return kind.open
 
+    @property
+    def curious(self) -> bool:
+        """Whether any observer wants to hear of events."""
+        return self.observers.curious
+
     def happened(self, kind: EventKind, **told: Any) -> None:
         """Tell the observers of an event: `RunInfo.event` says what may be told."""
-        if self.observers.curious:
+        if self.curious:
             self.observers.happened(self.info.event(self.now(), kind, **told))
 
     def launch(
@@ -255,6 +260,8 @@ class Run:
         if fatal is not None:
             self._fail(fatal)
         self.deliver(job, outcome)
+        # The error's traceback keeps the job, which must not keep what only it had.
+        job.task = job.unit = None
 
     def owner(self, job: Job) -> asyncio.Task[Any] | None:  # noqa: ARG002 -- of calls
         """The task that awaits ``job``."""

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spanrun.accelerator import WHY_NOT, core
 from spanrun.telemetry.recordings import columns
 from spanrun.telemetry.recordings.columns import Columns, Content, Table, blob
 
@@ -34,6 +35,22 @@ def test_rows_come_back(width: int, data: list[bytes]) -> None:
     assert content.rest() == b"behind"
     assert read.rows() == rows
     assert read.field(0, width) == rows
+
+
+@pytest.mark.skipif(core is None, reason=f"nothing is compiled: {WHY_NOT}")
+@given(
+    width=st.integers(1, 9),
+    used=st.integers(1, 9),
+    data=st.lists(st.binary(min_size=9, max_size=9), min_size=1, max_size=40),
+    times=st.sampled_from((1, 30)),
+)
+def test_both_sides_give_the_same(
+    width: int, used: int, data: list[bytes], times: int
+) -> None:
+    assert core is not None
+    rows = b"".join(row[:width] for row in data) * times
+    given = rows, width, min(used, width)
+    assert core.pack_rows(*given) == columns.pack_rows_in_python(*given)
 
 
 def test_what_is_the_same_in_all_rows_is_kept_once() -> None:

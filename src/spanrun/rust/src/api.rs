@@ -223,6 +223,38 @@ impl Span {
         Ok(())
     }
 
+    /// Say that it failed: see `OpenSpan` in Python.
+    fn fail(
+        &self,
+        py: Python<'_>,
+        kind: &Bound<'_, PyString>,
+        text: &Bound<'_, PyString>,
+        stack: Option<&Bound<'_, PyString>>,
+        ended: f64,
+    ) -> PyResult<()> {
+        if !self.open(py, "fail")? {
+            return Ok(());
+        }
+        let failure = errors::failure(self, kind, text, stack, ended)?;
+        let scope = self.scope.get();
+        fill::with_value(
+            scope,
+            errors::type_key(),
+            kind,
+            scope.limits.length(),
+            |value| {
+                self.change(py, "fail", |record| {
+                    fill::set(record, scope, errors::type_key(), value);
+                    record.set_status(record::ERROR, Some(failure.0));
+                    if let Some(event) = failure.1 {
+                        record.add_event(event, scope.limits.events());
+                    }
+                })
+            },
+        )??;
+        Ok(())
+    }
+
     /// Add an event ``exception``, by OpenTelemetry's conventions.
     #[pyo3(signature = (exception, attributes = None, timestamp = None, escaped = false))]
     pub fn record_exception(

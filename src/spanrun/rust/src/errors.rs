@@ -1,15 +1,72 @@
 //! Statuses and exceptions, as a span records them.
 
+use std::sync::OnceLock;
+
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+use crate::attributes::Attributes;
 use crate::fill;
 use crate::keys;
 use crate::names::names;
-use crate::record::{ERROR, OK};
+use crate::record::{ERROR, Event, OF_EVENT, OK};
 use crate::scope::Scope;
-use crate::texts::{self, MAX_LENGTH};
+use crate::span::Span;
+use crate::texts::{self, Key, MAX_LENGTH};
 use crate::value;
+
+/// Keys that were looked at once: of a span, and of the event of an exception.
+fn all_keys() -> &'static [Key<'static>; 4] {
+    static KEYS: OnceLock<[Key<'static>; 4]> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        [
+            "error.type",
+            "exception.type",
+            "exception.message",
+            "exception.stacktrace",
+        ]
+        .map(texts::key)
+    })
+}
+
+/// ``error.type``, the key.
+pub fn type_key() -> &'static Key<'static> {
+    &all_keys()[0]
+}
+
+/// The status and, where there is a stack, the event of an error that ended a span.
+pub fn failure(
+    span: &Span,
+    kind: &Bound<'_, PyString>,
+    text: &Bound<'_, PyString>,
+    stack: Option<&Bound<'_, PyString>>,
+    ended: f64,
+) -> PyResult<(Box<str>, Option<Event>)> {
+    let said = format!(
+        "{}: {}",
+        value::text(kind, MAX_LENGTH),
+        value::text(text, MAX_LENGTH)
+    );
+    let description = texts::value(&said, MAX_LENGTH).into();
+    let Some(stack) = stack else {
+        return Ok((description, None));
+    };
+    let limits = &span.scope.get().limits;
+    let mut attributes = Attributes::default();
+    for (key, given) in all_keys()[1..].iter().zip([kind, text, stack]) {
+        let (scope, length) = (span.scope.get(), limits.inner_length());
+        fill::with_value(scope, key, given, length, |value| {
+            attributes.set(OF_EVENT, key, value, limits.event_attributes());
+        })?;
+    }
+    let event = Event {
+        name: texts::name("exception"),
+        time: span.trace.wall(ended),
+        is_given: true,
+        attributes,
+    };
+    Ok((description, Some(event)))
+}
 
 /// Code and description of ``Status`` or ``StatusCode``; None where it says nothing.
 pub fn status(

@@ -20,6 +20,7 @@ mod errors;
 mod fill;
 mod ids;
 mod interpreter;
+mod job_rows;
 mod keys;
 mod known;
 mod local;
@@ -61,6 +62,8 @@ mod _core {
     use crate::cells::{ExponentialHistogram, Group, Histogram, JobCells, Sum};
     #[pymodule_export]
     use crate::ids::{random_bits, reseed};
+    #[pymodule_export]
+    use crate::job_rows::{JobRows, pack_rows};
     #[pymodule_export]
     use crate::pack::pack_spans;
     #[pymodule_export]

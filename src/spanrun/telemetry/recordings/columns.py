@@ -18,7 +18,10 @@ import struct
 import sys
 import zlib
 from array import array
+from collections.abc import Callable
 from typing import Final, Literal, TypeAlias, TypeVar
+
+from spanrun.accelerator import core
 
 N = TypeVar("N", int, float)
 
@@ -37,6 +40,28 @@ _LEVEL: Final = 1  # the next ones cost as much again, and save 5 %
 _size: Final = struct.Struct("<I")
 
 
+def pack_rows_in_python(rows: bytes, width: int, used: int) -> tuple[bytes, bytes]:
+    """A table of ``rows``: what is to be compressed of it, and what isn't."""
+    count = len(rows) // width
+    kinds = bytearray(used)
+    varying: list[bytes] = []
+    random: list[bytes] = []
+    for place in range(used):
+        column = rows[place::width]
+        if column.count(column[0]) == count:
+            continue
+        is_random = len(set(column[:_SAMPLE])) > _DIFFERENT
+        kinds[place] = RANDOM if is_random else VARIES
+        (random if is_random else varying).append(column)
+    return b"".join((rows[:used], kinds, *varying)), b"".join(random)
+
+
+pack_rows: Final[Callable[[bytes, int, int], tuple[bytes, bytes]]] = (
+    pack_rows_in_python if core is None else core.pack_rows
+)
+"""The compiled version of `pack_rows_in_python`, if it was built; both do the same."""
+
+
 class Table:
     """Tables on their way to the disk.
 
@@ -51,20 +76,9 @@ class Table:
 
     def add(self, rows: bytes | bytearray, width: int, used: int = 0) -> None:
         """Add ``rows``, each of ``width`` bytes; the first ``used`` of these alone."""
-        count = len(rows) // width
-        kinds = bytearray(used or width)
-        columns: list[bytes | bytearray] = []
-        for place in range(len(kinds)):
-            column = rows[place::width]
-            if column.count(column[0]) == count:
-                continue
-            if len(set(column[:_SAMPLE])) > _DIFFERENT:
-                kinds[place] = RANDOM
-                self.random += column
-            else:
-                kinds[place] = VARIES
-                columns.append(column)
-        self.plain += b"".join((rows[: len(kinds)], kinds, *columns))
+        plain, random = pack_rows(bytes(rows), width, used or width)
+        self.plain += plain
+        self.random += random
 
     def blob(self) -> bytes:
         """All that was added."""

@@ -1,19 +1,23 @@
 """Jobs, packed for the disk, and read again: all of them, whatever the sampling.
 
-`row_of` is what an event loop pays for each job: bytes of one width, and texts beside
-them where there are any. `pack_jobs` puts many such rows into columns (see `columns`),
-on the writer's thread.
+`JobRows.add` is what an event loop pays for each job: bytes of one width, and texts
+beside them where there are any. `pack_jobs` puts many such rows into columns (see
+`columns`), on the writer's thread.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from itertools import repeat
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
 
-from spanrun.outcome import Err, Outcome
+from spanrun.accelerator import core
+from spanrun.outcome import Err, Ok, Outcome
 from spanrun.semconv import SPANRUN_JOB_OUTCOME_VALUES
 from spanrun.telemetry.metrics.error_types import ErrorTypes
 from spanrun.telemetry.observe import RunInfo
@@ -23,7 +27,8 @@ from spanrun.telemetry.redact import redact, text_of
 
 _ROW: Final = struct.Struct("<16sqdd7dIB16s")
 """Run, index, submitted, duration, phases, attempts, outcome, trace."""
-_WIDTH: Final = _ROW.size - 16  # the traces are kept apart
+ROW_BYTES: Final = _ROW.size
+_WIDTH: Final = ROW_BYTES - 16  # the traces are kept apart
 _TEXTS: Final = struct.Struct("<3I")
 """Places of key, error type and error among the texts, from 1; 0 for none."""
 _OUTCOMES: Final = {name: n for n, name in enumerate(SPANRUN_JOB_OUTCOME_VALUES)}
@@ -32,11 +37,13 @@ _SECONDS: Final = 24  # where `submitted` stands
 _ATTEMPTS: Final = _SECONDS + 8 * (2 + PHASES)
 
 Texts: TypeAlias = tuple[str | None, str | None, str | None]
-Row: TypeAlias = bytes | tuple[bytes, Texts]
+Described: TypeAlias = tuple[int, Texts]
+"""The number of a row among others, and its texts."""
+Describe: TypeAlias = Callable[[Outcome[Any]], tuple[int, Texts]]
 
 
 class PackedJobs(NamedTuple):
-    """What `pack_jobs` makes of rows."""
+    """What `pack_jobs` makes of rows: how many, how many failed, and three columns."""
 
     jobs: int
     failed: int
@@ -46,75 +53,142 @@ class PackedJobs(NamedTuple):
     traces: bytes
 
 
-def row_of(run: RunInfo, outcome: Outcome[Any], errors: ErrorTypes) -> Row:
-    """A job that has ended, as it is kept until `pack_jobs` takes it.
+class JobRows(Protocol):
+    """Jobs that have ended, until `pack_jobs` gets them. Any thread may take them."""
 
-    Of objects that are the user's only texts are kept: they may change.
+    def add(self, run: RunInfo, outcome: Outcome[Any], /) -> None:
+        """Add a job of ``run``. Of the user's objects only texts are kept.
 
-    Raises:
-        struct.error: A number of it is beyond all reason.
+        Raises:
+            Exception: A number of it is beyond all reason.
+        """
+        ...
+
+    def take(self, most: int, /) -> tuple[bytes, list[Described]]:
+        """Take the first rows, and the texts of some, each with its row's number."""
+        ...
+
+    def pop(self) -> object:
+        """Drop the newest row.
+
+        Raises:
+            IndexError: There is none.
+        """
+        ...
+
+    def clear(self) -> None:
+        """Drop all."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+class JobRowsInPython:
+    """The fallback of the compiled `JobRows`: see there.
+
+    Args:
+        success: The class of outcomes that are described by ``number`` alone, unless
+            they have a key.
+        number: Of the outcome "ok".
+        describe: Gives the number and the texts of any other outcome.
     """
-    timings = outcome.timings
-    failed = outcome if isinstance(outcome, Err) else None
-    row = _ROW.pack(
-        run.id.encode(),
-        outcome.index,
-        timings.submitted - run.opened,
-        timings.duration,
-        *timings.parts(),
-        outcome.attempts,
-        _OK if failed is None else _OUTCOMES[failed.outcome],
-        outcome.trace_id.to_bytes(16, "big"),
-    )
-    key = outcome.key
-    if key is None and failed is None:
-        return row
-    name = None if key is None else text_of(key)
-    if failed is None:
-        return row, (name, None, None)
-    return row, (name, errors.name(failed.error), text_of(failed.error))
+
+    def __init__(self, success: type, number: int, describe: Describe) -> None:
+        self._success: Final = success
+        self._number: Final = number
+        self._describe: Final = describe
+        # Bytes alone are nothing to the garbage collector.
+        self._waiting: Final[deque[bytes | tuple[bytes, Texts]]] = deque()
+
+    def add(self, run: RunInfo, outcome: Outcome[Any], /) -> None:
+        """Add a job of ``run``."""
+        timings = outcome.timings
+        number, texts = self._number, None
+        if outcome.key is not None or outcome.__class__ is not self._success:
+            number, texts = self._describe(outcome)
+        row = _ROW.pack(
+            run.id.encode(),
+            outcome.index,
+            timings.submitted - run.opened,
+            timings.duration,
+            *timings.parts(),
+            outcome.attempts,
+            number,
+            outcome.trace_id.to_bytes(16, "big"),
+        )
+        self._waiting.append(row if texts is None else (row, texts))
+
+    def take(self, most: int, /) -> tuple[bytes, list[Described]]:
+        """Take the first rows, and the texts of some."""
+        rows: list[bytes] = []
+        described: list[Described] = []
+        with suppress(IndexError):  # another thread takes them, too
+            while len(rows) < most:
+                row = self._waiting.popleft()
+                if not isinstance(row, bytes):
+                    row, texts = row
+                    described.append((len(rows), texts))
+                rows.append(row)
+        return b"".join(rows), described
+
+    def pop(self) -> object:
+        """Drop the newest row."""
+        return self._waiting.pop()
+
+    def clear(self) -> None:
+        """Drop all."""
+        self._waiting.clear()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
 
 
-def pack_jobs(given: Sequence[Row]) -> PackedJobs:
-    """Pack rows; at least one. Texts are redacted here."""
-    texts: dict[str, int] = {}
-    joined, places = _put_together(given, texts)
-    jobs = len(given)
+def job_rows(errors: ErrorTypes) -> JobRows:
+    """Return new `JobRows`, compiled if that was built."""
+    kind = JobRowsInPython if core is None else core.JobRows
+    return cast("JobRows", kind(Ok, _OK, partial(_described, errors)))
+
+
+def _described(errors: ErrorTypes, outcome: Outcome[Any]) -> tuple[int, Texts]:
+    """The number and the texts of an outcome."""
+    key = None if outcome.key is None else text_of(outcome.key)
+    if not isinstance(outcome, Err):
+        return _OK, (key, None, None)
+    error = outcome.error
+    return _OUTCOMES[outcome.outcome], (key, errors.name(error), text_of(error))
+
+
+def pack_jobs(rows: bytes, described: Sequence[Described]) -> PackedJobs:
+    """Pack what `JobRows.take` gave, at least one row. Texts are redacted here."""
+    width = ROW_BYTES
+    jobs = len(rows) // width
+    known: dict[str, int] = {}
+    places = bytearray(_TEXTS.size * jobs)
+    for number, texts in described:
+        numbers = [_place(known, text) for text in texts]
+        _TEXTS.pack_into(places, _TEXTS.size * number, *numbers)
     traces = bytearray(16 * jobs)
     for place in range(16):
-        traces[place::16] = joined[_WIDTH + place :: _ROW.size]
-    ids = [joined[place :: _ROW.size] for place in range(16)]
-    runs = {joined[:16]}
+        traces[place::16] = rows[_WIDTH + place :: width]
+    ids = [rows[place::width] for place in range(16)]
+    runs = {rows[:16]}
     if any(column.count(column[0]) < jobs for column in ids):
-        runs = {joined[at : at + 16] for at in range(0, len(joined), _ROW.size)}
-    outcomes = joined[_WIDTH - 1 :: _ROW.size]
+        runs = {rows[at : at + 16] for at in range(0, len(rows), width)}
+    outcomes = rows[_WIDTH - 1 :: width]
     if traces.count(traces[:16]) == jobs:
         del traces[16:]
     table = Table()
-    table.add(joined, _ROW.size, _WIDTH)
+    table.add(rows, width, _WIDTH)
     table.add(places, _TEXTS.size)
-    told = json.dumps(list(texts)).encode()
+    told = json.dumps(list(known)).encode()
     return PackedJobs(
         jobs,
         jobs - outcomes.count(_OK),
         [_run_of(run) for run in runs],
         table.blob(),
-        blob(told) if texts else b"",
+        blob(told) if known else b"",
         bytes(traces),
     )
-
-
-_NONE: Final[Texts] = None, None, None
-
-
-def _put_together(given: Sequence[Row], texts: dict[str, int]) -> tuple[bytes, bytes]:
-    """The rows, and for each the places of its texts, which are added to ``texts``."""
-    try:
-        return b"".join(cast("Sequence[bytes]", given)), bytes(_TEXTS.size * len(given))
-    except TypeError:  # some have texts
-        pairs = [(each, _NONE) if isinstance(each, bytes) else each for each in given]
-    places = [_TEXTS.pack(*[_place(texts, text) for text in told]) for _, told in pairs]
-    return b"".join([row for row, _ in pairs]), b"".join(places)
 
 
 def _place(texts: dict[str, int], text: str | None) -> int:

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -180,14 +181,14 @@ class Recording:
         """
         text("jobs", "session", session, empty=True)
         text("jobs", "run", run, empty=True)
-        return self._jobs(session, run)
+        return chain.from_iterable(self._jobs(session, run))
 
-    def _jobs(self, session: str, run: str) -> Iterator[Job]:
+    def _jobs(self, session: str, run: str) -> Iterator[Iterator[Job]]:
         for (batch,) in self._rows(_JOBS, session, run):
             for row in self._rows(_JOBS_OF, batch):
                 with _whole(self.path):
                     jobs = jobs_of(*row)
-                yield from (job for job in jobs if job.run == run) if run else jobs
+                yield (job for job in jobs if job.run == run) if run else jobs
 
     def events(self, session: str = "", run: str = "") -> Iterator[RunEvent]:
         """What happened in a session or a run, by its whole id, or in all.
@@ -209,14 +210,14 @@ class Recording:
     def traces(self, session: str = "") -> Iterator[Trace]:
         """The topmost span of each trace that was kept, as they ended."""
         text("traces", "session", session, empty=True)
-        return self._traces(session)
+        return chain.from_iterable(self._traces(session))
 
-    def _traces(self, session: str) -> Iterator[Trace]:
+    def _traces(self, session: str) -> Iterator[Iterator[Trace]]:
         for (batch,) in self._rows(_BATCHES, session):
             for heads, traces in self._rows(_HEADS_OF, batch):
                 with _whole(self.path):
                     roots = Heads(heads, traces).roots()
-                yield from roots
+                yield roots
 
     def trace(self, trace_id: str) -> list[Span]:
         """The spans of a trace, by their start; none where it wasn't kept.

@@ -286,14 +286,14 @@ class Heads:
         # One call of an itemgetter is the cheapest way to many items. Of one it gives
         # the item, so it is asked for the first once more.
         picked = itemgetter(places[0], *places)
-        digits, names = self._traces.hex(), self._names
+        traces, names = self._traces.hex(" ", 16).split(), self._names
         numbers = picked(list(accumulate(columns.integers(0, "i"))))[1:]
         named = picked(columns.integers(28, "I"))[1:]
         lasted = picked(self.durations)[1:]
         return made(
             Trace,
-            [digits[32 * number : 32 * number + 32] for number in numbers],
-            [names[number] for number in named],
+            map(traces.__getitem__, numbers),
+            map(names.__getitem__, named),
             picked(self.starts)[1:],
             [duration / 1e9 for duration in lasted],
             [flag & ERROR > 0 for flag in picked(flags)[1:]],

@@ -24,7 +24,13 @@ from spanrun.telemetry.outbox import Outbox, remaining
 from spanrun.telemetry.recordings import retention
 from spanrun.telemetry.recordings.columns import blob
 from spanrun.telemetry.recordings.events import pack_events
-from spanrun.telemetry.recordings.jobs import Row, pack_jobs, row_of
+from spanrun.telemetry.recordings.jobs import (
+    ROW_BYTES,
+    Described,
+    JobRows,
+    job_rows,
+    pack_jobs,
+)
 from spanrun.telemetry.recordings.schema import FILE, store_file
 from spanrun.telemetry.recordings.spans import Packed, pack_spans
 from spanrun.telemetry.recordings.writer import Entry, StoreWriter
@@ -91,9 +97,8 @@ class LocalStore:
             os.getpid(),
             redact(" ".join(sys.argv)),
         )
-        self._errors: Final = ErrorTypes()
         self._runs: Final[deque[tuple[Any, ...]]] = deque()
-        self._jobs: Final[deque[Row]] = deque()
+        self._jobs: Final = job_rows(ErrorTypes())
         self._events: Final[deque[RunEvent]] = deque()
         self._counts: Final[Counter[tuple[str, str]]] = Counter()
         self._batches: Final[deque[Batch]] = deque()
@@ -117,11 +122,10 @@ class LocalStore:
     def job_ended(self, run: RunInfo, outcome: Outcome[Any]) -> None:
         """Note a job's outcome and times."""
         try:
-            row = row_of(run, outcome, self._errors)
+            self._jobs.add(run, outcome)
         except Exception:  # noqa: BLE001 -- counted: it must not cost the others
             self.account.drop("traces", "encode_error")
             return
-        self._jobs.append(row)
         if not self._is_told:
             self._tell()
         elif len(self._jobs) > MAX_JOBS:
@@ -221,8 +225,9 @@ class LocalStore:
         if events := _taken(self._events, MAX_EVENTS):
             yield from self._guarded(len(events), lambda: self._events_entry(events))
         for _ in range(_BATCHES):
-            if jobs := _taken(self._jobs, _AT_ONCE):
-                yield from self._guarded(len(jobs), lambda: self._jobs_entry(jobs))
+            rows, texts = self._jobs.take(_AT_ONCE)
+            if jobs := len(rows) // ROW_BYTES:
+                yield from self._guarded(jobs, lambda: self._jobs_entry(rows, texts))  # noqa: B023 -- called at once
             yield from self._packed_spans()
 
     def _packed_spans(self) -> Iterator[Entry]:
@@ -242,8 +247,8 @@ class LocalStore:
         except Exception:  # noqa: BLE001 -- counted: it must not cost the others
             self.account.drop("traces", "encode_error", items)
 
-    def _jobs_entry(self, rows: Sequence[Row]) -> list[Entry]:
-        packed = pack_jobs(rows)
+    def _jobs_entry(self, rows: bytes, texts: Sequence[Described]) -> list[Entry]:
+        packed = pack_jobs(rows, texts)
         values = (
             self.session,
             " ".join(packed.runs),
@@ -305,7 +310,7 @@ class LocalStore:
 
     def _drop(
         self,
-        waiting: deque[Any],
+        waiting: deque[Any] | JobRows,
         reason: SpanrunTelemetryReason = "queue_full",
         *,
         everything: bool = False,

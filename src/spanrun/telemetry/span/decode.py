@@ -25,7 +25,7 @@ from opentelemetry.trace import (
 
 from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.span import ROOT
-from spanrun.telemetry.span.view import View, bounded, bounded_list
+from spanrun.telemetry.span.view import Decoded, bounded, bounded_list
 
 if TYPE_CHECKING:
     from spanrun._core import Batch
@@ -73,7 +73,7 @@ def _classes() -> Any:
     return trace_pb2
 
 
-def readable(batch: Batch) -> list[View]:
+def readable(batch: Batch) -> list[Decoded]:
     """The spans of ``batch``, in the SDK's class.
 
     OTLP doesn't say the trace flags of a span, so all are called sampled, nor the
@@ -87,11 +87,11 @@ def readable(batch: Batch) -> list[View]:
     ]
 
 
-def _view(span: Any, owner: Any, flags: int) -> View:
+def _view(span: Any, owner: Any, flags: int) -> Decoded:
     state = _state(span.trace_state)
     is_remote = bool(span.flags & _IS_REMOTE)
     parent = span.parent_span_id
-    return View(
+    return Decoded(
         is_local_root=bool(flags & ROOT),
         name=span.name,
         context=_context(span.trace_id, span.span_id, state, is_remote=False),

@@ -34,6 +34,9 @@ class DroppedSpan(NonRecordingSpan):
         """Return 0: there is nothing to be stamped."""
         return 0
 
+    def fail(self, kind: str, text: str, stack: str | None, ended: float) -> None:
+        """Do nothing."""
+
     def end(self, end_time: int | None = None) -> None:  # noqa: ARG002 -- the same
         """Note that it has ended."""
         self.has_ended = True

@@ -18,7 +18,7 @@ from spanrun.telemetry.span.local import ANY, Ended, LocalTrace
 from spanrun.telemetry.span.plain import text_of
 from spanrun.telemetry.span.record import Inherited, Record
 from spanrun.telemetry.span.values import items_of, nanoseconds, plain_name
-from spanrun.telemetry.units.recorder import RUN
+from spanrun.telemetry.units.recorder import RUN, fail
 
 if TYPE_CHECKING:  # it makes spans
     from spanrun.telemetry.span.scope import Scope
@@ -107,6 +107,7 @@ class Span(Record):
             self._begin_linked(links)
 
     inside = inside
+    fail = fail
     context = property(Record.get_span_context)
     attributes = _shown("attributes")
     dropped_attributes = _shown("dropped_attributes")

@@ -23,24 +23,18 @@ class View(ReadableSpan):
     only counts costs little.
 
     Args:
-        span: The span; None for one that was decoded, of which the rest is ``given``.
-        is_local_root: Of the latter.
-
-    Attributes:
-        is_local_root: Nothing above it was recorded in this process.
+        span: The span.
     """
 
-    def __init__(
-        self, span: Span | None = None, *, is_local_root: bool = False, **given: Any
-    ) -> None:
+    def __init__(self, span: Span) -> None:
         self._span = span
-        if span is None:
-            self.is_local_root = is_local_root
-            super().__init__(**given)
-        else:
-            self.is_local_root = span.is_local_root
-            if not span.has_ended:
-                self._fill(span)
+        if not span.has_ended:
+            self._fill(span)
+
+    @property
+    def is_local_root(self) -> bool:
+        """Nothing above it was recorded in this process."""
+        return self._span.is_local_root
 
     def __getattr__(self, name: str) -> Any:
         # Only what isn't there: the fields of the SDK's class, before they are filled.
@@ -87,6 +81,19 @@ class View(ReadableSpan):
             end_time=span.end_time,
             instrumentation_scope=owner.instrumentation,
         )
+
+
+class Decoded(ReadableSpan):
+    """A span that was read from its bytes, with what else a `View` has.
+
+    Args:
+        is_local_root: Nothing above it was recorded in this process.
+        given: What the SDK's class takes.
+    """
+
+    def __init__(self, *, is_local_root: bool, **given: Any) -> None:
+        self.is_local_root = is_local_root
+        super().__init__(**given)
 
 
 view = View

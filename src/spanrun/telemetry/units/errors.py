@@ -55,6 +55,8 @@ def stack_of(error: BaseException) -> str:
 
 def _chain(error: BaseException) -> list[tuple[BaseException, str]]:
     """The errors that led to ``error``, and itself, each with what stands after it."""
+    if error.__cause__ is None and error.__context__ is None:
+        return [(error, "")]
     chain: list[tuple[BaseException, str]] = []
     seen: set[int] = set()
     found: BaseException | None = error
@@ -72,7 +74,7 @@ def _chain(error: BaseException) -> list[tuple[BaseException, str]]:
 def _last_lines(error: BaseException) -> list[str]:
     """Class, text and notes: what `traceback.format_exception_only` gives."""
     notes: list[Any] | None = getattr(error, "__notes__", None)
-    is_odd = not isinstance(notes, list | None)  # pyright: ignore[reportUnnecessaryIsInstance] -- users
+    is_odd = notes is not None and not isinstance(notes, list)  # pyright: ignore[reportUnnecessaryIsInstance] -- users
     if is_odd or isinstance(error, _TOLD_APART):
         return traceback.format_exception_only(error)
     kind, text = type(error), str(error)
@@ -93,31 +95,27 @@ def _frames(outermost: TracebackType) -> list[str]:
         stopped.append(found)
         found = found.tb_next
     texts: list[str] = []
-    before, repeats = None, 0
+    before, before_code, repeats = outermost, None, 0
     for each in stopped[-MAX_FRAMES:]:
         code = each.tb_frame.f_code
-        if (
-            before is not None
-            and before.tb_frame.f_code is code
-            and before.tb_lineno == each.tb_lineno  # searched for in a table
-        ):
+        # A line is searched for in a table.
+        if code is before_code and before.tb_lineno == each.tb_lineno:
             repeats += 1
-        else:
-            _tell_repeats(repeats, texts)
+        elif repeats:
+            texts += _repeated(repeats)
             repeats = 0
-        before = each
+        before, before_code = each, code
         if repeats < _SHOWN:
             known = _known.get((id(code), each.tb_lasti))
             texts.append(_look_up(each) if known is None else known[1])
-    _tell_repeats(repeats, texts)
-    return texts
+    return texts + _repeated(repeats)
 
 
-def _tell_repeats(repeats: int, texts: list[str]) -> None:
+def _repeated(repeats: int) -> list[str]:
     more = repeats + 1 - _SHOWN
-    if more > 0:
-        s = "s"[: more > 1]
-        texts.append(f"  [Previous line repeated {more} more time{s}]\n")
+    if more <= 0:
+        return []
+    return [f"  [Previous line repeated {more} more time{'s'[: more > 1]}]\n"]
 
 
 def _look_up(stopped: TracebackType) -> str:

@@ -151,6 +151,22 @@ class JobKind:
         if isinstance(asked, int | float) and asked > 0:
             span.set_attribute(semconv.SPANRUN_ATTEMPT_RETRY_AFTER, float(asked))
 
+    def conclude(
+        self,
+        span: OpenSpan,
+        error: BaseException | None,
+        ended: float,
+        seconds: float,
+        parts: tuple[float, ...],
+        outcome: SpanrunJobOutcome,
+    ) -> None:
+        """Say on a job's span that ``error`` ended it, and count the job."""
+        error_type = None
+        if error is not None and outcome != "cancelled":
+            stack = not self.attempts  # else the attempt has told it
+            error_type = fail(self.recorder, span, error, ended, stack=stack)
+        self.metrics.job(seconds, parts, outcome, error_type, span)
+
     def measure(
         self,
         span: OpenSpan,
@@ -185,7 +201,7 @@ class JobUnit:
     user's runs outside of those.
 
     Where spans are compiled, `spanrun._core.JobUnit` stands in its place. It does the
-    same for a job that just succeeds, and calls the methods of this class for all else.
+    same, and calls the methods of this class for what few jobs have, such as events.
 
     Args:
         kind: What it has in common with the other jobs of its run.
@@ -321,22 +337,17 @@ class JobUnit:
         kind, told, parts = self.kind, self.told, timings.parts()
         seconds = timings.duration
         told.set_attributes(_attributes(self, outcome, attempts, parts))
-        recorder = kind.recorder
-        ended = self.submitted + seconds if kind.timed else recorder.now()
-        error_type = None
+        ended = self.submitted + seconds if kind.timed else kind.recorder.now()
         if cancelled_by is not None:
             told.set_attribute(semconv.SPANRUN_JOB_CANCELLED_BY, cancelled_by)
-        if error is not None and outcome != "cancelled":
-            stack = not kind.attempts  # else the attempt has told it
-            error_type = fail(recorder, told, error, ended, stack=stack)
-        kind.metrics.job(seconds, parts, outcome, error_type, told)
+        kind.conclude(told, error, ended, seconds, parts, outcome)
         told.finish(ended)
 
 
 def _attributes(
     unit: JobUnit, outcome: SpanrunJobOutcome, attempts: int, parts: tuple[float, ...]
 ) -> dict[str, Any]:
-    """What the span of ``unit`` says in the end; it may be a compiled one."""
+    """What the span of ``unit`` says in the end."""
     queue, limit, rate_limit, backoff, busy, loop_lag, service = parts
     return {
         semconv.SPANRUN_RUNNER_NAME: unit.kind.metrics.name,

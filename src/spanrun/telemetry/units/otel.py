@@ -42,7 +42,7 @@ from spanrun.telemetry.metrics.instruments import Adds, Instruments, RunnerMetri
 from spanrun.telemetry.metrics.runners import Gauges
 from spanrun.telemetry.redact import redact, redact_attributes
 from spanrun.telemetry.units.call import CallUnit, OpenCall
-from spanrun.telemetry.units.recorder import OpenRecorded
+from spanrun.telemetry.units.recorder import OpenRecorded, fail
 from spanrun.telemetry.units.user import OpenUnit, UserUnit
 
 if TYPE_CHECKING:  # it needs the SDK, which only `configure` loads
@@ -136,6 +136,8 @@ class ForeignSpan:
             self.otel.set_status(Status(status.status_code, shown))
         except Exception as error:  # noqa: BLE001 -- counted: breaks no job
             self._failed("traces", error)
+
+    fail = fail
 
     def finish(self, ended: float) -> None:
         """End it, at a reading of the clock."""

@@ -10,10 +10,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanContext, Status
+from opentelemetry.trace import Link, Span, SpanContext, Status, StatusCode
 
 from spanrun.clock import Clock
-from spanrun.semconv import Metric, SpanrunTelemetrySignal
+from spanrun.semconv import (
+    ERROR_TYPE,
+    EVENT_EXCEPTION,
+    EXCEPTION_MESSAGE,
+    EXCEPTION_STACKTRACE,
+    EXCEPTION_TYPE,
+    Metric,
+    SpanrunTelemetrySignal,
+)
 from spanrun.telemetry.metrics.error_types import ErrorTypes
 from spanrun.telemetry.metrics.instruments import Adds, RunnerMetrics
 from spanrun.telemetry.metrics.runners import Gauges
@@ -80,9 +88,33 @@ class OpenSpan(Protocol):
         """Say how it went."""
         ...
 
+    def fail(self, kind: str, text: str, stack: str | None, ended: float) -> None:
+        """Say that an error ended it, at a reading of the clock.
+
+        Args:
+            kind: The value of ``error.type``.
+            text: The error's own.
+            stack: Its traceback; None leaves out the event of the exception.
+            ended: When.
+        """
+        ...
+
     def finish(self, ended: float) -> None:
         """End it, at a reading of the clock."""
         ...
+
+
+def fail(span: OpenSpan, kind: str, text: str, stack: str | None, ended: float) -> None:
+    """What `OpenSpan.fail` does, by its other methods."""
+    span.set_attribute(ERROR_TYPE, kind)
+    span.set_status(Status(StatusCode.ERROR, f"{kind}: {text}"))
+    if stack is not None:
+        told = {
+            EXCEPTION_TYPE: kind,
+            EXCEPTION_MESSAGE: text,
+            EXCEPTION_STACKTRACE: stack,
+        }
+        span.add_event(EVENT_EXCEPTION, told, span.wall_ns(ended))
 
 
 class Recorder(Protocol):

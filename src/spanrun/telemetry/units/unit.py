@@ -19,12 +19,9 @@ from opentelemetry.trace import (
     Link,
     Span,
     SpanKind,
-    Status,
-    StatusCode,
     set_span_in_context,
 )
 
-from spanrun import semconv
 from spanrun.telemetry.current import current, leave, make_current
 from spanrun.telemetry.redact import text_of
 from spanrun.telemetry.units.errors import stack_of
@@ -161,18 +158,11 @@ def fail(
     Returns:
         The value of ``error.type``.
     """
-    error_type = recorder.errors.name(error)
+    error_type, traceback = recorder.errors.name(error), None
     try:
-        span.set_attribute(semconv.ERROR_TYPE, error_type)
-        text = text_of(error)
-        span.set_status(Status(StatusCode.ERROR, f"{error_type}: {text}"))
         if stack and span.is_recording():
-            told = {
-                semconv.EXCEPTION_TYPE: error_type,
-                semconv.EXCEPTION_MESSAGE: text,
-                semconv.EXCEPTION_STACKTRACE: stack_of(error),
-            }
-            span.add_event(semconv.EVENT_EXCEPTION, told, span.wall_ns(ended))
+            traceback = stack_of(error)
     except Exception as broken:  # noqa: BLE001 -- counted: breaks no job
         recorder.failed("traces", broken)
+    span.fail(error_type, text_of(error), traceback, ended)
     return error_type

@@ -1,7 +1,34 @@
 //! `Attempt`: one that is open, of a job.
 
+use std::sync::OnceLock;
+
 use pyo3::intern;
 use pyo3::prelude::*;
+
+use super::job::{PHASES, parts_of};
+use crate::encode::Value;
+use crate::fill;
+use crate::span::Span;
+use crate::texts::{self, Key};
+
+/// Keys that were looked at once: of the phases below, and of the service.
+fn keys() -> &'static [Key<'static>; 5] {
+    static KEYS: OnceLock<[Key<'static>; 5]> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        [
+            "spanrun.attempt.time.limit",
+            "spanrun.attempt.time.rate_limit",
+            "spanrun.attempt.time.busy",
+            "spanrun.attempt.time.loop_lag",
+            "spanrun.attempt.time.service",
+        ]
+        .map(texts::key)
+    })
+}
+
+/// Where limit, rate limit, busy and loop lag stand among the parts of a job's time.
+const OF_ATTEMPT: [usize; 4] = [1, 2, 4, 5];
+const LAG: usize = 5;
 
 /// An attempt that is open.
 pub struct Attempt {
@@ -9,9 +36,9 @@ pub struct Attempt {
     /// The context in which its span is the current one.
     pub inner: Py<PyAny>,
     begun: f64,
-    /// Of the job's times as it began: the loop's lag, and all parts but of a first one.
-    lag: f64,
-    before: Option<Py<PyAny>>,
+    is_first: bool,
+    /// The parts of the job's time as it began; of a first one, the loop's lag alone.
+    before: [f64; PHASES],
 }
 
 impl Attempt {
@@ -24,22 +51,24 @@ impl Attempt {
         timings: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
         let py = timings.py();
-        let before = if number.extract::<i64>()? > 1 {
-            Some(timings.call_method0(intern!(py, "parts"))?.unbind())
+        let is_first = number.extract::<i64>()? <= 1;
+        let mut before = [0.0; PHASES];
+        if is_first {
+            before[LAG] = timings.getattr(intern!(py, "loop_lag"))?.extract()?;
         } else {
-            None
-        };
+            before = parts_of(&timings.call_method0(intern!(py, "parts"))?)?;
+        }
         Ok(Attempt {
             told: told.unbind(),
             inner: inner.unbind(),
             begun,
-            lag: timings.getattr(intern!(py, "loop_lag"))?.extract()?,
+            is_first,
             before,
         })
     }
 
-    /// Have `kind` say on its span where its time went, unless its job's times are its
-    /// own: of a first one that succeeds.
+    /// Say on its span where its time went, unless its job's times are its own: of a
+    /// first one that succeeds. `kind` does it for a span that isn't ours.
     pub fn measure(
         &self,
         kind: &Bound<'_, PyAny>,
@@ -47,11 +76,25 @@ impl Attempt {
         ended: f64,
         failed: bool,
     ) -> PyResult<()> {
-        if failed || self.before.is_some() {
-            let seconds = ended - self.begun;
-            let given = (&self.told, timings, &self.before, self.lag, seconds);
-            kind.call_method1(intern!(kind.py(), "measure"), given)?;
+        if self.is_first && !failed {
+            return Ok(());
         }
+        let py = kind.py();
+        let seconds = ended - self.begun;
+        let Ok(span) = self.told.bind(py).cast::<Span>() else {
+            let lag = self.before[LAG];
+            let given = (&self.told, timings, self.before, lag, seconds);
+            return kind.call_method1(intern!(py, "measure"), given).map(drop);
+        };
+        let parts = parts_of(&timings.bind(py).call_method0(intern!(py, "parts"))?)?;
+        let spent = OF_ATTEMPT.map(|phase| parts[phase] - self.before[phase]);
+        let service = (seconds - spent.iter().sum::<f64>()).max(0.0);
+        let scope = span.get().scope.get();
+        span.get().change(py, "set_attributes", |record| {
+            for (key, part) in keys().iter().zip(spent.into_iter().chain([service])) {
+                fill::set(record, scope, key, Value::Double(part));
+            }
+        })?;
         Ok(())
     }
 }

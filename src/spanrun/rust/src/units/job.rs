@@ -38,7 +38,11 @@ const ATTRIBUTES: [&str; 12] = [
     "spanrun.job.time.loop_lag",
     "spanrun.job.time.service",
 ];
+const CANCELLED_BY: &str = "spanrun.job.cancelled_by";
 const NUMBER: &str = "spanrun.attempt.number";
+
+/// How many parts a job's time has.
+pub const PHASES: usize = 7;
 
 /// Keys that were looked at once.
 struct Keys {
@@ -209,24 +213,24 @@ pub struct JobUnit {
 }
 
 impl JobUnit {
-    fn write(&self, py: Python<'_>, attempts: i64, parts: &Bound<'_, PyTuple>) -> PyResult<()> {
+    fn write(
+        &self,
+        py: Python<'_>,
+        outcome: &str,
+        attempts: i64,
+        parts: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
         let span = self.told.get();
         let scope = span.scope.get();
         let jobs = self.jobs.get();
-        let mut seconds = [0.0; 7];
-        for (place, part) in seconds.iter_mut().zip(parts.iter_borrowed()) {
-            *place = match part.cast::<PyFloat>() {
-                Ok(part) => part.value(),
-                Err(_) => part.extract()?,
-            };
-        }
+        let seconds = parts_of(parts)?;
         span.change(py, "set_attributes", |record| {
             record.attributes.reserve(ATTRIBUTES.len() + 1);
             let mut keys = keys().job.iter();
             let values = [
                 Value::Text(&jobs.runner),
                 Value::Text(&jobs.run_id),
-                Value::Text("ok"),
+                Value::Text(outcome),
                 Value::Int(attempts),
                 Value::Int(self.index),
             ];
@@ -237,6 +241,30 @@ impl JobUnit {
         })?;
         Ok(())
     }
+
+    /// The very end that the ledger has: its parts add up to the span.
+    fn ended(&self, py: Python<'_>, seconds: f64) -> PyResult<f64> {
+        let jobs = self.jobs.get();
+        if jobs.timed {
+            return Ok(self.submitted + seconds);
+        }
+        jobs.scope.get().reading(py)
+    }
+}
+
+/// What `Timings.parts` gives.
+pub fn parts_of(parts: &Bound<'_, PyAny>) -> PyResult<[f64; PHASES]> {
+    let mut seconds = [0.0; PHASES];
+    for (place, part) in seconds
+        .iter_mut()
+        .zip(parts.cast::<PyTuple>()?.iter_borrowed())
+    {
+        *place = match part.cast::<PyFloat>() {
+            Ok(part) => part.value(),
+            Err(_) => part.extract()?,
+        };
+    }
+    Ok(seconds)
 }
 
 #[pymethods]
@@ -326,20 +354,42 @@ impl JobUnit {
     fn succeed(&self, timings: &Bound<'_, PyAny>, attempts: i64) -> PyResult<()> {
         let py = timings.py();
         let parts = timings.call_method0(intern!(py, "parts"))?;
-        let parts = parts.cast::<PyTuple>()?;
         let seconds: f64 = timings.getattr(intern!(py, "duration"))?.extract()?;
-        self.write(py, attempts, parts)?;
+        self.write(py, "ok", attempts, &parts)?;
+        let ended = self.ended(py, seconds)?;
         let jobs = self.jobs.get();
-        let ended = if jobs.timed {
-            self.submitted + seconds
-        } else {
-            jobs.scope.get().reading(py)?
-        };
+        let parts = parts.cast::<PyTuple>()?;
         let span = self.told.bind(py);
         // First, while its trace can still be kept as an exemplar.
         let counted = jobs.cells.get().add(seconds, parts, Some(span.as_any()));
         end::end(span, span.get().trace.wall(ended))?;
         counted
+    }
+
+    /// The job has its outcome: end its span, and count it.
+    fn conclude(
+        &self,
+        timings: &Bound<'_, PyAny>,
+        outcome: &str,
+        attempts: i64,
+        error: &Bound<'_, PyAny>,
+        cancelled_by: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let py = timings.py();
+        let parts = timings.call_method0(intern!(py, "parts"))?;
+        let seconds: f64 = timings.getattr(intern!(py, "duration"))?.extract()?;
+        self.write(py, outcome, attempts, &parts)?;
+        let span = self.told.bind(py);
+        if !cancelled_by.is_none() {
+            let key = intern!(py, CANCELLED_BY);
+            span.get().set("set_attribute", key, cancelled_by)?;
+        }
+        let ended = self.ended(py, seconds)?;
+        let kind = self.jobs.get().kind.bind(py);
+        let given = (span, error, ended, seconds, parts, outcome);
+        let counted = kind.call_method1(intern!(py, "conclude"), given);
+        end::end(span, span.get().trace.wall(ended))?;
+        counted.map(drop)
     }
 
     /// What it doesn't do itself.
