@@ -118,14 +118,20 @@ class Explanation:
     limit_full: Mapping[str, float | None]
 
 
-def explain(ledgers: Mapping[str, Ledger], blocking: str = "") -> Explanation:
+def explain(
+    ledgers: Mapping[str, Ledger],
+    blocking: str = "",
+    full: Mapping[str, float | None] | None = None,
+) -> Explanation:
     """Explain the time of these runners' jobs, which are together one scope.
 
     Args:
         ledgers: By the runners' names.
         blocking: What blocked the event loop longest, where that is known.
+        full: `limit_full` of each, where the caller has it.
     """
-    full = {name: limit_full(ledger) for name, ledger in ledgers.items()}
+    if full is None:
+        full = {name: limit_full(ledger) for name, ledger in ledgers.items()}
     jobs = sum(len(ledger.durations) for ledger in ledgers.values())
     total = fsum(map(fsum, (p for each in ledgers.values() for p in each.phases)))
     if not jobs:

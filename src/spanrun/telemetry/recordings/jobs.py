@@ -11,6 +11,7 @@ import json
 import struct
 from collections.abc import Iterator, Sequence
 from itertools import repeat
+from math import isfinite
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from spanrun.outcome import Err, Outcome
@@ -136,7 +137,7 @@ def jobs_of(count: int, rows: bytes, texts: bytes, traces: bytes) -> Iterator[Jo
     """
     if len(traces) not in (16, 16 * count):
         raise ValueError("trace ids are missing")
-    told = [None, *json.loads(Content(texts).rest())] if texts else [None]
+    told = [None, *_texts_of(texts)] if texts else [None]
     content = Content(rows)
     columns = Columns(content, count, _WIDTH)
     named = Columns(content, count, _TEXTS.size)
@@ -146,6 +147,8 @@ def jobs_of(count: int, rows: bytes, texts: bytes, traces: bytes) -> Iterator[Jo
         for number in range(3)
     )
     seconds = [columns.doubles(_SECONDS + 8 * n) for n in range(2 + PHASES)]
+    if not all(isfinite(sum(column)) for column in seconds):
+        raise ValueError("there are times that can't be")
     ended = columns.integers(_ATTEMPTS + 4, "B")
     outcomes = [SPANRUN_JOB_OUTCOME_VALUES[number] for number in ended]
     return made(
@@ -160,6 +163,13 @@ def jobs_of(count: int, rows: bytes, texts: bytes, traces: bytes) -> Iterator[Jo
         errors,
         _trace_ids(traces, count),
     )
+
+
+def _texts_of(texts: bytes) -> list[str]:
+    told: Any = json.loads(Content(texts).rest())
+    if not all(isinstance(text, str) for text in told):
+        raise ValueError("a text is none")
+    return list(told)
 
 
 def _runs(padded: bytes) -> list[str]:

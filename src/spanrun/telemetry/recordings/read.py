@@ -6,10 +6,9 @@ import os
 import sqlite3
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, NamedTuple, Self, TypeAlias, TypeVar
 
 from opentelemetry.trace import SpanKind, StatusCode
 
@@ -28,6 +27,7 @@ from spanrun.telemetry.recordings.records import (
     Span,
     Trace,
 )
+from spanrun.telemetry.recordings.rows import run_of, session_of
 from spanrun.telemetry.recordings.schema import FILE, store_file
 from spanrun.telemetry.recordings.spans import Heads, spans_of
 from spanrun.telemetry.span.decode import mapping
@@ -47,14 +47,23 @@ _RUNS: Final = (
     "WHERE ? IN (session, '') ORDER BY rowid"
 )
 _JOBS: Final = (
-    "SELECT id FROM jobs WHERE ? IN (session, '') AND instr(runs, ?) ORDER BY id"
+    "SELECT id FROM jobs WHERE ? IN (session, '') AND instr(runs, ?) "
+    "AND id > ? AND id <= ? ORDER BY id"
 )
 _JOBS_OF: Final = "SELECT jobs, rows, texts, traces FROM jobs WHERE id = ?"
 _EVENTS: Final = (
-    "SELECT id FROM events WHERE ? IN (session, '') AND instr(runs, ?) ORDER BY id"
+    "SELECT id FROM events WHERE ? IN (session, '') AND instr(runs, ?) "
+    "AND id > ? AND id <= ? ORDER BY id"
 )
 _EVENTS_OF: Final = "SELECT rows FROM events WHERE id = ?"
-_BATCHES: Final = "SELECT id FROM batches WHERE ? IN (session, '') ORDER BY id"
+_BATCHES: Final = (
+    "SELECT id FROM batches WHERE ? IN (session, '') AND id > ? AND id <= ? ORDER BY id"
+)
+_WRITTEN: Final = (
+    "SELECT (SELECT max(id) FROM jobs), (SELECT max(id) FROM events), "
+    "(SELECT max(id) FROM batches)"
+)
+_END: Final = 2**63 - 1
 _HEADS_OF: Final = "SELECT heads, traces FROM batches WHERE id = ?"
 _SPANS_OF: Final = (
     "SELECT heads, batches.traces, bodies, ids, about FROM batches JOIN scopes "
@@ -99,6 +108,26 @@ def open(path: str | os.PathLike[str] = ".spanrun") -> Recording:  # noqa: A001 
     return Recording(Path(path))
 
 
+class Written(NamedTuple):
+    """How far something was written: the newest batch of jobs, of events, of spans."""
+
+    jobs: int = 0
+    events: int = 0
+    spans: int = 0
+
+
+class Recent(NamedTuple):
+    """A part of a session: its jobs, its events, and its spans."""
+
+    jobs: Iterator[Job]
+    events: Iterator[RunEvent]
+    spans: Iterator[Span]
+
+
+_Between: TypeAlias = tuple[Written, Written]
+_ALL: Final[_Between] = Written(), Written(_END, _END, _END)
+
+
 class Recording:
     """Sessions, runs, jobs, events, traces and spans, in the order they were written.
 
@@ -136,7 +165,8 @@ class Recording:
 
     def sessions(self) -> list[Session]:
         """All sessions, the newest first: as many as are kept, 50 at most."""
-        return [Session(*row) for row in self._rows(_SESSIONS)]
+        with _whole(self.path, "session"):
+            return [session_of(row) for row in self._rows(_SESSIONS)]
 
     def session(self, name: str = LAST) -> Session:
         """The session whose id begins with ``name``, or the newest one.
@@ -170,8 +200,28 @@ class Recording:
     def runs(self, session: str = "") -> Iterator[Run]:
         """The runs of a session, by its whole id, or all."""
         text("runs", "session", session, empty=True)
-        runs = (Run(*row) for row in self._rows(_RUNS, session))
-        return (replace(run, calls=bool(run.calls)) for run in runs)
+        return self._runs(session)
+
+    def _runs(self, session: str) -> Iterator[Run]:
+        for row in self._rows(_RUNS, session):
+            with _whole(self.path, "run"):
+                run = run_of(row)
+            yield run
+
+    def written(self) -> Written:
+        """How far the recording is written by now, for `since`."""
+        for row in self._rows(_WRITTEN):
+            return Written(*(last or 0 for last in row))
+        return Written()
+
+    def since(self, session: str, seen: Written, until: Written) -> Recent:
+        """What was written of a session behind ``seen``, as far as ``until``."""
+        between = seen, until
+        return Recent(
+            self._jobs(session, "", between),
+            self._events(session, "", between),
+            self._spans_of(session, between),
+        )
 
     def jobs(self, session: str = "", run: str = "") -> Iterator[Job]:
         """The jobs of a session or a run, by its whole id, or all, as they ended.
@@ -182,8 +232,11 @@ class Recording:
         text("jobs", "run", run, empty=True)
         return self._jobs(session, run)
 
-    def _jobs(self, session: str, run: str) -> Iterator[Job]:
-        for (batch,) in self._rows(_JOBS, session, run):
+    def _jobs(
+        self, session: str, run: str, between: _Between = _ALL
+    ) -> Iterator[Job]:
+        ids = (each.jobs for each in between)
+        for (batch,) in self._rows(_JOBS, session, run, *ids):
             for row in self._rows(_JOBS_OF, batch):
                 with _whole(self.path):
                     jobs = jobs_of(*row)
@@ -199,8 +252,11 @@ class Recording:
         text("events", "run", run, empty=True)
         return self._events(session, run)
 
-    def _events(self, session: str, run: str) -> Iterator[RunEvent]:
-        for (batch,) in self._rows(_EVENTS, session, run):
+    def _events(
+        self, session: str, run: str, between: _Between = _ALL
+    ) -> Iterator[RunEvent]:
+        ids = (each.events for each in between)
+        for (batch,) in self._rows(_EVENTS, session, run, *ids):
             for (rows,) in self._rows(_EVENTS_OF, batch):
                 with _whole(self.path):
                     events = events_of(rows)
@@ -212,7 +268,7 @@ class Recording:
         return self._traces(session)
 
     def _traces(self, session: str) -> Iterator[Trace]:
-        for (batch,) in self._rows(_BATCHES, session):
+        for (batch,) in self._rows(_BATCHES, session, 0, _END):
             for heads, traces in self._rows(_HEADS_OF, batch):
                 with _whole(self.path):
                     roots = Heads(heads, traces).roots()
@@ -241,21 +297,25 @@ class Recording:
     def spans(self, session: str = "") -> Iterator[Span]:
         """The kept spans of a session, by its whole id, or all, as they ended."""
         text("spans", "session", session, empty=True)
-        batches = self._rows(_BATCHES, session)
+        return self._spans_of(session, _ALL)
+
+    def _spans_of(self, session: str, between: _Between) -> Iterator[Span]:
+        batches = self._rows(_BATCHES, session, *(each.spans for each in between))
         return (span for (batch,) in batches for span in self._spans(batch))
 
     def requests(self, session: str = "") -> Iterator[Any]:
         """The same as OTLP's messages ``ExportTraceServiceRequest``."""
         text("requests", "session", session, empty=True)
-        batches = self._rows(_BATCHES, session)
+        batches = self._rows(_BATCHES, session, 0, _END)
         return (each for (batch,) in batches for each in self._requests(batch))
 
     def _spans(self, batch: int, trace: bytes | None = None) -> Iterator[Span]:
         for request in self._requests(batch, trace):
             for resource in request.resource_spans:
                 for scope in resource.scope_spans:
-                    for span in scope.spans:
-                        yield _span(span, scope.scope.name)
+                    with _whole(self.path):
+                        spans = [_span(span, scope.scope.name) for span in scope.spans]
+                    yield from spans
 
     def _requests(self, batch: int, trace: bytes | None = None) -> Iterator[Any]:
         with no_fork():
@@ -289,13 +349,15 @@ def _explained(path: Path) -> Generator[None]:
 
 
 @contextmanager
-def _whole(path: Path) -> Generator[None]:
-    """What is read inside is a batch. Of a damaged one any error may come."""
+def _whole(path: Path, what: str = "batch") -> Generator[None]:
+    """What is read inside is a batch or so. Of a damaged one any error may come."""
     try:
         yield
+    except StoreError:
+        raise
     except Exception as error:
         raise StoreError(
-            f"a batch in {path} is damaged, {error}: read another session, or name "
+            f"a {what} in {path} is damaged, {error}: read another session, or name "
             "another folder"
         ) from error
 

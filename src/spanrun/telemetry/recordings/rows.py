@@ -1,0 +1,60 @@
+"""Rows of the store's file, checked as they are read: anybody may have written them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+from spanrun.telemetry.recordings.records import Run, Session
+
+_Types = tuple[type | tuple[type, ...], ...]
+_NONE: Final = type(None)
+_SESSION: Final[_Types] = (str, int, int, int, str, int)
+_RUN: Final[_Types] = (
+    str, str, str, (int, _NONE), (str, _NONE), int, (int, _NONE), int,
+    (int, float), (int, float), int, (str, _NONE),
+)  # fmt: skip
+
+
+def session_of(row: Sequence[Any]) -> Session:
+    """A session.
+
+    Raises:
+        TypeError: The row is damaged.
+    """
+    _check(row, _SESSION)
+    return Session(*row)
+
+
+def run_of(row: Sequence[Any]) -> Run:
+    """A run.
+
+    Raises:
+        TypeError: The row is damaged.
+        ValueError: The same.
+    """
+    _check(row, _RUN)
+    *others, calls, source, consumer, left_out, policies = row
+    if policies is not None:
+        _check_policies(policies)
+    return Run(*others, bool(calls), source, consumer, left_out, policies)
+
+
+def _check(row: Sequence[Any], types: _Types) -> None:
+    for value, kind in zip(row, types, strict=True):
+        if not isinstance(value, kind):
+            raise TypeError(f"{value!r:.80} is no value of its column")
+
+
+def _check_policies(text: str) -> None:
+    """They are an object, and a fixed limit has a number."""
+    policies: Any = json.loads(text)
+    if not isinstance(policies, dict):
+        raise TypeError("policies are no object")
+    limit: Any = cast("dict[str, Any]", policies).get("limit")
+    if not isinstance(limit, dict):
+        return
+    found = cast("dict[str, Any]", limit)
+    if found.get("type") == "Limit" and not isinstance(found.get("concurrency"), int):
+        raise TypeError("a limit has no number")
