@@ -75,11 +75,11 @@ def test_the_overview_follows_and_the_rows_of_a_table_wait(
     program: "subprocess.Popen[str]",
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def go_on(request: Any, _: str) -> None:
+    def go_on(request: Any, _: Any) -> None:
         assert program.stdin is not None
         program.stdin.write("go\n")
         program.stdin.flush()
-        request.sessions("")
+        request.sessions({})
 
     monkeypatch.setitem(server.ANSWERS, "/go", go_on)
     told = browse(
@@ -109,7 +109,11 @@ def test_the_overview_follows_and_the_rows_of_a_table_wait(
 def test_a_server_that_is_gone_is_said_and_what_was_shown_stays(
     browse: Browser, viewer: Viewer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(server.ANSWERS, "/go", lambda *_: viewer.close())
+    def go(request: Any, asked: Any) -> None:
+        request.sessions(asked)
+        viewer.close()
+
+    monkeypatch.setitem(server.ANSWERS, "/go", go)
     told = browse.look(
         viewer.url,
         ("wait", f"{JOBS} === '5'"),

@@ -68,7 +68,11 @@ def test_texts_are_redacted_and_cut(open_store: Open) -> None:
     store = open_store()
     line = "x" * 99 + "\n"
     stack = line * (MAX_STACK // 50) + "password=hunter2secret"
-    value = {"seconds": 1, "error": "password=hunter2secret", "file": "y" * 2 * MAX_TEXT}
+    value = {
+        "seconds": 1,
+        "error": "password=hunter2secret",
+        "file": "y" * 2 * MAX_TEXT,
+    }
     store.happened(RunEvent(1, "blocked", "r1", 0, value, stack))
     (event,) = kept(store)
     wanted = {"seconds": 1, "error": "password=[redacted]", "file": "y" * MAX_TEXT}

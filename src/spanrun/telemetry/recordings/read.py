@@ -116,6 +116,11 @@ class Written(NamedTuple):
     spans: int = 0
 
 
+def file_of(path: Path) -> Path:
+    """The file of a store that is named by its folder, or by the file itself."""
+    return path if path.name == FILE or path.is_file() else path / FILE
+
+
 class Recent(NamedTuple):
     """A part of a session: its jobs, its events, and its spans."""
 
@@ -143,8 +148,7 @@ class Recording:
     """
 
     def __init__(self, path: Path) -> None:
-        is_file = path.name == FILE or path.is_file()
-        self.path: Final = path if is_file else path / FILE
+        self.path: Final = file_of(path)
         self._file: Final = store_file(self.path)
         self._db: Final = self._file.open_to_read()
 
@@ -232,9 +236,7 @@ class Recording:
         text("jobs", "run", run, empty=True)
         return self._jobs(session, run)
 
-    def _jobs(
-        self, session: str, run: str, between: _Between = _ALL
-    ) -> Iterator[Job]:
+    def _jobs(self, session: str, run: str, between: _Between = _ALL) -> Iterator[Job]:
         ids = (each.jobs for each in between)
         for (batch,) in self._rows(_JOBS, session, run, *ids):
             for row in self._rows(_JOBS_OF, batch):

@@ -35,10 +35,9 @@ def run_of(row: Sequence[Any]) -> Run:
         ValueError: The same.
     """
     _check(row, _RUN)
-    *others, calls, source, consumer, left_out, policies = row
-    if policies is not None:
+    if (policies := row[-1]) is not None:
         _check_policies(policies)
-    return Run(*others, bool(calls), source, consumer, left_out, policies)
+    return Run(*(*row[:7], bool(row[7]), *row[8:]))
 
 
 def _check(row: Sequence[Any], types: _Types) -> None:

@@ -106,6 +106,9 @@ class Tally:
 
     Args:
         runs: The runs by their ids; the caller may add to it.
+
+    Attributes:
+        first: When the first job began, in seconds from the first run; 0 or less.
     """
 
     def __init__(self, runs: Mapping[str, Run]) -> None:
@@ -116,7 +119,7 @@ class Tally:
         self._slowest: Job | None = None
         self._jobs = 0
         self._zero: int | None = None
-        self._first = self._last = 0.0  # seconds since zero
+        self.first = self._last = 0.0
 
     def add(self, job: Job) -> None:
         """Add a job, in the order in which they ended."""
@@ -142,7 +145,7 @@ class Tally:
             self._traces.setdefault(kind, job.trace_id)
         if self._slowest is None or job.duration > self._slowest.duration:
             self._slowest = job
-        self._first = min(self._first, start)
+        self.first = min(self.first, start)
         self._last = max(self._last, start + job.duration)
 
     def summary(self, blocking: str = "") -> Summary:
@@ -151,7 +154,7 @@ class Tally:
         slowest = self._slowest
         runners = tuple(_stats(name, stats, blocking) for name, stats in in_order)
         return Summary(
-            self._last - self._first,
+            self._last - self.first,
             runners,
             tuple(
                 Failures(*kind, count, self._traces[kind])
