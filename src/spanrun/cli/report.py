@@ -9,7 +9,7 @@ import typer
 
 from spanrun.cli import console
 from spanrun.cli.exits import Exit, fail
-from spanrun.cli.runs import RecordingsFolder, Which, open_recording
+from spanrun.cli.runs import RecordingsFolder, Which, open_named
 from spanrun.recordings import LAST
 from spanrun.view.data import data_of, described
 from spanrun.view.page import write
@@ -31,8 +31,8 @@ def report(
     """Write a session or a run as one HTML file, which needs no server."""
     if out.is_dir():
         fail(Exit.USAGE, f"{out} is a folder", "Name a file with -o.")
-    with open_recording(store) as recording:
-        data = data_of(recording, name)
+    with open_named(name, store) as (recording, named):
+        data = data_of(recording, named)
     try:
         size = write(data, out)
     except OSError as error:

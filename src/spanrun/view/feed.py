@@ -190,8 +190,9 @@ class Feed:
 
     def mark(self) -> Mark:
         """This moment."""
-        lengths = map(len, self._tables().values())
-        return Mark(*(self.id, self._version, *lengths, len(self._texts.all)))
+        jobs, spans, events, fixes = map(len, self._tables().values())
+        texts = len(self._texts.all)
+        return Mark(self.id, self._version, jobs, spans, events, fixes, texts)
 
     def data(self) -> dict[str, Any]:
         """All of it."""

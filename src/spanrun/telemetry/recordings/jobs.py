@@ -76,6 +76,36 @@ def row_of(run: RunInfo, outcome: Outcome[Any], errors: ErrorTypes) -> Row:
     return row, (name, errors.name(failed.error), text_of(failed.error))
 
 
+def row_of_values(
+    run: str,
+    index: int,
+    submitted: float,
+    seconds: Sequence[float],
+    attempts: int,
+    outcome: str,
+    trace: bytes,
+    texts: Texts,
+) -> Row:
+    """The same of a job of which a span tells.
+
+    Args:
+        run: The id of its run, 16 characters at the most.
+        index: Its place in that.
+        submitted: Seconds since the beginning of its run.
+        seconds: How long it took; then each phase.
+        attempts: How many there were.
+        outcome: By its name.
+        trace: The id of its trace.
+        texts: Its key, and the type and the text of its error.
+
+    Raises:
+        struct.error: A number of it is beyond all reason.
+    """
+    numbers = (attempts, _OUTCOMES[outcome])
+    row = _ROW.pack(run.encode(), index, submitted, *seconds, *numbers, trace)
+    return (row, texts) if any(text is not None for text in texts) else row
+
+
 def pack_jobs(given: Sequence[Row]) -> PackedJobs:
     """Pack rows; at least one. Texts are redacted here."""
     texts: dict[str, int] = {}

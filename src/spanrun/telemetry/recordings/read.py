@@ -18,6 +18,7 @@ from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.observe import RunEvent
 from spanrun.telemetry.recordings.events import events_of
 from spanrun.telemetry.recordings.jobs import jobs_of
+from spanrun.telemetry.recordings.otlp_files import Imported, is_other
 from spanrun.telemetry.recordings.records import (
     Event,
     Job,
@@ -81,8 +82,12 @@ _CODES: Final[dict[int, str]] = {code.value: code.name for code in StatusCode}
 def open(path: str | os.PathLike[str] = ".spanrun") -> Recording:  # noqa: A001 -- as `gzip.open`
     """Open what was recorded, to read it. It may be written meanwhile.
 
+    A file of OTLP is imported first: requests as JSON or as protobuf, as the
+    Collector's ``file`` exporter and ``spanrun export`` write them, also compressed by
+    gzip. Spans of spanrun become jobs again; of other programs each local root is one.
+
     Args:
-        path: The folder of the local store, or the file in it.
+        path: The folder of the local store, the file in it, or a file of OTLP.
 
     Raises:
         LookupError: Nothing was ever recorded there.
@@ -148,13 +153,16 @@ class Recording:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path: Final = file_of(path)
+        self._imported: Final = Imported([path]) if is_other(path) else None
+        self.path: Final = file_of(self._imported.folder if self._imported else path)
         self._file: Final = store_file(self.path)
         self._db: Final = self._file.open_to_read()
 
     def close(self) -> None:
         """Close the file. A second call does nothing."""
         self._db.close()
+        if self._imported is not None:
+            self._imported.close()
 
     def __enter__(self) -> Self:
         return self

@@ -35,8 +35,8 @@ def run_of(row: Sequence[Any]) -> Run:
         ValueError: The same.
     """
     _check(row, _RUN)
-    if (policies := row[-1]) is not None:
-        _check_policies(policies)
+    if (policies := row[-1]) is not None and not are_policies(policies):
+        raise ValueError(f"{policies!r:.80} are no policies")
     return Run(*(*row[:7], bool(row[7]), *row[8:]))
 
 
@@ -46,14 +46,16 @@ def _check(row: Sequence[Any], types: _Types) -> None:
             raise TypeError(f"{value!r:.80} is no value of its column")
 
 
-def _check_policies(text: str) -> None:
-    """They are an object, and a fixed limit has a number."""
-    policies: Any = json.loads(text)
+def are_policies(text: object) -> bool:
+    """Whether it is an object of JSON in which a fixed limit has a number."""
+    try:
+        policies: Any = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return False
     if not isinstance(policies, dict):
-        raise TypeError("policies are no object")
+        return False
     limit: Any = cast("dict[str, Any]", policies).get("limit")
     if not isinstance(limit, dict):
-        return
+        return True
     found = cast("dict[str, Any]", limit)
-    if found.get("type") == "Limit" and not isinstance(found.get("concurrency"), int):
-        raise TypeError("a limit has no number")
+    return found.get("type") != "Limit" or isinstance(found.get("concurrency"), int)
