@@ -74,4 +74,4 @@ def test_a_port_that_is_taken_is_said(cli: Cli, recorded: Path) -> None:
 def test_without_a_recording_it_says_so(cli: Cli) -> None:
     result = cli("view")
     assert result.code == 65
-    assert "run something first" in result.err
+    assert "Run something first" in result.err
