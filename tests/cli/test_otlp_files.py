@@ -50,7 +50,7 @@ FILES = (
 
 @pytest.mark.parametrize("name", FILES)
 def test_show_tells_the_same_of_a_file(cli: Cli, pipeline: Path, name: str) -> None:
-    """But for ids of sessions, the function that blocked, and errors of cancelled."""
+    """But for the session: its id, its command, and jobs whose traces weren't kept."""
     store = told(cli, "show", "--store", str(pipeline / ".spanrun"))
     file = told(cli, "show", str(pipeline / name))
     assert [each["name"] for each in file["runners"]] == [
@@ -73,6 +73,23 @@ def test_show_tells_the_same_of_a_file(cli: Cli, pipeline: Path, name: str) -> N
         for found in (file, store)
     ]
     assert causes[0] == causes[1]
+
+
+def test_what_happened_is_in_the_file_too(pipeline: Path) -> None:
+    """But for new limits, signals, and tasks that are left: no span has them."""
+    found: list[list[Any]] = []
+    for path in (pipeline / ".spanrun", pipeline / FILES[0]):
+        with recordings.open(path) as recording:
+            events = [
+                each._replace(time_ns=0, stack=None) for each in recording.events()
+            ]
+        found.append(sorted(events, key=repr))
+    kinds = {event.kind for event in found[0]}
+    assert kinds == {"retry", "blocked"}
+    told = [
+        [(*each[1:4], sorted(each.value.items())) for each in some] for some in found
+    ]
+    assert told[0] == told[1]
 
 
 def told(cli: Cli, *argv: str) -> Any:

@@ -7,13 +7,15 @@ as nobody measured its phases.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from math import isfinite
 from typing import Any, Final, NamedTuple
 
 from spanrun import semconv
 from spanrun.semconv import SPANRUN_JOB_OUTCOME_VALUES, SPANRUN_JOB_PHASE_VALUES
+from spanrun.telemetry.observe import RunEvent
 from spanrun.telemetry.recordings.rows import are_policies
 from spanrun.telemetry.recordings.spans import HEADER
 from spanrun.telemetry.span import ERROR, ROOT
@@ -40,6 +42,29 @@ _PHASES: Final = (
     semconv.SPANRUN_JOB_TIME_LOOP_LAG,
     semconv.SPANRUN_JOB_TIME_SERVICE,
 )
+_EVENTS: Final[dict[str, tuple[str, Mapping[str, str]]]] = {
+    semconv.EVENT_SPANRUN_JOB_RETRY: (
+        "retry",
+        {semconv.ERROR_TYPE: "error", semconv.SPANRUN_JOB_RETRY_DELAY: "delay"},
+    ),
+    semconv.EVENT_SPANRUN_JOB_HEDGE: (
+        "hedge",
+        {semconv.SPANRUN_JOB_HEDGE_AFTER: "after"},
+    ),
+    semconv.EVENT_SPANRUN_RUNNER_BREAKER: (
+        "breaker",
+        {semconv.SPANRUN_BREAKER_STATE: "state"},
+    ),
+    semconv.EVENT_SPANRUN_RUNNER_OUTAGE: (
+        "outage",
+        {semconv.SPANRUN_OUTAGE_STATE: "state"},
+    ),
+    semconv.EVENT_SPANRUN_LOOP_BLOCKED: (
+        "blocked",
+        {semconv.SPANRUN_LOOP_BLOCKED_DURATION: "seconds"},
+    ),
+}
+_FRAME: Final = re.compile(r'File "([^"\n]{1,500})", line (\d{1,9}), in ([^\n]{1,200})')
 
 
 class RunTold(NamedTuple):
@@ -153,6 +178,45 @@ def row_by(span: Any, session: str) -> tuple[RunTold, JobTold]:
         texts if failed else (None, None, None),
     )
     return RunTold(run_id(f"{session} {span.name}"), span.name, start), job
+
+
+def events_by(span: Any, run: str, index: int | None) -> Iterator[RunEvent]:
+    """What happened in a run or a job of spanrun, as far as its span tells of it."""
+    attempts = 0
+    for event in span.events:
+        known = _EVENTS.get(event.name)
+        if known is None:
+            continue
+        kind, names = known
+        given = mapping(event.attributes)
+        plain = {name: short for name, short in names.items() if _is_plain(given, name)}
+        value = {short: given[name] for name, short in plain.items()}
+        stack = given.get(semconv.SPANRUN_LOOP_BLOCKED_STACK)
+        stack = stack if isinstance(stack, str) else None
+        if kind == "retry":
+            attempts += 1
+            value["attempt"] = attempts
+            value["error"] = str(value.get("error", "")).rpartition(".")[2]
+        if kind == "blocked":
+            if not _is_time(value.get("seconds")):
+                continue
+            value |= _place(stack or "")
+        whose = None if kind == "blocked" and index is None else run
+        yield RunEvent(event.time_unix_nano, kind, whose, index, value, stack)
+
+
+def _is_plain(given: Mapping[str, Any], name: str) -> bool:
+    value = given.get(name)
+    return isinstance(value, str) or _is_time(value)
+
+
+def _place(stack: str) -> dict[str, Any]:
+    """Of its last frame."""
+    frames = _FRAME.findall(stack)
+    if not frames:
+        return {}
+    file, line, function = frames[-1]
+    return {"function": function, "file": file, "line": int(line)}
 
 
 def run_id(text: str) -> str:

@@ -23,14 +23,21 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from spanrun import semconv
 from spanrun.telemetry.account import Account
+from spanrun.telemetry.observe import RunEvent
 from spanrun.telemetry.recordings import retention
-from spanrun.telemetry.recordings.entries import SESSION, jobs_entry, spans_entries
+from spanrun.telemetry.recordings.entries import (
+    SESSION,
+    events_entry,
+    jobs_entry,
+    spans_entries,
+)
 from spanrun.telemetry.recordings.errors import Unusable
 from spanrun.telemetry.recordings.jobs import Row, row_of_values
 from spanrun.telemetry.recordings.otlp_rows import (
     JobTold,
     RunTold,
     encoded,
+    events_by,
     is_root,
     normal,
     row_by,
@@ -82,6 +89,7 @@ class _Session:
     ended: int = 0
     is_ours: bool = False
     runs: dict[str, _Run] = field(default_factory=dict[str, _Run])
+    events: list[RunEvent] = field(default_factory=list[RunEvent])
     rows: list[Row] = field(default_factory=list[Row])
     spans: dict[bytes, tuple[list[bytes], list[bytes]]] = field(
         default_factory=dict[bytes, tuple[list[bytes], list[bytes]]]
@@ -250,6 +258,10 @@ class OtlpStore:
     def _add_job(self, session: _Session, scope: str, span: Any) -> None:
         if scope == _SCOPE:
             found = told_by(span)
+            if found is not None and span.events:
+                run_told, its_job = self._own(found[0]), found[1]
+                index = None if its_job is None else its_job.index
+                session.events += events_by(span, run_told.id, index)
         elif session.is_ours or not is_root(span):
             return
         else:
@@ -269,7 +281,7 @@ class OtlpStore:
 
     def _write(self, session: _Session) -> None:
         entries = [*self._runs(session), *_packed(session)]
-        session.rows, session.spans, session.size = [], {}, 0
+        session.rows, session.events, session.spans, session.size = [], [], {}, 0
         self._writer.write(entries)
 
     def _runs(self, session: _Session) -> Iterator[Entry]:
@@ -313,6 +325,8 @@ def _row(run: _Run, told: RunTold, job: JobTold) -> Row:
 def _packed(session: _Session) -> Iterator[Entry]:
     if session.rows:
         yield jobs_entry(session.id, session.rows)
+    if session.events:
+        yield events_entry(session.id, session.events)
     for about, (fields, headers) in session.spans.items():
         if fields:
             joined = b"".join(fields), b"".join(headers)
