@@ -59,7 +59,7 @@ def _fields_of(descriptor: Any, value: object) -> dict[str, Any]:
 def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise TypeError(f"{value!r:.60} is no list")
-    return value
+    return cast("list[object]", value)
 
 
 @cache

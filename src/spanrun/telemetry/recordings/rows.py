@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from spanrun.telemetry.recordings.records import Run, Session
@@ -37,7 +38,8 @@ def run_of(row: Sequence[Any]) -> Run:
     _check(row, _RUN)
     if (policies := row[-1]) is not None and not are_policies(policies):
         raise ValueError(f"{policies!r:.80} are no policies")
-    return Run(*(*row[:7], bool(row[7]), *row[8:]))
+    run = Run(*row)
+    return replace(run, calls=bool(run.calls))
 
 
 def _check(row: Sequence[Any], types: _Types) -> None:
