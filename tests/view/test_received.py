@@ -4,12 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import fsum
 from pathlib import Path
 
 import pytest
 from instrumentation.backends import inventory, servers
+from tests.view.conftest import Browser
 from tests.waiting import until
 
 from spanrun import recordings
@@ -96,6 +97,25 @@ def test_a_collector_forwards(
         run(sys.executable, program, collector.otlp_http, "proto", folder=tmp_path)
         until(lambda: receiver.counts["spans"] == 40)
     check_the_shop(receiver, 2)
+
+
+def test_the_page_says_that_others_have_no_phases(
+    receiver: Receiver,
+    tmp_path: Path,
+    browse: Browser,
+    page_of: Callable[[Path], Path],
+    sizes: Path,
+) -> None:
+    run(
+        sys.executable, str(HERE / "sending.py"), receiver.url, "proto", folder=tmp_path
+    )
+    note = ("eval", "document.querySelector('main > .note')?.textContent ?? ''")
+    title = ("eval", "document.querySelector('h1').textContent")
+    said, sentence = browse(page_of(receiver.store.path), note, title)
+    assert "These are spans of another SDK, which have no phases" in said
+    assert sentence
+    (said,) = browse(page_of(sizes), note)
+    assert "another SDK" not in said
 
 
 def test_spanrun_itself(receiver: Receiver, tmp_path: Path) -> None:

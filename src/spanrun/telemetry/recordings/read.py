@@ -10,19 +10,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeAlias, TypeVar
 
-from opentelemetry.trace import SpanKind, StatusCode
-
 from spanrun.checks import text, wrong
 from spanrun.errors import StoreError
 from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.observe import RunEvent
 from spanrun.telemetry.recordings.events import events_of
 from spanrun.telemetry.recordings.jobs import jobs_of
+from spanrun.telemetry.recordings.messages import span_of
 from spanrun.telemetry.recordings.otlp_files import Imported, is_other
 from spanrun.telemetry.recordings.records import (
-    Event,
     Job,
-    Link,
     Run,
     Session,
     Span,
@@ -31,7 +28,6 @@ from spanrun.telemetry.recordings.records import (
 from spanrun.telemetry.recordings.rows import run_of, session_of
 from spanrun.telemetry.recordings.schema import FILE, store_file
 from spanrun.telemetry.recordings.spans import Heads, spans_of
-from spanrun.telemetry.span.decode import mapping
 
 T = TypeVar("T")
 
@@ -72,11 +68,6 @@ _SPANS_OF: Final = (
 )
 _WITH_TRACE: Final = "SELECT id FROM batches WHERE instr(traces, ?) ORDER BY id"
 _TRACE_DIGITS: Final = 32
-_KINDS: Final[dict[int, str]] = dict(
-    enumerate(("INTERNAL", *(kind.name for kind in SpanKind)))
-)
-"""By their numbers in OTLP, where 0 says nothing."""
-_CODES: Final[dict[int, str]] = {code.value: code.name for code in StatusCode}
 
 
 def open(path: str | os.PathLike[str] = ".spanrun") -> Recording:  # noqa: A001 -- as `gzip.open`
@@ -324,7 +315,9 @@ class Recording:
             for resource in request.resource_spans:
                 for scope in resource.scope_spans:
                     with _whole(self.path):
-                        spans = [_span(span, scope.scope.name) for span in scope.spans]
+                        spans = [
+                            span_of(span, scope.scope.name) for span in scope.spans
+                        ]
                     yield from spans
 
     def _requests(self, batch: int, trace: bytes | None = None) -> Iterator[Any]:
@@ -377,28 +370,3 @@ def _only(found: list[T], name: str) -> T:
         what = "several begin so" if found else "there is no such session or run"
         raise LookupError(f"{name!r}: {what}: give an id, or {LAST}")
     return found[0]
-
-
-def _span(span: Any, scope: str) -> Span:
-    """Of one of OTLP's messages, which have no types."""
-    return Span(
-        span.trace_id.hex(),
-        span.span_id.hex(),
-        span.parent_span_id.hex() or None,
-        span.name,
-        _KINDS[span.kind],
-        span.start_time_unix_nano,
-        span.end_time_unix_nano,
-        _CODES[span.status.code],
-        span.status.message,
-        mapping(span.attributes),
-        tuple(
-            Event(event.name, event.time_unix_nano, mapping(event.attributes))
-            for event in span.events
-        ),
-        tuple(
-            Link(link.trace_id.hex(), link.span_id.hex(), mapping(link.attributes))
-            for link in span.links
-        ),
-        scope,
-    )
