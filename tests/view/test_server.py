@@ -18,7 +18,7 @@ import spanrun as sr
 from spanrun import recordings
 from spanrun.telemetry import setup
 from spanrun.telemetry.recordings.read import Recording
-from spanrun.view import live
+from spanrun.view import live, server
 from spanrun.view.data import data_of
 from spanrun.view.feed import mark_of
 from spanrun.view.server import HOST, Viewer
@@ -303,7 +303,17 @@ def test_the_stream_ends_with_the_viewer(own: Viewer) -> None:
     assert list(told) == []
 
 
-def test_a_stream_and_its_thread_end_when_the_browser_goes(own: Viewer) -> None:
+def test_where_nothing_is_new_nothing_is_said(own: Viewer) -> None:
+    at = mark_of(whole(own)["at"])
+    settle(own)  # it was read again and again until then
+    assert own.feeds.since("last", at) == {}
+
+
+def test_a_stream_and_its_thread_end_when_the_browser_goes(
+    own: Viewer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_ALIVE", 1e9)  # it isn't found out by writing
+    settle(own)
     before = threading.active_count()
     streams = [Stream(own, whole(own)["at"]) for _ in range(3)]
     until(lambda: threading.active_count() == before + 3)

@@ -174,7 +174,10 @@ class Feed:
         self._fill_events(recent.events)
         self._seen = until
         self._is_due = self._is_due or count < self._count or changed
-        return changed or self.mark() != before
+        changed = changed or count < self._count or self.mark() != before
+        if not changed:
+            self._version -= 1  # nobody has to be told
+        return changed
 
     def refresh(self) -> bool:
         """Sum up again, if there is need and it is time for it; whether that was done.
