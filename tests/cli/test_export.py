@@ -23,7 +23,8 @@ async def job(number: int) -> None:
 
 def run_jobs() -> None:
     async def main() -> None:
-        async with sr.Runner("demo", limit=10) as runner:
+        retry = sr.Retry(on=LookupError, attempts=2, base=0.0)
+        async with sr.Runner("demo", limit=10, retry=retry) as runner:
             await runner.map(job, range(10), key=lambda n: f"k{n}", errors="collect")
 
     sr.configure(store=".spanrun")
@@ -82,6 +83,27 @@ def test_csv_of_each_table(cli: Cli, kept: recordings.Recording, table: str) -> 
     rows = list(csv.reader(io.StringIO(cli("export", "--format", "csv", *last).out)))
     assert len(rows) == 1 + len(wanted)
     assert {len(row) for row in rows} == {len(rows[0])}
+
+
+def test_csv_of_events(cli: Cli, kept: recordings.Recording) -> None:
+    with kept:
+        (event,) = kept.events()
+        (run,) = kept.runs()
+    told = cli("export", "--format", "csv", "--table", "events").out
+    (row,) = csv.DictReader(io.StringIO(told))
+    assert row["time_ns"] == str(event.time_ns)
+    assert (row["kind"], row["runner"], row["run"]) == ("retry", "demo", run.id)
+    assert (row["index"], row["stack"]) == ("7", "")
+    assert json.loads(row["value"]) == event.value
+    assert event.value["error"] == "LookupError"
+
+
+def test_sqlite_has_events_too(cli: Cli, kept: recordings.Recording) -> None:
+    kept.close()
+    assert cli("export", "--format", "sqlite", "-o", "all.db").code == 0
+    with closing(sqlite3.connect("all.db")) as db:
+        told = db.execute('SELECT kind, runner, "index" FROM events').fetchall()
+    assert told == [("retry", "demo", 7)]
 
 
 def test_nothing_that_a_terminal_obeys_is_shown_on_one(

@@ -1,18 +1,24 @@
 """`spanrun view`: a server until Ctrl-C."""
 
+import json
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+)
 from tests.cli.conftest import Cli
 
 import spanrun as sr
+from spanrun import recordings
 from spanrun.view.server import HOST
 
 
@@ -74,4 +80,85 @@ def test_a_port_that_is_taken_is_said(cli: Cli, recorded: Path) -> None:
 def test_without_a_recording_it_says_so(cli: Cli) -> None:
     result = cli("view")
     assert result.code == 65
-    assert "run something first" in result.err
+    assert "Run something first" in result.err
+
+
+def request(name: str) -> bytes:
+    told = ExportTraceServiceRequest()
+    span = told.resource_spans.add().scope_spans.add().spans.add(name=name)
+    span.trace_id, span.span_id = b"1" * 16, b"1" * 8
+    span.start_time_unix_nano, span.end_time_unix_nano = 10**18, 10**18 + 10**9
+    body: bytes = told.SerializeToString()
+    return body
+
+
+@pytest.mark.parametrize("given", ["0", "127.0.0.1:0", "localhost:0", "[::1]:0"])
+def test_it_takes_otlp_where_nothing_was_recorded(tmp_path: Path, given: str) -> None:
+    with viewing(tmp_path, "--listen", given) as process:
+        name, _, endpoint = line(process).partition("=")
+        assert name == "OTEL_EXPORTER_OTLP_ENDPOINT"
+        url = line(process)
+        assert line(process) == "Ctrl-C ends it"
+        sent = urllib.request.Request(  # noqa: S310 -- its own address
+            f"{endpoint}/v1/traces",
+            request("GET /"),
+            {"Content-Type": "application/x-protobuf"},
+        )
+        with urllib.request.urlopen(sent, timeout=60) as answer:  # noqa: S310
+            assert answer.status == 200
+        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        opener.open(url, timeout=60).close()
+        data = url.partition("?")[0] + "data"
+        with opener.open(data, timeout=60) as answer:
+            shown = json.loads(zlib.decompress(answer.read()))
+        assert [each["name"] for each in shown["runners"]] == ["GET /"]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        assert line(process).startswith("received 1 spans; 0 metrics and 0 log records")
+    with recordings.open(tmp_path / ".spanrun") as recording:
+        assert len(list(recording.jobs())) == 1
+
+
+def test_it_listens_on_the_loopback_interface_alone(tmp_path: Path) -> None:
+    with viewing(tmp_path, "--listen", "0") as process:
+        port = int(line(process).rpartition(":")[2])
+        with socket.socket() as other:
+            other.bind(("127.0.0.2", port))  # free: nobody has all addresses
+
+
+def test_another_address_is_warned_of(tmp_path: Path) -> None:
+    with viewing(tmp_path, "--listen", "0.0.0.0:0") as process:
+        line(process)
+        assert line(process).startswith("whoever reaches 0.0.0.0 may send")
+
+
+@pytest.mark.parametrize("given", ["", "x", "-1", "65536", "a:b", "1.2.3.4:", "²"])
+def test_nonsense_is_no_port(cli: Cli, recorded: Path, given: str) -> None:
+    result = cli("view", "--listen", given, "--store", str(recorded / ".spanrun"))
+    assert result.code == 2
+    assert "--listen" in result.err
+
+
+def test_a_port_to_listen_at_that_is_taken_is_said(cli: Cli, recorded: Path) -> None:
+    with socket.socket() as other:
+        other.bind((HOST, 0))
+        other.listen()
+        port = other.getsockname()[1]
+        store = ("--store", str(recorded / ".spanrun"))
+        result = cli("view", "--listen", str(port), *store)
+    assert result.code == 2
+    assert f"port {port} can't be used" in result.err
+    away = cli("view", "--listen", "192.0.2.1:0", *store)
+    assert away.code == 2
+    assert "192.0.2.1, port 0, can't be used" in away.err
+
+
+def test_a_file_is_shown_and_can_not_be_listened_into(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "traces.bin"
+    path.write_bytes(request("GET /"))
+    with viewing(tmp_path, str(path)) as process:
+        url = line(process)
+        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        with opener.open(url, timeout=60) as answer:
+            assert answer.status == 200
+    assert cli("view", str(path), "--listen", "0").code == 2

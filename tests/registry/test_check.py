@@ -339,5 +339,5 @@ def test_a_kind_of_span_that_there_is_not_is_none(check, kind):
 
 
 def test_a_number_that_is_none_is_refused(check):
-    with pytest.raises(NoOtlpError, match="line 1 is no OTLP: cannot convert float"):
+    with pytest.raises(NoOtlpError, match=r"line 1 is no OTLP: .*neither a number nor"):
         check(lines(span(kind=float("inf"))))

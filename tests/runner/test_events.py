@@ -237,3 +237,49 @@ def test_they_are_recorded_whatever_is_sampled(tmp_path, monkeypatch):
         (event,) = recording.events(run=run.id)
     assert event.kind == "retry"
     assert run.started_ns <= event.time_ns <= run.ended_ns
+
+
+async def test_a_service_that_is_gone_and_comes_back(make_runner, fake_clock):
+    heard = Heard()
+    calls = 0
+
+    async def job(_):
+        nonlocal calls
+        calls += 1
+        await asyncio.sleep(0.1)
+        if fake_clock.now() < 30:
+            raise ConnectionRefusedError(111)
+
+    retry = sr.Retry(on=ConnectionError, attempts=5, cap=5, outage=60)
+    async with make_runner(limit=8, retry=retry, observers=[heard]) as runner:
+        await runner.map(job, range(100))
+    gone, back = heard.of("outage")
+    assert gone.value == {"state": "gone", "error": "ConnectionRefusedError"}
+    assert back.value == {"state": "back"}
+    (run,) = heard.runs
+    assert {(event.run, event.index) for event in (gone, back)} == {(run.id, None)}
+    assert 25 <= (back.time_ns - gone.time_ns) / 1e9 <= 40
+
+
+def test_a_task_that_is_left_at_the_end_is_recorded(tmp_path):
+    async def main():
+        task = asyncio.create_task(forever(), name="kept")
+        await asyncio.sleep(0)
+        return task
+
+    async def forever():
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                continue
+
+    sr.configure(store=tmp_path, summary=False)
+    task = sr.run(main(), grace=0.05)
+    assert not task.done()
+    assert sr.shutdown()
+    with recordings.open(tmp_path) as recording:
+        events = [each for each in recording.events() if each.kind == "stuck"]
+    event = events[-1]
+    assert (event.run, event.index, event.value) == (None, None, {"task": "kept"})
+    assert "in forever" in event.stack

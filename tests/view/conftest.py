@@ -12,7 +12,8 @@ import pytest
 from instrumentation.backends import inventory
 
 from spanrun import recordings
-from spanrun.view.data import Limits, data_of
+from spanrun.view.data import data_of
+from spanrun.view.feed import Limits
 from spanrun.view.page import write
 
 HERE = Path(__file__).parent

@@ -13,13 +13,11 @@ from tests.view.conftest import packed
 from spanrun import recordings
 from spanrun.recordings import Job, Span
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES
-from spanrun.telemetry.observe import RunEvent
 from spanrun.telemetry.recordings.summary import summary_of
-from spanrun.view import data
+from spanrun.view import data, feed
 from spanrun.view.choice import choose
-from spanrun.view.columns import Texts, micro, parts
-from spanrun.view.data import Limits
-from spanrun.view.events import event_columns
+from spanrun.view.columns import micro, parts
+from spanrun.view.feed import Limits
 from spanrun.view.spans import chosen_spans
 
 
@@ -129,8 +127,8 @@ def test_what_happened_beside_the_spans_is_there(pipeline: Path) -> None:
             assert text.startswith(event.value.get("function", ""))
 
 
-def test_events_beyond_a_bound_are_left_out() -> None:
-    events = [RunEvent(at, "limit", "r", None, {"limit": 3}, None) for at in range(9)]
-    found = event_columns(events, Texts(), 0, {"r": 0}, {}, most=5)
-    assert len(found) == 5
-    assert found.as_dict()["value"] == [3] * 5
+def test_events_beyond_a_bound_are_left_out(
+    pipeline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "MOST_EVENTS", 5)
+    assert len(packed(pipeline)["events"]["kind"]) == 5

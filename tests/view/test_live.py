@@ -75,11 +75,11 @@ def test_the_overview_follows_and_the_rows_of_a_table_wait(
     program: "subprocess.Popen[str]",
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def go_on(request: Any, _: str) -> None:
+    def go_on(request: Any, _: Any) -> None:
         assert program.stdin is not None
         program.stdin.write("go\n")
         program.stdin.flush()
-        request.sessions("")
+        request.sessions({})
 
     monkeypatch.setitem(server.ANSWERS, "/go", go_on)
     told = browse(
@@ -109,7 +109,7 @@ def test_the_overview_follows_and_the_rows_of_a_table_wait(
 def test_a_server_that_is_gone_is_said_and_what_was_shown_stays(
     browse: Browser, viewer: Viewer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def end(request: Any, _: str) -> None:
+    def end(request: Any, _: Any) -> None:
         viewer.close()
         request.close_connection = True  # else the browser waits for an answer
 

@@ -8,12 +8,19 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from tests.waiting import until
 
 import spanrun as sr
 from spanrun import recordings
+from spanrun.telemetry import setup
+from spanrun.telemetry.recordings.read import Recording
+from spanrun.view import live, server
+from spanrun.view.data import data_of
+from spanrun.view.feed import mark_of
 from spanrun.view.server import HOST, Viewer
 
 
@@ -146,28 +153,221 @@ def test_the_sessions_the_newest_first(own: Viewer) -> None:
     assert first["runners"] == second["runners"] == ["count"]
 
 
-def events(viewer: Viewer) -> Iterator[list[str]]:
-    connection = http.client.HTTPConnection(HOST, viewer.port, timeout=60)
-    cookie = f"{viewer.cookie}={viewer.token}"
-    connection.request("GET", "/changes", headers={"Cookie": cookie})
-    answer = connection.getresponse()
-    assert answer.headers["Content-Type"] == "text/event-stream"
-    while line := answer.readline():
-        if line.startswith(b"data: "):
-            yield json.loads(line.removeprefix(b"data: "))
-    connection.close()
+class Stream:
+    """The changes of a recording, as a browser hears of them."""
+
+    def __init__(self, viewer: Viewer, since: str, name: str = "last") -> None:
+        self._connection = http.client.HTTPConnection(HOST, viewer.port, timeout=60)
+        cookie = f"{viewer.cookie}={viewer.token}"
+        path, headers = f"/changes?name={name}", {"Cookie": cookie}
+        if since.startswith("id:"):
+            headers["Last-Event-ID"] = since.removeprefix("id:")
+        else:
+            path += f"&since={since}"
+        self._connection.request("GET", path, headers=headers)
+        self._answer = self._connection.getresponse()
+        assert self._answer.headers["Content-Type"] == "text/event-stream"
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        """The kind of each event, and its data."""
+        kind = ""
+        while line := self._answer.readline().decode():
+            name, _, value = line.strip().partition(": ")
+            if name == "event":
+                kind = value
+            elif name == "data":
+                yield kind, json.loads(value)
+                kind = ""
+
+    def close(self) -> None:
+        self._answer.close()
+        self._connection.close()
 
 
-def test_what_is_written_is_told_and_the_stream_ends_with_the_viewer(
-    own: Viewer,
+def whole(viewer: Viewer, name: str = "last") -> Any:
+    return json.loads(zlib.decompress(ask(viewer, f"/data?name={name}").body))
+
+
+class Program:
+    """Records, as often as it is told to, in one session."""
+
+    def __init__(self, folder: Path) -> None:
+        sr.configure(store=str(folder), endpoint=None)
+
+    def run(self, jobs: int) -> None:
+        sr.run(main(jobs))
+        telemetry = setup.telemetry()
+        assert telemetry is not None
+        assert telemetry.flush(60)
+
+
+@pytest.fixture
+def program(own: Viewer) -> Iterator[Program]:
+    yield Program(own.store)
+    assert sr.shutdown()
+
+
+def test_what_is_new_is_told_and_nothing_twice(own: Viewer, program: Program) -> None:
+    program.run(3)
+    before = whole(own)
+    told = iter(Stream(own, before["at"]))
+    program.run(2)
+    joined = before
+    while len(joined["jobs"]["run"]) < 5 or len(joined["spans"]["name"]) < 7:
+        kind, delta = next(told)
+        assert kind == ""
+        assert len(delta["jobs"]["run"]) <= 2
+        joined = join(joined, delta)
+    assert joined["counts"]["jobs"] == 5
+    assert rows(joined) == rows(afresh(own))
+
+
+def afresh(viewer: Viewer) -> Any:
+    with recordings.open(viewer.store) as recording:
+        return data_of(recording)
+
+
+def join(data: Any, delta: Any) -> Any:
+    """As the page does it."""
+    out = {**data, "texts": data["texts"] + delta["texts"], "counts": delta["counts"]}
+    for table in ("jobs", "spans", "events"):
+        columns = data[table].items()
+        out[table] = {name: old + delta[table][name] for name, old in columns}
+    out["runs"] = data["runs"] + [None] * 9
+    for place, run in delta["runs"]:
+        out["runs"][place] = run
+    out["runs"] = [run for run in out["runs"] if run]
+    fixes = delta["fixes"]
+    columns = fixes["column"], fixes["row"], fixes["value"]
+    for column, row, value in zip(*columns, strict=True):
+        table, name = (("spans", "parent"), ("spans", "job"), ("events", "job"))[column]
+        out[table][name][row] = value
+    return out
+
+
+def rows(data: Any) -> list[Any]:
+    """What a page says of each job and span, whatever their order is."""
+    texts, jobs, spans = data["texts"], data["jobs"], data["spans"]
+    found: list[Any] = []
+    for row, run in enumerate(jobs["run"]):
+        key = data["runs"][run]["id"], jobs["index"][row], texts[jobs["trace"][row]]
+        found.append((*key, jobs["start"][row], jobs["duration"][row]))
+    for row, trace in enumerate(spans["trace"]):
+        job, parent = spans["job"][row], spans["parent"][row]
+        of = -1 if job < 0 else jobs["duration"][job]
+        name = texts[spans["name"][row]]
+        above = -1 if parent < 0 else spans["start"][parent]
+        found.append((texts[trace], name, spans["start"][row], of, above))
+    return sorted(found, key=repr)
+
+
+def test_a_browser_that_comes_again_goes_on_where_it_was(
+    own: Viewer, program: Program
 ) -> None:
-    told = events(own)
-    before = next(told)
-    record(own.store)
-    after = next(told)
-    assert after[0] != before[0]
+    program.run(3)
+    first = Stream(own, whole(own)["at"])
+    program.run(2)
+    for _, delta in first:
+        if delta["counts"]["jobs"] == 5:
+            break
+    first.close()
+    program.run(4)
+    again = iter(Stream(own, f"id:{delta['at']}"))
+    jobs = 0
+    while jobs < 4:
+        kind, delta = next(again)
+        assert kind == ""
+        jobs += len(delta["jobs"]["run"])
+    assert jobs == 4
+
+
+@pytest.mark.parametrize(
+    "since", ["", "nonsense", "id:x-1-2-3-4-5-6", "a-b-c-d-e-f-g", "deadbeef-9", "²-²"]
+)
+def test_who_has_what_is_not_known_is_told_to_ask_anew(own: Viewer, since: str) -> None:
+    if since.isascii():
+        assert list(Stream(own, since)) == [("reset", {})]
+    assert mark_of(since.removeprefix("id:")) != mark_of(whole(own)["at"])
+
+
+def test_another_session_begins_anew(own: Viewer) -> None:
+    told = Stream(own, whole(own)["at"])
+    record(own.store, jobs=1)
+    assert list(told)[-1] == ("reset", {})
+    assert whole(own)["counts"]["jobs"] == 1
+
+
+def test_the_stream_ends_with_the_viewer(own: Viewer) -> None:
+    told = Stream(own, whole(own)["at"])
     own.closing.set()
     assert list(told) == []
+
+
+def test_where_nothing_is_new_nothing_is_said(own: Viewer) -> None:
+    at = mark_of(whole(own)["at"])
+    settle(own)  # it was read again and again until then
+    assert own.feeds.since("last", at) == {}
+
+
+def test_a_stream_and_its_thread_end_when_the_browser_goes(
+    own: Viewer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_ALIVE", 1e9)  # it isn't found out by writing
+    settle(own)
+    before = threading.active_count()
+    streams = [Stream(own, whole(own)["at"]) for _ in range(3)]
+    until(lambda: threading.active_count() == before + 3)
+    for stream in streams:
+        stream.close()
+    until(lambda: threading.active_count() == before)
+
+
+def test_pages_share_one_reader(own: Viewer, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+
+    class Counted(Recording):
+        def __init__(self, path: Path) -> None:
+            opened.append(path)
+            super().__init__(path)
+
+    monkeypatch.setattr(live, "Recording", Counted)
+    settle(own)
+    at = whole(own)["at"]
+    del opened[:]
+    streams = [Stream(own, at) for _ in range(5)]
+    looks: list[int] = []
+    look = live._Followed.look
+    monkeypatch.setattr(
+        live._Followed, "look", lambda its: (looks.append(1), look(its))[1]
+    )
+    until(lambda: len(looks) > 20)
+    assert opened == []  # nothing was written, so nothing is read
+    for stream in streams:
+        stream.close()
+
+
+def settle(viewer: Viewer) -> None:
+    """Wait until it is certain that what was written is known."""
+    feeds = viewer.feeds
+
+    def is_settled() -> bool:
+        feeds.since("last", None)
+        return feeds._feeds["last"]._state is not None
+
+    until(is_settled)
+
+
+def test_what_can_not_be_read_is_said_and_then_all_is_told_anew(own: Viewer) -> None:
+    with recordings.open(own.store) as recording:
+        path = recording.path
+    good = path.read_bytes()
+    told = iter(Stream(own, whole(own)["at"]))
+    path.write_bytes(b"nonsense " * 1_000)
+    kind, what = next(told)
+    assert kind == "fault"
+    assert str(path) in what
+    path.write_bytes(good)
+    assert list(told) == [("reset", {})]
 
 
 def test_a_store_that_can_t_be_read_is_said(own: Viewer) -> None:

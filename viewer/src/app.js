@@ -119,6 +119,9 @@ function Notes({ data }) {
   const notes = [];
   if (counts.jobs_shown < counts.jobs) notes.push(`Of ${count(counts.jobs)} jobs, ${count(counts.jobs_shown)} are in this page: those that aren't ok, the slowest, and a sample of the rest. The sums by runner hold all.`);
   if (counts.spans_shown < counts.spans) notes.push(`Of ${count(counts.spans)} spans, ${count(counts.spans_shown)} are in this page.`);
+  const service = data.names.indexOf('service');
+  const foreign = data.runners.filter((each) => each.phases[service] > 0 && each.phases.every((amount, phase) => phase === service || !amount));
+  if (foreign.length) notes.push(`${foreign.length < data.runners.length ? `${foreign.slice(0, 3).map((each) => line(each.name)).join(', ')}${foreign.length > 3 ? ' and others' : ''}: these` : 'These'} are spans of another SDK, which have no phases: all their time is shown as service.`);
   if (session.forgotten) notes.push(`${count(session.forgotten)} older jobs and spans were deleted before, as the recording had become too large.`);
   return notes.length ? html`<p class="note">${notes.join(' ')}</p>` : null;
 }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
 
 import typer
@@ -24,6 +26,7 @@ from spanrun.telemetry.recordings.compare import (
     Side,
     compare,
 )
+from spanrun.telemetry.recordings.otlp_files import Imported
 
 FailIf: TypeAlias = Annotated[
     list[str] | None,
@@ -41,7 +44,10 @@ _EXAMPLE: Final = "p95 > +10%"
 
 def diff(
     a: Annotated[
-        str, typer.Argument(metavar="A", help="A session or a run: how its id begins.")
+        str,
+        typer.Argument(
+            metavar="A", help="A session or a run: how its id begins; or OTLP."
+        ),
     ],
     b: Annotated[
         str, typer.Argument(metavar="B", help="The same; last is the newest session.")
@@ -62,8 +68,7 @@ def diff(
         condition.parse("--fail-if", each, _EXAMPLE, changes=True)
         for each in fail_if or ()
     ]
-    with open_recording(store) as recording:
-        found = [_find(recording, name) for name in (a, b)]
+    with _both(a, b, store) as (recording, found):
         comparison = compare(recording, *found)
     broken = list(_broken(comparison, conditions))
     if as_json:
@@ -76,12 +81,30 @@ def diff(
     _end(comparison, conditions, broken)
 
 
-def _find(recording: Recording, name: str) -> Session | Run:
+@contextmanager
+def _both(
+    a: str, b: str, store: Path | None
+) -> Generator[tuple[Recording, list[Session | Run]]]:
+    """The recordings, and the two that are named in them; or of two files."""
+    paths = [Path(name) for name in (a, b)]
+    files = [path.is_file() for path in paths]
+    if not all(files):
+        if any(files):
+            what = f"{paths[files.index(True)]} is a file, and the other is none"
+            fail(Exit.INPUT, what, "Name two files, or two ids.")
+        with open_recording(store) as recording:
+            yield recording, [recording.find(name) for name in (a, b)]
+        return
+    imported = Imported(paths)
     try:
-        return recording.find(name)
-    except LookupError as error:
-        what, _, to_do = str(error.args[0]).rpartition(": ")
-        fail(Exit.INPUT, what, f"{to_do[:1].upper()}{to_do[1:]}.")
+        with open_recording(imported.folder) as recording:
+            for path, sessions in zip(paths, imported.sessions, strict=True):
+                if not sessions:
+                    raise LookupError(f"{path} has no spans in it: name another")
+            first, second = (each[0] for each in imported.sessions)
+            yield recording, [recording.session(first), recording.session(second)]
+    finally:
+        imported.close()
 
 
 def _broken(comparison: Comparison, conditions: Sequence[Condition]) -> Iterator[str]:

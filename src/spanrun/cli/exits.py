@@ -160,10 +160,19 @@ def _service(error: ServiceError) -> Told:
     return Told(Exit.UNREACHABLE, str(error), _FIX_URL)
 
 
-def _halves(error: Exception) -> tuple[str, str]:
-    """Our messages end with what to do, after the last colon."""
-    what, colon, to_do = str(error).rpartition(": ")
+def halves(error: Exception) -> tuple[str, str]:
+    """What happened, and what to do, which is empty where the message doesn't say it.
+
+    Our messages end with what to do, after the last colon.
+    """
+    message = str(error.args[0]) if error.args else ""
+    what, colon, to_do = message.rpartition(": ")
     if not colon:
-        return to_do, _FIX_DISK
+        return to_do, ""
     is_command = to_do.startswith("pip ")
-    return what, to_do if is_command else to_do[:1].upper() + to_do[1:]
+    return what, to_do if is_command else f"{to_do[:1].upper()}{to_do[1:]}."
+
+
+def _halves(error: Exception) -> tuple[str, str]:
+    what, to_do = halves(error)
+    return what, to_do.removesuffix(".") or _FIX_DISK

@@ -12,12 +12,11 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 import typer
 
-from spanrun.cli import console, session
+from spanrun.cli import console
 from spanrun.cli.exits import Exit, fail
+from spanrun.cli.runs import AnyFile, RecordingsFolder, open_recording
 from spanrun.telemetry.recordings import export as exports
-from spanrun.telemetry.recordings import read
 from spanrun.telemetry.recordings.read import Recording
-from spanrun.telemetry.recordings.schema import FILE
 from spanrun.text import inert
 
 Format: TypeAlias = Literal["otlp-json", "csv", "parquet", "sqlite"]
@@ -27,6 +26,8 @@ _TO_FILES: Final = ("parquet", "sqlite")
 
 
 def export(
+    file: AnyFile = None,
+    *,
     format_: Annotated[
         Format,
         typer.Option(
@@ -51,7 +52,7 @@ def export(
             help="A session, by how its id begins, or last.  [default: all]",
         ),
     ] = None,
-    store: session.StoreFolder = None,
+    store: RecordingsFolder = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -66,15 +67,8 @@ def export(
     if out is None and format_ in _TO_FILES:
         what = f"--format {format_} makes a file, which has no name"
         fail(Exit.USAGE, what, "Name it with -o.")
-    try:
-        recording = read.open(session.folder(store) / FILE)
-    except LookupError as error:
-        fail(Exit.INPUT, *_halves(error))
-    with recording:
-        try:
-            which = recording.session(session_).id if session_ else ""
-        except LookupError as error:
-            fail(Exit.INPUT, *_halves(error))
+    with open_recording(store, file) as recording:
+        which = recording.session(session_).id if session_ else ""
         if out is None:
             for line in _lines(recording, which, format_, table):
                 # A key or an error may have in it what a terminal would obey.
@@ -122,8 +116,3 @@ def _new(out: Path) -> Generator[Path]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-
-
-def _halves(error: LookupError) -> tuple[str, str]:
-    what, _, to_do = str(error.args[0]).rpartition(": ")
-    return what, f"{to_do[:1].upper()}{to_do[1:]}."

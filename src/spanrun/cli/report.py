@@ -9,7 +9,7 @@ import typer
 
 from spanrun.cli import console
 from spanrun.cli.exits import Exit, fail
-from spanrun.cli.runs import RecordingsFolder, Which, open_recording
+from spanrun.cli.runs import RecordingsFolder, Which, open_named
 from spanrun.cli.slo import Objectives
 from spanrun.recordings import LAST
 from spanrun.slo import load
@@ -44,10 +44,10 @@ def report(
     if out.is_dir():
         fail(Exit.USAGE, f"{out} is a folder", "Name a file with -o.")
     slos = load(slo) if slo else ()
-    with open_recording(store) as recording:
-        data = data_of(recording, name if other is None else other, slos=slos)
+    with open_named(name, store) as (recording, named):
+        data = data_of(recording, named if other is None else other, slos=slos)
         if other is not None:
-            data["compare"] = comparison_of(recording, name, other)
+            data["compare"] = comparison_of(recording, named, other)
     try:
         size = write(data, out)
     except OSError as error:

@@ -15,7 +15,7 @@ import typer
 
 from spanrun import recordings
 from spanrun.cli import console, session, waterfall
-from spanrun.cli.exits import Exit, fail
+from spanrun.cli.exits import Exit, fail, halves
 from spanrun.quantities import seconds
 from spanrun.recordings import LAST, Recording, Run, Session
 from spanrun.runner.summary import Report, terminal_width
@@ -24,14 +24,25 @@ from spanrun.telemetry.recordings.summary import summary_of
 RecordingsFolder: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        "--store", metavar="DIR", help="Of the recordings.  [default: .spanrun]"
+        "--store",
+        metavar="DIR",
+        help="Of the recordings, or a file of OTLP traces.  [default: .spanrun]",
+    ),
+]
+AnyFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="FILE",
+        help="OTLP traces, as JSON or protobuf, .gz too.  [default: the recordings]",
+        show_default=False,
     ),
 ]
 Which: TypeAlias = Annotated[
     str,
     typer.Argument(
         metavar="ID",
-        help="Of a session or a run, or how it begins.  [default: the last session]",
+        help="Of a session or a run, or how it begins; or a file of OTLP traces.  "
+        "[default: the last session]",
         show_default=False,
     ),
 ]
@@ -41,6 +52,7 @@ _MANY: Final = 3  # runners that are named
 
 
 def runs(
+    file: AnyFile = None,
     *,
     limit: Annotated[
         int, typer.Option(metavar="N", min=1, help="The newest so many.")
@@ -49,7 +61,7 @@ def runs(
     as_json: session.AsJson = False,
 ) -> None:
     """List what was run: a line for each program, the newest first."""
-    with open_recording(store) as recording:
+    with open_recording(store, file) as recording:
         found = recording.sessions()[:limit]
         if as_json:
             told = [
@@ -75,8 +87,8 @@ def show(
     as_json: session.AsJson = False,
 ) -> None:
     """Show how long the jobs of a session or a run took, and why."""
-    with open_recording(store) as recording:
-        found = recording.find(name)
+    with open_named(name, store) as (recording, named):
+        found = recording.find(named)
         of_session = found.id if isinstance(found, Session) else found.session
         run = found.id if isinstance(found, Run) else ""
         summary = summary_of(recording, of_session, run)
@@ -92,7 +104,12 @@ def show(
 
 def trace(
     name: Annotated[
-        str, typer.Argument(metavar="ID", help="Of the trace, or how it begins.")
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="Of the trace, or how it begins; or a file of OTLP traces, of which "
+            "it is the slowest.",
+        ),
     ],
     *,
     limit: Annotated[
@@ -102,8 +119,9 @@ def trace(
     as_json: session.AsJson = False,
 ) -> None:
     """Show the spans of a trace on the axis of their time."""
-    with open_recording(store) as recording:
-        spans = recording.trace(_whole(recording, name))
+    with open_named(name, store) as (recording, named):
+        which = _slowest(recording) if named != name else _whole(recording, name)
+        spans = recording.trace(which)
         if not spans:
             fail(Exit.INPUT, f"there is no trace {name!r} here", _NOT_KEPT)
         if as_json:
@@ -125,13 +143,34 @@ _NOT_KEPT: Final = "See spanrun show for traces; a sampler keeps some of them on
 
 
 @contextmanager
-def open_recording(store: Path | None) -> Generator[Recording]:
-    """The recordings in a folder; what isn't there is told, and ends the command."""
+def open_recording(
+    store: Path | None, file: Path | None = None
+) -> Generator[Recording]:
+    """The recordings in a folder, or in a file.
+
+    What isn't there is told, also by what is done meanwhile, and ends the command.
+    """
+    if file is not None and not file.exists():
+        fail(Exit.INPUT, f"{file} isn't there", "Name a file of traces.")
     try:
-        with recordings.open(session.folder(store)) as recording:
+        with recordings.open(file or session.folder(store)) as recording:
             yield recording
     except LookupError as error:
-        fail(Exit.INPUT, str(error.args[0]), _RUN_SOMETHING)
+        what, to_do = halves(error)
+        fail(Exit.INPUT, what, to_do or _RUN_SOMETHING)
+
+
+@contextmanager
+def open_named(name: str, store: Path | None) -> Generator[tuple[Recording, str]]:
+    """The recordings, and what is named in them; ``name`` may be that of a file."""
+    file = Path(name) if name != LAST and Path(name).is_file() else None
+    with open_recording(store, file) as recording:
+        yield recording, LAST if file else name
+
+
+def _slowest(recording: Recording) -> str:
+    slowest = max(recording.traces(), key=lambda each: each.duration, default=None)
+    return slowest.id if slowest is not None else ""
 
 
 def _whole(recording: Recording, name: str) -> str:

@@ -3,32 +3,50 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
+import socket
 import threading
 import webbrowser
-from typing import Annotated
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Final, NoReturn
 
 import typer
 
-from spanrun.cli import console
+from spanrun.cli import console, session
 from spanrun.cli.exits import Exit, fail
-from spanrun.cli.runs import RecordingsFolder, open_recording
+from spanrun.cli.runs import AnyFile, RecordingsFolder, open_recording
 from spanrun.cli.slo import Objectives
-from spanrun.slo import load
+from spanrun.slo import Slo, load
 from spanrun.slo.local import require_recorded
-from spanrun.view.server import Viewer
+from spanrun.view.receiver import Receiver
+from spanrun.view.server import HOST, Viewer
+
+_MOST_PORTS: Final = 65535
 
 
 def view(
+    file: AnyFile = None,
     *,
     port: Annotated[
         int,
         typer.Option(
             metavar="N",
             min=0,
-            max=65535,
+            max=_MOST_PORTS,
             help="Where to listen; 0: a port that is free.",
         ),
     ] = 0,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST:]PORT",
+            help="Also take OTLP over HTTP here, of any program: traces are kept "
+            "with the recordings. The usual port is 4318.  [default host: 127.0.0.1]",
+            show_default=False,
+        ),
+    ] = None,
     open_: Annotated[
         bool, typer.Option("--open", help="Open it in the browser.")
     ] = False,
@@ -38,15 +56,18 @@ def view(
     """Show sessions and runs in a browser of this machine, live, until Ctrl-C."""
     slos = load(slo) if slo else ()
     require_recorded(slos)
-    with open_recording(store) as recording:
-        path = recording.path
+    if listen is not None and file is not None:
+        what = "what is received can't be kept in a file of traces"
+        fail(Exit.USAGE, what, "Leave the file or --listen out.")
+    with _receiving(listen, store), open_recording(store, file) as recording:
+        _serve(recording.path, port, slos, open_=open_)
+
+
+def _serve(path: Path, port: int, slos: Sequence[Slo], *, open_: bool) -> None:
     try:
         viewer = Viewer(path, port, slos)
     except OSError as error:
-        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-            raise
-        why = f"port {port} can't be used: {error.strerror}"
-        fail(Exit.USAGE, why, "Name another with --port, or none.")
+        _taken(error, HOST, port, "--port")
     console.say(f"{viewer.url}\nCtrl-C ends it")
     if open_:
         threading.Thread(target=webbrowser.open, args=[viewer.url], daemon=True).start()
@@ -54,3 +75,63 @@ def view(
         viewer.serve()
     except KeyboardInterrupt:
         viewer.closing.set()
+
+
+@contextmanager
+def _receiving(listen: str | None, store: Path | None) -> Generator[None]:
+    """Take OTLP meanwhile, if that is wanted, and say at the end what came."""
+    if listen is None:
+        yield
+        return
+    from spanrun.telemetry.recordings.otlp_store import OtlpStore  # noqa: PLC0415 -- 16 ms
+
+    host, port = _address(listen)
+    kept = OtlpStore(session.folder(store))
+    if kept.fault:
+        fail(Exit.DISK, f"{kept.path} can't be used: {kept.fault}", "Name --store.")
+    try:
+        receiver = Receiver(kept, host, port)
+    except OSError as error:
+        _taken(error, host, port, "--listen")
+    receiver.start()
+    console.say(f"OTEL_EXPORTER_OTLP_ENDPOINT={receiver.url}")
+    if not _is_loopback(host):
+        console.say(f"whoever reaches {host} may send; nobody is asked who they are")
+    try:
+        yield
+    finally:
+        receiver.close()
+        counts = receiver.counts
+        console.say(
+            f"received {counts['spans']:,} spans; {counts['metrics']:,} metrics and "
+            f"{counts['logs']:,} log records, which aren't kept"
+        )
+
+
+def _address(listen: str) -> tuple[str, int]:
+    """The host and the port.
+
+    An address of IPv6 is in brackets, as in a URL.
+    """
+    host, _, port = listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if host else HOST
+    if not (port.isascii() and port.isdigit() and int(port) <= _MOST_PORTS):
+        what = f"--listen {listen}: must be a port, such as 4318, or HOST:PORT"
+        fail(Exit.USAGE, what, "Name another.")
+    return host, int(port)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _taken(error: OSError, host: str, port: int, option: str) -> NoReturn:
+    known = (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL)
+    if error.errno not in known and not isinstance(error, socket.gaierror):
+        raise error
+    where = f"port {port}" if host == HOST else f"{host}, port {port},"
+    why = f"{where} can't be used: {error.strerror}"
+    fail(Exit.USAGE, why, f"Name another with {option}, or none.")

@@ -50,6 +50,7 @@ class Run:
         active: The admitted jobs without an outcome yet.
         counts: Outcomes so far.
         observers: Who hears of it.
+        curious: Any of them wants to hear of events.
         closing: No more jobs are admitted.
         unit: Its span; None without telemetry, and for single calls.
         fatal: What isn't an outcome, and comes out of whoever waits.
@@ -81,6 +82,7 @@ class Run:
         self.cancels: Final = core.cancels
         self.observers: Final = core.watching(progress=progress)
         self._observed: Final = bool(self.observers)
+        self.curious: Final = self.observers.curious
         self.active: Final[set[Job]] = set()
         self.counts: Final[dict[SpanrunJobOutcome, int]] = dict.fromkeys(
             semconv.SPANRUN_JOB_OUTCOME_VALUES, 0
@@ -152,11 +154,6 @@ class Run:
             timed=core.clock is recorder.clock,
         )
         return kind.open
-
-    @property
-    def curious(self) -> bool:
-        """Whether any observer wants to hear of events."""
-        return self.observers.curious
 
     def happened(self, kind: EventKind, **told: Any) -> None:
         """Tell the observers of an event: `RunInfo.event` says what may be told."""
@@ -381,9 +378,7 @@ async def run_job(run: Run, job: Job) -> None:
 
     Every job passes here, in the task that is its own.
     """
-    core = run.core
-    now = run.now
-    timings = job.timings
+    core, now, timings = run.core, run.now, job.timings
     value: Any = None
     error: BaseException | None = None
     try:

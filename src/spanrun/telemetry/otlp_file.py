@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import itertools
 import json
 import os
@@ -32,6 +31,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
 )
+
+from spanrun.telemetry.otlp_json import message_of
 
 Request: TypeAlias = ExportTraceServiceRequest | ExportMetricsServiceRequest
 
@@ -153,34 +154,11 @@ def _from_value(value: object, place: str) -> Iterator[Placed]:
         raise _bad(place, f"has none of {', '.join((*_REQUESTS, *_OTHERS))}: no OTLP")
     for name, kind in _REQUESTS.items():
         if name in given:
-            message = kind()
             try:
-                json_format.ParseDict(
-                    {name: _with_ids(given[name])}, message, ignore_unknown_fields=True
-                )
-            except Exception as error:  # of any kind: it expects well-formed values
+                message = message_of(kind, {name: given[name]})
+            except (TypeError, ValueError, RecursionError) as error:
                 raise _bad(place, f"is no OTLP: {error}") from error
             yield Placed(place, message)
-
-
-def _with_ids(value: object) -> object:
-    """OTLP writes ids in hexadecimal digits, where protobuf's JSON has base 64."""
-    if isinstance(value, list):
-        return [_with_ids(each) for each in cast("list[object]", value)]
-    if not isinstance(value, dict):
-        return value
-    given = cast("dict[str, object]", value)
-    return {
-        key: _id(each) if key in _IDS else _with_ids(each)
-        for key, each in given.items()
-    }
-
-
-def _id(digits: Any) -> object:
-    try:
-        return base64.b64encode(binascii.unhexlify(digits)).decode()
-    except (TypeError, ValueError):
-        return digits
 
 
 def line_of(request: Request) -> str:
@@ -191,7 +169,7 @@ def line_of(request: Request) -> str:
 
 
 def _with_digits(value: object) -> object:
-    """The other way of `_with_ids`."""
+    """Ids in hexadecimal digits, where protobuf's JSON has base 64."""
     if isinstance(value, list):
         return [_with_digits(each) for each in cast("list[object]", value)]
     if not isinstance(value, dict):
@@ -203,6 +181,23 @@ def _with_digits(value: object) -> object:
         else _with_digits(each)
         for key, each in given.items()
     }
+
+
+def has_traces(request: Request) -> bool:
+    """Whether it is a request of traces."""
+    return isinstance(request, ExportTraceServiceRequest)
+
+
+def framed(request: Request) -> bytes:
+    """A request behind its length, to be put into a file with others."""
+    content: bytes = request.SerializeToString()
+    return len(content).to_bytes(_LENGTH, "big") + content
+
+
+def read_framed(path: Path) -> Iterator[Placed]:
+    """The requests that `framed` has made."""
+    with path.open("rb") as file:
+        yield from _framed(file)
 
 
 def _framed(file: BinaryIO) -> Iterator[Placed]:

@@ -43,6 +43,14 @@ class Columns:
     def __len__(self) -> int:
         return len(next(iter(self._columns.values())))
 
+    def put(self, name: str, row: int, number: int) -> None:
+        """Replace a number of one row."""
+        self._columns[name][row] = number
+
+    def since(self, row: int) -> dict[str, list[int]]:
+        """Each column from ``row`` on, by its name."""
+        return {name: column[row:] for name, column in self._columns.items()}
+
     def as_dict(self) -> dict[str, list[int]]:
         """Each column by its name."""
         return self._columns

@@ -5,17 +5,18 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
+import select
+import socket
 import sys
 import threading
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 from spanrun.errors import StoreError
@@ -23,15 +24,13 @@ from spanrun.slo import Slo
 from spanrun.telemetry.recordings.read import LAST, Recording
 from spanrun.text import inert, redact
 from spanrun.view.comparison import comparison_of
-from spanrun.view.data import data_of
+from spanrun.view.feed import mark_of
+from spanrun.view.live import PAUSE, Feeds
 from spanrun.view.page import served
 
 HOST: Final = "127.0.0.1"
-_PAUSE: Final = 0.5
-"""Seconds from one look at the recording to the next: at most two changes a second."""
 _ALIVE: Final = 15.0
 """Seconds of silence after which a stream says that it is alive."""
-_LEVEL: Final = 1
 _HEADERS: Final = {
     "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -39,6 +38,11 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+
+
+_RESET: Final = "event: reset\ndata: {}\n\n"
+Asked: TypeAlias = Mapping[str, str]
+"""The query of a URL."""
 
 
 class Viewer:
@@ -65,7 +69,7 @@ class Viewer:
         self.port: Final[int] = self._server.server_address[1]
         self.hosts: Final = (f"{HOST}:{self.port}", f"localhost:{self.port}")
         self.cookie: Final = f"spanrun-{self.port}"
-        self.latest: Final = _Latest(store, slos)
+        self.feeds: Final = Feeds(store, slos=slos)
 
     @property
     def url(self) -> str:
@@ -74,7 +78,7 @@ class Viewer:
 
     def serve(self) -> None:
         """Answer requests until `close`, which another thread or a signal calls."""
-        self._server.serve_forever(poll_interval=_PAUSE)
+        self._server.serve_forever(poll_interval=PAUSE)
 
     def close(self) -> None:
         """Stop listening, and end the streams that are open."""
@@ -85,35 +89,6 @@ class Viewer:
     def may(self, given: str) -> bool:
         """Whether ``given`` is the token."""
         return hmac.compare_digest(given.encode(), self.token.encode())
-
-
-class _Latest:
-    """The data of the session that was asked for last, packed once a change."""
-
-    def __init__(self, store: Path, slos: Sequence[Slo]) -> None:
-        self._store: Final = store
-        self._slos: Final = slos
-        self._lock: Final = threading.Lock()
-        self._key: tuple[str, int] | None = None
-        self._body = b""
-
-    def __call__(self, name: str) -> bytes:
-        """The data as deflated JSON."""
-        with self._lock, Recording(self._store) as recording:
-            key = version_of(recording, name)
-            if key != self._key:
-                data = data_of(recording, name, slos=self._slos)
-                told = json.dumps(data, separators=(",", ":"), allow_nan=False)
-                self._body = zlib.compress(told.encode(), _LEVEL)
-                self._key = key
-            return self._body
-
-
-def version_of(recording: Recording, name: str) -> tuple[str, int]:
-    """The id of the session or run, and when something was last written of it."""
-    found = recording.find(name)
-    session = recording.session(getattr(found, "session", found.id))
-    return found.id, session.written_ns
 
 
 class _Server(ThreadingHTTPServer):
@@ -164,27 +139,27 @@ class _Request(BaseHTTPRequestHandler):
         elif url.path not in ANSWERS:
             self._refuse(HTTPStatus.NOT_FOUND, "there is no such page")
         else:
-            ANSWERS[url.path](self, asked.get("name", LAST))
+            ANSWERS[url.path](self, asked)
 
-    def page(self, _: str) -> None:
+    def page(self, _: Asked) -> None:
         """The page itself, without data."""
         text, policy = served()
         headers = {"Content-Security-Policy": policy}
         self._send("text/html; charset=utf-8", text.encode(), headers)
 
-    def data(self, name: str) -> None:
+    def data(self, asked: Asked) -> None:
         """The data of a session or a run."""
-        body = self._viewer.latest(name)
+        body = self._viewer.feeds.data(asked.get("name", LAST))
         self._send("application/json", body, {"Content-Encoding": "deflate"})
 
-    def compare(self, names: str) -> None:
+    def compare(self, asked: Asked) -> None:
         """What changed from one session or run to another: ``A/B``."""
-        a, _, b = names.partition("/")
+        a, _, b = asked.get("name", "").partition("/")
         with Recording(self._viewer.store) as recording:
             told = comparison_of(recording, a, b)
         self._send("application/json", json.dumps(told).encode(), {})
 
-    def sessions(self, _: str) -> None:
+    def sessions(self, _: Asked) -> None:
         """All sessions, the newest first."""
         with Recording(self._viewer.store) as recording:
             runners: dict[str, list[str]] = {}
@@ -204,24 +179,49 @@ class _Request(BaseHTTPRequestHandler):
             ]
         self._send("application/json", json.dumps(told).encode(), {})
 
-    def changes(self, name: str) -> None:
+    def changes(self, asked: Asked) -> None:
         """A server-sent event each time that something was written of it.
 
-        The stream ends when the browser or the viewer goes.
+        Each has what is new since the one before, whose id a browser gives when it
+        comes again; the first, what is new since the data that it has. ``reset`` says
+        that all is to be asked for anew, ``fault`` that nothing can be read now. The
+        stream ends when the browser or the viewer goes.
         """
+        name = asked.get("name", LAST)
         self._head(HTTPStatus.OK, {"Content-Type": "text/event-stream"}, close=True)
-        seen, silent = ("", 0), 0.0
-        while not self._viewer.closing.is_set():
-            with Recording(self._viewer.store) as recording:
-                now = version_of(recording, name)
-            if now != seen:
-                self._say(f"data: {json.dumps(now)}\n\n")
-                seen, silent = now, 0.0
+        at = self.headers.get("Last-Event-ID") or asked.get("since", "")
+        said, silent = "", 0.0
+        while not self._viewer.closing.is_set() and not self._is_gone():
+            event, at = self._news(name, at)
+            if event and event != said:
+                self._say(event)
+                silent = 0.0
             elif silent >= _ALIVE:
                 self._say(": alive\n\n")
                 silent = 0.0
-            silent += _PAUSE
-            self._viewer.closing.wait(_PAUSE)
+            said = event
+            if event == _RESET:
+                return
+            silent += PAUSE
+            self._viewer.closing.wait(PAUSE)
+
+    def _news(self, name: str, at: str) -> tuple[str, str]:
+        """The next event, if there is one, and its id."""
+        try:
+            new = self._viewer.feeds.since(name, mark_of(at))
+        except (LookupError, StoreError) as error:
+            return f"event: fault\ndata: {json.dumps(str(error.args[0]))}\n\n", at
+        if new is None:
+            return _RESET, at
+        if not new:
+            return "", at
+        told = json.dumps(new, separators=(",", ":"), allow_nan=False)
+        return f"id: {new['at']}\ndata: {told}\n\n", new["at"]
+
+    def _is_gone(self) -> bool:
+        """Whether the browser has closed its end; it says nothing else any more."""
+        ready, _, _ = select.select([self.connection], [], [], 0)
+        return bool(ready) and not self.connection.recv(1, socket.MSG_PEEK)
 
     def _say(self, text: str) -> None:
         self.wfile.write(text.encode())
@@ -267,7 +267,7 @@ class _Request(BaseHTTPRequestHandler):
         """Nothing: the requests of a browser on this machine are no news."""
 
 
-ANSWERS: Final[dict[str, Callable[[_Request, str], None]]] = {
+ANSWERS: Final[dict[str, Callable[[_Request, Asked], None]]] = {
     "/": _Request.page,
     "/compare": _Request.compare,
     "/data": _Request.data,

@@ -20,6 +20,7 @@ from spanrun.semconv import (
 )
 from spanrun.telemetry.recordings.records import Event, Link, Span
 from spanrun.view.columns import Columns, Texts, micro
+from spanrun.view.jobs import JobKey
 
 MOST_SPANS: Final = 100_000
 KINDS: Final = ("INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
@@ -35,7 +36,10 @@ _LEDGER: Final = frozenset(
         SPANRUN_JOB_TIME_SERVICE,
     )
 )
-JobKey = tuple[str, int]
+PARENT: Final = 0
+"""In the table of fixes: the number that stands for the column ``parent``."""
+JOB: Final = 1
+"""The same for ``job``."""
 
 
 def chosen_spans(
@@ -86,37 +90,62 @@ def _shrink(
 class SpanRows:
     """Spans as columns.
 
+    A span's parent ends after it, and its job may be written after it: where they come
+    later, the row is fixed, and ``fixes`` says so.
+
     Args:
         texts: The table of the page's texts.
         zero_ns: Where the page's time begins.
         jobs: The row of each job that is in the page.
+        fixes: Which column and row were fixed, and what is there now.
     """
 
-    def __init__(self, texts: Texts, zero_ns: int, jobs: Mapping[JobKey, int]) -> None:
+    def __init__(
+        self, texts: Texts, zero_ns: int, jobs: Mapping[JobKey, int], fixes: Columns
+    ) -> None:
         self._texts: Final = texts
         self._zero: Final = zero_ns
         self._jobs: Final = jobs
-        self.spans: Final = Columns(
+        self._fixes: Final = fixes
+        self._rows: Final[dict[tuple[str, str], int]] = {}
+        self._orphans: Final[dict[tuple[str, str], list[int]]] = {}
+        self._waiting: Final[dict[JobKey, int]] = {}
+        self.columns: Final = Columns(
             "trace", "parent", "job", "name", "kind", "start", "duration", "status",
             "message", "attributes", "events", "links", "scope",
         )  # fmt: skip
 
     def fill(self, spans: list[Span]) -> None:
-        """Add all of them, by their start."""
+        """Add all of them, by their start, and see what was missing before."""
         spans.sort(key=lambda span: (span.start_ns, -span.end_ns))
-        rows = {
-            (span.trace_id, span.span_id): row
-            for row, span in enumerate(spans, len(self.spans))
-        }
+        for row, span in enumerate(spans, len(self.columns)):
+            self._rows[span.trace_id, span.span_id] = row
         for span in spans:
-            self._add(span, rows)
+            self._add(span)
+        for span in spans:
+            own = span.trace_id, span.span_id
+            for row in self._orphans.pop(own, ()):
+                self._fix(PARENT, "parent", row, self._rows[own])
+        for key in [key for key in self._waiting if key in self._jobs]:
+            self._fix(JOB, "job", self._waiting.pop(key), self._jobs[key])
 
-    def _add(self, span: Span, rows: Mapping[tuple[str, str], int]) -> None:
-        text = self._texts.place
-        job = self._job(span)
-        self.spans.add(
+    def _fix(self, column: int, name: str, row: int, value: int) -> None:
+        self.columns.put(name, row, value)
+        self._fixes.add(column, row, value)
+
+    def _add(self, span: Span) -> None:
+        text, row = self._texts.place, len(self.columns)
+        key = _job_of(span)
+        job = -1 if key is None else self._jobs.get(key, -1)
+        if key is not None and job < 0:
+            self._waiting[key] = row
+        above = span.trace_id, span.parent_id or ""
+        parent = self._rows.get(above, -1)
+        if span.parent_id and parent < 0:
+            self._orphans.setdefault(above, []).append(row)
+        self.columns.add(
             text(span.trace_id),
-            rows.get((span.trace_id, span.parent_id or ""), -1),
+            parent,
             job,
             text(span.name),
             KINDS.index(span.kind),
@@ -126,22 +155,23 @@ class SpanRows:
             text(span.status_text),
             text(_told(span.attributes, ledger=job < 0)),
             text(_json(span.events, self._event)),
-            text(_json(span.links, partial(_link, rows))),
+            text(_json(span.links, partial(_link, self._rows))),
             text(span.scope),
         )
-
-    def _job(self, span: Span) -> int:
-        index = span.attributes.get(SPANRUN_JOB_INDEX)
-        run = span.attributes.get(SPANRUN_RUN_ID)
-        if not isinstance(index, int) or not isinstance(run, str):
-            return -1
-        return self._jobs.get((run, index), -1)
 
     def _event(self, event: Event) -> list[Any]:
         return [self._since(event.time_ns), event.name, dict(event.attributes)]
 
     def _since(self, nanoseconds: int) -> int:
         return round((nanoseconds - self._zero) / 1000)
+
+
+def _job_of(span: Span) -> JobKey | None:
+    index = span.attributes.get(SPANRUN_JOB_INDEX)
+    run = span.attributes.get(SPANRUN_RUN_ID)
+    if not isinstance(index, int) or not isinstance(run, str):
+        return None
+    return run, index
 
 
 def _link(rows: Mapping[tuple[str, str], int], link: Link) -> list[Any]:

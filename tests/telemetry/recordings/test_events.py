@@ -68,10 +68,15 @@ def test_texts_are_redacted_and_cut(open_store: Open) -> None:
     store = open_store()
     line = "x" * 99 + "\n"
     stack = line * (MAX_STACK // 50) + "password=hunter2secret"
-    value = {"error": "password=hunter2secret", "file": "y" * 2 * MAX_TEXT}
+    value = {
+        "seconds": 1,
+        "error": "password=hunter2secret",
+        "file": "y" * 2 * MAX_TEXT,
+    }
     store.happened(RunEvent(1, "blocked", "r1", 0, value, stack))
     (event,) = kept(store)
-    assert event.value == {"error": "password=[redacted]", "file": "y" * MAX_TEXT}
+    wanted = {"seconds": 1, "error": "password=[redacted]", "file": "y" * MAX_TEXT}
+    assert event.value == wanted
     assert event.stack is not None
     assert MAX_STACK - 200 < len(event.stack) <= MAX_STACK
     assert set(event.stack.splitlines()) == {"x" * 99, "password=[redacted]"}

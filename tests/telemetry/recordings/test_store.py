@@ -10,6 +10,7 @@ from spanrun import recordings
 from spanrun.outcome import Err, Ok, Timings
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.observe import RunInfo
+from spanrun.telemetry.recordings import entries
 from spanrun.telemetry.recordings import store as stores
 from spanrun.telemetry.recordings.store import LocalStore
 from spanrun.telemetry.span.provider import NativeTracerProvider
@@ -157,7 +158,7 @@ def test_a_batch_that_can_not_be_packed_costs_only_itself(open_store, run, monke
     def broken(data, headers):
         raise ValueError
 
-    monkeypatch.setattr(stores, "pack_spans", broken)
+    monkeypatch.setattr(entries, "pack_spans", broken)
     pipe = SpanPipe([store], Account())
     tracer = NativeTracerProvider(pipe.buffer).get_tracer("test")
     for _ in range(3):

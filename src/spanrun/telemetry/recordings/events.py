@@ -7,7 +7,8 @@ statement for the file and not thousands.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 from typing import Any, Final
 
 from spanrun.telemetry.observe import RunEvent
@@ -62,7 +63,25 @@ def events_of(rows: bytes) -> Iterator[RunEvent]:
         struct.error: The same.
     """
     found: list[Any] = [RunEvent(*row) for row in json.loads(Content(rows).rest())]
-    for event in found:
-        if type(event.time_ns) is not int or type(event.value) is not dict:
-            raise TypeError("it has no events in it")
+    if not all(_is_event(event) and _is_told(*event[1:5:3]) for event in found):
+        raise TypeError("it has no events in it")
     return iter(found)
+
+
+def _is_event(event: Any) -> bool:
+    kinds: tuple[Any, ...] = (int, str, str | None, int | None, dict, str | None)
+    return all(map(isinstance, event, kinds))
+
+
+def _is_told(kind: str, value: Mapping[str, Any]) -> bool:
+    """Whether a reader finds in it what belongs to its kind."""
+    needed = {"seconds"} if kind == "blocked" else set[str]()
+    if "function" in value:
+        needed |= {"file", "line"}
+    texts = all(isinstance(value.get(name, ""), str) for name in ("function", "file"))
+    numbers = (value.get(name, 0) for name in ("seconds", "line", "limit"))
+    return texts and needed <= value.keys() and all(map(_is_number, numbers))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and isfinite(value)

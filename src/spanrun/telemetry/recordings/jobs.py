@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import repeat
+from math import isfinite
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
 
 from spanrun.accelerator import core
@@ -39,6 +40,8 @@ _ATTEMPTS: Final = _SECONDS + 8 * (2 + PHASES)
 Texts: TypeAlias = tuple[str | None, str | None, str | None]
 Described: TypeAlias = tuple[int, Texts]
 """The number of a row among others, and its texts."""
+Row: TypeAlias = tuple[bytes, Texts | None]
+"""A row by itself, and its texts if it has some."""
 Describe: TypeAlias = Callable[[Outcome[Any]], tuple[int, Texts]]
 
 
@@ -158,6 +161,44 @@ def _described(errors: ErrorTypes, outcome: Outcome[Any]) -> tuple[int, Texts]:
     return _OUTCOMES[outcome.outcome], (key, errors.name(error), text_of(error))
 
 
+def row_of_values(
+    run: str,
+    index: int,
+    submitted: float,
+    seconds: Sequence[float],
+    attempts: int,
+    outcome: str,
+    trace: bytes,
+    texts: Texts,
+) -> Row:
+    """A job of which a span tells, for `rows_together`.
+
+    Args:
+        run: The id of its run, 16 characters at the most.
+        index: Its place in that.
+        submitted: Seconds since the beginning of its run.
+        seconds: How long it took; then each phase.
+        attempts: How many there were.
+        outcome: By its name.
+        trace: The id of its trace.
+        texts: Its key, and the type and the text of its error.
+
+    Raises:
+        struct.error: A number of it is beyond all reason.
+    """
+    numbers = (attempts, _OUTCOMES[outcome])
+    row = _ROW.pack(run.encode(), index, submitted, *seconds, *numbers, trace)
+    return row, texts if any(text is not None for text in texts) else None
+
+
+def rows_together(rows: Sequence[Row]) -> tuple[bytes, list[Described]]:
+    """The same rows as `JobRows.take` gives them."""
+    described = [
+        (number, texts) for number, (_, texts) in enumerate(rows) if texts is not None
+    ]
+    return b"".join(row for row, _ in rows), described
+
+
 def pack_jobs(rows: bytes, described: Sequence[Described]) -> PackedJobs:
     """Pack what `JobRows.take` gave, at least one row. Texts are redacted here."""
     width = ROW_BYTES
@@ -210,7 +251,7 @@ def jobs_of(count: int, rows: bytes, texts: bytes, traces: bytes) -> Iterator[Jo
     """
     if len(traces) not in (16, 16 * count):
         raise ValueError("trace ids are missing")
-    told = [None, *json.loads(Content(texts).rest())] if texts else [None]
+    told = [None, *_texts_of(texts)] if texts else [None]
     content = Content(rows)
     columns = Columns(content, count, _WIDTH)
     named = Columns(content, count, _TEXTS.size)
@@ -220,6 +261,8 @@ def jobs_of(count: int, rows: bytes, texts: bytes, traces: bytes) -> Iterator[Jo
         for number in range(3)
     )
     seconds = [columns.doubles(_SECONDS + 8 * n) for n in range(2 + PHASES)]
+    if not all(isfinite(sum(column)) for column in seconds):
+        raise ValueError("there are times that can't be")
     ended = columns.integers(_ATTEMPTS + 4, "B")
     outcomes = [SPANRUN_JOB_OUTCOME_VALUES[number] for number in ended]
     return made(
@@ -234,6 +277,13 @@ def jobs_of(count: int, rows: bytes, texts: bytes, traces: bytes) -> Iterator[Jo
         errors,
         _trace_ids(traces, count),
     )
+
+
+def _texts_of(texts: bytes) -> list[str]:
+    told: Any = json.loads(Content(texts).rest())
+    if not all(isinstance(text, str) for text in told):
+        raise ValueError("a text is none")
+    return list(told)
 
 
 def _runs(padded: bytes) -> list[str]:

@@ -6,13 +6,10 @@ import os
 import sqlite3
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
-
-from opentelemetry.trace import SpanKind, StatusCode
+from typing import Any, Final, NamedTuple, Self, TypeAlias, TypeVar
 
 from spanrun.checks import text, wrong
 from spanrun.errors import StoreError
@@ -20,18 +17,18 @@ from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.observe import RunEvent
 from spanrun.telemetry.recordings.events import events_of
 from spanrun.telemetry.recordings.jobs import jobs_of
+from spanrun.telemetry.recordings.messages import span_of
+from spanrun.telemetry.recordings.otlp_files import Imported, is_other
 from spanrun.telemetry.recordings.records import (
-    Event,
     Job,
-    Link,
     Run,
     Session,
     Span,
     Trace,
 )
+from spanrun.telemetry.recordings.rows import run_of, session_of
 from spanrun.telemetry.recordings.schema import FILE, store_file
 from spanrun.telemetry.recordings.spans import Heads, spans_of
-from spanrun.telemetry.span.decode import mapping
 
 T = TypeVar("T")
 
@@ -48,14 +45,23 @@ _RUNS: Final = (
     "WHERE ? IN (session, '') ORDER BY rowid"
 )
 _JOBS: Final = (
-    "SELECT id FROM jobs WHERE ? IN (session, '') AND instr(runs, ?) ORDER BY id"
+    "SELECT id FROM jobs WHERE ? IN (session, '') AND instr(runs, ?) "
+    "AND id > ? AND id <= ? ORDER BY id"
 )
 _JOBS_OF: Final = "SELECT jobs, rows, texts, traces FROM jobs WHERE id = ?"
 _EVENTS: Final = (
-    "SELECT id FROM events WHERE ? IN (session, '') AND instr(runs, ?) ORDER BY id"
+    "SELECT id FROM events WHERE ? IN (session, '') AND instr(runs, ?) "
+    "AND id > ? AND id <= ? ORDER BY id"
 )
 _EVENTS_OF: Final = "SELECT rows FROM events WHERE id = ?"
-_BATCHES: Final = "SELECT id FROM batches WHERE ? IN (session, '') ORDER BY id"
+_BATCHES: Final = (
+    "SELECT id FROM batches WHERE ? IN (session, '') AND id > ? AND id <= ? ORDER BY id"
+)
+_WRITTEN: Final = (
+    "SELECT (SELECT max(id) FROM jobs), (SELECT max(id) FROM events), "
+    "(SELECT max(id) FROM batches)"
+)
+_END: Final = 2**63 - 1
 _HEADS_OF: Final = "SELECT heads, traces FROM batches WHERE id = ?"
 _SPANS_OF: Final = (
     "SELECT heads, batches.traces, bodies, ids, about FROM batches JOIN scopes "
@@ -63,18 +69,17 @@ _SPANS_OF: Final = (
 )
 _WITH_TRACE: Final = "SELECT id FROM batches WHERE instr(traces, ?) ORDER BY id"
 _TRACE_DIGITS: Final = 32
-_KINDS: Final[dict[int, str]] = dict(
-    enumerate(("INTERNAL", *(kind.name for kind in SpanKind)))
-)
-"""By their numbers in OTLP, where 0 says nothing."""
-_CODES: Final[dict[int, str]] = {code.value: code.name for code in StatusCode}
 
 
 def open(path: str | os.PathLike[str] = ".spanrun") -> Recording:  # noqa: A001 -- as `gzip.open`
     """Open what was recorded, to read it. It may be written meanwhile.
 
+    A file of OTLP is imported first: requests as JSON or as protobuf, as the
+    Collector's ``file`` exporter and ``spanrun export`` write them, also compressed by
+    gzip. Spans of spanrun become jobs again; of other programs each local root is one.
+
     Args:
-        path: The folder of the local store, or the file in it.
+        path: The folder of the local store, the file in it, or a file of OTLP.
 
     Raises:
         LookupError: Nothing was ever recorded there.
@@ -100,6 +105,31 @@ def open(path: str | os.PathLike[str] = ".spanrun") -> Recording:  # noqa: A001 
     return Recording(Path(path))
 
 
+class Written(NamedTuple):
+    """How far something was written: the newest batch of jobs, of events, of spans."""
+
+    jobs: int = 0
+    events: int = 0
+    spans: int = 0
+
+
+def file_of(path: Path) -> Path:
+    """The file of a store that is named by its folder, or by the file itself."""
+    return path if path.name == FILE or path.is_file() else path / FILE
+
+
+class Recent(NamedTuple):
+    """A part of a session: its jobs, its events, and its spans."""
+
+    jobs: Iterator[Job]
+    events: Iterator[RunEvent]
+    spans: Iterator[Span]
+
+
+_Between: TypeAlias = tuple[Written, Written]
+_ALL: Final[_Between] = Written(), Written(_END, _END, _END)
+
+
 class Recording:
     """Sessions, runs, jobs, events, traces and spans, in the order they were written.
 
@@ -115,14 +145,16 @@ class Recording:
     """
 
     def __init__(self, path: Path) -> None:
-        is_file = path.name == FILE or path.is_file()
-        self.path: Final = path if is_file else path / FILE
+        self._imported: Final = Imported([path]) if is_other(path) else None
+        self.path: Final = file_of(self._imported.folder if self._imported else path)
         self._file: Final = store_file(self.path)
         self._db: Final = self._file.open_to_read()
 
     def close(self) -> None:
         """Close the file. A second call does nothing."""
         self._db.close()
+        if self._imported is not None:
+            self._imported.close()
 
     def __enter__(self) -> Self:
         return self
@@ -137,7 +169,8 @@ class Recording:
 
     def sessions(self) -> list[Session]:
         """All sessions, the newest first: as many as are kept, 50 at most."""
-        return [Session(*row) for row in self._rows(_SESSIONS)]
+        with _whole(self.path, "session"):
+            return [session_of(row) for row in self._rows(_SESSIONS)]
 
     def session(self, name: str = LAST) -> Session:
         """The session whose id begins with ``name``, or the newest one.
@@ -171,8 +204,28 @@ class Recording:
     def runs(self, session: str = "") -> Iterator[Run]:
         """The runs of a session, by its whole id, or all."""
         text("runs", "session", session, empty=True)
-        runs = (Run(*row) for row in self._rows(_RUNS, session))
-        return (replace(run, calls=bool(run.calls)) for run in runs)
+        return self._runs(session)
+
+    def _runs(self, session: str) -> Iterator[Run]:
+        for row in self._rows(_RUNS, session):
+            with _whole(self.path, "run"):
+                run = run_of(row)
+            yield run
+
+    def written(self) -> Written:
+        """How far the recording is written by now, for `since`."""
+        for row in self._rows(_WRITTEN):
+            return Written(*(last or 0 for last in row))
+        return Written()
+
+    def since(self, session: str, seen: Written, until: Written) -> Recent:
+        """What was written of a session behind ``seen``, as far as ``until``."""
+        between = seen, until
+        return Recent(
+            chain.from_iterable(self._jobs(session, "", between)),
+            self._events(session, "", between),
+            self._spans_of(session, between),
+        )
 
     def jobs(self, session: str = "", run: str = "") -> Iterator[Job]:
         """The jobs of a session or a run, by its whole id, or all, as they ended.
@@ -183,8 +236,11 @@ class Recording:
         text("jobs", "run", run, empty=True)
         return chain.from_iterable(self._jobs(session, run))
 
-    def _jobs(self, session: str, run: str) -> Iterator[Iterator[Job]]:
-        for (batch,) in self._rows(_JOBS, session, run):
+    def _jobs(
+        self, session: str, run: str, between: _Between = _ALL
+    ) -> Iterator[Iterator[Job]]:
+        ids = (each.jobs for each in between)
+        for (batch,) in self._rows(_JOBS, session, run, *ids):
             for row in self._rows(_JOBS_OF, batch):
                 with _whole(self.path):
                     jobs = jobs_of(*row)
@@ -200,8 +256,11 @@ class Recording:
         text("events", "run", run, empty=True)
         return self._events(session, run)
 
-    def _events(self, session: str, run: str) -> Iterator[RunEvent]:
-        for (batch,) in self._rows(_EVENTS, session, run):
+    def _events(
+        self, session: str, run: str, between: _Between = _ALL
+    ) -> Iterator[RunEvent]:
+        ids = (each.events for each in between)
+        for (batch,) in self._rows(_EVENTS, session, run, *ids):
             for (rows,) in self._rows(_EVENTS_OF, batch):
                 with _whole(self.path):
                     events = events_of(rows)
@@ -213,7 +272,7 @@ class Recording:
         return chain.from_iterable(self._traces(session))
 
     def _traces(self, session: str) -> Iterator[Iterator[Trace]]:
-        for (batch,) in self._rows(_BATCHES, session):
+        for (batch,) in self._rows(_BATCHES, session, 0, _END):
             for heads, traces in self._rows(_HEADS_OF, batch):
                 with _whole(self.path):
                     roots = Heads(heads, traces).roots()
@@ -242,21 +301,27 @@ class Recording:
     def spans(self, session: str = "") -> Iterator[Span]:
         """The kept spans of a session, by its whole id, or all, as they ended."""
         text("spans", "session", session, empty=True)
-        batches = self._rows(_BATCHES, session)
+        return self._spans_of(session, _ALL)
+
+    def _spans_of(self, session: str, between: _Between) -> Iterator[Span]:
+        batches = self._rows(_BATCHES, session, *(each.spans for each in between))
         return (span for (batch,) in batches for span in self._spans(batch))
 
     def requests(self, session: str = "") -> Iterator[Any]:
         """The same as OTLP's messages ``ExportTraceServiceRequest``."""
         text("requests", "session", session, empty=True)
-        batches = self._rows(_BATCHES, session)
+        batches = self._rows(_BATCHES, session, 0, _END)
         return (each for (batch,) in batches for each in self._requests(batch))
 
     def _spans(self, batch: int, trace: bytes | None = None) -> Iterator[Span]:
         for request in self._requests(batch, trace):
             for resource in request.resource_spans:
                 for scope in resource.scope_spans:
-                    for span in scope.spans:
-                        yield _span(span, scope.scope.name)
+                    with _whole(self.path):
+                        spans = [
+                            span_of(span, scope.scope.name) for span in scope.spans
+                        ]
+                    yield from spans
 
     def _requests(self, batch: int, trace: bytes | None = None) -> Iterator[Any]:
         with no_fork():
@@ -290,13 +355,15 @@ def _explained(path: Path) -> Generator[None]:
 
 
 @contextmanager
-def _whole(path: Path) -> Generator[None]:
-    """What is read inside is a batch. Of a damaged one any error may come."""
+def _whole(path: Path, what: str = "batch") -> Generator[None]:
+    """What is read inside is a batch or so. Of a damaged one any error may come."""
     try:
         yield
+    except StoreError:
+        raise
     except Exception as error:
         raise StoreError(
-            f"a batch in {path} is damaged, {error}: read another session, or name "
+            f"a {what} in {path} is damaged, {error}: read another session, or name "
             "another folder"
         ) from error
 
@@ -306,28 +373,3 @@ def _only(found: list[T], name: str) -> T:
         what = "several begin so" if found else "there is no such session or run"
         raise LookupError(f"{name!r}: {what}: give an id, or {LAST}")
     return found[0]
-
-
-def _span(span: Any, scope: str) -> Span:
-    """Of one of OTLP's messages, which have no types."""
-    return Span(
-        span.trace_id.hex(),
-        span.span_id.hex(),
-        span.parent_span_id.hex() or None,
-        span.name,
-        _KINDS[span.kind],
-        span.start_time_unix_nano,
-        span.end_time_unix_nano,
-        _CODES[span.status.code],
-        span.status.message,
-        mapping(span.attributes),
-        tuple(
-            Event(event.name, event.time_unix_nano, mapping(event.attributes))
-            for event in span.events
-        ),
-        tuple(
-            Link(link.trace_id.hex(), link.span_id.hex(), mapping(link.attributes))
-            for link in span.links
-        ),
-        scope,
-    )

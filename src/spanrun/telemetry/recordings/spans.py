@@ -35,7 +35,8 @@ own (0: it has none); start and duration in nanoseconds; its shape; its name; fl
 SHAPE: Final = struct.Struct("<5I")
 """Bytes, spans, and where the trace id, the parent's id and the start are (0: none)."""
 COUNTS: Final = struct.Struct("<3I")
-_header: Final = struct.Struct("<16sQIB3x")
+HEADER: Final = struct.Struct("<16sQIB3x")
+"""Beside each span of a batch: trace, nanoseconds, bytes of the field, flags."""
 _id: Final = struct.Struct("<Q")
 _times: Final = struct.Struct("<QBQ")
 _size: Final = struct.Struct("<I")
@@ -85,7 +86,7 @@ def pack_spans_in_python(data: bytes, headers: bytes) -> Packed:
     heads: list[tuple[int, int, int, int, int, int]] = []
     parents: list[bytes | None] = []
     at = 0
-    for trace, duration, size, flags in _header.iter_unpack(headers):
+    for trace, duration, size, flags in HEADER.iter_unpack(headers):
         span = bytearray(data[at : at + size])
         at += size
         places = places_of(span, trace, duration)

@@ -7,7 +7,6 @@ import secrets
 import sqlite3
 import sys
 import time
-import zlib
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -22,17 +21,14 @@ from spanrun.telemetry.metrics.error_types import ErrorTypes
 from spanrun.telemetry.observe import RunEvent, RunInfo
 from spanrun.telemetry.outbox import Outbox, remaining
 from spanrun.telemetry.recordings import retention
-from spanrun.telemetry.recordings.columns import blob
-from spanrun.telemetry.recordings.events import pack_events
-from spanrun.telemetry.recordings.jobs import (
-    ROW_BYTES,
-    Described,
-    JobRows,
-    job_rows,
-    pack_jobs,
+from spanrun.telemetry.recordings.entries import (
+    SESSION,
+    events_entry,
+    jobs_entry,
+    spans_entries,
 )
+from spanrun.telemetry.recordings.jobs import ROW_BYTES, JobRows, job_rows
 from spanrun.telemetry.recordings.schema import FILE, store_file
-from spanrun.telemetry.recordings.spans import Packed, pack_spans
 from spanrun.telemetry.recordings.writer import Entry, StoreWriter
 from spanrun.telemetry.redact import redact
 from spanrun.telemetry.span import Batch, Scope
@@ -52,20 +48,12 @@ _BATCHES: Final = 16
 """In one transaction. Each is some 20 calls that let a busy event loop go first, which
 takes 5 ms each time."""
 
-_SESSION: Final = (
-    "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, 0) "
-    "ON CONFLICT (id) DO UPDATE SET written_ns = excluded.written_ns"
-)
 _RUN: Final = (
     "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (id) DO UPDATE SET ended_ns = excluded.ended_ns, "
     "source_wait = excluded.source_wait, consumer_wait = excluded.consumer_wait, "
     "events_left_out = excluded.events_left_out"
 )
-_JOBS: Final = "INSERT INTO jobs VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)"
-_EVENTS: Final = "INSERT INTO events VALUES (NULL, ?, ?, ?, ?)"
-_SCOPE: Final = "INSERT OR IGNORE INTO scopes VALUES (?, ?, ?)"
-_SPANS: Final = "INSERT INTO batches VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class LocalStore:
@@ -223,11 +211,16 @@ class LocalStore:
         for run in _taken(self._runs, _AT_ONCE):
             yield Entry(1, 0, _RUN, run)
         if events := _taken(self._events, MAX_EVENTS):
-            yield from self._guarded(len(events), lambda: self._events_entry(events))
+            yield from self._guarded(
+                len(events), lambda: [events_entry(self.session, events)]
+            )
         for _ in range(_BATCHES):
             rows, texts = self._jobs.take(_AT_ONCE)
             if jobs := len(rows) // ROW_BYTES:
-                yield from self._guarded(jobs, lambda: self._jobs_entry(rows, texts))  # noqa: B023 -- called at once
+                yield from self._guarded(
+                    jobs,
+                    lambda: [jobs_entry(self.session, rows, texts)],  # noqa: B023 -- called at once
+                )
             yield from self._packed_spans()
 
     def _packed_spans(self) -> Iterator[Entry]:
@@ -247,58 +240,17 @@ class LocalStore:
         except Exception:  # noqa: BLE001 -- counted: it must not cost the others
             self.account.drop("traces", "encode_error", items)
 
-    def _jobs_entry(self, rows: bytes, texts: Sequence[Described]) -> list[Entry]:
-        packed = pack_jobs(rows, texts)
-        values = (
-            self.session,
-            " ".join(packed.runs),
-            packed.jobs,
-            packed.failed,
-            packed.traces,
-            packed.texts,
-            packed.rows,
-        )
-        size = len(packed.traces) + len(packed.texts) + len(packed.rows)
-        return [Entry(packed.jobs, size, _JOBS, values)]
-
-    def _events_entry(self, events: Sequence[RunEvent]) -> list[Entry]:
-        rows = pack_events(events)
-        runs = " ".join(sorted({event.run for event in events if event.run}))
-        values = self.session, runs, len(events), rows
-        return [Entry(len(events), len(rows), _EVENTS, values)]
-
     def _spans_entry(self, scope: Scope, batches: Sequence[Batch]) -> list[Entry]:
         owner = scope.owner
         about = request_of(owner.resource, owner.instrumentation, b"")
         data = b"".join([batch.data for batch in batches])
         headers = b"".join([batch.headers for batch in batches])
-        packed = Packed(*pack_spans(data, headers))
-        heads = blob(packed.heads, packed.heads_random)
-        bodies = blob(packed.bodies, packed.bodies_random)
-        number = zlib.crc32(about)
-        spans = sum(batch.spans for batch in batches)
-        values = (
-            self.session,
-            number,
-            packed.start,
-            packed.end,
-            spans,
-            packed.failed,
-            packed.traces,
-            heads,
-            packed.ids,
-            bodies,
-        )
-        size = len(packed.traces) + len(heads) + len(packed.ids) + len(bodies)
-        return [
-            Entry(0, len(about), _SCOPE, (self.session, number, about)),
-            Entry(spans, size, _SPANS, values),
-        ]
+        return spans_entries(self.session, about, data, headers)
 
     def _begin(self, db: sqlite3.Connection, *, first: bool, size: int) -> None:
         if first:
             retention.forget_sessions(db, time.time_ns())
-        db.execute(_SESSION, (*self._started, time.time_ns()))
+        db.execute(SESSION, (*self._started, time.time_ns()))
         retention.make_room(db, self.session, size)
 
     def _lost(self, _: Sequence[None], reason: SpanrunTelemetryReason) -> None:

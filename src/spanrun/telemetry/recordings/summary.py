@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES
+from spanrun.telemetry.observe import RunEvent
 from spanrun.telemetry.recordings.causes import Explanation, explain
 from spanrun.telemetry.recordings.ledger import PERCENTILES, Ledger, percentile
 from spanrun.telemetry.recordings.read import Recording
@@ -96,6 +97,79 @@ class _Runner:
         self.retries += job.attempts - 1
 
 
+class Tally:
+    """The numbers of a session or a run, which grow job by job.
+
+    Args:
+        runs: The runs by their ids; the caller may add to it.
+
+    Attributes:
+        first: When the first job began, in seconds from the first run; 0 or less.
+    """
+
+    def __init__(self, runs: Mapping[str, Run]) -> None:
+        self._runs: Final = runs
+        self._runners: Final[dict[str, _Runner]] = {}
+        self._failures: Final[Counter[tuple[str, str, str]]] = Counter()
+        self._traces: Final[dict[tuple[str, str, str], str | None]] = {}
+        self._slowest: Job | None = None
+        self._jobs = 0
+        self._zero: int | None = None
+        self.first = self._last = 0.0
+
+    def add(self, job: Job) -> None:
+        """Add a job, in the order in which they ended."""
+        number, self._jobs = self._jobs, self._jobs + 1
+        its = self._runs.get(job.run)
+        if its is None:  # its row was lost
+            return
+        if self._zero is None:
+            self._zero = min(run.started_ns for run in self._runs.values())
+        # In the order in which their first jobs ended: that of a pipeline's stages.
+        # A single call beforehand, such as a probe, doesn't make a stage the first.
+        place = number + 1e18 * its.calls
+        stats = self._runners.get(its.runner)
+        if stats is None:
+            ledger = Ledger(limit=_limit(its))
+            stats = self._runners[its.runner] = _Runner(place, ledger)
+        stats.first = min(stats.first, place)
+        start = (its.started_ns - self._zero) / 1e9 + job.submitted
+        stats.add(job, start)
+        if job.outcome != "ok":
+            kind = its.runner, job.error_type or job.outcome, job.error or ""
+            self._failures[kind] += 1
+            self._traces.setdefault(kind, job.trace_id)
+        if self._slowest is None or job.duration > self._slowest.duration:
+            self._slowest = job
+        self.first = min(self.first, start)
+        self._last = max(self._last, start + job.duration)
+
+    def summary(self, blocking: str = "") -> Summary:
+        """The numbers by now; ``blocking`` is what blocked the event loop longest."""
+        in_order = sorted(self._runners.items(), key=lambda item: item[1].first)
+        why = explain({name: stats.ledger for name, stats in in_order}, blocking)
+        slowest = self._slowest
+        return Summary(
+            self._last - self.first,
+            tuple(
+                _stats(
+                    name,
+                    stats,
+                    why
+                    if len(in_order) == 1
+                    else explain({name: stats.ledger}, blocking, why.limit_full),
+                )
+                for name, stats in in_order
+            ),
+            tuple(
+                Failures(*kind, count, self._traces[kind])
+                for kind, count in self._failures.most_common(_MOST_FAILURES)
+            ),
+            None if slowest is None else _slow(slowest, self._runs[slowest.run]),
+            why,
+        )
+
+
 def summary_of(recording: Recording, session: str, run: str = "") -> Summary:
     """Sum up the session with this id, or one ``run`` of it.
 
@@ -103,55 +177,10 @@ def summary_of(recording: Recording, session: str, run: str = "") -> Summary:
         StoreError: It can't be read.
     """
     found = recording.runs(session)
-    runs = {each.id: each for each in found if run in ("", each.id)}
-    runners: dict[str, _Runner] = {}
-    failures: Counter[tuple[str, str, str]] = Counter()
-    traces: dict[tuple[str, str, str], str | None] = {}
-    slowest: Job | None = None
-    began = ended = min((each.started_ns for each in runs.values()), default=0)
-    for number, job in enumerate(recording.jobs(session, run)):
-        its = runs.get(job.run)
-        if its is None:  # its row was lost
-            continue
-        # In the order in which their first jobs ended: that of a pipeline's stages.
-        # A single call beforehand, such as a probe, doesn't make a stage the first.
-        place = number + 1e18 * its.calls
-        stats = runners.get(its.runner)
-        if stats is None:
-            ledger = Ledger(limit=_limit(its))
-            stats = runners[its.runner] = _Runner(place, ledger)
-        stats.first = min(stats.first, place)
-        stats.add(job, (its.started_ns - began) / 1e9 + job.submitted)
-        if job.outcome != "ok":
-            kind = its.runner, job.error_type or job.outcome, job.error or ""
-            failures[kind] += 1
-            traces.setdefault(kind, job.trace_id)
-        if slowest is None or job.duration > slowest.duration:
-            slowest = job
-        over = its.started_ns + int((job.submitted + job.duration) * 1e9)
-        ended = max(ended, over)
-    blocking = _blocking(recording, session)
-    in_order = sorted(runners.items(), key=lambda item: item[1].first)
-    why = explain({name: stats.ledger for name, stats in in_order}, blocking)
-    return Summary(
-        (ended - began) / 1e9,
-        tuple(
-            _stats(
-                name,
-                stats,
-                why
-                if len(in_order) == 1
-                else explain({name: stats.ledger}, blocking, why.limit_full),
-            )
-            for name, stats in in_order
-        ),
-        tuple(
-            Failures(*kind, count, traces[kind])
-            for kind, count in failures.most_common(_MOST_FAILURES)
-        ),
-        None if slowest is None else _slow(slowest, runs[slowest.run]),
-        why,
-    )
+    tally = Tally({each.id: each for each in found if run in ("", each.id)})
+    for job in recording.jobs(session, run):
+        tally.add(job)
+    return tally.summary(longest_block(recording.events(session)))
 
 
 def _stats(name: str, stats: _Runner, why: Explanation) -> RunnerStats:
@@ -168,10 +197,10 @@ def _stats(name: str, stats: _Runner, why: Explanation) -> RunnerStats:
     )
 
 
-def _blocking(recording: Recording, session: str) -> str:
+def longest_block(events: Iterable[RunEvent]) -> str:
     """The function that blocked the event loop longest, and where; empty of none."""
     blocked: Counter[str] = Counter()
-    for event in recording.events(session):
+    for event in events:
         if event.kind == "blocked" and "function" in event.value:
             file = PurePath(event.value["file"]).name
             place = f"{event.value['function']} ({file}:{event.value['line']})"
@@ -181,9 +210,11 @@ def _blocking(recording: Recording, session: str) -> str:
 
 def _limit(run: Run) -> int | None:
     """How many of its jobs may hold a slot at once, where that is known and fixed."""
-    policies: dict[str, dict[str, Any]] = json.loads(run.policies or "{}")
-    limit = policies.get("limit", {})
-    return limit["concurrency"] if limit.get("type") == "Limit" else None
+    limit: Any = json.loads(run.policies or "{}").get("limit")
+    if not isinstance(limit, dict):  # there is none, or one of another's making
+        return None
+    found = cast("dict[str, Any]", limit)
+    return found["concurrency"] if found.get("type") == "Limit" else None
 
 
 def _slow(job: Job, run: Run) -> SlowJob:

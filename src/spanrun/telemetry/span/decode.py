@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 _header: Final = struct.Struct("<16sQIB3x")
 _IS_REMOTE: Final = 0x200
+_PLAIN: Final = frozenset(
+    ("string_value", "bool_value", "int_value", "double_value", "bytes_value")
+)
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 
 
@@ -135,7 +138,12 @@ def _state(header: str) -> TraceState:
 
 def mapping(pairs: Any) -> dict[str, Any]:
     """Attributes, of a message's fields."""
-    return {pair.key: _value(pair.value) for pair in pairs}
+    return {
+        pair.key: getattr(value, kind)
+        if (kind := (value := pair.value).WhichOneof("value")) in _PLAIN
+        else _value(value)
+        for pair in pairs
+    }
 
 
 def _value(value: Any) -> Any:

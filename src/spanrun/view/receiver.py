@@ -1,0 +1,327 @@
+"""`Receiver`: takes OTLP over HTTP from programs of any language, and keeps the traces.
+
+Traces go into the store that pages are shown of. Metrics and logs are taken, so that
+no program complains, and counted; they aren't kept. Whoever reaches the port may send:
+there is no token, as SDKs have none. A browser's page may not, whatever its site is.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import threading
+import zlib
+from collections import Counter
+from contextlib import suppress
+from functools import partial
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+
+from google.protobuf import json_format  # type: ignore[import-untyped]  # no stubs
+from google.protobuf.message import (  # type: ignore[import-untyped]  # no stubs
+    DecodeError,
+)
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+
+from spanrun.telemetry.otlp_json import message_of
+from spanrun.telemetry.recordings.otlp_store import OtlpStore
+from spanrun.telemetry.span.wire import text as text_field
+from spanrun.text import inert
+
+MAX_BODY: Final = 20 * 1024 * 1024
+"""Bytes of a request, also decompressed: as many as the Collector takes."""
+_AT_ONCE: Final = 8
+"""Requests that are read at the same time; more wait."""
+_GZIP: Final = 31
+_PROTOBUF: Final = "application/x-protobuf"
+_JSON: Final = "application/json"
+_KINDS: Final[dict[str, Any]] = {
+    "/v1/traces": ExportTraceServiceRequest,
+    "/v1/metrics": ExportMetricsServiceRequest,
+    "/v1/logs": ExportLogsServiceRequest,
+}
+_NO_IDS: Final = "spans without a trace id of 16 bytes and a span id of 8"
+_LENGTH: Final = 16  # digits of a chunk's length
+_LINES: Final = 64  # trailers behind the chunks
+
+
+class Receiver:
+    """Listens for OTLP over HTTP: protobuf and JSON, plain and compressed by gzip.
+
+    Args:
+        store: Where traces go.
+        host: The address to listen at.
+        port: Where to listen; 0 for one that is free.
+
+    Attributes:
+        counts: Of what was taken: spans, metrics and logs.
+
+    Raises:
+        OSError: The port is taken, or the address isn't ours.
+    """
+
+    def __init__(self, store: OtlpStore, host: str, port: int) -> None:
+        self.store: Final = store
+        self.counts: Final[Counter[str]] = Counter()
+        self.room: Final = threading.BoundedSemaphore(_AT_ONCE)
+        self._lock: Final = threading.Lock()
+        self._server: Final = _server(host, port, partial(_Request, self))
+        self.host: Final = host
+        self.port: Final[int] = self._server.server_address[1]
+
+    @property
+    def url(self) -> str:
+        """What to set as ``OTEL_EXPORTER_OTLP_ENDPOINT``."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    def start(self) -> None:
+        """Answer requests, in a thread of its own, until `close`."""
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening, and write what was taken."""
+        self._server.shutdown()
+        self._server.server_close()
+        self.store.close()
+
+    def take(self, request: Any) -> int:
+        """Take a request; how many spans can't be kept."""
+        rejected = 0
+        if isinstance(request, ExportTraceServiceRequest):
+            rejected = self.store.add(request)
+            self.store.flush()
+        with self._lock:
+            self.counts[_signal(request)] += _items(request) - rejected
+        return rejected
+
+
+def _server(host: str, port: int, handler: Any) -> ThreadingHTTPServer:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    kind = type("_Server", (_Server,), {"address_family": family})
+    server: ThreadingHTTPServer = kind((host, port), handler)
+    return server
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A program that goes away in the middle of a request is no news."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
+class _Refused(Exception):  # noqa: N818 -- a request is
+    """A request that isn't taken.
+
+    Args:
+        status: Of the answer.
+        why: A sentence for whoever sent it.
+    """
+
+    def __init__(self, status: HTTPStatus, why: str) -> None:
+        super().__init__(why)
+        self.status: Final = status
+
+
+class _Request(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version = "spanrun"
+    sys_version = ""
+    timeout = 60  # seconds that a connection may say nothing
+
+    def __init__(self, receiver: Receiver, *given: Any) -> None:
+        self._receiver: Final = receiver
+        self._is_json = False
+        super().__init__(*given)
+
+    def do_POST(self) -> None:
+        """Take a request, and say so in its own form."""
+        self._is_json = False
+        try:
+            with self._receiver.room:
+                request = self._read()
+                rejected = self._receiver.take(request)
+        except _Refused as refused:
+            self._refuse(refused.status, str(refused))
+        else:
+            self._answer(rejected)
+
+    def do_GET(self) -> None:
+        """Nothing but POST is answered."""
+        self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "OTLP is sent by POST")
+
+    do_HEAD = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_GET  # noqa: N815 -- its names
+
+    def _read(self) -> Any:
+        """The request that was sent.
+
+        Raises:
+            _Refused: It is none.
+        """
+        if self.headers.get("Origin"):
+            why = "a page in a browser may not send telemetry here"
+            raise _Refused(HTTPStatus.FORBIDDEN, why)
+        kind = _KINDS.get(self.path.partition("?")[0])
+        if kind is None:
+            raise _Refused(HTTPStatus.NOT_FOUND, f"send to {', '.join(_KINDS)}")
+        content = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        self._is_json = content == _JSON
+        if content not in (_PROTOBUF, _JSON):
+            why = f"Content-Type is neither {_PROTOBUF} nor {_JSON}"
+            raise _Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, why)
+        body = self._unpacked(self._body())
+        try:
+            if self._is_json:
+                return message_of(kind, json.loads(body))
+            return kind.FromString(body)
+        except (DecodeError, TypeError, ValueError, RecursionError) as error:
+            why = f"the body is no {kind.DESCRIPTOR.name}: {error}"
+            raise _Refused(HTTPStatus.BAD_REQUEST, why) from error
+
+    def _body(self) -> bytes:
+        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
+            return self._chunks()
+        length = self.headers.get("Content-Length", "")
+        if not (length.isascii() and length.isdigit()):
+            why = "there is no Content-Length"
+            raise _Refused(HTTPStatus.LENGTH_REQUIRED, why)
+        if len(length) > _LENGTH or int(length) > MAX_BODY:
+            raise _too_large()
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):
+            raise _Refused(HTTPStatus.BAD_REQUEST, "the body is cut off")
+        return body
+
+    def _chunks(self) -> bytes:
+        body = bytearray()
+        while True:
+            digits = self.rfile.readline(_LENGTH + 256).partition(b";")[0].strip()
+            try:
+                size = int(digits, 16)
+            except ValueError as error:
+                why = "a chunk has no length"
+                raise _Refused(HTTPStatus.BAD_REQUEST, why) from error
+            if size == 0:
+                break
+            if size < 0 or len(body) + size > MAX_BODY:
+                raise _too_large()
+            piece = self.rfile.read(size)
+            if len(piece) < size or self.rfile.readline(3).strip():
+                raise _Refused(HTTPStatus.BAD_REQUEST, "a chunk is cut off")
+            body += piece
+        for _ in range(_LINES):
+            if not self.rfile.readline(1024).strip():
+                break
+        return bytes(body)
+
+    def _unpacked(self, body: bytes) -> bytes:
+        coding = self.headers.get("Content-Encoding", "identity").strip().lower()
+        if coding in ("identity", ""):
+            return body
+        if coding not in ("gzip", "x-gzip"):
+            why = "Content-Encoding is neither gzip nor identity"
+            raise _Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, why)
+        unpacker = zlib.decompressobj(_GZIP)
+        try:
+            plain = unpacker.decompress(body, MAX_BODY + 1)
+        except zlib.error as error:
+            why = f"the body isn't gzip: {error}"
+            raise _Refused(HTTPStatus.BAD_REQUEST, why) from error
+        if len(plain) > MAX_BODY:
+            raise _too_large()
+        if not unpacker.eof:
+            raise _Refused(HTTPStatus.BAD_REQUEST, "the body is cut off")
+        return plain
+
+    def _answer(self, rejected: int) -> None:
+        answer = ExportTraceServiceResponse()  # empty, it is that of all signals
+        if rejected:
+            answer.partial_success.rejected_spans = rejected
+            answer.partial_success.error_message = _NO_IDS
+        if self._is_json:
+            body = json.dumps(json_format.MessageToDict(answer)).encode()
+        else:
+            body = answer.SerializeToString()
+        self._send(HTTPStatus.OK, body)
+
+    def _refuse(self, status: HTTPStatus, why: str) -> None:
+        """Say why, as a ``google.rpc.Status``. What was sent may not be read."""
+        self.close_connection = True
+        message = inert(why)[:1000]
+        if self._is_json:
+            body = json.dumps({"message": message}).encode()
+        else:
+            body = text_field(b"\x12", message)
+        self._send(status, body)
+
+    def _send(self, status: HTTPStatus, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", _JSON if self._is_json else _PROTOBUF)
+        self.send_header("Content-Length", str(len(body)))
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            self.send_header("Allow", "POST")
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+        if self.close_connection:
+            self._drain()
+
+    def _drain(self) -> None:
+        """Read a little of what was sent, or its sender may not see the answer."""
+        with suppress(OSError):
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(1)
+            for _ in range(64):
+                if not self.connection.recv(65536):
+                    return
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- its name
+        """Nothing: requests come every few seconds."""
+
+
+def _too_large() -> _Refused:
+    why = f"the body has more than {MAX_BODY >> 20} MiB"
+    return _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, why)
+
+
+def _signal(request: Any) -> str:
+    if isinstance(request, ExportTraceServiceRequest):
+        return "spans"
+    return "metrics" if isinstance(request, ExportMetricsServiceRequest) else "logs"
+
+
+def _items(request: Any) -> int:
+    """How many spans, metrics or log records are in it."""
+    if isinstance(request, ExportTraceServiceRequest):
+        scopes = (
+            scope for each in request.resource_spans for scope in each.scope_spans
+        )
+        return sum(len(scope.spans) for scope in scopes)
+    if isinstance(request, ExportMetricsServiceRequest):
+        return sum(
+            len(scope.metrics)
+            for each in request.resource_metrics
+            for scope in each.scope_metrics
+        )
+    return sum(
+        len(scope.log_records)
+        for each in request.resource_logs
+        for scope in each.scope_logs
+    )

@@ -1,0 +1,153 @@
+"""Programs of other makers and of spanrun that send to `spanrun view --listen`."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from math import fsum
+from pathlib import Path
+
+import pytest
+from instrumentation.backends import inventory, servers
+from tests.view.conftest import Browser
+from tests.waiting import until
+
+from spanrun import recordings
+from spanrun.recordings import Recording
+from spanrun.telemetry.recordings.otlp_store import OtlpStore
+from spanrun.view.receiver import Receiver
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[Receiver]:
+    receiver = Receiver(OtlpStore(tmp_path / "received"), "127.0.0.1", 0)
+    receiver.start()
+    yield receiver
+    receiver.close()
+
+
+def run(*argv: str, folder: Path, **more: str) -> str:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
+    done = subprocess.run(
+        argv,
+        cwd=folder,
+        env={**clean, **more},
+        check=True,
+        timeout=120,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout
+
+
+def opened(receiver: Receiver) -> Recording:
+    return recordings.open(receiver.store.path)
+
+
+def check_the_shop(receiver: Receiver, spans: int) -> None:
+    with opened(receiver) as recording:
+        (session,) = recording.sessions()
+        (its_run,) = recording.runs()
+        assert (session.command, its_run.runner) == ("shop", "checkout")
+        jobs = list(recording.jobs())
+        assert [job.index for job in jobs] == [*range(20)]
+        assert [job.outcome for job in jobs].count("ok") == 19
+        assert (jobs[7].error_type, jobs[7].error) == ("LookupError", "no such cart")
+        assert all(job.duration == job.service > 0 for job in jobs)
+        trace = recording.trace(jobs[3].trace_id or "")
+        assert len(trace) == spans
+        assert trace[0].attributes["cart"] == 3
+
+
+@pytest.mark.parametrize("form", ["proto", "json"])
+def test_a_stock_sdk(receiver: Receiver, tmp_path: Path, form: str) -> None:
+    program = str(HERE / "sending.py")
+    run(sys.executable, program, receiver.url, form, folder=tmp_path)
+    check_the_shop(receiver, 2)
+
+
+def test_a_program_in_node(receiver: Receiver, tmp_path: Path) -> None:
+    if shutil.which("node") is None:
+        pytest.skip("there is no node")
+    program = str(HERE / "sending.mjs")
+    assert run("node", program, receiver.url, folder=tmp_path) == "200 {}"
+    check_the_shop(receiver, 1)
+
+
+@pytest.mark.parametrize("encoding", ["proto", "json"])
+def test_a_collector_forwards(
+    receiver: Receiver, tmp_path: Path, encoding: str
+) -> None:
+    reason = inventory.why_missing("otelcol")
+    if reason is not None:
+        if os.environ.get("SPANRUN_REQUIRE_BACKENDS") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    names = ("traces", "metrics", "logs")
+    pipeline = {"receivers": ["otlp"], "exporters": ["otlp_http"]}
+    config = {
+        "exporters": {"otlp_http": {"endpoint": receiver.url, "encoding": encoding}},
+        "service": {"pipelines": dict.fromkeys(names, pipeline)},
+    }
+    with servers.collector(config) as collector:
+        program = str(HERE / "sending.py")
+        run(sys.executable, program, collector.otlp_http, "proto", folder=tmp_path)
+        until(lambda: receiver.counts["spans"] == 40)
+    check_the_shop(receiver, 2)
+
+
+def test_the_page_says_that_others_have_no_phases(
+    receiver: Receiver,
+    tmp_path: Path,
+    browse: Browser,
+    page_of: Callable[[Path], Path],
+    sizes: Path,
+) -> None:
+    run(
+        sys.executable, str(HERE / "sending.py"), receiver.url, "proto", folder=tmp_path
+    )
+    note = ("eval", "document.querySelector('main > .note')?.textContent ?? ''")
+    title = ("eval", "document.querySelector('h1').textContent")
+    said, sentence = browse(page_of(receiver.store.path), note, title)
+    assert "These are spans of another SDK, which have no phases" in said
+    assert sentence
+    (said,) = browse(page_of(sizes), note)
+    assert "another SDK" not in said
+
+
+def test_spanrun_itself(receiver: Receiver, tmp_path: Path) -> None:
+    """What it sends is what it keeps."""
+    both = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
+        "SPANRUN_STORE": str(tmp_path / "kept"),
+        "SPANRUN_SUMMARY": "false",
+    }
+    run(sys.executable, str(HERE / "pipeline.py"), "60", folder=tmp_path, **both)
+    with recordings.open(tmp_path / "kept") as kept, opened(receiver) as received:
+        ours = {(job.run, job.index): job for job in kept.jobs()}
+        theirs = {(job.run, job.index): job for job in received.jobs()}
+        assert theirs.keys() == ours.keys()
+        assert len(ours) == 240
+        for key, job in ours.items():
+            same = theirs[key]
+            assert same.seconds == job.seconds
+            assert same.duration == pytest.approx(job.duration, abs=2e-9)
+            assert same[2:3] + same[12:] == job[2:3] + job[12:]
+        assert fsum(fsum(job.seconds) for job in theirs.values()) == fsum(
+            fsum(job.seconds) for job in ours.values()
+        )
+        spans = {span.span_id: span for span in kept.spans()}
+        assert {span.span_id: span for span in received.spans()} == spans
+        runs = {run.id: run for run in received.runs()}
+        for each in kept.runs():
+            found = runs[each.id]
+            assert (found.runner, found.total, found.calls, found.policies) == (
+                each.runner,
+                each.total,
+                each.calls,
+                each.policies,
+            )
+    assert receiver.counts["metrics"] > 0
