@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterable, Iterable
-from typing import Any, Final, cast
+from collections.abc import Iterable
+from typing import Any, Final
 
 import httpx
 
@@ -61,9 +61,13 @@ class Answers:
                 when it is unpacked is `final`: fewer texts would not make it smaller.
         """
         coding = response.headers.get("Content-Encoding", "")
-        # httpx would unpack each part whole, whatever its size becomes.
-        parts = cast("AsyncIterable[bytes]", response.stream)
         try:
+            if response.is_closed:  # a hook of the user's client has read it
+                if len(response.content) > self._max_bytes:
+                    raise BodyTooLargeError
+                return response.content
+            # httpx would unpack each part whole, whatever its size becomes.
+            parts = response.aiter_raw()
             return await read_body(parts, coding, self._max_bytes)
         except BodyTooLargeError:
             raise self._error(
@@ -114,7 +118,7 @@ class Answers:
             final=status == _LIMITED and _is_quota(body),
         )
 
-    def unanswered(self, error: httpx.TransportError, where: str) -> ServiceError:
+    def unanswered(self, error: httpx.RequestError, where: str) -> ServiceError:
         """That no answer came from ``where``, or not all of it."""
         unreached = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
         what = "can't be reached" if unreached else "gave no whole answer"

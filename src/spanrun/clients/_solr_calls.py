@@ -96,7 +96,10 @@ class SolrCalls:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._home: Home | None = None
         self._lock = asyncio.Lock()
-        self._shortage = self._no_shortage()
+        _, aiohttp = wire.libraries()
+        self._shortage: Final = Shortage[Any](
+            lambda _: self._target.host, aiohttp.ClientConnectorError
+        )
         self.runner: Final = Runner(
             "solr",
             limit=limit,
@@ -186,10 +189,6 @@ class SolrCalls:
                 self._home = await Home.of(self.close)
             return self._client
 
-    def _no_shortage(self) -> Shortage:
-        _, aiohttp = wire.libraries()
-        return Shortage(self._target.host, aiohttp.ClientConnectorError)
-
     async def _turn(self) -> asyncio.Lock:
         """Who opens or closes waits for who does."""
         if self._home is not None and not self._home.here:
@@ -197,7 +196,6 @@ class SolrCalls:
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._loop, self._lock = loop, asyncio.Lock()
-            self._shortage = self._no_shortage()
         return self._lock
 
     async def _leave(self, home: Home) -> None:
