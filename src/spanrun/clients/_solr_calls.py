@@ -97,9 +97,9 @@ class SolrCalls:
         self._home: Home | None = None
         self._lock = asyncio.Lock()
         _, aiohttp = wire.libraries()
-        self._shortage: Final = Shortage[Any](
-            lambda _: self._target.host, aiohttp.ClientConnectorError
-        )
+        host = self._target.host
+        unsent = aiohttp.ClientConnectorError
+        self._shortage: Final = Shortage[Any](lambda _: host, unsent)
         self.runner: Final = Runner(
             "solr",
             limit=limit,

@@ -116,7 +116,7 @@ class Transport(httpx.AsyncBaseTransport):
         send.answered(response)
         body = _Body(send, response, self._shortage.given_back)
         if response.is_closed:  # it came with all of its body, as from a mock
-            send.received = response.num_bytes_downloaded
+            send.received = len(response.content)
             send.read()
             await body.aclose()
         elif self._max_bytes is None:
