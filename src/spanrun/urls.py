@@ -1,10 +1,14 @@
-"""What a URL of the user's must be, how an error shows it, and what is loopback."""
+"""What a URL of the user's must be, how an error shows it, and what is loopback.
+
+And how a user and password from one are sent.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 import socket
+from base64 import b64encode
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -22,6 +26,11 @@ def shown(url: str) -> str:
     assert scheme is not None  # noqa: S101 -- both parts of the pattern may be empty
     rest = re.split("[?#]", url[scheme.end() :], maxsplit=1)[0]
     return f"{scheme[1] or ''}{rest}"
+
+
+def basic_auth(user: str, password: str) -> str:
+    """The value of an ``Authorization`` header: RFC 7617, in UTF-8."""
+    return f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
 def fault_of(url: str) -> str | None:

@@ -159,13 +159,16 @@ async def test_a_stream_is_read_as_it_comes(spanrun_capture: Captured) -> None:
         await go_on.wait()
         writer.write(GOOD[4:])
 
-    async with scripted(slowly) as server, client() as calls:
-        async with calls.stream("GET", server.url) as response:
-            parts = response.aiter_raw()
-            assert await anext(parts) == GOOD[:4]
-            assert not spanrun_capture.find("GET")  # it hasn't ended
-            go_on.set()
-            assert [part async for part in parts] == [GOOD[4:]]
+    async with (
+        scripted(slowly) as server,
+        client() as calls,
+        calls.stream("GET", server.url) as response,
+    ):
+        parts = response.aiter_raw()
+        assert await anext(parts) == GOOD[:4]
+        assert not spanrun_capture.find("GET")  # it hasn't ended
+        go_on.set()
+        assert [part async for part in parts] == [GOOD[4:]]
     assert spanrun_capture.span("GET").attributes["http.response.body.size"] == 8
 
 
@@ -510,7 +513,9 @@ async def test_too_many_redirects_are_the_services_error() -> None:
 
 def test_what_is_the_clients_own_is_given_to_its_transport() -> None:
     with pytest.raises(ConfigurationError, match="give them to its Transport"):
-        Embeddings("http://h/v1", model="m", http_client=httpx.AsyncClient(), http2=True)
+        Embeddings(
+            "http://h/v1", model="m", http_client=httpx.AsyncClient(), http2=True
+        )
 
 
 def test_a_proxy_that_is_refused_keeps_its_password() -> None:

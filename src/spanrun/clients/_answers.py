@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
 
 import httpx
@@ -61,13 +61,11 @@ class Answers:
                 when it is unpacked is `final`: fewer texts would not make it smaller.
         """
         coding = response.headers.get("Content-Encoding", "")
+        # httpx would unpack each part whole, whatever its size becomes.
+        parts = response.aiter_raw()
+        if response.is_closed:  # a hook of the user's client has read it
+            parts, coding = _once(response.content), ""
         try:
-            if response.is_closed:  # a hook of the user's client has read it
-                if len(response.content) > self._max_bytes:
-                    raise BodyTooLargeError
-                return response.content
-            # httpx would unpack each part whole, whatever its size becomes.
-            parts = response.aiter_raw()
             return await read_body(parts, coding, self._max_bytes)
         except BodyTooLargeError:
             raise self._error(
@@ -129,6 +127,10 @@ class Answers:
         """How the answer begins, inert and without what was sent in confidence."""
         head = text[:_LOOKED_AT].decode("utf-8", "replace")
         return excerpt(self.confidential.hide(head), _HEAD)
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body
 
 
 def _parsed(text: bytes) -> Any:

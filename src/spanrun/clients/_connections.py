@@ -10,8 +10,7 @@ import functools
 import os
 import ssl
 import urllib.request
-from collections.abc import AsyncIterable, AsyncIterator, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncIterable, AsyncIterator
 from importlib.util import find_spec
 from typing import Any, Final, Protocol, cast
 
@@ -25,6 +24,13 @@ from spanrun.proxies import proxy_for
 
 _SOCKS: Final = ("socks5", "socks5h") if find_spec("socksio") else ()
 PROXY_SCHEMES: Final = ("http", "https", *_SOCKS)
+_FAILURES: Final = (
+    httpcore.TimeoutException,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    httpcore.UnsupportedProtocol,
+)
 _MOST_ORIGINS: Final = 1_024
 """Of which it is remembered whether they have a proxy."""
 
@@ -78,11 +84,12 @@ class Connections(httpx.AsyncBaseTransport):
             ConfigurationError: The proxy can't be used; or this is open on another
                 event loop, which runs.
         """
-        if self._home is None or not self._home.here:
-            await self._open()
+        direct = self._direct
+        if direct is None or self._home is None or not self._home.here:
+            direct = await self._open()
         url = request.url
         extensions = cast("Any", request).extensions
-        way = self._ways.get((url.raw_scheme, url.netloc)) or self._way(request)
+        way = self._ways.get((url.raw_scheme, url.netloc)) or self._way(request, direct)
         asked = httpcore.Request(
             request.method,
             httpcore.URL(
@@ -95,8 +102,10 @@ class Connections(httpx.AsyncBaseTransport):
             content=request.stream,
             extensions=extensions,
         )
-        with _as_httpx(request):
+        try:
             answer = await way.handle_async_request(asked)
+        except _FAILURES as why:
+            raise _as_httpx(why, request) from why
         return httpx.Response(
             answer.status,
             headers=answer.headers,
@@ -113,10 +122,11 @@ class Connections(httpx.AsyncBaseTransport):
             for each in self._forgotten():
                 await each.aclose()
 
-    async def _open(self) -> None:
+    async def _open(self) -> Pool:
         await self._leave()
         self._home = await Home.of(self.aclose)
         self._direct = Pool(self._tls, http2=self._http2, limits=self._limits)
+        return self._direct
 
     async def _leave(self) -> None:
         """Give up what is open on another loop.
@@ -147,23 +157,23 @@ class Connections(httpx.AsyncBaseTransport):
         self._ways.clear()
         return pools
 
-    def _way(self, request: httpx.Request) -> _Sends:
+    def _way(self, request: httpx.Request, direct: Pool) -> _Sends:
         """The pool for ``request``, which is remembered for its origin."""
         url = request.url
         if url.scheme not in ("http", "https"):
             raise httpx.UnsupportedProtocol(
                 f"{url.scheme!r} isn't http or https", request=request
             )
+        way: _Sends = direct
         proxy = self._proxy or (_proxy(url) if self._trust_env else None)
-        way: _Sends | None = self._direct
         if proxy is not None:
-            key = (str(proxy.url), proxy.auth, url.scheme == "https")
-            way = self._proxies.get(key)
-            if way is None:
-                way = self._proxies[key] = self._by_proxy(proxy, encrypted=key[2])
+            encrypted = url.scheme == "https"
+            key = (str(proxy.url), proxy.auth, encrypted)
+            if key not in self._proxies:
+                self._proxies[key] = self._by_proxy(proxy, encrypted=encrypted)
+            way = self._proxies[key]
         if len(self._ways) >= _MOST_ORIGINS:
             self._ways.clear()
-        assert way is not None  # `_open` was called
         self._ways[url.raw_scheme, url.netloc] = way
         return way
 
@@ -209,29 +219,23 @@ class _Body(httpx.AsyncByteStream):
         self._request: Final = request
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _as_httpx(self._request):
+        try:
             async for part in cast("AsyncIterable[bytes]", self._parts):
                 yield part
+        except _FAILURES as why:
+            raise _as_httpx(why, self._request) from why
 
     async def aclose(self) -> None:
-        with _as_httpx(self._request):
+        try:
             await self._parts.aclose()
+        except _FAILURES as why:
+            raise _as_httpx(why, self._request) from why
 
 
-@contextmanager
-def _as_httpx(request: httpx.Request) -> Generator[None]:
+def _as_httpx(why: Exception, request: httpx.Request) -> httpx.TransportError:
     """What httpcore raises, as what httpx raises: it has the same names."""
-    try:
-        yield
-    except (
-        httpcore.TimeoutException,
-        httpcore.NetworkError,
-        httpcore.ProtocolError,
-        httpcore.ProxyError,
-        httpcore.UnsupportedProtocol,
-    ) as why:
-        kind: type[httpx.TransportError] = getattr(httpx, type(why).__name__)
-        raise kind(str(why), request=request) from why
+    kind: type[httpx.TransportError] = getattr(httpx, type(why).__name__)
+    return kind(str(why), request=request)
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from typing import Any, Final, TypeAlias, cast
 from weakref import WeakSet, WeakValueDictionary
 
@@ -21,6 +21,7 @@ import httpx
 from spanrun.clients._network import Network, Stream
 
 _Origin: TypeAlias = tuple[bytes, bytes, int]
+_Http: TypeAlias = httpcore.AsyncHTTP11Connection | httpcore.AsyncHTTP2Connection
 _everywhere: Final[WeakSet[Pool]] = WeakSet()
 """All that are alive, see `make_room`."""
 
@@ -59,7 +60,9 @@ class Pool:
         self._closed = False
         _everywhere.add(self)
 
-    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
+    async def handle_async_request(
+        self, request: httpcore.Request
+    ) -> httpcore.Response:
         """Send ``request``; the answer's stream is yet to be read, and closed.
 
         Raises:
@@ -109,9 +112,8 @@ class Pool:
         """Wait while there are as many requests as there may be."""
         if self._places is None:
             return
-        seconds = request.extensions.get("timeout", {}).get("pool")
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(_seconds(request, "pool")):
                 await self._places.acquire()
         except TimeoutError as why:
             raise httpcore.PoolTimeout(f"{self._most} other requests run") from why
@@ -157,8 +159,8 @@ class Pool:
     async def _connect(
         self, origin: httpcore.Origin, place: _Origin, request: httpcore.Request
     ) -> _Link:
-        trace = request.extensions.get("trace")
-        seconds = request.extensions.get("timeout", {}).get("connect")
+        extensions = _extensions(request)
+        trace, seconds = extensions.get("trace"), _seconds(request, "connect")
         host = origin.host.decode("ascii")
         if self._most is not None and len(self._open) >= self._most:
             await self.close_idle()
@@ -173,20 +175,23 @@ class Pool:
             speaks_2 = self._http2
             if origin.scheme == b"https":
                 await _tell(trace, "start_tls.started")
-                name = request.extensions.get("sni_hostname") or host
+                name = extensions.get("sni_hostname") or host
                 await stream.start_tls(self._tls(), name, seconds)
                 await _tell(trace, "start_tls.complete")
                 chosen = stream.get_extra_info("ssl_object").selected_alpn_protocol()
                 speaks_2 = chosen == "h2"
-            if self._closed:  # while this was connecting
-                raise httpcore.ConnectError("the client was closed")
         except BaseException:
             stream.abort()
             raise
-        kind = httpcore.AsyncHTTP2Connection if speaks_2 else (
-            httpcore.AsyncHTTP11Connection
+        if self._closed:  # while this was connecting
+            stream.abort()
+            raise httpcore.ConnectError("the client was closed")
+        http: _Http = (
+            httpcore.AsyncHTTP2Connection(origin, stream, self._expiry)
+            if speaks_2
+            else httpcore.AsyncHTTP11Connection(origin, stream, self._expiry)
         )
-        link = _Link(place, stream, kind(origin, stream, self._expiry), shares=speaks_2)
+        link = _Link(place, stream, http, shares=speaks_2)
         self._open.add(link)
         return link
 
@@ -226,7 +231,7 @@ class Pool:
         await link.stream.aclose()
 
     async def given_back(self, link: _Link, *, well: bool) -> None:
-        """The answer that came on ``link`` is closed; all of it was read if ``well``."""
+        """The answer on ``link`` is closed; all of it was read if ``well``."""
         self._leave()
         await self._done(link, well=well)
 
@@ -274,7 +279,7 @@ class _Link:
         self,
         place: _Origin,
         stream: Stream,
-        http: httpcore.AsyncHTTP11Connection | httpcore.AsyncHTTP2Connection,
+        http: _Http,
         *,
         shares: bool,
     ) -> None:
@@ -298,9 +303,13 @@ class _Body:
         self._pool: Final = pool
         self._link: _Link | None = link
         self._parts: Final = parts
-        self._well = False
+        # Over HTTP/1.1 the connection itself knows whether all was read.
+        self._well = not link.shares
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._parts) if self._well else self._all()
+
+    async def _all(self) -> AsyncIterator[bytes]:
         async for part in cast("AsyncIterable[bytes]", self._parts):
             yield part
         self._well = True
@@ -313,6 +322,16 @@ class _Body:
             await self._parts.aclose()
         finally:
             await self._pool.given_back(link, well=self._well)
+
+
+def _extensions(request: httpcore.Request) -> Mapping[str, Any]:
+    return cast("Any", request).extensions  # type: ignore[no-any-return]
+
+
+def _seconds(request: httpcore.Request, what: str) -> float | None:
+    """The time that httpx's timeouts give for it."""
+    given: Mapping[str, float | None] = _extensions(request).get("timeout", {})
+    return given.get(what)
 
 
 async def _tell(trace: Any, event: str) -> None:

@@ -19,7 +19,7 @@ from spanrun.text import redact
 
 T = TypeVar("T")
 
-_SENDS: Final = "spanrun.sends"
+_SENDS: Final = "spanrun_sends"
 """Under which a request's extensions count its sends: a redirect copies them."""
 _FAILED: Final = 400
 _PORTS: Final = {"http": 80, "https": 443}
@@ -34,15 +34,24 @@ class Send:
 
     Attributes:
         received: Bytes of the answer's body.
+        until: Its deadline, on the event loop's clock.
     """
 
-    __slots__ = ("_call", "_contexts", "_extensions", "_phases", "_request", "_total")
-    __slots__ += ("_until", "received")
+    __slots__ = (
+        "_call",
+        "_contexts",
+        "_extensions",
+        "_phases",
+        "_request",
+        "_total",
+        "received",
+        "until",
+    )
 
     def __init__(self, request: httpx.Request, total: float | None) -> None:
         self._request: Final = request
         self._total: Final = total
-        self._until: Final = None if total is None else _now() + total
+        self.until: Final = None if total is None else _now() + total
         self.received = 0
         extensions: dict[str, Any] = cast("Any", request).extensions
         self._extensions: Final = extensions
@@ -79,9 +88,9 @@ class Send:
         Raises:
             httpx.ReadTimeout: It took longer.
         """
-        if self._until is None:
+        if self.until is None:
             return await what
-        limit = asyncio.timeout_at(self._until)
+        limit = asyncio.timeout_at(self.until)
         try:
             async with limit:
                 return await what

@@ -57,8 +57,9 @@ class Shortage(Generic[S]):
             if lacking is not None or self._queue.waiting:
                 if patience is not None and until is None:
                     until = asyncio.get_running_loop().time() + patience
+                limit = asyncio.timeout_at(until)
                 try:
-                    async with asyncio.timeout_at(until) as limit:
+                    async with limit:
                         await self._turn(what, failed=lacking is not None)
                 except TimeoutError as late:
                     if limit.expired():

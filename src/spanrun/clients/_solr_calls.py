@@ -17,7 +17,6 @@ from spanrun.clients._calls import calling
 from spanrun.clients._home import Home, close_on
 from spanrun.clients._shortage import Shortage
 from spanrun.clients._solr_target import Target
-from spanrun.clients.http import retry_after
 from spanrun.clock import Clock
 from spanrun.errors import ConfigurationError, ShuttingDown, StoreError
 from spanrun.policies.adaptive import AdaptiveLimit
@@ -25,6 +24,7 @@ from spanrun.policies.limit import Limit
 from spanrun.policies.overload import STATUSES
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
+from spanrun.retry_after import retry_after
 from spanrun.runner.runner import Runner
 from spanrun.telemetry.observe import Observer
 from spanrun.telemetry.units.call import CallKind

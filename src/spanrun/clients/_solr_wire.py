@@ -21,7 +21,6 @@ What aiosolr 5.0.2 does, and what is done about it here:
 from __future__ import annotations
 
 import asyncio
-import base64
 import functools
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -44,6 +43,7 @@ from spanrun.clients._solr_target import Target, escaped, escaped_path
 from spanrun.errors import ConfigurationError, StoreError
 from spanrun.extras import load
 from spanrun.text import excerpt
+from spanrun.urls import basic_auth
 
 MAX_BODY: Final = 64 * 1024 * 1024
 _SPELLCHECK: Final = "sr_spellcheck"
@@ -135,7 +135,7 @@ def build(
     client = _contained()(**settings)
     sent = dict(headers)
     if target.login and "authorization" not in {name.lower() for name in sent}:
-        sent["Authorization"] = f"Basic {_encoded(target.login)}"
+        sent["Authorization"] = basic_auth(*target.login)
     client.session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=client.ttl_dns_cache),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -151,11 +151,9 @@ def build(
 
 def credentials(target: Target) -> list[str]:
     """What a server may repeat of the URL's login, and nobody may say."""
-    return [target.login[1], _encoded(target.login)] if target.login else []
-
-
-def _encoded(login: tuple[str, str]) -> str:
-    return base64.b64encode(":".join(login).encode()).decode()
+    if not target.login:
+        return []
+    return [target.login[1], basic_auth(*target.login).split()[1]]
 
 
 @functools.cache

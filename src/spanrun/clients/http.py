@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import ssl
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from spanrun.errors import ConfigurationError, ServiceError
 from spanrun.policies.overload import STATUSES, overloaded, status_of
 from spanrun.retry_after import retry_after
 from spanrun.text import redact
+from spanrun.urls import basic_auth
 
 __all__ = ["MAX_BYTES", "HttpClient", "retry_after", "transient"]
 
@@ -208,8 +208,7 @@ def _check_client(where: str, client: object, other: object) -> None:
 def _authorization(url: httpx.URL) -> dict[str, str]:
     if not url.userinfo:
         return {}
-    pair = f"{url.username}:{url.password}".encode()
-    return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+    return {"Authorization": basic_auth(url.username, url.password)}
 
 
 def _url(base_url: str) -> httpx.URL:

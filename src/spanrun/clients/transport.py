@@ -35,9 +35,9 @@ class Transport(httpx.AsyncBaseTransport):
     takes by httpx's own transport.
 
     Where the process has no file descriptor left, a request waits before a byte of it
-    is sent, no longer than httpx's ``pool`` timeout. The connections belong to one event
-    loop: when that is shut down they are closed, and used on another one while it stands
-    still, they are opened there anew.
+    is sent, no longer than httpx's ``pool`` timeout. The connections belong to one
+    event loop: when that is shut down they are closed, and used on another one while
+    it stands still, they are opened there anew.
 
     Args:
         http2: Speak HTTP/2 where the server offers it over TLS; without TLS, at once.
@@ -144,15 +144,19 @@ class _Body(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         send = self._send
-        parts = aiter(self._parts)
         try:
-            while (part := await send.in_time(anext(parts, None))) is not None:
+            async for part in self._parts if send.until is None else self._in_time():
                 send.received += len(part)
                 yield part
         except Exception as error:
             self._error = error
             raise
         send.read()
+
+    async def _in_time(self) -> AsyncIterator[bytes]:
+        parts = aiter(self._parts)
+        while (part := await self._send.in_time(anext(parts, None))) is not None:
+            yield part
 
     async def aclose(self) -> None:
         if not self._open:
@@ -184,7 +188,9 @@ class _Unpacked(httpx.AsyncByteStream):
                 f"the answer is larger than {self._max_bytes} bytes"
             ) from None
         except BadCodingError as why:
-            raise httpx.DecodingError(f"the answer can't be decompressed: {why}") from why
+            raise httpx.DecodingError(
+                f"the answer can't be decompressed: {why}"
+            ) from why
 
     async def aclose(self) -> None:
         await self._body.aclose()
