@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar, cast
 import httpx
 
 from spanrun import semconv
-from spanrun.clients._calls import Untold, calling
+from spanrun.clients._calls import UNTOLD, Untold, calling
 from spanrun.clients._phases import Phases
 from spanrun.telemetry import setup
 from spanrun.telemetry.current import attempt_number, current, leave
@@ -57,13 +57,12 @@ class Send:
         self._extensions: Final = extensions
         sends = extensions.setdefault(_SENDS, [0])
         sends[0] += 1
-        url = request.url
-        path = url.raw_path.partition(b"?")[0]
-        call = calling(_kind(request.method, url.raw_scheme, url.netloc, path))
+        call = calling(_kind_of(request)) if setup.recorder() else UNTOLD
         self._call: Final = call
         self._phases: Phases | None = None
         if not isinstance(call, Untold):
-            if length := request.headers.get("Content-Length", ""):
+            length = request.headers.get("Content-Length", "")
+            if length.isdecimal():
                 call.set(semconv.HTTP_REQUEST_BODY_SIZE, int(length))
             if resends := attempt_number() + sends[0] - 2:
                 call.set(semconv.HTTP_REQUEST_RESEND_COUNT, resends)
@@ -131,6 +130,12 @@ class Send:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _kind_of(request: httpx.Request) -> CallKind:
+    url = request.url
+    path = url.raw_path.partition(b"?")[0]
+    return _kind(request.method, url.raw_scheme, url.netloc, path)
 
 
 @functools.lru_cache(maxsize=1_024)

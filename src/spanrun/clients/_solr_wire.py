@@ -16,6 +16,14 @@ What aiosolr 5.0.2 does, and what is done about it here:
 - It puts commas between the values of a list, which of some parameters Solr takes for
   one value: those are repeated.
 - With ``spellcheck`` it overwrites ``spellcheck.q`` by ``q``: it isn't told.
+
+For that, methods of aiosolr's client are overridden that are private, so that its major
+version is pinned in ``pyproject.toml``. Nothing public is between a call and the wire:
+
+- ``_get`` and ``_post`` send, log, and change the headers.
+- ``_deserialize`` decodes.
+- ``_get_collection``, ``_kwargs_to_query_string`` and ``_kwargs_to_json_body`` make the
+  URL and the body.
 """
 
 from __future__ import annotations
