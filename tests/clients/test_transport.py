@@ -227,7 +227,7 @@ async def test_who_waits_too_long_for_a_place_is_told() -> None:
                 await calls.get(server.url)
             first.cancel()
             await asyncio.wait([first])
-            assert (await calls.get(server.url)).json() == {"a": 1}
+            assert (await calls.get(server.url, timeout=None)).json() == {"a": 1}
 
 
 @nothing_left
@@ -250,7 +250,7 @@ async def test_httpx_own_timeouts_fire() -> None:
         async with client(client_timeout=httpx.Timeout(None, read=0.01)) as calls:
             with pytest.raises(httpx.ReadTimeout):
                 await calls.get(server.url)
-            assert (await calls.get(server.url)).json() == {"a": 1}
+            assert (await calls.get(server.url, timeout=None)).json() == {"a": 1}
 
 
 @pytest.mark.parametrize("where", ["head", "body"])
