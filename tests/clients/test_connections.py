@@ -47,8 +47,7 @@ async def client(port: int, **options: Any) -> AsyncIterator[HttpClient]:
 
 def links(calls: HttpClient) -> set[Any]:
     """The connections that are open."""
-    transport: Any = calls.open()._transport
-    pool = transport._inner._direct
+    pool = calls._own._inner._direct  # type: ignore[attr-defined]
     return set(pool._open) if pool else set()
 
 

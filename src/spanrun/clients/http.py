@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import ssl
 from collections.abc import Mapping
-from functools import partial
-from http.cookiejar import CookieJar
 from typing import Any, Final
 
 import httpx
@@ -54,11 +52,12 @@ def _reason(error: Exception) -> BaseException | None:
 
 
 class HttpClient:
-    """Sends JSON to one server and gives its answers, by an `httpx.AsyncClient`.
+    """Sends JSON to one server and gives its answers.
 
     It has no retry, limit or timeout of its own: the runner that it is called in has.
-    With a client of its own, redirects are not followed and cookies not kept, so that
-    credentials go nowhere else, and each request is a call unit, see `Transport`.
+    Without ``http_client``, requests go by a `Transport` alone, so each one is a call
+    unit; redirects are not followed and cookies not kept, so that credentials go
+    nowhere else.
 
     Args:
         base_url: ``http`` or ``https``, with a host. Its query is kept; a user and
@@ -120,22 +119,14 @@ class HttpClient:
         self._answers: Final = Answers(error, max_bytes, secrets)
         self._places: Final[dict[str, tuple[httpx.URL, str]]] = {}
         self._given: Final = http_client
-        self._make_transport: Final = partial(
-            Transport, http2=http2, tls=tls, transport=transport
-        )
-        self._client: httpx.AsyncClient | None = None
+        self._is_ready = False
+        self._own: Final = Transport(http2=http2, tls=tls, transport=transport)
 
-    def open(self) -> httpx.AsyncClient:
-        """Get ready now, not in the first request."""
-        if self._client is None:
+    def open(self) -> None:
+        """Get ready: from here on the libraries' logs are without secrets."""
+        if not self._is_ready:
+            self._is_ready = True
             filter_logs()
-            self._client = self._given or httpx.AsyncClient(
-                transport=self._make_transport(),
-                cookies=_NoCookies(),
-                timeout=None,  # noqa: S113 -- the runner has one, which fires
-                trust_env=False,  # the transport looks for proxies
-            )
-        return self._client
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """Send ``body`` as JSON and give the decoded answer.
@@ -145,21 +136,31 @@ class HttpClient:
                 isn't 2xx, an answer that isn't JSON or is too large.
             httpx.RequestError: No answer came.
         """
-        client = self.open()
         url, where = self._place(path)
         content = json.dumps(body).encode()
-        request = client.build_request(
-            "POST", url, headers=self._headers, content=content
-        )
-        if self._given is not None:  # its transport may not be one of ours
-            propagate(request.headers)
+        self.open()
         with Discreet(self._answers.confidential):
-            response = await client.send(request, stream=True)
+            response = await self._sent(url, content)
             try:
                 text = await self._answers.read(response, where)
             finally:
                 await response.aclose()
         return await self._answers.decoded(response, text, where)
+
+    async def _sent(self, url: httpx.URL, content: bytes) -> httpx.Response:
+        headers, client = self._headers, self._given
+        if client is not None:
+            request = client.build_request(
+                "POST", url, headers=headers, content=content
+            )
+            propagate(request.headers)  # its transport may not be one of ours
+            return await client.send(request, stream=True)
+        # Nothing that a client adds is wanted: neither cookies nor redirects. Without
+        # one, a request takes two thirds of the CPU.
+        request = httpx.Request("POST", url, headers=headers, content=content)
+        response = await self._own.handle_async_request(request)
+        response.request = request
+        return response
 
     def unanswered(self, path: str, error: httpx.RequestError) -> ServiceError:
         """``error``, which `post` raised, as the class given as ``error``."""
@@ -167,9 +168,7 @@ class HttpClient:
 
     async def aclose(self) -> None:
         """Close the connections; requests that run fail. A second call does nothing."""
-        client, self._client = self._client, None
-        if client is not None and client is not self._given:
-            await client.aclose()
+        await self._own.aclose()
 
     def _place(self, path: str) -> tuple[httpx.URL, str]:
         """Where ``path`` is, and how errors tell it: keys may be in the query."""
@@ -179,16 +178,6 @@ class HttpClient:
             shown = redact(str(url.copy_with(query=None)))
             self._places[path] = url, shown.partition("://")[2]
         return self._places[path]
-
-
-class _NoCookies(CookieJar):
-    """Keeps none and sends none."""
-
-    def extract_cookies(self, response: object, request: object) -> None:
-        """Keep none."""
-
-    def add_cookie_header(self, request: object) -> None:
-        """Send none."""
 
 
 def _check_client(where: str, client: object, other: object) -> None:
