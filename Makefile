@@ -102,7 +102,7 @@ bench: $(VENV)/dev.stamp ## what a job costs, beside its rivals (ARGS=--quick; 8
 bench-outage: $(VENV)/dev.stamp ## what a dead collector costs, the SDK beside the spool
 	@$(BIN)/python -m bench.outage $(ARGS)
 
-bench-clients: $(VENV)/dev.stamp ## the embeddings client, beside bare httpx
+bench-clients: $(VENV)/dev.stamp ## the embeddings client and the transport, beside httpx and aiohttp
 	@$(BIN)/python -m bench.clients $(ARGS)
 
 bench-settings: $(VENV)/dev.stamp ## a traced job in each setting, beside `gather`

@@ -1,4 +1,4 @@
-"""What a request costs in `Embeddings`, beside bare httpx: ``python -m bench.clients``.
+"""What a request costs in `Embeddings`, and beside it: ``python -m bench.clients``.
 
 A server in a process of its own answers each request after 20 ms, exactly and with
 as little work as it can. The clients embed 5,000 texts, 32 requests at a time. The
@@ -98,12 +98,19 @@ def serving() -> Generator[str]:
             made.terminate()
 
 
-async def httpx_alone(url: str, texts: list[str], batch: int) -> int:
+async def httpx_alone(
+    url: str, texts: list[str], batch: int, *, ours: bool = False
+) -> int:
     """As one writes it by hand: tasks that share the batches, nothing is checked."""
     import httpx  # noqa: PLC0415 -- only this contestant pays for it
 
     groups = iter([texts[n : n + batch] for n in range(0, len(texts), batch)])
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+    transport: httpx.AsyncBaseTransport = httpx.AsyncHTTPTransport(limits=limits)
+    if ours:
+        from spanrun.clients import Transport  # noqa: PLC0415 -- the same
+
+        transport = Transport()
     found = 0
 
     async def work() -> None:
@@ -113,9 +120,28 @@ async def httpx_alone(url: str, texts: list[str], batch: int) -> int:
             answer = await client.post(f"{url}/embeddings", json=body)
             found += len([row["embedding"] for row in answer.json()["data"]])
 
-    async with httpx.AsyncClient(
-        timeout=None, limits=limits, trust_env=False
-    ) as client:
+    async with httpx.AsyncClient(timeout=None, transport=transport) as client:
+        await asyncio.gather(*(work() for _ in range(WIDTH)))
+    return found
+
+
+async def aiohttp_alone(url: str, texts: list[str], batch: int) -> int:
+    """The same by aiohttp, which has no HTTP/2."""
+    import aiohttp  # noqa: PLC0415 -- only this contestant pays for it
+
+    groups = iter([texts[n : n + batch] for n in range(0, len(texts), batch)])
+    found = 0
+
+    async def work() -> None:
+        nonlocal found
+        for group in groups:
+            body = {"model": "m", "input": group}
+            async with session.post(f"{url}/embeddings", json=body) as answer:
+                rows = (await answer.json())["data"]
+            found += len([row["embedding"] for row in rows])
+
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session:
         await asyncio.gather(*(work() for _ in range(WIDTH)))
     return found
 
@@ -154,6 +180,11 @@ async def embeddings(url: str, texts: list[str], batch: int, **options: Any) -> 
 CONTESTANTS: dict[str, tuple[str, Contestant]] = {
     "sockets": ("asyncio's streams by hand, no HTTP library", sockets),
     "httpx": ("bare httpx, nothing checked", httpx_alone),
+    "transport": (
+        "httpx's client over our **Transport**, nothing checked",
+        functools.partial(httpx_alone, ours=True),
+    ),
+    "aiohttp": ("bare aiohttp, nothing checked", aiohttp_alone),
     "spanrun": ("**Embeddings**, no telemetry", embeddings),
     "spanrun-base64": (
         "**Embeddings** in base64, no telemetry",

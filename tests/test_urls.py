@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from spanrun.urls import basic_auth, fault_of, is_loopback, shown
+from spanrun.urls import fault_of, is_loopback, login_of, shown
 
 FINE = [
     "http://c",
@@ -113,4 +113,4 @@ def test_what_is_loopback(host: str, *, loopback: bool) -> None:
     ],
 )
 def test_the_login_of_a_url_is_sent_decoded(url: str, value: str | None) -> None:
-    assert basic_auth(urlsplit(url)) == value
+    assert login_of(urlsplit(url)) == value

@@ -1,4 +1,7 @@
-"""What a URL of the user's must be, how an error shows it, and what is loopback."""
+"""What a URL of the user's must be, how an error shows it, and what is loopback.
+
+And how a user and password from one are sent.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,11 @@ def shown(url: str) -> str:
     assert scheme is not None  # noqa: S101 -- both parts of the pattern may be empty
     rest = re.split("[?#]", url[scheme.end() :], maxsplit=1)[0]
     return f"{scheme[1] or ''}{rest}"
+
+
+def basic_auth(user: str, password: str) -> str:
+    """The value of an ``Authorization`` header: RFC 7617, in UTF-8."""
+    return f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
 def fault_of(url: str) -> str | None:
@@ -74,12 +82,11 @@ def ascii_host(parts: SplitResult) -> str:
     return host if ":" in host else host.encode("idna").decode("ascii")
 
 
-def basic_auth(parts: SplitResult) -> str | None:
-    """The value of an ``Authorization`` by the user and password in a URL, if any."""
+def login_of(parts: SplitResult) -> str | None:
+    """`basic_auth` by the user and password in a URL, if it has them."""
     if parts.username is None:
         return None
-    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    return f"Basic {b64encode(pair.encode()).decode()}"
+    return basic_auth(unquote(parts.username), unquote(parts.password or ""))
 
 
 def is_loopback(host: str) -> bool:

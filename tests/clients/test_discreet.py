@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+import httpx
 import pytest
 from opentelemetry import baggage, context
 from tests.clients.h2_server import h2_serving
@@ -80,6 +81,22 @@ async def test_httpcore_logs_answers_without_secrets(
     assert "receive_response_headers.complete" in said
     assert SECRET not in said
     assert "0123456789abcdef" not in said
+
+
+async def test_httpx_logs_the_applications_own_requests_alone(
+    everything: pytest.LogCaptureFixture,
+) -> None:
+    """Its line has the URL, with what stands in the query."""
+    async with scripted(answer("{}")) as server:
+        client = HttpClient(f"{server.url}?code={SECRET}")
+        await client.post("/x", {})
+        await client.aclose()
+        async with httpx.AsyncClient() as own:
+            await own.get(f"{server.url}/own")
+    said = [each.getMessage() for each in everything.records if each.name == "httpx"]
+    assert len(said) == 1
+    assert "/own" in said[0]
+    assert SECRET not in everything.text
 
 
 def is_clean(told: str) -> None:

@@ -15,6 +15,7 @@ import pytest
 from tests.clients.scripted import scripted
 
 from spanrun import descriptors
+from spanrun.clients._shortage import Shortage
 from spanrun.descriptors import available, exhausted, patiently
 
 PROGRAM = Path(__file__).with_name("scarce.py")
@@ -92,6 +93,18 @@ async def test_wait_ends_with_the_timeout_and_is_on_the_span():
         result, log = await scarce("never", server.url)
     assert result == {"DeadlineExceeded": 5, "waited": True}
     assert WAITS in log
+
+
+async def test_wait_ends_with_patience():
+    """An `httpx.AsyncClient` gives its ``pool`` timeout; there may be no other."""
+
+    async def send(_):
+        raise httpx.ConnectError("all failed") from FULL
+
+    shortage = Shortage(str, httpx.ConnectError)
+    many = (shortage.connected(send, "server", 0.01) for _ in range(3))
+    ends = await asyncio.gather(*many, return_exceptions=True)
+    assert [type(end) for end in ends] == [httpx.ConnectError] * 3
 
 
 @pytest.mark.parametrize("name", ["sandbox", "sqlite"])

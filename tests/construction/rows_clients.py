@@ -9,6 +9,7 @@ import httpx
 import numpy as np
 from tests.construction.rows_runner import POLICIES
 from tests.construction.values import (
+    ABOVE_0,
     ANY_TEXT,
     AT_LEAST_0,
     CLOCK,
@@ -26,6 +27,8 @@ from tests.construction.values import (
     refused,
     unseen,
 )
+
+from spanrun.clients import Transport
 
 NAMES_OF_FIELDS: Final = Kind((1, None, "", "a", [], {}, inside(3)))
 VECTOR: Final = Kind((1, None, "12", [], [math.nan], ["x"], [None]))
@@ -53,6 +56,10 @@ CLIENT: Final = {
     "transport": Kind(
         (1, "x", httpx.MockTransport),
         (None, httpx.MockTransport(lambda _: httpx.Response(200))),
+    ),
+    "http_client": Kind(
+        (1, "x", httpx.AsyncClient, httpx.Client()),
+        (None, httpx.AsyncClient(transport=Transport())),
     ),
 }
 TEXTS: Final = only(1, None, "x", inside(1))
@@ -106,6 +113,19 @@ ROWS: Final[Mapping[str, Mapping[str, Kind]]] = {
     },
     "Chat.achat": {"messages": only(1, None, [], unseen([1]), unseen([{"role": "x"}]))},
     "Chat.chat": {"messages": only(1, None, [], unseen([1]), unseen([{"role": "x"}]))},
+    "Transport": {
+        "http2": FLAG,
+        "tls": CLIENT["tls"],
+        "proxy": Kind(
+            (1, Wrong("proxy:3128", "proxy:3128"), unseen("ftp://u:key@p:1")),
+            (None, "http://p:3128", httpx.URL("http://p"), httpx.Proxy("http://p")),
+        ),
+        "trust_env": FLAG,
+        "limits": Kind((1, httpx.Limits, {}), (None, httpx.Limits(max_connections=1))),
+        "total": optional(ABOVE_0),
+        "max_bytes": optional(WHOLE_ABOVE_0),
+        "transport": CLIENT["transport"],
+    },
     "AsyncSolrClient": {
         "base_url": Kind((1, None, "", "localhost", "http://host")),
         "request_timeout_sec": AT_LEAST_0,

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import spanrun as sr
 from spanrun import async_utils, recordings, sandbox, slo, testing
-from spanrun.clients import AsyncSolrClient, Chat, Embeddings, similarity
+from spanrun.clients import AsyncSolrClient, Chat, Embeddings, Transport, similarity
 from spanrun.ingest import (
     ChatSummary,
     ChatTitle,
@@ -330,6 +330,7 @@ SUBJECTS: Final[Mapping[str, Callable[..., Any]]] = {
         solr, "search_vector", vector=[1.0], field="a"
     ),
     "AsyncSolrClient.search_where": on_client(solr, "search_where", where={"a": "b"}),
+    "Transport": Transport,
     "similarity": with_good(similarity, a=[1], b=[1]),
     "ChatSummary": with_good(ChatSummary, chat=THING),
     "ChatTitle": with_good(ChatTitle, chat=THING),

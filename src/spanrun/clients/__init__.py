@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         SolrUpdateResponse,
     )
     from spanrun.clients.solr_schema import SolrSchema
+    from spanrun.clients.transport import Transport
     from spanrun.clients.vectors import similarity
 else:
     __getattr__, __dir__ = lazy.names(
@@ -39,6 +40,7 @@ else:
                 "SolrUpdateResponse",
             ),
             "solr_schema": ("SolrSchema",),
+            "transport": ("Transport",),
             "vectors": ("similarity",),
         },
     )
@@ -56,6 +58,7 @@ __all__ = [
     "SolrSelectResponse",
     "SolrSelectResponseBody",
     "SolrUpdateResponse",
+    "Transport",
     "similarity",
     "transient",
 ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterable, Iterable
-from typing import Any, Final, cast
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, Final
 
 import httpx
 
@@ -62,7 +62,9 @@ class Answers:
         """
         coding = response.headers.get("Content-Encoding", "")
         # httpx would unpack each part whole, whatever its size becomes.
-        parts = cast("AsyncIterable[bytes]", response.stream)
+        parts = response.aiter_raw()
+        if response.is_closed:  # a hook of the user's client has read it
+            parts, coding = _once(response.content), ""
         try:
             return await read_body(parts, coding, self._max_bytes)
         except BodyTooLargeError:
@@ -114,7 +116,7 @@ class Answers:
             final=status == _LIMITED and _is_quota(body),
         )
 
-    def unanswered(self, error: httpx.TransportError, where: str) -> ServiceError:
+    def unanswered(self, error: httpx.RequestError, where: str) -> ServiceError:
         """That no answer came from ``where``, or not all of it."""
         unreached = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
         what = "can't be reached" if unreached else "gave no whole answer"
@@ -125,6 +127,10 @@ class Answers:
         """How the answer begins, inert and without what was sent in confidence."""
         head = text[:_LOOKED_AT].decode("utf-8", "replace")
         return excerpt(self.confidential.hide(head), _HEAD)
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body
 
 
 def _parsed(text: bytes) -> Any:

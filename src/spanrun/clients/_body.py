@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from typing import Any, Final
 
 ACCEPTED: Final = "gzip, deflate"
@@ -36,6 +36,13 @@ class BadCodingError(Exception):
 
 async def read_body(parts: AsyncIterable[bytes], codings: str, max_bytes: int) -> bytes:
     """The whole body that comes in ``parts``. See `Body`."""
+    return b"".join([part async for part in unpacked(parts, codings, max_bytes)])
+
+
+async def unpacked(
+    parts: AsyncIterable[bytes], codings: str, max_bytes: int
+) -> AsyncIterator[bytes]:
+    """The body that comes in ``parts``, as it comes. See `Body`."""
     body = Body(codings, max_bytes)
     work = 0
     async for part in parts:
@@ -44,7 +51,8 @@ async def read_body(parts: AsyncIterable[bytes], codings: str, max_bytes: int) -
             if work >= _TURN:
                 work = 0
                 await asyncio.sleep(0)
-    return body.end()
+        yield body.taken()
+    yield body.end()
 
 
 class Body:
@@ -61,6 +69,7 @@ class Body:
     def __init__(self, codings: str, max_bytes: int) -> None:
         self._max_bytes: Final = max_bytes
         self._content: Final = bytearray()
+        self._size = 0
         named = [coding.strip().lower() for coding in codings.split(",")]
         applied = [coding for coding in named if coding not in ("", "identity")]
         if len(applied) > _MOST_CODINGS:
@@ -76,20 +85,27 @@ class Body:
             BadCodingError: It can't be decompressed.
         """
         for piece in self._decoded(part, 0):
-            self._content.extend(piece)
-            if len(self._content) > self._max_bytes:
+            self._size += len(piece)
+            if self._size > self._max_bytes:
                 raise BodyTooLargeError
+            self._content.extend(piece)
             yield len(piece)
 
+    def taken(self) -> bytes:
+        """What was added and not taken yet."""
+        content = bytes(self._content)
+        self._content.clear()
+        return content
+
     def end(self) -> bytes:
-        """The body, when all its parts were added.
+        """What wasn't taken yet, when all parts were added.
 
         Raises:
             BadCodingError: It broke off.
         """
         for coding in self._codings:
             coding.end()
-        return bytes(self._content)
+        return self.taken()
 
     def _decoded(self, data: bytes, done: int) -> Iterator[bytes]:
         if done == len(self._codings):

@@ -1,263 +1,253 @@
-"""`Connections`: the open connections to one server, as a transport for httpx.
+"""`Connections`: from a request to the pool of its origin or its proxy, and back.
 
-httpcore's own pool looks at every connection for every request, and tries to import
-a library that isn't there: 32 at once, that is 4 ms of CPU a request. Here the last
-connection that was given back is taken, whatever their number.
+Nothing of it is private to httpcore: `Pool` for what is called directly, and httpcore's
+own pools for what goes by a proxy, all over one `Network`.
 """
 
 from __future__ import annotations
 
-import asyncio
+import functools
+import os
 import ssl
-from collections import deque
-from collections.abc import AsyncIterator, Generator
-from contextlib import contextmanager
-from typing import Any, Final, cast
-from weakref import WeakSet
+import urllib.request
+from collections.abc import AsyncIterable, AsyncIterator
+from importlib.util import find_spec
+from typing import Any, Final, Protocol, cast
 
-import h11
 import httpcore
 import httpx
 
-from spanrun.clients._protocols import Answer, Http1, Http2, tell
-from spanrun.clients._stream import Stream, connect
+from spanrun.clients._home import Home, close_on
+from spanrun.clients._network import Network
+from spanrun.clients._pool import Pool
+from spanrun.proxies import proxy_for
 
-_KEPT: Final = 128
-"""Connections that may wait for the next request."""
-_everywhere: Final[WeakSet[Connections]] = WeakSet()
-"""All that are alive, see `make_room`."""
+_SOCKS: Final = ("socks5", "socks5h") if find_spec("socksio") else ()
+PROXY_SCHEMES: Final = ("http", "https", *_SOCKS)
+_FAILURES: Final = (
+    httpcore.TimeoutException,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    httpcore.UnsupportedProtocol,
+)
+_MOST_ORIGINS: Final = 1_024
+"""Of which it is remembered whether they have a proxy."""
+
+
+class _Sends(Protocol):
+    async def handle_async_request(
+        self, request: httpcore.Request, /
+    ) -> httpcore.Response: ...
+
+    async def aclose(self) -> None: ...
 
 
 class Connections(httpx.AsyncBaseTransport):
-    """Connections to the origin of ``url``, opened when they are needed.
+    """Connections to all origins, as a transport for httpx; see `Transport`.
 
-    Closed is closed. The ALPN protocols of ``tls`` are set.
-
-    Over HTTP/2 all requests share one. Where a request on it fails or is cancelled,
-    later ones get another: what it left behind would count against its window.
+    They belong to one event loop and one process. When that loop is shut down they are
+    closed; used on another one while it stands still, they are opened there anew.
 
     Args:
-        url: Scheme, host and port count.
-        tls: For ``https``.
-        http2: With ``https`` if the server wants it, too; else without being asked.
+        tls: For ``https``; else the system's certificates.
+        http2: As in `Pool`.
+        proxy: For everything; else ``HTTPS_PROXY`` and its like say it.
+        trust_env: Whether they do.
+        limits: As in `Pool`.
     """
 
     def __init__(
-        self, url: httpx.URL, *, tls: ssl.SSLContext | None, http2: bool
+        self,
+        *,
+        tls: ssl.SSLContext | None,
+        http2: bool,
+        proxy: httpx.Proxy | None,
+        trust_env: bool,
+        limits: httpx.Limits,
     ) -> None:
-        self._origin: Final = httpcore.Origin(
-            url.raw_scheme, url.raw_host, url.port or (443 if tls else 80)
-        )
-        if tls is not None:
-            tls.set_alpn_protocols(["h2", "http/1.1"] if http2 else ["http/1.1"])
-        self._tls: Final = tls
+        self._given: Final = tls
         self._http2: Final = http2
-        self._open: Final[set[_Link]] = set()
-        self._idle: Final[deque[_Link]] = deque()
-        self._shared: _Link | None = None
-        self._closed = False
-        self._connecting: Final = asyncio.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        _everywhere.add(self)
+        self._proxy: Final = proxy
+        self._trust_env: Final = trust_env
+        self._limits: Final = limits
+        self._home: Home | None = None
+        self._direct: Pool | None = None
+        self._proxies: Final[dict[object, _Sends]] = {}
+        self._ways: Final[dict[tuple[bytes, bytes], _Sends]] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send ``request``; the response's body is yet to be read, and closed.
 
         Raises:
             httpx.TransportError: There is no answer.
+            ConfigurationError: The proxy can't be used; or this is open on another
+                event loop, which runs.
         """
-        with _as_httpx(request):
-            link, answer = await self._send(request)
+        direct = self._direct
+        if direct is None or self._home is None or not self._home.here:
+            direct = await self._open()
+        url = request.url
+        extensions = cast("Any", request).extensions
+        way = self._ways.get((url.raw_scheme, url.netloc)) or self._way(request, direct)
+        asked = httpcore.Request(
+            request.method,
+            httpcore.URL(
+                scheme=url.raw_scheme,
+                host=url.raw_host,
+                port=url.port,
+                target=url.raw_path,
+            ),
+            headers=request.headers.raw,
+            content=request.stream,
+            extensions=extensions,
+        )
+        try:
+            answer = await way.handle_async_request(asked)
+        except _FAILURES as why:
+            raise _as_httpx(why, request) from why
         return httpx.Response(
             answer.status,
             headers=answer.headers,
-            stream=_Body(self, link, answer, request),
-            extensions=answer.extensions,
+            stream=_Body(answer.stream, request),
+            extensions=cast("Any", answer).extensions,
         )
 
-    async def _send(self, request: httpx.Request) -> tuple[_Link, Answer]:
-        trace = cast("Any", request).extensions.get("trace")
-        for last in (False, True):
-            link = await self._link(trace)
-            try:
-                return link, await link.http.ask(request, trace)
-            except httpcore.ConnectionNotAvailable:  # HTTP/2: the server wants to go
-                await self.done(link, well=False)
-                if last:
-                    break
-            except BaseException:
-                await self.done(link, well=False)
-                raise
-        raise httpcore.RemoteProtocolError("the server takes no more requests")
-
     async def aclose(self) -> None:
-        """Close all; requests that run on them fail."""
-        self._closed = True
-        self._shared = None
-        self._idle.clear()
-        while self._open:
-            await self._open.pop().stream.aclose()
+        """Close all; requests that run on them fail. A second call does nothing."""
+        await self._leave()
+        home, self._home = self._home, None
+        if home is not None:
+            await home.forget()
+            for each in self._forgotten():
+                await each.aclose()
 
-    def abort(self) -> None:
-        """Close all at once, from outside of their event loop, which stands still."""
-        self._closed = True
-        self._shared = None
-        self._idle.clear()
-        while self._open:
-            self._open.pop().stream.abort()
+    async def _open(self) -> Pool:
+        await self._leave()
+        self._home = await Home.of(self.aclose)
+        self._direct = Pool(self._tls, http2=self._http2, limits=self._limits)
+        return self._direct
 
-    async def _link(self, trace: Any) -> _Link:
-        """A connection to send on, counted as used."""
-        while self._idle:
-            link = self._idle.pop()
-            if not link.http.expired:
-                link.used += 1
-                return link
-            await self._close(link)
-        if not self._http2:
-            link = await self._connect(trace)
-        else:
-            async with self._connecting:
-                link = await self._alive() or await self._connect(trace)
-                if link.http.shared:
-                    self._shared = link
-        link.used += 1
-        return link
+    async def _leave(self) -> None:
+        """Give up what is open on another loop.
 
-    async def _alive(self) -> _Link | None:
-        """The shared connection, if it still takes requests."""
-        link = self._shared
-        if link is None or (link.http.available and not link.http.expired):
-            return link
-        self._shared = None
-        if not link.used:  # else who uses it last closes it
-            await self._close(link)
-        return None
-
-    async def _connect(self, trace: Any) -> _Link:
-        self._loop = asyncio.get_running_loop()
-        host = self._origin.host.decode("ascii")
-        await tell(trace, "connection.connect_tcp.started")
-        try:
-            stream = await connect(host, self._origin.port)
-        except httpcore.ConnectError:
-            await tell(trace, "connection.connect_tcp.failed")
-            raise
-        await tell(trace, "connection.connect_tcp.complete")
-        speaks_2 = self._http2
-        if self._tls is not None:
-            await tell(trace, "connection.start_tls.started")
-            await stream.start_tls(self._tls, host)
-            await tell(trace, "connection.start_tls.complete")
-            chosen = stream.get_extra_info("ssl_object").selected_alpn_protocol()
-            speaks_2 = chosen == "h2"
-        if self._closed:  # while this was connecting
-            await stream.aclose()
-            raise httpcore.ConnectError("the client was closed")
-        link = _Link(stream, (Http2 if speaks_2 else Http1)(stream, self._origin))
-        self._open.add(link)
-        return link
-
-    async def done(self, link: _Link, *, well: bool) -> None:
-        """A request on ``link`` has ended, ``well`` or not."""
-        link.used -= 1
-        link.spoilt |= not well or not link.http.available
-        if link.spoilt and self._shared is link:
-            self._shared = None
-        if link.used or link is self._shared:
-            return
-        if link.spoilt or link not in self._open or len(self._idle) >= _KEPT:
-            await self._close(link)
-            return
-        self._idle.append(link)
-        if self._idle[0].http.expired:  # the one that has waited longest
-            await self._close(self._idle.popleft())
-
-    async def _close(self, link: _Link) -> None:
-        self._open.discard(link)
-        await link.stream.aclose()
-
-    async def close_idle(self) -> bool:
-        """Close the connection that has waited longest for a request, if one does.
-
-        Returns:
-            Whether there was one. Those of another event loop aren't looked at.
+        Raises:
+            ConfigurationError: That loop runs.
         """
-        if self._loop is not asyncio.get_running_loop() or not self._idle:
-            return False
-        await self._close(self._idle.popleft())
-        return True
+        home = self._home
+        if home is None or home.here:
+            return
+        loop = home.leave("the transport")
+        self._home = None
+        await home.forget()
+        pools = self._forgotten()
+        if loop is None:  # it is closed, or the parent's
+            return
+        for each in pools:
+            if isinstance(each, Pool):
+                each.abort()
+            else:
+                close_on(loop, each.aclose)
 
+    def _forgotten(self) -> list[_Sends]:
+        """All pools, which are no longer this one's."""
+        direct, self._direct = self._direct, None
+        pools = [*([direct] if direct else ()), *self._proxies.values()]
+        self._proxies.clear()
+        self._ways.clear()
+        return pools
 
-async def make_room() -> bool:
-    """Close a connection that no request uses, whichever server it is to.
+    def _way(self, request: httpx.Request, direct: Pool) -> _Sends:
+        """The pool for ``request``, which is remembered for its origin."""
+        url = request.url
+        if url.scheme not in ("http", "https"):
+            raise httpx.UnsupportedProtocol(
+                f"{url.scheme!r} isn't http or https", request=request
+            )
+        way: _Sends = direct
+        proxy = self._proxy or (_proxy(url) if self._trust_env else None)
+        if proxy is not None:
+            encrypted = url.scheme == "https"
+            key = (str(proxy.url), proxy.auth, encrypted)
+            if key not in self._proxies:
+                self._proxies[key] = self._by_proxy(proxy, encrypted=encrypted)
+            way = self._proxies[key]
+        if len(self._ways) >= _MOST_ORIGINS:
+            self._ways.clear()
+        self._ways[url.raw_scheme, url.netloc] = way
+        return way
 
-    Returns:
-        Whether there was one.
-    """
-    for each in list(_everywhere):
-        if await each.close_idle():
-            return True
-    return False
+    def _by_proxy(self, proxy: httpx.Proxy, *, encrypted: bool) -> _Sends:
+        url = proxy.url
+        limits = self._limits
+        settings: dict[str, Any] = {
+            "proxy_url": httpcore.URL(
+                scheme=url.raw_scheme,
+                host=url.raw_host,
+                port=url.port,
+                target=url.raw_path,
+            ),
+            "proxy_auth": proxy.raw_auth,
+            "ssl_context": self._tls() if encrypted else None,
+            "http2": self._http2,
+            "max_connections": limits.max_connections,
+            "max_keepalive_connections": limits.max_keepalive_connections,
+            "keepalive_expiry": limits.keepalive_expiry,
+            "network_backend": Network(),
+        }
+        if url.scheme in _SOCKS:
+            return httpcore.AsyncSOCKSProxy(**settings)
+        return httpcore.AsyncHTTPProxy(
+            proxy_headers=proxy.headers.raw,
+            proxy_ssl_context=proxy.ssl_context,
+            **settings,
+        )
 
-
-class _Link:
-    """One connection.
-
-    Attributes:
-        stream: Its bytes.
-        http: Its protocol.
-        used: Requests on it.
-        spoilt: It takes no more.
-    """
-
-    __slots__ = ("http", "spoilt", "stream", "used")
-
-    def __init__(self, stream: Stream, http: Http1 | Http2) -> None:
-        self.stream: Final = stream
-        self.http: Final = http
-        self.used = 0
-        self.spoilt = False
+    def _tls(self) -> ssl.SSLContext:
+        context = self._given
+        if context is None:
+            context = _trusted(os.environ.get("SSL_CERT_FILE"), self._http2)
+        context.set_alpn_protocols(["h2", "http/1.1"] if self._http2 else ["http/1.1"])
+        return context
 
 
 class _Body(httpx.AsyncByteStream):
-    """The body of an answer. When it is closed, its connection is free."""
+    """The body of an answer."""
 
-    def __init__(
-        self,
-        connections: Connections,
-        link: _Link,
-        answer: Answer,
-        request: httpx.Request,
-    ) -> None:
-        self._connections: Final = connections
-        self._link: _Link | None = link
-        self._answer: Final = answer
+    def __init__(self, parts: Any, request: httpx.Request) -> None:
+        self._parts: Final = parts
         self._request: Final = request
-        self._well = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _as_httpx(self._request):
-            async for part in self._answer.parts:
+        try:
+            async for part in cast("AsyncIterable[bytes]", self._parts):
                 yield part
-        self._well = True
+        except _FAILURES as why:
+            raise _as_httpx(why, self._request) from why
 
     async def aclose(self) -> None:
-        link, self._link = self._link, None
-        if link is None:
-            return
         try:
-            with _as_httpx(self._request):
-                await link.http.close(self._answer)
-        finally:
-            await self._connections.done(link, well=self._well)
+            await self._parts.aclose()
+        except _FAILURES as why:
+            raise _as_httpx(why, self._request) from why
 
 
-@contextmanager
-def _as_httpx(request: httpx.Request) -> Generator[None]:
-    """What the libraries raise, as what httpx raises: they have the same names."""
-    try:
-        yield
-    except (httpcore.NetworkError, httpcore.ProtocolError, h11.ProtocolError) as why:
-        kind: type[httpx.TransportError] = getattr(httpx, type(why).__name__)
-        raise kind(str(why), request=request) from why
+def _as_httpx(why: Exception, request: httpx.Request) -> httpx.TransportError:
+    """What httpcore raises, as what httpx raises: it has the same names."""
+    kind: type[httpx.TransportError] = getattr(httpx, type(why).__name__)
+    return kind(str(why), request=request)
+
+
+@functools.cache
+def _trusted(_: str | None, __: bool) -> ssl.SSLContext:  # noqa: FBT001 -- a key
+    """The system's certificates, read once; its ALPN protocols differ by the key."""
+    return httpx.create_ssl_context()
+
+
+def _proxy(url: httpx.URL) -> httpx.Proxy | None:
+    if urllib.request.proxy_bypass(url.host):
+        return None
+    found = proxy_for(
+        str(url), schemes=PROXY_SCHEMES, found=urllib.request.getproxies()
+    )
+    return None if found is None else httpx.Proxy(found.url)

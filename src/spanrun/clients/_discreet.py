@@ -1,7 +1,8 @@
 """Keep what clients send in confidence out of the logs of the libraries they use.
 
-At DEBUG hpack logs each header, and httpcore the headers of answers. aiohttp, h11 and
-h2 log none, and aiosolr isn't asked to, see `_solr_wire`.
+At DEBUG hpack logs each header, and httpcore the headers of answers; at INFO httpx logs
+the URL of each request, with its query. aiohttp, h11 and h2 log none, and aiosolr isn't
+asked to, see `_solr_wire`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Final
 
 from spanrun.text import Confidential, excerpt
 
-_HPACK: Final = ("hpack.hpack", "hpack.table")
+_DROPPED: Final = ("hpack.hpack", "hpack.table", "httpx")
 _HTTPCORE: Final = tuple(
     f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")
 )
@@ -24,7 +25,8 @@ _current: Final[ContextVar[Confidential | None]] = ContextVar(
 class Discreet:
     """A block in which such records are without secrets.
 
-    hpack's are dropped there, as they have all headers once more in compressed form.
+    hpack's are dropped there, as they have all headers once more in compressed form,
+    and httpx's line for each request, as there is a span for it.
     Records that the application's own requests make are left alone.
 
     Args:
@@ -47,7 +49,7 @@ class Discreet:
 
 def filter_logs() -> None:
     """Have the libraries' loggers heed `Discreet`. A second call does nothing."""
-    for name in (*_HPACK, *_HTTPCORE):
+    for name in (*_DROPPED, *_HTTPCORE):
         logging.getLogger(name).addFilter(_filtered)
 
 
@@ -55,7 +57,7 @@ def _filtered(record: logging.LogRecord) -> bool:
     confidential = _current.get()
     if confidential is None:
         return True
-    if record.name in _HPACK:
+    if record.name in _DROPPED:
         return False
     record.msg = excerpt(confidential.hide(record.getMessage()), 0)
     record.args = ()

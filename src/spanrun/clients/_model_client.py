@@ -62,6 +62,9 @@ class ClientOptions(TypedDict, total=False):
         http2: Speak HTTP/2 where the server offers it over TLS; without TLS, at once.
         tls: The certificates to trust and to show, instead of the system's.
         transport: For tests.
+        http_client: Sends the requests instead of a client of our own, and is left
+            open. Its hooks, authentication, cookies, redirects and timeouts count; give
+            it a `Transport` to see its sends.
     """
 
     name: str
@@ -80,6 +83,7 @@ class ClientOptions(TypedDict, total=False):
     http2: bool
     tls: ssl.SSLContext | None
     transport: httpx.AsyncBaseTransport | None
+    http_client: httpx.AsyncClient | None
 
 
 class ModelClient:
@@ -126,6 +130,7 @@ class ModelClient:
             http2=options.get("http2", False),
             tls=options.get("tls"),
             transport=options.get("transport"),
+            http_client=options.get("http_client"),
         )
         self._make_runner: Final = partial(
             Runner,
@@ -210,13 +215,12 @@ class ModelClient:
         home = self._home
         if home is None or home.here:
             return
-        loop = home.leave(repr(self))
+        home.leave(repr(self))
         self._home = None
         await home.forget()
         with suppress(RuntimeError):  # of jobs that its end left behind
             ended = ShuttingDown(f"{self!r} is used on another event loop")
             await self.runner.__aexit__(None, ended, None)
-        self._http.leave(loop)
 
     def _sync(self, ask: Callable[[Self], Coroutine[Any, Any, T]]) -> T:
         """Ask from ordinary code: on a loop, connections and a runner of its own."""
@@ -249,7 +253,7 @@ class ModelClient:
         """
         try:
             return await self._http.post(path, body)
-        except httpx.TransportError as why:
+        except httpx.RequestError as why:
             raise self._http.unanswered(path, why) from why
 
     def _operation(self, name: str, **more: Any) -> CallUnit | Untold:

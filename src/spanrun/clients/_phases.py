@@ -32,23 +32,32 @@ class Phases:
 
     Each moment belongs to one phase, so together they are the time from the making
     of this until `spent`, also where the request failed or was cancelled.
+
+    Args:
+        now: The recorder's clock.
+        others: The ``trace`` extension that the request had, which is told as well.
     """
 
-    __slots__ = ("_now", "_phase", "_since", "_spent", "_told")
+    __slots__ = ("_now", "_others", "_phase", "_since", "_spent", "_told")
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(
+        self, now: Callable[[], float], others: Callable[..., Any] | None = None
+    ) -> None:
         self._now = now
+        self._others = others
         self._since = now()
         self._phase = _POOL
         self._spent: dict[str, float] = {}
         self._told = False
 
-    async def __call__(self, event: str, _: dict[str, Any]) -> None:
+    async def __call__(self, event: str, info: dict[str, Any]) -> None:
         """Something has happened to the request."""
         phase = _BEGINS.get(event)
         if phase is not None:
             self._told = True
             self._enter(phase)
+        if self._others is not None:
+            await self._others(event, info)
 
     def spent(self) -> dict[str, float]:
         """Seconds by attribute; nothing where the transport tells nothing."""

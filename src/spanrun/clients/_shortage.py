@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
-from spanrun.clients._connections import make_room
+from spanrun.clients._pool import make_room
 from spanrun.descriptors import AGAIN, available, exhausted
 from spanrun.telemetry.log import Log
 
 S = TypeVar("S")
 T = TypeVar("T")
 
+_LACKING: Final = "no file descriptor is left for a request"
 _log: Final = Log(__name__)
 
 
-class Shortage:
+class Shortage(Generic[S]):
     """The requests of one client that wait for a descriptor, in order of arrival.
 
     Nothing of them was sent, so it is a wait and no failure. It ends when another
@@ -25,33 +26,52 @@ class Shortage:
     the job's timeout. Only the first in line tries, since a try may look up a name.
 
     Args:
-        server: Its name in the log.
+        server: Gives the name, in the log, of what a request is to.
         unsent: The library's error where it can't connect. Any other one may come
             when something was sent.
     """
 
-    def __init__(self, server: str, unsent: type[Exception]) -> None:
+    def __init__(self, server: Callable[[S], str], unsent: type[Exception]) -> None:
         self._server: Final = server
         self._unsent: Final = unsent
-        self._line: Final = asyncio.Lock()
-        self._change: Final = asyncio.Event()
-        self._waiting = 0
-        self._returned = 0  # connections, since somebody waits
         self._said = False
+        self._queue = _Queue(None)
 
-    async def connected(self, send: Callable[[S], Awaitable[T]], what: S) -> T:
-        """``await send(what)``, as soon as there is a descriptor for it."""
-        failed = waited = False
+    async def connected(
+        self,
+        send: Callable[[S], Awaitable[T]],
+        what: S,
+        patience: float | None = None,
+    ) -> T:
+        """``await send(what)``, as soon as there is a descriptor for it.
+
+        Args:
+            send: Fails with the error that is ``unsent`` if there is none.
+            what: Handed to it.
+            patience: Seconds after which that error is raised; None for no end.
+        """
+        lacking: Exception | None = None
+        until: float | None = None
+        waited = False
         while True:
-            if failed or self._waiting:
-                await self._turn(failed=failed)
+            if lacking is not None or self._queue.waiting:
+                if patience is not None and until is None:
+                    until = asyncio.get_running_loop().time() + patience
+                limit = asyncio.timeout_at(until)
+                try:
+                    async with limit:
+                        await self._turn(what, failed=lacking is not None)
+                except TimeoutError as late:
+                    if limit.expired():
+                        raise lacking or self._unsent(_LACKING) from late
+                    raise
                 waited = True
             try:
                 result = await send(what)
             except self._unsent as error:
                 if not exhausted(error):
                     raise
-                failed = True
+                lacking = error
             else:
                 if waited:
                     self.given_back()  # or so it may be: let the next one try
@@ -59,37 +79,53 @@ class Shortage:
 
     def given_back(self) -> None:
         """A connection is free for the next request, or closed."""
-        if self._waiting:
-            self._returned += 1
-            self._change.set()
+        queue = self._queue
+        if queue.waiting:
+            queue.returned += 1
+            queue.change.set()
 
-    async def _turn(self, *, failed: bool) -> None:
+    async def _turn(self, what: S, *, failed: bool) -> None:
         """Wait until it may be worth a try."""
-        self._waiting += 1
+        loop = asyncio.get_running_loop()
+        if self._queue.loop is not loop:
+            self._queue = _Queue(loop)
+        queue = self._queue
+        queue.waiting += 1
         try:
-            async with self._line:
-                if not self._returned and (failed or not available(1)):
-                    self._say()
+            async with queue.turn:
+                if not queue.returned and (failed or not available(1)):
+                    self._say(what)
                     if not await make_room():
-                        await self._returns()
-                self._returned = max(0, self._returned - 1)
+                        await queue.returns()
+                queue.returned = max(0, queue.returned - 1)
         finally:
-            self._waiting -= 1
-            if not self._waiting:
-                self._returned = 0
+            queue.waiting -= 1
+            if not queue.waiting:
+                queue.returned = 0
 
-    async def _returns(self) -> None:
-        """Wait for a connection that is given back, but only for a while."""
-        self._change.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(AGAIN):
-                await self._change.wait()
-
-    def _say(self) -> None:
+    def _say(self, what: S) -> None:
         if not self._said:
             self._said = True
             _log.warning(
-                "no file descriptor is left for a request to %s: it waits until one "
-                "is free; raise `ulimit -n`, or lower the runner's limit",
-                self._server,
+                f"{_LACKING} to %s: it waits until one is free; raise `ulimit -n`, or "
+                "lower the runner's limit",
+                self._server(what),
             )
+
+
+class _Queue:
+    """Who waits on one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        self.loop: Final = loop
+        self.turn: Final = asyncio.Lock()
+        self.change: Final = asyncio.Event()
+        self.waiting = 0
+        self.returned = 0  # connections, since somebody waits
+
+    async def returns(self) -> None:
+        """Wait for a connection that is given back, but only for a while."""
+        self.change.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(AGAIN):
+                await self.change.wait()

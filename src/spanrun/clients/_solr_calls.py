@@ -16,7 +16,6 @@ from spanrun.clients import _solr_wire as wire
 from spanrun.clients._home import Home, close_on
 from spanrun.clients._shortage import Shortage
 from spanrun.clients._solr_target import Target
-from spanrun.clients.http import retry_after
 from spanrun.clock import Clock
 from spanrun.errors import ConfigurationError, ShuttingDown, StoreError
 from spanrun.policies.adaptive import AdaptiveLimit
@@ -24,6 +23,7 @@ from spanrun.policies.limit import Limit
 from spanrun.policies.overload import STATUSES
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
+from spanrun.retry_after import retry_after
 from spanrun.runner.runner import Runner
 from spanrun.telemetry.calling import calling
 from spanrun.telemetry.observe import Observer
@@ -96,7 +96,10 @@ class SolrCalls:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._home: Home | None = None
         self._lock = asyncio.Lock()
-        self._shortage = self._no_shortage()
+        _, aiohttp = wire.libraries()
+        host = self._target.host
+        unsent = aiohttp.ClientConnectorError
+        self._shortage: Final = Shortage[Any](lambda _: host, unsent)
         self.runner: Final = Runner(
             "solr",
             limit=limit,
@@ -186,10 +189,6 @@ class SolrCalls:
                 self._home = await Home.of(self.close)
             return self._client
 
-    def _no_shortage(self) -> Shortage:
-        _, aiohttp = wire.libraries()
-        return Shortage(self._target.host, aiohttp.ClientConnectorError)
-
     async def _turn(self) -> asyncio.Lock:
         """Who opens or closes waits for who does."""
         if self._home is not None and not self._home.here:
@@ -197,7 +196,6 @@ class SolrCalls:
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._loop, self._lock = loop, asyncio.Lock()
-            self._shortage = self._no_shortage()
         return self._lock
 
     async def _leave(self, home: Home) -> None:

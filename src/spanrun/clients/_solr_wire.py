@@ -16,12 +16,19 @@ What aiosolr 5.0.2 does, and what is done about it here:
 - It puts commas between the values of a list, which of some parameters Solr takes for
   one value: those are repeated.
 - With ``spellcheck`` it overwrites ``spellcheck.q`` by ``q``: it isn't told.
+
+For that, methods of aiosolr's client are overridden that are private, so that its major
+version is pinned in ``pyproject.toml``. Nothing public is between a call and the wire:
+
+- ``_get`` and ``_post`` send, log, and change the headers.
+- ``_deserialize`` decodes.
+- ``_get_collection``, ``_kwargs_to_query_string`` and ``_kwargs_to_json_body`` make the
+  URL and the body.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import functools
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -44,6 +51,7 @@ from spanrun.errors import ConfigurationError, StoreError
 from spanrun.extras import load
 from spanrun.telemetry.calling import propagate
 from spanrun.text import excerpt
+from spanrun.urls import basic_auth
 
 MAX_BODY: Final = 64 * 1024 * 1024
 _SPELLCHECK: Final = "sr_spellcheck"
@@ -135,7 +143,7 @@ def build(
     client = _contained()(**settings)
     sent = dict(headers)
     if target.login and "authorization" not in {name.lower() for name in sent}:
-        sent["Authorization"] = f"Basic {_encoded(target.login)}"
+        sent["Authorization"] = basic_auth(*target.login)
     client.session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=client.ttl_dns_cache),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -151,11 +159,9 @@ def build(
 
 def credentials(target: Target) -> list[str]:
     """What a server may repeat of the URL's login, and nobody may say."""
-    return [target.login[1], _encoded(target.login)] if target.login else []
-
-
-def _encoded(login: tuple[str, str]) -> str:
-    return base64.b64encode(":".join(login).encode()).decode()
+    if not target.login:
+        return []
+    return [target.login[1], basic_auth(*target.login).split()[1]]
 
 
 @functools.cache

@@ -29,7 +29,7 @@ class Untold:
         pass
 
 
-_UNTOLD: Final = Untold()
+UNTOLD: Final = Untold()
 
 
 def _injector() -> Callable[[MutableMapping[str, str]], object]:
@@ -53,7 +53,7 @@ _inject: Final = _injector()
 def calling(kind: CallKind) -> CallUnit | Untold:
     """One call to a service, to be entered: see `CallUnit`."""
     recorder = setup.recorder()
-    return recorder.open_call(kind) if recorder else _UNTOLD
+    return recorder.open_call(kind) if recorder else UNTOLD
 
 
 def propagate(headers: MutableMapping[str, str]) -> None:

@@ -15,7 +15,7 @@ from spanrun.telemetry.export.tls import TlsFiles
 from spanrun.telemetry.export.variables import Compression, OtlpVariables
 from spanrun.telemetry.signals import Signal
 from spanrun.text import Confidential, excerpt
-from spanrun.urls import basic_auth, shown
+from spanrun.urls import login_of, shown
 
 _HTTP: Final = "http://localhost:4318"
 _GRPC: Final = "http://localhost:4317"
@@ -76,7 +76,7 @@ class Destination:
         secrets = [*self.headers.values()]
         parts = urlsplit(self.url)
         if parts.password:
-            pair = (basic_auth(parts) or "").removeprefix("Basic ")
+            pair = (login_of(parts) or "").removeprefix("Basic ")
             secrets += [parts.password, unquote(parts.password), pair]
         return excerpt(Confidential(secrets).hide(text))
 

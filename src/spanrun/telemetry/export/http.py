@@ -18,7 +18,7 @@ from spanrun.telemetry.export.outcome import Outcome, Verdict, retry_after, verd
 from spanrun.telemetry.export.response import InvalidResponse, ProxyRefusal, Response
 from spanrun.telemetry.export.tls import UnusableFile, client_context
 from spanrun.telemetry.forks import no_fork
-from spanrun.urls import ascii_host, basic_auth, shown
+from spanrun.urls import ascii_host, login_of, shown
 
 _GZIP_LEVEL: Final = 1  # 463 → 105 bytes a job for 0.4 µs a span
 _PROTOBUF: Final = ("application/x-protobuf", "application/protobuf")
@@ -237,7 +237,7 @@ def _headers(destination: Destination, url: SplitResult) -> dict[str, str]:
 
 
 def _basic(name: str, url: SplitResult) -> dict[str, str]:
-    value = basic_auth(url)
+    value = login_of(url)
     return {} if value is None else {name: value}
 
 

@@ -1,0 +1,155 @@
+"""`Send`: one send of a request, its span, the parts of its time and its deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable
+from typing import Any, Final, TypeVar, cast
+
+import httpx
+
+from spanrun import semconv
+from spanrun.clients._phases import Phases
+from spanrun.telemetry import setup
+from spanrun.telemetry.calling import UNTOLD, Untold, calling
+from spanrun.telemetry.current import attempt_number, current, leave
+from spanrun.telemetry.units.call import CallKind
+from spanrun.text import redact
+
+T = TypeVar("T")
+
+_SENDS: Final = "spanrun_sends"
+"""Under which a request's extensions count its sends: a redirect copies them."""
+_FAILED: Final = 400
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+class Send:
+    """One send: its span is current until there is an answer, and ends with `end`.
+
+    Args:
+        request: What is sent.
+        total: Seconds until the end of its answer.
+
+    Attributes:
+        received: Bytes of the answer's body.
+        until: Its deadline, on the event loop's clock.
+    """
+
+    __slots__ = (
+        "_call",
+        "_contexts",
+        "_extensions",
+        "_phases",
+        "_request",
+        "_total",
+        "received",
+        "until",
+    )
+
+    def __init__(self, request: httpx.Request, total: float | None) -> None:
+        self._request: Final = request
+        self._total: Final = total
+        self.until: Final = None if total is None else _now() + total
+        self.received = 0
+        extensions: dict[str, Any] = cast("Any", request).extensions
+        self._extensions: Final = extensions
+        sends = extensions.setdefault(_SENDS, [0])
+        sends[0] += 1
+        call = calling(_kind_of(request)) if setup.recorder() else UNTOLD
+        self._call: Final = call
+        self._phases: Phases | None = None
+        if not isinstance(call, Untold):
+            length = request.headers.get("Content-Length", "")
+            if length.isdecimal():
+                call.set(semconv.HTTP_REQUEST_BODY_SIZE, int(length))
+            if resends := attempt_number() + sends[0] - 2:
+                call.set(semconv.HTTP_REQUEST_RESEND_COUNT, resends)
+            if call.told.is_recording():
+                now = setup.recorder_or_off().clock.now
+                self._phases = Phases(now, extensions.get("trace"))
+                # A copy: a redirect takes over what the request has.
+                cast("Any", request).extensions = {**extensions, "trace": self._phases}
+        outside = current()
+        call.__enter__()
+        self._contexts: Final = current(), outside
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds that it may wait until it can be sent."""
+        seconds: float | None = self._extensions.get("timeout", {}).get("pool")
+        return seconds
+
+    async def in_time(self, what: Awaitable[T]) -> T:
+        """``await what``, no longer than until the deadline.
+
+        Raises:
+            httpx.ReadTimeout: It took longer.
+        """
+        if self.until is None:
+            return await what
+        limit = asyncio.timeout_at(self.until)
+        try:
+            async with limit:
+                return await what
+        except TimeoutError as late:
+            if not limit.expired():
+                raise
+            raise httpx.ReadTimeout(
+                f"no whole answer within {self._total:g} s", request=self._request
+            ) from late
+
+    def answered(self, response: httpx.Response) -> None:
+        """The head of its answer is there; the body comes outside of its span."""
+        call = self._call
+        cast("Any", self._request).extensions = self._extensions
+        if isinstance(call, Untold):
+            return
+        status = response.status_code
+        call.set(semconv.HTTP_RESPONSE_STATUS_CODE, status)
+        version = response.http_version.removeprefix("HTTP/")
+        call.set(semconv.NETWORK_PROTOCOL_VERSION, "2" if version == "2.0" else version)
+        if status >= _FAILED:
+            call.fail(str(status))
+        leave(*self._contexts)
+
+    def end(self, error: BaseException | None) -> None:
+        """It has ended, by ``error`` if there is one."""
+        call = self._call
+        cast("Any", self._request).extensions = self._extensions
+        if self._phases is not None and not isinstance(call, Untold):
+            call.told.set_attributes(self._phases.spent())
+        trace = None if error is None else error.__traceback__
+        call.__exit__(None if error is None else type(error), error, trace)
+
+    def read(self) -> None:
+        """All of the answer's body is there."""
+        self._call.set(semconv.HTTP_RESPONSE_BODY_SIZE, self.received)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _kind_of(request: httpx.Request) -> CallKind:
+    url = request.url
+    path = url.raw_path.partition(b"?")[0]
+    return _kind(request.method, url.raw_scheme, url.netloc, path)
+
+
+@functools.lru_cache(maxsize=1_024)
+def _kind(method: str, scheme: bytes, place: bytes, path: bytes) -> CallKind:
+    """What sends to one place have in common. A query may have keys: it isn't told."""
+    url = httpx.URL(b"".join((scheme, b"://", place, path)).decode("ascii"))
+    name = method if method in semconv.HTTP_REQUEST_METHOD_VALUES else "_OTHER"
+    return CallKind(
+        "HTTP" if name == "_OTHER" else name,
+        semconv.METRIC_HTTP_CLIENT_REQUEST_DURATION,
+        {
+            semconv.HTTP_REQUEST_METHOD: name,
+            semconv.SERVER_ADDRESS: url.host,
+            semconv.SERVER_PORT: url.port or _PORTS.get(url.scheme, 0),
+            semconv.URL_FULL: redact(str(url)),
+        },
+    )
