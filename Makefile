@@ -84,7 +84,7 @@ fmt: $(VENV)/dev.stamp ## format, and fix what ruff can fix
 	@$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format -q .
 
 viewer: ## build the page of reports from viewer/ (needs node)
-	@cd viewer && npm ci --silent --ignore-scripts --no-audit --no-fund && npm run --silent build
+	@cd viewer && { [ ! -L node_modules ] || rm node_modules; } && npm ci --silent --ignore-scripts --no-audit --no-fund && npm run --silent build
 	@ls -l src/spanrun/view/page.*
 
 bench-viewer: $(VENV)/dev.stamp ## the page with 100,000 jobs, in a headless browser
