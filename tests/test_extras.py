@@ -21,6 +21,7 @@ SRC = ROOT / "src" / "spanrun"
 GUARDED = {
     "clients/solr_responses.py": "by `lazy`, and by `libraries` for the client",
     "ingest/local_model.py": "numpy: after wordllama, which needs it",
+    "runner/checkpoint/codec.py": "numpy: who kept an array of it has it",
     "sandbox/_session.py": "by `require` before it is imported",
 }
 """Files that import an extra's module by themselves, and what speaks for them."""

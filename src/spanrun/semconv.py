@@ -934,10 +934,11 @@ SPANS: Final[dict[str, Signal]] = {
             SERVER_ADDRESS,
             SERVER_PORT,
             DB_QUERY_TEXT,
+            SPANRUN_SAMPLING_REASON,
         ),
         required=(DB_SYSTEM_NAME,),
         kind="client",
-        title="{db.operation.name} {db.collection.name}",
+        title="{db.operation.name} {db.collection.name}, or {db.namespace} without one",
     ),
 }
 EVENTS: Final[dict[str, Signal]] = {

@@ -238,6 +238,8 @@ def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Termin
     if TMUX is None:
         pytest.skip("tmux is not installed")
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    for name in ("COLUMNS", "LINES"):  # of the terminal that the shell was in before
+        monkeypatch.setenv(name, "90")
     terminal = Terminal(tmp_path)
     yield terminal
     terminal.tmux("kill-server")

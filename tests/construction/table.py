@@ -47,6 +47,7 @@ UNCHECKED: Final[Mapping[str, str]] = {
             "Point",
             "Point.matches",
             "Recording",
+            "Recording.since",
             "Report",
             "Retrieved",
             "Run",

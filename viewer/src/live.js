@@ -2,6 +2,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { App } from './app.js';
 import { prepare } from './data.js';
+import { clock } from './format.js';
 import { html } from './parts.js';
 import { json } from './server.js';
 import { Sessions } from './sessions.js';

@@ -78,7 +78,7 @@ def _settled(reader: Reader) -> list[ProcessNow]:
 
 
 def _watch(reader: Reader) -> None:
-    from rich.console import Console, Group  # noqa: PLC0415 -- 50 ms
+    from rich.console import Console, ConsoleDimensions, Group  # noqa: PLC0415 -- 50 ms
 
     view = View()
     screen = Console(highlight=False, markup=False)
@@ -88,7 +88,10 @@ def _watch(reader: Reader) -> None:
             found = reader.processes()
             end = time.monotonic() + _EVERY
             while not view.over and (left := end - time.monotonic()) > 0:
-                size = screen.size
-                shown.update(Group(*lines(found, view, size.width, size.height)))
+                # Not rich's own: COLUMNS may say what the terminal was once.
+                screen.size = size = ConsoleDimensions(
+                    *os.get_terminal_size(sys.stdout.fileno())
+                )
+                shown.update(Group(*lines(found, view, *size)))
                 for key in keys.wait(left):
                     view.press(key)

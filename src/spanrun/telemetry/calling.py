@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 
 from spanrun.semconv import Metric
 from spanrun.telemetry import setup
+from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.units.call import CallKind, CallUnit
 
 
@@ -35,8 +36,9 @@ UNTOLD: Final = Untold()
 def _injector() -> Callable[[MutableMapping[str, str]], object]:
     """What puts the current span into headers; it may be what fails at each call."""
     try:
-        # Makes the propagators, which a variable may name wrongly.
-        from opentelemetry.propagate import inject  # noqa: PLC0415
+        with no_fork():
+            # Makes the propagators, which a variable may name wrongly.
+            from opentelemetry.propagate import inject  # noqa: PLC0415
     except Exception as error:  # noqa: BLE001 -- counted where it is called for
         broken = error
 
