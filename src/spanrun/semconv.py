@@ -938,7 +938,7 @@ SPANS: Final[dict[str, Signal]] = {
         ),
         required=(DB_SYSTEM_NAME,),
         kind="client",
-        title="{db.operation.name} {db.collection.name}, or {db.namespace} without one",
+        title="{db.operation.name} {db.collection.name}",
     ),
 }
 EVENTS: Final[dict[str, Signal]] = {
