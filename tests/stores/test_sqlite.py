@@ -480,9 +480,9 @@ async def test_fifty_thousand_chunks(path):
         assert await store.count() == (2_500, 25_000)
 
 
-async def test_each_call_is_told_as_one_of_a_database(tmp_path, fake_clock):
+async def test_each_call_is_told_as_one_of_a_database(tmp_path):
     path = tmp_path / "store.db"
-    with capture(fake_clock) as told:
+    with capture() as told:
         async with make(path) as store:
             await put(store, "a", "one")
             await store.search(at(0), "one")

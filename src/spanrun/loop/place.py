@@ -26,7 +26,7 @@ def where_is(
     frames: list[tuple[FrameType, int]] = []
     frame = top
     while frame is not None and frame is not outside and len(frames) < _FRAMES:
-        frames.append((frame, frame.f_lineno))
+        frames.append((frame, _line_of(frame)))
         frame = frame.f_back
     summary = traceback.StackSummary.extract(reversed(frames))
     lines = "".join(summary.format()).splitlines()
@@ -37,6 +37,12 @@ def where_is(
     frame, line = own[0]
     code = frame.f_code
     return text, Place(code.co_qualname, code.co_filename, line)
+
+
+def _line_of(frame: FrameType) -> int:
+    """The line that runs; the function's first where the instruction has none."""
+    line: int | None = frame.f_lineno
+    return frame.f_code.co_firstlineno if line is None else line
 
 
 def _is_library(frame: FrameType) -> bool:

@@ -17,6 +17,7 @@ from spanrun.telemetry.recordings import store as stores
 from spanrun.telemetry.recordings.columns import blob
 from spanrun.telemetry.recordings.events import MAX_STACK, MAX_TEXT
 from spanrun.telemetry.recordings.store import LocalStore
+from spanrun.telemetry.recordings.summary import summary_of
 
 Open = Callable[[], LocalStore]
 FIRST = RunEvent(1_000, "retry", "r1", 3, {"attempt": 1, "delay": 0.5}, None)
@@ -50,6 +51,19 @@ def test_they_come_back_as_they_were(open_store: Open) -> None:
     assert kept(store) == [FIRST, SECOND, THIRD]
     assert store.close(PATIENCE)
     assert store.account.delivered == {"traces": 3}
+
+
+def test_a_blocked_loop_at_an_instruction_without_a_line_is_no_damage(
+    open_store: Open,
+) -> None:
+    """As a version before this one wrote it."""
+    store = open_store()
+    place = {"function": "f", "file": "f.py", "line": None}
+    event = FIRST._replace(kind="blocked", value={"seconds": 0.5, **place})
+    store.happened(event)
+    assert kept(store) == [event]
+    with recordings.open(store.path) as recording:
+        summary_of(recording, store.session)
 
 
 def test_of_one_session_or_run(open_store: Open) -> None:

@@ -79,7 +79,8 @@ def _is_told(kind: str, value: Mapping[str, Any]) -> bool:
     if "function" in value:
         needed |= {"file", "line"}
     texts = all(isinstance(value.get(name, ""), str) for name in ("function", "file"))
-    numbers = (value.get(name, 0) for name in ("seconds", "line", "limit"))
+    # Some instructions are of no line, and stores of before may say so.
+    numbers = value.get("seconds", 0), value.get("line") or 0, value.get("limit", 0)
     return texts and needed <= value.keys() and all(map(_is_number, numbers))
 
 
