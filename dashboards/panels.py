@@ -304,28 +304,12 @@ def rows(
     heads = dict(columns)
     names["Value"] = value
     panel = (
-        table.Panel()
-        .title(title)
-        .description(str(text))
+        _table(title, text, width)
         .unit(unit)
-        .span(width)
-        .height(_HEIGHT)
-        .datasource(SOURCE)
-        .align(look.FieldTextAlignment.AUTO)
         .targets([_target(query).instant().format(PromQueryFormat.TABLE)])
-        .with_transformation(
-            DataTransformerConfig(
-                id_val="organize",
-                options={
-                    "excludeByName": {"Time": True},
-                    "renameByName": names,
-                    "indexByName": {name: place for place, name in enumerate(names)},
-                },
-            )
-        )
+        .with_transformation(_organized(names))
         .sort_by([_falling(value)])
         .links([place.link() for place in to])
-        .thresholds(_PLAIN)
     )
     for search in searches:
         link = search.link(heads[semconv.SERVICE_NAME])
@@ -354,13 +338,7 @@ def compared(
     for letter, column in zip(ascii_uppercase, columns, strict=False):
         names[f"Value #{letter}"] = column.head
     panel = (
-        table.Panel()
-        .title(title)
-        .description(str(text))
-        .span(WHOLE)
-        .height(_HEIGHT)
-        .datasource(SOURCE)
-        .align(look.FieldTextAlignment.AUTO)
+        _table(title, text, WHOLE)
         .targets(
             [
                 _target(Query(column.expr)).instant().format(PromQueryFormat.TABLE)
@@ -368,18 +346,8 @@ def compared(
             ]
         )
         .with_transformation(DataTransformerConfig(id_val="merge", options={}))
-        .with_transformation(
-            DataTransformerConfig(
-                id_val="organize",
-                options={
-                    "excludeByName": {"Time": True},
-                    "renameByName": names,
-                    "indexByName": {name: place for place, name in enumerate(names)},
-                },
-            )
-        )
+        .with_transformation(_organized(names))
         .sort_by([_falling(each) for each in sort])
-        .thresholds(_PLAIN)
     )
     if chosen:
         links = [
@@ -398,6 +366,31 @@ def compared(
             ]
         panel.override_by_name(column.head, settings)
     return panel
+
+
+def _table(title: str, text: Text | str, width: int) -> table.Panel:
+    return (
+        table.Panel()
+        .title(title)
+        .description(str(text))
+        .span(width)
+        .height(_HEIGHT)
+        .datasource(SOURCE)
+        .align(look.FieldTextAlignment.AUTO)
+        .thresholds(_PLAIN)
+    )
+
+
+def _organized(names: Mapping[str, str]) -> DataTransformerConfig:
+    """The columns of these fields, in their order, with what heads each."""
+    return DataTransformerConfig(
+        id_val="organize",
+        options={
+            "excludeByName": {"Time": True},
+            "renameByName": names,
+            "indexByName": {name: place for place, name in enumerate(names)},
+        },
+    )
 
 
 def _falling(head: str) -> common.TableSortByFieldState:

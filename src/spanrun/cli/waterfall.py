@@ -9,20 +9,12 @@ from typing import Final
 from spanrun import semconv
 from spanrun.quantities import seconds
 from spanrun.recordings import Span
+from spanrun.telemetry.recordings.records import TIMES
 from spanrun.text import one_line, redact
 
 _NAME: Final = 0.4  # of the width
 _TOOK: Final = 10
 _LEAST: Final = 10  # characters of the axis
-_PHASES: Final = (
-    semconv.SPANRUN_JOB_TIME_QUEUE,
-    semconv.SPANRUN_JOB_TIME_LIMIT,
-    semconv.SPANRUN_JOB_TIME_RATE_LIMIT,
-    semconv.SPANRUN_JOB_TIME_BACKOFF,
-    semconv.SPANRUN_JOB_TIME_BUSY,
-    semconv.SPANRUN_JOB_TIME_LOOP_LAG,
-    semconv.SPANRUN_JOB_TIME_SERVICE,
-)
 _ERROR: Final = 160
 _DEEPEST: Final = 12
 """Levels that are indented."""
@@ -82,7 +74,7 @@ def _about(span: Span, width: int) -> Iterator[str]:
 def _ledger(attributes: Mapping[str, object], width: int) -> str:
     times = {
         key.rpartition(".")[2]: value
-        for key in _PHASES
+        for key in TIMES
         if isinstance(value := attributes.get(key), float) and value > 0
     }
     longest = sorted(times.items(), key=lambda item: -item[1])

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 from spanrun import semconv
 from spanrun.semconv import SPANRUN_JOB_OUTCOME_VALUES, SPANRUN_JOB_PHASE_VALUES
 from spanrun.telemetry.observe import RunEvent
+from spanrun.telemetry.recordings.records import TIMES
 from spanrun.telemetry.recordings.rows import are_policies
 from spanrun.telemetry.recordings.spans import HEADER
 from spanrun.telemetry.span import ERROR, ROOT
@@ -33,15 +34,6 @@ _CODES: Final = 3
 _FAILED: Final = 2
 _MAX_SECONDS: Final = 1e10
 _MAX_INT: Final = 2**63
-_PHASES: Final = (
-    semconv.SPANRUN_JOB_TIME_QUEUE,
-    semconv.SPANRUN_JOB_TIME_LIMIT,
-    semconv.SPANRUN_JOB_TIME_RATE_LIMIT,
-    semconv.SPANRUN_JOB_TIME_BACKOFF,
-    semconv.SPANRUN_JOB_TIME_BUSY,
-    semconv.SPANRUN_JOB_TIME_LOOP_LAG,
-    semconv.SPANRUN_JOB_TIME_SERVICE,
-)
 _EVENTS: Final[dict[str, tuple[str, Mapping[str, str]]]] = {
     semconv.EVENT_SPANRUN_JOB_RETRY: (
         "retry",
@@ -230,7 +222,7 @@ def run_id(text: str) -> str:
 def _job(span: Any, attributes: Mapping[str, Any]) -> JobTold | None:
     index = attributes[semconv.SPANRUN_JOB_INDEX]
     outcome = attributes.get(semconv.SPANRUN_JOB_OUTCOME)
-    phases = [attributes.get(name, 0.0) for name in _PHASES]
+    phases = [attributes.get(name, 0.0) for name in TIMES]
     if not _is_whole(index) or outcome not in SPANRUN_JOB_OUTCOME_VALUES:
         return None
     if not all(map(_is_time, phases)):

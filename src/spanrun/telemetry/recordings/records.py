@@ -11,9 +11,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
+from spanrun import semconv
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES
 
 PHASES: Final = len(SPANRUN_JOB_PHASE_VALUES)
+TIMES: Final = (
+    semconv.SPANRUN_JOB_TIME_QUEUE,
+    semconv.SPANRUN_JOB_TIME_LIMIT,
+    semconv.SPANRUN_JOB_TIME_RATE_LIMIT,
+    semconv.SPANRUN_JOB_TIME_BACKOFF,
+    semconv.SPANRUN_JOB_TIME_BUSY,
+    semconv.SPANRUN_JOB_TIME_LOOP_LAG,
+    semconv.SPANRUN_JOB_TIME_SERVICE,
+)
+"""The attributes of a job's span with its phases, in their order."""
 
 T = TypeVar("T", bound=tuple[Any, ...])
 
