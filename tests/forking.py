@@ -6,14 +6,13 @@ import os
 import subprocess
 import sys
 import textwrap
-import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import pytest
-from tests.waiting import PATIENCE
+from tests.waiting import killed_when_late
 
 ROOT: Final = Path(__file__).parents[1]
 HEAD: Final = """
@@ -76,13 +75,10 @@ def forking(source: str, *arguments: object) -> Generator[Forking]:
         cwd=ROOT,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
-    leash = threading.Timer(PATIENCE, process.kill)
-    leash.start()
-    with process:
+    with process, killed_when_late(process):
         try:
             running = Forking(process)
             yield running
             running.ends()
         finally:
-            leash.cancel()
             process.kill()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 PATIENCE: Final = 120.0
 """Real seconds, whatever ``--speed`` says. Only a test that fails uses them up."""
@@ -28,6 +31,18 @@ async def turns(rounds: int = 100) -> None:
     """Let the event loop go round, before a test looks at what didn't happen."""
     for _ in range(rounds):
         await asyncio.sleep(0)
+
+
+@contextmanager
+def killed_when_late(process: subprocess.Popen[Any]) -> Generator[None]:
+    """Kill ``process`` when the block takes too long. It leaves no thread behind."""
+    timer = threading.Timer(PATIENCE, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 def _rounds(true: Callable[[], object], what: str) -> Iterator[None]:

@@ -5,11 +5,10 @@ import importlib.util
 import subprocess
 import sys
 import textwrap
-import threading
 from collections.abc import Generator
 
 import pytest
-from tests.waiting import PATIENCE
+from tests.waiting import killed_when_late
 
 PRELUDE = """
 import asyncio, signal, sys, time
@@ -93,16 +92,14 @@ def program(
         stderr=subprocess.STDOUT,
         text=True,
     )
-    leash = threading.Timer(PATIENCE, process.kill)
-    leash.start()
-    try:
-        running = Program(process)
-        for _ in range(started):
-            running.wait_for("started")
-        yield running
-    finally:
-        leash.cancel()
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+    with killed_when_late(process):
+        try:
+            running = Program(process)
+            for _ in range(started):
+                running.wait_for("started")
+            yield running
+        finally:
+            process.kill()
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
