@@ -135,7 +135,8 @@ async def main() -> None:
             fetch_as_another_library(),
             *([index(OPTIONS.solr, ledger)] if OPTIONS.solr else ()),
         )
-    sr.shutdown()
+    if not sr.shutdown(120):  # a slow machine sends as much
+        raise SystemExit("not everything was delivered")
     print(json.dumps({"jobs": ledger.jobs, "phases": ledger.phases}))  # noqa: T201 -- for the test
 
 

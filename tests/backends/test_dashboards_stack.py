@@ -29,7 +29,7 @@ async def main() -> None:
 
 sr.configure(service_name="napping")
 sr.run(main())
-raise SystemExit(not sr.shutdown())
+raise SystemExit(not sr.shutdown(120))
 """
 
 
