@@ -7,6 +7,7 @@ in the working directory.
 
 from __future__ import annotations
 
+import logging
 import math
 import tomllib
 from collections.abc import Mapping
@@ -19,9 +20,9 @@ from spanrun.errors import ConfigurationError
 from spanrun.text import line_of
 from spanrun.urls import shown
 
-Exporter: TypeAlias = Literal["otlp", "console", "none"]
+Exporter: TypeAlias = Literal["otlp", "console", "prometheus", "none"]
 Protocol: TypeAlias = Literal["http/protobuf", "grpc"]
-Signal: TypeAlias = Literal["traces", "metrics"]
+Signal: TypeAlias = Literal["traces", "metrics", "logs"]
 Temporality: TypeAlias = Literal["cumulative", "delta", "lowmemory"]
 Histograms: TypeAlias = Literal[
     "explicit_bucket_histogram", "base2_exponential_bucket_histogram"
@@ -64,6 +65,14 @@ class Settings:
         service_name: ``service.name`` of the resource.
         traces: Where spans go.
         metrics: Where metrics go.
+        logs: From which level on log records leave, and all that are made in a job or
+            unit say where; None: neither.
+        log_records: Where they go.
+        log_delay: Seconds that a log record waits for others.
+        log_batch: Log records that are handed over at once.
+        log_queue: Log records that may wait for that.
+        prometheus_host: Where metrics are served to be scraped, if they are.
+        prometheus_port: The same.
         store: The folder of the local store; None for no local store.
         slow: Seconds from which a trace is kept, whatever the sampler says; None:
             when it takes longer than 99 % of its kind.
@@ -86,6 +95,13 @@ class Settings:
     service_name: str
     traces: SignalSettings
     metrics: SignalSettings
+    logs: int | None
+    log_records: SignalSettings
+    log_delay: float
+    log_batch: int
+    log_queue: int
+    prometheus_host: str
+    prometheus_port: int
     store: Path | None
     slow: float | None
     keep_rate: int
@@ -99,6 +115,14 @@ class Settings:
     loop_threshold: float
     summary: Told
     origins: Mapping[str, str] = field(compare=False)
+
+    def signal(self, signal: Signal) -> SignalSettings:
+        """Where ``signal`` goes."""
+        return {
+            "traces": self.traces,
+            "metrics": self.metrics,
+            "logs": self.log_records,
+        }[signal]
 
 
 class _Sources:
@@ -168,9 +192,9 @@ class _Sources:
             raise self.bad(name, value, "must be above 0")
         return seconds
 
-    def whole(self, name: str, *, default: int) -> int:
+    def whole(self, name: str, *variables: str, default: int) -> int:
         """A positive whole number."""
-        value = self.get(name, default=default)
+        value = self.get(name, *variables, default=default)
         try:
             number = int(value)
         except (TypeError, ValueError):
@@ -200,6 +224,20 @@ class _Sources:
             raise self.bad(name, value, f"must be one of {', '.join(allowed)}")
         return known
 
+    def level(self, name: str) -> int | None:
+        """A level of `logging`, by name or number, or None when it isn't given."""
+        value = self.get(name)
+        if value is None:
+            return None
+        names = logging.getLevelNamesMapping()
+        number = names.get(str(value).upper())
+        if number is None and str(value).isdecimal():
+            number = int(value)
+        if number is None or isinstance(value, bool):
+            known = ", ".join(sorted(names, key=lambda each: (names[each], each)))
+            raise self.bad(name, value, f"must be a level of logging: {known}")
+        return number
+
     def preference(self, name: str, variable: str, allowed: tuple[str, ...]) -> Any:
         """One of ``allowed``, by default the first."""
         return self.choice(name, variable, allowed=allowed) or allowed[0]
@@ -223,6 +261,8 @@ def load(
     sources = _Sources(arguments or {}, environ, file, file_name)
     traces = _signal("traces", sources)
     metrics = _signal("metrics", sources)
+    logs = sources.level("logs")
+    log_records = _signal("logs", sources, wanted=logs is not None)
     sends = "otlp" in (traces.exporter, metrics.exporter)
     kept = sources.folder("store", default=None if sends else Path(STORE))
     kept = None if str(kept) == "none" else kept
@@ -232,6 +272,20 @@ def load(
         service_name=sources.text("service_name", "OTEL_SERVICE_NAME") or "",
         traces=traces,
         metrics=metrics,
+        logs=logs,
+        log_records=log_records,
+        log_delay=sources.seconds(
+            "log_delay", "OTEL_BLRP_SCHEDULE_DELAY", default=1.0, unit=0.001
+        ),
+        log_batch=sources.whole(
+            "log_batch", "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", default=512
+        ),
+        log_queue=sources.whole("log_queue", "OTEL_BLRP_MAX_QUEUE_SIZE", default=2048),
+        prometheus_host=sources.text("prometheus_host", "OTEL_EXPORTER_PROMETHEUS_HOST")
+        or "localhost",
+        prometheus_port=sources.whole(
+            "prometheus_port", "OTEL_EXPORTER_PROMETHEUS_PORT", default=9464
+        ),
         store=kept,
         slow=sources.seconds("slow") if sources.get("slow") is not None else None,
         keep_rate=sources.whole("keep_rate", default=100),
@@ -266,12 +320,17 @@ def load(
     return settings
 
 
-def _signal(signal: Signal, sources: _Sources) -> SignalSettings:
+def _signal(
+    signal: Signal, sources: _Sources, *, wanted: bool = True
+) -> SignalSettings:
     upper = signal.upper()
+    allowed: list[Exporter] = ["otlp", "console", "none"]
+    if signal == "metrics":
+        allowed.insert(2, "prometheus")
     exporter = sources.choice(
         f"{signal}_exporter",
         f"OTEL_{upper}_EXPORTER",
-        allowed=("otlp", "console", "none"),
+        allowed=tuple(allowed),
     )
     protocol = sources.choice(
         "protocol",
@@ -284,6 +343,8 @@ def _signal(signal: Signal, sources: _Sources) -> SignalSettings:
         f"OTEL_EXPORTER_OTLP_{upper}_ENDPOINT",
         "OTEL_EXPORTER_OTLP_ENDPOINT",
     )
+    if not wanted:
+        exporter = "none"
     if endpoint and exporter in (None, "otlp"):
         whole = sources.origins["endpoint"].endswith(f"_{upper}_ENDPOINT")
         speaks = protocol or "http/protobuf"

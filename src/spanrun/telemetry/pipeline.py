@@ -9,10 +9,11 @@ import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from opentelemetry import metrics as otel_metrics
 from opentelemetry import trace as otel_trace
+from opentelemetry.sdk._logs import LogRecordLimits
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanLimits
 
@@ -30,6 +31,9 @@ from spanrun.telemetry.faults import Faults
 from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.health import Health
 from spanrun.telemetry.log import Log
+from spanrun.telemetry.log_pipe import LogPipe
+from spanrun.telemetry.logs import hook
+from spanrun.telemetry.logs.encode import RecordEncoder
 from spanrun.telemetry.metric_pipe import MetricPipe
 from spanrun.telemetry.metrics import preferences
 from spanrun.telemetry.metrics.aggregate import Aggregator
@@ -49,6 +53,8 @@ from spanrun.telemetry.units.otel import SCOPE, OtelRecorder
 from spanrun.telemetry.units.recorder import Recorder
 
 _log: Final = Log(__name__)
+
+L = TypeVar("L", SpanLimits, LogRecordLimits)
 
 _SETTLING: Final = 0.25
 """The part of the closing time in which spans may hold the last metrics up."""
@@ -93,6 +99,7 @@ class Pipeline:
         self._spooled: QueuedExporter | None = None
         self._spans: SpanPipe | None = None
         self._metrics: MetricPipe | None = None
+        self._logs: LogPipe | None = None
         self._tail: Tail | None = None
         self._meters: OurMeterProvider | None = None
         found = providers.tracers()
@@ -100,6 +107,7 @@ class Pipeline:
             self.recorder: Recorder = self._open(settings, found)
         else:
             self.recorder = OtelRecorder(found, providers.meters(), account=account)
+            self._take_logs(settings, None, Resource.get_empty)
 
     def _open(
         self,
@@ -140,6 +148,7 @@ class Pipeline:
                 aggregator,
                 save=leave.save if saves and isinstance(leave, OtlpExit) else None,
             )
+        self._take_logs(settings, exits.get("logs"), lambda: tracers.resource)
         meter = ours.get_meter(SCOPE, __version__)
         self._health.begin(meter, aggregator, self._spans, self._spooled)
         return NativeRecorder(
@@ -165,11 +174,29 @@ class Pipeline:
             )
             leave = OtlpExit(self._spooled, self._account)
             exits.update(dict.fromkeys(reached, leave))
-        asked = {"traces": settings.traces, "metrics": settings.metrics}
         for signal in SIGNALS:
-            if asked[signal].exporter == "console":
+            if settings.signal(signal).exporter == "console":
                 exits[signal] = ConsoleExit(self._account)
         return exits
+
+    def _take_logs(
+        self, settings: Settings, leave: Exit | None, resource: Callable[[], Resource]
+    ) -> None:
+        if settings.logs is None:
+            return
+        limits = _limits(LogRecordLimits)
+        self._logs = LogPipe(
+            leave,
+            self._account,
+            resource,
+            RecordEncoder(
+                limits.max_log_record_attributes, limits.max_log_record_attribute_length
+            ),
+            delay=settings.log_delay,
+            batch=settings.log_batch,
+            capacity=settings.log_queue,
+        )
+        hook.attach(settings.logs, self._logs.take)
 
     def _tail_of(self, settings: Settings) -> Tail:
         account = self._account
@@ -198,7 +225,8 @@ class Pipeline:
         """Send all that is there; whether that took less than ``timeout``."""
         deadline = time.monotonic() + timeout
         done = True
-        for part in (self._spans, self._metrics, self._spooled, self.store):
+        parts = self._spans, self._logs, self._metrics, self._spooled, self.store
+        for part in parts:
             if part is not None:
                 done = part.flush(remaining(deadline)) and done
         return done
@@ -215,7 +243,10 @@ class Pipeline:
         deadline = time.monotonic() + timeout * _WAITING
         if self._tail is not None:
             _guarded(self._tail.close)
+        if self._logs is not None:
+            hook.detach(self._logs.take)
         done = self._close_part(self._spans, deadline, 0.5)
+        done = self._close_part(self._logs, deadline, 0.5) and done
         if self._metrics is not None and self._spooled is not None:
             # They come last, as they count what became of the spans.
             self._spooled.flush(remaining(deadline) * _SETTLING, patient=False)
@@ -275,12 +306,7 @@ def _tracers(
     if isinstance(found, NativeTracerProvider):
         found.redirect(buffer, resource, sampler, tail)
         return found
-    try:
-        limits = SpanLimits()
-    except ValueError as error:
-        raise ConfigurationError(
-            f"{error}: correct the variable, or unset it"
-        ) from None
+    limits = _limits(SpanLimits)
     tracers = NativeTracerProvider(
         buffer,
         tail=tail,
@@ -292,6 +318,16 @@ def _tracers(
     )
     otel_trace.set_tracer_provider(tracers)
     return tracers
+
+
+def _limits(kind: Callable[[], L]) -> L:
+    """The SDK's limits, which it reads from its variables."""
+    try:
+        return kind()
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{error}: correct the variable, or unset it"
+        ) from None
 
 
 def _meters(resource: Resource, settings: Settings) -> OurMeterProvider:
