@@ -274,43 +274,17 @@ def load(
         metrics=metrics,
         logs=logs,
         log_records=log_records,
-        log_delay=sources.seconds(
-            "log_delay", "OTEL_BLRP_SCHEDULE_DELAY", default=1.0, unit=0.001
-        ),
-        log_batch=sources.whole(
-            "log_batch", "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", default=512
-        ),
-        log_queue=sources.whole("log_queue", "OTEL_BLRP_MAX_QUEUE_SIZE", default=2048),
-        prometheus_host=sources.text("prometheus_host", "OTEL_EXPORTER_PROMETHEUS_HOST")
-        or "localhost",
-        prometheus_port=sources.whole(
-            "prometheus_port", "OTEL_EXPORTER_PROMETHEUS_PORT", default=9464
-        ),
         store=kept,
         slow=sources.seconds("slow") if sources.get("slow") is not None else None,
         keep_rate=sources.whole("keep_rate", default=100),
         spool=sources.folder("spool", default=spool) or spool,
         spool_bytes=sources.whole("spool_bytes", default=256 * 1024 * 1024),
-        temporality=sources.preference(
-            "temporality",
-            "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
-            get_args(Temporality),
-        ),
-        histograms=sources.preference(
-            "histograms",
-            "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
-            get_args(Histograms),
-        ),
-        exemplars=sources.preference(
-            "exemplars", "OTEL_METRICS_EXEMPLAR_FILTER", get_args(Exemplars)
-        ),
-        metric_interval=sources.seconds(
-            "metric_interval", "OTEL_METRIC_EXPORT_INTERVAL", default=15.0, unit=0.001
-        ),
         shutdown_timeout=sources.seconds("shutdown_timeout", default=5.0),
         loop_threshold=sources.seconds("loop_threshold", default=0.1),
         summary=sources.choice("summary", allowed=get_args(Told)) or "auto",
         origins=sources.origins,
+        **_of_metrics(sources),
+        **_of_logs(sources),
     )
     if unknown := sorted(file.keys() - sources.origins.keys()):
         raise ConfigurationError(
@@ -318,6 +292,50 @@ def load(
             f"{', '.join(sorted(sources.origins))}"
         )
     return settings
+
+
+def _of_metrics(sources: _Sources) -> dict[str, Any]:
+    """How metrics are made, and where they can be had."""
+    return {
+        "temporality": sources.preference(
+            "temporality",
+            "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+            get_args(Temporality),
+        ),
+        "histograms": sources.preference(
+            "histograms",
+            "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+            get_args(Histograms),
+        ),
+        "exemplars": sources.preference(
+            "exemplars", "OTEL_METRICS_EXEMPLAR_FILTER", get_args(Exemplars)
+        ),
+        "metric_interval": sources.seconds(
+            "metric_interval", "OTEL_METRIC_EXPORT_INTERVAL", default=15.0, unit=0.001
+        ),
+        "prometheus_host": sources.text(
+            "prometheus_host", "OTEL_EXPORTER_PROMETHEUS_HOST"
+        )
+        or "localhost",
+        "prometheus_port": sources.whole(
+            "prometheus_port", "OTEL_EXPORTER_PROMETHEUS_PORT", default=9464
+        ),
+    }
+
+
+def _of_logs(sources: _Sources) -> dict[str, Any]:
+    """How log records are handed over."""
+    return {
+        "log_delay": sources.seconds(
+            "log_delay", "OTEL_BLRP_SCHEDULE_DELAY", default=1.0, unit=0.001
+        ),
+        "log_batch": sources.whole(
+            "log_batch", "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", default=512
+        ),
+        "log_queue": sources.whole(
+            "log_queue", "OTEL_BLRP_MAX_QUEUE_SIZE", default=2048
+        ),
+    }
 
 
 def _signal(

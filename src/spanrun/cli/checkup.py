@@ -134,6 +134,9 @@ def _way_out(
 ) -> Finding:
     if asked.exporter == "console":
         return Finding(signal, "ok", "to the console")
+    if asked.exporter == "prometheus":
+        at = f"{settings.prometheus_host}:{settings.prometheus_port}"
+        return Finding(signal, "ok", f"served at http://{at}/metrics")
     if asked.exporter == "none":
         kept = "kept in the local store" if settings.store else "kept nowhere"
         stays = kept if signal == "traces" else "not exported"

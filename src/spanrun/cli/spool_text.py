@@ -245,7 +245,7 @@ def _item(item: Item) -> str:
         points = amount({"metrics": item.points})
         return f"{moment}  {name}  {points}  {service}".rstrip()
     if item.signal == "logs":
-        return "  ".join((moment, name, item.trace_id, service)).rstrip()
+        return f"{moment}  {name}  {item.trace_id}  {service}".rstrip()
     told = [moment, name, seconds(item.seconds), item.trace_id, service]
     if item.status != "unset":
         told.insert(3, item.status)

@@ -113,7 +113,10 @@ class LogPipe:
             if theirs is not None:
                 foreign.emit(theirs, record, where)
             elif self._outbox is not None:
-                data, error = self._encode(record, where), record.levelno >= logging.ERROR
+                data, error = (
+                    self._encode(record, where),
+                    record.levelno >= logging.ERROR,
+                )
                 self._outbox.put(Encoded(record.name, data, error))
         except Exception as error:  # noqa: BLE001 -- counted: telemetry breaks no job
             self._fail(error)

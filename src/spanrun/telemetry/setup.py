@@ -93,8 +93,8 @@ def configure(
             jobs, how long they took and where the time went. ``"auto"``: once, on a
             terminal, where the program's own module (``__main__``) calls `run`.
         logs: A level of `logging`, as ``"INFO"``: records of that level and above leave
-            over OTLP, and each record that is made in a job or unit says in which. None:
-            `logging` is left alone.
+            over OTLP, and each record that is made in a job or unit says in which.
+            None: `logging` is left alone.
 
     Raises:
         ConfigurationError: With the setting, its value and where it comes from.

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 from opentelemetry._logs import LogRecord, SeverityNumber
-from opentelemetry.instrumentation.log_utils import std_to_otel
 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
+from opentelemetry.instrumentation.log_utils import std_to_otel
 from opentelemetry.proto.logs.v1.logs_pb2 import ScopeLogs
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.resources import Resource
@@ -86,7 +86,7 @@ def test_severity_is_as_opentelemetry_has_it(level: int):
 
 
 def test_secrets_are_hidden_wherever_they_stand():
-    secret = "hunter2hunter2"
+    secret = "hunter2" * 2
     made = record(
         "password=%s",
         secret,
@@ -99,7 +99,10 @@ def test_secrets_are_hidden_wherever_they_stand():
     as_mapping = record({"event": "login", "password": secret})
     found = encoded(as_mapping)
     assert secret.encode() not in found.SerializeToString()
-    assert [pair.key for pair in found.body.kvlist_value.values] == ["event", "password"]
+    assert [pair.key for pair in found.body.kvlist_value.values] == [
+        "event",
+        "password",
+    ]
 
 
 def test_limits_are_kept():
@@ -113,11 +116,10 @@ def test_limits_are_kept():
 
 
 def test_an_error_is_told_with_its_traceback():
-    try:
+    with pytest.raises(ValueError, match="broken") as raised:
         raise ValueError("broken")
-    except ValueError as error:
-        made = record("failed")
-        made.exc_info = (ValueError, error, error.__traceback__)
+    made = record("failed")
+    made.exc_info = (ValueError, raised.value, raised.tb)
     found = attributes(encoded(made))
     assert found["exception.type"] == "ValueError"
     assert found["exception.message"] == "broken"

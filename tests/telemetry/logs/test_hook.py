@@ -74,7 +74,8 @@ def test_a_record_says_in_which_job_it_was_made(
     spans = sr.run(in_jobs(job, range(5), limit=3, **policies))
     (run,) = named(captured, "run work")
     jobs = {
-        each.attributes["spanrun.job.index"]: each for each in named(captured, "job work")
+        each.attributes["spanrun.job.index"]: each
+        for each in named(captured, "job work")
     }
     assert len(taken) == 10
     for record, _ in taken:

@@ -15,12 +15,23 @@ from typing import Any, Final, cast
 from opentelemetry.trace import SpanContext
 
 from spanrun import semconv
-from spanrun.telemetry.logs.hook import MARKS
+from spanrun.telemetry.logs.hook import MARKS, marks_at
 from spanrun.telemetry.logs.place import Place
+from spanrun.telemetry.observe import RunInfo
 from spanrun.telemetry.redact import MAX_CHARACTERS, redact, redact_value, text_of
+from spanrun.telemetry.span.encode import remember
 from spanrun.telemetry.span.plain import MAX_LENGTH, Plain, clean
 from spanrun.telemetry.span.values import Fields
-from spanrun.telemetry.span.wire import any_value, sized, text, varint
+from spanrun.telemetry.span.wire import (
+    IS_SMALL,
+    SMALL,
+    any_value,
+    int_prefixes,
+    key_value,
+    sized,
+    text,
+    varint,
+)
 from spanrun.telemetry.units.errors import stack_of
 
 _times: Final = struct.Struct("<BQBQ").pack
@@ -31,15 +42,17 @@ _OBSERVED: Final = 0x59
 _FLAGS: Final = 0x45
 _ATTRIBUTES: Final = 0x32
 _RECORD: Final = b"\x12"
+_ATTRIBUTE: Final = bytes((_ATTRIBUTES,))
+_INDEX: Final = int_prefixes(_ATTRIBUTE, semconv.SPANRUN_JOB_INDEX)
 _TRACE_ID: Final = b"\x4a\x10"
 _SPAN_ID: Final = b"\x52\x08"
 _SPAN: Final = (1 << 64) - 1
 _TRACE: Final = (1 << 128) - 1
 
-_KNOWN: Final = frozenset(
-    (*vars(logging.makeLogRecord({})), "message", "asctime", "taskName")
-)
-"""Attributes that each record has."""
+_EACH: Final = vars(logging.LogRecord("", 0, "", 0, "", (), None))
+_BASE: Final = len(_EACH)
+"""Attributes that each record has as it is made, and how many."""
+_KNOWN: Final = frozenset((*_EACH, "message", "asctime", "taskName"))
 _STANDARD: Final = (
     _KNOWN
     | MARKS
@@ -56,7 +69,7 @@ class RecordEncoder:
     """Makes log records plain and encodes them.
 
     Args:
-        most: So many attributes are kept; None: all.
+        most: So many attributes are kept of those that the program adds; None: all.
         length: Characters of a text that are kept; None: 16 KiB.
     """
 
@@ -64,23 +77,42 @@ class RecordEncoder:
         self._length: Final = MAX_LENGTH if length is None else length
         self._fields: Final = Fields(_ATTRIBUTES, most, self._length, clean)
         self._levels: Final[dict[tuple[int, str], bytes]] = {}
+        self._runs: Final[dict[str, bytes]] = {}
 
     def encode(self, record: logging.LogRecord, where: Place) -> bytes:
         """Return ``record`` as a field ``log_records`` of ``ScopeLogs``."""
         created = int(record.created * 1e9)
-        kept: dict[str, bytes] = {}
-        dropped, _ = self._fields.set(kept, list(attributes_of(record, where)))
         parts = [
             _times(_TIME, created, _OBSERVED, time.time_ns()),
             self._level(record.levelno, record.levelname),
             sized(b"\x2a", any_value(body_of(record, self._length))),
-            *kept.values(),
         ]
-        if dropped:
-            parts.append(b"\x38" + varint(dropped))
+        if record.exc_info or len(record.__dict__) != _BASE + marks_at(where):
+            kept: dict[str, bytes] = {}
+            dropped, _ = self._fields.set(kept, list(attributes_of(record)))
+            parts += kept.values()
+            if dropped:
+                parts.append(b"\x38" + varint(dropped))
+        if where.job is not None:
+            parts.append(self._job(*where.job))
         if where.span is not None:
             parts.append(_context(where.span))
         return sized(_RECORD, b"".join(parts))
+
+    def _job(self, run: RunInfo, index: int, key: Any) -> bytes:
+        """The attributes that say in which job it was made."""
+        about_run = self._runs.get(run.id)
+        if about_run is None:
+            kept: dict[str, bytes] = {}
+            self._fields.set(kept, list(of_job(run, None, None)))
+            about_run = b"".join(kept.values())
+            remember(self._runs, run.id, about_run)
+        number = SMALL[index] if 0 <= index < IS_SMALL else varint(index)
+        told = about_run + _INDEX[len(number)] + number
+        if key is None:
+            return told
+        text = redact(text_of(key), self._length)
+        return told + key_value(_ATTRIBUTE, semconv.SPANRUN_JOB_KEY, text)
 
     def _level(self, number: int, name: str) -> bytes:
         """Severity as number and text."""
@@ -92,7 +124,7 @@ class RecordEncoder:
 
 
 def body_of(record: logging.LogRecord, length: int = MAX_LENGTH) -> Plain:
-    """What ``record`` says, redacted: a text, or a mapping where it was given as one."""
+    """What ``record`` says, redacted: a text, or a mapping where it was given so."""
     message: Any = record.msg
     if isinstance(message, dict) and not record.args:  # as structlog has them
         return cast("Plain", redact_value("", clean(message, length), length))
@@ -111,17 +143,20 @@ def severity_of(level: int) -> int:
     return _FIRST[rank] + min(above, _WITHIN)
 
 
-def attributes_of(record: logging.LogRecord, where: Place) -> Iterator[tuple[Any, Any]]:
-    """What the program has put there, then where it was made, and the error."""
+def of_job(run: RunInfo, index: int | None, key: Any) -> Iterator[tuple[str, Any]]:
+    """In which job a record was made."""
+    yield semconv.SPANRUN_RUN_ID, run.id
+    yield semconv.SPANRUN_RUNNER_NAME, run.runner
+    if index is not None:
+        yield semconv.SPANRUN_JOB_INDEX, index
+    if key is not None:
+        yield semconv.SPANRUN_JOB_KEY, text_of(key)
+
+
+def attributes_of(record: logging.LogRecord) -> Iterator[tuple[Any, Any]]:
+    """What the program has put on ``record``, and the error that it tells of."""
     told = record.__dict__
     yield from [pair for pair in told.items() if pair[0] not in _STANDARD]
-    if where.job is not None:
-        run, index, key = where.job
-        yield semconv.SPANRUN_RUN_ID, run.id
-        yield semconv.SPANRUN_RUNNER_NAME, run.runner
-        yield semconv.SPANRUN_JOB_INDEX, index
-        if key is not None:
-            yield semconv.SPANRUN_JOB_KEY, text_of(key)
     if record.exc_info and record.exc_info[1] is not None:
         error = record.exc_info[1]
         yield semconv.EXCEPTION_TYPE, type(error).__qualname__

@@ -8,9 +8,9 @@ from opentelemetry import _logs as otel_logs
 from opentelemetry._logs import LoggerProvider, NoOpLoggerProvider, SeverityNumber
 from opentelemetry.context import get_current
 
-from spanrun.telemetry.logs.encode import attributes_of, body_of, severity_of
+from spanrun.telemetry.logs.encode import attributes_of, body_of, of_job, severity_of
 from spanrun.telemetry.logs.place import Place
-from spanrun.telemetry.redact import redact, redact_attributes
+from spanrun.telemetry.redact import redact_attributes
 
 _THEIRS = "opentelemetry."
 
@@ -28,7 +28,9 @@ def emit(theirs: LoggerProvider, record: logging.LogRecord, where: Place) -> Non
     """Give ``record`` to ``theirs``, unless a handler of OpenTelemetry's does."""
     if _has_handler(logging.getLogger(record.name)):
         return
-    attributes = dict(attributes_of(record, where))
+    attributes = dict(attributes_of(record))
+    if where.job is not None:
+        attributes.update(of_job(*where.job))
     theirs.get_logger(record.name).emit(
         timestamp=int(record.created * 1e9),
         context=get_current(),
@@ -44,7 +46,9 @@ def _has_handler(logger: logging.Logger) -> bool:
     while found is not None:
         for handler in found.handlers:
             kind = type(handler)
-            if kind.__name__ == "LoggingHandler" and kind.__module__.startswith(_THEIRS):
+            if kind.__name__ == "LoggingHandler" and kind.__module__.startswith(
+                _THEIRS
+            ):
                 return True
         found = found.parent if found.propagate else None
     return False

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from spanrun.telemetry.logs.place import Place, follow, place
 from spanrun.telemetry.suppression import is_suppressed
@@ -29,7 +29,16 @@ JOB_INDEX: Final = "spanrun_job_index"
 JOB_KEY: Final = "spanrun_job_key"
 """Attributes of a record that say where it was made."""
 
+_AT: Final = {
+    (False, False): 0,
+    (True, False): 2,
+    (False, True): 3,
+    (True, True): 5,
+}
 MARKS: Final = frozenset((TRACE_ID, SPAN_ID, RUN_ID, RUNNER, JOB_INDEX, JOB_KEY))
+
+
+_loggers: Final[Any] = logging.Logger  # whose method is replaced
 
 
 class Take(Protocol):
@@ -53,7 +62,7 @@ def attach(level: int, take: Take) -> None:
     _Hook.level, _Hook.take = level, take
     if _Hook.calls is None:
         _Hook.calls = logging.Logger.callHandlers
-        logging.Logger.callHandlers = _call_handlers  # type: ignore[method-assign] # see above
+        _loggers.callHandlers = _call_handlers
 
 
 def detach(take: Take) -> None:
@@ -63,8 +72,8 @@ def detach(take: Take) -> None:
     _Hook.take = None
     follow(-1)
     # Where somebody else stands in front of ours by now, it stays, and does nothing.
-    if logging.Logger.callHandlers is _call_handlers and _Hook.calls is not None:
-        logging.Logger.callHandlers = _Hook.calls  # type: ignore[method-assign]
+    if _loggers.callHandlers is _call_handlers and _Hook.calls is not None:
+        _loggers.callHandlers = _Hook.calls
         _Hook.calls = None
 
 
@@ -75,9 +84,9 @@ def _call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
         where = place()
         if where.span is not None or where.job is not None:
             _mark(record, where)
-        if record.levelno >= _Hook.level and _reaches_root(logger):
-            if not is_suppressed():
-                take(record, where)
+        leaves = record.levelno >= _Hook.level and _reaches_root(logger)
+        if leaves and not is_suppressed():
+            take(record, where)
     if calls is not None:
         calls(logger, record)
 
@@ -95,6 +104,13 @@ def _mark(record: logging.LogRecord, where: Place) -> None:
         told.setdefault(JOB_INDEX, index)
         if key is not None:
             told.setdefault(JOB_KEY, text_of(key))
+
+
+def marks_at(where: Place) -> int:
+    """How many attributes that puts on a record."""
+    return _AT[where.span is not None, where.job is not None] + (
+        where.job is not None and where.job[2] is not None
+    )
 
 
 def _reaches_root(logger: logging.Logger) -> bool:

@@ -48,7 +48,8 @@ class Frame:
         signal: What is in it.
         payload: An ``ExportTraceServiceRequest`` or its like for another signal.
         items: Spans, data points or log records in it.
-        keep: Given up last when room runs out: failed spans, zero points, errors in logs.
+        keep: Given up last when room runs out: failed spans, zero points, logged
+            errors.
         order: Rises from frame to frame in a process.
     """
 
