@@ -34,7 +34,9 @@ async def job(number):
 
 async def main():
     async with sr.Runner("work", limit=8) as runner:
-        outcomes = await runner.map(job, range({JOBS}), errors="collect", trace="linked")
+        outcomes = await runner.map(
+            job, range({JOBS}), errors="collect", trace="linked"
+        )
     return {{f"{{each.trace_id:032x}}": each.index for each in outcomes}}
 
 sr.configure(service_name="logs", logs="INFO")
