@@ -190,8 +190,9 @@ def _verdicts(
     if run is not None and prometheus is not None:
         fail(Exit.USAGE, "--run and --prometheus are given", "Choose one of them.")
     if prometheus is None:
-        path = session.folder(store)
-        return _of_run(path if path.is_file() else path / FILE, run or LAST, slos)
+        given = store is not None and store.is_file()
+        path = store if given and store else session.folder(store) / FILE
+        return _of_run(path, run or LAST, slos)
     return {"prometheus": redact(prometheus)}, _of_server(prometheus, slos)
 
 

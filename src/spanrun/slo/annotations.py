@@ -83,7 +83,8 @@ def _burnt_by(slo: Slo, window: str) -> str:
     if semconv.ERROR_TYPE not in metric.attributes:
         return ""
     where = indicator.part if indicator.part_is_bad else indicator.total
-    chosen = ",".join([*map(promql.matcher, where), f'{kind}!=""'])
+    matchers = (*map(promql.matcher, where), f'{kind}!=""')
+    chosen = ",".join(dict.fromkeys(matchers))
     count = "_count" if metric.instrument == "histogram" else ""
     grown = f"increase({promql.series(metric)}{count}{{{chosen}"
     asked = _asked(slo, f"topk(1, sum by ({kind}) ({grown}", f"}}[{window}])) > 0)")
