@@ -21,7 +21,7 @@ WORKERS ?= -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-fast lint rust types mypy pyright audit fmt viewer backends stack bench bench-viewer bench-outage bench-clients bench-settings bench-recordings bench-ingest bench-logs soak kills fuzz lock generate changelog clean
+.PHONY: help demo test check check-fast lint rust types mypy pyright audit fmt viewer backends stack workload bench bench-viewer bench-outage bench-clients bench-settings bench-recordings bench-ingest bench-logs soak kills fuzz lock generate changelog clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) \
@@ -95,6 +95,9 @@ backends: ## provide the servers of the tests, and a headless browser (cached)
 
 stack: $(VENV)/dev.stamp ## Prometheus, Jaeger and a Collector on loopback, until Ctrl-C
 	@$(BIN)/python instrumentation/stack.py
+
+workload: $(VENV)/dev.stamp ## four runners in which all happens, and what did (ARGS="--seed 2")
+	@$(BIN)/python -m instrumentation.workload $(ARGS)
 
 bench: $(VENV)/dev.stamp ## what a job costs, beside its rivals (ARGS=--quick; 8 min)
 	@$(BIN)/python -m bench.runner $(ARGS)

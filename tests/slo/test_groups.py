@@ -236,8 +236,8 @@ def test_the_alert_of_a_group_says_what_burns_its_budget(tmp_path: Path) -> None
             "summary": "Demo jobs return a value: the error budget burns too fast"
             f" · spanrun.runner.name {odd}",
             "description": f"{whose}: 100% of the events are bad, where 10% may be. "
-            "More than 3 times over 1d or 1 times over 3d what 30 days allow. -900% of the "
-            "budget are left. Most of the bad ones: KeyError.",
+            "More than 3 times over 1d or 1 times over 3d what 30 days allow. "
+            "-900% of the budget are left. Most of the bad ones: KeyError.",
             "runbook_url": "docs/how-to/errors-burn-the-budget.md",
         },
     }
