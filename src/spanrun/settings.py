@@ -71,7 +71,7 @@ class Settings:
         log_delay: Seconds that a log record waits for others.
         log_batch: Log records that are handed over at once.
         log_queue: Log records that may wait for that.
-        prometheus_host: Where metrics are served to be scraped, if they are.
+        prometheus_host: Where metrics are served to be scraped, with the port.
         prometheus_port: The same.
         store: The folder of the local store; None for no local store.
         slow: Seconds from which a trace is kept, whatever the sampler says; None:
@@ -118,11 +118,8 @@ class Settings:
 
     def signal(self, signal: Signal) -> SignalSettings:
         """Where ``signal`` goes."""
-        return {
-            "traces": self.traces,
-            "metrics": self.metrics,
-            "logs": self.log_records,
-        }[signal]
+        others = {"traces": self.traces, "metrics": self.metrics}
+        return others.get(signal, self.log_records)
 
 
 class _Sources:
@@ -229,11 +226,9 @@ class _Sources:
         value = self.get(name)
         if value is None:
             return None
-        names = logging.getLevelNamesMapping()
-        number = names.get(str(value).upper())
-        if number is None and str(value).isdecimal():
-            number = int(value)
-        if number is None or isinstance(value, bool):
+        names, text = logging.getLevelNamesMapping(), str(value).upper()
+        number = names.get(text, int(text) if text.isdecimal() else None)
+        if number is None:
             known = ", ".join(sorted(names, key=lambda each: (names[each], each)))
             raise self.bad(name, value, f"must be a level of logging: {known}")
         return number
@@ -296,6 +291,7 @@ def load(
 
 def _of_metrics(sources: _Sources) -> dict[str, Any]:
     """How metrics are made, and where they can be had."""
+    at = "OTEL_EXPORTER_PROMETHEUS"
     return {
         "temporality": sources.preference(
             "temporality",
@@ -311,15 +307,10 @@ def _of_metrics(sources: _Sources) -> dict[str, Any]:
             "exemplars", "OTEL_METRICS_EXEMPLAR_FILTER", get_args(Exemplars)
         ),
         "metric_interval": sources.seconds(
-            "metric_interval", "OTEL_METRIC_EXPORT_INTERVAL", default=15.0, unit=0.001
+            "metric_interval", "OTEL_METRIC_EXPORT_INTERVAL", default=15, unit=0.001
         ),
-        "prometheus_host": sources.text(
-            "prometheus_host", "OTEL_EXPORTER_PROMETHEUS_HOST"
-        )
-        or "localhost",
-        "prometheus_port": sources.whole(
-            "prometheus_port", "OTEL_EXPORTER_PROMETHEUS_PORT", default=9464
-        ),
+        "prometheus_host": sources.text("prometheus_host", f"{at}_HOST") or "localhost",
+        "prometheus_port": sources.whole("prometheus_port", f"{at}_PORT", default=9464),
     }
 
 
@@ -342,13 +333,11 @@ def _signal(
     signal: Signal, sources: _Sources, *, wanted: bool = True
 ) -> SignalSettings:
     upper = signal.upper()
-    allowed: list[Exporter] = ["otlp", "console", "none"]
-    if signal == "metrics":
-        allowed.insert(2, "prometheus")
+    scraped = ("prometheus",) if signal == "metrics" else ()
     exporter = sources.choice(
         f"{signal}_exporter",
         f"OTEL_{upper}_EXPORTER",
-        allowed=tuple(allowed),
+        allowed=("otlp", "console", *scraped, "none"),
     )
     protocol = sources.choice(
         "protocol",
@@ -361,8 +350,7 @@ def _signal(
         f"OTEL_EXPORTER_OTLP_{upper}_ENDPOINT",
         "OTEL_EXPORTER_OTLP_ENDPOINT",
     )
-    if not wanted:
-        exporter = "none"
+    exporter = exporter if wanted else "none"
     if endpoint and exporter in (None, "otlp"):
         whole = sources.origins["endpoint"].endswith(f"_{upper}_ENDPOINT")
         speaks = protocol or "http/protobuf"

@@ -91,8 +91,12 @@ class _Families:
         reader: Any = prometheus.PrometheusMetricReader(
             registry=registry, resource_attribute_filter=_LABELS.__contains__
         )
+
+        def collect(*_: Any, **__: Any) -> MetricsData | None:
+            return gather()
+
         # As a provider of the SDK does: it is told what there is.
-        reader._set_collect_callback(lambda *_, **__: gather())  # noqa: SLF001
+        reader._set_collect_callback(collect)  # noqa: SLF001
         self._registry: Final = registry
         self._lock: Final = threading.Lock()
 

@@ -125,13 +125,14 @@ class RecordEncoder:
 
 def body_of(record: logging.LogRecord, length: int = MAX_LENGTH) -> Plain:
     """What ``record`` says, redacted: a text, or a mapping where it was given so."""
-    message: Any = record.msg
-    if isinstance(message, dict) and not record.args:  # as structlog has them
-        return cast("Plain", redact_value("", clean(message, length), length))
+    given: Any = record.msg
+    kind: type = type(given)
+    if issubclass(kind, dict) and not record.args:  # as structlog has them
+        return cast("Plain", redact_value("", clean(given, length), length))
     try:
         told = record.getMessage()
     except Exception:  # noqa: BLE001 -- such as too few arguments
-        told = f"{text_of(message)} {text_of(record.args)}"
+        told = f"{text_of(record.msg)} {text_of(record.args)}"
     return redact(told, min(length, MAX_CHARACTERS))
 
 
