@@ -146,11 +146,13 @@ def test_batches_are_as_large_as_their_variable_says(ran: Any, receiver: Receive
 
 def test_limits_are_those_of_the_variables(ran: Any):
     found = ran(
-        OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT="2",
+        OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT="0",
         OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT="3",
     )
     told = [record for record in found if record.trace_id]
-    assert {len(record.attributes) for record in told} == {2}
+    # The run, the runner, index and key are always there.
+    assert {len(record.attributes) for record in told} == {4}
+    assert sum(record.dropped_attributes_count for record in told) == 1
     assert all(len(record.body.string_value) <= 3 for record in told)
 
 

@@ -126,7 +126,7 @@ class RecordEncoder:
 def body_of(record: logging.LogRecord, length: int = MAX_LENGTH) -> Plain:
     """What ``record`` says, redacted: a text, or a mapping where it was given so."""
     given: Any = record.msg
-    kind: type = type(given)
+    kind: type[Any] = type(given)
     if issubclass(kind, dict) and not record.args:  # as structlog has them
         return cast("Plain", redact_value("", clean(given, length), length))
     try:
