@@ -28,6 +28,7 @@ from spanrun.telemetry.span.wire import (
     any_value,
     int_prefixes,
     key_value,
+    key_values,
     sized,
     text,
     varint,
@@ -103,16 +104,16 @@ class RecordEncoder:
         """The attributes that say in which job it was made."""
         about_run = self._runs.get(run.id)
         if about_run is None:
-            kept: dict[str, bytes] = {}
-            self._fields.set(kept, list(of_job(run, None, None)))
-            about_run = b"".join(kept.values())
+            runner = redact(run.runner, self._length)
+            told = {semconv.SPANRUN_RUN_ID: run.id, semconv.SPANRUN_RUNNER_NAME: runner}
+            about_run = b"".join(key_values(_ATTRIBUTE, told))
             remember(self._runs, run.id, about_run)
         number = SMALL[index] if 0 <= index < IS_SMALL else varint(index)
-        told = about_run + _INDEX[len(number)] + number
+        place = about_run + _INDEX[len(number)] + number
         if key is None:
-            return told
+            return place
         text = redact(text_of(key), self._length)
-        return told + key_value(_ATTRIBUTE, semconv.SPANRUN_JOB_KEY, text)
+        return place + key_value(_ATTRIBUTE, semconv.SPANRUN_JOB_KEY, text)
 
     def _level(self, number: int, name: str) -> bytes:
         """Severity as number and text."""
@@ -126,14 +127,17 @@ class RecordEncoder:
 def body_of(record: logging.LogRecord, length: int = MAX_LENGTH) -> Plain:
     """What ``record`` says, redacted: a text, or a mapping where it was given so."""
     given: Any = record.msg
-    kind: type[Any] = type(given)
-    if issubclass(kind, dict) and not record.args:  # as structlog has them
+    if _is_mapping(given) and not record.args:  # as structlog has them
         return cast("Plain", redact_value("", clean(given, length), length))
     try:
         told = record.getMessage()
     except Exception:  # noqa: BLE001 -- such as too few arguments
         told = f"{text_of(record.msg)} {text_of(record.args)}"
     return redact(told, min(length, MAX_CHARACTERS))
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, dict)
 
 
 def severity_of(level: int) -> int:
@@ -144,12 +148,11 @@ def severity_of(level: int) -> int:
     return _FIRST[rank] + min(above, _WITHIN)
 
 
-def of_job(run: RunInfo, index: int | None, key: Any) -> Iterator[tuple[str, Any]]:
+def of_job(run: RunInfo, index: int, key: Any) -> Iterator[tuple[str, Any]]:
     """In which job a record was made."""
     yield semconv.SPANRUN_RUN_ID, run.id
     yield semconv.SPANRUN_RUNNER_NAME, run.runner
-    if index is not None:
-        yield semconv.SPANRUN_JOB_INDEX, index
+    yield semconv.SPANRUN_JOB_INDEX, index
     if key is not None:
         yield semconv.SPANRUN_JOB_KEY, text_of(key)
 
