@@ -21,7 +21,7 @@ WORKERS ?= -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-fast lint rust types mypy pyright audit fmt viewer backends stack bench bench-viewer bench-outage bench-clients bench-settings bench-recordings bench-ingest soak kills fuzz lock generate changelog clean
+.PHONY: help demo test check check-fast lint rust types mypy pyright audit fmt viewer backends stack workload bench bench-viewer bench-outage bench-clients bench-settings bench-recordings bench-ingest bench-logs soak kills fuzz lock generate changelog clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) \
@@ -96,6 +96,9 @@ backends: ## provide the servers of the tests, and a headless browser (cached)
 stack: $(VENV)/dev.stamp ## Prometheus, Jaeger and a Collector on loopback, until Ctrl-C
 	@$(BIN)/python instrumentation/stack.py
 
+workload: $(VENV)/dev.stamp ## four runners in which all happens, and what did (ARGS="--seed 2")
+	@$(BIN)/python -m instrumentation.workload $(ARGS)
+
 bench: $(VENV)/dev.stamp ## what a job costs, beside its rivals (ARGS=--quick; 8 min)
 	@$(BIN)/python -m bench.runner $(ARGS)
 
@@ -113,6 +116,9 @@ bench-recordings: $(VENV)/dev.stamp ## the local store: its file, its reader, it
 
 bench-ingest: $(VENV)/dev.stamp ## the pipeline, beside a plain loop
 	@$(BIN)/python -m bench.ingest $(ARGS)
+
+bench-logs: $(VENV)/dev.stamp ## 100,000 log records while the collector is down (4 min)
+	@$(BIN)/python -m bench.logs $(ARGS)
 
 soak: $(VENV)/dev.stamp ## the long tests in full: 10,000 schedules, 600 kills
 	@SPANRUN_SOAK=10000 $(BIN)/python -m pytest tests/stateful \

@@ -3,7 +3,7 @@
 from typing import Final
 
 from dashboards.panels import Place
-from spanrun.slo.rules import BOARD
+from spanrun.slo.annotations import BOARD
 
 RUNS: Final = Place("Runs", "spanrun-runs")
 WHERE: Final = Place("Where the time goes", "spanrun-where")

@@ -18,6 +18,7 @@ EXTRAS: Final[Mapping[str, str]] = {
     "numpy": "ingest",
     "sqlite_vec": "ingest",
     "wordllama": "ingest",
+    "prometheus_client": "prometheus",
     "pydantic_monty": "sandbox",
     "yaml": "slo",
     "aiohttp": "solr",

@@ -175,8 +175,8 @@ SpanrunOutageState: TypeAlias = Literal["gone", "back"]
 SPANRUN_OUTAGE_STATE_VALUES: Final = ("gone", "back")
 SpanrunUnitOutcome: TypeAlias = Literal["ok", "failed", "cancelled"]
 SPANRUN_UNIT_OUTCOME_VALUES: Final = ("ok", "failed", "cancelled")
-SpanrunTelemetrySignal: TypeAlias = Literal["traces", "metrics"]
-SPANRUN_TELEMETRY_SIGNAL_VALUES: Final = ("traces", "metrics")
+SpanrunTelemetrySignal: TypeAlias = Literal["traces", "metrics", "logs"]
+SPANRUN_TELEMETRY_SIGNAL_VALUES: Final = ("traces", "metrics", "logs")
 SpanrunTelemetryResult: TypeAlias = Literal[
     "delivered",
     "spooled",
@@ -223,6 +223,8 @@ OTEL_COMPONENT_TYPE_VALUES: Final = (
     "otlp_grpc_span_exporter",
     "otlp_http_metric_exporter",
     "otlp_grpc_metric_exporter",
+    "otlp_http_log_exporter",
+    "otlp_grpc_log_exporter",
 )
 HttpRequestMethod: TypeAlias = Literal[
     "CONNECT",
@@ -419,7 +421,7 @@ METRIC_SPANRUN_TELEMETRY_ITEMS: Final = Metric(
     name="spanrun.telemetry.items",
     instrument="counter",
     unit="{item}",
-    description="Spans and data points, by what became of them.",
+    description="Spans, data points and log records, by what became of them.",
     attributes=(
         SPANRUN_TELEMETRY_SIGNAL,
         SPANRUN_TELEMETRY_RESULT,
@@ -506,6 +508,26 @@ METRIC_OTEL_SDK_EXPORTER_METRIC_DATA_POINT_INFLIGHT: Final = Metric(
     instrument="updowncounter",
     unit="{data_point}",
     description="Data points whose export has not ended.",
+    attributes=(OTEL_COMPONENT_NAME, OTEL_COMPONENT_TYPE, SERVER_ADDRESS, SERVER_PORT),
+)
+METRIC_OTEL_SDK_EXPORTER_LOG_EXPORTED: Final = Metric(
+    name="otel.sdk.exporter.log.exported",
+    instrument="counter",
+    unit="{log_record}",
+    description="Log records whose export has ended, well or not.",
+    attributes=(
+        OTEL_COMPONENT_NAME,
+        OTEL_COMPONENT_TYPE,
+        ERROR_TYPE,
+        SERVER_ADDRESS,
+        SERVER_PORT,
+    ),
+)
+METRIC_OTEL_SDK_EXPORTER_LOG_INFLIGHT: Final = Metric(
+    name="otel.sdk.exporter.log.inflight",
+    instrument="updowncounter",
+    unit="{log_record}",
+    description="Log records whose export has not ended.",
     attributes=(OTEL_COMPONENT_NAME, OTEL_COMPONENT_TYPE, SERVER_ADDRESS, SERVER_PORT),
 )
 METRIC_HTTP_CLIENT_REQUEST_DURATION: Final = Metric(
@@ -647,6 +669,8 @@ METRICS: Final = (
     METRIC_OTEL_SDK_EXPORTER_SPAN_INFLIGHT,
     METRIC_OTEL_SDK_EXPORTER_METRIC_DATA_POINT_EXPORTED,
     METRIC_OTEL_SDK_EXPORTER_METRIC_DATA_POINT_INFLIGHT,
+    METRIC_OTEL_SDK_EXPORTER_LOG_EXPORTED,
+    METRIC_OTEL_SDK_EXPORTER_LOG_INFLIGHT,
     METRIC_HTTP_CLIENT_REQUEST_DURATION,
     METRIC_GEN_AI_CLIENT_OPERATION_DURATION,
     METRIC_GEN_AI_CLIENT_TOKEN_USAGE,

@@ -7,6 +7,7 @@ in the working directory.
 
 from __future__ import annotations
 
+import logging
 import math
 import tomllib
 from collections.abc import Mapping
@@ -19,9 +20,9 @@ from spanrun.errors import ConfigurationError
 from spanrun.text import line_of
 from spanrun.urls import shown
 
-Exporter: TypeAlias = Literal["otlp", "console", "none"]
+Exporter: TypeAlias = Literal["otlp", "console", "prometheus", "none"]
 Protocol: TypeAlias = Literal["http/protobuf", "grpc"]
-Signal: TypeAlias = Literal["traces", "metrics"]
+Signal: TypeAlias = Literal["traces", "metrics", "logs"]
 Temporality: TypeAlias = Literal["cumulative", "delta", "lowmemory"]
 Histograms: TypeAlias = Literal[
     "explicit_bucket_histogram", "base2_exponential_bucket_histogram"
@@ -64,6 +65,14 @@ class Settings:
         service_name: ``service.name`` of the resource.
         traces: Where spans go.
         metrics: Where metrics go.
+        logs: From which level on log records leave, and all that are made in a job or
+            unit say where; None: neither.
+        log_records: Where they go.
+        log_delay: Seconds that a log record waits for others.
+        log_batch: Log records that are handed over at once.
+        log_queue: Log records that may wait for that.
+        prometheus_host: Where metrics are served to be scraped, with the port.
+        prometheus_port: The same.
         store: The folder of the local store; None for no local store.
         slow: Seconds from which a trace is kept, whatever the sampler says; None:
             when it takes longer than 99 % of its kind.
@@ -86,6 +95,13 @@ class Settings:
     service_name: str
     traces: SignalSettings
     metrics: SignalSettings
+    logs: int | None
+    log_records: SignalSettings
+    log_delay: float
+    log_batch: int
+    log_queue: int
+    prometheus_host: str
+    prometheus_port: int
     store: Path | None
     slow: float | None
     keep_rate: int
@@ -99,6 +115,11 @@ class Settings:
     loop_threshold: float
     summary: Told
     origins: Mapping[str, str] = field(compare=False)
+
+    def signal(self, signal: Signal) -> SignalSettings:
+        """Where ``signal`` goes."""
+        others = {"traces": self.traces, "metrics": self.metrics}
+        return others.get(signal, self.log_records)
 
 
 class _Sources:
@@ -168,9 +189,9 @@ class _Sources:
             raise self.bad(name, value, "must be above 0")
         return seconds
 
-    def whole(self, name: str, *, default: int) -> int:
+    def whole(self, name: str, *variables: str, default: int) -> int:
         """A positive whole number."""
-        value = self.get(name, default=default)
+        value = self.get(name, *variables, default=default)
         try:
             number = int(value)
         except (TypeError, ValueError):
@@ -200,6 +221,18 @@ class _Sources:
             raise self.bad(name, value, f"must be one of {', '.join(allowed)}")
         return known
 
+    def level(self, name: str) -> int | None:
+        """A level of `logging`, by name or number, or None when it isn't given."""
+        value = self.get(name)
+        if value is None:
+            return None
+        names, text = logging.getLevelNamesMapping(), str(value).upper()
+        number = names.get(text, int(text) if text.isdecimal() else None)
+        if number is None:
+            known = ", ".join(sorted(names, key=lambda each: (names[each], each)))
+            raise self.bad(name, value, f"must be a level of logging: {known}")
+        return number
+
     def preference(self, name: str, variable: str, allowed: tuple[str, ...]) -> Any:
         """One of ``allowed``, by default the first."""
         return self.choice(name, variable, allowed=allowed) or allowed[0]
@@ -223,6 +256,8 @@ def load(
     sources = _Sources(arguments or {}, environ, file, file_name)
     traces = _signal("traces", sources)
     metrics = _signal("metrics", sources)
+    logs = sources.level("logs")
+    log_records = _signal("logs", sources, wanted=logs is not None)
     sends = "otlp" in (traces.exporter, metrics.exporter)
     kept = sources.folder("store", default=None if sends else Path(STORE))
     kept = None if str(kept) == "none" else kept
@@ -232,31 +267,19 @@ def load(
         service_name=sources.text("service_name", "OTEL_SERVICE_NAME") or "",
         traces=traces,
         metrics=metrics,
+        logs=logs,
+        log_records=log_records,
         store=kept,
         slow=sources.seconds("slow") if sources.get("slow") is not None else None,
         keep_rate=sources.whole("keep_rate", default=100),
         spool=sources.folder("spool", default=spool) or spool,
         spool_bytes=sources.whole("spool_bytes", default=256 * 1024 * 1024),
-        temporality=sources.preference(
-            "temporality",
-            "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
-            get_args(Temporality),
-        ),
-        histograms=sources.preference(
-            "histograms",
-            "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
-            get_args(Histograms),
-        ),
-        exemplars=sources.preference(
-            "exemplars", "OTEL_METRICS_EXEMPLAR_FILTER", get_args(Exemplars)
-        ),
-        metric_interval=sources.seconds(
-            "metric_interval", "OTEL_METRIC_EXPORT_INTERVAL", default=15.0, unit=0.001
-        ),
         shutdown_timeout=sources.seconds("shutdown_timeout", default=5.0),
         loop_threshold=sources.seconds("loop_threshold", default=0.1),
         summary=sources.choice("summary", allowed=get_args(Told)) or "auto",
         origins=sources.origins,
+        **_of_metrics(sources),
+        **_of_logs(sources),
     )
     if unknown := sorted(file.keys() - sources.origins.keys()):
         raise ConfigurationError(
@@ -266,12 +289,55 @@ def load(
     return settings
 
 
-def _signal(signal: Signal, sources: _Sources) -> SignalSettings:
+def _of_metrics(sources: _Sources) -> dict[str, Any]:
+    """How metrics are made, and where they can be had."""
+    at = "OTEL_EXPORTER_PROMETHEUS"
+    return {
+        "temporality": sources.preference(
+            "temporality",
+            "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+            get_args(Temporality),
+        ),
+        "histograms": sources.preference(
+            "histograms",
+            "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+            get_args(Histograms),
+        ),
+        "exemplars": sources.preference(
+            "exemplars", "OTEL_METRICS_EXEMPLAR_FILTER", get_args(Exemplars)
+        ),
+        "metric_interval": sources.seconds(
+            "metric_interval", "OTEL_METRIC_EXPORT_INTERVAL", default=15, unit=0.001
+        ),
+        "prometheus_host": sources.text("prometheus_host", f"{at}_HOST") or "localhost",
+        "prometheus_port": sources.whole("prometheus_port", f"{at}_PORT", default=9464),
+    }
+
+
+def _of_logs(sources: _Sources) -> dict[str, Any]:
+    """How log records are handed over."""
+    return {
+        "log_delay": sources.seconds(
+            "log_delay", "OTEL_BLRP_SCHEDULE_DELAY", default=1.0, unit=0.001
+        ),
+        "log_batch": sources.whole(
+            "log_batch", "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", default=512
+        ),
+        "log_queue": sources.whole(
+            "log_queue", "OTEL_BLRP_MAX_QUEUE_SIZE", default=2048
+        ),
+    }
+
+
+def _signal(
+    signal: Signal, sources: _Sources, *, wanted: bool = True
+) -> SignalSettings:
     upper = signal.upper()
+    scraped = ("prometheus",) if signal == "metrics" else ()
     exporter = sources.choice(
         f"{signal}_exporter",
         f"OTEL_{upper}_EXPORTER",
-        allowed=("otlp", "console", "none"),
+        allowed=("otlp", "console", *scraped, "none"),
     )
     protocol = sources.choice(
         "protocol",
@@ -284,6 +350,7 @@ def _signal(signal: Signal, sources: _Sources) -> SignalSettings:
         f"OTEL_EXPORTER_OTLP_{upper}_ENDPOINT",
         "OTEL_EXPORTER_OTLP_ENDPOINT",
     )
+    exporter = exporter if wanted else "none"
     if endpoint and exporter in (None, "otlp"):
         whole = sources.origins["endpoint"].endswith(f"_{upper}_ENDPOINT")
         speaks = protocol or "http/protobuf"

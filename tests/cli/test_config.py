@@ -15,7 +15,7 @@ def shown(cli: Cli) -> dict[str, str]:
 
 
 def test_every_setting_is_shown(cli: Cli):
-    inside = {"enabled", "traces", "metrics", "origins"}
+    inside = {"enabled", "traces", "metrics", "log_records", "origins"}
     wanted = {each.name for each in fields(Settings)} - inside
     assert wanted < shown(cli).keys()
 

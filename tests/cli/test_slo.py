@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
@@ -348,3 +349,69 @@ def test_check_into_a_closed_pipe(start: Callable[..., Any], tmp_path: Path) -> 
     process.stdout.close()
     assert process.wait(timeout=PATIENCE) == 0
     assert "Traceback" not in process.stderr.read()
+
+
+def test_check_writes_the_verdicts_for_a_ci_server(cli: Cli, file: Path) -> None:
+    run_jobs(300)
+    broken = changed(AVAILABILITY, "name: demo", "name: strict")
+    other = changed(AVAILABILITY, "name: demo", "name: of-others")
+    of_others = "where:\n                spanrun.runner.name: no\n"
+    texts = (
+        AVAILABILITY,
+        changed(changed(broken, "0.99", "0.999"), "What it is for.", "a < b & c"),
+        changed(other, "where:\n", of_others),
+    )
+    file.write_text("---\n".join(texts), encoding="utf-8")
+    result = cli("slo", "check", "jobs.yaml", "--junit", "out.xml")
+    assert result.code == 99
+    suite = ET.parse(cli.folder / "out.xml").getroot()  # noqa: S314 -- our own
+    assert suite.attrib == {
+        "name": "spanrun slo",
+        "tests": "3",
+        "failures": "1",
+        "errors": "0",
+        "skipped": "1",
+    }
+    met, failed, without = suite
+    assert (met.attrib, list(met)) == ({"classname": "demo", "name": "demo"}, [])
+    (failure,) = failed
+    assert failure.attrib["message"] == (
+        "3 of 300 events bad, 1.000%, where 0.1% may be: -900% of the budget left"
+    )
+    assert failure.text == "a < b & c"
+    assert [each.tag for each in without] == ["skipped"]
+    result = cli("slo", "check", "jobs.yaml", "--junit", "no/such/out.xml")
+    assert (result.code, "can't be written" in result.err) == (74, True)
+
+
+def test_budget_tells_what_is_left(cli: Cli, file: Path) -> None:
+    run_jobs(300)
+    text = changed(AVAILABILITY, "0.99", "0.98")
+    strict = changed(AVAILABILITY, "name: demo", "name: strict")
+    strict = changed(strict, "0.99", "0.999")
+    file.write_text(f"{text}---\n{strict}", encoding="utf-8")
+    result = cli("slo", "budget", "jobs.yaml")
+    assert result.code == 0
+    assert result.out.splitlines() == [
+        f"{told} left of 30 days' budget: 3 of 300 events bad, {more}"
+        for told, more in (
+            ("demo      50%", "3 more may be bad"),
+            ("strict  -900%", "3 too many are bad"),
+        )
+    ]
+    demo, _ = cli("slo", "budget", "jobs.yaml", "--json").json["slos"]
+    assert {key: demo[key] for key in ("total", "bad", "allowed", "left")} == {
+        "total": 300,
+        "bad": 3,
+        "allowed": pytest.approx(6),
+        "left": pytest.approx(3),
+    }
+
+
+def test_check_of_a_file_of_otlp(cli: Cli, file: Path) -> None:
+    run_jobs(300)
+    assert cli("export", "-o", "traces.json", "--format", "otlp-json").code == 0
+    shutil.rmtree(cli.folder / ".spanrun")
+    result = cli("slo", "check", "jobs.yaml", "--store", "traces.json")
+    assert result.code == 0, result.err
+    assert "3 of 300 events bad" in result.out

@@ -188,6 +188,7 @@ ROWS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "protocol": only(1, "udp"),
         "store": only(1, b"x", ["x"]),
         "summary": only(1, "yes", b"x", ["auto"]),
+        "logs": only(-1, 1.5, "loud", b"x", ["INFO"]),
     },
     "Report.save": {"path": only(1, None, b"x")},
     "Report.text": {"width": WHOLE_ABOVE_0},

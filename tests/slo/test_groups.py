@@ -1,5 +1,6 @@
 """An objective with groups: each has its own budget, and its alert names it."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -211,3 +212,60 @@ def test_a_page_silences_the_ticket_of_its_group_alone() -> None:
     assert set(rule["equal"]) == {"slo", "service", *group_by}
     matched = {*rule["source_matchers"], *rule["target_matchers"]}
     assert matched == {f"alertname = {ALERT}", "severity = page", "severity = ticket"}
+
+
+def test_the_alert_of_a_group_says_what_burns_its_budget(tmp_path: Path) -> None:
+    """Neither the budget nor the errors of another runner, whatever they are called."""
+    text = changed(grouped(AVAILABILITY), "0.99", "0.9")
+    odd = 'a"%d'
+    series = {
+        ("odd", "KeyError"): (odd, "0+10x30"),
+        ("odd", "OSError"): (odd, "0+5x30"),
+        ("bulk", "ValueError"): ("bulk", "0+10x30"),
+        ("bulk", ""): ("bulk", "0+490x30"),
+    }
+    whose = f"demo of demo · spanrun.runner.name {odd}"
+    wanted = {
+        "exp_labels": {
+            "slo": "demo",
+            "service": "demo",
+            "severity": "ticket",
+            "spanrun_runner_name": odd,
+        },
+        "exp_annotations": {
+            "summary": "Demo jobs return a value: the error budget burns too fast"
+            f" · spanrun.runner.name {odd}",
+            "description": f"{whose}: 100% of the events are bad, where 10% may be. "
+            "More than 3 times over 1d or 1 times over 3d what 30 days allow. "
+            "-900% of the budget are left. Most of the bad ones: KeyError.",
+            "runbook_url": "docs/how-to/errors-burn-the-budget.md",
+        },
+    }
+    page = {
+        "exp_labels": wanted["exp_labels"] | {"severity": "page"},
+        "exp_annotations": wanted["exp_annotations"]
+        | {
+            "description": wanted["exp_annotations"]["description"].replace(
+                "3 times over 1d or 1 times over 3d", "6 times over 6h"
+            )
+        },
+    }
+    test = {
+        "interval": "1m",
+        "input_series": [
+            {
+                "series": changed(
+                    JOBS.replace('"%s"', "%s"),
+                    "}",
+                    f",error_type={json.dumps(error)}}}",
+                )
+                % ('"failed"' if error else '"ok"', json.dumps(runner)),
+                "values": values,
+            }
+            for (_, error), (runner, values) in series.items()
+        ],
+        "alert_rule_test": [
+            {"eval_time": "20m", "alertname": ALERT, "exp_alerts": [page, wanted]}
+        ],
+    }
+    run_tests(rules_of(tmp_path, text), [test])

@@ -247,7 +247,8 @@ def test_alerts_say_what_and_link_to_the_run_book(tmp_path: Path) -> None:
             "exp_annotations": {
                 "summary": "{{ 9 jobs: the error budget burns too fast",
                 "description": "demo of demo: 100% of the events are bad, where "
-                f"1% may be. More than {pace} what 30 days allow.",
+                f"1% may be. More than {pace} what 30 days allow. -9900% of the budget "
+                "are left. Most of the bad ones: TimeoutError.",
                 "runbook_url": "docs/how-to/errors-burn-the-budget.md",
             },
         }
@@ -258,7 +259,17 @@ def test_alerts_say_what_and_link_to_the_run_book(tmp_path: Path) -> None:
     ]
     test = {
         "interval": "1m",
-        "input_series": [{"series": FAILED % 1, "values": "0+100x30"}],
+        "input_series": [
+            {
+                "series": changed(FAILED % 1, "}", f',error_type="{name}"}}'),
+                "values": grown,
+            }
+            for name, grown in {
+                "KeyError": "0+40x30",
+                "TimeoutError": "0+50x30",
+                "": "0+70x30",
+            }.items()
+        ],
         "alert_rule_test": [
             {
                 "eval_time": "20m",

@@ -69,7 +69,7 @@ def checks(
     Args:
         settings: What is to be checked.
         environ: The environment that they are from.
-        sends: Whether to send a test span and an empty request of metrics.
+        sends: Whether to send a test span, and an empty request of each other signal.
     """
     plain: tuple[Callable[[], Finding], ...] = (_python, _compiled, _clock, _provider)
     for check in plain:
@@ -78,9 +78,8 @@ def checks(
         fact = "off: OTEL_SDK_DISABLED=true"
         yield Finding("telemetry", "warning", fact, "Unset OTEL_SDK_DISABLED.")
         return
-    asked = {"traces": settings.traces, "metrics": settings.metrics}
     for signal in SIGNALS:
-        yield _way_out(signal, asked[signal], settings, environ, sends=sends)
+        yield _way_out(signal, settings.signal(signal), settings, environ, sends=sends)
     yield _queue(settings)
     if settings.store is not None:
         yield _folder("store", settings.store)
@@ -135,6 +134,9 @@ def _way_out(
 ) -> Finding:
     if asked.exporter == "console":
         return Finding(signal, "ok", "to the console")
+    if asked.exporter == "prometheus":
+        at = f"{settings.prometheus_host}:{settings.prometheus_port}"
+        return Finding(signal, "ok", f"served at http://{at}/metrics")
     if asked.exporter == "none":
         kept = "kept in the local store" if settings.store else "kept nowhere"
         stays = kept if signal == "traces" else "not exported"
@@ -182,8 +184,8 @@ def _not_taken(signal: Signal, label: str, outcome: Outcome, origin: str) -> Fin
 
 
 def _request(signal: Signal, settings: Settings) -> bytes:
-    """A span of this command, or metrics without any."""
-    if signal == "metrics":
+    """A span of this command; of another signal, a request without any."""
+    if signal != "traces":
         return b""
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (  # noqa: PLC0415 -- 30 ms
         ExportTraceServiceRequest,

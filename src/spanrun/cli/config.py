@@ -42,9 +42,8 @@ def _found(chosen: settings.Settings) -> Iterator[tuple[str, Any, str]]:
     """Name, value and origin. An endpoint is shown as where it really leads."""
     origins = chosen.origins
     yield "disabled", not chosen.enabled, origins["disabled"]
-    asked = {"traces": chosen.traces, "metrics": chosen.metrics}
     for signal in SIGNALS:
-        where = asked[signal]
+        where = chosen.signal(signal)
         exporter = f"{signal}_exporter"
         yield exporter, where.exporter, origins[exporter]
         if where.exporter == "otlp":

@@ -5,23 +5,24 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import httpx
 import typer
 
-from spanrun.cli import console, session
+from spanrun.cli import console, session, verdicts
 from spanrun.cli.exits import Exit, fail
+from spanrun.cli.runs import RecordingsFolder
 from spanrun.clients._body import ACCEPTED, BadCodingError, Body, BodyTooLargeError
 from spanrun.slo import Slo, Verdict, groups, judge, load, panels, queries
+from spanrun.slo.annotations import RUNBOOKS
 from spanrun.slo.burn import BURNS, burns
 from spanrun.slo.check import STEP
 from spanrun.slo.health import health
 from spanrun.slo.local import Part, check_run
 from spanrun.slo.promql import label
-from spanrun.slo.rules import RUNBOOKS
 from spanrun.slo.text import rule_file
 from spanrun.telemetry.recordings import read
 from spanrun.telemetry.recordings.read import LAST
@@ -52,6 +53,23 @@ Objectives: TypeAlias = Annotated[
         metavar="FILE",
         help="An OpenSLO file whose objectives are judged. It can be repeated.",
         show_default=False,
+    ),
+]
+
+Which: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        metavar="RUN",
+        help=f"A run or a session of the local store; {LAST} is the newest "
+        f"session.  [default: {LAST}]",
+    ),
+]
+
+Server: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--prometheus", metavar="URL", help="Ask this server instead, for the period."
     ),
 ]
 
@@ -119,42 +137,77 @@ def compile_(
 @slo.command()
 def check(
     files: Files,
-    run: Annotated[
-        str | None,
+    run: Which = None,
+    prometheus: Server = None,
+    store: RecordingsFolder = None,
+    *,
+    junit: Annotated[
+        Path | None,
         typer.Option(
-            metavar="RUN",
-            help=f"A run or a session of the local store; {LAST} is the newest "
-            f"session.  [default: {LAST}]",
+            metavar="FILE", help="Also write the verdicts there, as JUnit's XML."
         ),
     ] = None,
-    prometheus: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Ask this server instead, for the period."),
-    ] = None,
-    store: session.StoreFolder = None,
-    *,
     as_json: session.AsJson = False,
 ) -> None:
     """Tell whether objectives are met; exit code 99 when one is broken."""
+    where, found = _verdicts(files, run, prometheus, store)
+    if junit is not None:
+        _write(junit, verdicts.junit(found))
+    if as_json:
+        told = {**where, "slos": [verdicts.values(each) for each in found]}
+        console.give(json.dumps(told))
+    else:
+        console.give("\n".join(verdicts.lines(found)))
+    if not all(each.met for each in found):
+        sys.exit(Exit.BROKEN)
+    _require_events(where, found)
+
+
+@slo.command()
+def budget(
+    files: Files,
+    run: Which = None,
+    prometheus: Server = None,
+    store: RecordingsFolder = None,
+    *,
+    as_json: session.AsJson = False,
+) -> None:
+    """Tell what is left of the budget of each objective, whether it is met or not."""
+    where, found = _verdicts(files, run, prometheus, store)
+    if as_json:
+        told = {**where, "slos": [verdicts.budget_values(each) for each in found]}
+        console.give(json.dumps(told))
+    else:
+        console.give("\n".join(verdicts.budgets(found)))
+    _require_events(where, found)
+
+
+def _verdicts(
+    files: Sequence[Path], run: str | None, prometheus: str | None, store: Path | None
+) -> tuple[dict[str, str], Sequence[Verdict]]:
+    """Where was looked, and what was found of each objective there."""
     slos = load(files)
     if run is not None and prometheus is not None:
         fail(Exit.USAGE, "--run and --prometheus are given", "Choose one of them.")
-    where: dict[str, str]
     if prometheus is None:
-        where, verdicts = _of_run(session.folder(store) / FILE, run or LAST, slos)
-    else:
-        where = {"prometheus": redact(prometheus)}
-        verdicts = _of_server(prometheus, slos)
-    if as_json:
-        told = {**where, "slos": [_as_values(each) for each in verdicts]}
-        console.give(json.dumps(told))
-    else:
-        console.give("\n".join(_as_lines(verdicts)))
-    if not all(each.met for each in verdicts):
-        sys.exit(Exit.BROKEN)
-    if not any(each.total for each in verdicts):
+        given = store is not None and store.is_file()
+        path = store if given and store else session.folder(store) / FILE
+        return _of_run(path, run or LAST, slos)
+    return {"prometheus": redact(prometheus)}, _of_server(prometheus, slos)
+
+
+def _require_events(where: Mapping[str, str], found: Sequence[Verdict]) -> None:
+    if not any(each.total for each in found):
         what = f"no event of any objective in {' '.join(where.values())}"
         fail(Exit.INPUT, what, "Look at `where` in the files, and at the run.")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        what = f"{path} can't be written: {error.strerror or error}"
+        fail(Exit.DISK, what, "Name another file.")
 
 
 def _of_run(
@@ -168,11 +221,11 @@ def _of_run(
                 if isinstance(found, Run)
                 else Part(found.id)
             )
-            verdicts = check_run(recording, part, slos)
+            judged = check_run(recording, part, slos)
     except LookupError as error:
         what, _, to_do = str(error.args[0]).rpartition(": ")
         fail(Exit.INPUT, what, f"{to_do[:1].upper()}{to_do[1:]}.")
-    return {"run": found.id}, verdicts
+    return {"run": found.id}, judged
 
 
 def _of_server(url: str, slos: Sequence[Slo]) -> list[Verdict]:
@@ -182,12 +235,12 @@ def _of_server(url: str, slos: Sequence[Slo]) -> list[Verdict]:
         trust_env=not _is_local(url),
         headers={"Accept-Encoding": ACCEPTED},
     ) as client:
-        verdicts: list[Verdict] = []
+        found: list[Verdict] = []
         for slo in slos:
             total, part = (
                 _ask(client, url, query, now, slo.group_by) for query in queries(slo)
             )
-            verdicts += [
+            found += [
                 judge(
                     slo,
                     count,
@@ -196,7 +249,7 @@ def _of_server(url: str, slos: Sequence[Slo]) -> list[Verdict]:
                 )
                 for group, count in (total or {(): 0.0}).items()
             ]
-        return verdicts
+        return found
 
 
 def _ask(
@@ -243,39 +296,6 @@ def _answer(client: httpx.Client, url: str, asked: dict[str, str]) -> tuple[int,
             for _ in body.add(part):
                 pass
         return answer.status_code, body.end()
-
-
-def _as_lines(verdicts: Sequence[Verdict]) -> list[str]:
-    names = [console.line(each.name) for each in verdicts]
-    width = max(map(len, names))
-    return [
-        f"{name:<{width}}  {_as_line(each)}"
-        for name, each in zip(names, verdicts, strict=True)
-    ]
-
-
-def _as_line(verdict: Verdict) -> str:
-    if verdict.ratio is None:
-        return "no events"
-    return (
-        f"{'ok    ' if verdict.met else 'BROKEN'}  "
-        f"{verdict.bad:.12g} of {verdict.total:.12g} events bad, "
-        f"{verdict.ratio:.3%}, where {verdict.slo.budget * 100:.6g}% may be: "
-        f"{verdict.remaining:.0%} of the budget left"
-    )
-
-
-def _as_values(verdict: Verdict) -> dict[str, Any]:
-    return {
-        "slo": verdict.slo.name,
-        "group": dict(verdict.group),
-        "target": verdict.slo.target,
-        "total": verdict.total,
-        "bad": verdict.bad,
-        "bad_ratio": verdict.ratio,
-        "budget_remaining": verdict.remaining,
-        "met": verdict.met,
-    }
 
 
 def _tell_what_is_left_out(slos: Sequence[Slo]) -> None:

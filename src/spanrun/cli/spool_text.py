@@ -24,6 +24,7 @@ from spanrun.telemetry.signals import Signal
 _UNITS: Final[Mapping[Signal, tuple[str, str]]] = {
     "traces": ("span", "spans"),
     "metrics": ("data point", "data points"),
+    "logs": ("log record", "log records"),
 }
 _WIDTH: Final = 60
 _AGES: Final = ((86_400, "d"), (3_600, "h"), (60, "min"))
@@ -243,6 +244,8 @@ def _item(item: Item) -> str:
     if item.signal == "metrics":
         points = amount({"metrics": item.points})
         return f"{moment}  {name}  {points}  {service}".rstrip()
+    if item.signal == "logs":
+        return f"{moment}  {name}  {item.trace_id}  {service}".rstrip()
     told = [moment, name, seconds(item.seconds), item.trace_id, service]
     if item.status != "unset":
         told.insert(3, item.status)
@@ -258,6 +261,8 @@ def _item_json(item: Item) -> dict[str, Any]:
     }
     if item.signal == "metrics":
         return {**told, "points": item.points}
+    if item.signal == "logs":
+        return {**told, "trace_id": item.trace_id}
     more = {"seconds": item.seconds, "trace_id": item.trace_id, "status": item.status}
     return {**told, **more}
 

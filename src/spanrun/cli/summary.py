@@ -29,6 +29,7 @@ _NAMED: Final = 3
 _NOUNS: Final[tuple[tuple[SpanrunTelemetrySignal, str], ...]] = (
     ("traces", "spans"),
     ("metrics", "data points"),
+    ("logs", "log records"),
 )
 
 

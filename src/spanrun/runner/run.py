@@ -5,13 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import secrets
-from collections.abc import (
-    AsyncIterable,
-    Awaitable,
-    Callable,
-    Coroutine,
-    Iterable,
-)
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Final, Literal, TypeAlias
 
 from opentelemetry import context as otel_context
@@ -24,6 +18,7 @@ from spanrun.runner.job import Abandoned, Job, annotate, failure_of, which
 from spanrun.runner.siblings import Sibling, attach
 from spanrun.runner.tasks import FIRST_STEP, discard, task_maker
 from spanrun.semconv import SpanrunJobOutcome
+from spanrun.telemetry.logs.place import placed
 from spanrun.telemetry.metrics.instruments import RunnerMetrics
 from spanrun.telemetry.observe import EventKind, RunInfo
 from spanrun.telemetry.units.job import JobKind, JobUnit
@@ -153,7 +148,7 @@ class Run:
             # Where the runner has a clock of its own, spans keep the recorder's.
             timed=core.clock is recorder.clock,
         )
-        return kind.open
+        return placed(kind.open, self.info)
 
     def happened(self, kind: EventKind, **told: Any) -> None:
         """Tell the observers of an event: `RunInfo.event` says what may be told."""

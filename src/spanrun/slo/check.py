@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from spanrun.slo import promql
-from spanrun.slo.model import Availability, Slo
+from spanrun.slo.model import Slo
 from spanrun.slo.records import BASE
 
 _ROUNDING: Final = 1e-9
@@ -44,9 +44,14 @@ class Verdict:
         return self.bad / self.total if self.total else None
 
     @property
+    def allowed(self) -> float:
+        """How many of the events there were may be bad."""
+        return self.slo.budget * self.total
+
+    @property
     def met(self) -> bool:
         """Whether no more were bad than may be; so it is without any event."""
-        return self.bad <= self.slo.budget * self.total * (1 + _ROUNDING)
+        return self.bad <= self.allowed * (1 + _ROUNDING)
 
     @property
     def remaining(self) -> float:
@@ -71,7 +76,5 @@ def judge(
     slo: Slo, total: float, part: float, group: Mapping[str, str] | None = None
 ) -> Verdict:
     """The verdict, from how many events there were, and the good or bad of them."""
-    indicator = slo.indicator
-    part_is_bad = isinstance(indicator, Availability) and indicator.part_is_bad
-    bad = part if part_is_bad else max(total - part, 0)
+    bad = part if slo.part_is_bad else max(total - part, 0)
     return Verdict(slo, bad, total, group or {})

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from spanrun import semconv
 from spanrun.slo import promql
-from spanrun.slo.rules import RUNBOOKS, Rule
+from spanrun.slo.annotations import RUNBOOKS
+from spanrun.slo.rules import Rule
 
 _BLOCKED: Final = "SpanrunLoopBlocked"
 _STUCK: Final = "SpanrunJobsStuck"

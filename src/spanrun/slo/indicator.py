@@ -19,7 +19,8 @@ from typing import Final
 from spanrun import semconv
 from spanrun.semconv import Metric
 from spanrun.slo.document import Part
-from spanrun.slo.model import Availability, Latency, Match, Where
+from spanrun.slo.model import Availability, Latency, Match, Queried, Where
+from spanrun.slo.queried import is_queried, queried
 
 RESOURCE: Final = (
     semconv.SERVICE_NAME,
@@ -38,8 +39,10 @@ METRICS: Final = {
 _TYPE: Final = "spanrun"
 
 
-def availability(ratio: Part) -> Availability:
+def availability(ratio: Part) -> Availability | Queried:
     """Read a ``ratioMetric``."""
+    if is_queried(ratio):
+        return queried(ratio)
     fields = ratio.fields("counter", "good", "bad", "total")
     counter = required(ratio, fields, "counter")
     if not counter.flag():

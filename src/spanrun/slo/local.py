@@ -15,7 +15,7 @@ from spanrun.errors import ConfigurationError
 from spanrun.semconv import Metric
 from spanrun.slo.check import Verdict, judge
 from spanrun.slo.indicator import RESOURCE
-from spanrun.slo.model import Latency, Slo, Where, accepts
+from spanrun.slo.model import Latency, Queried, Slo, Where, accepts
 
 _JOBS: Final = (semconv.METRIC_SPANRUN_JOBS, semconv.METRIC_SPANRUN_JOB_DURATION)
 _SPANS: Final = {
@@ -25,6 +25,9 @@ _SPANS: Final = {
     semconv.METRIC_SPANRUN_UNIT_DURATION: semconv.SPANRUN_UNIT_NAME,
 }
 """The attribute by which the spans are known that a metric counts."""
+
+
+_KEPT: Final = {metric.name for metric in (*_JOBS, *_SPANS)}
 
 
 class _Run(Protocol):
@@ -103,10 +106,12 @@ def require_recorded(slos: Sequence[Slo]) -> None:
         ConfigurationError: One of them counts what isn't recorded.
     """
     for slo in slos:
-        metric: Metric = slo.indicator.metric
-        if metric not in _JOBS and metric not in _SPANS:
+        indicator = slo.indicator
+        counted = "" if isinstance(indicator, Queried) else indicator.metric.name
+        if counted not in _KEPT:
             raise ConfigurationError(
-                f"{slo.name} counts {metric.name}, which the local store doesn't keep: "
+                f"{slo.name} counts {counted or 'what a query says'}, which the local "
+                "store doesn't keep: "
                 "check it with --prometheus, or leave it out"
             )
 
@@ -125,7 +130,9 @@ def check_run(
 
 def _judged(recording: Recorded, of: Part, slo: Slo) -> Iterator[Verdict]:
     """One verdict or, of an objective with groups, one for each that has events."""
+    require_recorded([slo])
     indicator = slo.indicator
+    assert not isinstance(indicator, Queried)  # noqa: S101 -- just required
     wanted = _known_here(indicator.total)
     by = [name for name in slo.group_by if name not in RESOURCE]
     total: Counter[tuple[str, ...]] = Counter()
@@ -134,7 +141,7 @@ def _judged(recording: Recorded, of: Part, slo: Slo) -> Iterator[Verdict]:
         limit, of_part = indicator.threshold, wanted
     else:
         limit, of_part = 0.0, _known_here(indicator.part)
-    for group in _groups(recording, of, slo, limit):
+    for group in _groups(recording, of, indicator.metric, limit):
         key = tuple(group.attributes.get(name, "") for name in by)
         if accepts(wanted, group.attributes):
             total[key] += group.events
@@ -149,9 +156,9 @@ def _known_here(where: Where) -> Where:
     return tuple(match for match in where if match.attribute not in RESOURCE)
 
 
-def _groups(recording: Recorded, of: Part, slo: Slo, limit: float) -> Iterator[_Group]:
-    require_recorded([slo])
-    metric: Metric = slo.indicator.metric
+def _groups(
+    recording: Recorded, of: Part, metric: Metric, limit: float
+) -> Iterator[_Group]:
     if metric in _JOBS:
         yield from _jobs(recording, of, limit)
     else:

@@ -78,6 +78,32 @@ class Latency:
     native: bool
 
 
+Form: TypeAlias = Literal["counters", "window", "share"]
+"""What a query of Prometheus gives: series that grow, a number of events in
+``{window}``, or a share from 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queried:
+    """Events that any metric of Prometheus counts.
+
+    Attributes:
+        total: The query for all of them; of a share there is none, and each series that
+            there is counts as one event in five minutes.
+        part: The query for those that are good, or bad; or for their share.
+        part_is_bad: Which of the two.
+        form: What both give.
+    """
+
+    total: str
+    part: str
+    part_is_bad: bool
+    form: Form
+
+
+Indicator: TypeAlias = Availability | Latency | Queried
+
+
 @dataclass(frozen=True, slots=True)
 class Slo:
     """One service level objective.
@@ -102,12 +128,18 @@ class Slo:
     title: str
     description: str
     service: str
-    indicator: Availability | Latency
+    indicator: Indicator
     target: float
     period: Period
     min_bad_events: float = MIN_BAD_EVENTS
     runbook: str = ""
     group_by: tuple[str, ...] = ()
+
+    @property
+    def part_is_bad(self) -> bool:
+        """Whether the part of the events that is counted is the bad one."""
+        indicator = self.indicator
+        return not isinstance(indicator, Latency) and indicator.part_is_bad
 
     @property
     def budget(self) -> float:

@@ -16,7 +16,8 @@ from spanrun.errors import ConfigurationError
 from spanrun.semconv import Metric
 from spanrun.slo.document import Part, documents
 from spanrun.slo.indicator import RESOURCE, availability, latency, required
-from spanrun.slo.model import MIN_BAD_EVENTS, Availability, Latency, Period, Slo
+from spanrun.slo.model import MIN_BAD_EVENTS, Indicator, Period, Queried, Slo
+from spanrun.slo.queried import LABEL
 from spanrun.text import one_line
 
 MIN_BAD_EVENTS_KEY: Final = "spanrun/min-bad-events"
@@ -108,15 +109,17 @@ def _slo(document: Part) -> Slo:
         indicator=indicator,
         target=target,
         period=_period(required(spec, parts, "timeWindow")),
-        min_bad_events=_floor(noted.get(MIN_BAD_EVENTS_KEY)),
+        min_bad_events=_floor(noted.get(MIN_BAD_EVENTS_KEY), indicator),
         runbook=noted[RUNBOOK_KEY].text() if RUNBOOK_KEY in noted else "",
-        group_by=_group_by(noted.get(GROUP_BY_KEY), indicator.metric),
+        group_by=_group_by(noted.get(GROUP_BY_KEY), indicator),
     )
 
 
-def _floor(given: Part | None) -> float:
+def _floor(given: Part | None, indicator: Indicator) -> float:
     if given is None:
-        return MIN_BAD_EVENTS
+        # A share says nothing of how many events there were.
+        shared = isinstance(indicator, Queried) and indicator.form == "share"
+        return 0.0 if shared else MIN_BAD_EVENTS
     try:  # annotations are texts: "20"
         floor = float(given.value())
     except ValueError:
@@ -126,11 +129,14 @@ def _floor(given: Part | None) -> float:
     return floor
 
 
-def _group_by(given: Part | None, metric: Metric) -> tuple[str, ...]:
+def _group_by(given: Part | None, indicator: Indicator) -> tuple[str, ...]:
     """Names of attributes, with commas between them: annotations are texts."""
     if given is None:
         return ()
     names = tuple(each.strip() for each in given.text().split(","))
+    if isinstance(indicator, Queried):
+        return _labels(given, names)
+    metric: Metric = indicator.metric
     known = (*metric.attributes, *RESOURCE)
     for name in names:
         if name not in known:
@@ -138,6 +144,20 @@ def _group_by(given: Part | None, metric: Metric) -> tuple[str, ...]:
                 f"has {name!r}, which is no attribute of {metric.name}",
                 f"use some of {', '.join(known)}, with commas between them",
             )
+    return _once(given, names)
+
+
+def _labels(given: Part, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Labels of series that nobody here knows."""
+    for name in names:
+        if not LABEL.fullmatch(name) or name in ("slo", "service"):
+            raise given.wrong(
+                f"has {name!r}", "name labels of the series; slo and service are ours"
+            )
+    return _once(given, names)
+
+
+def _once(given: Part, names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise given.wrong("names an attribute twice", "name it once")
     return names
@@ -152,9 +172,7 @@ def _description(part: Part | None) -> str:
     return text
 
 
-def _objective(
-    indicator: Part, objectives: Part
-) -> tuple[Availability | Latency, float]:
+def _objective(indicator: Part, objectives: Part) -> tuple[Indicator, float]:
     parts = indicator.fields("metadata", "spec")
     if "metadata" in parts:
         parts["metadata"].fields("name", "displayName")

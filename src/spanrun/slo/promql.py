@@ -13,7 +13,14 @@ from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 from spanrun.semconv import Metric
-from spanrun.slo.model import Availability, Latency, Match, Where
+from spanrun.slo.model import (
+    Availability,
+    Indicator,
+    Latency,
+    Match,
+    Queried,
+    Where,
+)
 from spanrun.slo.records import BASE
 
 MEMORY: Final = "6h"
@@ -65,18 +72,22 @@ By: TypeAlias = Sequence[str]
 """Attributes: each set of their values is counted by itself."""
 
 
-def total(indicator: Availability | Latency, by: By = ()) -> str:
+def total(indicator: Indicator, by: By = ()) -> str:
     """How many events there were in the last five minutes.
 
     Without any it is 0; with ``by``, there is no such group.
     """
+    if isinstance(indicator, Queried):
+        return _sum([_asked(indicator, indicator.total)], by)
     metric, where = indicator.metric, indicator.total
     native_only = isinstance(indicator, Latency) and indicator.native
     return _sum(_events(metric, where, native_only=native_only), by)
 
 
-def part(indicator: Availability | Latency, by: By = ()) -> str:
+def part(indicator: Indicator, by: By = ()) -> str:
     """How many of them were good or, for ``part_is_bad``, bad; else as `total`."""
+    if isinstance(indicator, Queried):
+        return _sum([_asked(indicator, indicator.part)], by)
     if isinstance(indicator, Availability):
         return _sum(_events(indicator.metric, indicator.part), by)
     return _sum(_within(indicator), by)
@@ -102,6 +113,17 @@ def _sum(forms: list[str], by: By) -> str:
     """All series together; of one that is stored in several forms, the first."""
     either = "\n" + _indented("\nor\n".join(forms)) + "\n"
     return grouped(either, by) if by else f"sum({either})\nor vector(0)"
+
+
+def _asked(indicator: Queried, query: str) -> str:
+    """The number of events of each series that a query of somebody's has."""
+    if indicator.form == "counters":
+        return _grown(*_last(query))
+    if indicator.form == "window":
+        return f"({query.replace('{window}', BASE)}) >= 0"
+    # A share that isn't there, or NaN, is of no event.
+    share = f"avg_over_time(({indicator.part})[{BASE}:1m]) >= 0"
+    return share if query else f"0 * ({share}) + 1"
 
 
 def _events(metric: Metric, where: Where, *, native_only: bool = False) -> list[str]:
@@ -150,7 +172,10 @@ def _grown_histogram(name: str, where: Where) -> str:
 
 def _ends(name: str, where: Where, *more: str) -> tuple[str, str]:
     """The newest value of each series now, and that of five minutes ago."""
-    chosen = f"{name}{{{','.join([*map(matcher, where), *more])}}}"
+    return _last(f"{name}{{{','.join([*map(matcher, where), *more])}}}")
+
+
+def _last(chosen: str) -> tuple[str, str]:
     return (
         f"last_over_time({chosen}[{BASE}])",
         f"last_over_time({chosen}[{MEMORY}] offset {BASE})",

@@ -8,42 +8,20 @@ weighs nothing, where a mean of ratios would count it in full, or turn NaN.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from spanrun import semconv
 from spanrun.slo import promql, records
+from spanrun.slo.annotations import RUNBOOKS, Links, annotate
 from spanrun.slo.burn import MINUTES, Burn, Severity, burns
-from spanrun.slo.model import Availability, Slo
+from spanrun.slo.model import Slo
 
 Rule: TypeAlias = dict[str, Any]
 """A rule as Prometheus reads it: `record` or `alert`, `expr`, `labels` and more."""
 
 ALERT: Final = "SpanrunErrorBudgetBurns"
-RUNBOOKS: Final = "docs/how-to"
-BOARD: Final = "spanrun-slo"
-"""The id of the dashboard of objectives."""
-
-_VARIABLES: Final = {
-    semconv.SERVICE_NAME: "service",
-    semconv.SPANRUN_RUNNER_NAME: "runner",
-}
-"""The dashboard's, by the attributes that they choose."""
-
 _INTERVAL: Final = "1m"
 _EVALUATIONS: Final = MINUTES[records.BASE]
 """Each event is counted in so many evaluations: one a minute for five minutes."""
-
-
-class Links(NamedTuple):
-    """Where alerts lead.
-
-    Attributes:
-        runbooks: The folder, or the URL, of the run books.
-        grafana: The URL of the Grafana that has the dashboards; empty for none.
-    """
-
-    runbooks: str = RUNBOOKS
-    grafana: str = ""
 
 
 def groups(
@@ -74,7 +52,7 @@ def _base(slo: Slo) -> Iterator[Rule]:
     if by:  # 0 for a group of which no event is a part
         every = promql.grouped(every, by)
         part = f"{part}\nor 0 * {every}"
-    if not (isinstance(slo.indicator, Availability) and slo.indicator.part_is_bad):
+    if not slo.part_is_bad:
         part = f"(\n{part}\n)" if by else f"scalar(\n{part}\n)"
         part = f"clamp_min({every} - {part}, 0)"
     yield _record(slo, records.bad(records.BASE), part)
@@ -126,7 +104,7 @@ def _alerts(slo: Slo, links: Links) -> Iterator[Rule]:
                 "alert": ALERT,
                 "expr": "\nor\n".join(_burning(slo, *each) for each in conditions),
                 "labels": {**_labels(slo), "severity": severity},
-                "annotations": _annotations(slo, conditions, links),
+                "annotations": annotate(slo, conditions, links),
             }
 
 
@@ -140,38 +118,6 @@ def _burning(slo: Slo, burn: Burn, factor: float) -> str:
         f"  and {_of(slo, records.bad(burn.long))} >= {floor}\n"
         ")"
     )
-
-
-def _annotations(
-    slo: Slo, conditions: Sequence[tuple[Burn, float]], links: Links
-) -> dict[str, str]:
-    pace = " or ".join(
-        f"{factor:.3g} times over {burn.long}" for burn, factor in conditions
-    )
-    kind = isinstance(slo.indicator, Availability)
-    page = "errors-burn-the-budget.md" if kind else "p95-went-up.md"
-    whose = "".join(
-        f" · {_literal(name)} {{{{ $labels.{promql.label(name)} }}}}"
-        for name in slo.group_by
-    )
-    found = {
-        "summary": _literal(f"{slo.title}: the error budget burns too fast") + whose,
-        "description": _literal(f"{slo.name} of {slo.service}")
-        + f"{whose}: "
-        + "{{ $value | humanizePercentage }} of the events are bad, where "
-        f"{slo.budget * 100:.6g}% may be. More than {pace} what {slo.period} days "
-        "allow.",
-        "runbook_url": _literal(slo.runbook or f"{links.runbooks.rstrip('/')}/{page}"),
-    }
-    if links.grafana:
-        board = f"{links.grafana.rstrip('/')}/d/{BOARD}?var-slo={slo.name}"
-        chosen = "".join(
-            f"&var-{name}={{{{ $labels.{promql.label(attribute)} | urlquery }}}}"
-            for attribute, name in _VARIABLES.items()
-            if attribute in slo.group_by
-        )
-        found["dashboard_url"] = _literal(board) + chosen
-    return found
 
 
 def _record(slo: Slo, name: str, expr: str) -> Rule:
@@ -188,8 +134,3 @@ def _of(slo: Slo, name: str) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.12g}"
-
-
-def _literal(text: str) -> str:
-    """``text`` for an annotation, which Prometheus reads as a template."""
-    return text.replace("{{", '{{ "{{" }}')

@@ -1,18 +1,23 @@
-"""`Exit`: where spans and metrics leave the process, and the one over OTLP."""
+"""`Exit`: where telemetry leaves the process, and the one over OTLP."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from opentelemetry.sdk.metrics.export import MetricsData
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from spanrun.semconv import SpanrunTelemetryReason, SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.queue.queued_exporter import QueuedExporter
+from spanrun.telemetry.redact import redact
 from spanrun.telemetry.span import Batch
 from spanrun.telemetry.span.request import request_of
+
+if TYPE_CHECKING:  # it imports this module
+    from spanrun.telemetry.log_pipe import LogBatch
 
 
 class Exit(Protocol):
@@ -30,6 +35,10 @@ class Exit(Protocol):
 
     def metrics(self, snapshot: MetricsData, *, keep: bool) -> None:
         """Take a snapshot, which with ``keep`` says what no later one says."""
+        ...
+
+    def logs(self, batch: LogBatch) -> None:
+        """Take log records."""
         ...
 
 
@@ -60,6 +69,13 @@ class OtlpExit:
             self._account.drop("metrics", "encode_error", points)
             return
         self._queued.put("metrics", encoded, points, keep=keep)
+
+    def logs(self, batch: LogBatch) -> None:
+        """Hand over. Errors are what the spool gives up last."""
+        self._account.produce("logs", batch.records)
+        scope = InstrumentationScope(redact(batch.logger))
+        request = request_of(batch.resource, scope, batch.data)
+        self._queued.put("logs", request, batch.records, keep=batch.failed)
 
     def save(self, snapshot: MetricsData) -> None:
         """Have it on disk in place of the last one, to be sent if we are killed."""

@@ -30,12 +30,18 @@ Labels: TypeAlias = dict[str, str | int]
 _EXPORTED: Final[dict[Signal, Metric]] = {
     "traces": semconv.METRIC_OTEL_SDK_EXPORTER_SPAN_EXPORTED,
     "metrics": semconv.METRIC_OTEL_SDK_EXPORTER_METRIC_DATA_POINT_EXPORTED,
+    "logs": semconv.METRIC_OTEL_SDK_EXPORTER_LOG_EXPORTED,
 }
 _INFLIGHT: Final[dict[Signal, Metric]] = {
     "traces": semconv.METRIC_OTEL_SDK_EXPORTER_SPAN_INFLIGHT,
     "metrics": semconv.METRIC_OTEL_SDK_EXPORTER_METRIC_DATA_POINT_INFLIGHT,
+    "logs": semconv.METRIC_OTEL_SDK_EXPORTER_LOG_INFLIGHT,
 }
-_ITEM: Final[dict[Signal, str]] = {"traces": "span", "metrics": "metric"}
+_ITEM: Final[dict[Signal, str]] = {
+    "traces": "span",
+    "metrics": "metric",
+    "logs": "log",
+}
 
 
 class Health:

@@ -12,6 +12,7 @@ from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     MetricReader,
     MetricsData,
+    ResourceMetrics,
 )
 from opentelemetry.sdk.metrics.view import Aggregation
 
@@ -200,7 +201,7 @@ class MetricPipe:
             if snapshot is not None and self._save is not None:
                 self._save(snapshot)
             return
-        zeros, snapshot = self._aggregator.take(self._collected())
+        zeros, snapshot = self._aggregator.take(collected(self._collectors, self._fail))
         if zeros is not None:
             self._exit.metrics(zeros, keep=True)
         if snapshot is None:
@@ -209,15 +210,17 @@ class MetricPipe:
             self._save(snapshot)
         self._exit.metrics(snapshot, keep=turn == "last")
 
-    def _collected(self) -> MetricsData | None:
-        found = [data for each in self._collectors if (data := self._now(each))]
-        parts = [part for data in found for part in data.resource_metrics]
-        return MetricsData(parts) if parts else None
 
-    def _now(self, collector: Collector) -> MetricsData | None:
-        """What it holds. Instruments of other libraries may fail, and not cost ours."""
+def collected(
+    collectors: Sequence[Collector], fail: Callable[[Exception], object]
+) -> MetricsData | None:
+    """What they hold. Instruments of other libraries may fail, and not cost ours."""
+    parts: list[ResourceMetrics] = []
+    for each in collectors:
         try:
-            return collector.now()
+            found = each.now()
         except Exception as error:  # noqa: BLE001 -- counted: telemetry breaks no job
-            self._fail(error)
-            return None
+            fail(error)
+        else:
+            parts += found.resource_metrics if found else ()
+    return MetricsData(parts) if parts else None

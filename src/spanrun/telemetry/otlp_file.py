@@ -25,6 +25,9 @@ from google.protobuf import json_format  # type: ignore[import-untyped]  # no st
 from google.protobuf.message import (  # type: ignore[import-untyped]  # no stubs
     DecodeError,
 )
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+)
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
@@ -163,6 +166,15 @@ def _from_value(value: object, place: str) -> Iterator[Placed]:
 
 def line_of(request: Request) -> str:
     """A request as a line of JSON, by OTLP's own rules for it."""
+    return _line_of(request)
+
+
+def line_of_logs(encoded: bytes) -> str:
+    """An encoded request of log records as such a line."""
+    return _line_of(ExportLogsServiceRequest.FromString(encoded))
+
+
+def _line_of(request: Any) -> str:
     value = json_format.MessageToDict(request, use_integers_for_enums=True)
     text = json.dumps(_with_digits(value), separators=(",", ":"))
     return f"{text}\n"

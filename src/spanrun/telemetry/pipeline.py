@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
-import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from opentelemetry import metrics as otel_metrics
 from opentelemetry import trace as otel_trace
-from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk._logs import LogRecordLimits
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits
 
 from spanrun import __version__, semconv
@@ -27,10 +26,13 @@ from spanrun.telemetry.exits import Exit, OtlpExit
 from spanrun.telemetry.export.console import ConsoleExit
 from spanrun.telemetry.export.exporters import exporters
 from spanrun.telemetry.faults import Faults
-from spanrun.telemetry.forks import tell_after_fork
+from spanrun.telemetry.forks import no_fork, tell_after_fork
 from spanrun.telemetry.health import Health
 from spanrun.telemetry.log import Log
-from spanrun.telemetry.metric_pipe import MetricPipe
+from spanrun.telemetry.log_pipe import LogPipe
+from spanrun.telemetry.logs import hook
+from spanrun.telemetry.logs.encode import RecordEncoder
+from spanrun.telemetry.metric_pipe import MetricPipe, collected
 from spanrun.telemetry.metrics import preferences
 from spanrun.telemetry.metrics.aggregate import Aggregator
 from spanrun.telemetry.metrics.meters import OurMeterProvider
@@ -38,7 +40,7 @@ from spanrun.telemetry.outbox import remaining
 from spanrun.telemetry.queue.accounting import SpoolStatus, counted
 from spanrun.telemetry.queue.queued_exporter import QueuedExporter
 from spanrun.telemetry.recordings.store import LocalStore
-from spanrun.telemetry.redact import redact_attributes
+from spanrun.telemetry.resource import resource_of
 from spanrun.telemetry.signals import SIGNALS, Signal
 from spanrun.telemetry.span import Buffer, Tail
 from spanrun.telemetry.span.head import HeadSampler
@@ -48,7 +50,12 @@ from spanrun.telemetry.units.native import NativeRecorder
 from spanrun.telemetry.units.otel import SCOPE, OtelRecorder
 from spanrun.telemetry.units.recorder import Recorder
 
+if TYPE_CHECKING:  # only who asks for it pays for it
+    from spanrun.telemetry.export.prometheus import Scraped
+
 _log: Final = Log(__name__)
+
+L = TypeVar("L", SpanLimits, LogRecordLimits)
 
 _SETTLING: Final = 0.25
 """The part of the closing time in which spans may hold the last metrics up."""
@@ -60,6 +67,12 @@ _RUNS: Final = 10.0, 100.0
 """Runs that are kept whatever happens in them: a second, and at once."""
 _WAITING: Final = 0.9
 """The part of it that is for waiting; the rest is for letting go, also on time."""
+_SCRAPED: Final[dict[str, Any]] = {
+    "temporality": "cumulative",
+    "histograms": "explicit_bucket_histogram",
+    "exemplars": "always_off",
+}
+"""All that OpenTelemetry's exporter for Prometheus knows."""
 
 
 class Pipeline:
@@ -93,6 +106,8 @@ class Pipeline:
         self._spooled: QueuedExporter | None = None
         self._spans: SpanPipe | None = None
         self._metrics: MetricPipe | None = None
+        self._logs: LogPipe | None = None
+        self._scraped: Scraped | None = None
         self._tail: Tail | None = None
         self._meters: OurMeterProvider | None = None
         found = providers.tracers()
@@ -100,6 +115,7 @@ class Pipeline:
             self.recorder: Recorder = self._open(settings, found)
         else:
             self.recorder = OtelRecorder(found, providers.meters(), account=account)
+            self._take_logs(settings, None, Resource.get_empty)
 
     def _open(
         self,
@@ -107,6 +123,8 @@ class Pipeline:
         found: otel_trace.ProxyTracerProvider | NativeTracerProvider,
     ) -> Recorder:
         account, clock = self._account, SystemClock()
+        if settings.metrics.exporter == "prometheus":
+            settings = replace(settings, **_SCRAPED)
         exits = self._exits(settings)
         leaving: list[SpanExit] = [exits["traces"]] if "traces" in exits else []
         if self.store is not None:
@@ -140,6 +158,9 @@ class Pipeline:
                 aggregator,
                 save=leave.save if saves and isinstance(leave, OtlpExit) else None,
             )
+        if settings.metrics.exporter == "prometheus":
+            self._scraped = _scraped(settings, account, (theirs, ours), aggregator)
+        self._take_logs(settings, exits.get("logs"), lambda: tracers.resource)
         meter = ours.get_meter(SCOPE, __version__)
         self._health.begin(meter, aggregator, self._spans, self._spooled)
         return NativeRecorder(
@@ -165,11 +186,29 @@ class Pipeline:
             )
             leave = OtlpExit(self._spooled, self._account)
             exits.update(dict.fromkeys(reached, leave))
-        asked = {"traces": settings.traces, "metrics": settings.metrics}
         for signal in SIGNALS:
-            if asked[signal].exporter == "console":
+            if settings.signal(signal).exporter == "console":
                 exits[signal] = ConsoleExit(self._account)
         return exits
+
+    def _take_logs(
+        self, settings: Settings, leave: Exit | None, resource: Callable[[], Resource]
+    ) -> None:
+        if settings.logs is None:
+            return
+        limits = _limits(LogRecordLimits)
+        self._logs = LogPipe(
+            leave,
+            self._account,
+            resource,
+            RecordEncoder(
+                limits.max_log_record_attributes, limits.max_log_record_attribute_length
+            ),
+            delay=settings.log_delay,
+            batch=settings.log_batch,
+            capacity=settings.log_queue,
+        )
+        hook.attach(settings.logs, self._logs.take)
 
     def _tail_of(self, settings: Settings) -> Tail:
         account = self._account
@@ -198,7 +237,8 @@ class Pipeline:
         """Send all that is there; whether that took less than ``timeout``."""
         deadline = time.monotonic() + timeout
         done = True
-        for part in (self._spans, self._metrics, self._spooled, self.store):
+        parts = self._spans, self._logs, self._metrics, self._spooled, self.store
+        for part in parts:
             if part is not None:
                 done = part.flush(remaining(deadline)) and done
         return done
@@ -215,11 +255,15 @@ class Pipeline:
         deadline = time.monotonic() + timeout * _WAITING
         if self._tail is not None:
             _guarded(self._tail.close)
+        if self._logs is not None:
+            hook.detach(self._logs.take)
         done = self._close_part(self._spans, deadline, 0.5)
+        done = self._close_part(self._logs, deadline, 0.5) and done
         if self._metrics is not None and self._spooled is not None:
             # They come last, as they count what became of the spans.
             self._spooled.flush(remaining(deadline) * _SETTLING, patient=False)
         done = self._close_part(self._metrics, deadline, 0.5) and done
+        self._close_part(self._scraped, deadline, 0.5)
         done = self._close_part(self.store, deadline, 0.5) and done
         done = self._close_part(self._spooled, deadline, 1.0) and done
         if self._spooled is not None:
@@ -275,12 +319,7 @@ def _tracers(
     if isinstance(found, NativeTracerProvider):
         found.redirect(buffer, resource, sampler, tail)
         return found
-    try:
-        limits = SpanLimits()
-    except ValueError as error:
-        raise ConfigurationError(
-            f"{error}: correct the variable, or unset it"
-        ) from None
+    limits = _limits(SpanLimits)
     tracers = NativeTracerProvider(
         buffer,
         tail=tail,
@@ -294,6 +333,34 @@ def _tracers(
     return tracers
 
 
+def _scraped(
+    settings: Settings,
+    account: Account,
+    meters: tuple[OurMeterProvider, OurMeterProvider],
+    aggregator: Aggregator,
+) -> Scraped:
+    with no_fork():  # 60 ms
+        from spanrun.telemetry.export.prometheus import Scraped  # noqa: PLC0415
+
+    collectors = [each.collector for each in meters]
+    fail = partial(Faults(account), "metrics")
+    return Scraped(
+        settings.prometheus_host,
+        settings.prometheus_port,
+        lambda: aggregator.add_to(collected(collectors, fail)),
+    )
+
+
+def _limits(kind: Callable[[], L]) -> L:
+    """The SDK's limits, which it reads from its variables."""
+    try:
+        return kind()
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{error}: correct the variable, or unset it"
+        ) from None
+
+
 def _meters(resource: Resource, settings: Settings) -> OurMeterProvider:
     found = providers.meters()
     if isinstance(found, OurMeterProvider):
@@ -301,27 +368,3 @@ def _meters(resource: Resource, settings: Settings) -> OurMeterProvider:
     meters = OurMeterProvider(resource, settings)
     otel_metrics.set_meter_provider(meters)
     return meters
-
-
-def resource_of(
-    service_name: str, failed: Callable[[Exception], object] = lambda _: None
-) -> Resource:
-    """What describes this process, without secrets: given attributes and a name.
-
-    What a detector of somebody else raises is told to ``failed``.
-    """
-    try:
-        given = Resource.create()
-    except Exception as error:  # noqa: BLE001 -- a detector breaks no program
-        failed(error)
-        given = OTELResourceDetector().detect()
-    attributes: dict[str, Any] = {
-        semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4()),
-        **given.attributes,
-    }
-    name = str(given.attributes.get(semconv.SERVICE_NAME, ""))
-    if service_name:
-        attributes[semconv.SERVICE_NAME] = service_name
-    elif not name or name.startswith("unknown_service"):
-        attributes[semconv.SERVICE_NAME] = Path(sys.argv[0]).stem or "python"
-    return Resource(dict(redact_attributes(attributes)), given.schema_url)

@@ -72,6 +72,7 @@ def configure(
     protocol: str | None = None,
     store: str | Path | None = None,
     summary: Literal["auto"] | bool | None = None,
+    logs: str | int | None = None,
 ) -> None:
     """Switch telemetry on, for the process.
 
@@ -91,6 +92,9 @@ def configure(
         summary: Whether the end of `run` prints to stderr what was recorded: how many
             jobs, how long they took and where the time went. ``"auto"``: once, on a
             terminal, where the program's own module (``__main__``) calls `run`.
+        logs: A level of `logging`, as ``"INFO"``: records of that level and above leave
+            over OTLP, and each record that is made in a job or unit says in which.
+            None: `logging` is left alone.
 
     Raises:
         ConfigurationError: With the setting, its value and where it comes from.
@@ -106,6 +110,7 @@ def configure(
         "protocol": protocol,
         "store": store,
         "summary": summary,
+        "logs": logs,
     }
     settings = load(arguments, environ=os.environ, directory=here())
     shutdown()

@@ -8,5 +8,5 @@ from spanrun.semconv import SpanrunTelemetrySignal
 
 Signal: TypeAlias = SpanrunTelemetrySignal
 
-SIGNALS: Final[tuple[Signal, ...]] = ("traces", "metrics")
+SIGNALS: Final[tuple[Signal, ...]] = ("traces", "metrics", "logs")
 """The place of each is its number in a frame on disk."""

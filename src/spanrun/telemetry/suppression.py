@@ -16,6 +16,7 @@ from opentelemetry.context import (
     Context,
     attach,
     detach,
+    get_current,
 )
 
 _SUPPRESSED: Final = Context(
@@ -38,3 +39,8 @@ def suppressed() -> Generator[None]:
         yield
     finally:
         detach(token)
+
+
+def is_suppressed() -> bool:
+    """Whether this code is part of sending telemetry, ours or another library's."""
+    return get_current().get(_SUPPRESS_INSTRUMENTATION_KEY) is True

@@ -51,7 +51,9 @@ class Receiver:
         with self._lock:
             self.requests.append(got)
         answer = self.answer(got)
-        if 200 <= answer.status < 300 and not got.path.endswith("/v1/metrics"):
+        if 200 <= answer.status < 300 and not got.path.endswith(
+            ("/v1/metrics", "/v1/logs")
+        ):
             with self._lock:
                 found = ids(got.body)
                 self.taken.update(found)

@@ -99,7 +99,7 @@ NAMES = [
     "traces.00000000",
     "traces.\u0661\u0662\u0663\u0664\u0665\u0666\u0667\u0668",
     "traces-keep.",
-    "logs.00000001",
+    "profiles.00000001",
     "\udcff\n\x1b[31m",
     ".nfs0001",
 ]

@@ -13,6 +13,9 @@ from google.rpc.error_details_pb2 import (  # type: ignore[import-untyped]  # no
 from google.rpc.status_pb2 import (  # type: ignore[import-untyped]  # no stubs
     Status,
 )
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceResponse,
+)
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
@@ -26,6 +29,12 @@ from spanrun.telemetry.signals import Signal
 _RESPONSES: Final[dict[Signal, Any]] = {
     "traces": ExportTraceServiceResponse,
     "metrics": ExportMetricsServiceResponse,
+    "logs": ExportLogsServiceResponse,
+}
+_REJECTED: Final[dict[Signal, str]] = {
+    "traces": "rejected_spans",
+    "metrics": "rejected_data_points",
+    "logs": "rejected_log_records",
 }
 
 
@@ -56,8 +65,7 @@ def partial_success_in_json(signal: Signal, body: bytes) -> tuple[int, str] | No
 
 def _rejected(signal: Signal, response: Any) -> tuple[int, str]:
     found = response.partial_success
-    items = found.rejected_spans if signal == "traces" else found.rejected_data_points
-    return max(0, items), found.error_message
+    return max(0, getattr(found, _REJECTED[signal])), found.error_message
 
 
 def message_of(status: bytes) -> str:

@@ -22,6 +22,7 @@ _GRPC: Final = "http://localhost:4317"
 _SERVICES: Final[Mapping[Signal, str]] = {
     "traces": "opentelemetry.proto.collector.trace.v1.TraceService",
     "metrics": "opentelemetry.proto.collector.metrics.v1.MetricsService",
+    "logs": "opentelemetry.proto.collector.logs.v1.LogsService",
 }
 
 

@@ -31,9 +31,8 @@ def exporters(settings: Settings, environ: Mapping[str, str]) -> dict[Signal, Ex
     Raises:
         ConfigurationError: With the variable and its value, but no secret.
     """
-    asked = {"traces": settings.traces, "metrics": settings.metrics}
     return {
-        signal: exporter(destination(signal, asked[signal], environ))
+        signal: exporter(destination(signal, settings.signal(signal), environ))
         for signal in SIGNALS
-        if asked[signal].exporter == "otlp"
+        if settings.signal(signal).exporter == "otlp"
     }

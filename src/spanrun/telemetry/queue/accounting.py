@@ -29,7 +29,11 @@ DAMAGED: Final[SpanrunTelemetryReason] = "internal_error"
 _log: Final = Log(__name__)
 
 _SAY_EVERY: Final = 60.0  # seconds between two lines about what is lost
-_ITEMS: Final[dict[Signal, str]] = {"traces": "spans", "metrics": "data points"}
+_ITEMS: Final[dict[Signal, str]] = {
+    "traces": "spans",
+    "metrics": "data points",
+    "logs": "log records",
+}
 # Each refusal has a line of its own where it happens.
 _SAID: Final = frozenset(("rejected", "partial_success"))
 

@@ -9,6 +9,9 @@ from typing import Any, Final, Literal, TypeAlias
 from google.protobuf.message import (  # type: ignore[import-untyped]  # no stubs
     DecodeError,
 )
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+)
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
@@ -28,18 +31,18 @@ _NS: Final = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A span, or the data points of a metric.
+    """A span, the data points of a metric, or a log record.
 
     Attributes:
-        signal: Which of the two.
+        signal: Which of these.
         service: Whose it is: ``service.name``.
-        name: Of the span or metric.
-        start: When the span began or the points were taken, seconds since the
-            epoch; 0 where nothing says so.
-        seconds: That the span took; 0 for a metric.
-        trace_id: Of the span, in hexadecimal digits; empty for a metric.
+        name: Of the span or metric; of a log record its text.
+        start: When the span began, the points were taken or the record was made,
+            seconds since the epoch; 0 where nothing says so.
+        seconds: That the span took; 0 for others.
+        trace_id: Of the span or record, in hexadecimal digits; empty for a metric.
         status: Of the span.
-        points: Of the metric; 0 for a span.
+        points: Of the metric; 0 for others.
     """
 
     signal: Signal
@@ -62,6 +65,8 @@ def contents(frame: Frame) -> Iterator[Item]:
     try:
         if frame.signal == "traces":
             yield from _spans(ExportTraceServiceRequest.FromString(frame.payload))
+        elif frame.signal == "logs":
+            yield from _logs(ExportLogsServiceRequest.FromString(frame.payload))
         else:
             yield from _metrics(ExportMetricsServiceRequest.FromString(frame.payload))
     except DecodeError:
@@ -109,6 +114,20 @@ def _metrics(request: Any) -> Iterator[Item]:
                     name=metric.name,
                     start=newest * _NS,
                     points=len(points),
+                )
+
+
+def _logs(request: Any) -> Iterator[Item]:
+    for resource in request.resource_logs:
+        service = _service(resource.resource)
+        for scope in resource.scope_logs:
+            for record in scope.log_records:
+                yield Item(
+                    signal="logs",
+                    service=service,
+                    name=record.body.string_value,
+                    start=record.time_unix_nano * _NS,
+                    trace_id=record.trace_id.hex(),
                 )
 
 

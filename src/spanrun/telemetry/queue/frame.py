@@ -46,9 +46,10 @@ class Frame:
 
     Attributes:
         signal: What is in it.
-        payload: An ``ExportTraceServiceRequest`` or its like for metrics.
-        items: Spans, or data points, in it.
-        keep: Given up last when room runs out: failed spans, zero points.
+        payload: An ``ExportTraceServiceRequest`` or its like for another signal.
+        items: Spans, data points or log records in it.
+        keep: Given up last when room runs out: failed spans, zero points, logged
+            errors.
         order: Rises from frame to frame in a process.
     """
 

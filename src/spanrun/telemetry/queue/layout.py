@@ -10,6 +10,8 @@
         traces-keep.00000001
         metrics.00000001
         metrics-keep.00000001
+        logs.00000001
+        logs-keep.00000001
         metrics.LATEST            the newest snapshot, if none of those has it
       quarantine/
         TIME-CODE-ID.frames       what a receiver refused

@@ -92,7 +92,7 @@ class QueuedExporter:
                 self._queue,
                 self._accounting,
                 backoff(),
-                request_bytes=most if signal == "traces" else 0,
+                request_bytes=0 if signal == "metrics" else most,
                 watch=watch,
             )
             for signal, exporter in exporters.items()
@@ -126,8 +126,8 @@ class QueuedExporter:
 
         Args:
             signal: What is in it.
-            payload: An ``ExportTraceServiceRequest`` or its like for metrics.
-            items: Spans, or data points, in it.
+            payload: An ``ExportTraceServiceRequest`` or its like for another signal.
+            items: Spans, data points or log records in it.
             keep: Given up last when room runs out: failed spans, zero points.
         """
         self._accounting.produce(signal, items)

@@ -10,6 +10,9 @@ from typing import Any, Final
 from google.protobuf.message import (  # type: ignore[import-untyped]  # no stubs
     DecodeError,
 )
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+)
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
@@ -23,12 +26,13 @@ from spanrun.telemetry.signals import Signal
 _REQUESTS: Final[dict[Signal, Any]] = {
     "traces": ExportTraceServiceRequest,
     "metrics": ExportMetricsServiceRequest,
+    "logs": ExportLogsServiceRequest,
 }
 _DELTA: Final = 1  # AGGREGATION_TEMPORALITY_DELTA
 
 
 def halve(frame: Frame) -> tuple[Frame, Frame] | None:
-    """The first half of its spans or data points, and the rest, each a request.
+    """The first half of the items in it, and the rest, each a request.
 
     Returns:
         None when there is one at most, or when the payload can't be read.
@@ -81,11 +85,16 @@ def _cut(frame: Frame, start: int, end: int) -> bytes:
 
 
 def _leaves(request: Any) -> Iterator[Any]:
-    """The lists of spans, or of data points, in order."""
+    """The lists of spans, of log records or of data points, in order."""
     if isinstance(request, ExportTraceServiceRequest):
         for spans in request.resource_spans:
             for scope in spans.scope_spans:
                 yield scope.spans
+        return
+    if isinstance(request, ExportLogsServiceRequest):
+        for logs in request.resource_logs:
+            for scope in logs.scope_logs:
+                yield scope.log_records
         return
     for metrics in request.resource_metrics:
         for scope in metrics.scope_metrics:
@@ -108,6 +117,10 @@ def _prune(request: Any, signal: Signal) -> None:
         resources, scopes = request.resource_spans, "scope_spans"
         for resource in resources:
             _keep(resource.scope_spans, attrgetter("spans"))
+    elif signal == "logs":
+        resources, scopes = request.resource_logs, "scope_logs"
+        for resource in resources:
+            _keep(resource.scope_logs, attrgetter("log_records"))
     else:
         resources, scopes = request.resource_metrics, "scope_metrics"
         for resource in resources:

@@ -18,6 +18,9 @@ def request_of(
 ) -> bytes:
     """Return an ``ExportTraceServiceRequest``. The spans are many, and copied once.
 
+    With log records in place of spans it is an ``ExportLogsServiceRequest``: all around
+    them has the same numbers.
+
     Args:
         resource: The process that they come from.
         scope: The library that they come from.

@@ -1,0 +1,1 @@
+"""A mixed workload, seeded, to ask the telemetry what happened, and know the answer."""

@@ -1,0 +1,1 @@
+"""Log records: in which job each was made, and their way to OTLP."""
