@@ -12,22 +12,25 @@ const asked = () => (location.hash === '#/' ? '' : read(location.hash).session |
 
 export function Live() {
   const [name, setName] = useState(asked());
+  const newest = useRef('');
   useEffect(() => {
-    const heard = () => setName(asked());
+    // Going on in the newest session only gives it its name: what is shown of it stays.
+    const heard = () => setName((now) => (now === 'last' && asked() === newest.current ? now : asked()));
     addEventListener('hashchange', heard);
     return () => removeEventListener('hashchange', heard);
   }, []);
-  return name ? html`<${Session} key=${name} name=${name} />` : html`<${Sessions} />`;
+  return name ? html`<${Session} key=${name} name=${name} newest=${newest} />` : html`<${Sessions} />`;
 }
 
 /** What is shown never moves by itself in a table: what is newer waits until asked. */
-function Session({ name }) {
+function Session({ name, newest }) {
   const [data, setData] = useState(null);
   const [counts, setCounts] = useState(null);
   const [fault, setFault] = useState('');
   const source = useRef(null);
   useEffect(() => {
-    const found = follow(name, { shown: setData, counted: setCounts, failed: setFault });
+    const shown = (its) => { newest.current = its.session.id; setData(its); };
+    const found = follow(name, { shown, counted: setCounts, failed: setFault });
     source.current = found;
     return () => found.close();
   }, [name]);
@@ -46,7 +49,7 @@ const SHARE = 0.05;
 
 /** Read a session, and then what is new of it, as long as it is open. */
 function follow(name, { shown, counted, failed }) {
-  const asked = `name=${encodeURIComponent(name)}`;
+  let which = '';
   let stream = null;
   let raw = null;
   let waiting = [];
@@ -69,8 +72,9 @@ function follow(name, { shown, counted, failed }) {
   };
   const read = async () => {
     stream?.close();
+    which = `name=${encodeURIComponent(asked() || name)}`;
     try {
-      const found = await json(`data?${asked}`);
+      const found = await json(`data?${which}`);
       if (closed) return;
       failed('');
       if (raw && still()) waiting = [found];
@@ -84,7 +88,7 @@ function follow(name, { shown, counted, failed }) {
     }
   };
   const listen = (at) => {
-    stream = new EventSource(`changes?${asked}&since=${at}`);
+    stream = new EventSource(`changes?${which}&since=${at}`);
     stream.onopen = () => { heard = Date.now(); failed(''); };
     stream.onmessage = ({ data }) => {
       const delta = JSON.parse(data);
