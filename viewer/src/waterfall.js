@@ -1,7 +1,7 @@
 // The spans of a job or of a trace, on one axis of time, below the job's ledger.
 import { useMemo, useState } from 'preact/hooks';
 import { axisOf, gapsOf } from './axis.js';
-import { line, plural, round, time } from './format.js';
+import { plural, round, time } from './format.js';
 import { criticalPath, ledgerOf } from './ledger.js';
 import { html, Ledger, Rows } from './parts.js';
 import { Drawer, glyphs, labelOf } from './spans.js';
