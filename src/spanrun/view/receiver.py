@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import json
 import socket
-import sys
 import threading
 import zlib
 from collections import Counter
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 from google.protobuf import json_format  # type: ignore[import-untyped]  # no stubs
@@ -38,6 +36,7 @@ from spanrun.telemetry.otlp_json import message_of
 from spanrun.telemetry.recordings.otlp_store import OtlpStore
 from spanrun.telemetry.span.wire import text as text_field
 from spanrun.text import inert
+from spanrun.view.http_server import Request, Server
 
 MAX_BODY: Final = 20 * 1024 * 1024
 """Bytes of a request, also decompressed: as many as the Collector takes."""
@@ -76,9 +75,9 @@ class Receiver:
         self.counts: Final[Counter[str]] = Counter()
         self.room: Final = threading.BoundedSemaphore(_AT_ONCE)
         self._lock: Final = threading.Lock()
-        self._server: Final = _server(host, port, partial(_Request, self))
+        self._server: Final = Server(host, port, partial(_Request, self))
         self.host: Final = host
-        self.port: Final[int] = self._server.server_address[1]
+        self.port: Final = self._server.port
 
     @property
     def url(self) -> str:
@@ -107,23 +106,6 @@ class Receiver:
         return rejected
 
 
-def _server(host: str, port: int, handler: Any) -> ThreadingHTTPServer:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    kind = type("_Server", (_Server,), {"address_family": family})
-    server: ThreadingHTTPServer = kind((host, port), handler)
-    return server
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A program that goes away in the middle of a request is no news."""
-        if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)
-
-
 class _Refused(Exception):  # noqa: N818 -- a request is
     """A request that isn't taken.
 
@@ -137,18 +119,13 @@ class _Refused(Exception):  # noqa: N818 -- a request is
         self.status: Final = status
 
 
-class _Request(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server_version = "spanrun"
-    sys_version = ""
-    timeout = 60  # seconds that a connection may say nothing
-
+class _Request(Request):
     def __init__(self, receiver: Receiver, *given: Any) -> None:
         self._receiver: Final = receiver
         self._is_json = False
         super().__init__(*given)
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 -- its name
         """Take a request, and say so in its own form."""
         self._is_json = False
         try:
@@ -160,7 +137,7 @@ class _Request(BaseHTTPRequestHandler):
         else:
             self._answer(rejected)
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 -- its name
         """Nothing but POST is answered."""
         self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "OTLP is sent by POST")
 
@@ -291,9 +268,6 @@ class _Request(BaseHTTPRequestHandler):
             for _ in range(64):
                 if not self.connection.recv(65536):
                     return
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- its name
-        """Nothing: requests come every few seconds."""
 
 
 def _too_large() -> _Refused:

@@ -7,35 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from spanrun.semconv import (
-    SPANRUN_JOB_INDEX,
-    SPANRUN_JOB_TIME_BACKOFF,
-    SPANRUN_JOB_TIME_BUSY,
-    SPANRUN_JOB_TIME_LIMIT,
-    SPANRUN_JOB_TIME_LOOP_LAG,
-    SPANRUN_JOB_TIME_QUEUE,
-    SPANRUN_JOB_TIME_RATE_LIMIT,
-    SPANRUN_JOB_TIME_SERVICE,
-    SPANRUN_RUN_ID,
-)
-from spanrun.telemetry.recordings.records import Event, Link, Span
+from spanrun.semconv import SPANRUN_JOB_INDEX, SPANRUN_RUN_ID
+from spanrun.telemetry.recordings.records import TIMES, Event, Link, Span
 from spanrun.view.columns import Columns, Texts, micro
 from spanrun.view.jobs import JobKey
 
 MOST_SPANS: Final = 100_000
 KINDS: Final = ("INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 STATUSES: Final = ("UNSET", "OK", "ERROR")
-_LEDGER: Final = frozenset(
-    (
-        SPANRUN_JOB_TIME_QUEUE,
-        SPANRUN_JOB_TIME_LIMIT,
-        SPANRUN_JOB_TIME_RATE_LIMIT,
-        SPANRUN_JOB_TIME_BACKOFF,
-        SPANRUN_JOB_TIME_BUSY,
-        SPANRUN_JOB_TIME_LOOP_LAG,
-        SPANRUN_JOB_TIME_SERVICE,
-    )
-)
 PARENT: Final = 0
 """In the table of fixes: the number that stands for the column ``parent``."""
 JOB: Final = 1
@@ -188,8 +167,6 @@ def _json(items: Iterable[Any], told: Callable[[Any], list[Any]]) -> str:
 def _told(attributes: Mapping[str, Any], *, ledger: bool) -> str:
     """Attributes as JSON, of a job's span without its ledger: that is in the job."""
     kept = {
-        name: value
-        for name, value in attributes.items()
-        if ledger or name not in _LEDGER
+        name: value for name, value in attributes.items() if ledger or name not in TIMES
     }
     return json.dumps(kept, default=str) if kept else ""
