@@ -1,5 +1,6 @@
 """Programs of other makers and of spanrun that send to `spanrun view --listen`."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from tests.waiting import until
 from spanrun import recordings
 from spanrun.recordings import Recording
 from spanrun.telemetry.recordings.otlp_store import OtlpStore
+from spanrun.view.data import data_of
 from spanrun.view.receiver import Receiver
 
 HERE = Path(__file__).parent
@@ -62,11 +64,42 @@ def check_the_shop(receiver: Receiver, spans: int) -> None:
         assert trace[0].attributes["cart"] == 3
 
 
+def check_its_signals(receiver: Receiver) -> None:
+    """Its logs are at their spans, and its metrics are panels."""
+    with opened(receiver) as recording:
+        data = data_of(recording)
+    logs, spans, text = data["logs"], data["spans"], data["texts"]
+    said = [text[place] for place in logs["text"]]
+    assert said == ["the shop opens", "no such cart: 7"]
+    assert (logs["level"], logs["span"][0]) == ([9, 17], -1)
+    span = logs["span"][1]
+    assert json.loads(text[spans["attributes"][span]]) == {"cart": 7}
+    assert json.loads(text[logs["attributes"][1]])["cart"] == 7
+    assert text[logs["trace"][1]] == text[spans["trace"][span]]
+    panels = {each["title"]: each for each in data["metrics"]["panels"]}
+    sold, sizes, carts = (
+        panels[f"shop.{each}"] for each in ("sold", "cart.size", "open")
+    )
+    seconds = data["metrics"]["width"] / 1e6
+    amounts = {
+        name: fsum(value * seconds for value in values if value)
+        for name, values in sold["lines"]
+    }
+    assert amounts == pytest.approx({"card": 15, "cash": 5}, rel=0.01)
+    assert (sold["unit"], sizes["unit"], carts["unit"]) == ("cart/s", "item", "cart")
+    assert [name for name, _ in sizes["lines"]] == ["p50", "p95", "p99"]
+    assert [(name, values[-1]) for name, values in carts["lines"]] == [("all", 20)]
+    counts = data["counts"]
+    assert (counts["logs"], counts["logs_shown"]) == (2, 2)
+    assert counts["points"] == counts["points_shown"] == receiver.counts["metrics"] >= 4
+
+
 @pytest.mark.parametrize("form", ["proto", "json"])
 def test_a_stock_sdk(receiver: Receiver, tmp_path: Path, form: str) -> None:
     program = str(HERE / "sending.py")
     run(sys.executable, program, receiver.url, form, folder=tmp_path)
     check_the_shop(receiver, 2)
+    check_its_signals(receiver)
 
 
 def test_a_program_in_node(receiver: Receiver, tmp_path: Path) -> None:
@@ -96,7 +129,10 @@ def test_a_collector_forwards(
         program = str(HERE / "sending.py")
         run(sys.executable, program, collector.otlp_http, "proto", folder=tmp_path)
         until(lambda: receiver.counts["spans"] == 40)
+        until(lambda: receiver.counts["logs"] == 2)
+        until(lambda: receiver.counts["metrics"] >= 4)
     check_the_shop(receiver, 2)
+    check_its_signals(receiver)
 
 
 def test_the_page_says_that_others_have_no_phases(

@@ -44,6 +44,7 @@ export function prepare(raw) {
     session: raw.session, compare: raw.compare, objectives: raw.objectives || [], runs: raw.runs, counts: raw.counts,
     spans: raw.spans, events: eventsOf(raw, named),
     spansOf: spansByJob(raw.spans),
+    metrics: raw.metrics, logs: raw.logs, logsOf: logsBySpan(raw.logs),
     traces: null,
     rowOf: new Map(),
   };
@@ -59,6 +60,17 @@ export const keyOf = (data, row) => (data.key[row] ? data.text[data.key[row]] : 
 function spansByJob(spans) {
   const found = new Map();
   spans.job.forEach((job, row) => { if (job >= 0 && !found.has(job)) found.set(job, row); });
+  return found;
+}
+
+function logsBySpan(logs) {
+  const found = new Map();
+  logs.span.forEach((span, row) => {
+    if (span < 0) return;
+    if (!found.has(span)) found.set(span, []);
+    found.get(span).push(row);
+  });
+  for (const rows of found.values()) rows.sort((a, b) => logs.time[a] - logs.time[b] || a - b);
   return found;
 }
 

@@ -40,7 +40,7 @@ function Session({ name, newest }) {
     return () => removeEventListener('hashchange', heard);
   }, []);
   if (!data) return html`<p class="note" role="status">${fault || 'Reading the recording …'}</p>`;
-  const more = counts ? counts.jobs - data.counts.jobs : 0;
+  const more = counts ? counts.jobs - data.counts.jobs + counts.logs - data.counts.logs : 0;
   return html`<${App} data=${data} live=${{ fault, more, show: () => source.current.show() }} />`;
 }
 
@@ -106,21 +106,21 @@ function follow(name, { shown, counted, failed }) {
   return { look, show: draw, close: () => { closed = true; clearTimeout(timer); stream?.close(); } };
 }
 
-const COLUMNS = [['spans', 'parent'], ['spans', 'job'], ['events', 'job']];
+const COLUMNS = [['spans', 'parent'], ['spans', 'job'], ['events', 'job'], ['logs', 'span']];
 
 /** What a page had, and what is new since: an object of its own, the old one stays. */
 export function joined(raw, deltas) {
   const whole = deltas.findLastIndex((delta) => delta.format);
   if (whole >= 0) return joined(deltas[whole], deltas.slice(whole + 1));
   const out = { ...raw, runs: [...raw.runs], texts: raw.texts.concat(...deltas.map((each) => each.texts)) };
-  for (const table of ['jobs', 'spans', 'events', 'fixes']) {
+  for (const table of ['jobs', 'spans', 'events', 'fixes', 'logs']) {
     out[table] = Object.fromEntries(Object.keys(raw[table]).map(
       (column) => [column, raw[table][column].concat(...deltas.map((each) => each[table][column]))],
     ));
   }
   for (const delta of deltas) {
     for (const [place, run] of delta.runs) out.runs[place] = run;
-    for (const part of ['at', 'session', 'runners', 'causes', 'objectives', 'counts']) if (delta[part]) out[part] = delta[part];
+    for (const part of ['at', 'session', 'runners', 'causes', 'objectives', 'metrics', 'counts']) if (delta[part]) out[part] = delta[part];
     const { column, row, value } = delta.fixes;
     column.forEach((which, n) => { const [table, name] = COLUMNS[which]; out[table][name][row[n]] = value[n]; });
   }
@@ -128,4 +128,4 @@ export function joined(raw, deltas) {
 }
 
 /** Whether the view has rows that must not move. */
-const still = () => ['jobs', 'trace', 'compare'].includes(read(location.hash).view);
+const still = () => ['jobs', 'trace', 'compare', 'logs'].includes(read(location.hash).view);

@@ -42,7 +42,7 @@ export function Waterfall(context) {
     '/': () => document.getElementById('find')?.focus(),
     Escape: () => (isFiltered ? replace(NOTHING) : go({ view: 'jobs', id: '', span: '', fold: '' })),
   });
-  const attempts = tree.filter(({ row }) => data.text[data.spans.name[row]].startsWith('attempt ')).length;
+  const attempts = useMemo(() => attemptsOf(data, tree), [data, tree]);
   const shown = { data, axis, shades, attempts };
   return html`<div class="sides"><section class="card flush" aria-label="Spans"><${Filters} state=${state} replace=${replace} whole=${to - from} gaps=${gaps} closed=${closed} setClosed=${setClosed} />
     <div class="axis"><span role="status">${isFiltered ? `${rows.length} of ` : ''}${plural(tree.length, 'span')}</span>
@@ -54,6 +54,16 @@ export function Waterfall(context) {
     <p class="keyline">${path ? html`<span title="The last child to end, again and again. Siblings may only seem to depend on each other.">▁ critical path</span>` : ''}<span>↻ retry</span><span>✕ error</span><span>⇉ hedge</span>
       ${shades.length ? html`<span><i class="dot" style=${{ background: 'var(--loop_lag)', opacity: 0.4 }}></i>the event loop was blocked</span>` : ''}<span>grey: units of spanrun · blue: calls</span></p></section>
     ${rows.length > 0 && html`<${Drawer} data=${data} state=${state} row=${rows[selected].row} from=${from} job=${job} attempts=${attempts} />`}</div>`;
+}
+
+/** How many attempts are below each span. */
+function attemptsOf(data, tree) {
+  const found = new Map();
+  for (const { row } of tree) {
+    const up = data.spans.parent[row];
+    if (data.text[data.spans.name[row]].startsWith('attempt ')) found.set(up, (found.get(up) || 0) + 1);
+  }
+  return found;
 }
 
 function Filters({ state, replace, whole, gaps, closed, setClosed }) {

@@ -1,8 +1,8 @@
-"""`Receiver`: takes OTLP over HTTP from programs of any language, and keeps the traces.
+"""`Receiver`: takes OTLP over HTTP from programs of any language, and keeps it.
 
-Traces go into the store that pages are shown of. Metrics and logs are taken, so that
-no program complains, and counted; they aren't kept. Whoever reaches the port may send:
-there is no token, as SDKs have none. A browser's page may not, whatever its site is.
+Traces go into the store that pages are shown of, logs and metrics into a file beside
+it. Whoever reaches the port may send: there is no token, as SDKs have none. A browser's
+page may not, whatever its site is.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ class Receiver:
     """Listens for OTLP over HTTP: protobuf and JSON, plain and compressed by gzip.
 
     Args:
-        store: Where traces go.
+        store: Where all of it goes.
         host: The address to listen at.
         port: Where to listen; 0 for one that is free.
 
     Attributes:
-        counts: Of what was taken: spans, metrics and logs.
+        counts: Of what was taken: spans, points of metrics, and log records.
 
     Raises:
         OSError: The port is taken, or the address isn't ours.
@@ -101,8 +101,11 @@ class Receiver:
         if isinstance(request, ExportTraceServiceRequest):
             rejected = self.store.add(request)
             self.store.flush()
+            taken = _spans(request) - rejected
+        else:
+            taken = self.store.keep(request)
         with self._lock:
-            self.counts[_signal(request)] += _items(request) - rejected
+            self.counts[_signal(request)] += taken
         return rejected
 
 
@@ -281,21 +284,6 @@ def _signal(request: Any) -> str:
     return "metrics" if isinstance(request, ExportMetricsServiceRequest) else "logs"
 
 
-def _items(request: Any) -> int:
-    """How many spans, metrics or log records are in it."""
-    if isinstance(request, ExportTraceServiceRequest):
-        scopes = (
-            scope for each in request.resource_spans for scope in each.scope_spans
-        )
-        return sum(len(scope.spans) for scope in scopes)
-    if isinstance(request, ExportMetricsServiceRequest):
-        return sum(
-            len(scope.metrics)
-            for each in request.resource_metrics
-            for scope in each.scope_metrics
-        )
-    return sum(
-        len(scope.log_records)
-        for each in request.resource_logs
-        for scope in each.scope_logs
-    )
+def _spans(request: ExportTraceServiceRequest) -> int:
+    scopes = (scope for each in request.resource_spans for scope in each.scope_spans)
+    return sum(len(scope.spans) for scope in scopes)

@@ -77,6 +77,9 @@ class SpanRows:
         zero_ns: Where the page's time begins.
         jobs: The row of each job that is in the page.
         fixes: Which column and row were fixed, and what is there now.
+
+    Attributes:
+        rows: The row of each span, by its trace and its id.
     """
 
     def __init__(
@@ -86,7 +89,7 @@ class SpanRows:
         self._zero: Final = zero_ns
         self._jobs: Final = jobs
         self._fixes: Final = fixes
-        self._rows: Final[dict[tuple[str, str], int]] = {}
+        self.rows: Final[dict[tuple[str, str], int]] = {}
         self._orphans: Final[dict[tuple[str, str], list[int]]] = {}
         self._waiting: Final[dict[JobKey, int]] = {}
         self.columns: Final = Columns(
@@ -98,13 +101,13 @@ class SpanRows:
         """Add all of them, by their start, and see what was missing before."""
         spans.sort(key=lambda span: (span.start_ns, -span.end_ns))
         for row, span in enumerate(spans, len(self.columns)):
-            self._rows[span.trace_id, span.span_id] = row
+            self.rows[span.trace_id, span.span_id] = row
         for span in spans:
             self._add(span)
         for span in spans:
             own = span.trace_id, span.span_id
             for row in self._orphans.pop(own, ()):
-                self._fix(PARENT, "parent", row, self._rows[own])
+                self._fix(PARENT, "parent", row, self.rows[own])
         for key in [key for key in self._waiting if key in self._jobs]:
             self._fix(JOB, "job", self._waiting.pop(key), self._jobs[key])
 
@@ -119,7 +122,7 @@ class SpanRows:
         if key is not None and job < 0:
             self._waiting[key] = row
         above = span.trace_id, span.parent_id or ""
-        parent = self._rows.get(above, -1)
+        parent = self.rows.get(above, -1)
         if span.parent_id and parent < 0:
             self._orphans.setdefault(above, []).append(row)
         self.columns.add(
@@ -134,7 +137,7 @@ class SpanRows:
             text(span.status_text),
             text(_told(span.attributes, ledger=job < 0)),
             text(_json(span.events, self._event)),
-            text(_json(span.links, partial(_link, self._rows))),
+            text(_json(span.links, partial(_link, self.rows))),
             text(span.scope),
         )
 
