@@ -53,7 +53,7 @@ function sentence(data, rows) {
   if (!bad.length) return `${plural(rows.length, 'log record')}, and no error among them.`;
   const times = new Map();
   for (const row of bad) {
-    const said = line(data.text[text[row]]).replace(/\d+/g, '#').slice(0, 120);
+    const said = line(data.text[text[row]].slice(0, 120).replace(/\d+/g, '#'));
     times.set(said, (times.get(said) || 0) + 1);
   }
   const [said, n] = [...times].reduce((a, b) => (b[1] > a[1] ? b : a));
