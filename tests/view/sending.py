@@ -1,7 +1,7 @@
-"""A program with a stock OpenTelemetry SDK: ``python sending.py ENDPOINT proto|json``.
+"""A program with a stock OpenTelemetry SDK: ``python sending.py ENDPOINT FORM``.
 
-There is no exporter of JSON for Python, so that its spans are sent by hand; its logs
-and metrics are protobuf either way.
+The form is proto, json or grpc. There is no exporter of JSON for Python, so that its
+spans are sent by hand then, and its logs and metrics as protobuf.
 """
 
 import logging
@@ -10,6 +10,9 @@ import urllib.request
 
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.exporter.otlp.proto.grpc import _log_exporter as grpc_logs
+from opentelemetry.exporter.otlp.proto.grpc import metric_exporter as grpc_metrics
+from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc_traces
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -46,20 +49,24 @@ class JsonExporter:
 
 
 exporter = JsonExporter()
+of_logs = OTLPLogExporter(f"{endpoint}/v1/logs")
+of_metrics = OTLPMetricExporter(f"{endpoint}/v1/metrics")
 if form == "proto":
     url = f"{endpoint}/v1/traces"
     exporter = OTLPSpanExporter(url, compression=Compression.Gzip)
+elif form == "grpc":
+    exporter = grpc_traces.OTLPSpanExporter(endpoint, insecure=True)
+    of_logs = grpc_logs.OTLPLogExporter(endpoint, insecure=True)
+    of_metrics = grpc_metrics.OTLPMetricExporter(endpoint, insecure=True)
 resource = Resource({"service.name": "shop"})
 provider = TracerProvider(resource=resource)
 provider.add_span_processor(BatchSpanProcessor(exporter))
 logs = LoggerProvider(resource=resource)
-logs.add_log_record_processor(
-    BatchLogRecordProcessor(OTLPLogExporter(f"{endpoint}/v1/logs"))
-)
+logs.add_log_record_processor(BatchLogRecordProcessor(of_logs))
 log = logging.getLogger("shop.cart")
 log.setLevel(logging.DEBUG)
 log.addHandler(LoggingHandler(logger_provider=logs))
-reader = PeriodicExportingMetricReader(OTLPMetricExporter(f"{endpoint}/v1/metrics"))
+reader = PeriodicExportingMetricReader(of_metrics)
 metrics = MeterProvider([reader], resource=resource)
 meter = metrics.get_meter("shop")
 sold = meter.create_counter("shop.sold", "{cart}", "Carts that were paid.")

@@ -110,15 +110,30 @@ def test_a_program_in_node(receiver: Receiver, tmp_path: Path) -> None:
     check_the_shop(receiver, 1)
 
 
-@pytest.mark.parametrize("encoding", ["proto", "json"])
-def test_a_collector_forwards(
-    receiver: Receiver, tmp_path: Path, encoding: str
-) -> None:
-    reason = inventory.why_missing("otelcol")
+def test_a_program_in_go(receiver: Receiver, tmp_path: Path) -> None:
+    """With OpenTelemetry's own SDK: see `sending_go/`."""
+    require("sending")
+    program = inventory.locate("sending") / "sending"
+    run(str(program), receiver.url, folder=tmp_path)
+    check_the_shop(receiver, 2)
+    check_its_signals(receiver)
+
+
+def require(backend: str) -> None:
+    reason = inventory.why_missing(backend)
     if reason is not None:
         if os.environ.get("SPANRUN_REQUIRE_BACKENDS") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+@pytest.mark.parametrize(
+    ("form", "encoding"), [("proto", "proto"), ("proto", "json"), ("grpc", "proto")]
+)
+def test_a_collector_forwards(
+    receiver: Receiver, tmp_path: Path, form: str, encoding: str
+) -> None:
+    require("otelcol")
     names = ("traces", "metrics", "logs")
     pipeline = {"receivers": ["otlp"], "exporters": ["otlp_http"]}
     config = {
@@ -127,7 +142,8 @@ def test_a_collector_forwards(
     }
     with servers.collector(config) as collector:
         program = str(HERE / "sending.py")
-        run(sys.executable, program, collector.otlp_http, "proto", folder=tmp_path)
+        to = collector.otlp_grpc if form == "grpc" else collector.otlp_http
+        run(sys.executable, program, to, form, folder=tmp_path)
         until(lambda: receiver.counts["spans"] == 40)
         until(lambda: receiver.counts["logs"] == 2)
         until(lambda: receiver.counts["metrics"] >= 4)

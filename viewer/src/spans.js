@@ -1,4 +1,5 @@
 // A span: its label, its glyphs, and all that is known of it.
+import { attributesOf } from './data.js';
 import { inert, line, signed, time } from './format.js';
 import { Amounts, html, Level } from './parts.js';
 import { href } from './url.js';
@@ -25,8 +26,8 @@ const told = (value) => inert(typeof value === 'string' ? value : JSON.stringify
 export const Facts = ({ of }) => html`<dl class="facts">${Object.entries(of).map(([name, value]) => html`<dt class="mono">${line(name)}</dt><dd class="mono"><bdi>${told(value)}</bdi></dd>`)}</dl>`;
 
 export function Drawer({ data, state, row, from, job, attempts }) {
-  const { start, duration, status, message, parent, attributes, events, links, scope, name } = data.spans;
-  const its = parsed(data, attributes[row]);
+  const { start, duration, status, message, parent, events, links, scope, name } = data.spans;
+  const its = attributesOf(data, row);
   const happened = parsed(data, events[row]) || [];
   const linked = parsed(data, links[row]) || [];
   const written = data.logsOf.get(row) || [];
@@ -39,7 +40,7 @@ export function Drawer({ data, state, row, from, job, attempts }) {
     ${job !== undefined && html`<h3>Ledger of the job</h3><${Amounts} names=${data.names} amounts=${data.phases.map((column) => column[job])} all=${data.duration[job]} />`}
     ${happened.length > 0 && html`<h3>Events</h3>${happened.map(([at, title, more]) => html`<${Event} at=${at - from} title=${title} more=${more} />`)}`}
     ${written.length > 0 && html`<h3>Logs</h3>${written.map((each) => html`<${Record} data=${data} row=${each} from=${from} />`)}`}
-    ${its && html`<h3>Attributes</h3><${Facts} of=${its} />`}
+    ${Object.keys(its).length > 0 && html`<h3>Attributes</h3><${Facts} of=${its} />`}
     ${linked.length > 0 && html`<h3>Links</h3>${linked.map(([trace, span, more, target]) => html`<div>${target >= 0
       ? html`<a href=${href({ ...state, id: trace, span: String(target), fold: '', find: '', least: '' })}><bdi>${line(data.text[name[target]])}</bdi> <code>${trace.slice(0, 8)}</code></a>`
       : html`<code>${trace} ${span}</code> <span class="soft">not in this page</span>`}</div><${Facts} of=${more} />`)}`}</aside>`;

@@ -2,6 +2,7 @@
 import { useMemo, useState } from 'preact/hooks';
 import { axisOf, gapsOf } from './axis.js';
 import { plural, round, time } from './format.js';
+import { attributesOf } from './data.js';
 import { criticalPath, ledgerOf } from './ledger.js';
 import { html, Ledger, Rows } from './parts.js';
 import { Drawer, glyphs, labelOf } from './spans.js';
@@ -87,11 +88,15 @@ function Lead({ data, axis, shades, job, tree }) {
 const Behind = ({ axis, shades }) => html`${shades.map(({ at, value }) => html`<em style=${{ left: `${axis.at(at)}%`, width: `${Math.max(0.2, axis.at(at + value) - axis.at(at))}%` }}></em>`)}
   ${axis.gaps.map(({ a, b, left, width }) => html`<b title=${`${time(b - a)} in which nothing happens`} style=${{ left: `${left}%`, width: `${width}%` }}></b>`)}`;
 
+/** As the other attributes are written. */
+const listed = (its) => Object.entries(its).map((pair) => pair.map((each) => JSON.stringify(each)).join(': ')).join(', ');
+
 /** The spans that the filters leave, and those that they are below. */
 function kept(data, tree, { find = '', least = 0 }) {
   const wanted = find.toLowerCase();
-  const { name, attributes, message, events, duration } = data.spans;
-  const has = (row) => duration[row] >= least && (!wanted || [name, attributes, message, events].some((column) => data.text[column[row]].toLowerCase().includes(wanted)));
+  const { name, attributes, message, events, duration, job } = data.spans;
+  const texts = (row) => [...[name, attributes, message, events].map((column) => data.text[column[row]]), job[row] < 0 || data.spansOf[job[row]] !== row ? '' : listed(attributesOf(data, row))];
+  const has = (row) => duration[row] >= least && (!wanted || texts(row).some((text) => text.toLowerCase().includes(wanted)));
   const keep = new Set();
   const above = [];
   for (const { row, depth } of tree) {

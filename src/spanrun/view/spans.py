@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from spanrun.semconv import SPANRUN_JOB_INDEX, SPANRUN_RUN_ID
+from spanrun.semconv import (
+    SPANRUN_JOB_ATTEMPTS,
+    SPANRUN_JOB_INDEX,
+    SPANRUN_JOB_KEY,
+    SPANRUN_JOB_OUTCOME,
+    SPANRUN_RUN_ID,
+    SPANRUN_RUNNER_NAME,
+)
 from spanrun.telemetry.recordings.records import TIMES, Event, Link, Span
 from spanrun.view.columns import Columns, Texts, micro
 from spanrun.view.jobs import JobKey
@@ -15,6 +22,19 @@ from spanrun.view.jobs import JobKey
 MOST_SPANS: Final = 100_000
 KINDS: Final = ("INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 STATUSES: Final = ("UNSET", "OK", "ERROR")
+_OF_JOB: Final = frozenset(
+    (
+        *TIMES,
+        SPANRUN_RUNNER_NAME,
+        SPANRUN_RUN_ID,
+        SPANRUN_JOB_INDEX,
+        SPANRUN_JOB_KEY,
+        SPANRUN_JOB_OUTCOME,
+        SPANRUN_JOB_ATTEMPTS,
+    )
+)
+"""Attributes of a job's span that the page has in the job's row."""
+_encode: Final = json.JSONEncoder(default=str).encode  # `dumps` makes one a call
 PARENT: Final = 0
 """In the table of fixes: the number that stands for the column ``parent``."""
 JOB: Final = 1
@@ -92,6 +112,7 @@ class SpanRows:
         self.rows: Final[dict[tuple[str, str], int]] = {}
         self._orphans: Final[dict[tuple[str, str], list[int]]] = {}
         self._waiting: Final[dict[JobKey, int]] = {}
+        self._known: Final[set[JobKey]] = set()
         self.columns: Final = Columns(
             "trace", "parent", "job", "name", "kind", "start", "duration", "status",
             "message", "attributes", "events", "links", "scope",
@@ -121,6 +142,9 @@ class SpanRows:
         job = -1 if key is None else self._jobs.get(key, -1)
         if key is not None and job < 0:
             self._waiting[key] = row
+        is_job = job >= 0 and key not in self._known
+        if key is not None:
+            self._known.add(key)
         above = span.trace_id, span.parent_id or ""
         parent = self.rows.get(above, -1)
         if span.parent_id and parent < 0:
@@ -135,7 +159,7 @@ class SpanRows:
             max(0, micro(span.duration)),
             STATUSES.index(span.status),
             text(span.status_text),
-            text(_told(span.attributes, ledger=job < 0)),
+            text(_told(span.attributes, whole=not is_job)),
             text(_json(span.events, self._event)),
             text(_json(span.links, partial(_link, self.rows))),
             text(span.scope),
@@ -164,12 +188,14 @@ def _link(rows: Mapping[tuple[str, str], int], link: Link) -> list[Any]:
 
 def _json(items: Iterable[Any], told: Callable[[Any], list[Any]]) -> str:
     found = [told(each) for each in items]
-    return json.dumps(found, default=str) if found else ""
+    return _encode(found) if found else ""
 
 
-def _told(attributes: Mapping[str, Any], *, ledger: bool) -> str:
-    """Attributes as JSON, of a job's span without its ledger: that is in the job."""
+def _told(attributes: Mapping[str, Any], *, whole: bool) -> str:
+    """Attributes as JSON; of a job's span without those that its row tells."""
     kept = {
-        name: value for name, value in attributes.items() if ledger or name not in TIMES
+        name: value
+        for name, value in attributes.items()
+        if whole or name not in _OF_JOB
     }
-    return json.dumps(kept, default=str) if kept else ""
+    return _encode(kept) if kept else ""
