@@ -171,12 +171,11 @@ def test_a_body_in_chunks(receiver: Receiver) -> None:
 
 
 @pytest.mark.parametrize("kind", [PROTOBUF, JSON])
-@pytest.mark.parametrize(
-    "message", [ExportMetricsServiceRequest(), ExportLogsServiceRequest()]
-)
+@pytest.mark.parametrize("its", [ExportMetricsServiceRequest, ExportLogsServiceRequest])
 def test_metrics_and_logs_are_taken_and_counted(
-    receiver: Receiver, kind: str, message: Any
+    receiver: Receiver, kind: str, its: Any
 ) -> None:
+    message = its()
     if isinstance(message, ExportMetricsServiceRequest):
         path, what = "/v1/metrics", "metrics"
         scope = message.resource_metrics.add().scope_metrics.add()
