@@ -21,7 +21,7 @@ WORKERS ?= -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-fast lint rust types mypy pyright audit fmt viewer backends stack workload bench bench-viewer bench-outage bench-clients bench-settings bench-recordings bench-ingest bench-logs soak kills fuzz lock generate changelog clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' $(MAKEFILE_LIST))
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) \
@@ -34,15 +34,19 @@ test: $(VENV)/dev.stamp ## lint, types, then all tests (ARGS="-k name" for pytes
 	@$(MAKE) --no-print-directory -j2 check
 	@$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
-check: lint rust types ## lint and types only
+check: lint page rust types ## lint and types only
 
-check-fast: $(VENV)/dev.stamp lint rust ## lint, and the tests that start nothing: a minute
+check-fast: $(VENV)/dev.stamp lint page rust ## lint, and the tests that start nothing: a minute
 	@$(BIN)/python -m pytest $(WORKERS) -q -m "not slow" $(ARGS)
 
 lint: $(VENV)/dev.stamp ## ruff: rules and format
 	@echo "· ruff"
 	@$(BIN)/ruff check -q .
 	@$(BIN)/ruff format -q --check .
+
+page: $(VENV)/dev.stamp ## oxlint: the page's JavaScript (needs the browser's packages)
+	@echo "· oxlint"
+	@$(BIN)/python instrumentation/lint_page.py
 
 ifeq ($(CARGO),)
 rust: $(VENV)/dev.stamp

@@ -15,7 +15,7 @@ MANIFEST = HERE / "manifest.toml"
 # Raise it when a recipe makes something else from the same manifest.
 _RECIPES_VERSION = 1
 
-Recipe = Literal["go_install", "go_module", "otelcol", "maven", "npm"]
+Recipe = Literal["go_install", "go_module", "go_files", "otelcol", "maven", "npm"]
 
 
 class ManifestError(ValueError):

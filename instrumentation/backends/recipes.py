@@ -27,6 +27,8 @@ def make(backend: Backend, bench: Bench) -> None:
             _go_install(backend, bench)
         case "go_module":
             _go_module(backend, bench)
+        case "go_files":
+            _go_files(backend, bench)
         case "otelcol":
             _otelcol(backend, bench)
         case "maven":
@@ -92,6 +94,18 @@ def _go_module(backend: Backend, bench: Bench) -> None:
         argv = ["go", "build", *_LEAN, "-o", str(bench.out / program), package]
         what = f"downloading modules, building {program}"
         bench.run(what, argv, cwd=source, env=env)
+
+
+def _go_files(backend: Backend, bench: Bench) -> None:
+    source = bench.tmp / "source"
+    source.mkdir()
+    for name in backend.files:
+        path = HERE / name
+        (source / path.name).write_bytes(path.read_bytes())
+    for program, package in backend.programs.items():
+        argv = ["go", "build", *_LEAN, "-o", str(bench.out / program), package]
+        what = f"downloading modules, building {program}"
+        bench.run(what, argv, cwd=source, env=_go_env(bench))
 
 
 def _otelcol(backend: Backend, bench: Bench) -> None:

@@ -10,7 +10,7 @@ FAKE = Backend("fake", "1.2", "go_install", programs={"fake": "example.org/fake"
 def test_manifest_pins_every_backend_exactly():
     backends = manifest.load()
     servers = {"prometheus", "jaeger", "otelcol", "toxiproxy", "solr"}
-    assert set(backends) == {*servers, "browser"}
+    assert set(backends) == {*servers, "browser", "sending"}
     for backend in backends.values():
         assert re.fullmatch(r"\d+\.\d+\.\d+", backend.version)
     assert set(backends["prometheus"].programs) == {"prometheus", "promtool"}

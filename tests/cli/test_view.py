@@ -114,7 +114,8 @@ def test_it_takes_otlp_where_nothing_was_recorded(tmp_path: Path, given: str) ->
         assert [each["name"] for each in shown["runners"]] == ["GET /"]
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
-        assert line(process).startswith("received 1 spans; 0 metrics and 0 log records")
+        said = "received 1 spans, 0 log records and 0 points of metrics"
+        assert line(process) == said
     with recordings.open(tmp_path / ".spanrun") as recording:
         assert len(list(recording.jobs())) == 1
 

@@ -14,6 +14,8 @@ const { chromium } = require('playwright-core');
 const AXE = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
 const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
   '--disable-background-networking', '--disable-component-update', '--disable-sync'];
+/** After it a test fails and says what it waited for, rather than hang. */
+const PATIENCE = 60_000;
 const home = mkdtempSync(join(tmpdir(), 'spanrun-browser-'));
 
 const STEPS = {
@@ -30,7 +32,13 @@ const STEPS = {
   type: (page, text) => page.keyboard.type(text),
   click: (page, what) => page.click(what),
   // Not by `waitForFunction`, which the page's policy forbids.
-  async wait(page, code) { while (!(await page.evaluate(code))) await page.waitForTimeout(20); },
+  async wait(page, code) {
+    const until = Date.now() + PATIENCE;
+    while (!(await page.evaluate(code))) {
+      if (Date.now() > until) throw new Error(`never came true: ${code}\n${await page.evaluate('document.body.innerText.slice(0, 500)')}`);
+      await page.waitForTimeout(20);
+    }
+  },
   size: (page, [width, height]) => page.setViewportSize({ width, height }),
   async shot(page, path) { await page.screenshot({ path, fullPage: true }); },
   async view(page, path) { await page.screenshot({ path }); },

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.view.conftest import packed
 
-from spanrun import recordings
+from spanrun import recordings, semconv
 from spanrun.recordings import Job, Span
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES
+from spanrun.telemetry.recordings.records import TIMES
 from spanrun.telemetry.recordings.summary import summary_of
 from spanrun.view import data, feed
 from spanrun.view.choice import choose
@@ -51,6 +52,41 @@ def test_every_job_comes_back_from_the_page(pipeline: Path) -> None:
         assert told["outcomes"][jobs["outcome"][row]] == each.outcome
         start = (began[each.run] - zero) / 1e9 + each.submitted
         assert jobs["start"][row] / 1e6 == pytest.approx(start, abs=2e-6)
+
+
+def test_a_jobs_span_has_its_attributes_in_its_row_and_once(pipeline: Path) -> None:
+    found = packed(pipeline)
+    texts, jobs, spans, runs = (
+        found[name] for name in ("texts", "jobs", "spans", "runs")
+    )
+    with recordings.open(pipeline) as recording:
+        recorded = {
+            (span.trace_id, span.start_ns, span.name): dict(span.attributes)
+            for span in recording.spans()
+            if semconv.SPANRUN_JOB_INDEX in span.attributes
+        }
+        began = min(run.started_ns for run in recording.runs())
+    told = {}
+    for row, job in enumerate(spans["job"]):
+        if job < 0:
+            continue
+        run = runs[jobs["run"][job]]
+        own = json.loads(texts[spans["attributes"][row]] or "{}")
+        key = spans["start"][row], texts[spans["name"][row]], jobs["index"][job]
+        told[key] = own | {
+            semconv.SPANRUN_JOB_KEY: texts[jobs["key"][job]],
+            semconv.SPANRUN_RUNNER_NAME: run["runner"],
+            semconv.SPANRUN_RUN_ID: run["id"],
+            semconv.SPANRUN_JOB_INDEX: jobs["index"][job],
+            semconv.SPANRUN_JOB_OUTCOME: found["outcomes"][jobs["outcome"][job]],
+            semconv.SPANRUN_JOB_ATTEMPTS: jobs["attempts"][job],
+        }
+        assert not own.keys() & {*TIMES, semconv.SPANRUN_JOB_KEY}
+    assert len(told) == len(recorded) == 400
+    for (_, start, name), attributes in recorded.items():
+        index = attributes[semconv.SPANRUN_JOB_INDEX]
+        rest = {n: v for n, v in attributes.items() if n not in TIMES}
+        assert told[round((start - began) / 1000), name, index] == rest
 
 
 def test_the_phases_of_a_job_add_up_to_its_duration(pipeline: Path) -> None:

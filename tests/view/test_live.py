@@ -107,6 +107,35 @@ def test_the_overview_follows_and_the_rows_of_a_table_wait(
     assert (told[4], told[6], told[11]) == ("5", "5", "12")
 
 
+def test_going_on_in_the_newest_session_keeps_what_is_shown(
+    browse: Browser, viewer: Viewer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gets its name in the URL; nothing is read again, and nothing moves."""
+    asked: list[Any] = []
+
+    def data(request: Any, its: Any) -> None:
+        asked.append(dict(its))
+        request.data(its)
+
+    monkeypatch.setitem(server.ANSWERS, "/data", data)
+    told = browse(
+        viewer.url,
+        ("wait", f"{JOBS} === '5'"),
+        ("eval", "location.hash"),
+        ("press", "2"),
+        ("eval", "location.hash"),
+        ("eval", JOBS),
+        ("press", "1"),
+        ("eval", JOBS),
+    )
+    with recordings.open(viewer.store) as recording:
+        (session,) = recording.sessions()
+    assert told[1] == ""
+    assert told[3].startswith(f"#/s/{session.id}/jobs")
+    assert (told[4], told[6]) == ("5", "5")
+    assert asked == [{"name": "last"}]
+
+
 def test_a_server_that_is_gone_is_said_and_what_was_shown_stays(
     browse: Browser, viewer: Viewer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

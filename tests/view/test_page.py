@@ -5,6 +5,7 @@ import hashlib
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,27 @@ def test_the_built_page_is_that_of_its_source(tmp_path: Path) -> None:
         assert (out / name).read_bytes() == (BUILT / name).read_bytes(), (
             f"{name} isn't that of viewer/: run make viewer"
         )
+
+
+@pytest.mark.parametrize(
+    ("there", "instead", "said"),
+    [
+        ("", "", ""),
+        ("import { href } from './url.js';\n", "", "'href' is not defined"),
+        ("import {", "import { share,", "'share' is imported but never used"),
+        ("const asked = ", "const name = ", "'asked' is not defined"),
+        ("'./server.js'", "'./url.js'", '"json" not found'),
+    ],
+)
+def test_a_name_that_is_nowhere_is_found_before_a_browser_does(
+    tmp_path: Path, there: str, instead: str, said: str
+) -> None:
+    if (reason := inventory.why_missing("browser")) is not None:
+        pytest.skip(reason)
+    for name in ("sessions.js", "live.js", "url.js", "server.js"):
+        text = (ROOT / "viewer/src" / name).read_text("utf-8")
+        (tmp_path / name).write_text(text.replace(there, instead, 1), "utf-8")
+    lint = [sys.executable, str(ROOT / "instrumentation/lint_page.py"), str(tmp_path)]
+    done = subprocess.run(lint, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == bool(said), done.stderr
+    assert said in done.stderr

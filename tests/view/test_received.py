@@ -1,5 +1,6 @@
 """Programs of other makers and of spanrun that send to `spanrun view --listen`."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from tests.waiting import until
 from spanrun import recordings
 from spanrun.recordings import Recording
 from spanrun.telemetry.recordings.otlp_store import OtlpStore
+from spanrun.view.data import data_of
 from spanrun.view.receiver import Receiver
 
 HERE = Path(__file__).parent
@@ -62,11 +64,42 @@ def check_the_shop(receiver: Receiver, spans: int) -> None:
         assert trace[0].attributes["cart"] == 3
 
 
+def check_its_signals(receiver: Receiver) -> None:
+    """Its logs are at their spans, and its metrics are panels."""
+    with opened(receiver) as recording:
+        data = data_of(recording)
+    logs, spans, text = data["logs"], data["spans"], data["texts"]
+    said = [text[place] for place in logs["text"]]
+    assert said == ["the shop opens", "no such cart: 7"]
+    assert (logs["level"], logs["span"][0]) == ([9, 17], -1)
+    span = logs["span"][1]
+    assert json.loads(text[spans["attributes"][span]]) == {"cart": 7}
+    assert json.loads(text[logs["attributes"][1]])["cart"] == 7
+    assert text[logs["trace"][1]] == text[spans["trace"][span]]
+    panels = {each["title"]: each for each in data["metrics"]["panels"]}
+    sold, sizes, carts = (
+        panels[f"shop.{each}"] for each in ("sold", "cart.size", "open")
+    )
+    seconds = data["metrics"]["width"] / 1e6
+    amounts = {
+        name: fsum(value * seconds for value in values if value)
+        for name, values in sold["lines"]
+    }
+    assert amounts == pytest.approx({"card": 15, "cash": 5}, rel=0.01)
+    assert (sold["unit"], sizes["unit"], carts["unit"]) == ("cart/s", "item", "cart")
+    assert [name for name, _ in sizes["lines"]] == ["p50", "p95", "p99"]
+    assert [(name, values[-1]) for name, values in carts["lines"]] == [("all", 20)]
+    counts = data["counts"]
+    assert (counts["logs"], counts["logs_shown"]) == (2, 2)
+    assert counts["points"] == counts["points_shown"] == receiver.counts["metrics"] >= 4
+
+
 @pytest.mark.parametrize("form", ["proto", "json"])
 def test_a_stock_sdk(receiver: Receiver, tmp_path: Path, form: str) -> None:
     program = str(HERE / "sending.py")
     run(sys.executable, program, receiver.url, form, folder=tmp_path)
     check_the_shop(receiver, 2)
+    check_its_signals(receiver)
 
 
 def test_a_program_in_node(receiver: Receiver, tmp_path: Path) -> None:
@@ -77,15 +110,30 @@ def test_a_program_in_node(receiver: Receiver, tmp_path: Path) -> None:
     check_the_shop(receiver, 1)
 
 
-@pytest.mark.parametrize("encoding", ["proto", "json"])
-def test_a_collector_forwards(
-    receiver: Receiver, tmp_path: Path, encoding: str
-) -> None:
-    reason = inventory.why_missing("otelcol")
+def test_a_program_in_go(receiver: Receiver, tmp_path: Path) -> None:
+    """With OpenTelemetry's own SDK: see `sending_go/`."""
+    require("sending")
+    program = inventory.locate("sending") / "sending"
+    run(str(program), receiver.url, folder=tmp_path)
+    check_the_shop(receiver, 2)
+    check_its_signals(receiver)
+
+
+def require(backend: str) -> None:
+    reason = inventory.why_missing(backend)
     if reason is not None:
         if os.environ.get("SPANRUN_REQUIRE_BACKENDS") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+@pytest.mark.parametrize(
+    ("form", "encoding"), [("proto", "proto"), ("proto", "json"), ("grpc", "proto")]
+)
+def test_a_collector_forwards(
+    receiver: Receiver, tmp_path: Path, form: str, encoding: str
+) -> None:
+    require("otelcol")
     names = ("traces", "metrics", "logs")
     pipeline = {"receivers": ["otlp"], "exporters": ["otlp_http"]}
     config = {
@@ -94,9 +142,13 @@ def test_a_collector_forwards(
     }
     with servers.collector(config) as collector:
         program = str(HERE / "sending.py")
-        run(sys.executable, program, collector.otlp_http, "proto", folder=tmp_path)
+        to = collector.otlp_grpc if form == "grpc" else collector.otlp_http
+        run(sys.executable, program, to, form, folder=tmp_path)
         until(lambda: receiver.counts["spans"] == 40)
+        until(lambda: receiver.counts["logs"] == 2)
+        until(lambda: receiver.counts["metrics"] >= 4)
     check_the_shop(receiver, 2)
+    check_its_signals(receiver)
 
 
 def test_the_page_says_that_others_have_no_phases(

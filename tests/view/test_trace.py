@@ -232,3 +232,16 @@ def test_a_long_stretch_without_spans_is_folded(
     assert folded[0] == [0, 100]
     assert all(width < 1 for _, width in unfolded[1:])
     assert ledger == pytest.approx(data["jobs"]["duration"][row], abs=1)
+
+
+def test_attempts_are_counted_by_job_in_a_trace_of_many(
+    browse: Browser, pipeline: Path, page_of: Callable[[Path], Path]
+) -> None:
+    with recordings.open(pipeline) as recording:
+        (trace,) = (
+            each.trace_id for each in recording.runs() if each.runner == "fetch"
+        )
+    _, labels = browse(page_of(pipeline), ("go", f"#/s/x/trace/{trace}"), SPANS)
+    attempts = {each.strip("✕ ") for each in labels if "attempt" in each}
+    assert {"attempt 1 of 1", "attempt 1 of 3"} <= attempts
+    assert attempts <= {"attempt 1 of 1", *ATTEMPTS}

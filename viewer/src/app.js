@@ -6,15 +6,17 @@ import { clock, count, line, offset, share, time } from './format.js';
 import { scopeOf } from './data.js';
 import { Jobs } from './jobs.js';
 import { keyPressed, KEYS } from './keys.js';
+import { Logs } from './logs.js';
+import { Metrics } from './metrics.js';
 import { Overview } from './overview.js';
 import { html, Name } from './parts.js';
 import { onTheme } from './theme.js';
 import { Trace } from './trace.js';
 import { href, read } from './url.js';
 
-const VIEWS = ['overview', 'jobs', 'failures', 'compare', 'trace'];
+const VIEWS = ['overview', 'jobs', 'failures', 'compare', 'trace', 'metrics', 'logs'];
 /** They are of something else than a runner's jobs in a range of time. */
-const APART = ['trace', 'compare'];
+const APART = ['trace', 'compare', 'metrics', 'logs'];
 
 export function App({ data, live }) {
   const [hash, setHash] = useState(location.hash);
@@ -48,10 +50,10 @@ export function App({ data, live }) {
   }, []);
   useEffect(() => { document.body.dataset.ready = '1'; }, []);
   useEffect(() => { document.title = `spanrun · ${state.view} · ${commandOf(data)}`; }, [state.view]);
-  const View = { overview: Overview, jobs: Jobs, failures: Failures, trace: Trace, compare: Compare }[state.view];
+  const View = { overview: Overview, jobs: Jobs, failures: Failures, trace: Trace, compare: Compare, metrics: Metrics, logs: Logs }[state.view];
   return html`<${Header} ...${context} help=${handlers.current.help} />
     <main id="main">${live && html`<${News} ...${live} />`}${!APART.includes(state.view) && html`<${Runners} ...${context} />`}
-    ${!APART.includes(state.view) && state.t && html`<${Range} ...${context} />`}
+    ${(!APART.includes(state.view) || state.view === 'logs') && state.t && html`<${Range} ...${context} />`}
     <${View} ...${context} /><${Notes} data=${data} /></main>
     <dialog ref=${dialog} aria-label="Keys"><h2>Keys</h2><div class="keys">${KEYS.map(([keys, what]) => html`
       <div>${keys.map((key) => html`<kbd>${key}</kbd> `)} ${what}</div>`)}</div>
@@ -73,7 +75,7 @@ function commandOf(data) {
 
 function Header({ data, state, help, live, before }) {
   const { zero_ms: zero, duration } = data.session;
-  const link = (view) => href({ ...state, view, id: '', span: '', job: view === 'jobs' ? state.job : '', find: '', least: '' });
+  const link = (view) => href({ ...state, view, id: '', span: '', job: view === 'jobs' ? state.job : '', find: '', least: '', log: view === 'logs' ? state.log : '' });
   const here = state.view === 'trace' ? 'jobs' : state.view;
   const shown = (view) => (here === view ? 'page' : undefined);
   const jobs = data.runners.reduce((sum, each) => sum + each.jobs, 0);
@@ -85,6 +87,8 @@ function Header({ data, state, help, live, before }) {
       <a href=${link('overview')} aria-current=${shown('overview')}>Overview</a>
       <a href=${link('jobs')} aria-current=${shown('jobs')}>Jobs <i>${count(jobs)}</i></a>
       <a href=${link('failures')} aria-current=${shown('failures')}>Failures <i class=${bad ? 'bad' : ''}>${count(bad)}</i></a>
+      ${data.metrics && html`<a href=${link('metrics')} aria-current=${shown('metrics')}>Metrics <i>${count(data.metrics.metrics)}</i></a>`}
+      ${data.logs.time.length > 0 && html`<a href=${link('logs')} aria-current=${shown('logs')}>Logs <i>${count(data.counts.logs)}</i></a>`}
       ${before && html`<a href=${href({ ...state, view: 'compare', id: state.view === 'compare' ? state.id : before })} aria-current=${shown('compare')}>Compare</a>`}
     </nav>
     <span class="hint">search <kbd>/</kbd> <button onClick=${help}>keys <kbd>?</kbd></button></span>
@@ -119,6 +123,9 @@ function Notes({ data }) {
   const notes = [];
   if (counts.jobs_shown < counts.jobs) notes.push(`Of ${count(counts.jobs)} jobs, ${count(counts.jobs_shown)} are in this page: those that aren't ok, the slowest, and a sample of the rest. The sums by runner hold all.`);
   if (counts.spans_shown < counts.spans) notes.push(`Of ${count(counts.spans)} spans, ${count(counts.spans_shown)} are in this page.`);
+  if (counts.logs_shown < counts.logs) notes.push(`Of ${count(counts.logs)} log records, ${count(counts.logs_shown)} are in this page: the newest.`);
+  if (counts.points_shown < counts.points) notes.push(`Of ${count(counts.points)} points of metrics, ${count(counts.points_shown)} are in this page: the newest.`);
+  if (counts.logs_gone || counts.points_gone) notes.push(`${count(counts.logs_gone)} log records and ${count(counts.points_gone)} points of metrics were deleted before, as the file of what was received had become too large.`);
   const service = data.names.indexOf('service');
   const foreign = data.runners.filter((each) => each.phases[service] > 0 && each.phases.every((amount, phase) => phase === service || !amount));
   if (foreign.length) notes.push(`${foreign.length < data.runners.length ? `${foreign.slice(0, 3).map((each) => line(each.name)).join(', ')}${foreign.length > 3 ? ' and others' : ''}: these` : 'These'} are spans of another SDK, which have no phases: all their time is shown as service.`);

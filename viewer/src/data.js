@@ -43,22 +43,57 @@ export function prepare(raw) {
     outcome: jobs.outcome, errorType: jobs.error_type, error: jobs.error, trace: jobs.trace,
     session: raw.session, compare: raw.compare, objectives: raw.objectives || [], runs: raw.runs, counts: raw.counts,
     spans: raw.spans, events: eventsOf(raw, named),
-    spansOf: spansByJob(raw.spans),
+    spansOf: spansByJob(raw.spans, n),
+    metrics: raw.metrics, logs: raw.logs, logsOf: logsBySpan(raw.logs),
     traces: null,
-    rowOf: new Map(),
+    searched: null,
   };
-  for (let row = 0; row < n; row++) data.rowOf.set(nameOf(data, row), row);
   return data;
 }
 
 /** The job's name in a URL. */
 export const nameOf = (data, row) => `${data.runs[data.run[row]].id}:${data.index[row]}`;
 
+/** The row of the job that has this name; undefined for none. */
+export function rowNamed(data, name = '') {
+  const [, id, number] = /^(.*):(\d+)$/.exec(name) || [];
+  const run = data.runs.findIndex((each) => each.id === id);
+  if (run < 0) return undefined;
+  const row = data.index.findIndex((index, at) => index === Number(number) && data.run[at] === run);
+  return row < 0 ? undefined : row;
+}
+
 export const keyOf = (data, row) => (data.key[row] ? data.text[data.key[row]] : `#${data.index[row]}`);
 
-function spansByJob(spans) {
+/** The first span of each job; -1 for none. */
+function spansByJob(spans, n) {
+  const found = new Int32Array(n).fill(-1);
+  for (let row = spans.job.length - 1; row >= 0; row--) if (spans.job[row] >= 0) found[spans.job[row]] = row;
+  return found;
+}
+
+/** The attributes of a span. Those of a job's that its row has are taken from there. */
+export function attributesOf(data, row) {
+  const place = data.spans.attributes[row];
+  const own = place ? JSON.parse(data.text[place]) : {};
+  const job = data.spans.job[row];
+  if (job < 0 || data.spansOf[job] !== row) return own;
+  const { id, runner } = data.runs[data.run[job]];
+  const key = data.key[job] ? { 'spanrun.job.key': data.text[data.key[job]] } : {};
+  return {
+    ...key, 'spanrun.runner.name': runner, 'spanrun.run.id': id, 'spanrun.job.index': data.index[job],
+    'spanrun.job.outcome': data.outcomes[data.outcome[job]], 'spanrun.job.attempts': data.attempts[job], ...own,
+  };
+}
+
+function logsBySpan(logs) {
   const found = new Map();
-  spans.job.forEach((job, row) => { if (job >= 0 && !found.has(job)) found.set(job, row); });
+  logs.span.forEach((span, row) => {
+    if (span < 0) return;
+    if (!found.has(span)) found.set(span, []);
+    found.get(span).push(row);
+  });
+  for (const rows of found.values()) rows.sort((a, b) => logs.time[a] - logs.time[b] || a - b);
   return found;
 }
 
@@ -101,7 +136,13 @@ export function filtered(data, rows, state) {
     && (!words || words(row)));
 }
 
+/** Whether a row has it. Each filter of a view asks for the same again. */
 function textsWith(data, q) {
+  if (data.searched?.q !== q) data.searched = { q, found: search(data, q) };
+  return data.searched.found;
+}
+
+function search(data, q) {
   const wanted = q.toLowerCase();
   const known = new Int8Array(data.text.length); // 1: it has it, -1: it hasn't
   const has = (place) => {

@@ -66,8 +66,8 @@ function madeGood(data, scope) {
 
 /** The error of a job's first failed attempt, where its spans were kept. */
 function typeOf(data, row) {
-  const span = data.spansOf.get(row);
-  if (span === undefined || !data.spans.events[span]) return 'retried';
+  const span = data.spansOf[row];
+  if (span < 0 || !data.spans.events[span]) return 'retried';
   const events = JSON.parse(data.text[data.spans.events[span]]);
   const retry = events.find(([, name]) => name.endsWith('.retry'));
   return retry?.[2]?.['error.type'] || 'retried';

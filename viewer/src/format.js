@@ -79,6 +79,21 @@ export function offset(ms) {
   return `UTC${minutes < 0 ? '−' : '+'}${pad(Math.floor(size / 60))}:${pad(size % 60)}`;
 }
 
+/** A value of a metric in the unit that it has. */
+export function amount(value, unit) {
+  if (unit === 's' || unit === 'ms') return time(value * (unit === 's' ? 1e6 : 1e3));
+  if (unit === 'share') return share(value, 1);
+  if (unit === 'By') return bytes(value);
+  if (value < 0) return `−${amount(-value, unit)}`;
+  return Number.isInteger(value) ? count(value) : value < 0.1 ? String(Number(value.toPrecision(2))) : three(value);
+}
+
+function bytes(value) {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  const power = value >= 1024 ? Math.min(4, Math.floor(Math.log2(value) / 10)) : 0;
+  return power ? `${three(value / 1024 ** power)}${GAP}${units[power]}` : `${Math.round(value)}${GAP}B`;
+}
+
 /** Round values for an axis from `low` to `high`, `most` of them at the most. */
 export function ticks(low, high, most) {
   const raw = (high - low) / Math.max(1, most);

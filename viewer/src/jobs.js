@@ -1,6 +1,6 @@
 // Which job: the table, its filters and its search.
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
-import { COLUMNS, filtered, keyOf, nameOf, sorted, sums } from './data.js';
+import { COLUMNS, filtered, keyOf, nameOf, rowNamed, sorted, sums } from './data.js';
 import { cell, count, line, plural, share, time } from './format.js';
 import { next } from './keys.js';
 import { Dot, html, Ledger, Outcome, Rows, useNarrow, WORDS } from './parts.js';
@@ -24,7 +24,7 @@ export function Jobs(context) {
     const found = sorted(data, filtered(data, scope, state), by, ascending);
     return { rows: found, took: performance.now() - began };
   }, [data, scope, by, ascending, ...FILTERS.map((name) => state[name])]);
-  const selected = useMemo(() => (state.job ? rows.indexOf(data.rowOf.get(state.job) ?? -1) : -1), [rows, state.job]);
+  const selected = useMemo(() => (state.job ? rows.indexOf(rowNamed(data, state.job) ?? -1) : -1), [rows, state.job]);
   const select = (place) => rows.length && replace({ job: nameOf(data, rows[Math.max(0, Math.min(rows.length - 1, place))]) });
   const open = (place) => {
     if (place < 0) return;

@@ -3,7 +3,7 @@ import { toggleTheme } from './theme.js';
 import { FILTERS } from './url.js';
 
 export const KEYS = [
-  [['1', '2', '3', '4'], 'overview, jobs, failures, compare'], [['g'], 'sessions'], [['/'], 'search, here and in a trace'], [['?'], 'these keys'],
+  [['1', '2', '3', '4'], 'overview, jobs, failures, compare'], [['5', '6'], 'metrics, logs'], [['g'], 'sessions'], [['/'], 'search, here and in a trace'], [['?'], 'these keys'],
   [['[', ']'], 'runner before, after'], [['j', 'k', '↓', '↑'], 'row after, before'], [['Enter'], 'open'],
   [['Esc'], 'back, or clear the filters'], [['o', 'p', 'a'], 'next outcome, phase; more attempts'],
   [['s'], 'sort by the next column'], [['+', '-', '←', '→', '0'], 'time: closer, wider, move, all'],
@@ -11,7 +11,7 @@ export const KEYS = [
   [['y'], 'copy the link'], [['t'], 'light or dark'],
 ];
 
-const VIEWS = { 1: 'overview', 2: 'jobs', 3: 'failures' };
+const VIEWS = { 1: 'overview', 2: 'jobs', 3: 'failures', 5: 'metrics', 6: 'logs' };
 
 export function keyPressed(event, app) {
   if (event.ctrlKey || event.altKey || event.metaKey || document.querySelector('dialog[open]')) return;
@@ -39,8 +39,8 @@ function action(key, app) {
       if (state.view !== 'jobs') go({ view: 'jobs', id: '' });
       setTimeout(() => document.getElementById('search')?.focus(), 30);
     };
-    case '[': case ']': return state.view === 'trace' ? null : () => go({ runner: next(['', ...data.runners.map((each) => each.name)], state.runner || '', key === ']' ? 1 : -1) });
-    case '+': case '-': case '0': case 'ArrowLeft': case 'ArrowRight': return ['trace', 'compare'].includes(state.view) ? null : () => go({ t: moved(data, state.t, key) });
+    case '[': case ']': return ['trace', 'metrics', 'logs'].includes(state.view) ? null : () => go({ runner: next(['', ...data.runners.map((each) => each.name)], state.runner || '', key === ']' ? 1 : -1) });
+    case '+': case '-': case '0': case 'ArrowLeft': case 'ArrowRight': return ['trace', 'compare', 'metrics'].includes(state.view) ? null : () => go({ t: moved(data, state.t, key) });
     case 'Escape': return escape(state, go);
     default: return null;
   }

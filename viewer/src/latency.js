@@ -11,7 +11,7 @@ const PLOT = 130;
 const CELL = 6;
 const RIGHT = 196;
 
-export function Latency({ data, state, go, scope, theme, from, to, onBox }) {
+export function Latency({ data, state, scope, theme, from, to, onBox }) {
   const narrow = useNarrow();
   const right = narrow ? 0 : RIGHT;
   const sorted = useMemo(() => durations(data, scope), [scope]);

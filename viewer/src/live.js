@@ -12,22 +12,25 @@ const asked = () => (location.hash === '#/' ? '' : read(location.hash).session |
 
 export function Live() {
   const [name, setName] = useState(asked());
+  const newest = useRef('');
   useEffect(() => {
-    const heard = () => setName(asked());
+    // Going on in the newest session only gives it its name: what is shown of it stays.
+    const heard = () => setName((now) => (now === 'last' && asked() === newest.current ? now : asked()));
     addEventListener('hashchange', heard);
     return () => removeEventListener('hashchange', heard);
   }, []);
-  return name ? html`<${Session} key=${name} name=${name} />` : html`<${Sessions} />`;
+  return name ? html`<${Session} key=${name} name=${name} newest=${newest} />` : html`<${Sessions} />`;
 }
 
 /** What is shown never moves by itself in a table: what is newer waits until asked. */
-function Session({ name }) {
+function Session({ name, newest }) {
   const [data, setData] = useState(null);
   const [counts, setCounts] = useState(null);
   const [fault, setFault] = useState('');
   const source = useRef(null);
   useEffect(() => {
-    const found = follow(name, { shown: setData, counted: setCounts, failed: setFault });
+    const shown = (its) => { newest.current = its.session.id; setData(its); };
+    const found = follow(name, { shown, counted: setCounts, failed: setFault });
     source.current = found;
     return () => found.close();
   }, [name]);
@@ -37,7 +40,7 @@ function Session({ name }) {
     return () => removeEventListener('hashchange', heard);
   }, []);
   if (!data) return html`<p class="note" role="status">${fault || 'Reading the recording …'}</p>`;
-  const more = counts ? counts.jobs - data.counts.jobs : 0;
+  const more = counts ? counts.jobs - data.counts.jobs + counts.logs - data.counts.logs : 0;
   return html`<${App} data=${data} live=${{ fault, more, show: () => source.current.show() }} />`;
 }
 
@@ -46,7 +49,7 @@ const SHARE = 0.05;
 
 /** Read a session, and then what is new of it, as long as it is open. */
 function follow(name, { shown, counted, failed }) {
-  const asked = `name=${encodeURIComponent(name)}`;
+  let which = '';
   let stream = null;
   let raw = null;
   let waiting = [];
@@ -69,8 +72,9 @@ function follow(name, { shown, counted, failed }) {
   };
   const read = async () => {
     stream?.close();
+    which = `name=${encodeURIComponent(asked() || name)}`;
     try {
-      const found = await json(`data?${asked}`);
+      const found = await json(`data?${which}`);
       if (closed) return;
       failed('');
       if (raw && still()) waiting = [found];
@@ -84,7 +88,7 @@ function follow(name, { shown, counted, failed }) {
     }
   };
   const listen = (at) => {
-    stream = new EventSource(`changes?${asked}&since=${at}`);
+    stream = new EventSource(`changes?${which}&since=${at}`);
     stream.onopen = () => { heard = Date.now(); failed(''); };
     stream.onmessage = ({ data }) => {
       const delta = JSON.parse(data);
@@ -102,21 +106,21 @@ function follow(name, { shown, counted, failed }) {
   return { look, show: draw, close: () => { closed = true; clearTimeout(timer); stream?.close(); } };
 }
 
-const COLUMNS = [['spans', 'parent'], ['spans', 'job'], ['events', 'job']];
+const COLUMNS = [['spans', 'parent'], ['spans', 'job'], ['events', 'job'], ['logs', 'span']];
 
 /** What a page had, and what is new since: an object of its own, the old one stays. */
 export function joined(raw, deltas) {
   const whole = deltas.findLastIndex((delta) => delta.format);
   if (whole >= 0) return joined(deltas[whole], deltas.slice(whole + 1));
   const out = { ...raw, runs: [...raw.runs], texts: raw.texts.concat(...deltas.map((each) => each.texts)) };
-  for (const table of ['jobs', 'spans', 'events', 'fixes']) {
+  for (const table of ['jobs', 'spans', 'events', 'fixes', 'logs']) {
     out[table] = Object.fromEntries(Object.keys(raw[table]).map(
       (column) => [column, raw[table][column].concat(...deltas.map((each) => each[table][column]))],
     ));
   }
   for (const delta of deltas) {
     for (const [place, run] of delta.runs) out.runs[place] = run;
-    for (const part of ['at', 'session', 'runners', 'causes', 'objectives', 'counts']) if (delta[part]) out[part] = delta[part];
+    for (const part of ['at', 'session', 'runners', 'causes', 'objectives', 'metrics', 'counts']) if (delta[part]) out[part] = delta[part];
     const { column, row, value } = delta.fixes;
     column.forEach((which, n) => { const [table, name] = COLUMNS[which]; out[table][name][row[n]] = value[n]; });
   }
@@ -124,4 +128,4 @@ export function joined(raw, deltas) {
 }
 
 /** Whether the view has rows that must not move. */
-const still = () => ['jobs', 'trace', 'compare'].includes(read(location.hash).view);
+const still = () => ['jobs', 'trace', 'compare', 'logs'].includes(read(location.hash).view);

@@ -17,6 +17,15 @@ export const Outcome = ({ name }) => name === 'ok'
   ? html`<span><span class="soft">✓</span> ok</span>`
   : html`<b class="bad">${MARKS[name]} ${WORDS[name]}</b>`;
 
+/** Of log records: each with OTLP's lowest number of it, the gravest first. */
+export const LEVELS = [['error', 17], ['warn', 13], ['info', 9], ['debug', 1], ['other', 0]];
+export const levelOf = (number) => LEVELS.find(([, least]) => number >= least)[0];
+
+export const Level = ({ number }) => {
+  const name = levelOf(number);
+  return name === 'error' ? html`<b class="bad">✕ error</b>` : name === 'warn' ? html`<b>▲ warn</b>` : html`<span class="soft">${name === 'other' ? '' : name}</span>`;
+};
+
 export const Dot = ({ phase }) => html`<i class="dot" style=${{ background: colour(phase) }}></i>`;
 
 /**

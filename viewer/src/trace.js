@@ -1,6 +1,6 @@
 // What happened to it: the ledger over the spans of a job or of a trace.
 import { useMemo } from 'preact/hooks';
-import { treeOf, keyOf } from './data.js';
+import { keyOf, rowNamed, treeOf } from './data.js';
 import { line, plural, share, time } from './format.js';
 import { ledgerOf } from './ledger.js';
 import { Amounts, html, Ledger, Outcome } from './parts.js';
@@ -14,9 +14,9 @@ const SAID = {
 
 export function Trace(context) {
   const { data, state } = context;
-  const job = data.rowOf.get(state.id);
+  const job = rowNamed(data, state.id);
   const text = data.text.indexOf(state.id);
-  const root = job === undefined ? undefined : data.spansOf.get(job);
+  const root = job === undefined || data.spansOf[job] < 0 ? undefined : data.spansOf[job];
   const tree = useMemo(() => (job !== undefined && root === undefined ? [] : treeOf(data, root, text)), [data, root, text]);
   if (job === undefined && !tree.length) {
     return html`<section class="card"><h1 class="sentence">This trace is not in the recording.</h1><p class="note"><a href=${href({ ...state, view: 'jobs', id: '' })}>← jobs</a></p></section>`;

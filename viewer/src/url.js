@@ -1,6 +1,6 @@
 // The hash is the only state: back, reload and a copied link work.
 const NUMBERS = ['attempts', 'min', 'max', 'least'];
-const TEXTS = ['runner', 'outcome', 'phase', 'q', 'sort', 'dir', 'span', 'job', 'fold', 'find'];
+const TEXTS = ['runner', 'outcome', 'phase', 'q', 'sort', 'dir', 'span', 'job', 'fold', 'find', 'level', 'log'];
 export const FILTERS = ['outcome', 'phase', 'attempts', 'min', 'max', 'q'];
 
 export function read(hash) {
@@ -24,7 +24,7 @@ function plain(part) {
 
 export function href(state) {
   const query = new URLSearchParams();
-  for (const name of ['runner', 't', ...FILTERS, 'sort', 'dir', 'job', 'span', 'fold', 'find', 'least']) {
+  for (const name of ['runner', 't', ...FILTERS, 'sort', 'dir', 'job', 'span', 'fold', 'find', 'least', 'level', 'log']) {
     const value = state[name];
     if (value !== undefined && value !== '' && value !== null) query.set(name, name === 't' ? value.map(Math.round).join('-') : value);
   }

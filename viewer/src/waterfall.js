@@ -1,7 +1,8 @@
 // The spans of a job or of a trace, on one axis of time, below the job's ledger.
 import { useMemo, useState } from 'preact/hooks';
 import { axisOf, gapsOf } from './axis.js';
-import { line, plural, round, time } from './format.js';
+import { plural, round, time } from './format.js';
+import { attributesOf } from './data.js';
 import { criticalPath, ledgerOf } from './ledger.js';
 import { html, Ledger, Rows } from './parts.js';
 import { Drawer, glyphs, labelOf } from './spans.js';
@@ -42,7 +43,7 @@ export function Waterfall(context) {
     '/': () => document.getElementById('find')?.focus(),
     Escape: () => (isFiltered ? replace(NOTHING) : go({ view: 'jobs', id: '', span: '', fold: '' })),
   });
-  const attempts = tree.filter(({ row }) => data.text[data.spans.name[row]].startsWith('attempt ')).length;
+  const attempts = useMemo(() => attemptsOf(data, tree), [data, tree]);
   const shown = { data, axis, shades, attempts };
   return html`<div class="sides"><section class="card flush" aria-label="Spans"><${Filters} state=${state} replace=${replace} whole=${to - from} gaps=${gaps} closed=${closed} setClosed=${setClosed} />
     <div class="axis"><span role="status">${isFiltered ? `${rows.length} of ` : ''}${plural(tree.length, 'span')}</span>
@@ -54,6 +55,16 @@ export function Waterfall(context) {
     <p class="keyline">${path ? html`<span title="The last child to end, again and again. Siblings may only seem to depend on each other.">▁ critical path</span>` : ''}<span>↻ retry</span><span>✕ error</span><span>⇉ hedge</span>
       ${shades.length ? html`<span><i class="dot" style=${{ background: 'var(--loop_lag)', opacity: 0.4 }}></i>the event loop was blocked</span>` : ''}<span>grey: units of spanrun · blue: calls</span></p></section>
     ${rows.length > 0 && html`<${Drawer} data=${data} state=${state} row=${rows[selected].row} from=${from} job=${job} attempts=${attempts} />`}</div>`;
+}
+
+/** How many attempts are below each span. */
+function attemptsOf(data, tree) {
+  const found = new Map();
+  for (const { row } of tree) {
+    const up = data.spans.parent[row];
+    if (data.text[data.spans.name[row]].startsWith('attempt ')) found.set(up, (found.get(up) || 0) + 1);
+  }
+  return found;
 }
 
 function Filters({ state, replace, whole, gaps, closed, setClosed }) {
@@ -77,11 +88,15 @@ function Lead({ data, axis, shades, job, tree }) {
 const Behind = ({ axis, shades }) => html`${shades.map(({ at, value }) => html`<em style=${{ left: `${axis.at(at)}%`, width: `${Math.max(0.2, axis.at(at + value) - axis.at(at))}%` }}></em>`)}
   ${axis.gaps.map(({ a, b, left, width }) => html`<b title=${`${time(b - a)} in which nothing happens`} style=${{ left: `${left}%`, width: `${width}%` }}></b>`)}`;
 
+/** As the other attributes are written. */
+const listed = (its) => Object.entries(its).map((pair) => pair.map((each) => JSON.stringify(each)).join(': ')).join(', ');
+
 /** The spans that the filters leave, and those that they are below. */
 function kept(data, tree, { find = '', least = 0 }) {
   const wanted = find.toLowerCase();
-  const { name, attributes, message, events, duration } = data.spans;
-  const has = (row) => duration[row] >= least && (!wanted || [name, attributes, message, events].some((column) => data.text[column[row]].toLowerCase().includes(wanted)));
+  const { name, attributes, message, events, duration, job } = data.spans;
+  const texts = (row) => [...[name, attributes, message, events].map((column) => data.text[column[row]]), job[row] < 0 || data.spansOf[job[row]] !== row ? '' : listed(attributesOf(data, row))];
+  const has = (row) => duration[row] >= least && (!wanted || texts(row).some((text) => text.toLowerCase().includes(wanted)));
   const keep = new Set();
   const above = [];
   for (const { row, depth } of tree) {

@@ -74,7 +74,7 @@ def _settled(reader: Reader) -> list[ProcessNow]:
         is_settled = bool(found) and all(each.window for each in found)
         if is_settled or time.monotonic() >= end:
             return found
-        time.sleep(_EVERY / 5)
+        time.sleep(_EVERY / 5)  # other processes write: nothing here wakes up
 
 
 def _watch(reader: Reader) -> None:

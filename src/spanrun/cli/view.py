@@ -42,8 +42,8 @@ def view(
         str | None,
         typer.Option(
             metavar="[HOST:]PORT",
-            help="Also take OTLP over HTTP here, of any program: traces are kept "
-            "with the recordings. The usual port is 4318.  [default host: 127.0.0.1]",
+            help="Also take OTLP over HTTP here, of any program: it is kept with the "
+            "recordings. The usual port is 4318.  [default host: 127.0.0.1]",
             show_default=False,
         ),
     ] = None,
@@ -103,8 +103,8 @@ def _receiving(listen: str | None, store: Path | None) -> Generator[None]:
         receiver.close()
         counts = receiver.counts
         console.say(
-            f"received {counts['spans']:,} spans; {counts['metrics']:,} metrics and "
-            f"{counts['logs']:,} log records, which aren't kept"
+            f"received {counts['spans']:,} spans, {counts['logs']:,} log records and "
+            f"{counts['metrics']:,} points of metrics"
         )
 
 

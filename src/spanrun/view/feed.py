@@ -27,6 +27,7 @@ from spanrun.view.comparison import before
 from spanrun.view.events import MOST_EVENTS, EventRows
 from spanrun.view.jobs import JobRows
 from spanrun.view.objectives import objectives
+from spanrun.view.received import Received
 from spanrun.view.spans import MOST_SPANS, SpanRows, chosen_spans
 from spanrun.view.sums import (
     causes_told,
@@ -63,6 +64,7 @@ class Mark(NamedTuple):
     spans: int
     events: int
     fixes: int
+    logs: int
     texts: int
 
     def __str__(self) -> str:
@@ -152,9 +154,15 @@ class Feed:
         self._spans.fill(kept)
         self._events: Final = EventRows(texts, zero, places, rows, self._fixes)
         self._fill_events(self._recorded_events(recording, until))
+        which = "" if run else session.id  # what is received is of no run
+        folder, of_spans = recording.path.parent, self._spans.rows
+        self._received: Final = Received(
+            folder, which, texts, zero, of_spans, self._fixes
+        )
         self._seen = until
         self._judge(recording)
         self._sum()
+        self._shown = 0
 
     def advance(self, recording: Recording) -> bool:
         """Read what is new; whether there was anything.
@@ -186,11 +194,15 @@ class Feed:
         room = max(0, self._limits.spans * 5 // 4 - len(self._spans.columns))
         self._spans.fill(spans[:room])
         self._fill_events(recent.events)
+        has_metrics = self._received.advance()
+        self.is_over = self.is_over or self._received.is_over
         self._seen = until
         if count < self._count:
             self._judge(recording)
         self._is_due = self._is_due or count < self._count or changed
-        changed = changed or count < self._count or self.mark() != mark
+        if has_metrics:
+            self._shown = self._version
+        changed = changed or count < self._count or self.mark() != mark or has_metrics
         if not changed:
             self._version -= 1  # nobody has to be told
         return changed
@@ -209,9 +221,9 @@ class Feed:
 
     def mark(self) -> Mark:
         """This moment."""
-        jobs, spans, events, fixes = map(len, self._tables().values())
+        jobs, spans, events, fixes, logs = map(len, self._tables().values())
         texts = len(self._texts.all)
-        return Mark(self.id, self._version, jobs, spans, events, fixes, texts)
+        return Mark(self.id, self._version, jobs, spans, events, fixes, logs, texts)
 
     def data(self) -> dict[str, Any]:
         """All of it."""
@@ -223,6 +235,7 @@ class Feed:
             **self._sums,
             **tables,
             "runs": runs,
+            "metrics": self._received.panels(),
             "counts": self._counts(),
             "texts": self._texts.all,
         }
@@ -235,7 +248,7 @@ class Feed:
         tables = {
             name: table.since(length)
             for (name, table), length in zip(
-                self._tables().items(), mark[2:6], strict=True
+                self._tables().items(), mark[2:-1], strict=True
             )
         }
         runs = [
@@ -244,6 +257,8 @@ class Feed:
             if self._changed[place] > mark.version
         ]
         sums = self._sums if self._summed > mark.version else {}
+        if self._shown > mark.version:
+            sums = {**sums, "metrics": self._received.panels()}
         return {
             "at": str(now),
             **sums,
@@ -260,6 +275,7 @@ class Feed:
             "spans": self._spans.columns,
             "events": self._events.columns,
             "fixes": self._fixes,
+            "logs": self._received.logs,
         }
 
     def _counts(self) -> dict[str, int]:
@@ -268,6 +284,7 @@ class Feed:
             "jobs_shown": len(self._jobs.columns),
             "spans": self._spans_seen,
             "spans_shown": len(self._spans.columns),
+            **self._received.counts(),
         }
 
     def _read_runs(self, recording: Recording) -> bool:

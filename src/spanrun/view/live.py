@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from spanrun.slo import Slo
+from spanrun.telemetry.recordings import signals
 from spanrun.telemetry.recordings.read import Recording, file_of
 from spanrun.view.feed import Feed, Limits, Mark, scope_of
 
@@ -154,8 +155,9 @@ def _state(store: Path) -> _State | None:
 
 
 def _files(store: Path) -> Iterator[Path]:
-    yield store
-    yield Path(f"{store}-wal")
+    for path in (store, store.with_name(signals.FILE)):
+        yield path
+        yield Path(f"{path}-wal")
 
 
 def _state_of(path: Path) -> tuple[int, int, int] | None:

@@ -1,22 +1,20 @@
-"""`Receiver`: takes OTLP over HTTP from programs of any language, and keeps the traces.
+"""`Receiver`: takes OTLP over HTTP from programs of any language, and keeps it.
 
-Traces go into the store that pages are shown of. Metrics and logs are taken, so that
-no program complains, and counted; they aren't kept. Whoever reaches the port may send:
-there is no token, as SDKs have none. A browser's page may not, whatever its site is.
+Traces go into the store that pages are shown of, logs and metrics into a file beside
+it. Whoever reaches the port may send: there is no token, as SDKs have none. A browser's
+page may not, whatever its site is.
 """
 
 from __future__ import annotations
 
 import json
 import socket
-import sys
 import threading
 import zlib
 from collections import Counter
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 from google.protobuf import json_format  # type: ignore[import-untyped]  # no stubs
@@ -38,6 +36,7 @@ from spanrun.telemetry.otlp_json import message_of
 from spanrun.telemetry.recordings.otlp_store import OtlpStore
 from spanrun.telemetry.span.wire import text as text_field
 from spanrun.text import inert
+from spanrun.view.http_server import Request, Server
 
 MAX_BODY: Final = 20 * 1024 * 1024
 """Bytes of a request, also decompressed: as many as the Collector takes."""
@@ -60,12 +59,12 @@ class Receiver:
     """Listens for OTLP over HTTP: protobuf and JSON, plain and compressed by gzip.
 
     Args:
-        store: Where traces go.
+        store: Where all of it goes.
         host: The address to listen at.
         port: Where to listen; 0 for one that is free.
 
     Attributes:
-        counts: Of what was taken: spans, metrics and logs.
+        counts: Of what was taken: spans, points of metrics, and log records.
 
     Raises:
         OSError: The port is taken, or the address isn't ours.
@@ -76,9 +75,9 @@ class Receiver:
         self.counts: Final[Counter[str]] = Counter()
         self.room: Final = threading.BoundedSemaphore(_AT_ONCE)
         self._lock: Final = threading.Lock()
-        self._server: Final = _server(host, port, partial(_Request, self))
+        self._server: Final = Server(host, port, partial(_Request, self))
         self.host: Final = host
-        self.port: Final[int] = self._server.server_address[1]
+        self.port: Final = self._server.port
 
     @property
     def url(self) -> str:
@@ -102,26 +101,12 @@ class Receiver:
         if isinstance(request, ExportTraceServiceRequest):
             rejected = self.store.add(request)
             self.store.flush()
+            taken = _spans(request) - rejected
+        else:
+            taken = self.store.keep(request)
         with self._lock:
-            self.counts[_signal(request)] += _items(request) - rejected
+            self.counts[_signal(request)] += taken
         return rejected
-
-
-def _server(host: str, port: int, handler: Any) -> ThreadingHTTPServer:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    kind = type("_Server", (_Server,), {"address_family": family})
-    server: ThreadingHTTPServer = kind((host, port), handler)
-    return server
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A program that goes away in the middle of a request is no news."""
-        if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)
 
 
 class _Refused(Exception):  # noqa: N818 -- a request is
@@ -137,18 +122,13 @@ class _Refused(Exception):  # noqa: N818 -- a request is
         self.status: Final = status
 
 
-class _Request(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server_version = "spanrun"
-    sys_version = ""
-    timeout = 60  # seconds that a connection may say nothing
-
+class _Request(Request):
     def __init__(self, receiver: Receiver, *given: Any) -> None:
         self._receiver: Final = receiver
         self._is_json = False
         super().__init__(*given)
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 -- its name
         """Take a request, and say so in its own form."""
         self._is_json = False
         try:
@@ -160,7 +140,7 @@ class _Request(BaseHTTPRequestHandler):
         else:
             self._answer(rejected)
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 -- its name
         """Nothing but POST is answered."""
         self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "OTLP is sent by POST")
 
@@ -292,9 +272,6 @@ class _Request(BaseHTTPRequestHandler):
                 if not self.connection.recv(65536):
                     return
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- its name
-        """Nothing: requests come every few seconds."""
-
 
 def _too_large() -> _Refused:
     why = f"the body has more than {MAX_BODY >> 20} MiB"
@@ -307,21 +284,6 @@ def _signal(request: Any) -> str:
     return "metrics" if isinstance(request, ExportMetricsServiceRequest) else "logs"
 
 
-def _items(request: Any) -> int:
-    """How many spans, metrics or log records are in it."""
-    if isinstance(request, ExportTraceServiceRequest):
-        scopes = (
-            scope for each in request.resource_spans for scope in each.scope_spans
-        )
-        return sum(len(scope.spans) for scope in scopes)
-    if isinstance(request, ExportMetricsServiceRequest):
-        return sum(
-            len(scope.metrics)
-            for each in request.resource_metrics
-            for scope in each.scope_metrics
-        )
-    return sum(
-        len(scope.log_records)
-        for each in request.resource_logs
-        for scope in each.scope_logs
-    )
+def _spans(request: ExportTraceServiceRequest) -> int:
+    scopes = (scope for each in request.resource_spans for scope in each.scope_spans)
+    return sum(len(scope.spans) for scope in scopes)

@@ -7,14 +7,12 @@ import json
 import secrets
 import select
 import socket
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qs, urlsplit
@@ -25,6 +23,7 @@ from spanrun.telemetry.recordings.read import LAST, Recording
 from spanrun.text import inert, redact
 from spanrun.view.comparison import comparison_of
 from spanrun.view.feed import mark_of
+from spanrun.view.http_server import Request, Server
 from spanrun.view.live import PAUSE, Feeds
 from spanrun.view.page import served
 
@@ -65,8 +64,8 @@ class Viewer:
         self.store: Final = store
         self.token: Final = secrets.token_urlsafe(24)
         self.closing: Final = threading.Event()
-        self._server: Final = _Server((HOST, port), partial(_Request, self))
-        self.port: Final[int] = self._server.server_address[1]
+        self._server: Final = Server(HOST, port, partial(_Request, self))
+        self.port: Final = self._server.port
         self.hosts: Final = (f"{HOST}:{self.port}", f"localhost:{self.port}")
         self.cookie: Final = f"spanrun-{self.port}"
         self.feeds: Final = Feeds(store, slos=slos)
@@ -91,33 +90,18 @@ class Viewer:
         return hmac.compare_digest(given.encode(), self.token.encode())
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that goes away in the middle of an answer is no news."""
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)
-
-
-class _Request(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server_version = "spanrun"
-    sys_version = ""
-    timeout = 60  # seconds that a connection may say nothing
-
+class _Request(Request):
     def __init__(self, viewer: Viewer, *given: Any) -> None:
         self._viewer: Final = viewer
         super().__init__(*given)
 
-    def do_HEAD(self) -> None:
+    def do_HEAD(self) -> None:  # noqa: N802 -- its name
         """Nothing but GET is answered: there is nothing to change here."""
         self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "only GET is answered here")
 
     do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_HEAD  # noqa: N815 -- its names
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 -- its name
         """Answer with the page, its data, or what changes."""
         try:
             self._answer()
@@ -262,9 +246,6 @@ class _Request(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
             self.close_connection = True
         self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- its name
-        """Nothing: the requests of a browser on this machine are no news."""
 
 
 ANSWERS: Final[dict[str, Callable[[_Request, Asked], None]]] = {

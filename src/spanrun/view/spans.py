@@ -8,34 +8,33 @@ from functools import partial
 from typing import Any, Final
 
 from spanrun.semconv import (
+    SPANRUN_JOB_ATTEMPTS,
     SPANRUN_JOB_INDEX,
-    SPANRUN_JOB_TIME_BACKOFF,
-    SPANRUN_JOB_TIME_BUSY,
-    SPANRUN_JOB_TIME_LIMIT,
-    SPANRUN_JOB_TIME_LOOP_LAG,
-    SPANRUN_JOB_TIME_QUEUE,
-    SPANRUN_JOB_TIME_RATE_LIMIT,
-    SPANRUN_JOB_TIME_SERVICE,
+    SPANRUN_JOB_KEY,
+    SPANRUN_JOB_OUTCOME,
     SPANRUN_RUN_ID,
+    SPANRUN_RUNNER_NAME,
 )
-from spanrun.telemetry.recordings.records import Event, Link, Span
+from spanrun.telemetry.recordings.records import TIMES, Event, Link, Span
 from spanrun.view.columns import Columns, Texts, micro
 from spanrun.view.jobs import JobKey
 
 MOST_SPANS: Final = 100_000
 KINDS: Final = ("INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 STATUSES: Final = ("UNSET", "OK", "ERROR")
-_LEDGER: Final = frozenset(
+_OF_JOB: Final = frozenset(
     (
-        SPANRUN_JOB_TIME_QUEUE,
-        SPANRUN_JOB_TIME_LIMIT,
-        SPANRUN_JOB_TIME_RATE_LIMIT,
-        SPANRUN_JOB_TIME_BACKOFF,
-        SPANRUN_JOB_TIME_BUSY,
-        SPANRUN_JOB_TIME_LOOP_LAG,
-        SPANRUN_JOB_TIME_SERVICE,
+        *TIMES,
+        SPANRUN_RUNNER_NAME,
+        SPANRUN_RUN_ID,
+        SPANRUN_JOB_INDEX,
+        SPANRUN_JOB_KEY,
+        SPANRUN_JOB_OUTCOME,
+        SPANRUN_JOB_ATTEMPTS,
     )
 )
+"""Attributes of a job's span that the page has in the job's row."""
+_encode: Final = json.JSONEncoder(default=str).encode  # `dumps` makes one a call
 PARENT: Final = 0
 """In the table of fixes: the number that stands for the column ``parent``."""
 JOB: Final = 1
@@ -98,6 +97,9 @@ class SpanRows:
         zero_ns: Where the page's time begins.
         jobs: The row of each job that is in the page.
         fixes: Which column and row were fixed, and what is there now.
+
+    Attributes:
+        rows: The row of each span, by its trace and its id.
     """
 
     def __init__(
@@ -107,9 +109,10 @@ class SpanRows:
         self._zero: Final = zero_ns
         self._jobs: Final = jobs
         self._fixes: Final = fixes
-        self._rows: Final[dict[tuple[str, str], int]] = {}
+        self.rows: Final[dict[tuple[str, str], int]] = {}
         self._orphans: Final[dict[tuple[str, str], list[int]]] = {}
         self._waiting: Final[dict[JobKey, int]] = {}
+        self._known: Final[set[JobKey]] = set()
         self.columns: Final = Columns(
             "trace", "parent", "job", "name", "kind", "start", "duration", "status",
             "message", "attributes", "events", "links", "scope",
@@ -119,13 +122,13 @@ class SpanRows:
         """Add all of them, by their start, and see what was missing before."""
         spans.sort(key=lambda span: (span.start_ns, -span.end_ns))
         for row, span in enumerate(spans, len(self.columns)):
-            self._rows[span.trace_id, span.span_id] = row
+            self.rows[span.trace_id, span.span_id] = row
         for span in spans:
             self._add(span)
         for span in spans:
             own = span.trace_id, span.span_id
             for row in self._orphans.pop(own, ()):
-                self._fix(PARENT, "parent", row, self._rows[own])
+                self._fix(PARENT, "parent", row, self.rows[own])
         for key in [key for key in self._waiting if key in self._jobs]:
             self._fix(JOB, "job", self._waiting.pop(key), self._jobs[key])
 
@@ -139,8 +142,11 @@ class SpanRows:
         job = -1 if key is None else self._jobs.get(key, -1)
         if key is not None and job < 0:
             self._waiting[key] = row
+        is_job = job >= 0 and key not in self._known
+        if key is not None:
+            self._known.add(key)
         above = span.trace_id, span.parent_id or ""
-        parent = self._rows.get(above, -1)
+        parent = self.rows.get(above, -1)
         if span.parent_id and parent < 0:
             self._orphans.setdefault(above, []).append(row)
         self.columns.add(
@@ -153,9 +159,9 @@ class SpanRows:
             max(0, micro(span.duration)),
             STATUSES.index(span.status),
             text(span.status_text),
-            text(_told(span.attributes, ledger=job < 0)),
+            text(_told(span.attributes, whole=not is_job)),
             text(_json(span.events, self._event)),
-            text(_json(span.links, partial(_link, self._rows))),
+            text(_json(span.links, partial(_link, self.rows))),
             text(span.scope),
         )
 
@@ -182,14 +188,14 @@ def _link(rows: Mapping[tuple[str, str], int], link: Link) -> list[Any]:
 
 def _json(items: Iterable[Any], told: Callable[[Any], list[Any]]) -> str:
     found = [told(each) for each in items]
-    return json.dumps(found, default=str) if found else ""
+    return _encode(found) if found else ""
 
 
-def _told(attributes: Mapping[str, Any], *, ledger: bool) -> str:
-    """Attributes as JSON, of a job's span without its ledger: that is in the job."""
+def _told(attributes: Mapping[str, Any], *, whole: bool) -> str:
+    """Attributes as JSON; of a job's span without those that its row tells."""
     kept = {
         name: value
         for name, value in attributes.items()
-        if ledger or name not in _LEDGER
+        if whole or name not in _OF_JOB
     }
-    return json.dumps(kept, default=str) if kept else ""
+    return _encode(kept) if kept else ""

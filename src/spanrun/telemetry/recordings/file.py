@@ -179,7 +179,7 @@ class StoreFile:
             while lock >= 0 and not _acquired(lock):
                 if time.monotonic() > until:
                     raise BlockingIOError(errno.EAGAIN, "is in use", str(self.path))
-                time.sleep(_POLL)
+                time.sleep(_POLL)  # `flock` waits for ever, or not at all
             yield
         finally:
             if lock >= 0:

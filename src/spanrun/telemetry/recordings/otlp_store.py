@@ -17,6 +17,12 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
 )
@@ -45,6 +51,7 @@ from spanrun.telemetry.recordings.otlp_rows import (
     told_by,
 )
 from spanrun.telemetry.recordings.schema import FILE, store_file
+from spanrun.telemetry.recordings.signals import SignalStore, parts_of
 from spanrun.telemetry.recordings.writer import Entry, StoreWriter
 from spanrun.telemetry.redact import redact
 from spanrun.telemetry.scope import OUR_SCOPE
@@ -121,6 +128,7 @@ class OtlpStore:
         self._file: Final = store_file(self.path)
         self._writer: Final = StoreWriter(self._file, self._begin, self.account)
         self._writer.write([])  # the file is made
+        self._signals: Final = SignalStore(folder, self.account)
 
     @property
     def fault(self) -> str:
@@ -164,6 +172,25 @@ class OtlpStore:
                     rejected += self._add(session, resource, scope)
         return rejected
 
+    def keep(
+        self, request: ExportLogsServiceRequest | ExportMetricsServiceRequest
+    ) -> int:
+        """Write the logs or the metrics of ``request``, and return how many there are.
+
+        Of metrics, their points are counted. Their session begins with the first of
+        them, if no span was before it.
+        """
+        taken = 0
+        for part in parts_of(request):
+            taken += part.items
+            with self._lock:
+                session = self._session(part.resource)
+                session.started = session.started or part.started or time.time_ns()
+                self._touched[session.id] = session
+            self._signals.add(session.id, part.kind, part.items, part.body)
+        self.flush()
+        return taken
+
     def flush(self) -> None:
         """Write what was taken. What can't be written waits, or is counted."""
         with self._lock:
@@ -174,6 +201,7 @@ class OtlpStore:
     def close(self) -> bool:
         """Write what is left; whether all that ever came was written."""
         self.flush()
+        self._signals.close()
         return self._writer.close(5.0)
 
     def _session(self, resource: Any) -> _Session:

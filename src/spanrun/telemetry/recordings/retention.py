@@ -38,9 +38,9 @@ def forget_sessions(db: sqlite3.Connection, now_ns: int) -> None:
 
 def make_room(db: sqlite3.Connection, session: str, size: int) -> None:
     """Delete the oldest, so that ``size`` bytes more find room in the file."""
-    if _used(db) + size <= MAX_BYTES:
+    if used(db) + size <= MAX_BYTES:
         return
-    while _used(db) + size > MAX_BYTES:
+    while used(db) + size > MAX_BYTES:
         oldest = db.execute(_OLDEST, (session,)).fetchone()
         if oldest is not None:
             _forget(db, oldest[0])
@@ -49,7 +49,7 @@ def make_room(db: sqlite3.Connection, session: str, size: int) -> None:
     db.execute("PRAGMA incremental_vacuum")
 
 
-def _used(db: sqlite3.Connection) -> int:
+def used(db: sqlite3.Connection) -> int:
     """Bytes of the file that something is in."""
     pages, free, size = (
         db.execute(f"PRAGMA {what}").fetchone()[0]

@@ -141,18 +141,19 @@ def mapping(pairs: Any) -> dict[str, Any]:
     return {
         pair.key: getattr(value, kind)
         if (kind := (value := pair.value).WhichOneof("value")) in _PLAIN
-        else _value(value)
+        else value_of(value)
         for pair in pairs
     }
 
 
-def _value(value: Any) -> Any:
+def value_of(value: Any) -> Any:
+    """A value of an attribute, or the body of a log record."""
     kind = value.WhichOneof("value")
     if kind is None:
         return None
     inner = getattr(value, kind)
     if kind == "array_value":
-        return tuple(_value(each) for each in inner.values)
+        return tuple(value_of(each) for each in inner.values)
     if kind == "kvlist_value":
         return mapping(inner.values)
     return inner
