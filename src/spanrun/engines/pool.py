@@ -25,6 +25,8 @@ from spanrun.runner.engine import (
 
 MISSED: Final = 4
 """Heartbeats that a worker may miss in a row."""
+_START: Final = 60.0
+"""Seconds that it may take to give the first one: it has to import what it needs."""
 _PROTOCOL: Final = 5
 
 
@@ -71,6 +73,7 @@ class _Remote:
         chunks: Those that it has.
         runs: Those that it knows.
         missed: Heartbeats in a row that did not come.
+    is_heard: It has said something.
         lost: Why it is lost; empty while it isn't.
         reader: Reads what it says.
         timer: Of the next heartbeat.
@@ -81,6 +84,7 @@ class _Remote:
     chunks: dict[int, _Sent] = field(default_factory=dict[int, _Sent])
     runs: set[str] = field(default_factory=set[str])
     missed: int = 0
+    is_heard: bool = False
     lost: str = ""
     reader: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
@@ -182,7 +186,7 @@ class LinkPool:
         self._listen_on(worker, heartbeat)
         try:
             while (message := await worker.link.receive()) is not None:
-                worker.missed = 0
+                worker.missed, worker.is_heard = 0, True
                 if message:
                     self._hear(worker, *pickle.loads(message))  # noqa: S301 -- our own child's
         finally:
@@ -206,8 +210,9 @@ class LinkPool:
         machine asleep, is no time in which a worker could have been heard.
         """
         worker.missed += 1
-        if worker.missed > MISSED:
-            worker.lost = f"it was silent for {MISSED * heartbeat:g} s"
+        allowed = MISSED if worker.is_heard else max(MISSED, _START / heartbeat)
+        if worker.missed > allowed:
+            worker.lost = f"it was silent for {allowed * heartbeat:g} s"
             worker.link.kill()
         else:
             self._listen_on(worker, heartbeat)

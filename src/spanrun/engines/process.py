@@ -99,7 +99,13 @@ async def _connect(heartbeat: float, _: int) -> _ProcessLink:
         except BaseException:
             ours.close()
             raise
-    reader, writer = await asyncio.open_connection(sock=ours, limit=_BUFFER)
+    try:
+        reader, writer = await asyncio.open_connection(sock=ours, limit=_BUFFER)
+    except BaseException:
+        ours.close()
+        process.kill()
+        process.wait()
+        raise
     return _ProcessLink(process, reader, writer)
 
 

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Final
 
 from spanrun.engines.replies import Replies, message
-from spanrun.engines.worker_run import UncountedMetrics, WorkerRun
+from spanrun.engines.uncounted import UncountedMetrics
+from spanrun.engines.worker_run import WorkerRun
 from spanrun.errors import ConfigurationError
 from spanrun.outcome import CancelledBy
 from spanrun.runner.core import Core
@@ -95,6 +96,8 @@ class Worker:
         if spec.settings is not None:
             setup.start(spec.settings)
         recorder = setup.recorder()
+        if recorder is None and spec.counted:
+            recorder = setup.recorder_or_off()
         if recorder is not None:
             # The driver tells the store of runs and jobs: it has their outcomes.
             setup.use(recorder, Observers())
@@ -105,8 +108,9 @@ class Worker:
         self._replies.busy = self._is_busy
         self._uncounted = None
         if core.recorder is not None:
-            self._uncounted = UncountedMetrics(spec.name)
-            self._uncounted.retried = self._retried
+            self._uncounted = UncountedMetrics(
+                spec.name, self._retried, recorded=keep is not None
+            )
         return core
 
     def _is_busy(self) -> bool:

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from opentelemetry import context as otel_context
-from opentelemetry.metrics import NoOpMeter
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import get_current_span
 
+from spanrun.engines.uncounted import UncountedMetrics
 from spanrun.outcome import CancelledBy, Ok, Outcome
 from spanrun.runner.carrier import context_of
 from spanrun.runner.core import Core
@@ -18,10 +17,6 @@ from spanrun.runner.engine import Chunk, Done, Ended, Item, RunSpec
 from spanrun.runner.job import Abandoned, Job
 from spanrun.runner.pickled import Finder, dumps, error_bytes
 from spanrun.runner.run import Call, Run
-from spanrun.telemetry.account import Account
-from spanrun.telemetry.metrics.aggregate import Aggregator
-from spanrun.telemetry.metrics.instruments import NativeInstruments, RunnerMetrics
-from spanrun.telemetry.metrics.runners import Gauges
 from spanrun.telemetry.units.job import JobKind, JobUnit
 from spanrun.telemetry.units.recorder import Recorder
 from spanrun.telemetry.units.unit import INTERNAL, Linked
@@ -30,26 +25,6 @@ Reply = Callable[[int, Done], object]
 """Sends an outcome of a chunk."""
 
 _NOTHING: Final = (0.0,) * 7
-
-
-class UncountedMetrics(RunnerMetrics):
-    """Those of jobs that the driver counts, when it has their outcomes.
-
-    A worker that counted them itself would take with it what it had not exported yet.
-    """
-
-    def __init__(self, name: str) -> None:
-        nowhere = Aggregator(Resource.get_empty, exemplars=False)
-        instruments = NativeInstruments(
-            NoOpMeter(name), Account(), _ignore, _ignore, nowhere
-        )
-        super().__init__(name, instruments, lambda: Gauges(0, 0, 0, 0, 0))
-        self.open()
-        self.retried: Callable[[str], object] = lambda _: None
-
-    def retry(self, error_type: str) -> None:
-        """An attempt failed and another one follows: the driver is to be told."""
-        self.retried(error_type)
 
 
 class WorkerRun(Run):
@@ -220,10 +195,6 @@ def _linked(recorder: Recorder, context: otel_context.Context) -> Linked:
     # Never ended, so nobody sees it: what begins here has its place on the calendar.
     anchor = recorder.open("run", INTERNAL, otel_context.Context())
     return Linked(anchor, context, get_current_span(context).get_span_context())
-
-
-def _ignore(*_: object) -> None:
-    """What is told goes nowhere."""
 
 
 def _raiser(error: BaseException) -> Call:

@@ -126,12 +126,14 @@ class Dispatcher:
     async def close(self) -> None:
         """End the workers. No run is open any more."""
         self._is_closed = True
-        for each in self._starting:
+        starting = tuple(self._starting)
+        for each in starting:
             each.cancel()
+        if starting:
+            await asyncio.wait(starting)
         await self._pool.close()
-        left = [*self._starting, *self._sent]
-        if left:
-            await asyncio.wait(left)
+        if self._sent:
+            await asyncio.wait(self._sent)
 
     def add(self, run: Sender, job: Job) -> None:
         """Have ``job`` run somewhere, soon: others may come, to be sent with it."""

@@ -33,6 +33,7 @@ class WorkerSpec:
         variables: The driver's ``OTEL_*`` and ``SPANRUN_*`` variables.
         main: Where the driver's own module and its folder are.
         heartbeat: Seconds from one sign of life to the next.
+        counted: The driver counts retries, also where workers have no telemetry.
     """
 
     name: str
@@ -41,6 +42,7 @@ class WorkerSpec:
     variables: Mapping[str, str]
     main: Mapping[str, Any]
     heartbeat: float
+    counted: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,7 @@ class EngineCore(Core):
             {key: value for key, value in os.environ.items() if key.startswith(_OURS)},
             where_we_are(),
             self.engine.heartbeat,
+            counted=self.metrics is not None,
         )
 
     def _count_retries(self, error_type: str, count: int) -> None:

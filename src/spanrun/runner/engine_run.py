@@ -7,22 +7,27 @@ error does and what a checkpoint keeps. Only a job's task is somewhere else.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextvars import Context
 from typing import Any, Final, cast
 
 from opentelemetry import context as otel_context
 
 from spanrun.checks import wrong
+from spanrun.errors import ConfigurationError
 from spanrun.outcome import CancelledBy
 from spanrun.runner.batches import BatchRun, Part
+from spanrun.runner.calls import Calls
 from spanrun.runner.carrier import carrier_of
-from spanrun.runner.engine import Done, Item, RunSpec
+from spanrun.runner.core import Core, Policies
+from spanrun.runner.engine import Done, Engine, Item, RunSpec
 from spanrun.runner.engine_core import EngineCore
 from spanrun.runner.feed import FedRun
 from spanrun.runner.job import Abandoned, Job
 from spanrun.runner.pickled import dumps, error_of, loads
 from spanrun.runner.run import Call, Source
 from spanrun.semconv import SPANRUN_ENGINE
+from spanrun.telemetry.observe import Observer
 from spanrun.telemetry.units.chunk import ChunkUnit
 from spanrun.telemetry.units.remote import RemoteUnit
 from spanrun.text import line_of
@@ -170,6 +175,29 @@ class EngineBatchRun(EngineRun, BatchRun):
         """The items."""
         part: Part = job.item
         return part.items
+
+
+class NoCalls(Calls):
+    """Single calls are made here, and not sent."""
+
+    async def call(self, call: Call, priority: float = 0) -> Any:  # noqa: ARG002 -- none
+        """Refuse it.
+
+        Raises:
+            ConfigurationError: Always.
+        """
+        raise ConfigurationError(
+            f"Runner({self.core.name!r}).call: an engine runs what is mapped: use map "
+            "or stream, or a Runner without an engine"
+        )
+
+
+async def opened(
+    engine: Engine, name: str, policies: Policies, observers: Sequence[Observer]
+) -> tuple[Core, Calls]:
+    """Start the workers of a runner that is being opened."""
+    core = await EngineCore.opened(engine, name, policies, observers)
+    return core, NoCalls(core)
 
 
 _kinds: Final[dict[type[FedRun], Any]] = {}

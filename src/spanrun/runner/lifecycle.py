@@ -55,9 +55,8 @@ class Lifecycle:
     async def __aenter__(self) -> Self:
         if self._core is not None:
             raise ConfigurationError(f"{self!r} is open already: make another Runner")
-        core = await self._opened()
+        core, self._calls = await self._opened()
         self._core, self._state = core, "open"
-        self._calls = Calls(core)
         return self
 
     async def __aexit__(
@@ -76,17 +75,17 @@ class Lifecycle:
             finally:
                 core.close()
 
-    async def _opened(self) -> Core:
+    async def _opened(self) -> tuple[Core, Calls]:
         if self._engine is not None:
-            from spanrun.runner.engine_core import EngineCore  # noqa: PLC0415 -- few do
+            from spanrun.runner import engine_run  # noqa: PLC0415 -- few use engines
 
             given = self._name, self._policies, self._observers
-            return await EngineCore.opened(self._engine, *given)
+            return await engine_run.opened(self._engine, *given)
         core = Core(
             self._name, self._policies, self._observers, self._clock, self._random
         )
         core.open()
-        return core
+        return core, Calls(core)
 
     def _open(self) -> Core:
         if self._core is None:
