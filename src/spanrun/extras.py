@@ -18,6 +18,7 @@ EXTRAS: Final[Mapping[str, str]] = {
     "numpy": "ingest",
     "sqlite_vec": "ingest",
     "wordllama": "ingest",
+    "ray": "ray",
     "pydantic_monty": "sandbox",
     "yaml": "slo",
     "aiohttp": "solr",

@@ -11,7 +11,10 @@ from spanrun import lazy
 
 if TYPE_CHECKING:
     from spanrun.engines.process import ProcessEngine
+    from spanrun.engines.ray import RayEngine
 else:
-    __getattr__, __dir__ = lazy.names(__name__, {"process": ("ProcessEngine",)})
+    __getattr__, __dir__ = lazy.names(
+        __name__, {"process": ("ProcessEngine",), "ray": ("RayEngine",)}
+    )
 
-__all__ = ["ProcessEngine"]
+__all__ = ["ProcessEngine", "RayEngine"]

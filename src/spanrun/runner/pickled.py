@@ -10,6 +10,7 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from itertools import pairwise
 from multiprocessing import spawn
 from pathlib import Path
@@ -36,20 +37,20 @@ def loads(data: bytes) -> Any:
 def where_we_are() -> dict[str, Any]:
     """What a worker needs to find the same modules: as `multiprocessing` has it."""
     here = os.getcwd()  # noqa: PTH109 -- a text, which may be of a deleted folder
-    found: dict[str, Any] = {
-        "sys_path": [each or here for each in sys.path],
-        "sys_argv": list(sys.argv),
-        "dir": here,
-        "orig_dir": here,
-    }
     main = sys.modules.get(_OWN)
     name = getattr(getattr(main, "__spec__", None), "name", None)
     path = getattr(main, "__file__", None)
+    module: dict[str, str] = {}
     if name is not None:
-        found["init_main_from_name"] = name
+        module["init_main_from_name"] = name
     elif path is not None:
-        found["init_main_from_path"] = str(Path(here, path))
-    return found
+        module["init_main_from_path"] = str(Path(here, path))
+    return {
+        "sys_path": [each or here for each in sys.path],
+        "sys_argv": list(sys.argv),
+        "dir": here,
+        "module": module,
+    }
 
 
 class Finder:
@@ -63,11 +64,11 @@ class Finder:
     """
 
     def __init__(self, main: Mapping[str, Any]) -> None:
-        early = {key: value for key, value in main.items() if key[:4] != "init"}
-        spawn.prepare(early)
-        self._main: dict[str, Any] | None = {
-            key: value for key, value in main.items() if key not in early
-        }
+        sys.path += [each for each in main["sys_path"] if each not in sys.path]
+        sys.argv = main["sys_argv"]
+        with suppress(OSError):  # it may be another machine
+            os.chdir(main["dir"])
+        self._main: dict[str, Any] | None = dict(main["module"])
 
     def loads(self, data: bytes) -> Any:
         """What was pickled in the driver."""

@@ -1,0 +1,180 @@
+"""`RayEngine`: workers are actors of a Ray cluster, on this machine or on many."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Sequence
+from typing import Any, Final
+
+from spanrun import extras
+from spanrun.checks import above, optional, text, whole
+from spanrun.engines.actor import Actor
+from spanrun.engines.pool import MISSED, Link, LinkPool
+from spanrun.runner.engine import WorkerSpec
+
+_PATIENCE: Final = 10.0
+"""Seconds that a worker has to end; its telemetry has half of that."""
+_STARTED: Final = 2
+
+
+class RayEngine:
+    """Runs the jobs of a runner in actors of a Ray cluster.
+
+    Without an ``address``, and where the program has not called ``ray.init`` itself, a
+    cluster is started on this machine with the runner, and ended with it. Functions are
+    sent by value where they are of the main module; spanrun, and what the functions
+    import, must be on each node.
+
+    Args:
+        workers: How many actors.
+        address: Of a cluster that runs, as ``ray.init`` takes it.
+        cpus: That each worker takes of the cluster's.
+        chunk: The most jobs that are sent together; by default as many as a worker ends
+            in a tenth of a second.
+        lost_after: Seconds of silence after which a worker counts as lost, and is
+            killed.
+
+    Raises:
+        ConfigurationError: At once, for a value that can't work, or without Ray.
+
+    Example:
+        >>> RayEngine(workers=2)
+        RayEngine(workers=2)
+    """
+
+    name: Final = "ray"
+
+    def __init__(
+        self,
+        workers: int = _STARTED,
+        *,
+        address: str | None = None,
+        cpus: float = 1.0,
+        chunk: int | None = None,
+        lost_after: float = 10.0,
+    ) -> None:
+        self.workers: Final = whole("RayEngine", "workers", workers, 1)
+        self._address: Final = optional(text)("RayEngine", "address", address)
+        self._cpus: Final = above("RayEngine", "cpus", cpus, 0)
+        self.chunk: Final = optional(whole)("RayEngine", "chunk", chunk, 1)
+        lost = above("RayEngine", "lost_after", lost_after, 0)
+        self.heartbeat: Final = lost / MISSED
+        extras.require("RayEngine", "ray")
+
+    def __repr__(self) -> str:
+        return f"RayEngine(workers={self.workers})"
+
+    def dumps(self, value: Any, /) -> bytes:
+        """Pickle a function: by its name or, of the main module, by value."""
+        pickler: Any = extras.load("RayEngine", "ray").cloudpickle
+        data: bytes = pickler.dumps(value)
+        return data
+
+    async def open(self, specs: Sequence[WorkerSpec]) -> LinkPool:
+        """Join or start the cluster, and make a pool with a place for each spec."""
+        ray: Any = extras.load("RayEngine", "ray")
+        handler = signal.getsignal(signal.SIGTERM)
+        cpus = max(1, round(self.workers * self._cpus))
+        await asyncio.to_thread(_cluster.join, ray, self._address, cpus)
+        if threading.current_thread() is threading.main_thread() and (
+            handler is not None
+        ):
+            # Ray's own would end the program where it is to drain.
+            signal.signal(signal.SIGTERM, handler)
+
+        async def connect(place: int) -> Link:
+            kind = ray.remote(num_cpus=self._cpus, max_restarts=0, max_task_retries=0)(
+                Actor
+            )
+            return _RayLink(ray, kind.remote(specs[place].heartbeat))
+
+        return _RayPool(connect, specs, _PATIENCE)
+
+
+class _RayPool(LinkPool):
+    async def close(self) -> None:
+        """End the workers, and the cluster if it is ours."""
+        try:
+            await super().close()
+        finally:
+            await asyncio.to_thread(_cluster.leave)
+
+
+class _Cluster:
+    """The cluster of this process, which there can be one of at a time."""
+
+    def __init__(self) -> None:
+        self._lock: Final = threading.Lock()
+        self._ray: Any = None
+        self._users = 0
+        self._is_ours = False
+
+    def join(self, ray: Any, address: str | None, cpus: int) -> None:
+        """Be connected to it. Not on the main thread: Ray would take SIGTERM there."""
+        with self._lock:
+            self._ray = ray
+            self._users += 1
+            try:
+                if not ray.is_initialized():
+                    self._start(address, cpus)
+            except BaseException:
+                self._users -= 1
+                raise
+
+    def _start(self, address: str | None, cpus: int) -> None:
+        given: dict[str, Any] = {"address": address or "local"}
+        if address is None:
+            # No more than is needed listens, and to this machine alone.
+            given.update(
+                num_cpus=cpus, include_dashboard=False, _node_ip_address="127.0.0.1"
+            )
+        self._ray.init(
+            configure_logging=False, log_to_driver=True, namespace="spanrun", **given
+        )
+        self._is_ours = True
+
+    def leave(self) -> None:
+        """Nobody of these uses it any more."""
+        with self._lock:
+            self._users -= 1
+            if self._is_ours and not self._users:
+                self._is_ours = False
+                self._ray.shutdown()
+
+
+_cluster: Final = _Cluster()
+
+
+class _RayLink:
+    """The way to a worker in an actor."""
+
+    def __init__(self, ray: Any, actor: Any) -> None:
+        self._ray: Final = ray
+        self._actor: Final = actor
+        self._replies: Final = actor.replies.options(num_returns="streaming").remote()
+        self._how = "its actor has ended"
+
+    def send(self, message: bytes) -> None:
+        """Send a message, in order."""
+        self._actor.take.remote(message)
+
+    async def receive(self) -> bytes | None:
+        """Wait for a message; None when no more will come."""
+        try:
+            message: bytes = await (await anext(self._replies))
+        except StopAsyncIteration:
+            return None
+        except self._ray.exceptions.RayError as error:
+            self._how = str(error).partition("\n")[0]
+            return None
+        return message
+
+    def kill(self) -> None:
+        """End the actor at once."""
+        self._ray.kill(self._actor, no_restart=True)
+
+    async def ended(self) -> str:
+        """Say how it ended; Ray sees to the rest."""
+        return self._how
