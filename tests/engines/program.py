@@ -1,8 +1,6 @@
 """Programs that run jobs in workers, and are looked at or ended from outside."""
 
-import asyncio
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -10,7 +8,7 @@ from tests.engines import jobs
 from tests.engines.jobs import Once
 
 import spanrun as sr
-from spanrun.engines import ProcessEngine
+from spanrun.engines import ProcessEngine, RayEngine
 
 
 async def killed(folder, count):
@@ -21,7 +19,7 @@ async def killed(folder, count):
         with sr.unit("around"):
             outcomes = await runner.map(jobs.killing, items, errors="collect")
     told = [[each.index, each.value, f"{each.trace_id:032x}"] for each in outcomes]
-    print(json.dumps(told))
+    sys.stdout.write(json.dumps(told))
 
 
 async def waiting(folder):
@@ -53,10 +51,11 @@ async def main_module():
     async with sr.Runner("remote", engine=engine) as runner:
         numbers = await runner.map(of_main, range(3))
         items = await runner.map(next_item, [Item(1)])
-    print(numbers, items[0].number, isinstance(items[0], Item))
+    told = numbers, items[0].number, isinstance(items[0], Item)
+    sys.stdout.write(f"{told}")
 
 
-async def drained(folder):
+async def drained(folder, engine):
     """Run until SIGTERM; what runs by then has its grace."""
 
     def numbers():
@@ -65,14 +64,17 @@ async def drained(folder):
                 Path(folder, "begun").touch()
             yield number
 
-    engine = ProcessEngine(2, lost_after=60)
-    async with sr.Runner("remote", limit=8, engine=engine) as runner:
-        async with runner.stream(jobs.double, numbers()) as outcomes:
-            try:
-                async for each in outcomes:
-                    assert each.value == 2 * each.index
-            finally:
-                print("the last one was", each.index > 0)
+    async with (
+        sr.Runner("remote", limit=8, engine=engine) as runner,
+        runner.stream(jobs.double, numbers()) as outcomes,
+    ):
+        last = -1
+        try:
+            async for each in outcomes:
+                assert each.value == 2 * each.index
+                last = each.index
+        finally:
+            sys.stdout.write(f"the last one was {last > 0}\n")
 
 
 if __name__ == "__main__":
@@ -83,8 +85,8 @@ if __name__ == "__main__":
     elif what == "main":
         sr.run(main_module())
     elif what == "waiting":
-        print(os.getpid(), flush=True)
         sr.run(waiting(arguments[0]))
     elif what == "drained":
-        sr.run(drained(arguments[0]))
-    asyncio.set_event_loop(None)
+        sr.run(drained(arguments[0], ProcessEngine(2, lost_after=60)))
+    elif what == "drained-ray":
+        sr.run(drained(arguments[0], RayEngine(2, lost_after=60)))

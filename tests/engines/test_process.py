@@ -84,7 +84,7 @@ def test_functions_and_classes_of_the_main_module_are_found(tmp_path):
         text=True,
         check=False,
     )
-    assert told.stdout.split() == ["[1,", "2,", "3]", "2", "True"], told.stderr
+    assert told.stdout == "([1, 2, 3], 2, True)", told.stderr
 
 
 def test_the_workers_of_a_killed_driver_end(tmp_path):

@@ -23,6 +23,8 @@ class Actor:
     def __init__(self, heartbeat: float) -> None:
         self._heartbeat: Final = heartbeat
         self._ready: Final = threading.Event()
+        self._lock: Final = threading.Lock()
+        self._early: Final[list[bytes | None]] = []
         self._replies: asyncio.Queue[bytes | None] | None = None
         self._here: asyncio.AbstractEventLoop | None = None
         self._there: asyncio.AbstractEventLoop | None = None
@@ -40,10 +42,12 @@ class Actor:
 
     async def replies(self) -> AsyncGenerator[bytes]:
         """Give what the worker says, until it is closed."""
-        self._here = asyncio.get_running_loop()
-        self._replies = replies = asyncio.Queue()
-        for message in self._early:
-            replies.put_nowait(message)
+        replies: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._replies = replies
+        with self._lock:
+            self._here = asyncio.get_running_loop()
+            for message in self._early:
+                replies.put_nowait(message)
         while True:
             try:
                 message = await asyncio.wait_for(replies.get(), self._heartbeat)
@@ -54,7 +58,6 @@ class Actor:
             yield message
 
     async def _work(self) -> None:
-        self._early: list[bytes | None] = []
         self._there = asyncio.get_running_loop()
         self._worker = worker = Worker(self._say)
         self._ready.set()
@@ -63,7 +66,8 @@ class Actor:
 
     def _say(self, message: bytes | None) -> None:
         """From any thread: send a message, the last one of which is None."""
-        if self._here is None or self._replies is None:
-            self._early.append(message)
-        else:
-            self._here.call_soon_threadsafe(self._replies.put_nowait, message)
+        with self._lock:
+            if self._here is None or self._replies is None:
+                self._early.append(message)
+            else:
+                self._here.call_soon_threadsafe(self._replies.put_nowait, message)

@@ -6,6 +6,8 @@ import asyncio
 import signal
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 from spanrun import extras
@@ -103,45 +105,74 @@ class _RayPool(LinkPool):
 
 
 class _Cluster:
-    """The cluster of this process, which there can be one of at a time."""
+    """The cluster of this process, which there can be one of at a time.
+
+    It is started, and ended, by a thread that lives as long as it: on the main thread
+    Ray would take SIGTERM, and its processes are killed when the thread ends that made
+    them.
+    """
 
     def __init__(self) -> None:
         self._lock: Final = threading.Lock()
-        self._ray: Any = None
         self._users = 0
-        self._is_ours = False
+        self._thread: threading.Thread | None = None
+        self._started = self._unused = threading.Event()
+        self._error: BaseException | None = None
 
     def join(self, ray: Any, address: str | None, cpus: int) -> None:
-        """Be connected to it. Not on the main thread: Ray would take SIGTERM there."""
+        """Be connected to a cluster: the program's own, or one of ours."""
         with self._lock:
-            self._ray = ray
+            if self._thread is None and not ray.is_initialized():
+                self._start(ray, address, cpus)
             self._users += 1
-            try:
-                if not ray.is_initialized():
-                    self._start(address, cpus)
-            except BaseException:
-                self._users -= 1
-                raise
-
-    def _start(self, address: str | None, cpus: int) -> None:
-        given: dict[str, Any] = {"address": address or "local"}
-        if address is None:
-            # No more than is needed listens, and to this machine alone.
-            given.update(
-                num_cpus=cpus, include_dashboard=False, _node_ip_address="127.0.0.1"
-            )
-        self._ray.init(
-            configure_logging=False, log_to_driver=True, namespace="spanrun", **given
-        )
-        self._is_ours = True
 
     def leave(self) -> None:
-        """Nobody of these uses it any more."""
+        """Use it no more. The last one ends it, if it is ours."""
         with self._lock:
             self._users -= 1
-            if self._is_ours and not self._users:
-                self._is_ours = False
-                self._ray.shutdown()
+            if not self._users:
+                self._end()
+
+    def _start(self, ray: Any, address: str | None, cpus: int) -> None:
+        given: dict[str, Any] = {"address": address or "local"}
+        if address is None:
+            given.update(num_cpus=cpus, include_dashboard=False)
+        self._started, self._unused = threading.Event(), threading.Event()
+        self._error = None
+        self._thread = threading.Thread(
+            target=self._live, args=(ray, given), name="spanrun-ray", daemon=True
+        )
+        self._thread.start()
+        self._started.wait()
+        if self._error is not None:
+            error, self._error = self._error, None
+            self._end()
+            raise error
+
+    def _live(self, ray: Any, given: dict[str, Any]) -> None:
+        try:
+            ray.init(configure_logging=False, namespace="spanrun", **given)
+            _hide_token()
+        except BaseException as error:  # noqa: BLE001 -- raised by who waits
+            self._error = error
+            return
+        finally:
+            self._started.set()
+        self._unused.wait()
+        ray.shutdown()
+
+    def _end(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._unused.set()
+            thread.join()
+
+
+def _hide_token() -> None:
+    """Let nobody else read what lets one into the cluster: Ray makes it readable."""
+    token = Path.home() / ".ray" / "auth_token"
+    with suppress(OSError):  # there is none, or it is somebody else's
+        token.chmod(0o600)
 
 
 _cluster: Final = _Cluster()
