@@ -21,7 +21,7 @@ WORKERS ?= -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-fast lint rust types mypy pyright audit fmt viewer backends stack bench bench-viewer bench-outage bench-clients bench-settings bench-recordings bench-ingest soak kills fuzz lock generate changelog clean
+.PHONY: help demo test check check-fast lint rust types mypy pyright audit fmt viewer backends stack bench bench-viewer bench-outage bench-clients bench-settings bench-recordings bench-ingest bench-engines soak kills fuzz lock generate changelog clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) \
@@ -113,6 +113,9 @@ bench-recordings: $(VENV)/dev.stamp ## the local store: its file, its reader, it
 
 bench-ingest: $(VENV)/dev.stamp ## the pipeline, beside a plain loop
 	@$(BIN)/python -m bench.ingest $(ARGS)
+
+bench-engines: $(VENV)/dev.stamp ## jobs in other processes, with workers killed (ARGS=ray)
+	@$(BIN)/python -m bench.engines $(ARGS)
 
 soak: $(VENV)/dev.stamp ## the long tests in full: 10,000 schedules, 600 kills
 	@SPANRUN_SOAK=10000 $(BIN)/python -m pytest tests/stateful \

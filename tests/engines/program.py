@@ -1,11 +1,13 @@
 """Programs that run jobs in workers, and are looked at or ended from outside."""
 
+import asyncio
 import json
 import sys
 from pathlib import Path
 
 from tests.engines import jobs
 from tests.engines.jobs import Once
+from tests.waiting import becomes
 
 import spanrun as sr
 from spanrun.engines import ProcessEngine, RayEngine
@@ -55,6 +57,53 @@ async def main_module():
     sys.stdout.write(f"{told}")
 
 
+async def on_ray(folder):
+    """All that a run does, with its jobs in actors."""
+    engine = RayEngine(2, lost_after=60)
+    offset = 4
+
+    async def by_value(number):
+        return number + offset
+
+    async with sr.Runner("remote", limit=8, engine=engine) as runner:
+        values = await runner.map(jobs.double, range(300))
+        say("map", "same" if values == list(range(0, 600, 2)) else values)
+        try:
+            await runner.map(jobs.double_or_raise, range(5, 9))
+        except KeyError as error:
+            told = "in double_or_raise" in "\n".join(error.__notes__)
+            say("error", f"{error}, with{'' if told else 'out'} its traceback")
+        values = await runner.map_batches(jobs.double_all, range(20), size=8)
+        say("batches", "same" if values == list(range(0, 40, 2)) else values)
+        async with runner.stream(jobs.double, range(100)) as outcomes:
+            values = [each.value async for each in outcomes]
+        say("stream", "same" if values == list(range(0, 200, 2)) else values)
+        say("by value", (await runner.map(by_value, [1]))[0])
+        items = [Once(n, folder, n == 100) for n in range(400)]
+        outcomes = await runner.map(jobs.killing, items, errors="collect")
+        values = [(each.index, each.value) for each in outcomes]
+        same = values == [(n, 2 * n) for n in range(400)]
+        say("killed", "each once" if same else outcomes)
+        task = asyncio.create_task(runner.map(jobs.hang, [folder] * 8))
+        await becomes(lambda: count(folder, "begun"))
+        task.cancel()
+        await asyncio.wait({task})
+        same = count(folder, "cancelled") == count(folder, "begun")
+        say("cancelled", "all that began" if same else "not all")
+    import ray  # noqa: PLC0415 -- of this program alone
+
+    say("cluster", "lives on" if ray.is_initialized() else "ended")
+
+
+def count(folder, kind):
+    return len(list(Path(folder).glob(f"*.{kind}")))
+
+
+def say(what, told):
+    sys.stdout.write(f"{what}: {told}\n")
+    sys.stdout.flush()
+
+
 async def drained(folder, engine):
     """Run until SIGTERM; what runs by then has its grace."""
 
@@ -88,5 +137,7 @@ if __name__ == "__main__":
         sr.run(waiting(arguments[0]))
     elif what == "drained":
         sr.run(drained(arguments[0], ProcessEngine(2, lost_after=60)))
+    elif what == "ray":
+        sr.run(on_ray(arguments[0]))
     elif what == "drained-ray":
         sr.run(drained(arguments[0], RayEngine(2, lost_after=60)))

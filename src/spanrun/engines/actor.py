@@ -23,6 +23,8 @@ class Actor:
     def __init__(self, heartbeat: float) -> None:
         self._heartbeat: Final = heartbeat
         self._ready: Final = threading.Event()
+        self._ahead: Final[dict[int, bytes]] = {}
+        self._next = 0
         self._lock: Final = threading.Lock()
         self._early: Final[list[bytes | None]] = []
         self._replies: asyncio.Queue[bytes | None] | None = None
@@ -34,11 +36,17 @@ class Actor:
         ).start()
         self._ready.wait()
 
-    async def take(self, message: bytes) -> None:
-        """Take what the driver says."""
+    async def take(self, number: int, message: bytes) -> None:
+        """Take what the driver says, in the order of the numbers, from 0.
+
+        Ray keeps no order among the calls of an actor that is async.
+        """
         assert self._there is not None  # noqa: S101 -- set before it is ready
         assert self._worker is not None  # noqa: S101 -- the same
-        self._there.call_soon_threadsafe(self._worker.take, message)
+        self._ahead[number] = message
+        while (due := self._ahead.pop(self._next, None)) is not None:
+            self._next += 1
+            self._there.call_soon_threadsafe(self._worker.take, due)
 
     async def replies(self) -> AsyncGenerator[bytes]:
         """Give what the worker says, until it is closed."""

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from spanrun.checks import above, optional, whole
 from spanrun.engines.frames import HEAD
@@ -56,7 +56,7 @@ class ProcessEngine:
         ProcessEngine(workers=2)
     """
 
-    name: Final = "process"
+    name: ClassVar = "process"
 
     def __init__(
         self,

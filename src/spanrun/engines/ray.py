@@ -7,18 +7,23 @@ import signal
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from spanrun import extras
 from spanrun.checks import above, optional, text, whole
 from spanrun.engines.actor import Actor
 from spanrun.engines.pool import MISSED, Link, LinkPool
+from spanrun.errors import ConfigurationError
 from spanrun.runner.engine import WorkerSpec
 
 _PATIENCE: Final = 10.0
 """Seconds that a worker has to end; its telemetry has half of that."""
 _STARTED: Final = 2
+_LOCAL: Final = "local"
+_TRIES: Final = 3
+"""Times that a cluster may be started: Ray gives its node 30 s, however busy it is."""
 
 
 class RayEngine:
@@ -46,7 +51,7 @@ class RayEngine:
         RayEngine(workers=2)
     """
 
-    name: Final = "ray"
+    name: ClassVar = "ray"
 
     def __init__(
         self,
@@ -134,7 +139,7 @@ class _Cluster:
                 self._end()
 
     def _start(self, ray: Any, address: str | None, cpus: int) -> None:
-        given: dict[str, Any] = {"address": address or "local"}
+        given: dict[str, Any] = {"address": address or _LOCAL}
         if address is None:
             given.update(num_cpus=cpus, include_dashboard=False)
         self._started, self._unused = threading.Event(), threading.Event()
@@ -147,13 +152,23 @@ class _Cluster:
         if self._error is not None:
             error, self._error = self._error, None
             self._end()
-            raise error
+            raise ConfigurationError(
+                f"RayEngine(address={address!r}): there is no cluster, {error}: see "
+                "its logs, or name one that runs"
+            ) from error
 
     def _live(self, ray: Any, given: dict[str, Any]) -> None:
         try:
-            ray.init(configure_logging=False, namespace="spanrun", **given)
+            for left in reversed(range(_TRIES)):
+                try:
+                    ray.init(configure_logging=False, namespace="spanrun", **given)
+                    break
+                except Exception:
+                    ray.shutdown()
+                    if not left or given["address"] != _LOCAL:
+                        raise
             _hide_token()
-        except BaseException as error:  # noqa: BLE001 -- raised by who waits
+        except Exception as error:  # noqa: BLE001 -- raised by who waits
             self._error = error
             return
         finally:
@@ -185,11 +200,12 @@ class _RayLink:
         self._ray: Final = ray
         self._actor: Final = actor
         self._replies: Final = actor.replies.options(num_returns="streaming").remote()
+        self._numbers: Final = count()
         self._how = "its actor has ended"
 
     def send(self, message: bytes) -> None:
         """Send a message, in order."""
-        self._actor.take.remote(message)
+        self._actor.take.remote(next(self._numbers), message)
 
     async def receive(self) -> bytes | None:
         """Wait for a message; None when no more will come."""

@@ -29,6 +29,7 @@ _log: Final = Log(__name__)
 
 _RESOURCE: Final = "OTEL_RESOURCE_ATTRIBUTES"
 _INSTANCE: Final = "service.instance.id"
+_BROKEN: Final = 70
 _KEEPS: Final = 1.0
 """Seconds, at most, for spans to be where no kill reaches them; then outcomes go."""
 
@@ -63,9 +64,16 @@ class Worker:
         }
 
     def take(self, said: bytes) -> None:
-        """Do what the driver says."""
-        kind, *told = pickle.loads(said)  # noqa: S301 -- our own parent's
-        self._does[kind](*told)
+        """Do what the driver says.
+
+        A fault of ours ends the process, as no job of it would have an outcome.
+        """
+        try:
+            kind, *told = pickle.loads(said)  # noqa: S301 -- our own parent's
+            self._does[kind](*told)
+        except Exception as error:  # noqa: BLE001 -- see above
+            _log.error("a worker can't go on", error=error)
+            os._exit(_BROKEN)
 
     def keep(self) -> None:
         """Put the spans of what has ended where no kill reaches them."""

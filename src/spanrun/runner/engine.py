@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
 from spanrun.outcome import CancelledBy
 from spanrun.runner.core import Policies
@@ -170,10 +170,8 @@ class Pool(Protocol):
 class Engine(Protocol):
     """Makes pools of workers, for the runners that it is given to."""
 
-    @property
-    def name(self) -> str:
-        """What telemetry calls it."""
-        ...
+    name: ClassVar[str]
+    """What telemetry calls it."""
 
     @property
     def workers(self) -> int:
