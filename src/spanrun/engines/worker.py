@@ -21,6 +21,7 @@ from spanrun.outcome import CancelledBy
 from spanrun.runner.core import Core
 from spanrun.runner.engine import Chunk, Done, RunSpec, WorkerSpec
 from spanrun.runner.pickled import Finder
+from spanrun.semconv import SERVICE_INSTANCE_ID
 from spanrun.telemetry import setup
 from spanrun.telemetry.log import Log
 from spanrun.telemetry.observe import Observers
@@ -28,7 +29,6 @@ from spanrun.telemetry.observe import Observers
 _log: Final = Log(__name__)
 
 _RESOURCE: Final = "OTEL_RESOURCE_ATTRIBUTES"
-_INSTANCE: Final = "service.instance.id"
 _BROKEN: Final = 70
 _KEEPS: Final = 1.0
 """Seconds, at most, for spans to be where no kill reaches them; then outcomes go."""
@@ -99,7 +99,7 @@ class Worker:
         os.environ.update(spec.variables)
         given = os.environ.get(_RESOURCE, "")
         os.environ[_RESOURCE] = ",".join(
-            filter(None, (given, f"{_INSTANCE}={self.instance}"))
+            filter(None, (given, f"{SERVICE_INSTANCE_ID}={self.instance}"))
         )
         if spec.settings is not None:
             setup.start(spec.settings)
