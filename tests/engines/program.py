@@ -58,7 +58,7 @@ async def main_module():
 
 
 async def on_ray(folder):
-    """All that a run does, with its jobs in actors."""
+    """What a run does, with its jobs in actors."""
     engine = RayEngine(2, lost_after=60)
     offset = 4
 
@@ -79,6 +79,15 @@ async def on_ray(folder):
             values = [each.value async for each in outcomes]
         say("stream", "same" if values == list(range(0, 200, 2)) else values)
         say("by value", (await runner.map(by_value, [1]))[0])
+    import ray  # noqa: PLC0415 -- of this program alone
+
+    say("cluster", "lives on" if ray.is_initialized() else "ended")
+
+
+async def killed_on_ray(folder):
+    """A worker is killed, and what runs then is cancelled."""
+    engine = RayEngine(2, lost_after=60)
+    async with sr.Runner("remote", limit=8, engine=engine) as runner:
         items = [Once(n, folder, n == 100) for n in range(400)]
         outcomes = await runner.map(jobs.killing, items, errors="collect")
         values = [(each.index, each.value) for each in outcomes]
@@ -90,9 +99,6 @@ async def on_ray(folder):
         await asyncio.wait({task})
         same = count(folder, "cancelled") == count(folder, "begun")
         say("cancelled", "all that began" if same else "not all")
-    import ray  # noqa: PLC0415 -- of this program alone
-
-    say("cluster", "lives on" if ray.is_initialized() else "ended")
 
 
 def count(folder, kind):
@@ -139,5 +145,7 @@ if __name__ == "__main__":
         sr.run(drained(arguments[0], ProcessEngine(2, lost_after=60)))
     elif what == "ray":
         sr.run(on_ray(arguments[0]))
+    elif what == "killed-ray":
+        sr.run(killed_on_ray(arguments[0]))
     elif what == "drained-ray":
         sr.run(drained(arguments[0], RayEngine(2, lost_after=60)))
