@@ -139,7 +139,7 @@ class _Cluster:
                 self._end()
 
     def _start(self, ray: Any, address: str | None, cpus: int) -> None:
-        # Else Ray writes its notices, and what jobs print, among the program's results.
+        # Else Ray writes what jobs print among the program's results.
         given: dict[str, Any] = {"address": address or _LOCAL, "log_to_driver": False}
         if address is None:
             given.update(num_cpus=cpus, include_dashboard=False)
