@@ -121,6 +121,9 @@ bench-recordings: $(VENV)/dev.stamp ## the local store: its file, its reader, it
 bench-ingest: $(VENV)/dev.stamp ## the pipeline, beside a plain loop
 	@$(BIN)/python -m bench.ingest $(ARGS)
 
+bench-engines: $(VENV)/dev.stamp ## jobs in other processes, with workers killed (ARGS=ray)
+	@$(BIN)/python -m bench.engines $(ARGS)
+
 bench-logs: $(VENV)/dev.stamp ## 100,000 log records while the collector is down (4 min)
 	@$(BIN)/python -m bench.logs $(ARGS)
 
@@ -148,7 +151,7 @@ changelog: $(VENV)/dev.stamp ## CHANGELOG.md from the news fragments (VERSION=0.
 
 lock: $(VENV)/dev.stamp ## resolve the dependencies anew, with hashes
 	@$(COMPILE) requirements/bootstrap.in -o requirements/bootstrap.lock
-	@$(COMPILE) pyproject.toml --extra all --group build --group dev \
+	@$(COMPILE) pyproject.toml --extra all --extra ray --group build --group dev \
 		-o requirements/dev.lock
 	@$(COMPILE) pyproject.toml --extra all --group build \
 		-c requirements/dev.lock -o requirements/run.lock

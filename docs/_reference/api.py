@@ -15,6 +15,7 @@ WIDTH: Final = 80
 
 PACKAGES: Final = (
     "spanrun",
+    "spanrun.engines",
     "spanrun.clients",
     "spanrun.stores",
     "spanrun.ingest",
@@ -29,8 +30,8 @@ PACKAGES: Final = (
 _INSIDE: Final = re.compile(r"\bspanrun\.(?:\w+\.)+")
 """Where a class is defined: it is imported from its package."""
 
-# How a runner takes a policy up: nobody else calls them.
-_INTERNAL: Final = ("attempt_layer", "bind", "deadline_layer")
+# How a runner takes a policy or an engine up: nobody else calls them.
+_INTERNAL: Final = ("attempt_layer", "bind", "deadline_layer", "dumps", "open")
 
 _HEAD: Final = """\
 # Public API

@@ -19,6 +19,7 @@ EXTRAS: Final[Mapping[str, str]] = {
     "sqlite_vec": "ingest",
     "wordllama": "ingest",
     "prometheus_client": "prometheus",
+    "ray": "ray",
     "pydantic_monty": "sandbox",
     "yaml": "slo",
     "aiohttp": "solr",

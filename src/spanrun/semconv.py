@@ -75,6 +75,9 @@ SPANRUN_RUN_JOBS_SKIPPED: Final = "spanrun.run.jobs.skipped"
 SPANRUN_ENGINE: Final = "spanrun.engine"
 SPANRUN_BATCH_INDEX: Final = "spanrun.batch.index"
 SPANRUN_BATCH_ITEMS: Final = "spanrun.batch.items"
+SPANRUN_CHUNK_INDEX: Final = "spanrun.chunk.index"
+SPANRUN_CHUNK_JOBS: Final = "spanrun.chunk.jobs"
+SPANRUN_WORKER_ID: Final = "spanrun.worker.id"
 SPANRUN_BREAKER_STATE: Final = "spanrun.breaker.state"
 SPANRUN_OUTAGE_STATE: Final = "spanrun.outage.state"
 SPANRUN_UNIT_NAME: Final = "spanrun.unit.name"
@@ -717,6 +720,9 @@ ATTRIBUTES: Final[dict[str, str]] = {
     SPANRUN_ENGINE: "string",
     SPANRUN_BATCH_INDEX: "int",
     SPANRUN_BATCH_ITEMS: "int",
+    SPANRUN_CHUNK_INDEX: "int",
+    SPANRUN_CHUNK_JOBS: "int",
+    SPANRUN_WORKER_ID: "string",
     SPANRUN_BREAKER_STATE: "string",
     SPANRUN_OUTAGE_STATE: "string",
     SPANRUN_UNIT_NAME: "string",
@@ -875,6 +881,26 @@ SPANS: Final[dict[str, Signal]] = {
         ),
         kind="internal",
         title="batch {spanrun.runner.name}",
+    ),
+    "chunk": Signal(
+        attributes=(
+            SPANRUN_RUNNER_NAME,
+            SPANRUN_RUN_ID,
+            SPANRUN_CHUNK_INDEX,
+            SPANRUN_CHUNK_JOBS,
+            SPANRUN_WORKER_ID,
+            ERROR_TYPE,
+            SPANRUN_SAMPLING_REASON,
+        ),
+        required=(
+            SPANRUN_RUNNER_NAME,
+            SPANRUN_RUN_ID,
+            SPANRUN_CHUNK_INDEX,
+            SPANRUN_CHUNK_JOBS,
+            SPANRUN_WORKER_ID,
+        ),
+        kind="internal",
+        title="chunk {spanrun.runner.name}",
     ),
     "unit": Signal(
         attributes=(

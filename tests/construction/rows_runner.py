@@ -36,6 +36,7 @@ from tests.construction.values import (
 
 import spanrun as sr
 from spanrun.checks import shown
+from spanrun.engines import ProcessEngine
 from spanrun.ingest.stages import Split
 
 
@@ -163,6 +164,19 @@ ROWS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "name": TEXT,
         **POLICIES,
         "random": Kind((1, "seed", random, random.Random), (None, random.Random(1))),
+        "engine": Kind((2, "ray", ProcessEngine), (None, ProcessEngine(2))),
+    },
+    "ProcessEngine": {
+        "workers": optional(WHOLE_ABOVE_0),
+        "chunk": optional(WHOLE_ABOVE_0),
+        "lost_after": ABOVE_0,
+    },
+    "RayEngine": {
+        "workers": WHOLE_ABOVE_0,
+        "address": optional(TEXT),
+        "cpus": ABOVE_0,
+        "chunk": optional(WHOLE_ABOVE_0),
+        "lost_after": ABOVE_0,
     },
     "Runner.call": {
         "function": refused(FUNCTION),

@@ -11,6 +11,7 @@ from typing import Any, Final
 import spanrun as sr
 from spanrun import async_utils, recordings, sandbox, slo, testing
 from spanrun.clients import AsyncSolrClient, Chat, Embeddings, Transport, similarity
+from spanrun.engines import ProcessEngine, RayEngine
 from spanrun.ingest import (
     ChatSummary,
     ChatTitle,
@@ -240,6 +241,8 @@ SUBJECTS: Final[Mapping[str, Callable[..., Any]]] = {
     "Limit": with_good(sr.Limit, concurrency=2),
     "RateLimit": with_good(sr.RateLimit, rate=2),
     "Retry": with_good(sr.Retry, on=OSError),
+    "ProcessEngine": ProcessEngine,
+    "RayEngine": RayEngine,
     "Runner": with_good(sr.Runner, name="r"),
     "Runner.call": on_call,
     "Runner.map": on_runner("map"),

@@ -8,8 +8,15 @@ from typing import Any, Final
 
 from docs._reference import api
 
-BINDING: Final = ("attempt_layer", "bind", "deadline_layer", "outage_layer")
-"""Methods by which a runner takes a policy up: nobody else calls them."""
+BINDING: Final = (
+    "attempt_layer",
+    "bind",
+    "deadline_layer",
+    "dumps",
+    "open",
+    "outage_layer",
+)
+"""Methods by which a runner takes a policy or an engine up: nobody else calls them."""
 
 _UNPACKED: Final = re.compile(r"Unpack\[(\w+)\]")
 

@@ -13,6 +13,7 @@ import time
 from spanrun.async_utils import run_jobs
 from spanrun.clients.chat import Chat
 from spanrun.clients.embeddings import Embeddings
+from spanrun.engines import ProcessEngine
 from spanrun.stores.sqlite import SqliteStore
 from spanrun.telemetry.threads import Worker
 from spanrun.testing.chat_server import ChatServer
@@ -60,6 +61,8 @@ async def parse():
         await asyncio.sleep(0)
 
 async def main():
+    async with sr.Runner("sent", engine=ProcessEngine(1)) as runner:
+        await runner.map(asyncio.sleep, [0, 0])
     policies = {
         "retry": sr.Retry(on=ConnectionError, attempts=2, base=0.001, cap=0.001),
         "timeout": sr.Timeout(total=0.3),
@@ -193,7 +196,6 @@ NOT_HERE = {
     "spanrun.http.time.tls": "needs TLS: tests/clients/",
     "db.query.text": "queries hold values: no code sets it",
     "gen_ai.embeddings.dimension.count": "no code sets it",
-    "spanrun.engine": "there is no engine but the event loop",
     "spanrun.run.jobs.skipped": "no code skips a job",
 }
 """Names that the program can't emit, and why. When it does, they go from here."""

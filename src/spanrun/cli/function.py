@@ -47,9 +47,16 @@ def _awaited(function: Callable[[Any], Any]) -> Function:
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(its_call):
         return function
 
-    @functools.wraps(function)
-    async def in_thread(item: Any) -> Any:
-        result = await asyncio.to_thread(function, item)
-        return await result if inspect.isawaitable(result) else result
+    return _InThread(function)
 
-    return in_thread
+
+class _InThread:
+    """``function`` in a thread. An object, as that can be sent to a worker."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+
+    async def __call__(self, item: Any) -> Any:
+        result = await asyncio.to_thread(self._function, item)
+        return await result if inspect.isawaitable(result) else result

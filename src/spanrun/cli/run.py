@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal, NoReturn, TextIO, TypeAlias
 
 import typer
 
-from spanrun.cli import condition, console, items, resume, session, summary
+from spanrun.cli import condition, console, engine, items, resume, session, summary
 from spanrun.cli.condition import FAILED, Condition
 from spanrun.cli.exits import Exit, fail
 from spanrun.cli.function import Function, imported
@@ -114,6 +114,8 @@ def run(
     rate: Rate = None,
     threshold: Thresholds = None,
     checkpoint: Kept = None,
+    where: engine.Where = None,
+    workers: engine.Workers = None,
     store: session.StoreFolder = None,
     *,
     only_failed: OnlyFailed = False,
@@ -146,6 +148,7 @@ def run(
         timeout=None if timeout is None else Timeout(attempt=timeout),
         rate=None if rate is None else RateLimit(rate),
         observers=session.observers(progress=not no_progress),
+        engine=engine.engine_of(where, workers),
     )
     mode: Literal["w", "x"] = "w" if resume.is_ours(kept, out) else "x"
     with _told_of_sigterm():

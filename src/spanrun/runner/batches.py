@@ -64,6 +64,33 @@ class _Batch:
     error: Exception | None = None
 
 
+class BatchCall:
+    """Calls a batch's function, and sees to it that each item has a value.
+
+    Args:
+        function: The user's.
+        runner: Its runner's name.
+    """
+
+    def __init__(self, function: Call, runner: str) -> None:
+        self._function: Final = function
+        self._runner: Final = runner
+
+    async def __call__(self, items: list[Any]) -> list[Any]:
+        """Give the values of ``items``."""
+        answer: Any = await self._function(items)
+        found = type(answer).__name__
+        if _is_sequence(answer):
+            values = list(answer)
+            if len(values) == len(items):
+                return values
+            found = str(len(values))
+        raise WrongAnswer(
+            f"{self._runner!r} gave {found} for {len(items)} items: a batch's function "
+            "returns a sequence, such as a list, of one value for each item, in order"
+        )
+
+
 class BatchRun(StreamRun):
     """A stream whose jobs each take a list of items and give a list of values.
 
@@ -108,6 +135,7 @@ class BatchRun(StreamRun):
         self.info.items = dict.fromkeys(self.counts, 0)
         self.info.total_items = len(source) if isinstance(source, Sized) else None
         self._unpulled = unpulled
+        self.batch_call: Final = BatchCall(self._call, core.name)
         self._retry: Final = retry
         self._split_on: Final[SplitOn] = split_on
         self.weight = size
@@ -171,18 +199,7 @@ class BatchRun(StreamRun):
         self.launch(part, self._call_part, context=part.batch.context.copy())
 
     async def _call_part(self, part: Part) -> list[Any]:
-        answer: Any = await self._call(part.items)
-        found = type(answer).__name__
-        if _is_sequence(answer):
-            values = list(answer)
-            if len(values) == len(part.items):
-                return values
-            found = str(len(values))
-        raise WrongAnswer(
-            f"{self.core.name!r} gave {found} for {len(part.items)} items: a "
-            "batch's function returns a sequence, such as a list, of one value for "
-            "each item, in order"
-        )
+        return await self.batch_call(part.items)
 
     def deliver(self, job: Job, outcome: Outcome[Any]) -> None:
         """Give each item its outcome, or try the halves of a failed part."""

@@ -28,6 +28,7 @@ from spanrun.policies.rate import RateLimit
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
 from spanrun.runner.core import Policies
+from spanrun.runner.engine import Engine
 from spanrun.telemetry.observe import Observer
 
 _CLOCK: Final = "a clock, such as spanrun.testing.FakeClock()"
@@ -79,6 +80,17 @@ def random_of(where: str, given: Random | None) -> Random | None:
     """The generator that is ``given``."""
     optional(instance)(where, "random", given, Random, "a random.Random")
     return given
+
+
+def engine_of(
+    given: Engine | None, policies: Policies, **others: object
+) -> Engine | None:
+    """The engine that is ``given``; ``others`` are arguments that none goes with."""
+    if given is None:
+        return None
+    from spanrun.runner.engine_core import check  # noqa: PLC0415 -- few use engines
+
+    return check(given, policies, others)
 
 
 def run_options(

@@ -197,6 +197,9 @@ class Core:
         for run in tuple(self.runs):
             run.refill()
 
+    async def end(self) -> None:
+        """All runs are over: end what runs elsewhere."""
+
     def close(self) -> None:
         """The runner is closed: stop its timers, and the metrics of its state."""
         for layer in self._layers:

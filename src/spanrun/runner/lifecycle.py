@@ -10,6 +10,7 @@ from spanrun.clock import Clock
 from spanrun.errors import ConfigurationError, ShuttingDown
 from spanrun.runner.calls import Calls
 from spanrun.runner.core import Core, Policies, in_job
+from spanrun.runner.engine import Engine
 from spanrun.runner.feed import FedRun
 from spanrun.runner.settle import settle
 from spanrun.runner.stream import Stream, StreamRun
@@ -25,6 +26,7 @@ class Lifecycle:
         observers: Told of every run and outcome.
         clock: What the jobs' times are read from.
         random: What their waits are drawn from.
+        engine: Where they run; None: here.
     """
 
     def __init__(
@@ -34,12 +36,14 @@ class Lifecycle:
         observers: Sequence[Observer],
         clock: Clock | None,
         random: Random | None,
+        engine: Engine | None,
     ) -> None:
         self._name: Final = name
         self._policies: Final = policies
         self._observers: Final = observers
         self._clock: Final = clock
         self._random: Final = random
+        self._engine: Final = engine
         self._state: Literal["not open yet", "open", "closed"] = "not open yet"
         self._core: Core | None = None
         self._calls: Calls | None = None
@@ -51,11 +55,8 @@ class Lifecycle:
     async def __aenter__(self) -> Self:
         if self._core is not None:
             raise ConfigurationError(f"{self!r} is open already: make another Runner")
-        given = self._policies, self._observers, self._clock, self._random
-        core = Core(self._name, *given)
-        core.open()
+        core, self._calls = await self._opened()
         self._core, self._state = core, "open"
-        self._calls = Calls(core)
         return self
 
     async def __aexit__(
@@ -69,7 +70,22 @@ class Lifecycle:
         finally:
             self._calls = None
             calls.end()
-            core.close()
+            try:
+                await core.end()
+            finally:
+                core.close()
+
+    async def _opened(self) -> tuple[Core, Calls]:
+        if self._engine is not None:
+            from spanrun.runner import engine_run  # noqa: PLC0415 -- few use engines
+
+            given = self._name, self._policies, self._observers
+            return await engine_run.opened(self._engine, *given)
+        core = Core(
+            self._name, self._policies, self._observers, self._clock, self._random
+        )
+        core.open()
+        return core, Calls(core)
 
     def _open(self) -> Core:
         if self._core is None:

@@ -133,7 +133,7 @@ class Run:
         self.unit = unit
         self.info.trace_id = unit.trace_id
         self._inside.run(otel_context.attach, unit.context)
-        self._linked = Linked(unit) if linked else None
+        self._linked = unit.linked() if linked else None
 
     def _opener(self, recorder: Recorder) -> Callable[[Any], JobUnit]:
         """Return what opens the unit of one of its jobs."""

@@ -21,6 +21,7 @@ from spanrun.runner.batches import BatchRun, batches_in
 from spanrun.runner.blame import SplitOn
 from spanrun.runner.checkpoint.checkpoint import Checkpoint
 from spanrun.runner.checkpoint.chosen import run_of
+from spanrun.runner.engine import Engine
 from spanrun.runner.lifecycle import Lifecycle
 from spanrun.runner.map import Errors, MapRun
 from spanrun.runner.run import Trace
@@ -50,6 +51,7 @@ class Runner(Lifecycle):
         observers: Told of every run and outcome.
         clock: What the job's times are read from.
         random: What its waits are drawn from, where they are; else one of its own.
+        engine: Where its jobs run: see `spanrun.engines`. None: on this event loop.
 
     Leaving ``async with`` waits for the jobs that still run or, on an error,
     cancels them; nothing is left behind but what ``abandon_after`` gave up.
@@ -81,15 +83,18 @@ class Runner(Lifecycle):
         observers: Sequence[Observer] = (),
         clock: Clock | None = None,
         random: Random | None = None,
+        engine: Engine | None = None,
     ) -> None:
+        policies = arguments.policies_of(
+            limit, rate, retry, timeout, hedge, breaker, abandon_after
+        )
         super().__init__(
             checks.text("Runner", "name", name),
-            arguments.policies_of(
-                limit, rate, retry, timeout, hedge, breaker, abandon_after
-            ),
+            policies,
             arguments.observers_of("Runner", observers),
             arguments.clock_of("Runner", clock),
             arguments.random_of("Runner", random),
+            arguments.engine_of(engine, policies, clock=clock, random=random),
         )
 
     @property
@@ -213,7 +218,7 @@ class Runner(Lifecycle):
             ConfigurationError: The runner was never opened, or an argument is wrong.
             ShuttingDown: The runner is closed.
         """
-        run = run_of(MapRun, checkpoint)(
+        run = run_of(MapRun, checkpoint, self._engine)(
             self._open(),
             function,
             items,
@@ -262,7 +267,7 @@ class Runner(Lifecycle):
             progress: As for `map`.
         """
         return self._stream(
-            run_of(StreamRun, checkpoint)(
+            run_of(StreamRun, checkpoint, self._engine)(
                 self._open(),
                 function,
                 items,
@@ -310,7 +315,7 @@ class Runner(Lifecycle):
             progress: As for `map`; what is counted are the items.
         """
         return self._stream(
-            run_of(BatchRun, checkpoint)(
+            run_of(BatchRun, checkpoint, self._engine)(
                 self._open(),
                 function,
                 items,

@@ -243,6 +243,18 @@ class Pipeline:
                 done = part.flush(remaining(deadline)) and done
         return done
 
+    def keep(self, timeout: float) -> None:
+        """Put the spans that have ended where no kill reaches them, if that can be.
+
+        That is where they are delivered, or on disk.
+        """
+        deadline = time.monotonic() + timeout
+        for part in (self._spans, self.store):
+            if part is not None:
+                part.flush(remaining(deadline))
+        if self._spooled is not None:
+            self._spooled.keep(remaining(deadline))
+
     def close(self, timeout: float) -> bool:
         """Send what is left and stop, within ``timeout``.
 

@@ -43,6 +43,7 @@ class Telemetry:
         self.store: Final = self._pipeline.store
         self.observers: Final = Observers([self.store] if self.store else ())
         self.flush: Final = self._pipeline.flush
+        self.keep: Final = self._pipeline.keep
         self.close: Final = self._pipeline.close
         self.status: Final = self._pipeline.status
         self.at_exit: Final = at_exit.AtExit(shutdown)
@@ -112,7 +113,11 @@ def configure(
         "summary": summary,
         "logs": logs,
     }
-    settings = load(arguments, environ=os.environ, directory=here())
+    start(load(arguments, environ=os.environ, directory=here()))
+
+
+def start(settings: Settings) -> None:
+    """Switch telemetry on as ``settings`` say, in place of what there is."""
     shutdown()
     if settings.enabled:
         _State.telemetry = Telemetry(settings)

@@ -1,4 +1,4 @@
-"""Which kind of run there is, with a checkpoint and without one."""
+"""Which kind of run there is: with or without a checkpoint, and an engine."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ T = TypeVar("T", MapRun, StreamRun, BatchRun)
 _EXAMPLE = "Checkpoint('run.checkpoint')"
 
 
-def run_of(kind: type[T], checkpoint: object) -> Callable[..., T]:
+def run_of(kind: type[T], checkpoint: object, engine: object) -> Callable[..., T]:
     """What makes a run of ``kind``. Only one with a checkpoint loads SQLite."""
     if checkpoint is None:
-        return kind
+        return kind if engine is None else _remote(kind)
     instance(kind.method, "checkpoint", checkpoint, Checkpoint, _EXAMPLE)
     from spanrun.runner.checkpoint import runs  # noqa: PLC0415 -- see above
 
@@ -29,4 +29,14 @@ def run_of(kind: type[T], checkpoint: object) -> Callable[..., T]:
         StreamRun: runs.CheckpointedStream,
         BatchRun: runs.CheckpointedBatches,
     }
-    return partial(kinds[kind], checkpoint=checkpoint)
+    found = kinds[kind]
+    if engine is not None:
+        found = _remote(found)
+    return partial(found, checkpoint=checkpoint)
+
+
+def _remote(kind: type[T]) -> type[T]:
+    from spanrun.runner.engine_run import remote  # noqa: PLC0415 -- few use engines
+
+    found: type[T] = remote(kind)
+    return found

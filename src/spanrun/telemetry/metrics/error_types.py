@@ -24,6 +24,11 @@ class ErrorTypes:
         name = kind.__qualname__[:_MAX_LENGTH]
         if kind.__module__ not in ("builtins", "asyncio.exceptions"):
             name = f"{kind.__module__}.{name}"
+        return self.bounded(name)
+
+    def bounded(self, name: str) -> str:
+        """``name``, which another process gave to its error; or ``_OTHER``."""
+        name = name[: 2 * _MAX_LENGTH]
         if name not in self._names:
             if len(self._names) >= _MAX_ERROR_TYPES:
                 return _OTHER

@@ -314,7 +314,7 @@ class RunnerMetrics:
         parts: tuple[float, ...],
         outcome: SpanrunJobOutcome,
         error_type: str | None,
-        span: OpenSpan,
+        span: OpenSpan | None,
     ) -> None:
         """A job ended.
 
@@ -323,7 +323,7 @@ class RunnerMetrics:
             parts: Of its time, phase by phase.
             outcome: How it ended.
             error_type: By which error.
-            span: Its own, which may become an exemplar.
+            span: Its own, which may become an exemplar; None if it isn't here.
         """
         found = self._jobs.get((outcome, error_type))
         if found is None:

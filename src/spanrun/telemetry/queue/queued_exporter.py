@@ -39,6 +39,7 @@ _ONCE_MORE: Final = 0.5  # seconds for another request, where all else is a loss
 _LAST: Final = 0.2  # seconds for the threads to end, when all of the time is used
 _OTHERS: Final = 1.0  # seconds at the end for what other processes left
 _TICK: Final = 0.5  # seconds between two looks at a request that runs
+_SOON: Final = 0.02  # seconds for a request, where the disk is the other way
 
 
 class QueuedExporter:
@@ -184,6 +185,15 @@ class QueuedExporter:
                 return self._is_empty(recovered=recovered)
             finally:
                 self._rushed -= 1
+
+    def keep(self, timeout: float) -> None:
+        """See to it that what was handed over outlives this process.
+
+        What a receiver has not acknowledged after ``timeout`` seconds, or at once where
+        it doesn't answer, is written to disk.
+        """
+        if not self.flush(min(timeout, _SOON), patient=False):
+            self._queue.write_out(time.monotonic())
 
     def close(self, timeout: float = 5.0) -> bool:
         """Deliver what is left, for at most ``timeout`` seconds, and end the threads.

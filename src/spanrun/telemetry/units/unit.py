@@ -18,6 +18,7 @@ from opentelemetry.trace import (
     INVALID_SPAN,
     Link,
     Span,
+    SpanContext,
     SpanKind,
     set_span_in_context,
 )
@@ -33,19 +34,22 @@ INTERNAL: Final = SpanKind.INTERNAL.value
 class Linked:
     """Where the units of a run begin, each in a trace of its own.
 
+    Args:
+        span: To which theirs are anchored in time: the run's, if it is in this process.
+        context: In which they begin, but for its span.
+        run: The identity of the run's span.
+
     Attributes:
         context: In which no span is the current one.
         links: Of a job, to the run's span; none where that has no identity.
-        span: The run's, to which theirs are anchored in time.
     """
 
     __slots__ = ("context", "links", "span")
 
-    def __init__(self, run: Unit) -> None:
-        self.span: Final[OpenSpan] = run.told
-        self.context: Final = set_span_in_context(INVALID_SPAN, run.context)
-        context = run.told.get_span_context()
-        self.links: Final = (Link(context),) if context.is_valid else ()
+    def __init__(self, span: OpenSpan, context: Context, run: SpanContext) -> None:
+        self.span: Final = span
+        self.context: Final = set_span_in_context(INVALID_SPAN, context)
+        self.links: Final = (Link(run),) if run.is_valid else ()
 
 
 class Unit:
@@ -95,6 +99,10 @@ class Unit:
     def trace_id(self) -> int:
         """The trace that the span belongs to."""
         return self.told.trace_id
+
+    def linked(self) -> Linked:
+        """Where units begin that are linked to this one."""
+        return Linked(self.told, self.context, self.told.get_span_context())
 
     def set(self, key: str, value: Any) -> None:
         """Set an attribute of the span; a text is redacted and cut."""

@@ -1,0 +1,135 @@
+"""What a dispatcher knows: the jobs that wait, the workers, and what each one has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, Final, Protocol
+
+from spanrun.outcome import CancelledBy
+from spanrun.runner.engine import Chunk, Done, Item, RunSpec
+from spanrun.runner.job import Job
+from spanrun.telemetry.units.chunk import ChunkUnit
+
+MOST_AHEAD: Final = 2_000
+"""Jobs that a worker has beside what runs, at most."""
+CHUNK_BYTES: Final = 8 * 1024 * 1024
+"""Of items in a chunk; one that is larger goes alone."""
+_AHEAD: Final = 0.1
+"""Seconds of work that a worker has beside what runs."""
+_WORKER_BYTES: Final = 4 * CHUNK_BYTES
+"""Of items that a worker has."""
+_INSTANT: Final = 0.001
+"""Seconds: what was measured in less says nothing."""
+
+
+class Sender(Protocol):
+    """A run whose jobs are sent."""
+
+    @property
+    def spec(self) -> RunSpec:
+        """What workers must know of it."""
+        ...
+
+    def item_of(self, job: Job) -> Item:
+        """A job as it is sent; raises where it can't be pickled."""
+        ...
+
+    def open_chunk(self, index: int, jobs: int, worker: str) -> ChunkUnit | None:
+        """Open the unit of a chunk; None without telemetry."""
+        ...
+
+    def carrier_in(self, unit: ChunkUnit | None) -> dict[str, str]:
+        """What a worker is told of the context that the chunk's jobs begin in."""
+        ...
+
+    def returned(self, job: Job, done: Done) -> None:
+        """``job`` has come back with its outcome."""
+        ...
+
+    def done(self, job: Job, value: Any, error: BaseException | None) -> None:
+        """``job`` ends here."""
+        ...
+
+    def abandon(self, job: Job, by: CancelledBy) -> None:
+        """Give ``job`` its outcome, though it has not ended."""
+        ...
+
+    def broken(self, error: Exception) -> None:
+        """End: there are no workers any more."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """A job without an outcome; ``losses``: workers that died while it was alone."""
+
+    run: Sender
+    job: Job
+    losses: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """A worker, as far as it matters for what it is given.
+
+    Attributes:
+        place: Among all.
+        share: How many jobs may run there at once.
+        instance: Its id.
+        up: It can take jobs.
+        alone: It has suspects, and nothing else may run there.
+        load: How many jobs it has.
+        bytes: Of their items.
+        ahead: How many it may have beside its share.
+        since: When it was given something to do, or gave outcomes, for the last time.
+        rate: Jobs that it ends in a second.
+    """
+
+    place: int
+    share: int
+    instance: str = ""
+    up: bool = False
+    alone: bool = False
+    load: int = 0
+    bytes: int = 0
+    ahead: int = 1
+    since: float = 0.0
+    rate: float = 0.0
+
+    @property
+    def room(self) -> int:
+        """How many more jobs it may be given."""
+        if not self.up or self.alone or self.bytes >= _WORKER_BYTES:
+            return 0
+        return self.share + self.ahead - self.load
+
+    def measure(self, ended: int, now: float) -> None:
+        """It has ended some jobs since it was looked at."""
+        seconds = max(now - self.since, _INSTANT)
+        self.since = now
+        self.rate = (self.rate + ended / seconds) / 2
+        self.ahead = min(MOST_AHEAD, 1 + ceil(self.rate * _AHEAD))
+
+
+@dataclass(slots=True, eq=False)
+class Sent:
+    """A chunk that a worker has.
+
+    Attributes:
+        worker: Which one.
+        run: Whose it is.
+        chunk: What was sent.
+        pending: Its jobs without an outcome, by their places.
+        alone: Nothing else is there.
+        unit: Its span.
+        size: Bytes of its items.
+    """
+
+    worker: Worker
+    run: Sender
+    chunk: Chunk
+    pending: dict[int, Pending]
+    alone: bool
+    unit: ChunkUnit | None
+    size: int = 0
