@@ -12,6 +12,7 @@ from opentelemetry.trace import set_span_in_context
 from spanrun import semconv
 from spanrun.semconv import Metric, SpanrunJobOutcome, SpanrunTelemetrySignal
 from spanrun.telemetry.account import Account
+from spanrun.telemetry.metrics.policies import OBSERVED, PolicyMetrics, Reading
 from spanrun.telemetry.metrics.runners import Gauges, Runners
 
 if TYPE_CHECKING:  # they need the SDK, which only `configure` loads, or these here
@@ -40,6 +41,13 @@ class AddsJob(Protocol):
 
 Failed: TypeAlias = Callable[[SpanrunTelemetrySignal, Exception], object]
 """Told of what a meter of somebody else raises."""
+
+
+_OBSERVABLES: Final = {
+    "counter": "create_observable_counter",
+    "gauge": "create_observable_gauge",
+    "updowncounter": "create_observable_up_down_counter",
+}
 
 
 class Instruments:
@@ -115,7 +123,7 @@ class Instruments:
     def _observed(self) -> None:
         """Instruments that are read when metrics are collected, at no cost per job."""
 
-        def gauge(metric: Metric, read: Callable[[Gauges], int]) -> None:
+        def gauge(metric: Metric, read: Callable[[Gauges], float]) -> None:
             def observe(_: CallbackOptions) -> Iterable[Observation]:
                 return [
                     Observation(read(now), {semconv.SPANRUN_RUNNER_NAME: name})
@@ -129,12 +137,14 @@ class Instruments:
         self._observe("create_observable_gauge", limit, self._limit)
         gauge(semconv.METRIC_SPANRUN_RUNNER_IN_FLIGHT, lambda now: now.running)
         gauge(semconv.METRIC_SPANRUN_RUNNER_STUCK, lambda now: now.stuck)
-        active, items = (
-            semconv.METRIC_SPANRUN_JOB_ACTIVE,
-            semconv.METRIC_SPANRUN_TELEMETRY_ITEMS,
-        )
-        self._observe("create_observable_up_down_counter", active, self._active)
-        self._observe("create_observable_counter", items, self._items)
+        gauge(semconv.METRIC_SPANRUN_RUNNER_QUEUE_AGE, lambda now: now.queue_age)
+        for metric in OBSERVED:
+            self._observe(_OBSERVABLES[metric.instrument], metric, self._policy(metric))
+        for metric, read in (
+            (semconv.METRIC_SPANRUN_JOB_ACTIVE, self._active),
+            (semconv.METRIC_SPANRUN_TELEMETRY_ITEMS, self._items),
+        ):
+            self._observe(_OBSERVABLES[metric.instrument], metric, read)
 
     def _observe(self, make: str, metric: Metric, read: Callable[..., Any]) -> None:
         """Have the meter ``make`` an instrument that it reads by ``read``."""
@@ -148,6 +158,17 @@ class Instruments:
     def _limit(self, _: CallbackOptions) -> Iterable[Observation]:
         for name, now in self.runners.read().items():
             yield Observation(now.limit, {semconv.SPANRUN_RUNNER_NAME: name})
+
+    def _policy(self, metric: Metric) -> Callable[..., Iterable[Observation]]:
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
+            return [
+                Observation(value, series.labels(name))
+                for name, readings in self.runners.policies.items()
+                for series, value in readings.items()
+                if series.metric is metric
+            ]
+
+        return observe
 
     def _active(self, _: CallbackOptions) -> Iterable[Observation]:
         for name, now in self.runners.now.items():
@@ -259,6 +280,7 @@ class RunnerMetrics:
     Attributes:
         name: The runner's.
         label: What its metrics are labelled with: ``name``, or ``_OTHER``.
+        policies: What its policies decide.
     """
 
     def __init__(
@@ -268,6 +290,7 @@ class RunnerMetrics:
         self.label: Final = instruments.runners.name_of(name)
         self.attributes: Final = {semconv.SPANRUN_RUNNER_NAME: self.label}
         self.gauges: Final = gauges
+        self.policies: Final = PolicyMetrics(self.label, instruments)
         self._instruments: Final = instruments
         self._jobs: Final[dict[tuple[str, str | None], AddsJob]] = {}
         self._counts: Final[dict[tuple[str, str | None], Adds]] = {}
@@ -277,9 +300,10 @@ class RunnerMetrics:
         self._blocked: Adds | None = None
         self._late: Adds | None = None
 
-    def open(self) -> None:
-        """Export the zero points."""
+    def open(self, policies: Iterable[Reading] = ()) -> None:
+        """Export the zero points, those of ``policies`` as well."""
         instruments = self._instruments
+        self.policies.begin(policies)
         instruments.runners.open(self.label, self.gauges)
         for outcome in semconv.SPANRUN_JOB_OUTCOME_VALUES:
             labels = {**self.attributes, semconv.SPANRUN_JOB_OUTCOME: outcome}
