@@ -40,6 +40,9 @@ SOURCE: Final = DataSourceRef(type_val=SOURCE_TYPE, uid="${datasource}")
 JAEGER: Final = "jaeger"
 """The variable with the address of Jaeger's page, where searches lead."""
 
+RUNBOOKS: Final = "runbooks"
+"""The variable with the address of the run books."""
+
 THIRD: Final = 8
 HALF: Final = 12
 WHOLE: Final = 24
@@ -104,6 +107,23 @@ class Place:
             for one in ("datasource", "service", "runner")
         )
         return f"/d/{self.uid}?${{__url_time_range}}{variables}"
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """A page that says what to do, as a panel's link leads to it."""
+
+    title: str
+    page: str
+
+    def link(self) -> dashboards.DashboardLink:
+        """To it, where the variable of the dashboard says that the pages are."""
+        return (
+            dashboards.DashboardLink(f"Run book: {self.title}")
+            .type(DashboardLinkType.LINK)
+            .url(f"${{{RUNBOOKS}}}/{self.page}")
+            .target_blank(_ON)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +202,7 @@ def lines(
     signed: bool = False,
     width: int = HALF,
     colours: Mapping[str, str] | None = None,
-    to: Sequence[Place] = (),
+    to: Sequence[Place | Book] = (),
 ) -> timeseries.Panel:
     """Curves over time, from 0 on.
 
@@ -232,7 +252,7 @@ def number(
     limits: Limits | None = None,
     *,
     width: int = 4,
-    to: Sequence[Place] = (),
+    to: Sequence[Place | Book] = (),
 ) -> stat.Panel:
     """One number for the time shown."""
     panel = (
@@ -293,7 +313,7 @@ def rows(
     *,
     width: int = HALF,
     searches: Sequence[Search] = (),
-    to: Sequence[Place] = (),
+    to: Sequence[Place | Book] = (),
 ) -> table.Panel:
     """A table for the time shown, the largest value first.
 

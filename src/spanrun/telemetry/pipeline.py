@@ -35,6 +35,7 @@ from spanrun.telemetry.metrics import preferences
 from spanrun.telemetry.metrics.aggregate import Aggregator
 from spanrun.telemetry.metrics.meters import OurMeterProvider
 from spanrun.telemetry.outbox import remaining
+from spanrun.telemetry.process import ProcessMetrics
 from spanrun.telemetry.queue.accounting import SpoolStatus, counted
 from spanrun.telemetry.queue.queued_exporter import QueuedExporter
 from spanrun.telemetry.recordings.store import LocalStore
@@ -95,6 +96,7 @@ class Pipeline:
         self._metrics: MetricPipe | None = None
         self._tail: Tail | None = None
         self._meters: OurMeterProvider | None = None
+        self._process: ProcessMetrics | None = None
         found = providers.tracers()
         if isinstance(found, otel_trace.ProxyTracerProvider | NativeTracerProvider):
             self.recorder: Recorder = self._open(settings, found)
@@ -142,6 +144,8 @@ class Pipeline:
             )
         meter = ours.get_meter(SCOPE, __version__)
         self._health.begin(meter, aggregator, self._spans, self._spooled)
+        if self._metrics is not None:
+            self._process = ProcessMetrics(meter, aggregator)
         return NativeRecorder(
             tracers,
             ours,
@@ -222,6 +226,8 @@ class Pipeline:
         done = self._close_part(self._metrics, deadline, 0.5) and done
         done = self._close_part(self.store, deadline, 0.5) and done
         done = self._close_part(self._spooled, deadline, 1.0) and done
+        if self._process is not None:
+            self._process.close()
         if self._spooled is not None:
             self._account.settle(self._spooled.status())
         return not self._say_what_is_left() and done
