@@ -40,6 +40,8 @@ SPANRUN_JOB_KEY: Final = "spanrun.job.key"
 SPANRUN_JOB_ITEMS: Final = "spanrun.job.items"
 SPANRUN_JOB_OUTCOME: Final = "spanrun.job.outcome"
 SPANRUN_JOB_ATTEMPTS: Final = "spanrun.job.attempts"
+SPANRUN_JOB_SLOW: Final = "spanrun.job.slow"
+SPANRUN_JOB_LARGEST_PHASE: Final = "spanrun.job.largest_phase"
 SPANRUN_JOB_RETRY_DELAY: Final = "spanrun.job.retry.delay"
 SPANRUN_JOB_HEDGE_AFTER: Final = "spanrun.job.hedge.after"
 SPANRUN_JOB_CANCELLED_BY: Final = "spanrun.job.cancelled_by"
@@ -858,6 +860,8 @@ ATTRIBUTES: Final[dict[str, str]] = {
     SPANRUN_JOB_ITEMS: "int",
     SPANRUN_JOB_OUTCOME: "string",
     SPANRUN_JOB_ATTEMPTS: "int",
+    SPANRUN_JOB_SLOW: "boolean",
+    SPANRUN_JOB_LARGEST_PHASE: "string",
     SPANRUN_JOB_RETRY_DELAY: "double",
     SPANRUN_JOB_HEDGE_AFTER: "double",
     SPANRUN_JOB_CANCELLED_BY: "string",
@@ -984,6 +988,8 @@ SPANS: Final[dict[str, Signal]] = {
             SPANRUN_JOB_OUTCOME,
             SPANRUN_JOB_ATTEMPTS,
             SPANRUN_JOB_CANCELLED_BY,
+            SPANRUN_JOB_SLOW,
+            SPANRUN_JOB_LARGEST_PHASE,
             SPANRUN_JOB_TIME_QUEUE,
             SPANRUN_JOB_TIME_LIMIT,
             SPANRUN_JOB_TIME_RATE_LIMIT,

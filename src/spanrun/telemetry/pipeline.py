@@ -101,7 +101,9 @@ class Pipeline:
         if isinstance(found, otel_trace.ProxyTracerProvider | NativeTracerProvider):
             self.recorder: Recorder = self._open(settings, found)
         else:
-            self.recorder = OtelRecorder(found, providers.meters(), account=account)
+            self.recorder = OtelRecorder(
+                found, providers.meters(), account=account, slow=settings.slow
+            )
 
     def _open(
         self,
@@ -153,6 +155,7 @@ class Pipeline:
             clock=clock,
             account=account,
             snapshot=self._metrics.snapshot if self._metrics else None,
+            slow=settings.slow,
         )
 
     def _exits(self, settings: Settings) -> dict[Signal, Exit]:

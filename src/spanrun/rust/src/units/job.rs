@@ -19,6 +19,7 @@ use crate::lock;
 use crate::names::names;
 use crate::record::Record;
 use crate::scope::Scope;
+use crate::slowness::Slowness;
 use crate::span::Span;
 use crate::start::{self, Started};
 use crate::texts::{self, Key};
@@ -38,16 +39,29 @@ const ATTRIBUTES: [&str; 12] = [
     "spanrun.job.time.loop_lag",
     "spanrun.job.time.service",
 ];
+const SLOW: &str = "spanrun.job.slow";
+const LARGEST: &str = "spanrun.job.largest_phase";
 const CANCELLED_BY: &str = "spanrun.job.cancelled_by";
 const NUMBER: &str = "spanrun.attempt.number";
 
 /// How many parts a job's time has.
 pub const PHASES: usize = 7;
+const NAMES: [&str; PHASES] = [
+    "queue",
+    "limit",
+    "rate_limit",
+    "backoff",
+    "busy",
+    "loop_lag",
+    "service",
+];
 
 /// Keys that were looked at once.
 struct Keys {
     job: [Key<'static>; 12],
     attempt: [Key<'static>; 2],
+    slow: Key<'static>,
+    largest: Key<'static>,
 }
 
 fn keys() -> &'static Keys {
@@ -55,6 +69,8 @@ fn keys() -> &'static Keys {
     KEYS.get_or_init(|| Keys {
         job: ATTRIBUTES.map(texts::key),
         attempt: [ATTRIBUTES[0], NUMBER].map(texts::key),
+        slow: texts::key(SLOW),
+        largest: texts::key(LARGEST),
     })
 }
 
@@ -70,6 +86,7 @@ pub struct Jobs {
     attempts: bool,
     timed: bool,
     cells: Py<JobCells>,
+    slowness: Py<Slowness>,
     kind: Py<PyAny>,
     unit: Py<PyAny>,
 }
@@ -88,6 +105,7 @@ impl Jobs {
         attempts: bool,
         timed: bool,
         cells: Py<JobCells>,
+        slowness: Py<Slowness>,
         kind: Py<PyAny>,
         unit: Py<PyAny>,
     ) -> Self {
@@ -101,6 +119,7 @@ impl Jobs {
             attempts,
             timed,
             cells,
+            slowness,
             kind,
             unit,
         }
@@ -219,14 +238,22 @@ impl JobUnit {
         outcome: &str,
         attempts: i64,
         parts: &Bound<'_, PyAny>,
+        duration: f64,
     ) -> PyResult<()> {
         let span = self.told.get();
         let scope = span.scope.get();
         let jobs = self.jobs.get();
         let seconds = parts_of(parts)?;
+        let is_slow = jobs.slowness.get().judge(duration);
         span.change(py, "set_attributes", |record| {
-            record.attributes.reserve(ATTRIBUTES.len() + 1);
-            let mut keys = keys().job.iter();
+            record.attributes.reserve(ATTRIBUTES.len() + 3);
+            let known = keys();
+            if is_slow {
+                fill::set(record, scope, &known.slow, Value::Bool(true));
+            }
+            let phase = Value::Text(largest(&seconds));
+            fill::set(record, scope, &known.largest, phase);
+            let mut keys = known.job.iter();
             let values = [
                 Value::Text(&jobs.runner),
                 Value::Text(&jobs.run_id),
@@ -250,6 +277,17 @@ impl JobUnit {
         }
         jobs.scope.get().reading(py)
     }
+}
+
+/// The name of the phase that took longest, the first one of several.
+fn largest(seconds: &[f64; PHASES]) -> &'static str {
+    let (mut name, mut most) = (NAMES[0], seconds[0]);
+    for (other, more) in NAMES.iter().zip(seconds) {
+        if *more > most {
+            (name, most) = (other, *more);
+        }
+    }
+    name
 }
 
 /// What `Timings.parts` gives.
@@ -355,7 +393,7 @@ impl JobUnit {
         let py = timings.py();
         let parts = timings.call_method0(intern!(py, "parts"))?;
         let seconds: f64 = timings.getattr(intern!(py, "duration"))?.extract()?;
-        self.write(py, "ok", attempts, &parts)?;
+        self.write(py, "ok", attempts, &parts, seconds)?;
         let ended = self.ended(py, seconds)?;
         let jobs = self.jobs.get();
         let parts = parts.cast::<PyTuple>()?;
@@ -378,7 +416,7 @@ impl JobUnit {
         let py = timings.py();
         let parts = timings.call_method0(intern!(py, "parts"))?;
         let seconds: f64 = timings.getattr(intern!(py, "duration"))?.extract()?;
-        self.write(py, outcome, attempts, &parts)?;
+        self.write(py, outcome, attempts, &parts, seconds)?;
         let span = self.told.bind(py);
         if !cancelled_by.is_none() {
             let key = intern!(py, CANCELLED_BY);
