@@ -163,16 +163,20 @@ class Search:
     Attributes:
         title: What the link says.
         attribute: Whose value is looked for: that of the column with the link.
+        slow: Among slow jobs alone.
     """
 
     title: str
     attribute: str
+    slow: bool = False
 
     def link(self, service: str) -> object:
         """The link; the column ``service`` of the same row has the service's name."""
-        tag = f"%7B%22{self.attribute}%22%3A%22${{__value.raw:percentencode}}%22%7D"
+        tag = f"%22{self.attribute}%22%3A%22${{__value.raw:percentencode}}%22"
+        if self.slow:
+            tag += f"%2C%22{semconv.SPANRUN_JOB_SLOW}%22%3A%22true%22"
         of = f"${{__data.fields[{service}]:percentencode}}"
-        url = f"${{{JAEGER}}}/search?service={of}&tags={tag}"
+        url = f"${{{JAEGER}}}/search?service={of}&tags=%7B{tag}%7D"
         return {"title": self.title, "url": url, "targetBlank": True}
 
 

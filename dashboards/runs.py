@@ -342,7 +342,7 @@ def _durations() -> Sequence[Panel]:
             ),
             [(SERVICE, "service"), (RUNNER, "runner")],
             "p99",
-            searches=[Search("Traces of this runner", RUNNER)],
+            searches=[Search("Slow jobs of this runner", RUNNER, slow=True)],
         ),
         *(_by_runner(percent) for percent in (50, 95, 99)),
     )
