@@ -104,9 +104,7 @@ def board(
             .default_value("http://localhost:16686")
         )
     made.with_variable(
-        dashboards.ConstantVariable(RUNBOOKS)
-        .label("Run books")
-        .value(BOOKS)
+        dashboards.ConstantVariable(RUNBOOKS).label("Run books").value(BOOKS)
     )
     for variable in (
         choice("service", "Service", jobs, service, shown="$service" in used),

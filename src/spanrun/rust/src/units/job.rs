@@ -7,9 +7,10 @@ use pyo3::exceptions::PyException;
 use pyo3::gc::PyVisit;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::attempt::Attempt;
+use super::phases::{largest, parts_of};
 use super::{leave, method};
 use crate::cells::JobCells;
 use crate::encode::Value;
@@ -43,18 +44,6 @@ const SLOW: &str = "spanrun.job.slow";
 const LARGEST: &str = "spanrun.job.largest_phase";
 const CANCELLED_BY: &str = "spanrun.job.cancelled_by";
 const NUMBER: &str = "spanrun.attempt.number";
-
-/// How many parts a job's time has.
-pub const PHASES: usize = 7;
-const NAMES: [&str; PHASES] = [
-    "queue",
-    "limit",
-    "rate_limit",
-    "backoff",
-    "busy",
-    "loop_lag",
-    "service",
-];
 
 /// Keys that were looked at once.
 struct Keys {
@@ -277,32 +266,6 @@ impl JobUnit {
         }
         jobs.scope.get().reading(py)
     }
-}
-
-/// The name of the phase that took longest, the first one of several.
-fn largest(seconds: &[f64; PHASES]) -> &'static str {
-    let (mut name, mut most) = (NAMES[0], seconds[0]);
-    for (other, more) in NAMES.iter().zip(seconds) {
-        if *more > most {
-            (name, most) = (other, *more);
-        }
-    }
-    name
-}
-
-/// What `Timings.parts` gives.
-pub fn parts_of(parts: &Bound<'_, PyAny>) -> PyResult<[f64; PHASES]> {
-    let mut seconds = [0.0; PHASES];
-    for (place, part) in seconds
-        .iter_mut()
-        .zip(parts.cast::<PyTuple>()?.iter_borrowed())
-    {
-        *place = match part.cast::<PyFloat>() {
-            Ok(part) => part.value(),
-            Err(_) => part.extract()?,
-        };
-    }
-    Ok(seconds)
 }
 
 #[pymethods]
