@@ -21,8 +21,9 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableSort,
 )
 
-from dashboards.panels import JAEGER, SOURCE, SOURCE_TYPE
+from dashboards.panels import JAEGER, RUNBOOKS, SOURCE, SOURCE_TYPE, Book
 from spanrun import semconv
+from spanrun.cli.dashboards import RUNBOOKS as BOOKS
 from spanrun.slo.promql import label, series
 
 TAG: Final = "spanrun"
@@ -44,8 +45,8 @@ _BLOCKED: Final = (
 _ON: Final = True  # the SDK has no keywords for its switches
 
 Panel = timeseries.Panel | stat.Panel | heatmap.Panel | table.Panel
-Section = tuple[str, Sequence[Panel]]
-"""A title, and the panels below it."""
+Section = tuple[str, Sequence[Panel], Book]
+"""A title, the panels below it, and the run book of those that name none."""
 
 
 def board(
@@ -58,9 +59,9 @@ def board(
     """Put a dashboard together.
 
     Panels stand in the order given, from left to right. Ids count from 1, and the
-    queries of a panel are A, B, C, … The variables for data source, service and
-    runner are always there, so that a link from one to another keeps the choice;
-    those that no query uses are hidden. ``variables`` come after them.
+    queries of a panel are A, B, C, … Each links to its run book. The variables for
+    data source, service and runner are always there, so that a link from one to another
+    keeps the choice; those that no query uses are hidden. ``variables`` come last.
     """
     made = (
         dashboards.Dashboard(title)
@@ -82,10 +83,11 @@ def board(
     for marks in _annotations():
         made.annotation(marks)
     ids = itertools.count(1)
-    for heading, panels in sections:
+    for heading, panels, book in sections:
         made.with_row(dashboards.Row(heading).id(next(ids)))
         for panel in panels:
             made.with_panel(panel.id(next(ids)))
+            _lead(panel, book)
     used = "".join(target.expr for target in _lettered(made.build()))
     made.with_variable(
         dashboards.DatasourceVariable("datasource")
@@ -101,6 +103,9 @@ def board(
             .label("Jaeger")
             .default_value("http://localhost:16686")
         )
+    made.with_variable(
+        dashboards.ConstantVariable(RUNBOOKS).label("Run books").value(BOOKS)
+    )
     for variable in (
         choice("service", "Service", jobs, service, shown="$service" in used),
         choice("runner", "Runner", own, runner, shown="$runner" in used),
@@ -152,6 +157,14 @@ def _annotations() -> Iterator[_Built]:
         yield _Built(
             Marks(name, colour, expression, titleFormat=title, textFormat=text)
         )
+
+
+def _lead(panel: Panel, book: Book) -> None:
+    """Have ``panel`` link to ``book``, unless it links to another one."""
+    built = panel.build()
+    links = built.links or []
+    if not any(f"${{{RUNBOOKS}}}/" in (link.url or "") for link in links):
+        built.links = [*links, book.link().build()]
 
 
 def _lettered(whole: Dashboard) -> Iterator[Any]:

@@ -47,9 +47,9 @@ def clients() -> Dashboard:
         "What spanrun's clients were answered, by whom and how fast. Every attempt "
         "counts here; a job is what becomes of them all.",
         [
-            ("HTTP", _http()),
-            ("Models: embeddings and chat", _models()),
-            ("Search indexes and databases", _stores()),
+            ("HTTP", _http(), places.ERRORS),
+            ("Models: embeddings and chat", _models(), places.ERRORS),
+            ("Search indexes and databases", _stores(), places.ERRORS),
         ],
     )
 
@@ -267,5 +267,5 @@ def _latency(
             q.legend(*by),
             exemplars=metric is not OLDER,
         ),
-        to=[places.WHERE],
+        to=[places.WHERE, places.P95],
     )

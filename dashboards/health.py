@@ -40,9 +40,9 @@ def health() -> Dashboard:
         "What became of spans and metrics. While nothing arrives at all these "
         "panels are empty too: processes tell it afterwards, when it does again.",
         [
-            ("In the time shown", _numbers()),
-            ("Items", _items()),
-            ("Delivery", _delivery()),
+            ("In the time shown", _numbers(), places.SPOOLING),
+            ("Items", _items(), places.SPOOLING),
+            ("Delivery", _delivery(), places.SPOOLING),
         ],
     )
 

@@ -40,6 +40,9 @@ SOURCE: Final = DataSourceRef(type_val=SOURCE_TYPE, uid="${datasource}")
 JAEGER: Final = "jaeger"
 """The variable with the address of Jaeger's page, where searches lead."""
 
+RUNBOOKS: Final = "runbooks"
+"""The variable with the address of the run books."""
+
 THIRD: Final = 8
 HALF: Final = 12
 WHOLE: Final = 24
@@ -107,6 +110,23 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Book:
+    """A page that says what to do, as a panel's link leads to it."""
+
+    title: str
+    page: str
+
+    def link(self) -> dashboards.DashboardLink:
+        """To it, where the variable of the dashboard says that the pages are."""
+        return (
+            dashboards.DashboardLink(f"Run book: {self.title}")
+            .type(DashboardLinkType.LINK)
+            .url(f"${{{RUNBOOKS}}}/{self.page}")
+            .target_blank(_ON)
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """From which values on a number is a warning, and bad.
 
@@ -143,16 +163,20 @@ class Search:
     Attributes:
         title: What the link says.
         attribute: Whose value is looked for: that of the column with the link.
+        slow: Among slow jobs alone.
     """
 
     title: str
     attribute: str
+    slow: bool = False
 
     def link(self, service: str) -> object:
         """The link; the column ``service`` of the same row has the service's name."""
-        tag = f"%7B%22{self.attribute}%22%3A%22${{__value.raw:percentencode}}%22%7D"
+        tag = f"%22{self.attribute}%22%3A%22${{__value.raw:percentencode}}%22"
+        if self.slow:
+            tag += f"%2C%22{semconv.SPANRUN_JOB_SLOW}%22%3A%22true%22"
         of = f"${{__data.fields[{service}]:percentencode}}"
-        url = f"${{{JAEGER}}}/search?service={of}&tags={tag}"
+        url = f"${{{JAEGER}}}/search?service={of}&tags=%7B{tag}%7D"
         return {"title": self.title, "url": url, "targetBlank": True}
 
 
@@ -182,7 +206,7 @@ def lines(
     signed: bool = False,
     width: int = HALF,
     colours: Mapping[str, str] | None = None,
-    to: Sequence[Place] = (),
+    to: Sequence[Place | Book] = (),
 ) -> timeseries.Panel:
     """Curves over time, from 0 on.
 
@@ -232,7 +256,7 @@ def number(
     limits: Limits | None = None,
     *,
     width: int = 4,
-    to: Sequence[Place] = (),
+    to: Sequence[Place | Book] = (),
 ) -> stat.Panel:
     """One number for the time shown."""
     panel = (
@@ -293,7 +317,7 @@ def rows(
     *,
     width: int = HALF,
     searches: Sequence[Search] = (),
-    to: Sequence[Place] = (),
+    to: Sequence[Place | Book] = (),
 ) -> table.Panel:
     """A table for the time shown, the largest value first.
 

@@ -55,6 +55,16 @@ def now(metric: Metric, by: Sequence[str] = (), where: Where = _EVERYWHERE) -> s
     return f"{_sum(metric, by)} ({select(metric, where)})"
 
 
+def highest(metric: Metric, by: Sequence[str]) -> str:
+    """The largest value of a gauge, of all processes and runners of these labels."""
+    return f"{_sum(metric, by, how='max')} ({select(metric)})"
+
+
+def lowest(metric: Metric, by: Sequence[str]) -> str:
+    """The smallest value of a gauge, of all processes and runners of these labels."""
+    return f"{_sum(metric, by, how='min')} ({select(metric)})"
+
+
 def rate(
     metric: Metric,
     by: Sequence[str] = (),
@@ -157,11 +167,11 @@ def processes(metric: Metric) -> str:
     return f"count by ({service}) (group by ({service}, {one}) ({select(metric)}))"
 
 
-def _sum(metric: Metric, by: Sequence[str], *more: str) -> str:
+def _sum(metric: Metric, by: Sequence[str], *more: str, how: str = "sum") -> str:
     for attribute in by:
         _check(metric, attribute, ())
     names = ", ".join((*map(label, by), *more))
-    return f"sum by ({names})" if names else "sum"
+    return f"{how} by ({names})" if names else how
 
 
 def _check(metric: Metric, attribute: str, values: Sequence[str]) -> None:

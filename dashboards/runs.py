@@ -21,6 +21,7 @@ from dashboards.panels import (
     Text,
     each,
 )
+from dashboards.policies import policies, queue
 from spanrun import semconv
 
 JOBS: Final = semconv.METRIC_SPANRUN_JOBS
@@ -62,12 +63,13 @@ def runs() -> Dashboard:
         "spanrun · Runs",
         "Start here: are jobs ending well, how long do they take, is there room?",
         [
-            ("In the time shown", _numbers()),
-            ("Runners", [_runners()]),
-            ("Jobs", _jobs()),
-            ("Duration", _durations()),
-            ("Room", _room()),
-            ("Batches", _batches()),
+            ("In the time shown", _numbers(), places.ERRORS),
+            ("Runners", [_runners()], places.P95),
+            ("Jobs", _jobs(), places.ERRORS),
+            ("Duration", _durations(), places.P95),
+            ("Room", [*_room(), *queue()], places.STAND_STILL),
+            ("Policies", policies(), places.SERVICE),
+            ("Batches", _batches(), places.BATCHES),
         ],
     )
 
@@ -86,7 +88,7 @@ def _numbers() -> Sequence[Panel]:
             ),
             each("jobs"),
             Query(q.total(JOBS)),
-            to=[places.HEALTH],
+            to=[places.HEALTH, places.STAND_STILL],
         ),
         panels.number(
             "Failed",
@@ -114,7 +116,7 @@ def _numbers() -> Sequence[Panel]:
             ),
             SECONDS,
             Query(q.quantile(0.95, DURATION, where=OK, window=q.RANGE)),
-            to=[places.WHERE],
+            to=[places.WHERE, places.P95],
         ),
         panels.number(
             "Retries a job",
@@ -143,7 +145,7 @@ def _numbers() -> Sequence[Panel]:
             ),
             SHARE,
             Query(f"max ({_slots()})"),
-            to=[places.WHERE],
+            to=[places.WHERE, places.STAND_STILL],
         ),
         panels.number(
             "Jobs under way",
@@ -155,6 +157,7 @@ def _numbers() -> Sequence[Panel]:
             ),
             each("jobs"),
             Query(q.now(ACTIVE)),
+            to=[places.STAND_STILL],
         ),
     )
 
@@ -339,7 +342,7 @@ def _durations() -> Sequence[Panel]:
             ),
             [(SERVICE, "service"), (RUNNER, "runner")],
             "p99",
-            searches=[Search("Traces of this runner", RUNNER)],
+            searches=[Search("Slow jobs of this runner", RUNNER, slow=True)],
         ),
         *(_by_runner(percent) for percent in (50, 95, 99)),
     )

@@ -37,7 +37,11 @@ def slo() -> Dashboard:
         "How much of each error budget is left, and how fast it is spent. Made of "
         "what the rules of `spanrun slo compile` record.",
         [
-            ("Now", [_worst(), _fastest(), _firing(), _targets()]),
+            (
+                "Now",
+                [_worst(), _fastest(), _firing(), _targets()],
+                places.ERRORS,
+            ),
             (
                 "Each objective",
                 [
@@ -51,6 +55,7 @@ def slo() -> Dashboard:
                     )
                     for panel in recorded()
                 ],
+                places.ERRORS,
             ),
         ],
         [choice("slo", "Objective", records.ERROR_BUDGET, "slo")],

@@ -9,6 +9,7 @@ from dashboards import panels, places
 from dashboards import promql as q
 from dashboards.board import Panel, board
 from dashboards.panels import HALF, SECONDS, SHARE, Limits, Query, Text, each
+from dashboards.process import processes
 from spanrun import semconv
 
 JOBS: Final = semconv.METRIC_SPANRUN_JOBS
@@ -44,9 +45,10 @@ def where() -> Dashboard:
         "A job's time is the sum of seven phases. Which one is the largest, and "
         "which one has grown?",
         [
-            ("Phases", _phases()),
-            ("The event loop", _loop()),
-            ("Retries and units", _rest()),
+            ("Phases", _phases(), places.P95),
+            ("The event loop", _loop(), places.LOOP),
+            ("Processes", processes(), places.LOOP),
+            ("Retries and units", _rest(), places.P95),
         ],
     )
 
@@ -216,7 +218,7 @@ def _rest() -> Sequence[Panel]:
             ),
             each("retries/s"),
             Query(q.or_zero(q.rate(RETRIES, [ERROR]), q.rate(JOBS)), q.legend(ERROR)),
-            to=[places.CLIENTS],
+            to=[places.CLIENTS, places.RETRIES],
         ),
         panels.lines(
             "p95 by unit",

@@ -428,6 +428,16 @@ def redact(text: str, limit: int = 16_384) -> str:
 def is_secret_key(key: str) -> bool:
     """Whether ``key``, of an attribute, says that its value is a secret."""
 
+class Slowness:
+    """Says which durations are long: from ``allowed`` on, or above 99 % of them.
+
+    Each is judged by those before it, and then counts itself.
+    """
+
+    def __init__(self, allowed: float | None) -> None: ...
+    def is_slow(self, seconds: float) -> bool:
+        """Whether ``seconds`` are long."""
+
 class Jobs:
     """Opens the units of the jobs of one run.
 
@@ -441,6 +451,7 @@ class Jobs:
         attempts: Whether each attempt has a span.
         timed: Whether jobs are timed by the scope's clock.
         cells: The metrics of jobs that succeed.
+        slowness: Says which of them are slow.
         kind: The `JobKind` that they have in common.
         unit: The class in Python that does what `JobUnit` doesn't do itself.
     """
@@ -455,6 +466,7 @@ class Jobs:
         attempts: bool,
         timed: bool,
         cells: JobCells,
+        slowness: Slowness,
         kind: Any,
         unit: type[Any],
     ) -> None: ...

@@ -40,6 +40,8 @@ SPANRUN_JOB_KEY: Final = "spanrun.job.key"
 SPANRUN_JOB_ITEMS: Final = "spanrun.job.items"
 SPANRUN_JOB_OUTCOME: Final = "spanrun.job.outcome"
 SPANRUN_JOB_ATTEMPTS: Final = "spanrun.job.attempts"
+SPANRUN_JOB_SLOW: Final = "spanrun.job.slow"
+SPANRUN_JOB_LARGEST_PHASE: Final = "spanrun.job.largest_phase"
 SPANRUN_JOB_RETRY_DELAY: Final = "spanrun.job.retry.delay"
 SPANRUN_JOB_HEDGE_AFTER: Final = "spanrun.job.hedge.after"
 SPANRUN_JOB_CANCELLED_BY: Final = "spanrun.job.cancelled_by"
@@ -131,6 +133,11 @@ DB_COLLECTION_NAME: Final = "db.collection.name"
 DB_NAMESPACE: Final = "db.namespace"
 DB_QUERY_TEXT: Final = "db.query.text"
 DB_RESPONSE_STATUS_CODE: Final = "db.response.status_code"
+SPANRUN_REFUSAL_REASON: Final = "spanrun.refusal.reason"
+SPANRUN_HEDGE_RESULT: Final = "spanrun.hedge.result"
+SPANRUN_LIMIT_DECISION: Final = "spanrun.limit.decision"
+CPU_MODE: Final = "cpu.mode"
+CPYTHON_GC_GENERATION: Final = "cpython.gc.generation"
 SPANRUN_SAMPLING_REASON: Final = "spanrun.sampling.reason"
 
 # Allowed values
@@ -260,6 +267,37 @@ GEN_AI_PROVIDER_NAME_VALUES: Final = ("openai",)
 GenAiTokenType: TypeAlias = Literal["input", "output"]
 GEN_AI_TOKEN_TYPE_VALUES: Final = ("input", "output")
 DB_SYSTEM_NAME_VALUES: Final = ("sqlite", "solr")
+SpanrunRefusalReason: TypeAlias = Literal[
+    "breaker",
+    "retry_budget",
+    "hedge_share",
+    "nested",
+    "shutdown",
+]
+SPANRUN_REFUSAL_REASON_VALUES: Final = (
+    "breaker",
+    "retry_budget",
+    "hedge_share",
+    "nested",
+    "shutdown",
+)
+SpanrunHedgeResult: TypeAlias = Literal["won", "cancelled", "failed"]
+SPANRUN_HEDGE_RESULT_VALUES: Final = ("won", "cancelled", "failed")
+SpanrunLimitDecision: TypeAlias = Literal[
+    "grown",
+    "slowed",
+    "refused",
+    "probed",
+    "restored",
+]
+SPANRUN_LIMIT_DECISION_VALUES: Final = (
+    "grown",
+    "slowed",
+    "refused",
+    "probed",
+    "restored",
+)
+CPU_MODE_VALUES: Final = ("user", "system")
 SpanrunSamplingReason: TypeAlias = Literal[
     "error",
     "slow",
@@ -284,6 +322,9 @@ EVENT_SPANRUN_RUNNER_BREAKER: Final = "spanrun.runner.breaker"
 EVENT_SPANRUN_RUNNER_OUTAGE: Final = "spanrun.runner.outage"
 EVENT_SPANRUN_LOOP_BLOCKED: Final = "spanrun.loop.blocked"
 EVENT_EXCEPTION: Final = "exception"
+EVENT_SPANRUN_JOB_REFUSED: Final = "spanrun.job.refused"
+EVENT_SPANRUN_JOB_HELD: Final = "spanrun.job.held"
+EVENT_SPANRUN_JOB_HEDGE_ENDED: Final = "spanrun.job.hedge.ended"
 
 # Metrics
 METRIC_SPANRUN_JOBS: Final = Metric(
@@ -646,6 +687,149 @@ METRIC_DB_CLIENT_OPERATION_DURATION: Final = Metric(
     required=(DB_SYSTEM_NAME,),
     boundaries=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0),
 )
+METRIC_SPANRUN_JOB_REFUSALS: Final = Metric(
+    name="spanrun.job.refusals",
+    instrument="counter",
+    unit="{refusal}",
+    description="What jobs were refused by a policy, or as the program ends.",
+    attributes=(SPANRUN_RUNNER_NAME, SPANRUN_REFUSAL_REASON),
+    required=(SPANRUN_RUNNER_NAME, SPANRUN_REFUSAL_REASON),
+)
+METRIC_SPANRUN_BREAKER_STATUS: Final = Metric(
+    name="spanrun.breaker.status",
+    instrument="updowncounter",
+    unit="{breaker}",
+    description="Breakers of open runners, by what they do with jobs now.",
+    attributes=(SPANRUN_RUNNER_NAME, SPANRUN_BREAKER_STATE),
+    required=(SPANRUN_RUNNER_NAME, SPANRUN_BREAKER_STATE),
+)
+METRIC_SPANRUN_BREAKER_TRANSITIONS: Final = Metric(
+    name="spanrun.breaker.transitions",
+    instrument="counter",
+    unit="{transition}",
+    description="How often a breaker changed to each state.",
+    attributes=(SPANRUN_RUNNER_NAME, SPANRUN_BREAKER_STATE),
+    required=(SPANRUN_RUNNER_NAME, SPANRUN_BREAKER_STATE),
+)
+METRIC_SPANRUN_HEDGE_SENT: Final = Metric(
+    name="spanrun.hedge.sent",
+    instrument="counter",
+    unit="{call}",
+    description="Second calls that were sent.",
+    attributes=(SPANRUN_RUNNER_NAME,),
+    required=(SPANRUN_RUNNER_NAME,),
+)
+METRIC_SPANRUN_HEDGE_ENDED: Final = Metric(
+    name="spanrun.hedge.ended",
+    instrument="counter",
+    unit="{call}",
+    description="Second calls that are over, by what became of them.",
+    attributes=(SPANRUN_RUNNER_NAME, SPANRUN_HEDGE_RESULT),
+    required=(SPANRUN_RUNNER_NAME, SPANRUN_HEDGE_RESULT),
+)
+METRIC_SPANRUN_RATE_LIMIT_RATE: Final = Metric(
+    name="spanrun.rate_limit.rate",
+    instrument="gauge",
+    unit="{token}",
+    description="Tokens that the rate limit gives in a second.",
+    attributes=(SPANRUN_RUNNER_NAME,),
+    required=(SPANRUN_RUNNER_NAME,),
+)
+METRIC_SPANRUN_RATE_LIMIT_TOKENS: Final = Metric(
+    name="spanrun.rate_limit.tokens",
+    instrument="counter",
+    unit="{token}",
+    description="Tokens that calls of the runner have taken.",
+    attributes=(SPANRUN_RUNNER_NAME,),
+    required=(SPANRUN_RUNNER_NAME,),
+)
+METRIC_SPANRUN_RATE_LIMIT_WAITS: Final = Metric(
+    name="spanrun.rate_limit.waits",
+    instrument="counter",
+    unit="{token}",
+    description="Those of them that a call had to wait for.",
+    attributes=(SPANRUN_RUNNER_NAME,),
+    required=(SPANRUN_RUNNER_NAME,),
+)
+METRIC_SPANRUN_RETRY_BUDGET: Final = Metric(
+    name="spanrun.retry.budget",
+    instrument="gauge",
+    unit="{retry}",
+    description="Retries that the runner's budget allows from now on.",
+    attributes=(SPANRUN_RUNNER_NAME,),
+    required=(SPANRUN_RUNNER_NAME,),
+)
+METRIC_SPANRUN_LIMIT_DECISIONS: Final = Metric(
+    name="spanrun.limit.decisions",
+    instrument="counter",
+    unit="{decision}",
+    description="Changes of an adaptive limit.",
+    attributes=(SPANRUN_RUNNER_NAME, SPANRUN_LIMIT_DECISION),
+    required=(SPANRUN_RUNNER_NAME, SPANRUN_LIMIT_DECISION),
+)
+METRIC_SPANRUN_RUNNER_QUEUE_AGE: Final = Metric(
+    name="spanrun.runner.queue.age",
+    instrument="gauge",
+    unit="s",
+    description="How long that job has waited which waits longest for a slot or a token.",
+    attributes=(SPANRUN_RUNNER_NAME,),
+    required=(SPANRUN_RUNNER_NAME,),
+)
+METRIC_PROCESS_CPU_TIME: Final = Metric(
+    name="process.cpu.time",
+    instrument="counter",
+    unit="s",
+    description="Time of processors that the process has used.",
+    attributes=(CPU_MODE,),
+    required=(CPU_MODE,),
+)
+METRIC_PROCESS_MEMORY_USAGE: Final = Metric(
+    name="process.memory.usage",
+    instrument="updowncounter",
+    unit="By",
+    description="Memory of the process that is not swapped out.",
+    attributes=(),
+)
+METRIC_PROCESS_OPEN_FILE_DESCRIPTOR_COUNT: Final = Metric(
+    name="process.open_file_descriptor.count",
+    instrument="updowncounter",
+    unit="{file_descriptor}",
+    description="File descriptors that the process has open.",
+    attributes=(),
+)
+METRIC_CPYTHON_GC_COLLECTIONS: Final = Metric(
+    name="cpython.gc.collections",
+    instrument="counter",
+    unit="{collection}",
+    description="Runs of the garbage collector.",
+    attributes=(CPYTHON_GC_GENERATION,),
+    required=(CPYTHON_GC_GENERATION,),
+)
+METRIC_CPYTHON_GC_COLLECTED_OBJECTS: Final = Metric(
+    name="cpython.gc.collected_objects",
+    instrument="counter",
+    unit="{object}",
+    description="Objects that the garbage collector has freed.",
+    attributes=(CPYTHON_GC_GENERATION,),
+    required=(CPYTHON_GC_GENERATION,),
+)
+METRIC_CPYTHON_GC_UNCOLLECTABLE_OBJECTS: Final = Metric(
+    name="cpython.gc.uncollectable_objects",
+    instrument="counter",
+    unit="{object}",
+    description="Objects that the garbage collector found and couldn't free.",
+    attributes=(CPYTHON_GC_GENERATION,),
+    required=(CPYTHON_GC_GENERATION,),
+)
+METRIC_SPANRUN_GC_DURATION: Final = Metric(
+    name="spanrun.gc.duration",
+    instrument="histogram",
+    unit="s",
+    description="How long the garbage collector stopped the process.",
+    attributes=(CPYTHON_GC_GENERATION,),
+    required=(CPYTHON_GC_GENERATION,),
+    boundaries=(0.0001, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0),
+)
 
 METRICS: Final = (
     METRIC_SPANRUN_JOBS,
@@ -678,6 +862,24 @@ METRICS: Final = (
     METRIC_GEN_AI_CLIENT_OPERATION_DURATION,
     METRIC_GEN_AI_CLIENT_TOKEN_USAGE,
     METRIC_DB_CLIENT_OPERATION_DURATION,
+    METRIC_SPANRUN_JOB_REFUSALS,
+    METRIC_SPANRUN_BREAKER_STATUS,
+    METRIC_SPANRUN_BREAKER_TRANSITIONS,
+    METRIC_SPANRUN_HEDGE_SENT,
+    METRIC_SPANRUN_HEDGE_ENDED,
+    METRIC_SPANRUN_RATE_LIMIT_RATE,
+    METRIC_SPANRUN_RATE_LIMIT_TOKENS,
+    METRIC_SPANRUN_RATE_LIMIT_WAITS,
+    METRIC_SPANRUN_RETRY_BUDGET,
+    METRIC_SPANRUN_LIMIT_DECISIONS,
+    METRIC_SPANRUN_RUNNER_QUEUE_AGE,
+    METRIC_PROCESS_CPU_TIME,
+    METRIC_PROCESS_MEMORY_USAGE,
+    METRIC_PROCESS_OPEN_FILE_DESCRIPTOR_COUNT,
+    METRIC_CPYTHON_GC_COLLECTIONS,
+    METRIC_CPYTHON_GC_COLLECTED_OBJECTS,
+    METRIC_CPYTHON_GC_UNCOLLECTABLE_OBJECTS,
+    METRIC_SPANRUN_GC_DURATION,
 )
 ATTRIBUTES: Final[dict[str, str]] = {
     SPANRUN_JOB_INDEX: "int",
@@ -685,6 +887,8 @@ ATTRIBUTES: Final[dict[str, str]] = {
     SPANRUN_JOB_ITEMS: "int",
     SPANRUN_JOB_OUTCOME: "string",
     SPANRUN_JOB_ATTEMPTS: "int",
+    SPANRUN_JOB_SLOW: "boolean",
+    SPANRUN_JOB_LARGEST_PHASE: "string",
     SPANRUN_JOB_RETRY_DELAY: "double",
     SPANRUN_JOB_HEDGE_AFTER: "double",
     SPANRUN_JOB_CANCELLED_BY: "string",
@@ -776,6 +980,11 @@ ATTRIBUTES: Final[dict[str, str]] = {
     DB_NAMESPACE: "string",
     DB_QUERY_TEXT: "string",
     DB_RESPONSE_STATUS_CODE: "string",
+    SPANRUN_REFUSAL_REASON: "string",
+    SPANRUN_HEDGE_RESULT: "string",
+    SPANRUN_LIMIT_DECISION: "string",
+    CPU_MODE: "string",
+    CPYTHON_GC_GENERATION: "int",
     SPANRUN_SAMPLING_REASON: "string",
 }
 VALUES: Final[dict[str, tuple[str, ...]]] = {
@@ -792,6 +1001,9 @@ VALUES: Final[dict[str, tuple[str, ...]]] = {
     SPANRUN_TELEMETRY_REASON: SPANRUN_TELEMETRY_REASON_VALUES,
     HTTP_REQUEST_METHOD: HTTP_REQUEST_METHOD_VALUES,
     GEN_AI_TOKEN_TYPE: GEN_AI_TOKEN_TYPE_VALUES,
+    SPANRUN_REFUSAL_REASON: SPANRUN_REFUSAL_REASON_VALUES,
+    SPANRUN_HEDGE_RESULT: SPANRUN_HEDGE_RESULT_VALUES,
+    SPANRUN_LIMIT_DECISION: SPANRUN_LIMIT_DECISION_VALUES,
     SPANRUN_SAMPLING_REASON: SPANRUN_SAMPLING_REASON_VALUES,
 }
 SPANS: Final[dict[str, Signal]] = {
@@ -806,6 +1018,8 @@ SPANS: Final[dict[str, Signal]] = {
             SPANRUN_JOB_OUTCOME,
             SPANRUN_JOB_ATTEMPTS,
             SPANRUN_JOB_CANCELLED_BY,
+            SPANRUN_JOB_SLOW,
+            SPANRUN_JOB_LARGEST_PHASE,
             SPANRUN_JOB_TIME_QUEUE,
             SPANRUN_JOB_TIME_LIMIT,
             SPANRUN_JOB_TIME_RATE_LIMIT,
@@ -1015,5 +1229,16 @@ EVENTS: Final[dict[str, Signal]] = {
     EVENT_EXCEPTION: Signal(
         attributes=(EXCEPTION_TYPE, EXCEPTION_MESSAGE, EXCEPTION_STACKTRACE),
         required=(EXCEPTION_TYPE,),
+    ),
+    EVENT_SPANRUN_JOB_REFUSED: Signal(
+        attributes=(SPANRUN_REFUSAL_REASON,),
+        required=(SPANRUN_REFUSAL_REASON,),
+    ),
+    EVENT_SPANRUN_JOB_HELD: Signal(
+        attributes=(),
+    ),
+    EVENT_SPANRUN_JOB_HEDGE_ENDED: Signal(
+        attributes=(SPANRUN_HEDGE_RESULT,),
+        required=(SPANRUN_HEDGE_RESULT,),
     ),
 }

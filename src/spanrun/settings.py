@@ -74,8 +74,8 @@ class Settings:
         prometheus_host: Where metrics are served to be scraped, with the port.
         prometheus_port: The same.
         store: The folder of the local store; None for no local store.
-        slow: Seconds from which a trace is kept, whatever the sampler says; None:
-            when it takes longer than 99 % of its kind.
+        slow: Seconds from which a job is slow, and a trace is kept, whatever the
+            sampler says. So is what takes longer than 99 % of its kind.
         keep_rate: Traces a second that are kept, whatever the sampler says, for each
             reason.
         spool: The folder of what waits to be delivered.

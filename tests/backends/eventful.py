@@ -96,6 +96,23 @@ async def fetch_all(ledger: Ledger) -> None:
         )
 
 
+async def ask(number: int) -> None:
+    await asyncio.sleep(0.02 if CLEAN or number % 9 else 0.2)
+    if not CLEAN and 100 <= number < 120:
+        raise ConnectionResetError(number)  # the breaker opens
+
+
+async def guard(ledger: Ledger) -> None:
+    async with sr.Runner(
+        "guard",
+        limit=sr.AdaptiveLimit(start=2, max=8),
+        hedge=sr.Hedge(at=0.1, share=0.2),
+        breaker=sr.Breaker(failures=3, ratio=0, open_for=0.2),
+        observers=[ledger],
+    ) as runner:
+        await runner.map(ask, range(400), errors="collect")
+
+
 async def block(ledger: Ledger) -> None:
     async with sr.Runner("block", limit=2, observers=[ledger]) as runner:
         await runner.map(hold_the_loop, range(8))
@@ -132,6 +149,7 @@ async def main() -> None:
             embed(f"{server.url}/v1", server.model, ledger),
             fetch_all(ledger),
             block(ledger),
+            guard(ledger),
             fetch_as_another_library(),
             *([index(OPTIONS.solr, ledger)] if OPTIONS.solr else ()),
         )

@@ -42,6 +42,32 @@ def test_a_second_export_replaces_only_its_own_files(cli: Cli, tmp_path: Path) -
     assert files(tmp_path) == SHIPPED | {"mine.json": "{}"}
 
 
+def test_the_address_of_the_run_books_is_set_once_for_all(
+    cli: Cli, tmp_path: Path
+) -> None:
+    wiki = "https://wiki.example.com/spanrun"
+    assert (
+        cli("dashboards", "export", str(tmp_path), "--runbooks", f"{wiki}/").code == 0
+    )
+    for text in files(tmp_path).values():
+        (variable,) = (
+            each
+            for each in json.loads(text)["templating"]["list"]
+            if each["name"] == "runbooks"
+        )
+        assert variable["query"] == wiki
+        assert "localhost:8000" not in text
+
+
+@pytest.mark.parametrize("address", ["docs/how-to", "ftp://wiki", "https://", ""])
+def test_an_address_of_run_books_that_leads_nowhere_is_refused(
+    cli: Cli, tmp_path: Path, address: str
+) -> None:
+    result = cli("dashboards", "export", str(tmp_path), "--runbooks", address)
+    assert (result.code, files(tmp_path)) == (Exit.USAGE, {})
+    assert "must be a whole URL" in result.err
+
+
 @pytest.mark.parametrize("below", ["", "below"])
 def test_a_file_is_no_folder(cli: Cli, tmp_path: Path, below: str) -> None:
     taken = tmp_path / "taken"

@@ -3,12 +3,14 @@
 import copy
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.dashboards import reading
 
 BOARDS = reading.boards()
+HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
 Rule = Callable[[Any], Iterator[str]]
 
 
@@ -51,6 +53,22 @@ def a_link_keeps_the_time(board: Any) -> Iterator[str]:
                 and "${__url_time_range}" not in link["url"]
             ):
                 yield panel["title"]
+
+
+def a_panel_leads_to_its_run_book(board: Any) -> Iterator[str]:
+    """By one address, which is set once."""
+    for panel in reading.panels(board):
+        urls = [link["url"] for link in panel.get("links", ())]
+        books = [url for url in urls if not url.startswith("/d/")]
+        pages = [url.removeprefix("${runbooks}/") for url in books]
+        if len(books) != 1 or not (HOW_TO / pages[0]).is_file():
+            yield panel["title"]
+
+
+def the_address_of_run_books_is_absolute(board: Any) -> Iterator[str]:
+    found = {each["name"]: each["query"] for each in board["templating"]["list"]}
+    if not re.match(r"https?://\w", found.get("runbooks", "")):
+        yield board["title"]
 
 
 def durations_are_of_one_outcome(board: Any) -> Iterator[str]:
@@ -101,12 +119,24 @@ def _all_outcomes(board: Any) -> None:
         target["expr"] = target["expr"].replace(',spanrun_job_outcome=~"ok"', "")
 
 
+def _no_run_book(board: Any) -> None:
+    _of(board, "Duration")["links"].pop()
+
+
+def _run_books_beside_the_dashboards(board: Any) -> None:
+    for each in board["templating"]["list"]:
+        if each["name"] == "runbooks":
+            each["query"] = "docs/how-to"
+
+
 RULES: dict[Rule, Callable[[Any], None]] = {
     a_number_says_which_values_are_bad: _no_thresholds,
     a_unit_is_told: _no_unit,
     a_search_in_jaeger_names_its_service: _all_services,
     a_link_keeps_the_time: _no_time,
     durations_are_of_one_outcome: _all_outcomes,
+    a_panel_leads_to_its_run_book: _no_run_book,
+    the_address_of_run_books_is_absolute: _run_books_beside_the_dashboards,
 }
 by_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 

@@ -22,6 +22,10 @@ class Work:
         self.attempts = 0
         self.priority = 0
         self.task = None
+        self.refusals = []
+
+    def refused(self, reason):
+        self.refusals.append(reason)
 
 
 class Guarded:
@@ -188,7 +192,7 @@ async def test_time_left_is_never_below_zero(guard):
     guarded = guard(failures=1, open_for=5)
     await guarded.do(DOWN)
     await asyncio.sleep(9)
-    assert guarded.circuit.refusal().retry_after == 0
+    assert guarded.circuit.refusal(Work()).retry_after == 0
 
 
 async def test_probe_with_an_error_of_its_own_shows_that_the_service_is_there(guard):

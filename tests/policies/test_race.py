@@ -204,6 +204,9 @@ class Work:
     def hedged(self, after):
         pass
 
+    def hedge_ended(self, result):
+        pass
+
 
 class Racing:
     """A job whose calls end when and as the test says."""

@@ -99,12 +99,12 @@ async def test_one_timer_serves_all_who_wait(calls):
     jobs = calls(RateLimit(1))
     tasks = [jobs.start() for _ in range(50)]
     await asyncio.sleep(0)
-    timer = jobs.gate._timer
+    timer = jobs.gate.tokens._timer
     tasks += [jobs.start() for _ in range(50)]
     await asyncio.sleep(0)
     assert jobs.gate.waiting == 99
     assert timers() == 1
-    assert jobs.gate._timer is timer
+    assert jobs.gate.tokens._timer is timer
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -140,13 +140,13 @@ async def test_waiter_cancelled_in_the_step_of_its_turn_passes_the_token_on(call
     first, second, third = (jobs.start(name) for name in "abc")
     await first
     loop = asyncio.get_running_loop()
-    serve = jobs.gate._timer._callback
+    serve = jobs.gate.tokens._timer._callback
 
     def serve_and_cancel():
         serve()
         second.cancel()
 
-    jobs.gate._timer._callback = serve_and_cancel
+    jobs.gate.tokens._timer._callback = serve_and_cancel
     await asyncio.gather(second, third, return_exceptions=True)
     assert second.cancelled()
     assert jobs.names == ["a", "c"]
@@ -157,8 +157,8 @@ async def test_last_waiter_cancelled_in_the_step_of_its_turn_leaves_the_token(ca
     jobs = calls(RateLimit(1))
     first, second = jobs.start("a"), jobs.start("b")
     await first
-    serve = jobs.gate._timer._callback
-    jobs.gate._timer._callback = lambda: (serve(), second.cancel())
+    serve = jobs.gate.tokens._timer._callback
+    jobs.gate.tokens._timer._callback = lambda: (serve(), second.cancel())
     await asyncio.gather(second, return_exceptions=True)
     await jobs.start("c")
     assert jobs.began == [0, 1]
@@ -179,7 +179,7 @@ async def test_pause_that_is_over_costs_nothing(calls, fake_clock):
     await jobs.step(job)
     assert fake_clock.now() == 31
     assert job.timings.rate_limit == 0
-    assert not jobs.gate._paused
+    assert not jobs.gate.tokens.paused
 
 
 async def test_longer_pause_counts_and_a_shorter_one_does_not(calls):
@@ -203,7 +203,7 @@ async def test_pause_is_not_cut_short_by_a_token_that_is_given_back(calls):
     jobs = calls(RateLimit(1, per=10))
     first, second, third = (jobs.start(name) for name in "abc")
     await first
-    serve = jobs.gate._timer._callback
+    serve = jobs.gate.tokens._timer._callback
 
     def serve_pause_and_cancel():
         serve()
@@ -211,7 +211,7 @@ async def test_pause_is_not_cut_short_by_a_token_that_is_given_back(calls):
         jobs.gate.pause(1)
         second.cancel()
 
-    jobs.gate._timer._callback = serve_pause_and_cancel
+    jobs.gate.tokens._timer._callback = serve_pause_and_cancel
     await asyncio.gather(second, third, return_exceptions=True)
     assert jobs.began == [0, 70]
 

@@ -33,6 +33,7 @@ class Work:
         self.task = None
         self.backs_off = 0
         self.delays = []
+        self.refusals = []
 
     def backing_off(self, error, delay):
         self.backs_off += 1
@@ -40,6 +41,9 @@ class Work:
 
     def back(self):
         self.backs_off -= 1
+
+    def refused(self, reason):
+        self.refusals.append(reason)
 
 
 class Uniform(random.Random):

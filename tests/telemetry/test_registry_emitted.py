@@ -79,9 +79,15 @@ async def main():
         await runner.map(is_back_soon, [1])
     breaker = sr.Breaker(on=ValueError, failures=1)
     async with sr.Runner("broken", limit=1, breaker=breaker) as runner:
-        await runner.map(all_kinds, [2], errors="collect")
+        await runner.map(all_kinds, [2, 0], errors="collect")
     async with sr.Runner("hedged", hedge=sr.Hedge(at=0.01, share=1)) as runner:
         await runner.call(slow_at_first, 1)
+    policies = {
+        "limit": sr.AdaptiveLimit(start=1, max=8),
+        "rate": sr.RateLimit(100_000),
+    }
+    async with sr.Runner("adaptive", **policies) as runner:
+        await runner.map(asyncio.sleep, [0] * 400)
     async with sr.Runner("again") as runner:
         for _ in range(2):
             kept = sr.Checkpoint("again.checkpoint")

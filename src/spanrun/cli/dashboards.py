@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -22,6 +23,9 @@ _INSTALLED: Final = "dashboards"
 """Where the wheel has them, inside the package."""
 _CHECKOUT: Final = Path(__file__).parents[3] / "dashboards" / "json"
 """Where they are when the package is installed for development."""
+RUNBOOKS: Final = "http://localhost:8000/docs/how-to"
+"""Where `python -m http.server`, in a checkout, has the run books."""
+_WHOLE: Final = "As https://wiki.example.com/spanrun: Grafana is elsewhere."
 _FIX: Final = "Name a folder that you may write to, with room for 300 kB."
 
 
@@ -36,6 +40,12 @@ def export(
         Path, typer.Argument(metavar="FOLDER", help="Made if it isn't there.")
     ],
     *,
+    runbooks: Annotated[
+        str,
+        typer.Option(
+            metavar="URL", help="The folder of the pages that panels link to."
+        ),
+    ] = RUNBOOKS,
     as_json: session.AsJson = False,
 ) -> None:
     """Write the five dashboards, as JSON files for Grafana 11 and later.
@@ -43,12 +53,16 @@ def export(
     A file of the same name is replaced; others in the folder are left alone.
     Grafana reads them by import, or from a folder that its provisioning names.
     """
+    if not re.match(r"https?://[^\s/]", runbooks):
+        fail(Exit.USAGE, f"--runbooks {runbooks}: must be a whole URL", _WHOLE)
+    address = json.dumps(runbooks.rstrip("/"))
     written: list[str] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in shipped().items():
             path = folder / name
-            path.write_text(text, encoding="utf-8")
+            ours = text.replace(json.dumps(RUNBOOKS), address)
+            path.write_text(ours, encoding="utf-8")
             written.append(str(path))
     except OSError as error:
         fail(Exit.DISK, f"{error.filename}: {error.strerror}", _FIX)

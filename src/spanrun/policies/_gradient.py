@@ -18,6 +18,7 @@ import math
 from typing import Final
 
 from spanrun.policies._window import FEWEST, Window
+from spanrun.semconv import SpanrunLimitDecision
 
 TOLERANCE: Final = 1.15
 """Calls may take this much longer than those that nothing stands in front of."""
@@ -76,11 +77,13 @@ class Gradient:
     Attributes:
         limit: How many calls there may be at once now.
         baseline: Seconds of a call that nothing stands in front of.
+        decision: Why the limit has changed the last time.
     """
 
     def __init__(self, start: int, least: int, most: int) -> None:
         self.limit = start
         self.baseline = math.inf
+        self.decision: SpanrunLimitDecision = "grown"
         self._least: Final = least
         self._most: Final = most
         self._exact = float(start)
@@ -127,14 +130,27 @@ class Gradient:
             down = window.silent and now - window.since >= self.baseline
             self._exact *= max(STEEPEST if down else REFUSED, 1 - surplus)
             self._clear, self._search, self._cut = 0, False, now
-        if self._probed:
+        probes = bool(self._probed)
+        if probes:
             self._probe(window)
         else:
             self._update(window, refuses=surplus > 0)
         # less shows whether to double it
         enough = self._enough // 2 if self._search else self._enough
         self._window = Window(now, self.limit, enough)
+        self._explain(limit, refused=surplus > 0, probes=probes)
         return self.limit != limit
+
+    def _explain(self, before: int, *, refused: bool, probes: bool) -> None:
+        """Say why the limit isn't ``before`` any more, if it isn't."""
+        if refused and self.limit < before:
+            self.decision = "refused"
+        elif self._probed:
+            self.decision = "probed"
+        elif probes:
+            self.decision = "restored"
+        else:
+            self.decision = "grown" if self.limit > before else "slowed"
 
     def _update(self, window: Window, *, refuses: bool) -> None:
         mean, lowest = window.mean, self.limit == self._least

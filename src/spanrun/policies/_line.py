@@ -7,7 +7,7 @@ import heapq
 import itertools
 from typing import Final, TypeAlias
 
-_Place: TypeAlias = tuple[float, int, asyncio.Future[None]]
+_Place: TypeAlias = tuple[float, int, asyncio.Future[None], float]
 
 
 class Line:
@@ -28,13 +28,18 @@ class Line:
 
     def __len__(self) -> int:
         """How many wait."""
-        return sum(not waiter.done() for _, _, waiter in self.places)
+        return sum(not place[2].done() for place in self.places)
+
+    def age(self, now: float) -> float:
+        """Seconds that the one has waited who waits longest; from any thread."""
+        waits = (now - place[3] for place in tuple(self.places) if not place[2].done())
+        return max(waits, default=0.0)
 
     def join(self, priority: float, now: float) -> asyncio.Future[None]:
         """A new place in the line. Its future is done when its turn has come."""
         waiter = asyncio.get_running_loop().create_future()
         rank = now - priority * self._ageing
-        heapq.heappush(self.places, (rank, next(self._order), waiter))
+        heapq.heappush(self.places, (rank, next(self._order), waiter, now))
         return waiter
 
     def first(self) -> bool:

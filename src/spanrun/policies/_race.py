@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import copy
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
 
 from spanrun.outcome import Timings
 from spanrun.policies.base import Cancels, Step, Work
+from spanrun.semconv import SpanrunHedgeResult
 
 _FIRST: Final = asyncio.FIRST_COMPLETED
 _PARTS: Final = ("limit", "rate_limit", "busy", "loop_lag")
@@ -34,6 +36,7 @@ class Race:
         "_errors",
         "_fatal",
         "_first_ended",
+        "_given",
         "_job",
         "_news",
         "_task",
@@ -54,6 +57,7 @@ class Race:
         self._errors: list[Exception] = []
         self._fatal: BaseException | None = None
         self._winner: asyncio.Task[Any] | None = None
+        self._given: asyncio.Task[Any] | None = None
         self._first_ended = self._cancelled = False
 
     def send(self, inner: Step, context: contextvars.Context, name: str) -> Work:
@@ -110,6 +114,7 @@ class Race:
             if winner is not None:
                 await self._stop()
                 self._book(self.branches[winner].timings)
+                self._given = winner
                 return winner.result()
             left = self._left()
             if not left:
@@ -121,6 +126,16 @@ class Race:
                 raise
         await self._stop()
         raise self._fatal
+
+    def results(self) -> Iterator[SpanrunHedgeResult]:
+        """What became of each second call, once the race is over."""
+        for task in self.branches:
+            if task is self._given:
+                yield "won"
+            elif task.done() and not task.cancelled() and task.exception():
+                yield "failed"
+            else:
+                yield "cancelled"
 
     def _book(self, won: Timings) -> None:
         own = self._job.timings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from spanrun.policies._gradient import Gradient
 from spanrun.policies.base import Binding, Step, Work
 from spanrun.policies.limit import Slots
 from spanrun.policies.overload import On, check_on, matches, overloaded
+from spanrun.semconv import SpanrunLimitDecision
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +64,17 @@ class AdaptiveLimit:
 
 
 class AdaptiveSlots(Slots):
-    """Keeps the slots, and learns from each call: the layer of `AdaptiveLimit`."""
+    """Keeps the slots, and learns from each call: the layer of `AdaptiveLimit`.
+
+    Attributes:
+        on_decision: Called with the reason of each change.
+    """
 
     def __init__(self, policy: AdaptiveLimit, binding: Binding) -> None:
         super().__init__(policy.start, policy.ageing, binding)
         self._on = policy.on
         self._gradient = Gradient(policy.start, policy.min, policy.max)
+        self.on_decision: Callable[[SpanrunLimitDecision], None] | None = None
 
     def wrap(self, inner: Step) -> Step:
         """Hold a slot around ``inner``, and time it."""
@@ -84,16 +91,22 @@ class AdaptiveSlots(Slots):
             except Exception as error:
                 refused = matches(self._on, error)
                 if refused and learn(since, now(), None, self.used):
-                    self.resize(self._gradient.limit)
+                    self._follow()
                 raise
             else:
                 # A wait for a token says nothing about the service.
                 ended = now()
                 seconds = ended - since - (timings.rate_limit - paused)
                 if learn(since, ended, seconds, self.used):
-                    self.resize(self._gradient.limit)
+                    self._follow()
                 return value
             finally:
                 self.release()
 
         return slot
+
+    def _follow(self) -> None:
+        """The gradient has another limit."""
+        if self.on_decision is not None:
+            self.on_decision(self._gradient.decision)
+        self.resize(self._gradient.limit)

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from spanrun.clock import Clock
 from spanrun.outcome import CancelledBy, Timings
+from spanrun.semconv import SpanrunHedgeResult, SpanrunRefusalReason
 
 ORDER: Final = (
     "deadline",  # the whole job's time, every wait included
@@ -96,6 +97,18 @@ class Work(Protocol):
 
     def hedged(self, after: float) -> None:
         """A second call was sent, ``after`` seconds of waiting for the first."""
+        ...
+
+    def hedge_ended(self, result: SpanrunHedgeResult) -> None:
+        """A second call is over."""
+        ...
+
+    def refused(self, reason: SpanrunRefusalReason) -> None:
+        """A policy refuses it something."""
+        ...
+
+    def held(self) -> None:
+        """It begins to wait, as the service is gone."""
         ...
 
 

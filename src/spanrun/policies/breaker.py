@@ -128,8 +128,9 @@ class Circuit:
         """Whether ``job``, which has been let in before, may call now."""
         return self.state == "closed" or job in self._probing
 
-    def refusal(self) -> CircuitOpen:
-        """What a job is refused with now."""
+    def refusal(self, job: Work) -> CircuitOpen:
+        """What ``job`` is refused with now."""
+        job.refused("breaker")
         left = self._until - self._now() if self.state == "open" else 0.0
         return CircuitOpen(self._runner, max(0.0, left))
 
@@ -143,7 +144,7 @@ class Circuit:
             self._change("half_open")
         places = self._policy.probes - self._passed - len(self._probing)
         if self.state == "open" or places < 1:
-            raise self.refusal()
+            raise self.refusal(job)
         self._probing.add(job)
 
     def _answered(self, job: Work) -> None:
@@ -200,7 +201,7 @@ class _Fuse:
 
         def checked(job: Work) -> Awaitable[Any]:
             if circuit.state != "closed" and not circuit.lets_through(job):
-                raise circuit.refusal()
+                raise circuit.refusal(job)
             return inner(job)
 
         return checked

@@ -125,7 +125,7 @@ class Hedger:
                 race = self._races.pop(job, None)
                 if race is None:
                     raise
-                value = await self._settle(race, race.lost(error))
+                value = await self._settle(job, race, race.lost(error))
                 if learn is not None and isinstance(error, asyncio.CancelledError):
                     learn(seconds)  # it would have taken even longer
                 return value
@@ -139,7 +139,7 @@ class Hedger:
             race = self._races.pop(job, None) if self._races else None
             if race is None:
                 return value
-            return await self._settle(race, race.won(value))
+            return await self._settle(job, race, race.won(value))
 
         return hedged
 
@@ -148,11 +148,13 @@ class Hedger:
         if self.after < math.inf:
             self._ring_in(self.after)
 
-    async def _settle(self, race: Race, result: Awaitable[Any]) -> Any:
+    async def _settle(self, job: Work, race: Race, result: Awaitable[Any]) -> Any:
         try:
             return await result
         finally:
             self.branches.difference_update(race.branches.values())
+            for ended in race.results():
+                job.hedge_ended(ended)
 
     def _ended(self, job: Work) -> float:
         """The first call has ended. How long did it take?"""
@@ -180,6 +182,7 @@ class Hedger:
             del self.running[job]
             self._late.setdefault(job, since)
             if self._funds < 1 - 1e-9:  # a sum of shares
+                job.refused("hedge_share")
                 continue
             self._funds -= 1
             self._send(job, context)

@@ -70,6 +70,10 @@ class Slots(_Slots):
         """How many jobs wait for a slot."""
         return len(self._line)
 
+    def age(self, now: float) -> float:
+        """Seconds that the job has waited that waits longest; from any thread."""
+        return self._line.age(now)
+
     def wrap(self, inner: Step) -> Step:
         """Hold a slot around ``inner``."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 from spanrun.errors import CircuitOpen
@@ -58,6 +58,13 @@ class Running(Protocol):
         ...
 
 
+class _Place(NamedTuple):
+    """Where a job waits, and since when."""
+
+    waiter: asyncio.Future[None]
+    since: float
+
+
 class _Began(BaseException):
     """The outage has begun while a job waited for its slot or token."""
 
@@ -99,11 +106,16 @@ class Outage:
         self._row = 0  # failures since the last answer
         self._since = self._last = 0.0  # the first and the last of them
         self._deadlines: Final[WeakKeyDictionary[Any, float]] = WeakKeyDictionary()
-        self._waiting: Final[dict[Work, asyncio.Future[None]]] = {}
+        self._waiting: Final[dict[Work, _Place]] = {}
         self._prober: Work | None = None
         self._probes = 0
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
+
+    def age(self, now: float) -> float:
+        """Seconds that the job has waited that waits longest; from any thread."""
+        places = tuple(self._waiting.values())
+        return max((now - place.since for place in places), default=0.0)
 
     def close(self) -> None:
         """The runner is closed: nobody waits any more."""
@@ -116,6 +128,8 @@ class Outage:
 
         async def held(job: Work) -> Any:
             while True:
+                if self.holds(job):
+                    job.held()
                 while self.holds(job):
                     await self._turn(job)
                 era = self._era
@@ -214,7 +228,8 @@ class Outage:
     async def _turn(self, job: Work) -> None:
         """Wait for the outage's end, or to be the probe."""
         since = self._now()
-        waiter = self._waiting[job] = asyncio.get_running_loop().create_future()
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting[job] = _Place(waiter, since)
         self._next()
         job.waits = "rate_limit"
         try:
@@ -238,14 +253,14 @@ class Outage:
         if left > _EARLY:
             self._timer = asyncio.get_running_loop().call_later(left, self._next)
             return
-        for job, waiter in self._waiting.items():
+        for job, (waiter, _) in self._waiting.items():
             if not waiter.done():
                 self._prober = job
                 waiter.set_result(None)
                 return
 
     def _release(self, which: Callable[[Work], bool]) -> None:
-        for job, waiter in self._waiting.items():
+        for job, (waiter, _) in self._waiting.items():
             if not waiter.done() and which(job):
                 waiter.set_result(None)
 

@@ -63,7 +63,8 @@ class RateLimit:
         Raises:
             ConfigurationError: An open runner has other numbers under the name.
         """
-        return Gate(binding, self) if self.name is None else _shared(self, binding)
+        tokens = None if self.name is None else _shared(self, binding)
+        return Gate(binding, self, tokens)
 
 
 class Pace:
@@ -106,62 +107,36 @@ class Pace:
         self.due = max(self.due, until)
 
 
-class Gate:
-    """Lets calls begin when they may: the layer of `RateLimit`.
-
-    Without a rate it only holds calls back until the pause that a service asked
-    for is over. One job's ``Retry-After`` is news for all: without the gate the
-    others go on calling a service that has just said when to call again.
+class Tokens:
+    """The tokens of one rate, and who waits for them: what gates that share it have.
 
     One timer serves all who wait.
+
+    Attributes:
+        rate: What was asked for; None only has the pauses.
+        pace: When the next one is due.
+        paused: Nobody may go on before the pace says so.
+        users: Open gates that have it by its name.
+        line: Who waits.
     """
 
-    def __init__(self, binding: Binding, rate: RateLimit | None = None) -> None:
+    def __init__(self, binding: Binding, rate: RateLimit | None) -> None:
         self.rate = rate
         self.pace = Pace(rate)
+        self.paused = False
         self.users = 0
-        self._now = binding.clock.now
-        self._line: Final = Line(_AGEING)
-        self._paused = False
+        self.line: Final = Line(_AGEING)
+        self._now: Final = binding.clock.now
         self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def waiting(self) -> int:
-        """How many jobs wait for a token."""
-        return len(self._line)
 
     def pause(self, seconds: float) -> None:
         """Hold every call back for ``seconds`` from now, or longer if it is so."""
         self.pace.hold(self._now() + seconds)
-        self._paused = True
+        self.paused = True
 
-    def close(self) -> None:
-        """The runner that bound this is closed."""
-        self.users -= 1
-
-    def wrap(self, inner: Step) -> Step:
-        """Let a job into ``inner`` when a token is due and the gate is open."""
-        now, places = self._now, self._line.places
-
-        # No coroutines: mostly a job need not wait.
-        def gated(job: Work) -> Awaitable[Any]:
-            return waiting(job, now()) if self._paused else inner(job)
-
-        def paced(job: Work) -> Awaitable[Any]:
-            moment, pace = now(), self.pace
-            if places or moment < pace.due:
-                return waiting(job, moment)
-            pace.take(moment)
-            return inner(job)
-
-        async def waiting(job: Work, since: float) -> Any:
-            await self._wait(job, since)
-            return await inner(job)
-
-        return gated if self.rate is None else paced
-
-    async def _wait(self, job: Work, since: float) -> None:
-        waiter = self._line.join(job.priority, since)
+    async def wait(self, job: Work, since: float) -> None:
+        """Wait for a token, and take it. The wait is booked as ``rate_limit``."""
+        waiter = self.line.join(job.priority, since)
         if self._timer is None:
             self._serve()
         job.waits = "rate_limit"
@@ -173,8 +148,8 @@ class Gate:
                 self.pace.give_back()
                 self._serve()
             else:
-                self._line.leave()
-                if not self._line.first():
+                self.line.leave()
+                if not self.line.first():
                     self._serve()  # stops the timer
             raise
         finally:
@@ -186,7 +161,7 @@ class Gate:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        line, pace, now = self._line, self.pace, self._now()
+        line, pace, now = self.line, self.pace, self._now()
         while line.first():
             if pace.due > now + _EARLY:
                 loop = asyncio.get_running_loop()
@@ -195,29 +170,99 @@ class Gate:
             line.serve()
             pace.take(now, pace.slack)
         if pace.held_until <= now:
-            self._paused = False
+            self.paused = False
 
 
-_gates: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Gate]]] = (
+class Gate:
+    """Lets calls of one runner begin when they may: the layer of `RateLimit`.
+
+    Without a rate it only holds calls back until the pause that a service asked
+    for is over. One job's ``Retry-After`` is news for all: without the gate the
+    others go on calling a service that has just said when to call again.
+
+    Attributes:
+        tokens: Its own, or those that it shares with others.
+        taken: How many its calls have taken.
+        waited: How many of these a call had to wait for.
+    """
+
+    def __init__(
+        self,
+        binding: Binding,
+        rate: RateLimit | None = None,
+        tokens: Tokens | None = None,
+    ) -> None:
+        self.tokens: Final = tokens or Tokens(binding, rate)
+        self.taken = self.waited = 0
+        self._now = binding.clock.now
+
+    @property
+    def rate(self) -> RateLimit | None:
+        """What it keeps to."""
+        return self.tokens.rate
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for a token."""
+        return len(self.tokens.line)
+
+    def age(self, now: float) -> float:
+        """Seconds that the job has waited that waits longest; from any thread."""
+        return self.tokens.line.age(now)
+
+    def pause(self, seconds: float) -> None:
+        """Hold every call back for ``seconds`` from now, or longer if it is so."""
+        self.tokens.pause(seconds)
+
+    def close(self) -> None:
+        """The runner that bound this is closed."""
+        self.tokens.users -= 1
+
+    def wrap(self, inner: Step) -> Step:
+        """Let a job into ``inner`` when a token is due and the gate is open."""
+        now, tokens, places = self._now, self.tokens, self.tokens.line.places
+
+        # No coroutines: mostly a job need not wait.
+        def gated(job: Work) -> Awaitable[Any]:
+            return waiting(job, now()) if tokens.paused else inner(job)
+
+        def paced(job: Work) -> Awaitable[Any]:
+            moment, pace = now(), tokens.pace
+            if places or moment < pace.due:
+                return waiting(job, moment)
+            pace.take(moment)
+            self.taken += 1
+            return inner(job)
+
+        async def waiting(job: Work, since: float) -> Any:
+            await tokens.wait(job, since)
+            self.taken += 1
+            self.waited += 1
+            return await inner(job)
+
+        return gated if self.rate is None else paced
+
+
+_known: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Tokens]]] = (
     WeakKeyDictionary()
 )
 
 
-def _shared(rate: RateLimit, binding: Binding) -> Gate:
+def _shared(rate: RateLimit, binding: Binding) -> Tokens:
     assert rate.name is not None  # noqa: S101 -- asked for by `bind`
-    gates = _gates.setdefault(asyncio.get_running_loop(), {})
-    gate = gates.get(rate.name)
-    if gate is None:
-        gate = gates[rate.name] = Gate(binding, rate)
-    elif gate.rate != rate:
-        if gate.users:
+    known = _known.setdefault(asyncio.get_running_loop(), {})
+    tokens = known.get(rate.name)
+    if tokens is None:
+        tokens = known[rate.name] = Tokens(binding, rate)
+    elif tokens.rate != rate:
+        if tokens.users:
             raise ConfigurationError(
-                f"{rate}: an open runner has {gate.rate} under this name; give both "
+                f"{rate}: an open runner has {tokens.rate} under this name; give both "
                 "the same numbers, or another name"
             )
         # The new numbers hold from now on; what was drawn or paused still counts.
         pace = Pace(rate)
-        pace.due, pace.held_until = gate.pace.due, gate.pace.held_until
-        gate.rate, gate.pace = rate, pace
-    gate.users += 1
-    return gate
+        pace.due, pace.held_until = tokens.pace.due, tokens.pace.held_until
+        tokens.rate, tokens.pace = rate, pace
+    tokens.users += 1
+    return tokens

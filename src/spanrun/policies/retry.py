@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -246,6 +247,7 @@ class Retrier:
         if attempts >= self._policy.attempts:
             return None
         if not self._spend():
+            job.refused("retry_budget")
             _note(error, "no retry: the runner's retry budget is used up")
             return None
         return self._delay(attempts, error)
@@ -286,15 +288,30 @@ class Retrier:
             job.back()
 
     def _spend(self) -> bool:
+        budget, spent = self._budget()
+        if spent + 1 > budget:
+            return False
+        self._spent = spent + 1
+        return True
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether retries are bounded."""
+        return self._policy.budget is not None
+
+    @property
+    def left(self) -> float:
+        """Retries that the budget allows; infinite without one."""
+        budget, spent = self._budget()
+        return budget - spent
+
+    def _budget(self) -> tuple[float, float]:
+        """How many retries there are in all, and how many of them are gone."""
         policy = self._policy
         if policy.budget is None:
-            return True
+            return math.inf, 0.0
         earned = policy.budget * self.firsts
-        self._spent = max(self._spent, earned - _SAVED)
-        if self._spent + 1 > max(policy.reserve, earned):
-            return False
-        self._spent += 1
-        return True
+        return max(policy.reserve, earned), max(self._spent, earned - _SAVED)
 
     def _delay(self, attempts: int, error: Exception) -> float:
         policy = self._policy

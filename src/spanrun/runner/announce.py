@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from spanrun.policies.base import Layer, LayerName
 from spanrun.policies.breaker import BreakerState, Circuit
@@ -11,8 +11,10 @@ from spanrun.policies.outage import Outage
 from spanrun.semconv import (
     EVENT_SPANRUN_RUNNER_BREAKER,
     EVENT_SPANRUN_RUNNER_OUTAGE,
+    METRIC_SPANRUN_BREAKER_TRANSITIONS,
     SPANRUN_BREAKER_STATE,
     SPANRUN_OUTAGE_STATE,
+    Metric,
 )
 from spanrun.telemetry.log import Log, Seldom
 from spanrun.telemetry.observe import EventKind
@@ -40,19 +42,24 @@ class Note(Protocol):
         ...
 
 
+Count: TypeAlias = Callable[[Metric, str], object]
+"""Counts a decision of a policy."""
+
+
 def announce(
     layers: Mapping[LayerName, Layer],
     runner: str,
     now: Callable[[], float],
     tell: Tell,
     note: Note,
+    count: Count,
 ) -> None:
     """Have the ``layers`` of a runner say how its service is."""
     outage, circuit = layers.get("outage"), layers.get("breaker")
     if isinstance(outage, Outage):
         _announce_outage(outage, runner, tell, note)
     if isinstance(circuit, Circuit):
-        _announce_breaker(circuit, runner, now, tell, note)
+        _announce_breaker(circuit, runner, now, tell, note, count)
 
 
 def _announce_outage(outage: Outage, runner: str, tell: Tell, note: Note) -> None:
@@ -73,7 +80,12 @@ def _announce_outage(outage: Outage, runner: str, tell: Tell, note: Note) -> Non
 
 
 def _announce_breaker(
-    circuit: Circuit, runner: str, now: Callable[[], float], tell: Tell, note: Note
+    circuit: Circuit,
+    runner: str,
+    now: Callable[[], float],
+    tell: Tell,
+    note: Note,
+    count: Count,
 ) -> None:
     seldom = Seldom(_PAUSE, now)
     opened: float | None = None
@@ -82,6 +94,7 @@ def _announce_breaker(
         nonlocal opened
         tell(EVENT_SPANRUN_RUNNER_BREAKER, **{SPANRUN_BREAKER_STATE: state})
         note("breaker", state=state, **_of(error))
+        count(METRIC_SPANRUN_BREAKER_TRANSITIONS, state)
         if state == "closed" and opened is not None:
             seconds, opened = now() - opened, None
             _log.warning(

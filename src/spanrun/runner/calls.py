@@ -13,6 +13,7 @@ from spanrun.runner.core import Core, in_job
 from spanrun.runner.job import Job, which
 from spanrun.runner.run import Call, Run
 from spanrun.runner.siblings import Sibling, attach
+from spanrun.semconv import METRIC_SPANRUN_JOB_REFUSALS
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +45,7 @@ class Calls(Run):
         """Run one job and give its value, or raise what it raised."""
         nested = in_job.get()
         if self.closing or (self.core.draining and not nested):
+            self.core.count(METRIC_SPANRUN_JOB_REFUSALS, "shutdown")
             raise ShuttingDown(f"Runner {self.core.name!r} is closing")
         if not self._begun:
             self._begun = True

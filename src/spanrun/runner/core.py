@@ -8,13 +8,14 @@ import weakref
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, Final
 
 from spanrun.clock import Clock, SystemClock
 from spanrun.errors import ConfigurationError, ShuttingDown
 from spanrun.loop.lag import THRESHOLD, lag_of
 from spanrun.loop.watchdog import unwatch, watch
-from spanrun.policies.adaptive import AdaptiveLimit
+from spanrun.policies.adaptive import AdaptiveLimit, AdaptiveSlots
 from spanrun.policies.base import Binding, Layer, LayerName, Step, compose
 from spanrun.policies.breaker import Breaker
 from spanrun.policies.described import described
@@ -30,7 +31,13 @@ from spanrun.runner.job import call_step
 from spanrun.runner.live import live
 from spanrun.runner.nested import Nesting
 from spanrun.runner.opened import OpenRun, register
-from spanrun.semconv import SPANRUN_RUNNER_NAME
+from spanrun.runner.policy_metrics import counted, queue_age, readings
+from spanrun.semconv import (
+    METRIC_SPANRUN_JOB_REFUSALS,
+    METRIC_SPANRUN_LIMIT_DECISIONS,
+    SPANRUN_RUNNER_NAME,
+    Metric,
+)
 from spanrun.telemetry import setup
 from spanrun.telemetry.metrics.instruments import RunnerMetrics
 from spanrun.telemetry.metrics.runners import Gauges
@@ -120,9 +127,12 @@ class Core:
         ).waits
         self.attempts: Final = policies.retry.attempts if policies.retry else None
         layers = _layers(policies, binding, self.slots)
-        announce(layers, self.name, self.now, self._tell, self._note)
+        announce(layers, self.name, self.now, self._tell, self._note, self.count)
         self.slots.on_resize = self._resized
-        self._layers: Final = tuple(layers.values())
+        if isinstance(self.slots, AdaptiveSlots):
+            self.slots.on_decision = partial(self.count, METRIC_SPANRUN_LIMIT_DECISIONS)
+        self._layers: Final = layers
+        self._counted: Final = tuple(counted(policies))
         self.chain: Final[Step] = compose(layers, call_step(self.lag, self.now))
         self.metrics: Final[RunnerMetrics | None] = (
             self.recorder.runner(self.name, self.gauges) if self.recorder else None
@@ -142,6 +152,11 @@ class Core:
         for run in tuple(self.runs):
             run.happened(kind, **value)
 
+    def count(self, metric: Metric, value: str) -> None:
+        """Count a decision of a policy."""
+        if self.metrics is not None:
+            self.metrics.policies.count(metric, value)
+
     def _resized(self, limit: int) -> None:
         self._note("limit", limit=limit)
 
@@ -155,6 +170,8 @@ class Core:
             queued=max(0, jobs - running - self.backing_off),
             backing_off=self.backing_off,
             stuck=self.cancels.stuck,
+            queue_age=queue_age(self._layers, self.slots, self.now()),
+            policies=readings(self._layers),
         )
 
     def watching(self, *, progress: bool) -> Observers:
@@ -171,7 +188,7 @@ class Core:
     def open(self) -> None:
         """The runner is open: report its metrics, and what blocks its loop."""
         if self.metrics is not None:
-            self.metrics.open()
+            self.metrics.open(self._counted)
             self.lag.recorder = self.recorder
             self.lag.observers = self.observers
             watch(self.loop, self.lag, self, live.look)
@@ -189,6 +206,7 @@ class Core:
                 "where this code runs"
             )
         if self.draining and not nested:
+            self.count(METRIC_SPANRUN_JOB_REFUSALS, "shutdown")
             raise ShuttingDown(
                 f"{runner}: the program is to end, and no more jobs are admitted"
             )
@@ -202,7 +220,7 @@ class Core:
 
     def close(self) -> None:
         """The runner is closed: stop its timers, and the metrics of its state."""
-        for layer in self._layers:
+        for layer in self._layers.values():
             if isinstance(layer, Gate | Hedger | Bound | Outage):
                 layer.close()
         self.cancels.close()

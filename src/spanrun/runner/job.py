@@ -13,7 +13,20 @@ from spanrun.loop.lag import LoopLag, Mark
 from spanrun.outcome import CancelledBy, Err, Timings
 from spanrun.policies.base import Cancels, Waits
 from spanrun.runner.drive import drive
-from spanrun.semconv import SpanrunJobOutcome
+from spanrun.semconv import (
+    EVENT_SPANRUN_JOB_HEDGE_ENDED,
+    EVENT_SPANRUN_JOB_HELD,
+    EVENT_SPANRUN_JOB_REFUSED,
+    METRIC_SPANRUN_HEDGE_ENDED,
+    METRIC_SPANRUN_HEDGE_SENT,
+    METRIC_SPANRUN_JOB_REFUSALS,
+    SPANRUN_HEDGE_RESULT,
+    SPANRUN_REFUSAL_REASON,
+    Metric,
+    SpanrunHedgeResult,
+    SpanrunJobOutcome,
+    SpanrunRefusalReason,
+)
 from spanrun.speed import FAST, CallStep
 from spanrun.telemetry.metrics.instruments import RunnerMetrics
 from spanrun.telemetry.observe import EventKind
@@ -188,8 +201,31 @@ class Job:
         """A second call was sent, ``after`` seconds of waiting for the first."""
         if self.unit is not None:
             self.unit.hedged(after)
+        self._count(METRIC_SPANRUN_HEDGE_SENT)
         if self.run.curious:
             self.happened("hedge", after=after)
+
+    def hedge_ended(self, result: SpanrunHedgeResult) -> None:
+        """A second call is over."""
+        self._say(EVENT_SPANRUN_JOB_HEDGE_ENDED, **{SPANRUN_HEDGE_RESULT: result})
+        self._count(METRIC_SPANRUN_HEDGE_ENDED, result)
+
+    def refused(self, reason: SpanrunRefusalReason) -> None:
+        """A policy refuses it something."""
+        self._say(EVENT_SPANRUN_JOB_REFUSED, **{SPANRUN_REFUSAL_REASON: reason})
+        self._count(METRIC_SPANRUN_JOB_REFUSALS, reason)
+
+    def held(self) -> None:
+        """It begins to wait, as the service is gone."""
+        self._say(EVENT_SPANRUN_JOB_HELD)
+
+    def _say(self, event: str, **attributes: str) -> None:
+        if self.unit is not None:
+            self.unit.event(event, **attributes)
+
+    def _count(self, metric: Metric, value: str = "") -> None:
+        if self.metrics is not None:
+            self.metrics.policies.count(metric, value)
 
     def cancel(self, by: CancelledBy) -> None:
         """Ask for the job's cancellation, in the name of ``by``."""

@@ -55,6 +55,7 @@ class Nesting:
         if not self._is_nested(job):
             return None
         if self._certain and self._blocked() >= used:
+            job.refused("nested")
             raise ConfigurationError(
                 f"Runner({self._name!r}): {which(job)} would wait for ever, as all "
                 f"{used} slots are held by jobs that wait for this runner themselves: "

@@ -81,7 +81,7 @@ class Health:
             spooled: Delivers, if anything leaves over OTLP.
         """
         self._aggregator = aggregator
-        _observable(meter, semconv.METRIC_SPANRUN_TELEMETRY_THREAD_RESTARTS, _restarts)
+        observable(meter, semconv.METRIC_SPANRUN_TELEMETRY_THREAD_RESTARTS, _restarts)
         if spans is not None:
             self._observe_queue(meter, spans)
         if spooled is not None:
@@ -89,12 +89,12 @@ class Health:
 
     def _observe_queue(self, meter: Meter, spans: SpanPipe) -> None:
         labels = _component("batching_span_processor")
-        _observable(
+        observable(
             meter,
             semconv.METRIC_OTEL_SDK_PROCESSOR_SPAN_QUEUE_SIZE,
             lambda: [Observation(spans.waiting, labels)],
         )
-        _observable(
+        observable(
             meter,
             semconv.METRIC_OTEL_SDK_PROCESSOR_SPAN_PROCESSED,
             lambda: [
@@ -104,15 +104,15 @@ class Health:
         )
 
     def _observe_spool(self, meter: Meter, spooled: QueuedExporter) -> None:
-        _observable(
+        observable(
             meter,
             semconv.METRIC_SPANRUN_TELEMETRY_SPOOL_SIZE,
             lambda: [Observation(spooled.status().bytes_on_disk)],
         )
         for signal, label in spooled.destinations().items():
             labels = _exporter(signal, label.protocol, label.url)
-            _observable(meter, _EXPORTED[signal], self._exported(signal, labels))
-            _observable(meter, _INFLIGHT[signal], _inflight(spooled, signal, labels))
+            observable(meter, _EXPORTED[signal], self._exported(signal, labels))
+            observable(meter, _INFLIGHT[signal], _inflight(spooled, signal, labels))
 
     def _exported(self, signal: Signal, labels: Labels) -> Read:
         def read() -> Iterator[Observation]:
@@ -137,7 +137,9 @@ def _inflight(spooled: QueuedExporter, signal: Signal, labels: Labels) -> Read:
     return read
 
 
-def _observable(meter: Meter, metric: Metric, read: Read) -> None:
+def observable(meter: Meter, metric: Metric, read: Read) -> None:
+    """Have ``metric`` read by ``read`` when metrics are collected."""
+
     def observe(_: CallbackOptions) -> Iterable[Observation]:
         return read()
 

@@ -37,6 +37,7 @@ from spanrun.telemetry.metrics import preferences
 from spanrun.telemetry.metrics.aggregate import Aggregator
 from spanrun.telemetry.metrics.meters import OurMeterProvider
 from spanrun.telemetry.outbox import remaining
+from spanrun.telemetry.process import ProcessMetrics
 from spanrun.telemetry.queue.accounting import SpoolStatus, counted
 from spanrun.telemetry.queue.queued_exporter import QueuedExporter
 from spanrun.telemetry.recordings.store import LocalStore
@@ -110,11 +111,14 @@ class Pipeline:
         self._scraped: Scraped | None = None
         self._tail: Tail | None = None
         self._meters: OurMeterProvider | None = None
+        self._process: ProcessMetrics | None = None
         found = providers.tracers()
         if isinstance(found, otel_trace.ProxyTracerProvider | NativeTracerProvider):
             self.recorder: Recorder = self._open(settings, found)
         else:
-            self.recorder = OtelRecorder(found, providers.meters(), account=account)
+            self.recorder = OtelRecorder(
+                found, providers.meters(), account=account, slow=settings.slow
+            )
             self._take_logs(settings, None, Resource.get_empty)
 
     def _open(
@@ -163,6 +167,8 @@ class Pipeline:
         self._take_logs(settings, exits.get("logs"), lambda: tracers.resource)
         meter = ours.get_meter(SCOPE, __version__)
         self._health.begin(meter, aggregator, self._spans, self._spooled)
+        if self._metrics is not None or self._scraped is not None:
+            self._process = ProcessMetrics(meter, aggregator)
         return NativeRecorder(
             tracers,
             ours,
@@ -170,6 +176,7 @@ class Pipeline:
             clock=clock,
             account=account,
             snapshot=self._metrics.snapshot if self._metrics else None,
+            slow=settings.slow,
         )
 
     def _exits(self, settings: Settings) -> dict[Signal, Exit]:
@@ -278,6 +285,8 @@ class Pipeline:
         self._close_part(self._scraped, deadline, 0.5)
         done = self._close_part(self.store, deadline, 0.5) and done
         done = self._close_part(self._spooled, deadline, 1.0) and done
+        if self._process is not None:
+            self._process.close()
         if self._spooled is not None:
             self._account.settle(self._spooled.status())
         return not self._say_what_is_left() and done

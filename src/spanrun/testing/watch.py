@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from spanrun.semconv import Metric, SpanrunTelemetrySignal
 from spanrun.telemetry.metrics.instruments import Adds, RunnerMetrics
@@ -11,6 +11,9 @@ from spanrun.telemetry.metrics.runners import Gauges
 from spanrun.telemetry.units.call import CallKind, CallUnit
 from spanrun.telemetry.units.recorder import OpenSpan, Recorder
 from spanrun.telemetry.units.user import UserUnit
+
+if TYPE_CHECKING:  # it needs the SDK
+    from spanrun.telemetry.span import Slowness
 
 
 class Watch:
@@ -73,6 +76,10 @@ class Watch:
     def failed(self, signal: SpanrunTelemetrySignal, error: Exception) -> None:
         """Count a span or metric that is lost."""
         self._recorder.failed(signal, error)
+
+    def slowness(self, runner: str) -> Slowness:
+        """What says which jobs of a runner are slow."""
+        return self._recorder.slowness(runner)
 
     def runner(self, name: str, gauges: Callable[[], Gauges]) -> RunnerMetrics:
         """The metrics of one runner."""

@@ -14,7 +14,7 @@ use pyo3::types::{PyBytes, PyString, PyType};
 
 use crate::columns::Table;
 use crate::lock;
-use crate::units::job::parts_of;
+use crate::units::phases::parts_of;
 
 const RUN: usize = 16;
 const WIDTH: usize = RUN + 8 * 10 + 5 + 16;

@@ -31,6 +31,7 @@ mod record;
 pub mod redact;
 mod scope;
 mod settings;
+mod slowness;
 mod snapshot;
 mod span;
 mod start;
@@ -70,6 +71,8 @@ mod _core {
     use crate::redact::python::{is_secret_key, redact};
     #[pymodule_export]
     use crate::scope::Scope;
+    #[pymodule_export]
+    use crate::slowness::Slowness;
     #[pymodule_export]
     use crate::span::Span;
     #[pymodule_export]

@@ -11,7 +11,7 @@ use std::time::Instant;
 use crate::budget::Budget;
 use crate::local::{Local, LocalState, Out, Reason, Released, Role, Waiting};
 use crate::lock;
-use crate::quantile::RunningQuantile;
+use crate::slowness::Durations;
 
 const MAX_NAMES: usize = 256;
 const MAX_CLOSED: usize = 10_000;
@@ -54,7 +54,7 @@ pub struct Verdicts<S> {
     budgets: [Budget; 3],
     runs: Budget,
     max_spans: usize,
-    durations: HashMap<Arc<str>, RunningQuantile>,
+    durations: HashMap<Arc<str>, Durations>,
     /// Traces with spans that wait, the one that waits longest first.
     turns: BTreeMap<u64, Arc<Local<S>>>,
     next_turn: u64,
@@ -149,8 +149,7 @@ impl<S> Verdicts<S> {
         self.known.insert(trace_id, Arc::downgrade(local));
     }
 
-    /// Whether a local root is slow: longer than allowed, or than 99 % of those of its
-    /// name. Each is judged by those before it, and then counts itself.
+    /// Whether a local root is slow, by those of its name.
     pub fn is_slow(&mut self, name: &Arc<str>, nanoseconds: u64) -> bool {
         let seconds = nanoseconds as f64 / 1e9;
         if !self.durations.contains_key(name) {
@@ -158,14 +157,10 @@ impl<S> Verdicts<S> {
                 self.durations.clear(); // what comes often is soon back
             }
             self.durations
-                .insert(name.clone(), RunningQuantile::new(0.99));
+                .insert(name.clone(), Durations::new(self.slow));
         }
-        let Some(durations) = self.durations.get_mut(name) else {
-            return false;
-        };
-        let is_slow = seconds > durations.value;
-        durations.add(seconds);
-        is_slow || self.slow.is_some_and(|slow| seconds >= slow)
+        let durations = self.durations.get_mut(name);
+        durations.is_some_and(|durations| durations.is_slow(seconds))
     }
 
     /// Decide on a span that ended, or let it wait. `encode` appends it.

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.metrics import Meter
 from opentelemetry.trace import set_span_in_context
 
 from spanrun import semconv
-from spanrun.semconv import Metric, SpanrunJobOutcome, SpanrunTelemetrySignal
+from spanrun.semconv import Metric, SpanrunJobOutcome
 from spanrun.telemetry.account import Account
+from spanrun.telemetry.metrics.observed import Failed, Observed
+from spanrun.telemetry.metrics.policies import PolicyMetrics, Reading
 from spanrun.telemetry.metrics.runners import Gauges, Runners
 
 if TYPE_CHECKING:  # they need the SDK, which only `configure` loads, or these here
@@ -38,10 +40,6 @@ class AddsJob(Protocol):
         ...
 
 
-Failed: TypeAlias = Callable[[SpanrunTelemetrySignal, Exception], object]
-"""Told of what a meter of somebody else raises."""
-
-
 class Instruments:
     """The OTel instruments, each made at its first use from its registry entry.
 
@@ -52,10 +50,9 @@ class Instruments:
     def __init__(self, meter: Meter, account: Account, failed: Failed) -> None:
         self.runners: Final = Runners()
         self._meter: Final = meter
-        self._account: Final = account
         self._failed: Final = failed
         self._add: Final[dict[str, Callable[..., None]]] = {}
-        self._observed()
+        Observed(meter, self.runners, account, failed)
 
     def snapshot(self) -> None:
         """Export the metrics soon.
@@ -111,63 +108,6 @@ class Instruments:
         return self._meter.create_histogram(
             *about, explicit_bucket_boundaries_advisory=metric.boundaries
         ).record
-
-    def _observed(self) -> None:
-        """Instruments that are read when metrics are collected, at no cost per job."""
-
-        def gauge(metric: Metric, read: Callable[[Gauges], int]) -> None:
-            def observe(_: CallbackOptions) -> Iterable[Observation]:
-                return [
-                    Observation(read(now), {semconv.SPANRUN_RUNNER_NAME: name})
-                    for name, now in self.runners.now.items()
-                ]
-
-            self._observe("create_observable_gauge", metric, observe)
-
-        # Read first, as it was made first: what the others give is of that moment.
-        limit = semconv.METRIC_SPANRUN_RUNNER_LIMIT
-        self._observe("create_observable_gauge", limit, self._limit)
-        gauge(semconv.METRIC_SPANRUN_RUNNER_IN_FLIGHT, lambda now: now.running)
-        gauge(semconv.METRIC_SPANRUN_RUNNER_STUCK, lambda now: now.stuck)
-        active, items = (
-            semconv.METRIC_SPANRUN_JOB_ACTIVE,
-            semconv.METRIC_SPANRUN_TELEMETRY_ITEMS,
-        )
-        self._observe("create_observable_up_down_counter", active, self._active)
-        self._observe("create_observable_counter", items, self._items)
-
-    def _observe(self, make: str, metric: Metric, read: Callable[..., Any]) -> None:
-        """Have the meter ``make`` an instrument that it reads by ``read``."""
-        try:
-            getattr(self._meter, make)(
-                metric.name, [read], metric.unit, metric.description
-            )
-        except Exception as error:  # noqa: BLE001 -- counted: breaks no job
-            self._failed("metrics", error)
-
-    def _limit(self, _: CallbackOptions) -> Iterable[Observation]:
-        for name, now in self.runners.read().items():
-            yield Observation(now.limit, {semconv.SPANRUN_RUNNER_NAME: name})
-
-    def _active(self, _: CallbackOptions) -> Iterable[Observation]:
-        for name, now in self.runners.now.items():
-            for state in semconv.SPANRUN_JOB_STATE_VALUES:
-                labels = {
-                    semconv.SPANRUN_RUNNER_NAME: name,
-                    semconv.SPANRUN_JOB_STATE: state,
-                }
-                yield Observation(getattr(now, state), labels)
-
-    def _items(self, _: CallbackOptions) -> Iterable[Observation]:
-        for signal, result, reason, count in self._account.results():
-            yield Observation(
-                count,
-                {
-                    semconv.SPANRUN_TELEMETRY_SIGNAL: signal,
-                    semconv.SPANRUN_TELEMETRY_RESULT: result,
-                    semconv.SPANRUN_TELEMETRY_REASON: reason,
-                },
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +199,7 @@ class RunnerMetrics:
     Attributes:
         name: The runner's.
         label: What its metrics are labelled with: ``name``, or ``_OTHER``.
+        policies: What its policies decide.
     """
 
     def __init__(
@@ -268,6 +209,7 @@ class RunnerMetrics:
         self.label: Final = instruments.runners.name_of(name)
         self.attributes: Final = {semconv.SPANRUN_RUNNER_NAME: self.label}
         self.gauges: Final = gauges
+        self.policies: Final = PolicyMetrics(self.label, instruments)
         self._instruments: Final = instruments
         self._jobs: Final[dict[tuple[str, str | None], AddsJob]] = {}
         self._counts: Final[dict[tuple[str, str | None], Adds]] = {}
@@ -277,9 +219,10 @@ class RunnerMetrics:
         self._blocked: Adds | None = None
         self._late: Adds | None = None
 
-    def open(self) -> None:
-        """Export the zero points."""
+    def open(self, policies: Iterable[Reading] = ()) -> None:
+        """Export the zero points, those of ``policies`` as well."""
         instruments = self._instruments
+        self.policies.begin(policies)
         instruments.runners.open(self.label, self.gauges)
         for outcome in semconv.SPANRUN_JOB_OUTCOME_VALUES:
             labels = {**self.attributes, semconv.SPANRUN_JOB_OUTCOME: outcome}

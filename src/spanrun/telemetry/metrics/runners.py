@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import RLock
 from typing import Final, TypeAlias
 
 from spanrun.telemetry.forks import tell_after_fork
 from spanrun.telemetry.log import Log
+from spanrun.telemetry.metrics.policies import Reading, Readings
 
 _log: Final = Log(__name__)
 
@@ -20,13 +21,25 @@ _OTHER: Final = "_OTHER"
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """What a runner is doing at this moment, in jobs."""
+    """What a runner is doing at this moment, in jobs.
+
+    Attributes:
+        limit: How many may run.
+        running: How many do.
+        queued: How many wait to.
+        backing_off: How many wait for another attempt.
+        stuck: How many were cancelled and don't end.
+        queue_age: Seconds that the one has waited that waits longest.
+        policies: What its policies say of themselves.
+    """
 
     limit: int
     running: int
     queued: int
     backing_off: int
     stuck: int
+    queue_age: float = 0.0
+    policies: Readings = field(default_factory=dict[Reading, float])
 
     def __add__(self, other: Gauges) -> Gauges:
         return Gauges(
@@ -35,7 +48,15 @@ class Gauges:
             self.queued + other.queued,
             self.backing_off + other.backing_off,
             self.stuck + other.stuck,
+            max(self.queue_age, other.queue_age),
+            added(self.policies, other.policies),
         )
+
+
+def added(some: Readings, more: Readings) -> dict[Reading, float]:
+    """The sums of both."""
+    every = some.keys() | more.keys()
+    return {each: some.get(each, 0) + more.get(each, 0) for each in every}
 
 
 ReadGauges: TypeAlias = Callable[[], Gauges]
@@ -46,6 +67,8 @@ class Runners:
 
     Attributes:
         now: What they did at the last reading, by name.
+        policies: What the policies of each name said then. Counts go on after a
+            runner is closed.
     """
 
     def __init__(self) -> None:
@@ -54,6 +77,9 @@ class Runners:
         self._is_full = False
         self._open: Final[set[tuple[str, ReadGauges]]] = set()
         self._closed: Final[dict[str, Gauges]] = {}
+        self.policies: Mapping[str, Readings] = {}
+        self._ended: Final[dict[str, Readings]] = {}
+        self._lock = RLock()  # the garbage collector may close a runner in it
         tell_after_fork(self)
 
     def name_of(self, runner: str) -> str:
@@ -81,20 +107,32 @@ class Runners:
 
     def close(self, name: str, gauges: ReadGauges) -> None:
         """Report what it does now once more, and then no more."""
-        self._closed[name] = gauges()
-        self._open.discard((name, gauges))
+        with self._lock:
+            last = self._closed[name] = gauges()
+            self._open.discard((name, gauges))
+            counted = {
+                each: value
+                for each, value in last.policies.items()
+                if each.metric.instrument == "counter"
+            }
+            if counted:
+                self._ended[name] = added(self._ended.get(name, {}), counted)
 
     def read(self) -> Mapping[str, Gauges]:
         """Add up what the runners of each name do now."""
         now: dict[str, Gauges] = {}
-        for name, gauges in tuple(self._open):
-            known, more = now.get(name), gauges()
-            now[name] = more if known is None else known + more
-        with suppress(KeyError):
+        with self._lock:
+            for name, gauges in tuple(self._open):
+                known, more = now.get(name), gauges()
+                now[name] = more if known is None else known + more
+            policies = dict(self._ended)
+            for name, each in now.items():
+                policies[name] = added(policies.get(name, {}), each.policies)
             while self._closed:
                 name, last = self._closed.popitem()
                 now.setdefault(name, last)
-        self.now = now
+                policies[name] = {**last.policies, **policies.get(name, {})}
+        self.now, self.policies = now, policies
         return now
 
     def after_fork(self) -> None:
@@ -102,3 +140,5 @@ class Runners:
         self._open.clear()
         self._closed.clear()
         self._names.clear()
+        self._ended.clear()
+        self._lock = RLock()

@@ -13,6 +13,7 @@ from spanrun.telemetry.span.buffer import (
     Buffer,
 )
 from spanrun.telemetry.span.ids import random_bits, reseed
+from spanrun.telemetry.span.quantile import Slowness
 from spanrun.telemetry.span.scope import Scope
 from spanrun.telemetry.span.span import Span
 from spanrun.telemetry.span.tail import Tail
@@ -29,6 +30,7 @@ __all__ = [
     "Batch",
     "Buffer",
     "Scope",
+    "Slowness",
     "Span",
     "Tail",
     "random_bits",

@@ -1,8 +1,9 @@
-"""`RunningQuantile`: a quantile of what came lately, in little time and memory."""
+"""`RunningQuantile`: a quantile of what came lately; `Slowness`: what is above it."""
 
 from __future__ import annotations
 
 import math
+from threading import RLock
 from typing import Final
 
 FEWEST: Final = 100
@@ -55,3 +56,21 @@ class RunningQuantile:
             halves = ((bucket, n // 2) for bucket, n in self._counts.items())
             self._counts = {bucket: n for bucket, n in halves if n}
             self._total = sum(self._counts.values())
+
+
+class Slowness:
+    """See ``_core.pyi``."""
+
+    __slots__ = ("_allowed", "_lock", "_p99")
+
+    def __init__(self, allowed: float | None) -> None:
+        self._allowed: Final = allowed
+        self._p99: Final = RunningQuantile(0.99)
+        self._lock: Final = RLock()  # the garbage collector may end a span in it
+
+    def is_slow(self, seconds: float) -> bool:
+        """Whether ``seconds`` are long."""
+        with self._lock:
+            is_slow = seconds > self._p99.value
+            self._p99.add(seconds)
+        return is_slow or (self._allowed is not None and seconds >= self._allowed)

@@ -22,7 +22,7 @@ from spanrun.telemetry.span import encode
 from spanrun.telemetry.span.budget import Budget
 from spanrun.telemetry.span.buffer import ERROR, RETRIED, SLOW
 from spanrun.telemetry.span.local import ANY, Ended, LocalTrace, Reason, Wanted
-from spanrun.telemetry.span.quantile import RunningQuantile
+from spanrun.telemetry.span.quantile import Slowness
 
 _MAX_NAMES: Final = 256
 _MAX_REMOTE: Final = 10_000
@@ -57,7 +57,7 @@ class Tail:
         self._sampled_out: Final = sampled_out
         self._max_spans = max_spans
         self._reason_key: Final = reason_key
-        self._durations: Final[dict[str, RunningQuantile]] = {}
+        self._durations: Final[dict[str, Slowness]] = {}
         self._begin()
 
     def _begin(self) -> None:
@@ -281,19 +281,13 @@ class Tail:
             self._leave_out(next(iter(self._in_order)), out)
 
     def _is_slow(self, name: str, duration: int) -> bool:
-        """Whether it took longer than allowed, or than 99 % of those named alike.
-
-        Each is judged by those before it, and then counts itself.
-        """
-        seconds = duration / 1e9
+        """Whether it took long, by those of its name."""
         durations = self._durations.get(name)
         if durations is None:
             if len(self._durations) >= _MAX_NAMES:
                 self._durations.clear()  # what comes often is soon back
-            durations = self._durations[name] = RunningQuantile(0.99)
-        is_slow = seconds > durations.value
-        durations.add(seconds)
-        return is_slow or (self._slow is not None and seconds >= self._slow)
+            durations = self._durations[name] = Slowness(self._slow)
+        return durations.is_slow(duration / 1e9)
 
 
 def _want(trace: LocalTrace, span_id: int) -> None:

@@ -72,6 +72,7 @@ class JobKind:
         "open",
         "recorder",
         "run_id",
+        "slowness",
         "timed",
     )
 
@@ -91,6 +92,7 @@ class JobKind:
         self.linked: Final = linked
         self.attempts: Final = attempts
         self.timed: Final = timed
+        self.slowness: Final = recorder.slowness(metrics.label)
         self.job_name: Final = f"job {metrics.name}"
         self.attempt_name: Final = f"attempt {metrics.name}"
 
@@ -117,6 +119,7 @@ class JobKind:
             self.attempts,
             self.timed,
             cells,
+            self.slowness,
             self,
             JobUnit,
         )
@@ -318,7 +321,7 @@ class JobUnit:
         """The job has its value: end its span, and count it."""
         kind, told, parts = self.kind, self.told, timings.parts()
         seconds = timings.duration
-        told.set_attributes(_attributes(self, "ok", attempts, parts))
+        told.set_attributes(_attributes(self, "ok", attempts, parts, seconds))
         # The very end that the ledger has: its parts add up to the span.
         ended = self.submitted + seconds if kind.timed else kind.recorder.now()
         # First, while its trace can still be kept as an exemplar.
@@ -336,7 +339,7 @@ class JobUnit:
         """The job has its outcome: end its span, and count it."""
         kind, told, parts = self.kind, self.told, timings.parts()
         seconds = timings.duration
-        told.set_attributes(_attributes(self, outcome, attempts, parts))
+        told.set_attributes(_attributes(self, outcome, attempts, parts, seconds))
         ended = self.submitted + seconds if kind.timed else kind.recorder.now()
         if cancelled_by is not None:
             told.set_attribute(semconv.SPANRUN_JOB_CANCELLED_BY, cancelled_by)
@@ -345,11 +348,19 @@ class JobUnit:
 
 
 def _attributes(
-    unit: JobUnit, outcome: SpanrunJobOutcome, attempts: int, parts: tuple[float, ...]
+    unit: JobUnit,
+    outcome: SpanrunJobOutcome,
+    attempts: int,
+    parts: tuple[float, ...],
+    seconds: float,
 ) -> dict[str, Any]:
     """What the span of ``unit`` says in the end."""
     queue, limit, rate_limit, backoff, busy, loop_lag, service = parts
+    largest = semconv.SPANRUN_JOB_PHASE_VALUES[parts.index(max(parts))]
+    slow = {semconv.SPANRUN_JOB_SLOW: True}
     return {
+        **(slow if unit.kind.slowness.is_slow(seconds) else {}),
+        semconv.SPANRUN_JOB_LARGEST_PHASE: largest,
         semconv.SPANRUN_RUNNER_NAME: unit.kind.metrics.name,
         semconv.SPANRUN_RUN_ID: unit.kind.run_id,
         semconv.SPANRUN_JOB_OUTCOME: outcome,

@@ -31,6 +31,7 @@ class NativeRecorder(OtelRecorder):
         clock: Times everything.
         account: Counts what becomes of the telemetry.
         snapshot: Has the metrics exported soon; None where they go nowhere.
+        slow: Seconds from which on a job is slow, whatever the others take.
     """
 
     def __init__(
@@ -42,10 +43,11 @@ class NativeRecorder(OtelRecorder):
         clock: Clock,
         account: Account,
         snapshot: Callable[[], None] | None,
+        slow: float | None = None,
     ) -> None:
         self._aggregator: Final = aggregator
         self._snapshot: Final = snapshot
-        super().__init__(tracers, meters, clock=clock, account=account)
+        super().__init__(tracers, meters, clock=clock, account=account, slow=slow)
         self.scope = tracers.tracer(OUR_SCOPE).scope
         self.open = self.scope.start
         self.call_series: Final[dict[tuple[Any, ...], Adds]] = {}

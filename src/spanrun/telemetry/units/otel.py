@@ -46,7 +46,7 @@ from spanrun.telemetry.units.recorder import OpenRecorded, fail
 from spanrun.telemetry.units.user import OpenUnit, UserUnit
 
 if TYPE_CHECKING:  # it needs the SDK, which only `configure` loads
-    from spanrun.telemetry.span import Scope
+    from spanrun.telemetry.span import Scope, Slowness
 
 SCOPE: Final = "spanrun"
 _VERSION: Final[str] = sys.modules[SCOPE].__version__
@@ -156,6 +156,7 @@ class OtelRecorder:
         meters: Makes the instruments.
         clock: Times everything.
         account: Counts what becomes of the telemetry.
+        slow: Seconds from which on a job is slow, whatever the others take.
     """
 
     def __init__(
@@ -165,8 +166,11 @@ class OtelRecorder:
         *,
         clock: Clock | None = None,
         account: Account | None = None,
+        slow: float | None = None,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
+        self._slow: Final = slow
+        self._slowness: Final[dict[str, Slowness]] = {}
         self.now: Final = self.clock.now
         self.errors = ErrorTypes()
         self._account: Final = account or Account()
@@ -189,6 +193,15 @@ class OtelRecorder:
         self.open: OpenRecorded = self._start
         self.open_unit: OpenUnit = partial(UserUnit, self)
         self.open_call: OpenCall = partial(CallUnit, self)
+
+    def slowness(self, runner: str) -> Slowness:
+        """Return what says which jobs of a runner are slow; of a metric's label."""
+        from spanrun.telemetry.span import Slowness  # noqa: PLC0415 -- as above
+
+        found = self._slowness.get(runner)
+        if found is None:
+            found = self._slowness[runner] = Slowness(self._slow)
+        return found
 
     def _make(self, meter: Meter) -> Instruments:
         return Instruments(meter, self._account, self.failed)

@@ -27,7 +27,7 @@ from spanrun.telemetry.metrics.instruments import Adds, RunnerMetrics
 from spanrun.telemetry.metrics.runners import Gauges
 
 if TYPE_CHECKING:  # it needs the SDK, which only `configure` loads
-    from spanrun.telemetry.span import Scope
+    from spanrun.telemetry.span import Scope, Slowness
     from spanrun.telemetry.units.call import OpenCall
     from spanrun.telemetry.units.user import OpenUnit
 
@@ -170,6 +170,10 @@ class Recorder(Protocol):
 
     def series_of_unit(self, name: str) -> Adds:
         """Return what adds to the durations of the users' units of that name."""
+        ...
+
+    def slowness(self, runner: str) -> Slowness:
+        """Return what says which jobs of a runner are slow; of a metric's label."""
         ...
 
     def runner(self, name: str, gauges: Callable[[], Gauges]) -> RunnerMetrics:

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::job::{PHASES, parts_of};
+use super::phases::{PHASES, parts_of};
 use crate::encode::Value;
 use crate::fill;
 use crate::span::Span;

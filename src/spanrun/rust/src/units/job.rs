@@ -7,9 +7,10 @@ use pyo3::exceptions::PyException;
 use pyo3::gc::PyVisit;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::attempt::Attempt;
+use super::phases::{largest, parts_of};
 use super::{leave, method};
 use crate::cells::JobCells;
 use crate::encode::Value;
@@ -19,6 +20,7 @@ use crate::lock;
 use crate::names::names;
 use crate::record::Record;
 use crate::scope::Scope;
+use crate::slowness::Slowness;
 use crate::span::Span;
 use crate::start::{self, Started};
 use crate::texts::{self, Key};
@@ -38,16 +40,17 @@ const ATTRIBUTES: [&str; 12] = [
     "spanrun.job.time.loop_lag",
     "spanrun.job.time.service",
 ];
+const SLOW: &str = "spanrun.job.slow";
+const LARGEST: &str = "spanrun.job.largest_phase";
 const CANCELLED_BY: &str = "spanrun.job.cancelled_by";
 const NUMBER: &str = "spanrun.attempt.number";
-
-/// How many parts a job's time has.
-pub const PHASES: usize = 7;
 
 /// Keys that were looked at once.
 struct Keys {
     job: [Key<'static>; 12],
     attempt: [Key<'static>; 2],
+    slow: Key<'static>,
+    largest: Key<'static>,
 }
 
 fn keys() -> &'static Keys {
@@ -55,6 +58,8 @@ fn keys() -> &'static Keys {
     KEYS.get_or_init(|| Keys {
         job: ATTRIBUTES.map(texts::key),
         attempt: [ATTRIBUTES[0], NUMBER].map(texts::key),
+        slow: texts::key(SLOW),
+        largest: texts::key(LARGEST),
     })
 }
 
@@ -70,6 +75,7 @@ pub struct Jobs {
     attempts: bool,
     timed: bool,
     cells: Py<JobCells>,
+    slowness: Py<Slowness>,
     kind: Py<PyAny>,
     unit: Py<PyAny>,
 }
@@ -88,6 +94,7 @@ impl Jobs {
         attempts: bool,
         timed: bool,
         cells: Py<JobCells>,
+        slowness: Py<Slowness>,
         kind: Py<PyAny>,
         unit: Py<PyAny>,
     ) -> Self {
@@ -101,6 +108,7 @@ impl Jobs {
             attempts,
             timed,
             cells,
+            slowness,
             kind,
             unit,
         }
@@ -219,14 +227,22 @@ impl JobUnit {
         outcome: &str,
         attempts: i64,
         parts: &Bound<'_, PyAny>,
+        duration: f64,
     ) -> PyResult<()> {
         let span = self.told.get();
         let scope = span.scope.get();
         let jobs = self.jobs.get();
         let seconds = parts_of(parts)?;
+        let is_slow = jobs.slowness.get().judge(duration);
         span.change(py, "set_attributes", |record| {
-            record.attributes.reserve(ATTRIBUTES.len() + 1);
-            let mut keys = keys().job.iter();
+            record.attributes.reserve(ATTRIBUTES.len() + 3);
+            let known = keys();
+            if is_slow {
+                fill::set(record, scope, &known.slow, Value::Bool(true));
+            }
+            let phase = Value::Text(largest(&seconds));
+            fill::set(record, scope, &known.largest, phase);
+            let mut keys = known.job.iter();
             let values = [
                 Value::Text(&jobs.runner),
                 Value::Text(&jobs.run_id),
@@ -250,21 +266,6 @@ impl JobUnit {
         }
         jobs.scope.get().reading(py)
     }
-}
-
-/// What `Timings.parts` gives.
-pub fn parts_of(parts: &Bound<'_, PyAny>) -> PyResult<[f64; PHASES]> {
-    let mut seconds = [0.0; PHASES];
-    for (place, part) in seconds
-        .iter_mut()
-        .zip(parts.cast::<PyTuple>()?.iter_borrowed())
-    {
-        *place = match part.cast::<PyFloat>() {
-            Ok(part) => part.value(),
-            Err(_) => part.extract()?,
-        };
-    }
-    Ok(seconds)
 }
 
 #[pymethods]
@@ -355,7 +356,7 @@ impl JobUnit {
         let py = timings.py();
         let parts = timings.call_method0(intern!(py, "parts"))?;
         let seconds: f64 = timings.getattr(intern!(py, "duration"))?.extract()?;
-        self.write(py, "ok", attempts, &parts)?;
+        self.write(py, "ok", attempts, &parts, seconds)?;
         let ended = self.ended(py, seconds)?;
         let jobs = self.jobs.get();
         let parts = parts.cast::<PyTuple>()?;
@@ -378,7 +379,7 @@ impl JobUnit {
         let py = timings.py();
         let parts = timings.call_method0(intern!(py, "parts"))?;
         let seconds: f64 = timings.getattr(intern!(py, "duration"))?.extract()?;
-        self.write(py, outcome, attempts, &parts)?;
+        self.write(py, outcome, attempts, &parts, seconds)?;
         let span = self.told.bind(py);
         if !cancelled_by.is_none() {
             let key = intern!(py, CANCELLED_BY);
