@@ -26,23 +26,26 @@ class Connection:
     """A connection that can be ended from another thread, also while it is made.
 
     Args:
-        url: Of all requests. An IPv6 address is in brackets.
+        url: The arguments of ``httpcore.URL``, for all requests. An IPv6 address is in
+            brackets.
         tls: For a server over TLS.
-        proxy: That is on the way.
+        proxy: The arguments of ``httpcore.Proxy``, where one is on the way.
     """
 
     def __init__(
         self,
-        url: httpcore.URL,
+        url: Mapping[str, Any],
         tls: ssl.SSLContext | None,
-        proxy: httpcore.Proxy | None,
+        proxy: Mapping[str, Any] | None,
     ) -> None:
         _keep_quiet()
         self.stream: Final = Stream()
-        self._url: Final = url
+        self._url: Final = httpcore.URL(**url)
         self._http: Final = httpcore.ConnectionPool(
-            ssl_context=tls, proxy=proxy, network_backend=self.stream
-        ).create_connection(url.origin)
+            ssl_context=tls,
+            proxy=None if proxy is None else httpcore.Proxy(**proxy),
+            network_backend=self.stream,
+        ).create_connection(self._url.origin)
 
     def post(
         self, headers: Mapping[str, str], body: bytes, deadline: float
