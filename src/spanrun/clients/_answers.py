@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable
-from typing import Any, Final
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from typing import Any, Final, cast
 
 import httpx
 
@@ -62,7 +62,7 @@ class Answers:
         """
         coding = response.headers.get("Content-Encoding", "")
         # httpx would unpack each part whole, whatever its size becomes.
-        parts = response.aiter_raw()
+        parts = cast("AsyncIterable[bytes]", response.stream)
         if response.is_closed:  # a hook of the user's client has read it
             parts, coding = _once(response.content), ""
         try:

@@ -12,7 +12,7 @@ import httpx
 from spanrun import semconv
 from spanrun.clients._phases import Phases
 from spanrun.telemetry import setup
-from spanrun.telemetry.calling import UNTOLD, Untold, calling
+from spanrun.telemetry.calling import UNTOLD, Untold
 from spanrun.telemetry.current import attempt_number, current, leave
 from spanrun.telemetry.units.call import CallKind
 from spanrun.text import redact
@@ -33,6 +33,7 @@ class Send:
         total: Seconds until the end of its answer.
 
     Attributes:
+        request: As it was given.
         received: Bytes of the answer's body.
         until: Its deadline, on the event loop's clock.
     """
@@ -42,14 +43,14 @@ class Send:
         "_contexts",
         "_extensions",
         "_phases",
-        "_request",
         "_total",
         "received",
+        "request",
         "until",
     )
 
     def __init__(self, request: httpx.Request, total: float | None) -> None:
-        self._request: Final = request
+        self.request: Final = request
         self._total: Final = total
         self.until: Final = None if total is None else _now() + total
         self.received = 0
@@ -57,7 +58,8 @@ class Send:
         self._extensions: Final = extensions
         sends = extensions.setdefault(_SENDS, [0])
         sends[0] += 1
-        call = calling(_kind_of(request)) if setup.recorder() else UNTOLD
+        recorder = setup.recorder()
+        call = recorder.open_call(_kind_of(request)) if recorder else UNTOLD
         self._call: Final = call
         self._phases: Phases | None = None
         if not isinstance(call, Untold):
@@ -97,13 +99,13 @@ class Send:
             if not limit.expired():
                 raise
             raise httpx.ReadTimeout(
-                f"no whole answer within {self._total:g} s", request=self._request
+                f"no whole answer within {self._total:g} s", request=self.request
             ) from late
 
     def answered(self, response: httpx.Response) -> None:
         """The head of its answer is there; the body comes outside of its span."""
         call = self._call
-        cast("Any", self._request).extensions = self._extensions
+        cast("Any", self.request).extensions = self._extensions
         if isinstance(call, Untold):
             return
         status = response.status_code
@@ -117,7 +119,7 @@ class Send:
     def end(self, error: BaseException | None) -> None:
         """It has ended, by ``error`` if there is one."""
         call = self._call
-        cast("Any", self._request).extensions = self._extensions
+        cast("Any", self.request).extensions = self._extensions
         if self._phases is not None and not isinstance(call, Untold):
             call.told.set_attributes(self._phases.spent())
         trace = None if error is None else error.__traceback__
