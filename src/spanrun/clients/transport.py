@@ -94,10 +94,10 @@ class Transport(httpx.AsyncBaseTransport):
         )
         own = {
             "http2": http2,
-            "tls": tls,
-            "proxy": proxy,
+            "tls": tls is not None,
+            "proxy": proxy is not None,
             "trust_env": not trust_env,
-            "limits": limits,
+            "limits": limits is not None,
         }
         if transport is not None and (given := [name for name in own if own[name]]):
             raise ConfigurationError(

@@ -77,7 +77,9 @@ class HttpExporter:
                     return self._failure(error)
                 # The server closed the idle connection just when it was used again.
         self.close()
-        made = self._connection = Connection(self._url, self._tls, self._via)
+        made = self._connection = Connection(
+            self._headers, self._url, self._tls, self._via
+        )
         if self._aborts != aborts:  # by who saw no connection, or the one before
             made.stream.shut()
         try:
@@ -103,7 +105,7 @@ class HttpExporter:
         self.close()
 
     def _post(self, connection: Connection, body: bytes, deadline: float) -> Outcome:
-        response = connection.post(self._headers, body, deadline)
+        response = connection.post(body, deadline)
         if not connection.is_idle:
             self.close()
         if response.is_success:
