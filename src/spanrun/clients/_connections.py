@@ -134,9 +134,8 @@ class Connections:
         home = self._home
         if home is None or home.here:
             return
-        loop = home.leave("the transport")
+        loop = await home.leave("the transport")
         self._home = None
-        await home.forget()
         pools = self._forgotten()
         if loop is None:  # it is closed, or the parent's
             return

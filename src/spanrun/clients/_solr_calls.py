@@ -200,9 +200,8 @@ class SolrCalls:
 
     async def _leave(self, home: Home) -> None:
         """Give up what is open on another loop; it must not run."""
-        loop = home.leave(repr(self))
+        loop = await home.leave(repr(self))
         client, self._client, self._home = self._client, None, None
-        await home.forget()
         with suppress(RuntimeError):  # of jobs that its end left behind
             ended = ShuttingDown(f"{self!r} is used on another event loop")
             await self.runner.__aexit__(None, ended, None)
