@@ -22,8 +22,7 @@ version is pinned in ``pyproject.toml``. Nothing public is between a call and th
 
 - ``_get`` and ``_post`` send, log, and change the headers.
 - ``_deserialize`` decodes.
-- ``_get_collection``, ``_kwargs_to_query_string`` and ``_kwargs_to_json_body`` make the
-  URL and the body.
+- ``_kwargs_to_query_string`` and ``_kwargs_to_json_body`` make the URL and the body.
 """
 
 from __future__ import annotations
@@ -203,11 +202,6 @@ def _contained() -> Any:
             answer.data = told
             return answer
 
-        def _get_collection(self, kwargs: dict[str, Any]) -> str:
-            if "collection" in kwargs:
-                return escaped(kwargs.pop("collection"))
-            return str(self.collection)  # escaped already, see `Target`
-
         @staticmethod
         def _kwargs_to_query_string(kwargs: Mapping[str, Any]) -> str:
             listed, repeated = _listed(_renamed(kwargs))
@@ -257,13 +251,15 @@ async def _whole(response: Any) -> bytes:
 
 
 def named(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters whose ``handler``, which goes into the path, stays in its place.
+    """Parameters whose ``handler`` and ``collection`` stay in their places of the path.
 
     And whose own ``spellcheck.q`` stays: aiosolr puts ``q`` there, or fails without.
     """
     safe = dict(parameters)
     if safe.get("spellcheck") and ("spellcheck.q" in safe or "q" not in safe):
         safe[_SPELLCHECK] = safe.pop("spellcheck")
+    if "collection" in safe:
+        safe["collection"] = escaped(safe["collection"])
     if "handler" in safe:
         safe["handler"] = escaped_path("handler", safe["handler"])
     return safe
