@@ -105,12 +105,14 @@ async def httpx_alone(
     import httpx  # noqa: PLC0415 -- only this contestant pays for it
 
     groups = iter([texts[n : n + batch] for n in range(0, len(texts), batch)])
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
-    transport: httpx.AsyncBaseTransport = httpx.AsyncHTTPTransport(limits=limits)
+    transport: httpx.AsyncBaseTransport
     if ours:
         from spanrun.clients import Transport  # noqa: PLC0415 -- the same
 
         transport = Transport()
+    else:
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+        transport = httpx.AsyncHTTPTransport(limits=limits)
     found = 0
 
     async def work() -> None:

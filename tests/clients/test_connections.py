@@ -17,9 +17,8 @@ from tests.clients.conformance import Faulty, counting_awaits
 from tests.clients.h2_server import h2_serving
 from tests.waiting import becomes, turns
 
-from spanrun.clients import _dial
-from spanrun.clients._dial import dial
-from spanrun.clients._network import Network
+from spanrun.clients import _network
+from spanrun.clients._network import Network, dial
 from spanrun.clients.http import HttpClient, transient
 from spanrun.errors import ServiceError
 from spanrun.testing import Captured, FakeClock, no_leaks
@@ -376,7 +375,7 @@ def resolved(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
             return [(*kind, ("127.0.0.1", port)) for port in ports]
 
-        monkeypatch.setattr(_dial, "_resolve", resolve)
+        monkeypatch.setattr(_network, "_resolve", resolve)
 
     return give
 
@@ -402,14 +401,14 @@ async def test_the_next_address_is_taken_where_the_first_refuses(
 async def test_the_next_address_is_tried_while_the_first_is_silent(
     resolved: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect = _dial._connect
+    connect = _network._connect
 
     async def slowly(loop: Any, address: Any) -> socket.socket:
         if address[4][1] == 1:
             await asyncio.Event().wait()
         return await connect(loop, address)
 
-    monkeypatch.setattr(_dial, "_connect", slowly)
+    monkeypatch.setattr(_network, "_connect", slowly)
     async with no_leaks():
         with listening() as alive:
             port = alive.getsockname()[1]

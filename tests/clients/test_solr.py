@@ -12,8 +12,6 @@ import aiosolr
 import pytest
 
 from spanrun.clients import _solr_query as query
-from spanrun.clients._solr_sort import sort_of
-from spanrun.clients._solr_target import Target
 from spanrun.clients.solr import AsyncSolrClient, MaybeStored, transient
 from spanrun.clients.solr_responses import (
     SolrResponseHeader,
@@ -42,42 +40,24 @@ def test_slashes_at_the_end_are_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "arguments"),
+    ("url", "told"),
     [
         (
             "http://localhost:80/solr/my-collection/",
-            {
-                "scheme": "http",
-                "host": "localhost",
-                "port": 80,
-                "collection": "my-collection",
-            },
+            "http://localhost:80/solr/my-collection",
         ),
-        (
-            "https://[::1]:8983/solr/a%20b",
-            {"scheme": "https", "host": "[::1]", "port": 8983, "collection": "a%20b"},
-        ),
-        (
-            "https://localhost/api/solr/docs",
-            {"connection_url": "https://localhost/api/solr/docs"},
-        ),
-        (
-            "http://localhost:80/docs",
-            {"scheme": "http", "host": "localhost", "port": 80, "collection": "docs"},
-        ),
-        # aiosolr would leave the path out.
-        (
-            "http://localhost:80/proxy/solr/docs",
-            {"connection_url": "http://localhost:80/proxy/solr/docs"},
-        ),
-        (
-            "http://me:secret@localhost/solr/a b",
-            {"connection_url": "http://localhost/solr/a%20b"},
-        ),
+        ("https://[::1]:8983/solr/a%20b", "https://[::1]:8983/solr/a%20b"),
+        ("https://localhost/api/solr/docs", "https://localhost/api/solr/docs"),
+        ("http://localhost:80/docs", "http://localhost:80/solr/docs"),
+        ("http://localhost:80/proxy/solr/docs", "http://localhost:80/proxy/solr/docs"),
+        ("http://me:secret@localhost/solr/a b", "http://localhost/solr/a%20b"),
     ],
 )
-def test_a_url_becomes_what_aiosolr_takes(url: str, arguments: object) -> None:
-    assert Target.of(url).arguments == arguments
+async def test_a_url_becomes_what_aiosolr_takes(url: str, told: str) -> None:
+    client = AsyncSolrClient(url)
+    built = await client._build_client()
+    assert f"{built.base_url}/{built.collection}" == told
+    await built.close()
 
 
 @pytest.mark.parametrize(
@@ -377,7 +357,7 @@ def test_the_fields_of_a_plain_query_are_told() -> None:
     ],
 )
 def test_what_solr_may_take_as_a_sort_is_sent(given: Any, sent: str) -> None:
-    assert sort_of("search", given) == sent
+    assert query.sort_of("search", given) == sent
 
 
 @pytest.mark.parametrize(

@@ -518,6 +518,26 @@ def test_what_is_the_clients_own_is_given_to_its_transport() -> None:
         )
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"http2": True},
+        {"tls": ssl.create_default_context()},
+        {"proxy": ""},
+        {"trust_env": False},
+        {"limits": httpx.Limits()},
+    ],
+    ids=min,
+)
+def test_what_another_transport_would_have_to_do_is_refused(
+    option: dict[str, Any],
+) -> None:
+    other = httpx.MockTransport(lambda _: httpx.Response(200))
+    with pytest.raises(ConfigurationError, match=f"{min(option)}=…"):
+        Transport(transport=other, **option)
+    Transport(transport=other, total=1, max_bytes=1)
+
+
 def test_a_proxy_that_is_refused_keeps_its_password() -> None:
     with pytest.raises(ConfigurationError, match="proxy=") as raised:
         Transport(proxy="ftp://user:hunter22@proxy:3128")

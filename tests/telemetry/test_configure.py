@@ -218,3 +218,17 @@ def test_a_dead_collector_holds_up_no_exit_without_shutdown(run_program):
         SPANRUN_SHUTDOWN_TIMEOUT="3600",
     )
     assert (done.code, done.err, done.out.strip()) == (0, "", RESULT)
+
+
+def test_no_http_stack_is_imported_by_who_configures(run_program):
+    """The thread that sends imports it: 250 ms, for which nothing is to wait."""
+    ended = run_program(
+        """
+from spanrun.telemetry.export.destination import Destination
+from spanrun.telemetry.export.exporters import exporter
+made = exporter(Destination("traces", "http/protobuf", "http://127.0.0.1:1"))
+before = {"httpcore", "h11", "h2", "anyio"} & sys.modules.keys()
+print(before, made.send(b"").verdict, "httpcore" in sys.modules)
+"""
+    )
+    assert ended.out.strip() == "set() retry True", ended

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Iterable
-from typing import Any, Final
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from typing import Any, Final, cast
 
 import httpx
 
 from spanrun.clients._body import BadCodingError, BodyTooLargeError, read_body
-from spanrun.clients._json import at, text_at
+from spanrun.clients._json import at, of_error, text_at
 from spanrun.clients._parse import parsed
 from spanrun.errors import ServiceError
 from spanrun.retry_after import wait_asked
@@ -17,7 +16,6 @@ from spanrun.text import Confidential, excerpt
 
 _HEAD: Final = 300
 _LOOKED_AT: Final = 64 * _HEAD  # half a secret at its end is far from what is shown
-_REASON: Final = 64 * 1024  # bytes: a longer page says it nowhere
 _LIMITED: Final = 429
 _QUOTA: Final = frozenset(
     {
@@ -62,7 +60,7 @@ class Answers:
         """
         coding = response.headers.get("Content-Encoding", "")
         # httpx would unpack each part whole, whatever its size becomes.
-        parts = response.aiter_raw()
+        parts = cast("AsyncIterable[bytes]", response.stream)
         if response.is_closed:  # a hook of the user's client has read it
             parts, coding = _once(response.content), ""
         try:
@@ -100,7 +98,7 @@ class Answers:
         self, response: httpx.Response, text: bytes, where: str
     ) -> ServiceError:
         status = response.status_code
-        body = _parsed(text)
+        body = of_error(text)
         head = self._head(_reason(body, text))
         reason = self._head(response.reason_phrase.encode())
         what = f"{where} answered {status} {reason}".rstrip()
@@ -131,14 +129,6 @@ class Answers:
 
 async def _once(body: bytes) -> AsyncIterator[bytes]:
     yield body
-
-
-def _parsed(text: bytes) -> Any:
-    """The JSON of an error's body, if it is some."""
-    try:
-        return json.loads(text) if len(text) <= _REASON else None
-    except (ValueError, RecursionError):
-        return None
 
 
 def _reason(body: Any, text: bytes) -> bytes:

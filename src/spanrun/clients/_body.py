@@ -36,7 +36,20 @@ class BadCodingError(Exception):
 
 async def read_body(parts: AsyncIterable[bytes], codings: str, max_bytes: int) -> bytes:
     """The whole body that comes in ``parts``. See `Body`."""
-    return b"".join([part async for part in unpacked(parts, codings, max_bytes)])
+    if codings:
+        return b"".join([part async for part in unpacked(parts, codings, max_bytes)])
+    body: list[bytes] = []
+    size = work = 0
+    async for part in parts:
+        size += len(part)
+        if size > max_bytes:
+            raise BodyTooLargeError
+        body.append(part)
+        work += max(len(part), _STEP)
+        if work >= _TURN:
+            work = 0
+            await asyncio.sleep(0)
+    return b"".join(body)
 
 
 async def unpacked(

@@ -10,7 +10,6 @@ import functools
 import os
 import ssl
 import urllib.request
-from collections.abc import AsyncIterable, AsyncIterator
 from importlib.util import find_spec
 from typing import Any, Final, Protocol, cast
 
@@ -24,13 +23,14 @@ from spanrun.proxies import proxy_for
 
 _SOCKS: Final = ("socks5", "socks5h") if find_spec("socksio") else ()
 PROXY_SCHEMES: Final = ("http", "https", *_SOCKS)
-_FAILURES: Final = (
+FAILURES: Final = (
     httpcore.TimeoutException,
     httpcore.NetworkError,
     httpcore.ProtocolError,
     httpcore.ProxyError,
     httpcore.UnsupportedProtocol,
 )
+"""What httpcore raises. httpx's errors have the same names."""
 _MOST_ORIGINS: Final = 1_024
 """Of which it is remembered whether they have a proxy."""
 
@@ -43,8 +43,8 @@ class _Sends(Protocol):
     async def aclose(self) -> None: ...
 
 
-class Connections(httpx.AsyncBaseTransport):
-    """Connections to all origins, as a transport for httpx; see `Transport`.
+class Connections:
+    """Connections to all origins; see `Transport`.
 
     They belong to one event loop and one process. When that loop is shut down they are
     closed; used on another one while it stands still, they are opened there anew.
@@ -80,7 +80,8 @@ class Connections(httpx.AsyncBaseTransport):
         """Send ``request``; the response's body is yet to be read, and closed.
 
         Raises:
-            httpx.TransportError: There is no answer.
+            httpcore.NetworkError: There is no answer; or another of `FAILURES`, also
+                while the body is read.
             ConfigurationError: The proxy can't be used; or this is open on another
                 event loop, which runs.
         """
@@ -88,7 +89,6 @@ class Connections(httpx.AsyncBaseTransport):
         if direct is None or self._home is None or not self._home.here:
             direct = await self._open()
         url = request.url
-        extensions = cast("Any", request).extensions
         way = self._ways.get((url.raw_scheme, url.netloc)) or self._way(request, direct)
         asked = httpcore.Request(
             request.method,
@@ -98,19 +98,16 @@ class Connections(httpx.AsyncBaseTransport):
                 port=url.port,
                 target=url.raw_path,
             ),
-            headers=request.headers.raw,
             content=request.stream,
-            extensions=extensions,
+            extensions=cast("Any", request).extensions,
         )
-        try:
-            answer = await way.handle_async_request(asked)
-        except _FAILURES as why:
-            raise _as_httpx(why, request) from why
+        asked.headers = request.headers.raw  # as an argument each one is looked at
+        answer: Any = await way.handle_async_request(asked)
         return httpx.Response(
             answer.status,
             headers=answer.headers,
-            stream=_Body(answer.stream, request),
-            extensions=cast("Any", answer).extensions,
+            stream=answer.stream,
+            extensions=answer.extensions,
         )
 
     async def aclose(self) -> None:
@@ -137,9 +134,8 @@ class Connections(httpx.AsyncBaseTransport):
         home = self._home
         if home is None or home.here:
             return
-        loop = home.leave("the transport")
+        loop = await home.leave("the transport")
         self._home = None
-        await home.forget()
         pools = self._forgotten()
         if loop is None:  # it is closed, or the parent's
             return
@@ -211,29 +207,8 @@ class Connections(httpx.AsyncBaseTransport):
         return context
 
 
-class _Body(httpx.AsyncByteStream):
-    """The body of an answer."""
-
-    def __init__(self, parts: Any, request: httpx.Request) -> None:
-        self._parts: Final = parts
-        self._request: Final = request
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            async for part in cast("AsyncIterable[bytes]", self._parts):
-                yield part
-        except _FAILURES as why:
-            raise _as_httpx(why, self._request) from why
-
-    async def aclose(self) -> None:
-        try:
-            await self._parts.aclose()
-        except _FAILURES as why:
-            raise _as_httpx(why, self._request) from why
-
-
-def _as_httpx(why: Exception, request: httpx.Request) -> httpx.TransportError:
-    """What httpcore raises, as what httpx raises: it has the same names."""
+def as_httpx(why: Exception, request: httpx.Request) -> httpx.TransportError:
+    """One of `FAILURES`, as httpx raises it: under the same name."""
     kind: type[httpx.TransportError] = getattr(httpx, type(why).__name__)
     return kind(str(why), request=request)
 

@@ -42,12 +42,12 @@ class Home:
         return self.loop is asyncio.get_running_loop() and self._pid == os.getpid()
 
     async def forget(self) -> None:
-        """The client is closed, or no longer open there."""
+        """The client is closed."""
         with suppress(RuntimeError):  # its end is what closes the client just now
             await anext(self._end, None)
 
-    def leave(self, who: str) -> asyncio.AbstractEventLoop | None:
-        """Let the client be opened on another loop.
+    async def leave(self, who: str) -> asyncio.AbstractEventLoop | None:
+        """Let the client be opened on another loop; it is no longer open there.
 
         Returns:
             The loop, if what is open there can be closed from here.
@@ -55,14 +55,14 @@ class Home:
         Raises:
             ConfigurationError: The loop runs: the client may be in use there.
         """
-        if self._pid != os.getpid():
-            return None  # it is the parent's, with all that is on it
-        if self.loop.is_running():
+        parents = self._pid != os.getpid()  # with all that is on it
+        if not parents and self.loop.is_running():
             raise ConfigurationError(
                 f"{who} is open on another event loop, which runs: close it there, or "
                 "make one for each loop"
             )
-        return None if self.loop.is_closed() else self.loop
+        await self.forget()
+        return None if parents or self.loop.is_closed() else self.loop
 
 
 def close_on(

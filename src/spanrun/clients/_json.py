@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final, TypeGuard, cast
 
 MOST: Final = 10**9
 """What a request can count, of tokens: more is nonsense."""
+_REASON: Final = 64 * 1024  # bytes: a longer page says it nowhere
+
+
+def of_error(body: bytes) -> Any:
+    """The JSON of an error's body, if it is some."""
+    try:
+        return json.loads(body) if len(body) <= _REASON else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def is_list(value: object) -> TypeGuard[list[Any]]:

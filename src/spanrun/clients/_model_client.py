@@ -215,9 +215,8 @@ class ModelClient:
         home = self._home
         if home is None or home.here:
             return
-        home.leave(repr(self))
+        await home.leave(repr(self))
         self._home = None
-        await home.forget()
         with suppress(RuntimeError):  # of jobs that its end left behind
             ended = ShuttingDown(f"{self!r} is used on another event loop")
             await self.runner.__aexit__(None, ended, None)

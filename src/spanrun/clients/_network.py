@@ -9,19 +9,24 @@ is written is sent, whatever happens to the task that wrote it.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import httpcore
 
-from spanrun.clients._dial import dial
+from spanrun.descriptors import exhausted
 
+_NEXT: Final = 0.25
+"""Seconds until the next address is tried as well: RFC 8305, "happy eyeballs"."""
 _CLOSED_HERE: Final = "the connection was closed on this side"
 _TOGETHER: Final = 64 * 1024
 """Bytes that may wait to be sent until the event loop runs next."""
 _NAMES: Final = {"client_addr": "sockname", "server_addr": "peername"}
 """asyncio's names of what httpcore asks for under others."""
+
+_Address: TypeAlias = tuple[int, int, int, str, Any]
 
 
 class Network(httpcore.AsyncNetworkBackend):
@@ -202,3 +207,74 @@ class _Wire(asyncio.StreamReaderProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.writable.set()
+
+
+async def dial(host: str, port: int) -> socket.socket:
+    """Connect to ``host``. Whatever happens, no other socket is left open.
+
+    asyncio's own way of doing so loses a socket where it is cancelled as that connects.
+
+    Raises:
+        OSError: Of the first address, or the one for which no descriptor was left;
+            none could be reached.
+    """
+    loop = asyncio.get_running_loop()
+    addresses = await _resolve(loop, host, port)
+    if len(addresses) == 1:
+        return await _connect(loop, addresses[0])
+    tasks: set[asyncio.Task[socket.socket]] = set()
+    errors: list[OSError] = []
+    try:
+        while addresses or tasks:
+            if addresses:
+                tasks.add(loop.create_task(_connect(loop, addresses.pop(0))))
+            done, _ = await asyncio.wait(
+                tasks,
+                timeout=_NEXT if addresses else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for task in done:
+                error = task.exception()
+                if error is None:
+                    tasks.discard(task)
+                    return task.result()
+                tasks.discard(task)
+                if not isinstance(error, OSError):
+                    raise error
+                errors.append(error)
+    finally:
+        for task in tasks:
+            task.add_done_callback(_close)
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+    raise next(filter(exhausted, errors), errors[0])
+
+
+async def _resolve(
+    loop: asyncio.AbstractEventLoop, host: str, port: int
+) -> list[_Address]:
+    kind = socket.SOCK_STREAM
+    try:  # a number needs no look-up, which would be done in a thread
+        return list(
+            socket.getaddrinfo(host, port, type=kind, flags=socket.AI_NUMERICHOST)
+        )
+    except socket.gaierror:
+        return list(await loop.getaddrinfo(host, port, type=kind))
+
+
+async def _connect(loop: asyncio.AbstractEventLoop, address: _Address) -> socket.socket:
+    family, kind, protocol, _, place = address
+    made = socket.socket(family, kind, protocol)
+    try:
+        made.setblocking(False)  # noqa: FBT003 -- the standard library's own
+        await loop.sock_connect(made, place)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _close(task: asyncio.Task[socket.socket]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()

@@ -12,6 +12,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast
 from weakref import WeakSet, WeakValueDictionary
 
@@ -261,6 +262,7 @@ async def make_room() -> bool:
     return False
 
 
+@dataclass(slots=True, eq=False)
 class _Link:
     """One connection.
 
@@ -273,22 +275,12 @@ class _Link:
         spoilt: It takes no more.
     """
 
-    __slots__ = ("http", "place", "shares", "spoilt", "stream", "used")
-
-    def __init__(
-        self,
-        place: _Origin,
-        stream: Stream,
-        http: _Http,
-        *,
-        shares: bool,
-    ) -> None:
-        self.place: Final = place
-        self.stream: Final = stream
-        self.http: Final = http
-        self.shares: Final = shares
-        self.used = 0
-        self.spoilt = False
+    place: _Origin
+    stream: Stream
+    http: _Http
+    shares: bool
+    used: int = 0
+    spoilt: bool = False
 
     @property
     def expired(self) -> bool:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar, cast
 
 import httpx
 
 from spanrun import semconv
-from spanrun.clients._phases import Phases
 from spanrun.telemetry import setup
-from spanrun.telemetry.calling import UNTOLD, Untold, calling
+from spanrun.telemetry.calling import UNTOLD, Untold
 from spanrun.telemetry.current import attempt_number, current, leave
 from spanrun.telemetry.units.call import CallKind
 from spanrun.text import redact
@@ -23,6 +22,24 @@ _SENDS: Final = "spanrun_sends"
 """Under which a request's extensions count its sends: a redirect copies them."""
 _FAILED: Final = 400
 _PORTS: Final = {"http": 80, "https": 443}
+_POOL: Final = semconv.SPANRUN_HTTP_TIME_POOL
+_BEGINS: Final = {
+    "connection.connect_tcp.started": semconv.SPANRUN_HTTP_TIME_CONNECT,
+    "connection.connect_tcp.complete": _POOL,
+    "connection.connect_tcp.failed": _POOL,  # another try follows, or nothing
+    "connection.start_tls.started": semconv.SPANRUN_HTTP_TIME_TLS,
+    "connection.start_tls.complete": _POOL,
+    **{
+        f"{protocol}.{event}": phase
+        for protocol in ("http11", "http2")
+        for event, phase in (
+            ("send_request_headers.started", semconv.SPANRUN_HTTP_TIME_SEND),
+            ("receive_response_headers.started", semconv.SPANRUN_HTTP_TIME_WAIT),
+            ("receive_response_headers.complete", semconv.SPANRUN_HTTP_TIME_RECEIVE),
+        )
+    },
+}
+"""Which phase begins with which event of httpcore's ``trace`` extension."""
 
 
 class Send:
@@ -33,6 +50,7 @@ class Send:
         total: Seconds until the end of its answer.
 
     Attributes:
+        request: As it was given.
         received: Bytes of the answer's body.
         until: Its deadline, on the event loop's clock.
     """
@@ -42,14 +60,14 @@ class Send:
         "_contexts",
         "_extensions",
         "_phases",
-        "_request",
         "_total",
         "received",
+        "request",
         "until",
     )
 
     def __init__(self, request: httpx.Request, total: float | None) -> None:
-        self._request: Final = request
+        self.request: Final = request
         self._total: Final = total
         self.until: Final = None if total is None else _now() + total
         self.received = 0
@@ -57,7 +75,8 @@ class Send:
         self._extensions: Final = extensions
         sends = extensions.setdefault(_SENDS, [0])
         sends[0] += 1
-        call = calling(_kind_of(request)) if setup.recorder() else UNTOLD
+        recorder = setup.recorder()
+        call = recorder.open_call(_kind_of(request)) if recorder else UNTOLD
         self._call: Final = call
         self._phases: Phases | None = None
         if not isinstance(call, Untold):
@@ -97,13 +116,13 @@ class Send:
             if not limit.expired():
                 raise
             raise httpx.ReadTimeout(
-                f"no whole answer within {self._total:g} s", request=self._request
+                f"no whole answer within {self._total:g} s", request=self.request
             ) from late
 
     def answered(self, response: httpx.Response) -> None:
         """The head of its answer is there; the body comes outside of its span."""
         call = self._call
-        cast("Any", self._request).extensions = self._extensions
+        cast("Any", self.request).extensions = self._extensions
         if isinstance(call, Untold):
             return
         status = response.status_code
@@ -117,7 +136,7 @@ class Send:
     def end(self, error: BaseException | None) -> None:
         """It has ended, by ``error`` if there is one."""
         call = self._call
-        cast("Any", self._request).extensions = self._extensions
+        cast("Any", self.request).extensions = self._extensions
         if self._phases is not None and not isinstance(call, Untold):
             call.told.set_attributes(self._phases.spent())
         trace = None if error is None else error.__traceback__
@@ -153,3 +172,46 @@ def _kind(method: str, scheme: bytes, place: bytes, path: bytes) -> CallKind:
             semconv.URL_FULL: redact(str(url)),
         },
     )
+
+
+class Phases:
+    """The ``trace`` extension of one request, as httpcore calls it.
+
+    Each moment belongs to one phase, so together they are the time from the making
+    of this until `spent`, also where the request failed or was cancelled.
+
+    Args:
+        now: The recorder's clock.
+        others: The ``trace`` extension that the request had, which is told as well.
+    """
+
+    __slots__ = ("_now", "_others", "_phase", "_since", "_spent", "_told")
+
+    def __init__(
+        self, now: Callable[[], float], others: Callable[..., Any] | None = None
+    ) -> None:
+        self._now = now
+        self._others = others
+        self._since = now()
+        self._phase = _POOL
+        self._spent: dict[str, float] = {}
+        self._told = False
+
+    async def __call__(self, event: str, info: dict[str, Any]) -> None:
+        """Something has happened to the request."""
+        phase = _BEGINS.get(event)
+        if phase is not None:
+            self._told = True
+            self._enter(phase)
+        if self._others is not None:
+            await self._others(event, info)
+
+    def spent(self) -> dict[str, float]:
+        """Seconds by attribute; nothing where the transport tells nothing."""
+        self._enter(_POOL)
+        return self._spent if self._told else {}
+
+    def _enter(self, phase: str) -> None:
+        now = self._now()
+        self._spent[self._phase] = self._spent.get(self._phase, 0.0) + now - self._since
+        self._since, self._phase = now, phase

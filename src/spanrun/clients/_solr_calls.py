@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import warnings
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any, Final, Self, TypeVar
 from spanrun import checks, semconv
 from spanrun.clients import _solr_wire as wire
 from spanrun.clients._home import Home, close_on
+from spanrun.clients._json import at, of_error, text_at
 from spanrun.clients._shortage import Shortage
 from spanrun.clients._solr_target import Target
 from spanrun.clock import Clock
@@ -39,7 +39,6 @@ _OK: Final = 200
 # another length.
 _BUSY: Final = STATUSES | {408, 425}
 _HEAD: Final = 300
-_REASON: Final = 64 * 1024  # bytes: a longer page says it nowhere
 
 
 class MaybeStored(StoreError):  # noqa: N818 -- says what it is
@@ -200,9 +199,8 @@ class SolrCalls:
 
     async def _leave(self, home: Home) -> None:
         """Give up what is open on another loop; it must not run."""
-        loop = home.leave(repr(self))
+        loop = await home.leave(repr(self))
         client, self._client, self._home = self._client, None, None
-        await home.forget()
         with suppress(RuntimeError):  # of jobs that its end left behind
             ended = ShuttingDown(f"{self!r} is used on another event loop")
             await self.runner.__aexit__(None, ended, None)
@@ -302,15 +300,9 @@ class SolrCalls:
 
 def _reason(body: bytes) -> str:
     """What an error's body says; Solr has it in ``error.msg``."""
-    text = body[: 64 * _HEAD].decode("utf-8", "replace")
-    if len(body) > _REASON:
-        return text
-    try:
-        found: Any = json.loads(body)
-        told = found["error"]
-        return str(told.get("msg") or told.get("trace"))
-    except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
-        return text
+    error = at(of_error(body), "error")
+    told = text_at(error, "msg") or text_at(error, "trace")
+    return told or body[: 64 * _HEAD].decode("utf-8", "replace")
 
 
 def _caller(made: object) -> str:

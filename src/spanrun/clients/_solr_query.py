@@ -36,6 +36,9 @@ _CLAUSE: Final = rf"[A-Za-z][\w.]*:(?:{_VALUE}|\({_VALUE}(?:{_AND}{_VALUE})*\))"
 _PLAIN: Final = re.compile(rf"{_CLAUSE}(?:{_AND}{_CLAUSE})*")
 _QUOTED: Final = re.compile(r'"(?:\\.|[^"\\])*"|\\.')
 _NAMED: Final = re.compile(r"([A-Za-z][\w.]*):")
+_DIRECTED: Final = re.compile(r".+(?:asc|desc)[\s,]*", re.DOTALL | re.IGNORECASE)
+_SORT: Final = re.compile(r"\s*[^\W\d][\w.]*(?:\s+(\w+))?\s*")
+_HINT: Final = "must be fields or functions, each with asc or desc"
 SAFE: Final = {"expandMacros": "false"}
 
 
@@ -141,3 +144,40 @@ def plain_fields(text: str) -> set[str]:
     if _PLAIN.fullmatch(text.strip()) is None:
         return set()
     return set(_NAMED.findall(_QUOTED.sub("", text)))
+
+
+def sort_of(where: str, given: Any) -> str:
+    """The parameter ``sort`` as one text; what Solr is sure to refuse is refused here.
+
+    Solr takes each part as a field or as a function, then asks for a direction. Which
+    there are it knows alone, and it is lenient with what it can't read in the midst of
+    functions. So what is looked at is the end of the text, and each part where all of
+    them are plain words.
+
+    Args:
+        where: The method that was called, for the error.
+        given: As in Solr, ``"price asc, score desc"``; or a list of such parts.
+
+    Raises:
+        ConfigurationError: A part has no direction, or it isn't text.
+    """
+    if isinstance(given, str):
+        text = given
+    else:
+        listed = checks.each(where, "sort", given, "texts, such as 'price asc'")
+        text = ",".join(checks.text(where, "sort", part) for part in listed)
+    if "${" in text or not text:  # Solr puts another parameter in its place
+        return text
+    parts = text.split(",")
+    plain = [_SORT.fullmatch(part) for part in parts]
+    wrong = [
+        part
+        for part, match in zip(parts, plain, strict=True)
+        if match and str(match[1]).lower() not in ("asc", "desc")
+    ]
+    if all(plain) and wrong:
+        why = f"{wrong[0].strip()!r} has none"
+        raise checks.wrong(where, "sort", given, f"{_HINT}: {why}")
+    if not _DIRECTED.fullmatch(text):
+        raise checks.wrong(where, "sort", given, f"{_HINT}: there is none at its end")
+    return text

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from spanrun.errors import ConfigurationError
 from spanrun.telemetry.redact import redact
 
-_PREFIX: Final = "/solr"  # with a port, aiosolr puts it before the collection
+_PREFIX: Final = "/solr"  # with a port and without a path, as aiosolr has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,26 +68,10 @@ class Target:
 
     @property
     def url(self) -> str:
-        """The URL, without secrets."""
+        """The URL, without secrets: what aiosolr is told."""
         port = f":{self.port}" if self.port is not None else ""
         collection = escaped(self.collection)
         return f"{self.scheme}://{self.host}{port}{self.prefix}/{collection}"
-
-    @property
-    def arguments(self) -> Mapping[str, Any]:
-        """What aiosolr's client is told.
-
-        It makes URLs of its own kind from a host and a port; other paths than
-        Solr's usual one get through as a connection URL alone.
-        """
-        if self.port is None or self.prefix != _PREFIX:
-            return {"connection_url": self.url}
-        return {
-            "host": self.host,
-            "port": self.port,
-            "scheme": self.scheme,
-            "collection": escaped(self.collection),
-        }
 
 
 def escaped(name: str) -> str:

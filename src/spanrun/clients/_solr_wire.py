@@ -2,7 +2,7 @@
 
 What aiosolr 5.0.2 does, and what is done about it here:
 
-- Its error has no status: a trace of aiohttp's notes it, see `Exchange`.
+- Its error has no status: `Exchange` has it.
 - Its default headers are one dictionary for all calls, which each call changes:
   every call gets its own.
 - Names of parameters, the collection and the handler go into the URL as they are:
@@ -22,15 +22,14 @@ version is pinned in ``pyproject.toml``. Nothing public is between a call and th
 
 - ``_get`` and ``_post`` send, log, and change the headers.
 - ``_deserialize`` decodes.
-- ``_get_collection``, ``_kwargs_to_query_string`` and ``_kwargs_to_json_body`` make the
-  URL and the body.
+- ``_kwargs_to_query_string`` and ``_kwargs_to_json_body`` make the URL and the body.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -68,6 +67,7 @@ _REPEATED: Final = frozenset(
         "suggest.dictionary",
     }
 )
+_MOVED: Final = frozenset({301, 302, 303, 307, 308})
 _ADDRESS: Final = frozenset({"collection", "connection_url", "host", "port", "scheme"})
 
 
@@ -136,9 +136,8 @@ def build(
     _, aiohttp = libraries()
     settings = {
         "client_timeout": aiohttp.ClientTimeout(),
-        **target.arguments,
+        "connection_url": target.url,
         **options,
-        "trace_configs": [*(options.get("trace_configs") or ()), _trace(aiohttp)],
     }
     client = _contained()(**settings)
     sent = dict(headers)
@@ -147,7 +146,7 @@ def build(
     client.session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=client.ttl_dns_cache),
         cookie_jar=aiohttp.DummyCookieJar(),
-        # Unpacked here, see `_body`: aiohttp's way knows no bound.
+        # Unpacked by `_whole`: aiohttp's way knows no bound.
         auto_decompress=False,
         headers={"Accept-Encoding": ACCEPTED, **sent},
         json_serialize=encoded,
@@ -181,8 +180,8 @@ def _contained() -> Any:
             sent = {"Accept": "application/json", **(headers or {})}
             propagate(sent)
             if body:
-                return await _answer(self.session.post(url, json=body, headers=sent))
-            return await _answer(self.session.get(url, headers=sent))
+                return await _answer(self.session.post, url, sent, json=body)
+            return await _answer(self.session.get, url, sent)
 
         async def _post(
             self, url: str, data: object, headers: Mapping[str, str] | None = None
@@ -191,7 +190,7 @@ def _contained() -> Any:
             with await asyncio.to_thread(body, data) as sending:
                 sent = {**(headers or {}), "Content-Type": "application/json"}
                 propagate(sent)
-                return await _answer(self.session.post(url, data=sending, headers=sent))
+                return await _answer(self.session.post, url, sent, data=sending)
 
         def _deserialize(self, resp: Any) -> Any:
             told: Any = resp.told
@@ -202,11 +201,6 @@ def _contained() -> Any:
             answer = aiosolr.Response(known, resp.status)
             answer.data = told
             return answer
-
-        def _get_collection(self, kwargs: dict[str, Any]) -> str:
-            if "collection" in kwargs:
-                return escaped(kwargs.pop("collection"))
-            return str(self.collection)  # escaped already, see `Target`
 
         @staticmethod
         def _kwargs_to_query_string(kwargs: Mapping[str, Any]) -> str:
@@ -220,23 +214,52 @@ def _contained() -> Any:
     return Contained
 
 
-async def _answer(asked: Any) -> Any:
+async def _answer(
+    ask: Callable[..., Any], url: str, headers: Mapping[str, str], **body: Any
+) -> Any:
     """The response of aiohttp's, with what it has ``told`` if it is a 200."""
-    async with asked as response:
-        response.body = await response.read()
+    seen = _current.get() or Exchange()
+    async with ask(url, headers=headers, allow_redirects=False, **body) as response:
+        seen.status = response.status
+        seen.retry_after = response.headers.get("Retry-After")
+        if response.status in _MOVED:
+            where = excerpt(str(response.headers.get("Location", "")), 300)
+            raise StoreError(
+                f"Solr answered {response.status}: moved to {where}, "
+                "which isn't followed",
+                status=response.status,
+            )
+        response.body = seen.body = await _whole(response)
     if response.status == HTTPStatus.OK:
         response.told = await parsed(response.body, MAX_BODY)
     return response
 
 
+async def _whole(response: Any) -> bytes:
+    """The body, never read or unpacked beyond `MAX_BODY`."""
+    codings = ", ".join(response.headers.getall("Content-Encoding", ()))
+    try:
+        return await read_body(response.content.iter_any(), codings, MAX_BODY)
+    except BodyTooLargeError:
+        raise StoreError(
+            f"Solr's answer is larger than {MAX_BODY} bytes: ask for fewer rows, "
+            "or for fewer fields (fl)",
+            final=bool(codings),
+        ) from None
+    except BadCodingError as why:
+        raise StoreError(f"Solr's answer can't be decompressed: {why}") from None
+
+
 def named(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters whose ``handler``, which goes into the path, stays in its place.
+    """Parameters whose ``handler`` and ``collection`` stay in their places of the path.
 
     And whose own ``spellcheck.q`` stays: aiosolr puts ``q`` there, or fails without.
     """
     safe = dict(parameters)
     if safe.get("spellcheck") and ("spellcheck.q" in safe or "q" not in safe):
         safe[_SPELLCHECK] = safe.pop("spellcheck")
+    if "collection" in safe:
+        safe["collection"] = escaped(safe["collection"])
     if "handler" in safe:
         safe["handler"] = escaped_path("handler", safe["handler"])
     return safe
@@ -260,61 +283,3 @@ def _listed(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
         else:
             others[quote_plus(name)] = value
     return others, repeated
-
-
-def _trace(aiohttp: Any) -> Any:
-    trace = aiohttp.TraceConfig()
-    trace.on_request_end.append(_ended)
-    trace.on_request_redirect.append(_redirected)
-    trace.on_response_chunk_received.append(_received)
-    return trace
-
-
-async def _ended(_: object, __: object, params: Any) -> None:
-    _note(params.response)
-    params.response.content = _Capped(params.response)
-
-
-async def _redirected(_: object, __: object, params: Any) -> None:
-    _note(params.response)
-    where = excerpt(str(params.response.headers.get("Location", "")), 300)
-    raise StoreError(
-        f"Solr answered {params.response.status}: moved to {where}, "
-        "which isn't followed",
-        status=params.response.status,
-    )
-
-
-async def _received(_: object, __: object, params: Any) -> None:
-    if seen := _current.get():
-        seen.body = params.chunk
-
-
-def _note(response: Any) -> None:
-    if seen := _current.get():
-        seen.status = response.status
-        seen.retry_after = response.headers.get("Retry-After")
-
-
-class _Capped:
-    """A body's stream that is never read, or unpacked, beyond `MAX_BODY`."""
-
-    def __init__(self, response: Any) -> None:
-        self._stream = response.content
-        codings = response.headers.getall("Content-Encoding", ())
-        self._codings = ", ".join(codings)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    async def read(self) -> bytes:
-        try:
-            return await read_body(self._stream.iter_any(), self._codings, MAX_BODY)
-        except BodyTooLargeError:
-            raise StoreError(
-                f"Solr's answer is larger than {MAX_BODY} bytes: ask for fewer rows, "
-                "or for fewer fields (fl)",
-                final=bool(self._codings),
-            ) from None
-        except BadCodingError as why:
-            raise StoreError(f"Solr's answer can't be decompressed: {why}") from None

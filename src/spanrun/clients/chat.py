@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypedDict, Unpack
@@ -9,7 +10,6 @@ from typing import Any, Final, Literal, TypedDict, Unpack
 from spanrun import checks, semconv
 from spanrun.clients._json import at, is_list, text_at
 from spanrun.clients._model_client import ClientOptions, ModelClient, note_usage
-from spanrun.clients._reasoning import without_reasoning
 from spanrun.errors import ConfigurationError, ServiceError
 from spanrun.policies.timeout import Timeout
 
@@ -19,6 +19,8 @@ _TIMEOUT: Final = Timeout(attempt=60, total=180)
 _ROLES: Final = ("system", "developer", "user", "assistant")
 _HOTTEST: Final = 2.0
 _TEXTS: Final = ("text", "output_text")
+_OPENING: Final = re.compile(r"\s*<(think|thinking|reasoning)>", re.IGNORECASE)
+_LONE_CLOSING: Final = re.compile(r"^\s*</think>\s*$", re.IGNORECASE | re.MULTILINE)
 
 
 class Message(TypedDict):
@@ -145,7 +147,7 @@ class Chat(ModelClient):
                 call.set(semconv.GEN_AI_RESPONSE_ID, name)
             into, out = note_usage(call, answer)
         reason = reasons[0] if reasons else None
-        text, reasoning = without_reasoning(text)
+        text, reasoning = _without_reasoning(text)
         name = text_at(answer, "model")
         return ChatAnswer(text, reason, name, into, out, reasoning)
 
@@ -182,3 +184,23 @@ def _message(place: int, value: object) -> Message:
             f"of {', '.join(_ROLES)}"
         )
     return {"role": role, "content": content}  # type: ignore[typeddict-item]
+
+
+def _without_reasoning(text: str) -> tuple[str, str | None]:
+    """The answer in ``text``, and the reasoning before it if there is some.
+
+    Servers that don't know a model's form leave it in the text, at the beginning, in
+    ``<think>…</think>``; those whose prompt ends in ``<think>`` leave its end alone.
+    Reasoning that was cut off has no answer behind it.
+    """
+    opening = _OPENING.match(text)
+    if opening is None:
+        closing = _LONE_CLOSING.search(text)
+        if closing is None:
+            return text, None
+        return text[closing.end() :].lstrip(), text[: closing.start()].strip()
+    closing = re.compile(f"</{opening[1]}>", re.IGNORECASE).search(text, opening.end())
+    if closing is None:
+        return "", text[opening.end() :].strip()
+    reasoning = text[opening.end() : closing.start()].strip()
+    return text[closing.end() :].lstrip(), reasoning

@@ -9,9 +9,8 @@ from functools import partial as bound
 from typing import Any, Final, Literal, Self, Unpack, cast, overload
 
 from spanrun import checks, semconv
-from spanrun.clients._embedding_answer import vectors
 from spanrun.clients._model_client import ClientOptions, ModelClient, note_usage
-from spanrun.clients.vectors import SimilarityMode, Vector, similarity
+from spanrun.clients.vectors import SimilarityMode, Vector, similarity, vectors
 from spanrun.errors import ConfigurationError, EmbeddingError
 from spanrun.outcome import Ok
 from spanrun.policies.timeout import Timeout

@@ -104,13 +104,14 @@ class HttpClient:
         given = {**_authorization(url), **sent}
         self._headers: Final = httpx.Headers(
             {
+                "Host": url.netloc.decode("ascii"),
                 "Accept": "application/json",
                 "Accept-Encoding": ACCEPTED,
                 "Content-Type": "application/json",
                 "User-Agent": "spanrun",
-                **given,
             }
         )
+        self._headers.update(given)
         self.server: Final[Mapping[str, Any]] = {
             semconv.SERVER_ADDRESS: url.host,
             semconv.SERVER_PORT: url.port or (443 if url.scheme == "https" else 80),
@@ -157,10 +158,10 @@ class HttpClient:
             return await client.send(request, stream=True)
         # Nothing that a client adds is wanted: neither cookies nor redirects. Without
         # one, a request takes two thirds of the CPU.
-        request = httpx.Request("POST", url, headers=headers, content=content)
-        response = await self._own.handle_async_request(request)
-        response.request = request
-        return response
+        body = httpx.ByteStream(content)
+        request = httpx.Request("POST", url, headers=headers, stream=body)
+        request.headers["Content-Length"] = str(len(content))
+        return await self._own.handle_async_request(request)
 
     def unanswered(self, path: str, error: httpx.RequestError) -> ServiceError:
         """``error``, which `post` raised, as the class given as ``error``."""

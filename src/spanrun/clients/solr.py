@@ -10,7 +10,6 @@ from spanrun.clients import _solr_answers as answers
 from spanrun.clients import _solr_query as query
 from spanrun.clients._solr_calls import MaybeStored, SolrCalls, transient
 from spanrun.clients._solr_documents import can_be_repeated, prepared
-from spanrun.clients._solr_sort import sort_of
 from spanrun.clients._solr_wire import named
 from spanrun.clients.solr_schema import SolrSchema
 from spanrun.errors import ConfigurationError, StoreError
@@ -84,7 +83,7 @@ class AsyncSolrClient(SolrCalls):
         if parameters.get("handler", "select") in _SEARCHING:
             read = answers.selected
             if parameters.get("sort") is not None:
-                parameters["sort"] = sort_of("search", parameters["sort"])
+                parameters["sort"] = query.sort_of("search", parameters["sort"])
         return await self._call(
             "select", lambda client: client.query(**parameters), read
         )

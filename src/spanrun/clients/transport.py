@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from typing import Final, cast
 
+import httpcore
 import httpx
 
 from spanrun import checks
@@ -15,7 +16,12 @@ from spanrun.clients._body import (
     BodyTooLargeError,
     unpacked,
 )
-from spanrun.clients._connections import PROXY_SCHEMES, Connections
+from spanrun.clients._connections import (
+    FAILURES,
+    PROXY_SCHEMES,
+    Connections,
+    as_httpx,
+)
 from spanrun.clients._send import Send
 from spanrun.clients._shortage import Shortage
 from spanrun.errors import ConfigurationError
@@ -51,7 +57,8 @@ class Transport(httpx.AsyncBaseTransport):
         total: Seconds for a send, from its beginning to the end of its answer. httpx's
             own timeouts never fire on a server that drips.
         max_bytes: Of an answer, unpacked. The client then gets it unpacked.
-        transport: Send by this one instead, such as `httpx.MockTransport`.
+        transport: Send by this one instead, such as `httpx.MockTransport`; what is
+            above, but for ``total`` and ``max_bytes``, can't be given with it.
 
     Raises:
         ConfigurationError: At once, for a value that can't work.
@@ -85,6 +92,18 @@ class Transport(httpx.AsyncBaseTransport):
         self._max_bytes: Final = checks.optional(checks.whole)(
             kind, "max_bytes", max_bytes, 1
         )
+        own = {
+            "http2": http2,
+            "tls": tls is not None,
+            "proxy": proxy is not None,
+            "trust_env": not trust_env,
+            "limits": limits is not None,
+        }
+        if transport is not None and (given := [name for name in own if own[name]]):
+            raise ConfigurationError(
+                f"{kind}(transport=…, {given[0]}=…): nothing is done about "
+                f"{given[0]} where another transport sends: give it to that one"
+            )
         self._inner: Final = transport or Connections(
             tls=tls,
             http2=http2,
@@ -92,7 +111,8 @@ class Transport(httpx.AsyncBaseTransport):
             trust_env=trust_env,
             limits=limits or _LIMITS,
         )
-        self._shortage: Final = Shortage[httpx.Request](_server, httpx.ConnectError)
+        unsent = httpx.ConnectError if transport else httpcore.ConnectError
+        self._shortage: Final = Shortage[httpx.Request](_server, unsent)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send ``request``; the response's body is yet to be read, and closed.
@@ -109,7 +129,10 @@ class Transport(httpx.AsyncBaseTransport):
             propagate(request.headers)
             ask = self._inner.handle_async_request
             connected = self._shortage.connected(ask, request, send.patience)
-            response = await send.in_time(connected)
+            try:
+                response = await send.in_time(connected)
+            except FAILURES as why:
+                raise as_httpx(why, request) from why
         except BaseException as error:
             send.end(error)
             raise
@@ -148,6 +171,9 @@ class _Body(httpx.AsyncByteStream):
             async for part in self._parts if send.until is None else self._in_time():
                 send.received += len(part)
                 yield part
+        except FAILURES as why:
+            self._error = as_httpx(why, send.request)
+            raise self._error from why
         except Exception as error:
             self._error = error
             raise
@@ -164,6 +190,8 @@ class _Body(httpx.AsyncByteStream):
         self._open = False
         try:
             await self._parts.aclose()
+        except FAILURES as why:
+            raise as_httpx(why, self._send.request) from why
         finally:
             self._send.end(self._error)
             self._given_back()

@@ -1,15 +1,21 @@
-"""`similarity`: how near two vectors are to each other."""
+"""Vectors: how near two are to each other, and those in an answer, each one checked."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import math
+import sys
+from array import array
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast
 
-from spanrun.errors import ConfigurationError
+from spanrun.clients._json import at, is_list
+from spanrun.errors import ConfigurationError, EmbeddingError
 
 Vector: TypeAlias = list[float]
 SimilarityMode: TypeAlias = Literal["cosine", "dot_product", "euclidean"]
+_FLOAT: Final = 4  # bytes of a float32, which is what base64 holds
 
 
 def similarity(
@@ -80,3 +86,76 @@ def _unit(name: str, vector: Vector) -> Vector:
     scaled = [number / greatest for number in vector]
     length = math.hypot(*scaled)
     return [number / length for number in scaled]
+
+
+def vectors(answer: Any, count: int, *, packed: bool) -> list[Vector]:
+    """The vectors of an answer, in the order of the texts.
+
+    Args:
+        answer: As decoded from JSON.
+        count: How many texts were sent.
+        packed: Vectors in base64 are right, too.
+
+    Raises:
+        EmbeddingError: There is not one for each text, or one is no list of finite
+            numbers, is all zeros or differs from the others in length.
+    """
+    rows = at(answer, "data")
+    if not is_list(rows):
+        raise EmbeddingError("the answer has no list named 'data'")
+    if len(rows) != count:
+        raise EmbeddingError(f"the answer has {len(rows)} vectors for {count} texts")
+    found: dict[int, Vector] = {}
+    for place, row in enumerate(rows):
+        index = at(row, "index")
+        if index is None:  # in the order of the texts, as there is no other
+            index = place
+        if type(index) is not int or not 0 <= index < count or index in found:
+            raise EmbeddingError(
+                f"data[{place}] of the answer has index {index!r:.40}: must be 0 to "
+                f"{count - 1}, each once"
+            )
+        value = at(row, "embedding")
+        if packed and isinstance(value, str):
+            value = _unpacked(value, place)
+        found[index] = _vector(value, place)
+    lengths = {len(vector) for vector in found.values()}
+    if len(lengths) > 1:
+        raise EmbeddingError(f"the answer's vectors differ in length: {lengths}")
+    return [found[index] for index in range(count)]
+
+
+def _unpacked(text: str, place: int) -> Vector:
+    try:
+        packed = base64.b64decode(text, validate=True)
+        numbers = array("f", packed)
+    except (binascii.Error, ValueError):
+        raise EmbeddingError(
+            f"data[{place}].embedding is no base64 of numbers with {_FLOAT} bytes each"
+        ) from None
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers.tolist()
+
+
+def _vector(value: Any, place: int) -> Vector:
+    """The numbers of one embedding. All zeros have no direction: near to nothing."""
+    if not is_list(value) or not value:
+        raise EmbeddingError(f"data[{place}].embedding is no list of numbers")
+    kinds = set(map(type, value))
+    vector = cast("Vector", value) if kinds == {float} else _floats(value, kinds)
+    # Of finite numbers the sum is finite; where it overflows, each one is looked at.
+    if not math.isfinite(sum(vector)) and not all(map(math.isfinite, vector)):
+        raise EmbeddingError(f"data[{place}].embedding: must be finite numbers")
+    if not any(vector):
+        raise EmbeddingError(f"data[{place}].embedding: must not be all zeros")
+    return vector
+
+
+def _floats(value: list[Any], kinds: set[type]) -> Vector:
+    if not kinds <= {float, int}:
+        return [math.nan]
+    try:
+        return [float(number) for number in value]
+    except OverflowError:  # a whole number with hundreds of digits
+        return [math.inf]

@@ -28,7 +28,7 @@ from tests.waiting import PATIENCE, until
 
 from spanrun.errors import ConfigurationError
 from spanrun.settings import SignalSettings
-from spanrun.telemetry.export import http
+from spanrun.telemetry.export import connection
 from spanrun.telemetry.export.connection import Connection
 from spanrun.telemetry.export.destination import Destination, destination
 from spanrun.telemetry.export.exporters import exporter
@@ -619,7 +619,7 @@ def test_an_http_request_is_aborted_whose_connection_is_only_being_made(monkeypa
             sending.abort()
             return Connection(*way)
 
-        monkeypatch.setattr(http, "Connection", making)
+        monkeypatch.setattr(connection, "Connection", making)
         assert sending.send(spans([1])).verdict == "retry"
         monkeypatch.undo()
         assert sending.send(spans([1])).verdict == "delivered"

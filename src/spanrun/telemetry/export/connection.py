@@ -26,27 +26,34 @@ class Connection:
     """A connection that can be ended from another thread, also while it is made.
 
     Args:
-        url: Of all requests. An IPv6 address is in brackets.
+        headers: Of all requests, but for the length.
+        url: The arguments of ``httpcore.URL``, for all requests. An IPv6 address is in
+            brackets.
         tls: For a server over TLS.
-        proxy: That is on the way.
+        proxy: The arguments of ``httpcore.Proxy``, where one is on the way.
     """
 
     def __init__(
         self,
-        url: httpcore.URL,
+        headers: Mapping[str, str],
+        url: Mapping[str, Any],
         tls: ssl.SSLContext | None,
-        proxy: httpcore.Proxy | None,
+        proxy: Mapping[str, Any] | None,
     ) -> None:
         _keep_quiet()
         self.stream: Final = Stream()
-        self._url: Final = url
+        self._headers: Final = [
+            (name.encode("ascii"), value.encode("ascii"))
+            for name, value in headers.items()
+        ]
+        self._url: Final = httpcore.URL(**url)
         self._http: Final = httpcore.ConnectionPool(
-            ssl_context=tls, proxy=proxy, network_backend=self.stream
-        ).create_connection(url.origin)
+            ssl_context=tls,
+            proxy=None if proxy is None else httpcore.Proxy(**proxy),
+            network_backend=self.stream,
+        ).create_connection(self._url.origin)
 
-    def post(
-        self, headers: Mapping[str, str], body: bytes, deadline: float
-    ) -> Response:
+    def post(self, body: bytes, deadline: float) -> Response:
         """Send a request and read its answer, before ``deadline``.
 
         Raises:
@@ -56,8 +63,8 @@ class Connection:
             ProxyRefusal: If the proxy refuses.
         """
         self.stream.begin(deadline)
-        fields = [*headers.items(), ("content-length", str(len(body)))]
-        request = httpcore.Request("POST", self._url, headers=fields, content=body)
+        request = httpcore.Request("POST", self._url, content=body)
+        request.headers = [*self._headers, (b"content-length", b"%d" % len(body))]
         _posting.now = True
         try:
             response = self._receive(request)

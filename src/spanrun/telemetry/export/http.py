@@ -5,20 +5,20 @@ from __future__ import annotations
 import gzip
 import ssl
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, urljoin, urlsplit
-
-import httpcore
 
 from spanrun.errors import ConfigurationError
 from spanrun.proxies import Proxy, proxy_for
-from spanrun.telemetry.export.connection import Connection
 from spanrun.telemetry.export.destination import Destination
 from spanrun.telemetry.export.outcome import Outcome, Verdict, retry_after, verdict_of
 from spanrun.telemetry.export.response import InvalidResponse, ProxyRefusal, Response
 from spanrun.telemetry.export.tls import UnusableFile, client_context
 from spanrun.telemetry.forks import no_fork
 from spanrun.urls import ascii_host, login_of, shown
+
+if TYPE_CHECKING:
+    from spanrun.telemetry.export.connection import Connection
 
 _GZIP_LEVEL: Final = 1  # 463 → 105 bytes a job for 0.4 µs a span
 _PROTOBUF: Final = ("application/x-protobuf", "application/protobuf")
@@ -41,12 +41,12 @@ class HttpExporter:
         url = urlsplit(destination.url)
         self._proxy: Final = proxy_for(destination.url)
         self._path: Final = url.path or "/"
-        self._url: Final = httpcore.URL(
-            scheme=url.scheme,
-            host=_host(url),
-            port=url.port,
-            target=f"{self._path}?{url.query}" if url.query else self._path,
-        )
+        self._url: Final[dict[str, Any]] = {
+            "scheme": url.scheme,
+            "host": _host(url),
+            "port": url.port,
+            "target": f"{self._path}?{url.query}" if url.query else self._path,
+        }
         self._tls: Final = _tls(destination) if _is_tls(url) else None
         self._via: Final = None if self._proxy is None else _via(self._proxy, url)
         self._headers: Final = _headers(destination, url)
@@ -64,6 +64,9 @@ class HttpExporter:
         body = payload
         if self._destination.compression == "gzip":
             body = gzip.compress(payload, _GZIP_LEVEL, mtime=0)
+        with no_fork():  # the first time: 250 ms of httpcore, which `configure` has not
+            from spanrun.telemetry.export.connection import Connection  # noqa: PLC0415
+
         deadline = time.monotonic() + self._destination.timeout
         kept = self._connection
         if kept is not None and kept.is_idle:
@@ -74,7 +77,9 @@ class HttpExporter:
                     return self._failure(error)
                 # The server closed the idle connection just when it was used again.
         self.close()
-        made = self._connection = Connection(self._url, self._tls, self._via)
+        made = self._connection = Connection(
+            self._headers, self._url, self._tls, self._via
+        )
         if self._aborts != aborts:  # by who saw no connection, or the one before
             made.stream.shut()
         try:
@@ -100,7 +105,7 @@ class HttpExporter:
         self.close()
 
     def _post(self, connection: Connection, body: bytes, deadline: float) -> Outcome:
-        response = connection.post(self._headers, body, deadline)
+        response = connection.post(body, deadline)
         if not connection.is_idle:
             self.close()
         if response.is_success:
@@ -206,7 +211,8 @@ def _tls(destination: Destination) -> ssl.SSLContext:
         ) from fault
 
 
-def _via(proxy: Proxy, url: SplitResult) -> httpcore.Proxy:
+def _via(proxy: Proxy, url: SplitResult) -> dict[str, Any]:
+    """The arguments of ``httpcore.Proxy``."""
     parts = proxy.parts
     if _is_tls(url) and _is_tls(parts):
         raise ConfigurationError(
@@ -214,11 +220,11 @@ def _via(proxy: Proxy, url: SplitResult) -> httpcore.Proxy:
             "an endpoint over TLS: name it by http://, or leave the endpoint's host "
             f"out: NO_PROXY={ascii_host(url)}"
         )
-    return httpcore.Proxy(
-        f"{parts.scheme}://{_authority(parts)}",
-        headers=[*_basic("proxy-authorization", parts).items()],
-        ssl_context=ssl.create_default_context() if _is_tls(parts) else None,
-    )
+    return {
+        "url": f"{parts.scheme}://{_authority(parts)}",
+        "headers": [*_basic("proxy-authorization", parts).items()],
+        "ssl_context": ssl.create_default_context() if _is_tls(parts) else None,
+    }
 
 
 def _headers(destination: Destination, url: SplitResult) -> dict[str, str]:

@@ -152,11 +152,11 @@ class Stream(httpcore.NetworkBackend, httpcore.NetworkStream):
         """
         sock = self._open()
         try:
+            bound(sock, self._left())
             try:
                 self._flush(sock)
             except (BrokenPipeError, ConnectionResetError) as error:
                 self.broken = error
-            bound(sock, self._left())
             data = sock.recv(max_bytes)
         except BlockingIOError:  # what the system's own timeouts raise: see `bound`
             raise TimeoutError("timed out") from None
@@ -192,7 +192,6 @@ class Stream(httpcore.NetworkBackend, httpcore.NetworkStream):
         unsent, self._unsent = self._unsent, []
         if not unsent:
             return
-        bound(sock, self._left())
         if isinstance(sock, ssl.SSLSocket) or sys.platform == "win32":
             sent = 0
         else:
@@ -201,8 +200,8 @@ class Stream(httpcore.NetworkBackend, httpcore.NetworkStream):
                 return
         rest = memoryview(b"".join(unsent))[sent:]
         while rest:
-            bound(sock, self._left())
             rest = rest[sock.send(rest) :]
+            bound(sock, self._left())
 
     def _open(self) -> socket.socket:
         if self._sock is None:
