@@ -68,15 +68,15 @@ class Rare:
             if event.stamped and event.time > end_ns:
                 self.events[place] = event._replace(time=end_ns)
 
-    def encoded(self) -> list[bytes]:
-        """All of it, in parts."""
+    def encoded(self) -> bytes:
+        """All of it."""
         parts = [encode.event(time, rest) for time, rest, _ in tuple(self.events)]
         parts += [encoded for _, encoded in tuple(self.links)]
         if any(self.dropped):
             parts.append(encode.counts(*self.dropped))
         status = self.status
         parts.append(encode.status(*status) if status[0] else encode.NO_STATUS)
-        return parts
+        return b"".join(parts)
 
 
 class Record:
@@ -99,18 +99,20 @@ class Record:
         """The SDK's class of spans that are open, which processors may insist on."""
         return SdkSpan
 
-    # What few spans have, and none has from the start, stands here until then.
+    # What few spans have stands here until they have it. All else they have from the
+    # start: with an attribute that comes later, each would need a dictionary.
     is_open = False
-    _context: SpanContext | None = None
-    _end_ns: int | None = None
-    _fields: bytes | None = None  # all attributes, when it has ended
     _rare: Rare | None = None
 
     scope: Scope
     trace_id: int
+    _trace_bytes: bytes
     span_id: int
     inherited: Inherited
     start_time: int
+    _context: SpanContext | None
+    _end_ns: int | None
+    _fields: bytes | None  # all attributes, when it has ended
     _name: str
     _kind: int
     _attributes: dict[str, bytes]
@@ -236,23 +238,25 @@ class Record:
                 )
                 rare.drop_oldest(rare.links, 2, self.scope.max_links)
 
-    def _encode(self, trace_id: bytes, end_ns: int) -> bytes:
-        parent, start_ns, kind = self._parent, self.start_time, self._kind
-        state, rare = self.inherited[1], self._rare
-        parts = [
-            encode.head(trace_id, self.span_id, parent, start_ns, end_ns, kind),
-            encode.name(self._name),
-            self._fields or b"",
-        ]
-        if state is not DEFAULT_TRACE_STATE and state:
-            parts.append(encode.state(state))
+    def _encode(self, end_ns: int) -> bytes:
+        parent, state, rare = self._parent, self.inherited[1], self._rare
+        head = encode.head(
+            self._trace_bytes,
+            self.span_id,
+            parent,
+            self.start_time,
+            end_ns,
+            self._kind,
+            self._name,
+        )
+        more = b"" if state is DEFAULT_TRACE_STATE else encode.state(state)
         if rare is not None:
-            parts += rare.encoded()
+            more += rare.encoded()
         else:
             for _, link in self._links:
-                parts.append(link)
-            parts.append(encode.NO_STATUS)
-        return b"".join(parts)
+                more += link
+            more += encode.NO_STATUS
+        return head + (self._fields or b"") + more
 
 
 def _inner(fields: Fields, attributes: Mapping[str, Any] | None) -> tuple[bytes, int]:

@@ -19,9 +19,11 @@ from spanrun.telemetry.span.plain import text_of
 from spanrun.telemetry.span.record import Inherited, Record
 from spanrun.telemetry.span.values import items_of, nanoseconds, plain_name
 from spanrun.telemetry.units.recorder import RUN, fail
+from spanrun.text import harmless
 
 if TYPE_CHECKING:  # it makes spans
     from spanrun.telemetry.span.scope import Scope
+    from spanrun.telemetry.span.tail import Tail
 
 _SAMPLED: Final = 1
 _KINDS: Final = 5
@@ -67,8 +69,10 @@ class Span(Record):
         role: int = ANY,
     ) -> None:
         self.is_open = True
+        self._end_ns = self._fields = self._context = None
         self.scope = scope
-        self._name = plain_name(name)
+        known = type(name) is str and name in harmless
+        self._name = name if known else plain_name(name)
         self._kind = kind if 0 <= kind < _KINDS else -1
         self._attributes = {}
         self._links = ()
@@ -77,21 +81,23 @@ class Span(Record):
         self.trace_id = trace_id
         self.span_id = (scope.bits or draw)(64) or 1
         self.inherited = inherited
-        self._is_top = False
-        self.trace: LocalTrace | None = None
         if isinstance(parent, Span):
             same = parent.inherited is inherited or parent.inherited == inherited
             self._parent = parent.span_id if same else parent.get_span_context()
+            self._trace_bytes = parent._trace_bytes  # noqa: SLF001 -- of its class
+            self._is_top = False
             self.anchor: int = parent.anchor
-            self.trace = parent.trace
+            self.trace: LocalTrace | None = parent.trace
             if role != ANY:
                 self._part_from(parent, role)
         else:
             self._parent = parent
-            # A run that a sampler dropped has no anchor.
-            known: int | None = getattr(anchored, "anchor", None)
-            self.anchor = scope.anchor() if known is None else known
+            self._trace_bytes = trace_id.to_bytes(16, "big")
             self._is_top = True
+            # A run that a sampler dropped has no anchor.
+            zero: int | None = getattr(anchored, "anchor", None)
+            self.anchor = scope.anchor() if zero is None else zero
+            self.trace = None
             if parent is None or parent.is_remote:
                 self._flags = ROOT
         if scope.tail is not None or self.trace is not None:
@@ -351,31 +357,31 @@ class Span(Record):
         finally:
             self._commit(scope, end_ns)
 
-    def _parent_id(self) -> int | None:
-        parent = self._parent
-        return parent if isinstance(parent, int) or parent is None else parent.span_id
-
     def _commit(self, scope: Scope, end_ns: int) -> None:
         """Encode it, and hand it to the buffer or to the tail."""
-        trace, flags, rare = self.trace, self._flags, self._rare
-        is_top = self._is_top
+        trace, buffer, flags, rare = self.trace, scope.buffer, self._flags, self._rare
         if rare is not None and rare.status[0] == _ERROR:
             flags |= ERROR
         duration = end_ns - self.start_time
         duration = duration if duration > 0 else 0  # noqa: FURB136 -- faster
         try:
-            trace_id = self.trace_id.to_bytes(16, "big")
-            ids = trace_id, self.span_id, None if is_top else self._parent_id()
-            top = self._name if is_top else None
             if trace is not None:
-                span = self._encode(trace_id, end_ns)
-                trace.tail.end(Ended(scope, span, trace, *ids, duration, flags, top))
+                self._tell(trace.tail, self._encode(end_ns), duration, flags)
                 return
-            buffer = scope.buffer
             if buffer is not None and self.inherited[0] & _SAMPLED:
-                span = self._encode(trace_id, end_ns)
-                buffer.put(scope, span, trace_id, duration, flags)
-            if top is not None and scope.tail is not None:
-                scope.tail.end(Ended(scope, b"", None, *ids, duration, flags, top))
+                span = self._encode(end_ns)
+                buffer.put(scope, span, self._trace_bytes, duration, flags)
+            if self._is_top and scope.tail is not None:
+                self._tell(scope.tail, b"", duration, flags)
         except Exception as error:  # noqa: BLE001 -- a sink breaks no program
             scope.failed(error)
+
+    def _tell(self, tail: Tail, span: bytes, duration: int, flags: int) -> None:
+        """Tell the tail of its end."""
+        parent, top = self._parent, None
+        if self._is_top:
+            parent, top = None, self._name
+        elif isinstance(parent, SpanContext):
+            parent = parent.span_id
+        ids = self._trace_bytes, self.span_id, parent
+        tail.end(Ended(self.scope, span, self.trace, *ids, duration, flags, top))
