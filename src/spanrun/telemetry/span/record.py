@@ -21,6 +21,7 @@ from spanrun.telemetry.span.buffer import RETRIED
 from spanrun.telemetry.span.values import Fields, items_of, plain_name
 
 if TYPE_CHECKING:  # it makes spans
+    from spanrun.telemetry.span.local import LocalTrace
     from spanrun.telemetry.span.scope import Scope
 
 Links: TypeAlias = tuple[tuple[SpanContext, bytes], ...]
@@ -91,6 +92,12 @@ class Record:
         span_id: Its span id.
         inherited: Its flags and tracestate.
         start_time: In nanoseconds since the Unix epoch.
+        duration: In nanoseconds, when it has ended.
+        flags: See ``_core.pyi``.
+        trace: Where it waits until it is decided whether it is kept; None if it was
+            drawn.
+        trace_bytes: Its trace id.
+        is_top: It has no span above it that is decided on with it.
         is_open: It has not ended.
     """
 
@@ -106,7 +113,10 @@ class Record:
 
     scope: Scope
     trace_id: int
-    _trace_bytes: bytes
+    trace_bytes: bytes
+    trace: LocalTrace | None
+    duration: int
+    is_top: bool
     span_id: int
     inherited: Inherited
     start_time: int
@@ -116,7 +126,7 @@ class Record:
     _name: str
     _kind: int
     _attributes: dict[str, bytes]
-    _flags: int
+    flags: int
     _links: Links  # from the start
     _parent: int | SpanContext | None  # a span id, if it has handed down `inherited`
 
@@ -190,7 +200,7 @@ class Record:
         if dropped:
             self._more().dropped[0] += dropped
         if retried:
-            self._flags |= RETRIED
+            self.flags |= RETRIED
 
     def _add_event(
         self,
@@ -206,7 +216,7 @@ class Record:
         event = Event(time, encode.event_rest(shown, fields, dropped), stamped)
         if self.is_open:
             if shown == semconv.EVENT_SPANRUN_JOB_RETRY:
-                self._flags |= RETRIED
+                self.flags |= RETRIED
             rare = self._more()
             rare.events.append(event)
             rare.drop_oldest(rare.events, 1, scope.max_events)
@@ -238,14 +248,26 @@ class Record:
                 )
                 rare.drop_oldest(rare.links, 2, self.scope.max_links)
 
-    def _encode(self, end_ns: int) -> bytes:
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self._name
+
+    @property
+    def parent_id(self) -> int | None:
+        """The span above it."""
+        parent = self._parent
+        return parent.span_id if isinstance(parent, SpanContext) else parent
+
+    def encoded(self) -> bytes:
+        """It, when it has ended, as the content of a message ``Span``."""
         parent, state, rare = self._parent, self.inherited[1], self._rare
         head = encode.head(
-            self._trace_bytes,
+            self.trace_bytes,
             self.span_id,
             parent,
             self.start_time,
-            end_ns,
+            self._end_ns or 0,
             self._kind,
             self._name,
         )
