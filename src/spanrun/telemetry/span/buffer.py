@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import chain
 from operator import add
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -59,7 +60,8 @@ class Buffer:
         self._begun: Final = begun
         self._full: Final = full
         self._most: Final = most
-        self._spans: Final[deque[tuple[Scope, _Ended]]] = deque()
+        # By their scopes. What is in such a deque is nothing to the garbage collector.
+        self._spans: Final[dict[Scope, deque[_Ended]]] = {}
         self._bytes = 0
         # There when nobody has been told since the last `take` that spans wait.
         self._untold: Final[dict[str, bool]] = {"untold": True}
@@ -67,12 +69,15 @@ class Buffer:
     @property
     def waiting(self) -> int:
         """Spans that wait."""
-        return len(self._spans)
+        return sum(map(len, tuple(self._spans.values())))
 
     def put(self, span: Record, content: bytes) -> None:
         """Add one span, with the content of its message ``Span``."""
+        scope, waiting = span.scope, self._spans
+        if scope not in waiting:
+            waiting.setdefault(scope, deque())
         ended = content, span.trace_bytes, span.duration, span.flags
-        self._spans.append((span.scope, ended))
+        waiting[scope].append(ended)
         self._bytes += len(content)
         if self._untold and self._untold.pop("untold", False):
             self._begun(self)
@@ -84,22 +89,20 @@ class Buffer:
         # First, so that who adds a span from now on says so, even if it is taken here.
         self._untold["untold"] = True
         self._bytes = 0
-        taken: defaultdict[tuple[bool, Scope], list[_Ended]] = defaultdict(list)
-        for _ in range(len(self._spans)):
-            try:
-                scope, ended = self._spans.popleft()
-            except IndexError:  # another thread takes them, too
-                break
-            taken[not ended[-1] & ERROR, scope].append(ended)
-        return [
-            Batch(scope, spans, failed=not fine)
-            for (fine, scope), spans in sorted(taken.items(), key=_failed_first)
-        ]
+        failed: list[Batch] = []
+        others: list[Batch] = []
+        for scope, waiting in tuple(self._spans.items()):
+            ended: tuple[list[_Ended], list[_Ended]] = [], []
+            with suppress(IndexError):  # another thread takes them, too
+                for _ in range(len(waiting)):
+                    span = waiting.popleft()
+                    ended[span[-1] & ERROR].append(span)
+            if ended[ERROR]:
+                failed.append(Batch(scope, ended[ERROR], failed=True))
+            if ended[0]:
+                others.append(Batch(scope, ended[0], failed=False))
+        return failed + others
 
     def after_fork(self) -> None:
         """In a child process: what waits is its parent's."""
         self.take()
-
-
-def _failed_first(group: tuple[tuple[bool, Scope], list[_Ended]]) -> bool:
-    return group[0][0]
