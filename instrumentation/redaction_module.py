@@ -2,9 +2,9 @@ r"""The rules of redaction for the compiled part, from `spanrun.secret_forms`.
 
 A pattern is the same in both languages but for what a class of characters is: here
 `\s` is the white space of Unicode, all other classes and the case of letters are
-ASCII's, and what is negated takes whole characters. A bound of many repetitions keeps
-the search in Python from taking long. Here the search is linear, and only the pattern
-would be: each repetition is a copy of it, which must be compiled. So it has no bound.
+ASCII's, and what is negated takes whole characters. No pattern has a
+bound of many repetitions, as each is a copy of what is repeated, to be compiled: what
+keeps a search from taking long is how much of the text a rule looks at.
 """
 
 import re
@@ -15,7 +15,6 @@ from spanrun import secret_words as words
 
 _TOKEN = re.compile(r"\\.|\[\^?(?:\\.|[^\]\\])+\]|.", re.DOTALL)
 _INSIDE = re.compile(r"\\.|.", re.DOTALL)
-_MANY = re.compile(r"\{([01]),(?:[3-9]\d|\d{3,})\}")
 _OUTSIDE = {
     r"\s": f"(?u:[{words.SPACES}])",
     r"\S": f"(?u:[^{words.SPACES}])",
@@ -53,7 +52,7 @@ def render() -> str:
             "    },",
         ]
     lines += ["];", ""]
-    for name in ("WORDS", "OF_MAIL", "PLACEHOLDER", "WITH_P"):
+    for name in ("WORDS", "PLACEHOLDER", "WITH_P"):
         lines += _texts(name, sorted(getattr(words, name)))
     for name in ("NO_SECRET", "COUNTED", "MIXED", "ENCODED"):
         lines.append(
@@ -70,7 +69,6 @@ def pattern(source: str) -> str:
     flags = re.match(r"\(\?([is]+)\)", source)
     body = source[flags.end() :] if flags else source
     head = f"(?{flags[1] if flags else ''}-u)"
-    body = _MANY.sub(lambda bound: "*" if bound[1] == "0" else "+", body)
     return head + "".join(_token(token) for token in _TOKEN.findall(body))
 
 

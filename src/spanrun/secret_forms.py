@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from spanrun.secret_words import Check, Rule, compiled
+from spanrun.secret_words import OF_MAIL, Check, Rule, compiled
 
 # --- names, and what may stand around them
 
@@ -20,7 +20,7 @@ _NAMES: Final = (
     r"|(?-i:[fF])unctions[_-]?key|(?-i:[lL])icen[cs]e[_-]?key|(?-i:[mM])aster[_-]?key)"
     r"(?:\d|[_-]?(?:value|confirm(?:ation)?))?"
 )
-_HEADERS: Final = rf"(?:[\w-]{{0,64}}{_NAMES}|(?:proxy-)?authorization|(?:set-)?cookie)"
+_HEADERS: Final = rf"(?:[\w-]*{_NAMES}|(?:proxy-)?authorization|(?:set-)?cookie)"
 _PASSWORD: Final = r"(?-i:[pP])(?:ass(?:word|phrase|code|wd)|wd)"  # noqa: S105
 _SAYS: Final = ("key", "secret", "token", "pass", "pwd", "credential", "signature")
 _SIGNS: Final = ("=", ":", "->", "<-", "%3")
@@ -34,7 +34,7 @@ _LETTERS: Final = (
 
 QUOTE: Final = r"(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27])"
 """In JSON inside of JSON it has backslashes; in HTML and in URLs it is escaped."""
-_S: Final = r"(?:\n[ +]{0,32}\||\s|\\{1,4}[nrt])"
+_S: Final = r"(?:\n[ +]*\||\s|\\{1,4}[nrt])"
 """White space, in JSON and in a repr as well, and where a group of errors is shown."""
 _IS: Final = rf"{_S}*(?::=|==?|:|=>|<-|->|%3[dDaA]){_S}*"
 _PREFIX: Final = r"[bBrRuUfFN]{0,2}"
@@ -88,8 +88,8 @@ def _blocks() -> Iterator[Rule]:
     )
     yield _rule(
         ("-begin ",),
-        r"(?s)(?P<secret>-----BEGIN [A-Z ]{0,32}PRIVATE KEY(?: BLOCK)?-----"
-        r".*?(?:-----END [A-Z ]{0,32}PRIVATE KEY(?: BLOCK)?-----|\Z))",
+        r"(?s)(?P<secret>-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----"
+        r".*?(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|\Z))",
         also=("private key",),
         before=4,
     )
@@ -118,7 +118,7 @@ def _signed() -> Iterator[Rule]:
     )
     yield _rule(
         ("authorization",),
-        rf"{authorization}(?:[a-z]{{1,32}}\s{{1,8}})?(?P<secret>[^\s'\",;\\]{{3,}})",
+        rf"{authorization}(?:[a-z]+\s{{1,8}})?(?P<secret>[^\s'\",;\\]{{3,}})",
     )
     yield _rule(
         ("cookie",),
@@ -132,7 +132,7 @@ def _in_urls() -> Iterator[Rule]:
     """What URLs have in them; most of them are known by their place."""
     yield _rule(  # user:password@, or a token alone
         ("://",),
-        r"://(?P<secret>[^/\s'\"<>]{1,512})@",
+        r"://(?P<secret>[^/\s'\"<>]+)@",
         also=("@",),
         after=515,
     )
@@ -145,7 +145,7 @@ def _in_urls() -> Iterator[Rule]:
     )
     yield _rule(  # what is called shortly in a query
         ("key=", "sig=", "signature=", "auth=", "jwt=", "sas=", "id=", "otp="),
-        r"(?i)[?&;](?:[\w-]{0,32}signature|key|sig|auth|jwt|sas|session(?:_?id)?|sid"
+        r"(?i)[?&;](?:[\w-]*signature|key|sig|auth|jwt|sas|session(?:_?id)?|sid"
         r"|otp)=(?P<secret>[^\s'\"&#]{6,})",
         before=48,
         after=32,
@@ -183,12 +183,12 @@ def _markup(
 ) -> Iterator[Rule]:
     """What is in a tag: ``<password>``, ``<property name="password">``, a plist's."""
     tag = (
-        rf"{opens}(?:[^<>&\n]{{0,96}}?|key{closes}[\w.:-]{{0,64}}){_NAMES}(?:{QUOTE})?"
-        rf"(?:{_S}[^<>]{{0,256}}?)?(?:{opens}/key{closes}{_S}{{0,64}}{opens}string)?{closes}"
+        rf"{opens}(?:[^<>&\n]*?|key{closes}[\w.:-]*){_NAMES}(?:{QUOTE})?"
+        rf"(?:{_S}[^<>]*?)?(?:{opens}/key{closes}{_S}*{opens}string)?{closes}"
     )
-    cdata = rf"{_S}{{0,64}}{opens}!\[CDATA\[(?P<quoted>.{{1,512}}?)\]\]{closes}"
+    cdata = rf"{_S}*{opens}!\[CDATA\[(?P<quoted>.+?)\]\]{closes}"
     # Where a line or the text breaks off in it: one with a space is a placeholder.
-    ended = rf"{_S}{{0,64}}(?P<secret>{inside}+){opens}/"
+    ended = rf"{_S}*(?P<secret>{inside}+){opens}/"
     broken_off = rf"{first}[^<&\\\n]*"
     yield _rule(
         _SAYS,
@@ -201,13 +201,13 @@ def _markup(
 
 def _pairs() -> Iterator[Rule]:
     """``name="password" value="x"``, of markup, JSON or YAML, in either order."""
-    more = rf"(?:[\w-]{{1,32}}={_Q}[^'\"<>\n]{{0,64}}{_Q}\s{{1,8}}){{0,4}}"
+    more = rf"(?:[\w-]+={_Q}[^'\"<>\n]*{_Q}\s{{1,8}}){{0,4}}"
     name = (
         rf"(?:name|key|header|id)(?:{_Q})?\s{{0,4}}[:=]\s{{0,4}}(?:{_Q})?"
-        rf"[\w.:-]{{0,64}}(?:{_NAMES}|authorization)"
+        rf"[\w.:-]*(?:{_NAMES}|authorization)"
     )
     value = rf"(?:{'|'.join(_VALUES)})(?:{_Q})?\s{{0,4}}[:=]\s{{0,4}}"
-    between = rf"(?:{_S}|[,;]){{1,40}}(?:{_Q})?{more}(?:{_Q})?"
+    between = rf"(?:{_S}|[,;])+(?:{_Q})?{more}(?:{_Q})?"
     says = (*_SAYS, "auth")
     yield _rule(
         says,
@@ -218,7 +218,7 @@ def _pairs() -> Iterator[Rule]:
     )
     yield _rule(
         _VALUES,
-        rf"(?i)\b{value}{_Q}(?P<secret>[^'\"\\\n]{{1,512}}){_Q}{between}{name}",
+        rf"(?i)\b{value}{_Q}(?P<secret>[^'\"\\\n]+){_Q}{between}{name}",
         also=says,
         after=1168,
     )
@@ -226,17 +226,17 @@ def _pairs() -> Iterator[Rule]:
 
 def _arguments() -> Iterator[Rule]:
     """Of programs: options by their names, and those of some well-known programs."""
-    named = rf"{_START}--?[\w-]{{0,64}}{_NAMES}{_NEXT}"
+    named = rf"{_START}--?[\w-]*{_NAMES}{_NEXT}"
     login = rf"{_START}(?:-[uU]{_GLUED}|--(?:proxy-)?user(?:name)?{_NEXT})"
-    colon = r"(?P<name>[^\s:'\"\\]{0,64}):"
-    upto = r"[^\n|;&]{0,256}?[\s'\"]"
+    colon = r"(?P<name>[^\s:'\"\\]*):"
+    upto = r"[^\n|;&]*?[\s'\"]"
     by_program = (
         rf"\b(?:(?:sshpass|mongo[a-z]{{0,10}}|(?:docker|podman|helm)\s[a-z ]{{0,16}}"
         rf"login)\b{upto}-p|redis-cli\b{upto}-a|ldap[a-z]{{1,12}}\b{upto}-w"
         rf"|(?:sqlcmd|mosquitto_[a-z]{{1,8}})\b{upto}-P){_GLUED}"
     )
     programs = ("sshpass", "mongo", "login", "redis-cli", "ldap", "sqlcmd")
-    mysql = rf"\b(?:mysql|mariadb)[\w-]{{0,32}}{upto}-p"
+    mysql = rf"\b(?:mysql|mariadb)[\w-]*{upto}-p"
     oracle = r"(?:jdbc:oracle:[a-z]{1,8}:|sqlplus\s{1,4}(?:-\w{1,4}\s)?)"
     yield _rule(
         _SAYS,
@@ -270,7 +270,7 @@ def _arguments() -> Iterator[Rule]:
     )
     yield _rule(
         ("oracle", "sqlplus"),
-        rf"(?i){oracle}[\w$#]{{1,64}}/(?P<secret>[^\s@'\"]+)",
+        rf"(?i){oracle}[\w$#]+/(?P<secret>[^\s@'\"]+)",
         before=5,
         after=112,
     )
@@ -287,7 +287,7 @@ def _prose() -> Iterator[Rule]:
     """Without a colon or a sign of equality, as people and servers write."""
     spoken = rf"(?P<named>{_SPOKEN}){_TOLD}\s{{0,2}}[:=]?\s{{1,4}}"
     said = rf"{_PASSWORD}(?:\s{{1,4}}(?:is|was|to|as|set\sto|changed\sto))?\s{{1,4}}"
-    header = rf"\bx-[\w-]{{0,32}}(?:{_NAMES}|key|auth)(?:[ \t]|\\{{1,4}}t){{1,4}}"
+    header = rf"\bx-[\w-]{{0,24}}(?:{_NAMES}|key|auth)(?:[ \t]|\\{{1,4}}t){{1,4}}"
     yield _rule(("x-",), rf"(?i){header}{_WORD}", "header", (*_SAYS, "auth"))
     yield _rule(("pass", "pwd"), rf"(?i){said}{_OPEN}{_QUOTED}", after=64)
     yield _rule(
@@ -304,17 +304,17 @@ def _prose() -> Iterator[Rule]:
         before=16,
         after=48,
     )
-    by = r"identified\s{1,4}(?:with\s\S{1,64}\s{1,4})?by\s{1,4}(?:password\s{1,4})?"
+    by = r"identified\s{1,4}(?:with\s\S+\s{1,4})?by\s{1,4}(?:password\s{1,4})?"
     yield _rule(("identified",), rf"(?i){by}{_INSIDE}", after=160)
     yield _rule(
         ("identified",),
-        rf"(?i)\buser\s{{1,4}}\S{{1,128}}\s{{1,4}}{by}{_WORD}",
+        rf"(?i)\buser\s{{1,4}}\S+\s{{1,4}}{by}{_WORD}",
         before=144,
         after=160,
     )
     yield _rule(  # .netrc, redis.conf
         ("machine", "requirepass"),
-        r"(?:\bmachine\s{1,4}\S{1,256}\s{1,4}login\s{1,4}\S{1,128}\s{1,4}password"
+        r"(?:\bmachine\s{1,4}\S+\s{1,4}login\s{1,4}\S+\s{1,4}password"
         r"|\brequirepass)\s{1,4}(?P<secret>\S+)",
         also=("pass",),
         after=432,
@@ -325,9 +325,10 @@ def _assignments() -> Iterator[Rule]:
     """What has a sign of its own, and is only sometimes a secret."""
     yield _rule(
         ("@",),
-        r"\b(?P<name>[\w.+-]{1,64}):(?P<secret>[^\s:@/'\"<>()\[\]{},;]{3,128})"
-        r"@(?:[a-zA-Z][\w-]{0,62}\.[a-zA-Z]|\d{1,3}\.\d{1,3}\.|localhost\b|[a-z]{1,8}\("
-        r"|\w[\w-]{0,62}[:/])",
+        rf"(?:(?:\A|[^\w.+-])(?P<mail>(?i:{'|'.join(OF_MAIL)}))|[\w.+-]):"
+        r"(?P<secret>[^\s:@/'\"<>()\[\]{},;]{3,128})"
+        r"@(?:[a-zA-Z][\w-]*\.[a-zA-Z]|\d{1,3}\.\d{1,3}\.|localhost\b|[a-z]{1,8}\("
+        r"|\w[\w-]*[:/])",
         "at_host",
         (":",),
         before=196,
@@ -344,7 +345,7 @@ def _assignments() -> Iterator[Rule]:
     )
     yield _rule(  # requests.get(…, auth=("user", "password"))
         ("auth",),
-        rf"(?i)auth\s{{0,2}}=?\s{{0,2}}\(\s{{0,2}}{_Q}[^'\"\n]{{0,128}}{_Q}\s{{0,2}},\s{{0,2}}"
+        rf"(?i)auth\s{{0,2}}=?\s{{0,2}}\(\s{{0,2}}{_Q}[^'\"\n]*{_Q}\s{{0,2}},\s{{0,2}}"
         rf"{_INSIDE}",
         also=("(",),
         after=176,
@@ -365,7 +366,7 @@ def _assignments() -> Iterator[Rule]:
     )
     yield _rule(
         ("cookie",),
-        r"(?i)\bcookie[ \t]{1,4}[\w.-]{1,64}=(?P<secret>\S+)",
+        r"(?i)\bcookie[ \t]{1,4}[\w.-]+=(?P<secret>\S+)",
         "shaped",
     )
 

@@ -112,7 +112,7 @@ account acct assignee author bcc by cc committer contact email e-mail from id ke
 mail mailto maintainer name owner recipient reply-to sender sha1 sha256 sha512 sip sips
 to user username xmpp
 """
-OF_MAIL: Final = frozenset(_BEFORE_MAIL.split())
+OF_MAIL: Final = tuple(_BEFORE_MAIL.split())
 PLACEHOLDER: Final = ("$", "{", "<", "%", "*", "-")
 WITH_P: Final = frozenset(
     ("ath", "id", "ipe", "ort", "orts", "rint", "rocess", "rod", "rofile", "rotocol")
@@ -182,9 +182,8 @@ def _login(found: re.Match[str], value: str) -> bool:
 
 def _at_host(found: re.Match[str], value: str) -> bool:
     """``name:password@host``, unless it is an address of mail, or a digest's."""
-    mail = found["name"].lower() in OF_MAIL
     digest = "@sha256" in found[0] or "@sha512" in found[0]
-    return not mail and not digest and _argument(found, value)
+    return not found["mail"] and not digest and _argument(found, value)
 
 
 def _header(_found: re.Match[str], value: str) -> bool:

@@ -79,6 +79,21 @@ def test_no_part_of_a_secret_across_the_cut_is_shown(text, secret, redact):
 
 
 @BOTH
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("https://joe:{}@db.example.org/name", "hunter2-" * 60 + "hunter2"),
+        ('value="{}", name=password', "hunter2-" * 80),
+        ("('{}-password', '{}')".format("of-all-" * 12, "{}"), "gooseberry"),
+        ("machine {} login joe password {}".format("a." * 140, "{}"), "gooseberry"),
+        ("{}:{}@db.example.org/name".format("x" * 80, "{}"), "gooseberry"),
+    ],
+)
+def test_what_is_long_is_hidden_by_both(text, secret, redact):
+    assert secret[-8:] not in redact(text.format(secret))
+
+
+@BOTH
 @pytest.mark.parametrize("planted", PLANTED)
 def test_what_would_cost_too_much_is_cut_and_not_passed_unchecked(planted, redact):
     text = f"{planted}\n" * (MAX_CHARACTERS // len(planted))

@@ -1,5 +1,6 @@
 """A buffer says when it begins to fill and when it is full, and loses nothing."""
 
+import gc
 import threading
 from typing import Any
 
@@ -34,6 +35,17 @@ def test_failed_spans_are_a_batch_of_their_own(box: Box) -> None:
     assert (fine.failed, fine.spans) == (False, 2)
     assert failed.scope is fine.scope is box.ours
     assert len(failed.headers) == len(fine.headers) == 64
+
+
+def test_the_garbage_collector_has_no_work_with_what_waits(box: Box) -> None:
+    box.start().end()
+    gc.collect()
+    before = len(gc.get_objects())
+    for _ in range(1_000):
+        box.start().end()
+    gc.collect()
+    assert len(gc.get_objects()) - before < 100
+    assert box.buffer.waiting == 1_001
 
 
 def test_it_says_when_too_much_waits(part: Any) -> None:

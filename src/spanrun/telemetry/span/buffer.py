@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import struct
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import chain
+from operator import add
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from spanrun.telemetry.span.wire import IS_SMALL, SMALL, varint
+from spanrun.telemetry.span.wire import varint
 
-if TYPE_CHECKING:  # it has a buffer
+if TYPE_CHECKING:  # they have a buffer
+    from spanrun.telemetry.span.record import Record
     from spanrun.telemetry.span.scope import Scope
 
 ERROR: Final = 1
@@ -21,24 +25,22 @@ ROOT: Final = 16
 _header: Final = struct.Struct("<16sQIB3x").pack
 
 
-_Ended: TypeAlias = tuple["Scope", bytes, bytes, int, int]
-"""A span's scope, its content, its trace, its duration and its flags."""
+_Ended: TypeAlias = tuple[bytes, bytes, int, int]
+"""A span's content, its trace, its duration and its flags."""
 
 
 class Batch:
     """Ended spans of one scope, taken out of a `Buffer`. See ``_core.pyi``."""
 
     def __init__(self, scope: Scope, spans: list[_Ended], *, failed: bool) -> None:
-        data: list[bytes] = []
-        headers: list[bytes] = []
-        for _, span, trace, duration, flags in spans:
-            size = len(span)
-            begin = b"\x12" + (SMALL[size] if size < IS_SMALL else varint(size))
-            data += (begin, span)
-            headers.append(_header(trace, duration, len(begin) + size, flags))
+        contents, traces, durations, flags = zip(*spans, strict=True)
+        begins = [b"\x12" + varint(size) for size in map(len, contents)]
+        sizes = map(add, map(len, begins), map(len, contents))
         self.scope: Final = scope
-        self.data: Final = b"".join(data)
-        self.headers: Final = b"".join(headers)
+        self.data: Final = b"".join(
+            chain.from_iterable(zip(begins, contents, strict=True))
+        )
+        self.headers: Final = b"".join(map(_header, traces, durations, sizes, flags))
         self.spans: Final = len(spans)
         self.failed: Final = failed
 
@@ -58,7 +60,8 @@ class Buffer:
         self._begun: Final = begun
         self._full: Final = full
         self._most: Final = most
-        self._spans: Final[deque[_Ended]] = deque()
+        # By their scopes. What is in such a deque is nothing to the garbage collector.
+        self._spans: Final[dict[Scope, deque[_Ended]]] = {}
         self._bytes = 0
         # There when nobody has been told since the last `take` that spans wait.
         self._untold: Final[dict[str, bool]] = {"untold": True}
@@ -66,14 +69,16 @@ class Buffer:
     @property
     def waiting(self) -> int:
         """Spans that wait."""
-        return len(self._spans)
+        return sum(map(len, tuple(self._spans.values())))
 
-    def put(
-        self, scope: Scope, span: bytes, trace: bytes, duration: int, flags: int
-    ) -> None:
-        """Add one span, as the content of a message ``Span``."""
-        self._spans.append((scope, span, trace, duration, flags))
-        self._bytes += len(span)
+    def put(self, span: Record, content: bytes) -> None:
+        """Add one span, with the content of its message ``Span``."""
+        scope, waiting = span.scope, self._spans
+        if scope not in waiting:
+            waiting.setdefault(scope, deque())
+        ended = content, span.trace_bytes, span.duration, span.flags
+        waiting[scope].append(ended)
+        self._bytes += len(content)
         if self._untold and self._untold.pop("untold", False):
             self._begun(self)
         if self._bytes > self._most:
@@ -84,22 +89,20 @@ class Buffer:
         # First, so that who adds a span from now on says so, even if it is taken here.
         self._untold["untold"] = True
         self._bytes = 0
-        taken: defaultdict[tuple[bool, Scope], list[_Ended]] = defaultdict(list)
-        for _ in range(len(self._spans)):
-            try:
-                ended = self._spans.popleft()
-            except IndexError:  # another thread takes them, too
-                break
-            taken[not ended[-1] & ERROR, ended[0]].append(ended)
-        return [
-            Batch(scope, spans, failed=not fine)
-            for (fine, scope), spans in sorted(taken.items(), key=_failed_first)
-        ]
+        failed: list[Batch] = []
+        others: list[Batch] = []
+        for scope, waiting in tuple(self._spans.items()):
+            ended: tuple[list[_Ended], list[_Ended]] = [], []
+            with suppress(IndexError):  # another thread takes them, too
+                for _ in range(len(waiting)):
+                    span = waiting.popleft()
+                    ended[span[-1] & ERROR].append(span)
+            if ended[ERROR]:
+                failed.append(Batch(scope, ended[ERROR], failed=True))
+            if ended[0]:
+                others.append(Batch(scope, ended[0], failed=False))
+        return failed + others
 
     def after_fork(self) -> None:
         """In a child process: what waits is its parent's."""
         self.take()
-
-
-def _failed_first(group: tuple[tuple[bool, Scope], list[_Ended]]) -> bool:
-    return group[0][0]

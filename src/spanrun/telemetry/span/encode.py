@@ -61,19 +61,22 @@ def head(
     start_ns: int,
     end_ns: int,
     kind: int,
+    called: str,
 ) -> bytes:
-    """Ids, times, kind and flags of a span.
+    """Ids, times, kind, flags and name of a span.
 
     ``parent`` is a span id, where the parent is a span of this process.
     """
     rest = _times(_START, start_ns, _END, end_ns) + _KINDS[kind]
+    named = _names.get(called) or name(called)
     if parent is None:
-        return _root(_TRACE_ID, trace_id, _SPAN_ID, span_id) + rest
+        return _root(_TRACE_ID, trace_id, _SPAN_ID, span_id) + rest + named
     if isinstance(parent, SpanContext):
         if parent.is_remote:
             rest = rest[:-4] + _fixed32(_HAS_IS_REMOTE | _IS_REMOTE)
         parent = parent.span_id & _ID
-    return _child(_TRACE_ID, trace_id, _SPAN_ID, span_id, _PARENT_ID, parent) + rest
+    ids = _child(_TRACE_ID, trace_id, _SPAN_ID, span_id, _PARENT_ID, parent)
+    return ids + rest + named
 
 
 def name(value: str, tag: bytes = b"\x2a", names: dict[str, bytes] = _names) -> bytes:
@@ -92,7 +95,7 @@ def attribute(key: str, value: Plain) -> bytes:
 
 
 def state(value: TraceState) -> bytes:
-    """The tracestate of a span."""
+    """The tracestate of a span; nothing for an empty one."""
     known = _states.get(id(value))
     if known is None:
         # It holds the object, so that nothing else can have its id.

@@ -8,7 +8,7 @@ from spanrun.semconv import SpanrunSamplingReason
 from spanrun.telemetry.units.recorder import JOB, RUN
 
 if TYPE_CHECKING:  # they have local traces
-    from spanrun.telemetry.span.scope import Scope
+    from spanrun.telemetry.span.record import Record
     from spanrun.telemetry.span.tail import Tail
 
 ANY: Final = 0
@@ -65,7 +65,7 @@ class LocalTrace:
         self.role: Final = role
         self.above: Final = above
         self.roots = 1
-        self.waiting: list[Ended] = []
+        self.waiting: list[Record] = []
         self.reason: Reason = None
         self.refused: Reason = None
         self.is_run_kept = False
@@ -86,32 +86,6 @@ class LocalTrace:
     def path(self) -> Reason:
         """Why what is wanted is kept."""
         return "run" if self.is_run_kept else "path"
-
-
-class Ended(NamedTuple):
-    """A span that has ended, encoded.
-
-    Attributes:
-        scope: Whose span it is.
-        span: The content of a message ``Span``.
-        trace: Where it belongs; None when it was drawn, and is only to be measured.
-        trace_id: As 16 bytes.
-        span_id: Its own.
-        parent: The id of the one above it; None for a topmost one.
-        duration: In nanoseconds.
-        flags: See ``_core.pyi``.
-        top: The name of a topmost one; None for any other span.
-    """
-
-    scope: Scope
-    span: bytes
-    trace: LocalTrace | None
-    trace_id: bytes
-    span_id: int
-    parent: int | None
-    duration: int
-    flags: int
-    top: str | None
 
 
 class Wanted(NamedTuple):

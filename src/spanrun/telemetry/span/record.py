@@ -21,6 +21,7 @@ from spanrun.telemetry.span.buffer import RETRIED
 from spanrun.telemetry.span.values import Fields, items_of, plain_name
 
 if TYPE_CHECKING:  # it makes spans
+    from spanrun.telemetry.span.local import LocalTrace
     from spanrun.telemetry.span.scope import Scope
 
 Links: TypeAlias = tuple[tuple[SpanContext, bytes], ...]
@@ -68,15 +69,15 @@ class Rare:
             if event.stamped and event.time > end_ns:
                 self.events[place] = event._replace(time=end_ns)
 
-    def encoded(self) -> list[bytes]:
-        """All of it, in parts."""
+    def encoded(self) -> bytes:
+        """All of it."""
         parts = [encode.event(time, rest) for time, rest, _ in tuple(self.events)]
         parts += [encoded for _, encoded in tuple(self.links)]
         if any(self.dropped):
             parts.append(encode.counts(*self.dropped))
         status = self.status
         parts.append(encode.status(*status) if status[0] else encode.NO_STATUS)
-        return parts
+        return b"".join(parts)
 
 
 class Record:
@@ -91,6 +92,12 @@ class Record:
         span_id: Its span id.
         inherited: Its flags and tracestate.
         start_time: In nanoseconds since the Unix epoch.
+        duration: In nanoseconds, when it has ended.
+        flags: See ``_core.pyi``.
+        trace: Where it waits until it is decided whether it is kept; None if it was
+            drawn.
+        trace_bytes: Its trace id.
+        is_top: It has no span above it that is decided on with it.
         is_open: It has not ended.
     """
 
@@ -99,22 +106,27 @@ class Record:
         """The SDK's class of spans that are open, which processors may insist on."""
         return SdkSpan
 
-    # What few spans have, and none has from the start, stands here until then.
+    # What few spans have stands here until they have it. All else they have from the
+    # start: with an attribute that comes later, each would need a dictionary.
     is_open = False
-    _context: SpanContext | None = None
-    _end_ns: int | None = None
-    _fields: bytes | None = None  # all attributes, when it has ended
     _rare: Rare | None = None
 
     scope: Scope
     trace_id: int
+    trace_bytes: bytes
+    trace: LocalTrace | None
+    duration: int
+    is_top: bool
     span_id: int
     inherited: Inherited
     start_time: int
+    _context: SpanContext | None
+    _end_ns: int | None
+    _fields: bytes | None  # all attributes, when it has ended
     _name: str
     _kind: int
     _attributes: dict[str, bytes]
-    _flags: int
+    flags: int
     _links: Links  # from the start
     _parent: int | SpanContext | None  # a span id, if it has handed down `inherited`
 
@@ -188,7 +200,7 @@ class Record:
         if dropped:
             self._more().dropped[0] += dropped
         if retried:
-            self._flags |= RETRIED
+            self.flags |= RETRIED
 
     def _add_event(
         self,
@@ -204,7 +216,7 @@ class Record:
         event = Event(time, encode.event_rest(shown, fields, dropped), stamped)
         if self.is_open:
             if shown == semconv.EVENT_SPANRUN_JOB_RETRY:
-                self._flags |= RETRIED
+                self.flags |= RETRIED
             rare = self._more()
             rare.events.append(event)
             rare.drop_oldest(rare.events, 1, scope.max_events)
@@ -236,23 +248,37 @@ class Record:
                 )
                 rare.drop_oldest(rare.links, 2, self.scope.max_links)
 
-    def _encode(self, trace_id: bytes, end_ns: int) -> bytes:
-        parent, start_ns, kind = self._parent, self.start_time, self._kind
-        state, rare = self.inherited[1], self._rare
-        parts = [
-            encode.head(trace_id, self.span_id, parent, start_ns, end_ns, kind),
-            encode.name(self._name),
-            self._fields or b"",
-        ]
-        if state is not DEFAULT_TRACE_STATE and state:
-            parts.append(encode.state(state))
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self._name
+
+    @property
+    def parent_id(self) -> int | None:
+        """The span above it."""
+        parent = self._parent
+        return parent.span_id if isinstance(parent, SpanContext) else parent
+
+    def encoded(self) -> bytes:
+        """It, when it has ended, as the content of a message ``Span``."""
+        parent, state, rare = self._parent, self.inherited[1], self._rare
+        head = encode.head(
+            self.trace_bytes,
+            self.span_id,
+            parent,
+            self.start_time,
+            self._end_ns or 0,
+            self._kind,
+            self._name,
+        )
+        more = b"" if state is DEFAULT_TRACE_STATE else encode.state(state)
         if rare is not None:
-            parts += rare.encoded()
+            more += rare.encoded()
         else:
             for _, link in self._links:
-                parts.append(link)
-            parts.append(encode.NO_STATUS)
-        return b"".join(parts)
+                more += link
+            more += encode.NO_STATUS
+        return head + (self._fields or b"") + more
 
 
 def _inner(fields: Fields, attributes: Mapping[str, Any] | None) -> tuple[bytes, int]:

@@ -14,11 +14,12 @@ from spanrun import semconv
 from spanrun.telemetry.current import inside
 from spanrun.telemetry.span.buffer import ERROR, EXEMPLAR, RETRIED, ROOT
 from spanrun.telemetry.span.ids import draw
-from spanrun.telemetry.span.local import ANY, Ended, LocalTrace
+from spanrun.telemetry.span.local import ANY, LocalTrace
 from spanrun.telemetry.span.plain import text_of
 from spanrun.telemetry.span.record import Inherited, Record
 from spanrun.telemetry.span.values import items_of, nanoseconds, plain_name
 from spanrun.telemetry.units.recorder import RUN, fail
+from spanrun.text import harmless
 
 if TYPE_CHECKING:  # it makes spans
     from spanrun.telemetry.span.scope import Scope
@@ -45,8 +46,6 @@ class Span(Record):
 
     Attributes:
         anchor: Nanoseconds since the Unix epoch when its monotonic clock was at 0.
-        trace: Where it waits until it is decided whether it is kept; None if it was
-            drawn.
     """
 
     _on_exception = _RECORD | _STATUS
@@ -67,33 +66,38 @@ class Span(Record):
         role: int = ANY,
     ) -> None:
         self.is_open = True
+        self._end_ns = self._fields = self._context = None
+        self.duration = 0
         self.scope = scope
-        self._name = plain_name(name)
+        known = type(name) is str and name in harmless
+        self._name = name if known else plain_name(name)
         self._kind = kind if 0 <= kind < _KINDS else -1
         self._attributes = {}
         self._links = ()
-        self._flags = 0
+        self.flags = 0
         self._generation = scope.generation
         self.trace_id = trace_id
         self.span_id = (scope.bits or draw)(64) or 1
         self.inherited = inherited
-        self._is_top = False
-        self.trace: LocalTrace | None = None
         if isinstance(parent, Span):
             same = parent.inherited is inherited or parent.inherited == inherited
             self._parent = parent.span_id if same else parent.get_span_context()
+            self.trace_bytes = parent.trace_bytes
+            self.is_top = False
             self.anchor: int = parent.anchor
             self.trace = parent.trace
             if role != ANY:
                 self._part_from(parent, role)
         else:
             self._parent = parent
+            self.trace_bytes = trace_id.to_bytes(16, "big")
+            self.is_top = True
             # A run that a sampler dropped has no anchor.
-            known: int | None = getattr(anchored, "anchor", None)
-            self.anchor = scope.anchor() if known is None else known
-            self._is_top = True
+            zero: int | None = getattr(anchored, "anchor", None)
+            self.anchor = scope.anchor() if zero is None else zero
+            self.trace = None
             if parent is None or parent.is_remote:
-                self._flags = ROOT
+                self.flags = ROOT
         if scope.tail is not None or self.trace is not None:
             self._wait(parent, inherited, anchored, role)
         if start_ns is not None:
@@ -127,7 +131,7 @@ class Span(Record):
         """Be decided on apart from its parent, where that is a run's."""
         trace = parent.trace
         apart = None if trace is None else trace.apart(role, parent.span_id)
-        self._is_top = trace is None or apart is not None
+        self.is_top = trace is None or apart is not None
         self.trace = apart or trace
 
     def _wait(
@@ -147,21 +151,16 @@ class Span(Record):
                 above[0].tail.want(*above)
             return
         if self.trace is None and tail is not None:
-            self._is_top = True
+            self.is_top = True
             joins = parent is not None and role != RUN
             self.trace = tail.begin(self.trace_id, role, above, is_remote=joins)
-        if role == RUN and self._is_top and self.trace is not None:
+        if role == RUN and self.is_top and self.trace is not None:
             self.trace.tail.want(self.trace, self.span_id, is_run=True)
 
     @property
     def otel(self) -> Span:
         """Itself: what a context has as the current span."""
         return self
-
-    @property
-    def name(self) -> str:
-        """What it is called."""
-        return self._name
 
     @property
     def end_time(self) -> int | None:
@@ -171,7 +170,7 @@ class Span(Record):
     @property
     def is_local_root(self) -> bool:
         """Nothing above it was recorded in this process."""
-        return bool(self._flags & ROOT)
+        return bool(self.flags & ROOT)
 
     @property
     def has_ended(self) -> bool:
@@ -284,14 +283,14 @@ class Span(Record):
 
     def mark(self, flag: int) -> None:
         """Set `RETRIED` for its trace, which is a reason to keep it."""
-        self._flags |= flag & RETRIED
+        self.flags |= flag & RETRIED
 
     def pin(self) -> bool:
         """Keep its trace for an exemplar; whether it is kept."""
         trace = self.trace
         is_kept = trace is None or trace.tail.pin(trace)
         if is_kept:
-            self._flags |= EXEMPLAR
+            self.flags |= EXEMPLAR
         return is_kept
 
     def end(self, end_time: int | None = None) -> None:
@@ -336,8 +335,11 @@ class Span(Record):
             self._too_late("end")
             return
         self._end_ns = end_ns
+        duration = end_ns - self.start_time
+        self.duration = duration if duration > 0 else 0  # noqa: FURB136 -- faster
         # From now on, a thread that is about to set one is too late.
         self._fields = b"".join(self._attributes.values())
+        self._attributes.clear()
         scope, rare = self.scope, self._rare
         if rare is not None:
             rare.freeze(end_ns)
@@ -349,33 +351,20 @@ class Span(Record):
         except Exception as error:  # noqa: BLE001 -- a processor breaks no program
             scope.failed(error)
         finally:
-            self._commit(scope, end_ns)
+            self._commit(scope)
 
-    def _parent_id(self) -> int | None:
-        parent = self._parent
-        return parent if isinstance(parent, int) or parent is None else parent.span_id
-
-    def _commit(self, scope: Scope, end_ns: int) -> None:
-        """Encode it, and hand it to the buffer or to the tail."""
-        trace, flags, rare = self.trace, self._flags, self._rare
-        is_top = self._is_top
+    def _commit(self, scope: Scope) -> None:
+        """Hand it to the buffer or to the tail."""
+        trace, buffer, rare = self.trace, scope.buffer, self._rare
         if rare is not None and rare.status[0] == _ERROR:
-            flags |= ERROR
-        duration = end_ns - self.start_time
-        duration = duration if duration > 0 else 0  # noqa: FURB136 -- faster
+            self.flags |= ERROR
         try:
-            trace_id = self.trace_id.to_bytes(16, "big")
-            ids = trace_id, self.span_id, None if is_top else self._parent_id()
-            top = self._name if is_top else None
             if trace is not None:
-                span = self._encode(trace_id, end_ns)
-                trace.tail.end(Ended(scope, span, trace, *ids, duration, flags, top))
+                trace.tail.end(self)
                 return
-            buffer = scope.buffer
             if buffer is not None and self.inherited[0] & _SAMPLED:
-                span = self._encode(trace_id, end_ns)
-                buffer.put(scope, span, trace_id, duration, flags)
-            if top is not None and scope.tail is not None:
-                scope.tail.end(Ended(scope, b"", None, *ids, duration, flags, top))
+                buffer.put(self, self.encoded())
+            if self.is_top and scope.tail is not None:
+                scope.tail.end(self)
         except Exception as error:  # noqa: BLE001 -- a sink breaks no program
             scope.failed(error)

@@ -15,19 +15,22 @@ import threading
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from spanrun.semconv import SpanrunSamplingReason
 from spanrun.telemetry.span import encode
 from spanrun.telemetry.span.budget import Budget
 from spanrun.telemetry.span.buffer import ERROR, RETRIED, SLOW
-from spanrun.telemetry.span.local import ANY, Ended, LocalTrace, Reason, Wanted
+from spanrun.telemetry.span.local import ANY, LocalTrace, Reason, Wanted
 from spanrun.telemetry.span.quantile import Slowness
+
+if TYPE_CHECKING:  # its scope has a tail
+    from spanrun.telemetry.span.record import Record
 
 _MAX_NAMES: Final = 256
 _MAX_REMOTE: Final = 10_000
 
-_Kept: TypeAlias = list[tuple[Ended, Reason]]
+_Kept: TypeAlias = list[tuple["Record", Reason]]
 _Out: TypeAlias = Counter[str]
 
 
@@ -62,7 +65,7 @@ class Tail:
 
     def _begin(self) -> None:
         self._at_work = threading.Lock()
-        self._happened: deque[Ended | LocalTrace | Wanted] = deque()
+        self._happened: deque[Record | LocalTrace | Wanted] = deque()
         self._waiting = 0
         self._in_order: OrderedDict[LocalTrace, None] = OrderedDict()
         # Traces of which there may be several local roots, also one after the other.
@@ -102,7 +105,7 @@ class Tail:
         self._happened.append(Wanted(trace, span_id, is_run))
         self._work()
 
-    def end(self, span: Ended) -> None:
+    def end(self, span: Record) -> None:
         """Decide on a span that has ended, or let it wait."""
         self._happened.append(span)
         self._work()
@@ -137,12 +140,14 @@ class Tail:
             try:
                 for _ in range(len(self._happened)):
                     item = self._happened.popleft()
-                    if isinstance(item, Ended):
-                        self._decide(item, kept, out)
-                    elif isinstance(item, LocalTrace):
+                    # Not by `isinstance`, which a span has say in.
+                    if type(item) is LocalTrace:
                         self._join(item)
-                    elif not item.is_run or self._affords_run(item.trace):
-                        _want(item.trace, item.span_id)
+                    elif type(item) is Wanted:
+                        if not item.is_run or self._affords_run(item.trace):
+                            _want(item.trace, item.span_id)
+                    else:
+                        self._decide(cast("Record", item), kept, out)
                 self._make_room(out)
             finally:
                 self._at_work.release()
@@ -150,40 +155,38 @@ class Tail:
                 self._hand_over(kept, out)
 
     def _hand_over(self, kept: _Kept, out: _Out) -> None:
-        for ended, reason in kept:
+        for span, reason in kept:
             try:
-                buffer = ended.scope.buffer
+                buffer = span.scope.buffer
                 if buffer is None:
                     continue
-                span = ended.span
-                if reason is not None and ended.top is not None:
-                    span += encode.attribute(self._reason_key, reason)
-                buffer.put(
-                    ended.scope, span, ended.trace_id, ended.duration, ended.flags
-                )
+                data = span.encoded()
+                if reason is not None and span.is_top:
+                    data += encode.attribute(self._reason_key, reason)
+                buffer.put(span, data)
             except Exception as error:  # noqa: BLE001 -- the others go on
-                ended.scope.failed(error)
+                span.scope.failed(error)
         for why, spans in out.items():
             self._sampled_out(spans, why)
 
     # --- while at work
 
-    def _decide(self, ended: Ended, kept: _Kept, out: _Out) -> None:
+    def _decide(self, ended: Record, kept: _Kept, out: _Out) -> None:
         """Keep ``ended``, or let it wait, or leave it out."""
-        is_slow = ended.top is not None and self._is_slow(ended.top, ended.duration)
+        is_top = ended.is_top
+        if is_top and self._is_slow(ended.name, ended.duration):
+            ended.flags |= SLOW
         if ended.trace is None:
             return
         trace = ended.trace.joined
-        if is_slow:
-            ended = ended._replace(flags=ended.flags | SLOW)
         before = trace.reason
         self._look_for_reason(trace, ended)
         is_wanted = ended.span_id in trace.wanted
         if is_wanted:
             trace.wanted.discard(ended.span_id)
-            if ended.parent is not None:
-                trace.wanted.add(ended.parent)
-        closes = ended.top is not None and trace.roots == 1
+            if not is_top and (parent := ended.parent_id) is not None:
+                trace.wanted.add(parent)
+        closes = is_top and trace.roots == 1
         if closes and trace.wanted:
             # What is wanted has ended before, or ends later: which others are above it
             # isn't known.
@@ -192,12 +195,12 @@ class Tail:
             self._release(trace, kept)
         waits = trace.roots > 0 and not closes
         self._place(ended, trace, kept, out, is_wanted=is_wanted, waits=waits)
-        if ended.top is not None and trace.roots > 0:
+        if is_top and trace.roots > 0:
             trace.roots -= 1
         if closes:
             self._close(trace, out)
 
-    def _look_for_reason(self, trace: LocalTrace, ended: Ended) -> None:
+    def _look_for_reason(self, trace: LocalTrace, ended: Record) -> None:
         """Let ``ended`` be a reason to keep all of its trace, within the budget."""
         reason = _reason(ended.flags)
         if trace.reason == "exemplar" and reason is not None:
@@ -212,7 +215,7 @@ class Tail:
 
     def _place(
         self,
-        ended: Ended,
+        ended: Record,
         trace: LocalTrace,
         kept: _Kept,
         out: _Out,
@@ -256,7 +259,7 @@ class Tail:
         if spans := len(self._clear(trace)):
             out[trace.refused or "none"] += spans
 
-    def _clear(self, trace: LocalTrace) -> list[Ended]:
+    def _clear(self, trace: LocalTrace) -> list[Record]:
         """Take the spans of ``trace`` that wait."""
         self._in_order.pop(trace, None)
         waiting, trace.waiting = trace.waiting, []

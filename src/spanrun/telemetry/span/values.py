@@ -11,29 +11,19 @@ from spanrun import semconv
 from spanrun.secret_forms import SECRET_KEY
 from spanrun.telemetry.redact import MAX_CHARACTERS, redact, redact_value
 from spanrun.telemetry.span.plain import Plain, text_of
-from spanrun.telemetry.span.wire import (
-    IS_SMALL,
-    SMALL,
-    double_field,
-    int_prefixes,
-    key_value,
-    varint,
-)
+from spanrun.telemetry.span.wire import double_field, int_field, key_value
 from spanrun.text import harmless
 
-_INT64: Final = 1 << 63
 _UINT64: Final = (1 << 64) - 1
 _SHORT: Final = 256
 _MAX_KNOWN: Final = 2_048
 _TRIES: Final = {semconv.SPANRUN_JOB_ATTEMPTS: 1, semconv.HTTP_REQUEST_RESEND_COUNT: 0}
 """Attributes that count tries, and the count of the first one."""
 
-_Known: TypeAlias = tuple[
-    str, Callable[[float], bytes], tuple[bytes, ...], int, dict[str | bool, bytes]
-]
-"""Of a key: itself; what makes the field of a double; what is ahead of an integer, by
-its bytes; the number of the first try, if it counts them; fields, by the booleans and
-short texts."""
+_Make: TypeAlias = Callable[[Any], bytes]
+_Known: TypeAlias = dict[str, tuple[str, dict[type, _Make]]]
+"""By keys: the same, and what makes a field of a value, by its type. That raises where
+the value isn't as most are."""
 
 
 class Fields:
@@ -57,13 +47,13 @@ class Fields:
         self._length: Final = length
         self._looked_at: Final = max(length, MAX_CHARACTERS)
         self._clean: Final = clean
-        self._known: dict[str, _Known] = {}
+        self._known: _Known = {}
         self._room = _MAX_KNOWN
 
-    def set(  # noqa: C901 -- one loop, in which calls would cost as much as the work
+    def set(
         self, kept: dict[str, bytes], items: Collection[tuple[Any, Any]]
     ) -> tuple[int, bool]:
-        """Set attributes among those that are ``kept``. This is most of the work.
+        """Set attributes among those that are ``kept``.
 
         Args:
             kept: Fields by their keys. What is set last stands last. Each call of its
@@ -73,36 +63,24 @@ class Fields:
         Returns:
             How many were dropped, and whether one says that something was tried again.
         """
-        dropped, retried, known, most = 0, False, self._known, self._most
-        is_full = len(kept) + len(items) > most
+        dropped, retried, known = 0, False, self._known
+        is_full = len(kept) + len(items) > self._most
         for key, value in items:
             try:
-                name, of_double, before_integer, first, fields = known[key]
+                name, makes = known[key]
+                field = makes[type(value)](value)  # pyright: ignore[reportUnknownArgumentType] -- any
             except Exception:  # noqa: BLE001 -- a new one, or users' class of texts
-                name, field = self._learn(key, value)
-                if not name:
-                    dropped += 1
-                    continue
+                name, field = self._unusual(key, value)
                 retried = retried or _is_retry(name, value)
-            else:
-                kind = type(value)  # pyright: ignore[reportUnknownVariableType] -- any
-                if kind is float:
-                    field = of_double(value)
-                elif kind is str or kind is bool:
-                    field = fields.get(value) or self._text(name, value, fields)
-                elif kind is int and -_INT64 <= value < _INT64:
-                    number: int = value
-                    data = SMALL[number] if 0 <= number < IS_SMALL else varint(number)
-                    field = before_integer[len(data)] + data
-                    retried = retried or number > first
-                else:
-                    field = self._encoded(name, name, value)
             if name in kept:
                 kept.pop(name, None)
-            kept[name] = field
+            if name:
+                kept[name] = field
+            else:
+                dropped += 1
             if is_full:
                 dropped += self._drop_oldest(kept)
-        if len(kept) > most:  # by what other threads have set meanwhile
+        if len(kept) > self._most:  # by what other threads have set meanwhile
             dropped += self._drop_oldest(kept)
         return dropped, retried
 
@@ -115,29 +93,43 @@ class Fields:
                 dropped += 1
         return dropped
 
-    def _learn(self, key: Any, value: Any) -> tuple[str, bytes]:
-        """Return the name and field of what has a new key; no name: it is no key."""
-        if not isinstance(key, str):
-            return "", b""
-        exact = str.__str__(key)  # a subclass may have another idea of texts
-        name = redact(exact)
-        is_secret = SECRET_KEY.fullmatch(exact[:_SHORT]) is not None
-        if exact and name == exact and not is_secret and len(exact) <= _SHORT:
-            tag, first = self._tag, _TRIES.get(name, _INT64)
-            booleans = {each: key_value(tag, name, each) for each in (False, True)}
-            prefixes = double_field(tag, name), int_prefixes(tag, name)
-            self._make_room()
-            self._known[name] = name, *prefixes, first, cast("Any", booleans)
-        return name, self._encoded(exact, name, value) if name else b""
-
-    def _text(self, name: str, value: str, fields: dict[str | bool, bytes]) -> bytes:
-        """Return the field of a text, and remember it if it has come before."""
+    def text(self, name: str, value: str, known: dict[str, bytes]) -> bytes:
+        """Return the field of a text, which becomes ``known`` if it has come before."""
         comes_again = value in harmless
         field = self._encoded(name, name, value)
         if comes_again and len(value) <= self._length:
             self._make_room()
-            fields[value] = field
+            known[value] = field
         return field
+
+    def _unusual(self, key: Any, value: Any) -> tuple[str, bytes]:
+        """Return the name and field of any attribute; no name: its key is no text."""
+        if not isinstance(key, str):
+            return "", b""
+        exact = str.__str__(key)  # a subclass may have another idea of texts
+        name = exact
+        if exact not in self._known:
+            name = redact(exact)
+            is_secret = SECRET_KEY.fullmatch(exact[:_SHORT]) is not None
+            if exact and name == exact and not is_secret and len(exact) <= _SHORT:
+                self._make_room()
+                self._known[name] = name, self._makes(name)
+        return name, self._encoded(exact, name, value) if name else b""
+
+    def _makes(self, name: str) -> dict[type, _Make]:
+        """What makes the fields of a key, by the types of its values."""
+        tag = self._tag
+        of_int: _Make = int_field(tag, name)
+        if name in _TRIES:  # of another try, `set` is to hear
+            first = {tries: of_int(tries) for tries in range(_TRIES[name] + 1)}
+            of_int = first.__getitem__
+        booleans = {each: key_value(tag, name, each) for each in (False, True)}
+        return {
+            bool: booleans.__getitem__,
+            float: double_field(tag, name),
+            int: of_int,
+            str: _Texts(self, name).__getitem__,
+        }
 
     def _encoded(self, key: str, name: str, value: Any) -> bytes:
         as_it_is = type(value) is str or type(value) is bytes
@@ -153,6 +145,19 @@ class Fields:
         if self._room < 0:
             # Other threads are reading the old ones. What comes often is soon back.
             self._known, self._room = {}, _MAX_KNOWN
+
+
+class _Texts(dict[str, bytes]):
+    """The fields of a key whose value is a text that comes often."""
+
+    __slots__ = ("_fields", "_name")
+
+    def __init__(self, fields: Fields, name: str) -> None:
+        self._fields: Final = fields
+        self._name: Final = name
+
+    def __missing__(self, value: str) -> bytes:
+        return self._fields.text(self._name, value, self)
 
 
 def items_of(attributes: Mapping[str, Any]) -> Collection[tuple[Any, Any]] | None:

@@ -98,13 +98,19 @@ def double_field(tag: bytes, key: str) -> Callable[[float], bytes]:
     return partial(struct.Struct(f"<{len(before)}sd").pack, before)
 
 
-def int_prefixes(tag: bytes, key: str) -> tuple[bytes, ...]:
-    """All of a ``KeyValue`` that comes before an integer, by its bytes: 1 to 10."""
+def int_field(tag: bytes, key: str) -> Callable[[int], bytes]:
+    """Return what makes a field with a ``KeyValue`` of an integer of 64 bits.
+
+    For any other it raises `OverflowError`.
+    """
     name = text(b"\x0a", key)
-    return (
-        b"",
-        *(
-            tag + varint(len(name) + 3 + size) + name + bytes((0x12, 1 + size, 0x18))
-            for size in range(1, 11)
-        ),
+    before = tuple(  # by the bytes of the integer
+        tag + varint(len(name) + 3 + size) + name + bytes((0x12, 1 + size, 0x18))
+        for size in range(11)
     )
+
+    def field(value: int) -> bytes:
+        data = SMALL[value] if 0 <= value < IS_SMALL else varint(value)
+        return before[len(data)] + data
+
+    return field

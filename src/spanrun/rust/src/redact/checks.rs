@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-use super::rules::{COUNTED, ENCODED, MIXED, NO_SECRET, OF_MAIL, PLACEHOLDER, WITH_P, WORDS};
+use super::rules::{COUNTED, ENCODED, MIXED, NO_SECRET, PLACEHOLDER, WITH_P, WORDS};
 
 const LONG: usize = 8;
 const SHORT: usize = 4;
@@ -123,9 +123,8 @@ fn assigned(whole: &str, value: &str) -> bool {
 
 /// `name:password@host`, unless it is an address of mail, or a digest's.
 fn at_host(found: &Captures<'_>, value: &str) -> bool {
-    let mail = has(OF_MAIL, group(found, "name").unwrap_or_default());
     let digest = found[0].contains("@sha256") || found[0].contains("@sha512");
-    !mail && !digest && argument(value)
+    found.name("mail").is_none() && !digest && argument(value)
 }
 
 /// `sk-…` without a number is a name: sk-learn.
