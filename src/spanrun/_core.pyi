@@ -436,6 +436,7 @@ class Jobs:
         job_name: Of a job's span.
         attempt_name: Of an attempt's span.
         runner: Its name, as an attribute of both.
+        run_id: Of the run, as an attribute of a job's span.
         linked: In linked mode, the context in which jobs begin, their links, and the
             run's span; None: they begin below the current span.
         attempts: Whether each attempt has a span.
@@ -451,6 +452,7 @@ class Jobs:
         job_name: str,
         attempt_name: str,
         runner: str,
+        run_id: str,
         linked: tuple[Context, Sequence[Link], Span] | None,
         attempts: bool,
         timed: bool,
@@ -484,6 +486,32 @@ class JobUnit:
     ) -> None: ...
     def __getattr__(self, name: str) -> Any: ...
 
+class Units:
+    """Opens units of users and of calls that record into one recorder.
+
+    Args:
+        recorder: Does what few units need.
+        scope: Starts their spans.
+        user: The class of users' units in Python, for a span that a sampler has dropped.
+        call: The same of calls.
+        user_series: What adds to the durations of users' units, by their name.
+        call_series: The same of calls, by `NativeRecorder.series_of_call`'s keys.
+    """
+
+    def __init__(
+        self,
+        recorder: Any,
+        scope: Scope,
+        user: type[Any],
+        call: type[Any],
+        user_series: dict[str, Any],
+        call_series: dict[tuple[Any, ...], Any],
+    ) -> None: ...
+    def open_unit(self, name: str, attributes: Mapping[str, Any] | None, /) -> Any:
+        """Open a user's unit below the current span, which its own then is."""
+    def open_call(self, kind: Any, /) -> Any:
+        """Open the unit of a call below the current span, to be entered."""
+
 class _Unit:
     """What the units of users and of calls have in common."""
 
@@ -499,13 +527,11 @@ class _Unit:
 class CallUnit(_Unit):
     """`spanrun.telemetry.units.call.CallUnit`, which does what isn't declared here."""
 
-    recorder: Final[Any]
     kind: Final[Any]
     @property
+    def recorder(self) -> Any: ...
+    @property
     def attributes(self) -> dict[str, Any]: ...
-    @staticmethod
-    def open(recorder: Any, scope: Scope, unit: type[Any], kind: Any) -> Any:
-        """Open the unit of a call, to be entered."""
     def __enter__(self) -> Self: ...
     def __exit__(
         self,
@@ -519,15 +545,6 @@ class CallUnit(_Unit):
 class UserUnit(_Unit):
     """`spanrun.telemetry.units.user.UserUnit`."""
 
-    @staticmethod
-    def open(
-        recorder: Any,
-        scope: Scope,
-        unit: type[Any],
-        name: str,
-        attributes: dict[str, Any] | None,
-    ) -> Any:
-        """Open a user's unit, and make its span the current one."""
     def close(self, error: BaseException | None) -> None: ...
 
 class unit:  # noqa: N801 -- the public name, `spanrun.unit`

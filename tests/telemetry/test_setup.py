@@ -14,6 +14,6 @@ def test_a_timeout_of_0_is_no_default(monkeypatch: pytest.MonkeyPatch) -> None:
     at_exit = SimpleNamespace(cancel=lambda: None)
     telemetry = SimpleNamespace(settings=settings, close=asked.append, at_exit=at_exit)
     for timeout in (0, None):
-        monkeypatch.setattr(setup._State, "telemetry", telemetry)
+        monkeypatch.setattr(setup._state, "telemetry", telemetry)
         sr.shutdown(timeout)
     assert asked == [0, 5.0]

@@ -1,6 +1,6 @@
 //! `Jobs` and `JobUnit`: the units of jobs.
 
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use pyo3::PyTraverseError;
 use pyo3::exceptions::PyException;
@@ -11,13 +11,14 @@ use pyo3::types::{PyDict, PyFloat, PyString, PyTuple};
 
 use super::attempt::Attempt;
 use super::{leave, method};
+use crate::attributes::Block;
 use crate::cells::JobCells;
 use crate::encode::Value;
 use crate::fill;
 use crate::local::Role;
 use crate::lock;
 use crate::names::names;
-use crate::record::Record;
+use crate::record::{OF_SPAN, Record};
 use crate::scope::Scope;
 use crate::span::Span;
 use crate::start::{self, Started};
@@ -40,6 +41,7 @@ const ATTRIBUTES: [&str; 12] = [
 ];
 const CANCELLED_BY: &str = "spanrun.job.cancelled_by";
 const NUMBER: &str = "spanrun.attempt.number";
+const INDEX: usize = 4; // where the index stands among the attributes
 
 /// How many parts a job's time has.
 pub const PHASES: usize = 7;
@@ -58,14 +60,86 @@ fn keys() -> &'static Keys {
     })
 }
 
+/// What the spans of jobs and attempts have in common, encoded once a run: of an attempt
+/// that is the first one, and of a job that succeeds at once, ahead of its index, and
+/// behind that its phases, each with a number of eight bytes at its end.
+struct Blocks {
+    attempt: Block,
+    ahead: Block,
+    phases: Block,
+    phase_ends: [usize; PHASES],
+}
+
+impl Blocks {
+    fn new(runner: &str, run_id: &str) -> Self {
+        let keys = keys();
+        let [name, number] = &keys.attempt;
+        let [runner_name, run, outcome, attempts, _, phases @ ..] = &keys.job;
+        let (mut end, mut phase_ends) = (0, [0; PHASES]);
+        for (key, at) in phases.iter().zip(&mut phase_ends) {
+            end += Block::new(OF_SPAN, &[(key, Value::Double(0.0))]).len();
+            *at = end;
+        }
+        Blocks {
+            attempt: Block::new(
+                OF_SPAN,
+                &[(name, Value::Text(runner)), (number, Value::Int(1))],
+            ),
+            ahead: Block::new(
+                OF_SPAN,
+                &[
+                    (runner_name, Value::Text(runner)),
+                    (run, Value::Text(run_id)),
+                    (outcome, Value::Text("ok")),
+                    (attempts, Value::Int(1)),
+                ],
+            ),
+            phases: Block::new(
+                OF_SPAN,
+                &phases.each_ref().map(|key| (key, Value::Double(0.0))),
+            ),
+            phase_ends,
+        }
+    }
+
+    /// Write what a job's span has in the end, if it succeeded at once and its span has
+    /// none of it yet; whether that was so.
+    fn write(
+        &self,
+        record: &mut Record<Py<PyAny>>,
+        limit: Option<usize>,
+        index: i64,
+        seconds: [f64; PHASES],
+    ) -> bool {
+        let keys = &keys().job;
+        let attributes = &mut record.attributes;
+        if !attributes.takes(keys, limit) {
+            return false;
+        }
+        attributes.make_room(self.ahead.len() + self.phases.len() + keys[INDEX].text.len() + 20);
+        attributes.push_block(&self.ahead);
+        attributes.push(OF_SPAN, &keys[INDEX], Value::Int(index));
+        let bytes = attributes.push_block(&self.phases);
+        for (end, part) in self.phase_ends.into_iter().zip(seconds) {
+            if let Some((_, number)) = bytes.get_mut(..end).and_then(<[u8]>::split_last_chunk_mut) {
+                *number = part.to_le_bytes();
+            }
+        }
+        true
+    }
+}
+
 /// What the jobs of a run have in common: see `JobKind`.
 #[pyclass(frozen, module = "spanrun._core")]
 pub struct Jobs {
     scope: Py<Scope>,
     job_name: Py<PyString>,
-    attempt_name: Py<PyString>,
+    /// The names of both kinds of spans, as they are shown.
+    job_shown: Arc<str>,
+    attempt_shown: Arc<str>,
     runner: Box<str>,
     run_id: Box<str>,
+    blocks: Blocks,
     linked: Option<(Py<PyAny>, Py<PyAny>, Py<Span>)>,
     attempts: bool,
     timed: bool,
@@ -79,9 +153,9 @@ impl Jobs {
     #[new]
     #[allow(clippy::too_many_arguments)] // it is called once a run
     fn new(
-        scope: Py<Scope>,
-        job_name: Py<PyString>,
-        attempt_name: Py<PyString>,
+        scope: Bound<'_, Scope>,
+        job_name: Bound<'_, PyString>,
+        attempt_name: &Bound<'_, PyString>,
         runner: &str,
         run_id: &str,
         linked: Option<(Py<PyAny>, Py<PyAny>, Py<Span>)>,
@@ -90,11 +164,13 @@ impl Jobs {
         cells: Py<JobCells>,
         kind: Py<PyAny>,
         unit: Py<PyAny>,
-    ) -> Self {
-        Jobs {
-            scope,
-            job_name,
-            attempt_name,
+    ) -> PyResult<Self> {
+        Ok(Jobs {
+            job_shown: fill::name(scope.get(), &job_name)?,
+            attempt_shown: fill::name(scope.get(), attempt_name)?,
+            scope: scope.unbind(),
+            job_name: job_name.unbind(),
+            blocks: Blocks::new(runner, run_id),
             runner: runner.into(),
             run_id: run_id.into(),
             linked,
@@ -103,7 +179,7 @@ impl Jobs {
             cells,
             kind,
             unit,
-        }
+        })
     }
 
     /// Open the unit of a job. Its span becomes the current one, unless each attempt has
@@ -136,6 +212,7 @@ impl Jobs {
         let name = this.job_name.bind(py).as_any();
         let begins = Started {
             attributes: given.as_ref(),
+            shown: Some(&this.job_shown),
             role: Role::Job,
             ..Started::new(name, submitted)
         };
@@ -224,7 +301,12 @@ impl JobUnit {
         let scope = span.scope.get();
         let jobs = self.jobs.get();
         let seconds = parts_of(parts)?;
+        let limit = scope.limits.attributes();
         span.change(py, "set_attributes", |record| {
+            let at_once = attempts == 1 && outcome == "ok";
+            if at_once && jobs.blocks.write(record, limit, self.index, seconds) {
+                return;
+            }
             record.attributes.reserve(ATTRIBUTES.len() + 1);
             let mut keys = keys().job.iter();
             let values = [
@@ -287,12 +369,15 @@ impl JobUnit {
         let outside = self.outside.bind(py);
         let scope = jobs.scope.bind(py);
         let begun = scope.get().reading(py)?;
-        let name = jobs.attempt_name.bind(py).as_any();
-        let mut record = Record::new(fill::name(scope.get(), name)?);
-        record.attributes.reserve(3);
-        let values = [Value::Text(&jobs.runner), Value::Int(number.extract()?)];
-        for (key, value) in keys().attempt.iter().zip(values) {
-            fill::set(&mut record, scope.get(), key, value);
+        let mut record = Record::new(jobs.attempt_shown.clone());
+        let (count, limit) = (number.extract()?, scope.get().limits.attributes());
+        if count == 1 && record.attributes.takes(&keys().attempt, limit) {
+            record.attributes.push_block(&jobs.blocks.attempt);
+        } else {
+            let values = [Value::Text(&jobs.runner), Value::Int(count)];
+            for (key, value) in keys().attempt.iter().zip(values) {
+                fill::set(&mut record, scope.get(), key, value);
+            }
         }
         let (told, inner) = match start::child(scope, self.told.bind(py), begun, record, outside)? {
             Some(span) => {
