@@ -76,6 +76,14 @@ class FirstAttempts:
     ) -> None: ...
     def __call__(self, job: Any, /) -> Attempt: ...
 
+class FirstStep:
+    """Takes one step when it is awaited."""
+
+    def __await__(self) -> Generator[None, None, None]: ...
+
+numbers: object
+"""A capsule, by which the part in Rust reads the numbers of a `Seconds`."""
+
 def drive(
     coroutine: Coroutine[Any, Any, _T],
     job: Any,

@@ -15,6 +15,7 @@ __all__ = [
     "CallStep",
     "Drive",
     "FirstAttempts",
+    "FirstStep",
     "Lag",
     "Seconds",
     "Slots",
@@ -30,6 +31,7 @@ if _fast:
             CallStep,
             Drive,
             FirstAttempts,
+            FirstStep,
             Lag,
             Seconds,
             Slots,
@@ -76,6 +78,12 @@ if not TYPE_CHECKING and not FAST:
 
     class FirstAttempts:
         """There are none."""
+
+    class FirstStep:
+        """Takes one step when it is awaited: a tuple's iterator is the cheapest way."""
+
+        def __await__(self):
+            return iter((None,))
 
     class Slots:
         """How many slots there are, and how many are taken."""

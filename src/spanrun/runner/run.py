@@ -22,7 +22,7 @@ from spanrun.outcome import CancelledBy, Ok, Outcome
 from spanrun.runner.core import Core, in_job
 from spanrun.runner.job import Abandoned, Job, annotate, failure_of, which
 from spanrun.runner.siblings import Sibling, attach
-from spanrun.runner.tasks import FIRST_STEP, discard, task_maker
+from spanrun.runner.tasks import FIRST_STEP, discard, makes_plain_tasks
 from spanrun.semconv import SpanrunJobOutcome
 from spanrun.telemetry.metrics.instruments import RunnerMetrics
 from spanrun.telemetry.observe import EventKind, RunInfo
@@ -34,6 +34,8 @@ from spanrun.telemetry.units.unit import Linked
 Call: TypeAlias = Callable[[Any], Awaitable[Any]]
 Source: TypeAlias = Iterable[Any] | AsyncIterable[Any]
 Trace: TypeAlias = Literal["auto", "child", "linked"]
+
+_Task: Final = asyncio.Task
 
 MAX_CHILDREN: Final = 1_000
 """With ``trace="auto"``, more jobs than this get a trace each, linked to the run's."""
@@ -77,7 +79,7 @@ class Run:
         self.core: Final = core
         self.now: Final = core.now
         self.loop: Final = asyncio.get_running_loop()
-        self._new_task: Final = task_maker(self.loop)
+        self._plain_tasks: Final = makes_plain_tasks(self.loop)
         self._lag: Final = core.lag
         self.cancels: Final = core.cancels
         self.observers: Final = core.watching(progress=progress)
@@ -182,7 +184,13 @@ class Run:
         coroutine = run_job(self, job)
         try:
             coroutine.send(None)  # as `start` does
-            job.task = self._new_task(coroutine, name=self._task_name, context=context)
+            job.task = (
+                _Task(coroutine, loop=self.loop, name=self._task_name, context=context)
+                if self._plain_tasks
+                else self.loop.create_task(
+                    coroutine, name=self._task_name, context=context
+                )
+            )
         except BaseException as error:
             self._not_started(job, coroutine, error)
             raise

@@ -5,19 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-from collections.abc import Callable, Coroutine, Generator
-from functools import partial
-from typing import Any, Final, cast
+from collections.abc import Coroutine
+from typing import Any, Final
 
+from spanrun.speed import FirstStep
 
-class _FirstStep:
-    """Takes one step when it is awaited: a tuple's iterator is the cheapest way."""
-
-    def __await__(self) -> Generator[None, None, None]:
-        return cast("Generator[None, None, None]", iter((None,)))
-
-
-FIRST_STEP: Final = _FirstStep()
+FIRST_STEP: Final = FirstStep()
 """The step of a coroutine that `start` takes; the first thing in its ``try``."""
 
 
@@ -36,14 +29,10 @@ def start(
     return loop.create_task(coroutine, name=name, context=context)
 
 
-def task_maker(
-    loop: asyncio.AbstractEventLoop,
-) -> Callable[..., asyncio.Task[None]]:
-    """``loop.create_task``, or what that does where it only makes a `Task`."""
+def makes_plain_tasks(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether all that ``loop.create_task`` does is to make an `asyncio.Task`."""
     plain = type(loop).create_task is asyncio.BaseEventLoop.create_task
-    if plain and loop.get_task_factory() is None and not loop.get_debug():
-        return partial(asyncio.Task, loop=loop)
-    return cast("Callable[..., asyncio.Task[None]]", loop.create_task)
+    return plain and loop.get_task_factory() is None and not loop.get_debug()
 
 
 def begun(coroutine: object) -> bool:

@@ -7,6 +7,7 @@
 mod attempt;
 pub mod call;
 pub mod job;
+pub mod timings;
 pub mod user;
 
 use pyo3::PyTraverseError;

@@ -7,9 +7,10 @@ use pyo3::exceptions::PyException;
 use pyo3::gc::PyVisit;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyString, PyTuple};
+use pyo3::types::{PyDict, PyString};
 
 use super::attempt::Attempt;
+use super::timings::{Numbers, PHASES};
 use super::{leave, method};
 use crate::attributes::Block;
 use crate::cells::JobCells;
@@ -42,9 +43,6 @@ const ATTRIBUTES: [&str; 12] = [
 const CANCELLED_BY: &str = "spanrun.job.cancelled_by";
 const NUMBER: &str = "spanrun.attempt.number";
 const INDEX: usize = 4; // where the index stands among the attributes
-
-/// How many parts a job's time has.
-pub const PHASES: usize = 7;
 
 /// Keys that were looked at once.
 struct Keys {
@@ -204,7 +202,7 @@ impl Jobs {
         let scope = this.scope.bind(py);
         let timings = job.getattr(intern!(py, "timings"))?;
         let submitted = if this.timed {
-            timings.getattr(intern!(py, "submitted"))?.extract()?
+            Numbers::of(&timings)?.submitted
         } else {
             scope.get().reading(py)?
         };
@@ -295,12 +293,11 @@ impl JobUnit {
         py: Python<'_>,
         outcome: &str,
         attempts: i64,
-        parts: &Bound<'_, PyAny>,
+        seconds: [f64; PHASES],
     ) -> PyResult<()> {
         let span = self.told.get();
         let scope = span.scope.get();
         let jobs = self.jobs.get();
-        let seconds = parts_of(parts)?;
         let limit = scope.limits.attributes();
         span.change(py, "set_attributes", |record| {
             let at_once = attempts == 1 && outcome == "ok";
@@ -332,21 +329,6 @@ impl JobUnit {
         }
         jobs.scope.get().reading(py)
     }
-}
-
-/// What `Timings.parts` gives.
-pub fn parts_of(parts: &Bound<'_, PyAny>) -> PyResult<[f64; PHASES]> {
-    let mut seconds = [0.0; PHASES];
-    for (place, part) in seconds
-        .iter_mut()
-        .zip(parts.cast::<PyTuple>()?.iter_borrowed())
-    {
-        *place = match part.cast::<PyFloat>() {
-            Ok(part) => part.value(),
-            Err(_) => part.extract()?,
-        };
-    }
-    Ok(seconds)
 }
 
 #[pymethods]
@@ -438,15 +420,18 @@ impl JobUnit {
     /// The job has its value: end its span, and count it.
     fn succeed(&self, timings: &Bound<'_, PyAny>, attempts: i64) -> PyResult<()> {
         let py = timings.py();
-        let parts = timings.call_method0(intern!(py, "parts"))?;
-        let seconds: f64 = timings.getattr(intern!(py, "duration"))?.extract()?;
-        self.write(py, "ok", attempts, &parts)?;
-        let ended = self.ended(py, seconds)?;
+        let Numbers {
+            parts, duration, ..
+        } = Numbers::of(timings)?;
+        self.write(py, "ok", attempts, parts)?;
+        let ended = self.ended(py, duration)?;
         let jobs = self.jobs.get();
-        let parts = parts.cast::<PyTuple>()?;
         let span = self.told.bind(py);
         // First, while its trace can still be kept as an exemplar.
-        let counted = jobs.cells.get().add(seconds, parts, Some(span.as_any()));
+        let counted = jobs
+            .cells
+            .get()
+            .count(duration, &parts, Some(span.as_any()));
         end::end(span, span.get().trace.wall(ended))?;
         counted
     }
@@ -462,8 +447,12 @@ impl JobUnit {
     ) -> PyResult<()> {
         let py = timings.py();
         let parts = timings.call_method0(intern!(py, "parts"))?;
-        let seconds: f64 = timings.getattr(intern!(py, "duration"))?.extract()?;
-        self.write(py, outcome, attempts, &parts)?;
+        let Numbers {
+            parts: seconds_of,
+            duration: seconds,
+            ..
+        } = Numbers::of(timings)?;
+        self.write(py, outcome, attempts, seconds_of)?;
         let span = self.told.bind(py);
         if !cancelled_by.is_none() {
             let key = intern!(py, CANCELLED_BY);
