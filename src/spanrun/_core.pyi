@@ -464,7 +464,7 @@ class Jobs:
         """Open the unit of ``job``: a `JobUnit`, or one in Python."""
 
 class JobUnit:
-    """`spanrun.telemetry.units.job.JobUnit`, which does what isn't declared here."""
+    """`spanrun.telemetry.units.job.JobUnit`, compiled."""
 
     index: Final[int]
     submitted: Final[float]
@@ -484,7 +484,9 @@ class JobUnit:
         error: BaseException | None,
         cancelled_by: str | None,
     ) -> None: ...
-    def __getattr__(self, name: str) -> Any: ...
+    def event(self, name: str, **attributes: Any) -> None: ...
+    def retried(self, error: Exception, delay: float) -> None: ...
+    def hedged(self, after: float) -> None: ...
 
 class Units:
     """Opens units of users and of calls that record into one recorder.
@@ -525,7 +527,7 @@ class _Unit:
     def event(self, name: str, **attributes: Any) -> None: ...
 
 class CallUnit(_Unit):
-    """`spanrun.telemetry.units.call.CallUnit`, which does what isn't declared here."""
+    """`spanrun.telemetry.units.call.CallUnit`, compiled."""
 
     kind: Final[Any]
     @property
@@ -540,7 +542,8 @@ class CallUnit(_Unit):
         traceback: TracebackType | None,
         /,
     ) -> None: ...
-    def __getattr__(self, name: str) -> Any: ...
+    def fail(self, error_type: str) -> None: ...
+    def record(self, metric: Any, value: float, **more: Any) -> None: ...
 
 class UserUnit(_Unit):
     """`spanrun.telemetry.units.user.UserUnit`."""
@@ -562,6 +565,9 @@ class unit:  # noqa: N801 -- the public name, `spanrun.unit`
 
 def units_record(recorder: Callable[[], Any], off: Any) -> None:
     """Say what gives the recorder in force, and what a unit is where there is none."""
+
+def put_in_force(recorder: Any) -> None:
+    """Have units record into ``recorder``; with None, ask for it each time."""
 
 class JobRows:
     """`spanrun.telemetry.recordings.jobs.JobRowsInPython`, compiled."""

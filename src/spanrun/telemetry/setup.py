@@ -12,6 +12,7 @@ from opentelemetry import trace as otel_trace
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import NoOpTracerProvider
 
+from spanrun.accelerator import core
 from spanrun.checks import at_least, optional
 from spanrun.settings import STORE, Settings, here, load
 from spanrun.telemetry import providers
@@ -67,6 +68,19 @@ class _State:
         self.used: tuple[Recorder, Observers] | None = None
         self.foreign: tuple[object, OtelRecorder] | None = None
         self.off: OtelRecorder | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        if core is not None and name in ("telemetry", "used"):
+            core.put_in_force(_in_force(self))
+
+
+def _in_force(state: _State) -> Recorder | None:
+    """The recorder in force, unless it is one into the application's providers."""
+    used = getattr(state, "used", None)
+    if used is not None:
+        return used[0]
+    return None if state.telemetry is None else state.telemetry.recorder
 
 
 _state: Final = _State()
@@ -153,10 +167,9 @@ def recorder() -> Recorder | None:
     It is ours after `configure`, and else one into the providers that the
     application has set.
     """
-    if _state.used is not None:
-        return _state.used[0]
-    if _state.telemetry is not None:
-        return _state.telemetry.recorder
+    ours = _in_force(_state)
+    if ours is not None:
+        return ours
     tracers = providers.tracers()
     if isinstance(tracers, otel_trace.ProxyTracerProvider | NoOpTracerProvider):
         return None

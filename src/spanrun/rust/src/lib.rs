@@ -82,7 +82,7 @@ mod _core {
     #[pymodule_export]
     use crate::units::job::{JobUnit, Jobs};
     #[pymodule_export]
-    use crate::units::user::{UnitBlock, UserUnit, units_record};
+    use crate::units::user::{UnitBlock, UserUnit, put_in_force, units_record};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -1,7 +1,7 @@
 //! The units of jobs, of users' own code and of calls, in the shortest way.
 //!
 //! They are calls of `Span` and of cells, and nothing more. What few of them need (an
-//! error, an event, a sampler that drops the span) is done by the classes in Python that
+//! error, a retry, a sampler that drops the span) is done by the classes in Python that
 //! have the same interface, `spanrun.telemetry.units.job` and `.user`.
 
 mod attempt;
@@ -12,7 +12,6 @@ pub mod user;
 
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
@@ -88,14 +87,4 @@ fn leave(context: &Bound<'_, PyAny>, outside: &Bound<'_, PyAny>) -> PyResult<()>
         names.make_current.bind(context.py()).call1((open,))?;
     }
     Ok(())
-}
-
-/// The method `name` of `class`, in Python, with `unit` as the instance.
-fn method<'py>(
-    class: &Bound<'py, PyAny>,
-    unit: Bound<'py, PyAny>,
-    name: &Bound<'py, PyString>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let function = class.getattr(name)?;
-    function.call_method1(intern!(class.py(), "__get__"), (unit,))
 }

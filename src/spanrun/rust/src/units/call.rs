@@ -6,7 +6,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt, PyString, PyTuple};
 
-use super::{Units, leave, method};
+use super::{Units, leave};
 use crate::cells::{Cell, Number};
 use crate::lock;
 use crate::names::names;
@@ -155,13 +155,26 @@ impl CallUnit {
         self.told.get().event(name, given)
     }
 
-    /// What it doesn't do itself.
-    fn __getattr__<'py>(
-        slf: &Bound<'py, Self>,
-        name: &Bound<'py, PyString>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    /// Say that it failed by what it answered, though nothing was raised.
+    fn fail(slf: &Bound<'_, Self>, error_type: &Bound<'_, PyAny>) -> PyResult<()> {
         let class = slf.get().units.get().call.bind(slf.py());
-        method(class, slf.clone().into_any(), name)
+        class
+            .call_method1(intern!(slf.py(), "fail"), (slf, error_type))
+            .map(drop)
+    }
+
+    /// Record another metric of the call, with its attributes and `more`.
+    #[pyo3(signature = (metric, value, **more))]
+    fn record(
+        slf: &Bound<'_, Self>,
+        metric: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        more: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        let class = slf.get().units.get().call.bind(slf.py());
+        class
+            .call_method(intern!(slf.py(), "record"), (slf, metric, value), more)
+            .map(drop)
     }
 
     fn __enter__<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {

@@ -10,8 +10,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use super::attempt::Attempt;
+use super::leave;
 use super::timings::{Numbers, PHASES};
-use super::{leave, method};
 use crate::attributes::Block;
 use crate::cells::JobCells;
 use crate::encode::Value;
@@ -466,12 +466,33 @@ impl JobUnit {
         counted.map(drop)
     }
 
-    /// What it doesn't do itself.
-    fn __getattr__<'py>(
-        slf: &Bound<'py, Self>,
-        name: &Bound<'py, PyString>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    /// Add an event to the job's span, at this moment.
+    #[pyo3(signature = (name, **attributes))]
+    fn event(
+        &self,
+        name: &Bound<'_, PyAny>,
+        attributes: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        self.told.get().event(name, attributes.map(Bound::as_any))
+    }
+
+    /// Tell that another attempt follows `error` after `delay` seconds.
+    fn retried(
+        slf: &Bound<'_, Self>,
+        error: &Bound<'_, PyAny>,
+        delay: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
         let class = slf.get().jobs.get().unit.bind(slf.py());
-        method(class, slf.clone().into_any(), name)
+        class
+            .call_method1(intern!(slf.py(), "retried"), (slf, error, delay))
+            .map(drop)
+    }
+
+    /// Tell that a second call was sent, `after` seconds of waiting.
+    fn hedged(slf: &Bound<'_, Self>, after: &Bound<'_, PyAny>) -> PyResult<()> {
+        let class = slf.get().jobs.get().unit.bind(slf.py());
+        class
+            .call_method1(intern!(slf.py(), "hedged"), (slf, after))
+            .map(drop)
     }
 }

@@ -53,6 +53,16 @@ pub fn units_record(py: Python<'_>, recorder: Py<PyAny>, off: Py<PyAny>) {
     let _ = IN_FORCE.set(py, (recorder, off)); // it was said before
 }
 
+/// The recorder in force, where that is known until it is said anew.
+static KNOWN: Mutex<Option<Py<PyAny>>> = Mutex::new(None);
+
+/// Have units record into `recorder`; with None, ask for it each time.
+#[pyfunction]
+pub fn put_in_force(recorder: Option<Py<PyAny>>) {
+    let before = std::mem::replace(&mut *lock(&KNOWN), recorder);
+    drop(before); // which may run Python code, so not while the lock is held
+}
+
 /// `spanrun.unit`: its contract stands at the class in Python.
 #[pyclass(
     frozen,
@@ -89,7 +99,11 @@ impl UnitBlock {
         let Some((recorder, off)) = IN_FORCE.get(py) else {
             return Err(PyRuntimeError::new_err("no recorder was named"));
         };
-        let recorder = recorder.bind(py).call0()?;
+        let known = lock(&KNOWN).as_ref().map(|known| known.clone_ref(py));
+        let recorder = match known {
+            Some(known) => known.into_bound(py),
+            None => recorder.bind(py).call0()?,
+        };
         let opened = if recorder.is_none() {
             off.bind(py).clone()
         } else {
