@@ -36,7 +36,35 @@ parts(PyObject *self, PyObject *Py_UNUSED(ignored))
     return made;
 }
 
+/* Set a number to the time since the submission, at the reading ``now``. */
+static PyObject *
+set_since(double submitted, PyObject *now, double *number)
+{
+    double reading = PyFloat_AsDouble(now);
+    if (reading == -1.0 && PyErr_Occurred()) {
+        return NULL;
+    }
+    *number = reading - submitted;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+begin(PyObject *op, PyObject *now)
+{
+    Seconds *self = (Seconds *)op;
+    return set_since(self->submitted, now, &self->queue);
+}
+
+static PyObject *
+end(PyObject *op, PyObject *now)
+{
+    Seconds *self = (Seconds *)op;
+    return set_since(self->submitted, now, &self->duration);
+}
+
 static PyMethodDef methods[] = {
+    {"begin", begin, METH_O, "The job's task runs: it was queued until now."},
+    {"end", end, METH_O, "The job is over: this was its duration."},
     {"parts", parts, METH_NOARGS, "The seconds of each phase, in order."},
     {NULL},
 };

@@ -494,7 +494,7 @@ class Units:
     Args:
         recorder: Does what few units need.
         scope: Starts their spans.
-        user: The class of users' units in Python, for a span that a sampler has dropped.
+        user: The class of users' units in Python, for spans that a sampler has dropped.
         call: The same of calls.
         user_series: What adds to the durations of users' units, by their name.
         call_series: The same of calls, by `NativeRecorder.series_of_call`'s keys.

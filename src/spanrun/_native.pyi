@@ -14,6 +14,8 @@ class Seconds:
     loop_lag: float
     duration: float
     submitted: float
+    def begin(self, now: float, /) -> None: ...
+    def end(self, now: float, /) -> None: ...
     def parts(self) -> tuple[float, float, float, float, float, float, float]: ...
 
 class Lag:
@@ -77,12 +79,9 @@ class FirstAttempts:
     def __call__(self, job: Any, /) -> Attempt: ...
 
 class FirstStep:
-    """Takes one step when it is awaited."""
+    def __await__(self) -> Generator[None]: ...
 
-    def __await__(self) -> Generator[None, None, None]: ...
-
-numbers: object
-"""A capsule, by which the part in Rust reads the numbers of a `Seconds`."""
+numbers: object  # a capsule, by which the part in Rust reads a `Seconds`
 
 def drive(
     coroutine: Coroutine[Any, Any, _T],

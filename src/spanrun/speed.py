@@ -7,6 +7,7 @@ where ``SPANRUN_PURE_PYTHON`` is set. All works the same then, at a higher cost.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 __all__ = [
@@ -53,6 +54,14 @@ if not TYPE_CHECKING and not FAST:
         queue = limit = rate_limit = backoff = busy = loop_lag = 0.0
         duration = submitted = 0.0
 
+        def begin(self, now: float) -> None:
+            """The job's task runs: it was queued until ``now``."""
+            self.queue = now - self.submitted
+
+        def end(self, now: float) -> None:
+            """The job is over at ``now``."""
+            self.duration = now - self.submitted
+
         def parts(self) -> tuple[float, ...]:
             """The seconds of each phase, in the order in which a job meets them."""
             queue, limit, rate_limit = self.queue, self.limit, self.rate_limit
@@ -82,7 +91,7 @@ if not TYPE_CHECKING and not FAST:
     class FirstStep:
         """Takes one step when it is awaited: a tuple's iterator is the cheapest way."""
 
-        def __await__(self):
+        def __await__(self) -> Iterator[None]:
             return iter((None,))
 
     class Slots:

@@ -5,13 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import secrets
-from collections.abc import (
-    AsyncIterable,
-    Awaitable,
-    Callable,
-    Coroutine,
-    Iterable,
-)
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Final, Literal, TypeAlias
 
 from opentelemetry import context as otel_context
@@ -22,7 +16,7 @@ from spanrun.outcome import CancelledBy, Ok, Outcome
 from spanrun.runner.core import Core, in_job
 from spanrun.runner.job import Abandoned, Job, annotate, failure_of, which
 from spanrun.runner.siblings import Sibling, attach
-from spanrun.runner.tasks import FIRST_STEP, discard, makes_plain_tasks
+from spanrun.runner.tasks import FIRST_STEP, discard, task_maker
 from spanrun.semconv import SpanrunJobOutcome
 from spanrun.telemetry.metrics.instruments import RunnerMetrics
 from spanrun.telemetry.observe import EventKind, RunInfo
@@ -34,8 +28,6 @@ from spanrun.telemetry.units.unit import Linked
 Call: TypeAlias = Callable[[Any], Awaitable[Any]]
 Source: TypeAlias = Iterable[Any] | AsyncIterable[Any]
 Trace: TypeAlias = Literal["auto", "child", "linked"]
-
-_Task: Final = asyncio.Task
 
 MAX_CHILDREN: Final = 1_000
 """With ``trace="auto"``, more jobs than this get a trace each, linked to the run's."""
@@ -79,7 +71,7 @@ class Run:
         self.core: Final = core
         self.now: Final = core.now
         self.loop: Final = asyncio.get_running_loop()
-        self._plain_tasks: Final = makes_plain_tasks(self.loop)
+        self._new_task: Final = task_maker(self.loop)
         self._lag: Final = core.lag
         self.cancels: Final = core.cancels
         self.observers: Final = core.watching(progress=progress)
@@ -173,7 +165,8 @@ class Run:
         """Make the next job, and start it in a task of its own."""
         index = self._submitted
         self._submitted = index + 1
-        job = Job(self, index, item, call, self.now(), self._lag.mark, key, priority)
+        new_task, loop, now = self._new_task, self.loop, self.now
+        job = Job(self, index, item, call, now(), self._lag.mark, key, priority)
         if context is None:
             context = self._inside.copy()
         if self.open_unit is not None:
@@ -184,13 +177,8 @@ class Run:
         coroutine = run_job(self, job)
         try:
             coroutine.send(None)  # as `start` does
-            job.task = (
-                _Task(coroutine, loop=self.loop, name=self._task_name, context=context)
-                if self._plain_tasks
-                else self.loop.create_task(
-                    coroutine, name=self._task_name, context=context
-                )
-            )
+            name = self._task_name
+            job.task = new_task(coroutine, loop=loop, name=name, context=context)
         except BaseException as error:
             self._not_started(job, coroutine, error)
             raise
@@ -386,20 +374,20 @@ async def run_job(run: Run, job: Job) -> None:
 
     Every job passes here, in the task that is its own.
     """
-    core, now, timings = run.core, run.now, job.timings
+    chain, lag, now, timings = run.core.chain, run.core.lag, run.now, job.timings
     value: Any = None
     error: BaseException | None = None
     try:
         try:
             await FIRST_STEP
         finally:  # also when it was cancelled before: every job is counted
-            timings.queue = now() - timings.submitted
-            if core.lag.mark is not job.mark:
-                timings.queue -= core.lag.held_up(timings, job.mark, timings.queue)
-        value = await core.chain(job)
+            timings.begin(now())
+            if lag.mark is not job.mark:
+                timings.queue -= lag.held_up(timings, job.mark, timings.queue)
+        value = await chain(job)
     except BaseException as raised:  # noqa: BLE001 -- `done` says what becomes of it
         error = raised
-    timings.duration = now() - timings.submitted
+    timings.end(now())
     try:
         run.done(job, value, error)
         if isinstance(error, GeneratorExit):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from spanrun.speed import FirstStep
@@ -29,10 +29,26 @@ def start(
     return loop.create_task(coroutine, name=name, context=context)
 
 
-def makes_plain_tasks(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether all that ``loop.create_task`` does is to make an `asyncio.Task`."""
+def task_maker(
+    loop: asyncio.AbstractEventLoop,
+) -> Callable[..., asyncio.Task[None]]:
+    """Return what makes a task by the arguments of `asyncio.Task`.
+
+    It is that class where ``loop.create_task`` does no more than to make one.
+    """
     plain = type(loop).create_task is asyncio.BaseEventLoop.create_task
-    return plain and loop.get_task_factory() is None and not loop.get_debug()
+    if plain and loop.get_task_factory() is None and not loop.get_debug():
+        return asyncio.Task
+    return _create_task
+
+
+def _create_task(
+    coroutine: Coroutine[Any, Any, None],
+    *,
+    loop: asyncio.AbstractEventLoop,
+    **named: Any,
+) -> asyncio.Task[None]:
+    return loop.create_task(coroutine, **named)
 
 
 def begun(coroutine: object) -> bool:

@@ -60,7 +60,8 @@ def _whole(folder: Path) -> Path | None:
 
 
 class _State:
-    # Of an instance: Python finds a slot of it faster than what stands on a class.
+    """What was set up. The part in Rust is told which recorder that puts in force."""
+
     __slots__ = ("foreign", "off", "telemetry", "used")
 
     def __init__(self) -> None:
@@ -77,7 +78,7 @@ class _State:
 
 def _in_force(state: _State) -> Recorder | None:
     """The recorder in force, unless it is one into the application's providers."""
-    used = getattr(state, "used", None)
+    used: tuple[Recorder, Observers] | None = getattr(state, "used", None)
     if used is not None:
         return used[0]
     return None if state.telemetry is None else state.telemetry.recorder
