@@ -30,6 +30,8 @@ if __package__ in {None, ""}:  # run as a script
 from bench import report, sink  # noqa: E402 -- after the path is set
 from bench.contestants import WIDTH, gather, job, window  # noqa: E402 -- the same
 
+import spanrun as sr  # noqa: E402 -- the same
+
 WARM = 500
 FAILING = 20  # one of so many
 RATIO = {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}
@@ -41,8 +43,6 @@ class BenchError(Exception):
 
 async def unit_job(number: int) -> int:
     """The job with a unit of the user's in it."""
-    import spanrun as sr  # noqa: PLC0415 -- only these contestants pay for it
-
     with sr.unit("work"):
         await asyncio.sleep(0)
     return number
@@ -50,8 +50,6 @@ async def unit_job(number: int) -> int:
 
 async def event_job(number: int) -> int:
     """The same with an event in the unit."""
-    import spanrun as sr  # noqa: PLC0415 -- the same
-
     with sr.unit("work") as unit:
         await asyncio.sleep(0)
         unit.event("done", number=number)
@@ -60,8 +58,6 @@ async def event_job(number: int) -> int:
 
 async def failing_job(number: int) -> int:
     """The same, but one of twenty fails."""
-    import spanrun as sr  # noqa: PLC0415 -- the same
-
     with sr.unit("work"):
         await asyncio.sleep(0)
         if number % FAILING == 0:
@@ -77,8 +73,6 @@ async def mapped(
     **policies: Any,
 ) -> int:
     """The jobs of one `map`."""
-    import spanrun as sr  # noqa: PLC0415 -- the same
-
     retry = sr.Retry(on=ConnectionError)
     async with sr.Runner("bench", limit=WIDTH, retry=retry, **policies) as runner:
         errors: Any = "collect" if work is failing_job else "raise"
@@ -88,8 +82,6 @@ async def mapped(
 
 async def policed(jobs: int) -> int:
     """With a timeout, a rate that never makes anybody wait, and a breaker."""
-    import spanrun as sr  # noqa: PLC0415 -- the same
-
     return await mapped(
         jobs,
         timeout=sr.Timeout(attempt=60, total=600),
@@ -100,8 +92,6 @@ async def policed(jobs: int) -> int:
 
 async def off(jobs: int) -> int:
     """The bare job, with a runner and no telemetry."""
-    import spanrun as sr  # noqa: PLC0415 -- the same
-
     async with sr.Runner("bench", limit=WIDTH) as runner:
         return len(await runner.map(job, range(jobs)))
 
@@ -140,8 +130,6 @@ def set_up(name: str, endpoint: str) -> None:
     """Switch telemetry on as the setting wants it."""
     if name in UNTRACED:
         return
-    import spanrun as sr  # noqa: PLC0415 -- the same
-
     if name == "local store":
         sr.configure(service_name="bench")
         return
@@ -156,7 +144,6 @@ def set_up(name: str, endpoint: str) -> None:
 
 def measure(name: str, jobs: int, endpoint: str) -> dict[str, float]:
     """The CPU seconds of the whole process, and what became of the spans."""
-    import spanrun as sr  # noqa: PLC0415 -- before the clock runs
     from spanrun.telemetry import setup  # noqa: PLC0415 -- the same
 
     set_up(name, endpoint)

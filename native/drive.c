@@ -46,7 +46,7 @@ lag_dealloc(PyObject *op)
 static PyMemberDef lag_members[] = {
     {"threshold", T_DOUBLE, offsetof(Lag, threshold)},
     {"shown", T_PYSSIZET, offsetof(Lag, shown)},
-    {"mark", T_OBJECT, offsetof(Lag, mark)},
+    {"mark", T_OBJECT_EX, offsetof(Lag, mark)}, /* of which Python knows a short way */
     {"stepping", T_OBJECT, offsetof(Lag, stepping), READONLY,
      "The innermost Drive whose step runs; None when there is none."},
     {NULL},

@@ -25,7 +25,9 @@ PyInit__native(void)
         || PyModule_AddType(made, &CallStep_Type) < 0
         || PyModule_AddType(made, &Slots_Type) < 0
         || PyModule_AddType(made, &FirstAttempts_Type) < 0
-        || PyModule_AddType(made, &Attempt_Type) < 0) {
+        || PyModule_AddType(made, &Attempt_Type) < 0
+        || PyModule_AddType(made, &FirstStep_Type) < 0 || add_numbers(made) < 0
+        || find_clock() < 0) {
         Py_XDECREF(made);
         return NULL;
     }

@@ -38,6 +38,8 @@ typedef struct {
 extern PyTypeObject Seconds_Type;
 void seconds_parts(const Seconds *self, double parts[PHASES]);
 int seconds_now(PyObject *now, double *seconds);
+int find_clock(void);
+int add_numbers(PyObject *module);
 
 /* --- drive.c: the steps of a job's coroutine, timed --- */
 
@@ -52,5 +54,9 @@ PyObject *stop_with(PySendResult sent, PyObject *result);
 /* --- attempt.c: first attempts, and the slots that they hold --- */
 
 extern PyTypeObject Slots_Type, FirstAttempts_Type, Attempt_Type;
+
+/* --- step.c: the first step of a coroutine --- */
+
+extern PyTypeObject FirstStep_Type;
 
 #endif

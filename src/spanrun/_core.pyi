@@ -446,6 +446,7 @@ class Jobs:
         job_name: Of a job's span.
         attempt_name: Of an attempt's span.
         runner: Its name, as an attribute of both.
+        run_id: Of the run, as an attribute of a job's span.
         linked: In linked mode, the context in which jobs begin, their links, and the
             run's span; None: they begin below the current span.
         attempts: Whether each attempt has a span.
@@ -462,6 +463,7 @@ class Jobs:
         job_name: str,
         attempt_name: str,
         runner: str,
+        run_id: str,
         linked: tuple[Context, Sequence[Link], Span] | None,
         attempts: bool,
         timed: bool,
@@ -474,7 +476,7 @@ class Jobs:
         """Open the unit of ``job``: a `JobUnit`, or one in Python."""
 
 class JobUnit:
-    """`spanrun.telemetry.units.job.JobUnit`, which does what isn't declared here."""
+    """`spanrun.telemetry.units.job.JobUnit`, compiled."""
 
     index: Final[int]
     submitted: Final[float]
@@ -494,7 +496,35 @@ class JobUnit:
         error: BaseException | None,
         cancelled_by: str | None,
     ) -> None: ...
-    def __getattr__(self, name: str) -> Any: ...
+    def event(self, name: str, **attributes: Any) -> None: ...
+    def retried(self, error: Exception, delay: float) -> None: ...
+    def hedged(self, after: float) -> None: ...
+
+class Units:
+    """Opens units of users and of calls that record into one recorder.
+
+    Args:
+        recorder: Does what few units need.
+        scope: Starts their spans.
+        user: The class of users' units in Python, for spans that a sampler has dropped.
+        call: The same of calls.
+        user_series: What adds to the durations of users' units, by their name.
+        call_series: The same of calls, by `NativeRecorder.series_of_call`'s keys.
+    """
+
+    def __init__(
+        self,
+        recorder: Any,
+        scope: Scope,
+        user: type[Any],
+        call: type[Any],
+        user_series: dict[str, Any],
+        call_series: dict[tuple[Any, ...], Any],
+    ) -> None: ...
+    def open_unit(self, name: str, attributes: Mapping[str, Any] | None, /) -> Any:
+        """Open a user's unit below the current span, which its own then is."""
+    def open_call(self, kind: Any, /) -> Any:
+        """Open the unit of a call below the current span, to be entered."""
 
 class _Unit:
     """What the units of users and of calls have in common."""
@@ -509,15 +539,13 @@ class _Unit:
     def event(self, name: str, **attributes: Any) -> None: ...
 
 class CallUnit(_Unit):
-    """`spanrun.telemetry.units.call.CallUnit`, which does what isn't declared here."""
+    """`spanrun.telemetry.units.call.CallUnit`, compiled."""
 
-    recorder: Final[Any]
     kind: Final[Any]
     @property
+    def recorder(self) -> Any: ...
+    @property
     def attributes(self) -> dict[str, Any]: ...
-    @staticmethod
-    def open(recorder: Any, scope: Scope, unit: type[Any], kind: Any) -> Any:
-        """Open the unit of a call, to be entered."""
     def __enter__(self) -> Self: ...
     def __exit__(
         self,
@@ -526,20 +554,12 @@ class CallUnit(_Unit):
         traceback: TracebackType | None,
         /,
     ) -> None: ...
-    def __getattr__(self, name: str) -> Any: ...
+    def fail(self, error_type: str) -> None: ...
+    def record(self, metric: Any, value: float, **more: Any) -> None: ...
 
 class UserUnit(_Unit):
     """`spanrun.telemetry.units.user.UserUnit`."""
 
-    @staticmethod
-    def open(
-        recorder: Any,
-        scope: Scope,
-        unit: type[Any],
-        name: str,
-        attributes: dict[str, Any] | None,
-    ) -> Any:
-        """Open a user's unit, and make its span the current one."""
     def close(self, error: BaseException | None) -> None: ...
 
 class unit:  # noqa: N801 -- the public name, `spanrun.unit`
@@ -557,6 +577,9 @@ class unit:  # noqa: N801 -- the public name, `spanrun.unit`
 
 def units_record(recorder: Callable[[], Any], off: Any) -> None:
     """Say what gives the recorder in force, and what a unit is where there is none."""
+
+def put_in_force(recorder: Any) -> None:
+    """Have units record into ``recorder``; with None, ask for it each time."""
 
 class JobRows:
     """`spanrun.telemetry.recordings.jobs.JobRowsInPython`, compiled."""

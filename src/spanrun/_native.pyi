@@ -14,6 +14,8 @@ class Seconds:
     loop_lag: float
     duration: float
     submitted: float
+    def begin(self, now: float, /) -> None: ...
+    def end(self, now: float, /) -> None: ...
     def parts(self) -> tuple[float, float, float, float, float, float, float]: ...
 
 class Lag:
@@ -75,6 +77,11 @@ class FirstAttempts:
         again: Callable[[Any, Any], Any],
     ) -> None: ...
     def __call__(self, job: Any, /) -> Attempt: ...
+
+class FirstStep:
+    def __await__(self) -> Generator[None]: ...
+
+numbers: object  # a capsule, by which the part in Rust reads a `Seconds`
 
 def drive(
     coroutine: Coroutine[Any, Any, _T],

@@ -7,6 +7,7 @@ where ``SPANRUN_PURE_PYTHON`` is set. All works the same then, at a higher cost.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "CallStep",
     "Drive",
     "FirstAttempts",
+    "FirstStep",
     "Lag",
     "Seconds",
     "Slots",
@@ -30,6 +32,7 @@ if _fast:
             CallStep,
             Drive,
             FirstAttempts,
+            FirstStep,
             Lag,
             Seconds,
             Slots,
@@ -50,6 +53,14 @@ if not TYPE_CHECKING and not FAST:
         # The zeros stand on the class: most jobs never wait for most things.
         queue = limit = rate_limit = backoff = busy = loop_lag = 0.0
         duration = submitted = 0.0
+
+        def begin(self, now: float) -> None:
+            """The job's task runs: it was queued until ``now``."""
+            self.queue = now - self.submitted
+
+        def end(self, now: float) -> None:
+            """The job is over at ``now``."""
+            self.duration = now - self.submitted
 
         def parts(self) -> tuple[float, ...]:
             """The seconds of each phase, in the order in which a job meets them."""
@@ -76,6 +87,12 @@ if not TYPE_CHECKING and not FAST:
 
     class FirstAttempts:
         """There are none."""
+
+    class FirstStep:
+        """Takes one step when it is awaited: a tuple's iterator is the cheapest way."""
+
+        def __await__(self) -> Iterator[None]:
+            return iter((None,))
 
     class Slots:
         """How many slots there are, and how many are taken."""

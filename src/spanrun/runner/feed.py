@@ -170,7 +170,8 @@ class FedRun(Run):
     @guilty_in("self")
     def refill(self) -> None:
         """Admit what there is room for now."""
-        if self._read is None:
+        read = self._read
+        if read is None:
             if self._room is not None and self._space() > 0:
                 self._room.set()
             return
@@ -185,7 +186,7 @@ class FedRun(Run):
                 room = self._space()
                 while room > 0:
                     room -= 1
-                    item = self._read()
+                    item = read()
                     if item is _END:
                         self._ended()
                         break

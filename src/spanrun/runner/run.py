@@ -166,7 +166,8 @@ class Run:
         """Make the next job, and start it in a task of its own."""
         index = self._submitted
         self._submitted = index + 1
-        job = Job(self, index, item, call, self.now(), self._lag.mark, key, priority)
+        new_task, loop, now = self._new_task, self.loop, self.now
+        job = Job(self, index, item, call, now(), self._lag.mark, key, priority)
         if context is None:
             context = self._inside.copy()
         if self.open_unit is not None:
@@ -177,7 +178,8 @@ class Run:
         coroutine = run_job(self, job)
         try:
             coroutine.send(None)  # as `start` does
-            job.task = self._new_task(coroutine, name=self._task_name, context=context)
+            name = self._task_name
+            job.task = new_task(coroutine, loop=loop, name=name, context=context)
         except BaseException as error:
             self._not_started(job, coroutine, error)
             raise
@@ -373,20 +375,20 @@ async def run_job(run: Run, job: Job) -> None:
 
     Every job passes here, in the task that is its own.
     """
-    core, now, timings = run.core, run.now, job.timings
+    chain, lag, now, timings = run.core.chain, run.core.lag, run.now, job.timings
     value: Any = None
     error: BaseException | None = None
     try:
         try:
             await FIRST_STEP
         finally:  # also when it was cancelled before: every job is counted
-            timings.queue = now() - timings.submitted
-            if core.lag.mark is not job.mark:
-                timings.queue -= core.lag.held_up(timings, job.mark, timings.queue)
-        value = await core.chain(job)
+            timings.begin(now())
+            if lag.mark is not job.mark:
+                timings.queue -= lag.held_up(timings, job.mark, timings.queue)
+        value = await chain(job)
     except BaseException as raised:  # noqa: BLE001 -- `done` says what becomes of it
         error = raised
-    timings.duration = now() - timings.submitted
+    timings.end(now())
     try:
         run.done(job, value, error)
         if isinstance(error, GeneratorExit):

@@ -5,19 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-from collections.abc import Callable, Coroutine, Generator
-from functools import partial
-from typing import Any, Final, cast
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
+from spanrun.speed import FirstStep
 
-class _FirstStep:
-    """Takes one step when it is awaited: a tuple's iterator is the cheapest way."""
-
-    def __await__(self) -> Generator[None, None, None]:
-        return cast("Generator[None, None, None]", iter((None,)))
-
-
-FIRST_STEP: Final = _FirstStep()
+FIRST_STEP: Final = FirstStep()
 """The step of a coroutine that `start` takes; the first thing in its ``try``."""
 
 
@@ -39,11 +32,23 @@ def start(
 def task_maker(
     loop: asyncio.AbstractEventLoop,
 ) -> Callable[..., asyncio.Task[None]]:
-    """``loop.create_task``, or what that does where it only makes a `Task`."""
+    """Return what makes a task by the arguments of `asyncio.Task`.
+
+    It is that class where ``loop.create_task`` does no more than to make one.
+    """
     plain = type(loop).create_task is asyncio.BaseEventLoop.create_task
     if plain and loop.get_task_factory() is None and not loop.get_debug():
-        return partial(asyncio.Task, loop=loop)
-    return cast("Callable[..., asyncio.Task[None]]", loop.create_task)
+        return asyncio.Task
+    return _create_task
+
+
+def _create_task(
+    coroutine: Coroutine[Any, Any, None],
+    *,
+    loop: asyncio.AbstractEventLoop,
+    **named: Any,
+) -> asyncio.Task[None]:
+    return loop.create_task(coroutine, **named)
 
 
 def begun(coroutine: object) -> bool:

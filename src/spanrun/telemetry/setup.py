@@ -12,6 +12,7 @@ from opentelemetry import trace as otel_trace
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import NoOpTracerProvider
 
+from spanrun.accelerator import core
 from spanrun.checks import at_least, optional
 from spanrun.settings import STORE, Settings, here, load
 from spanrun.telemetry import providers
@@ -60,10 +61,31 @@ def _whole(folder: Path) -> Path | None:
 
 
 class _State:
-    telemetry: Telemetry | None = None
-    used: tuple[Recorder, Observers] | None = None
-    foreign: tuple[object, OtelRecorder] | None = None
-    off: OtelRecorder | None = None
+    """What was set up. The part in Rust is told which recorder that puts in force."""
+
+    __slots__ = ("foreign", "off", "telemetry", "used")
+
+    def __init__(self) -> None:
+        self.telemetry: Telemetry | None = None
+        self.used: tuple[Recorder, Observers] | None = None
+        self.foreign: tuple[object, OtelRecorder] | None = None
+        self.off: OtelRecorder | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        if core is not None and name in ("telemetry", "used"):
+            core.put_in_force(_in_force(self))
+
+
+def _in_force(state: _State) -> Recorder | None:
+    """The recorder in force, unless it is one into the application's providers."""
+    used: tuple[Recorder, Observers] | None = getattr(state, "used", None)
+    if used is not None:
+        return used[0]
+    return None if state.telemetry is None else state.telemetry.recorder
+
+
+_state: Final = _State()
 
 
 def configure(
@@ -120,7 +142,7 @@ def start(settings: Settings) -> None:
     """Switch telemetry on as ``settings`` say, in place of what there is."""
     shutdown()
     if settings.enabled:
-        _State.telemetry = Telemetry(settings)
+        _state.telemetry = Telemetry(settings)
 
 
 def shutdown(timeout: float | None = None) -> bool:
@@ -133,7 +155,7 @@ def shutdown(timeout: float | None = None) -> bool:
         what is lost and why, and what is kept on disk for the next process.
     """
     timeout = optional(at_least)("shutdown", "timeout", timeout, 0)
-    telemetry, _State.telemetry = _State.telemetry, None
+    telemetry, _state.telemetry = _state.telemetry, None
     if telemetry is None or is_unnoticed_child():
         return True  # in a child that did nothing with it, all is the parent's
     telemetry.at_exit.cancel()
@@ -147,7 +169,7 @@ def shutdown(timeout: float | None = None) -> bool:
 
 def telemetry() -> Telemetry | None:
     """What `configure` set up, if it did."""
-    return _State.telemetry
+    return _state.telemetry
 
 
 def recorder() -> Recorder | None:
@@ -156,19 +178,18 @@ def recorder() -> Recorder | None:
     It is ours after `configure`, and else one into the providers that the
     application has set.
     """
-    if _State.used is not None:
-        return _State.used[0]
-    if _State.telemetry is not None:
-        return _State.telemetry.recorder
+    ours = _in_force(_state)
+    if ours is not None:
+        return ours
     tracers = providers.tracers()
     if isinstance(tracers, otel_trace.ProxyTracerProvider | NoOpTracerProvider):
         return None
     if getattr(tracers, "of_spanrun", False):
         return None  # ours, from before `shutdown`: nothing comes out of it
-    if _State.foreign is None or _State.foreign[0] is not tracers:
+    if _state.foreign is None or _state.foreign[0] is not tracers:
         made = OtelRecorder(tracers, providers.meters())
-        _State.foreign = tracers, made
-    return _State.foreign[1]
+        _state.foreign = tracers, made
+    return _state.foreign[1]
 
 
 def recorder_or_off() -> Recorder:
@@ -176,16 +197,16 @@ def recorder_or_off() -> Recorder:
     active = recorder()
     if active is not None:
         return active
-    if _State.off is None:
-        _State.off = OtelRecorder(NoOpTracerProvider(), NoOpMeterProvider())
-    return _State.off
+    if _state.off is None:
+        _state.off = OtelRecorder(NoOpTracerProvider(), NoOpMeterProvider())
+    return _state.off
 
 
 def observers(more: Sequence[Observer] = ()) -> Observers:
     """The observers of the whole process, and ``more``."""
-    if _State.used is not None:
-        return _State.used[1] + more
-    active = _State.telemetry
+    if _state.used is not None:
+        return _state.used[1] + more
+    active = _state.telemetry
     return (active.observers if active else Observers()) + more
 
 
@@ -194,8 +215,8 @@ def use(recorder: Recorder, observers: Observers | None = None) -> ExitStack:
 
     What `configure` made stays as it is.
     """
-    before = _State.used
-    _State.used = recorder, observers or Observers()
+    before = _state.used
+    _state.used = recorder, observers or Observers()
     stack = ExitStack()
-    stack.callback(setattr, _State, "used", before)
+    stack.callback(setattr, _state, "used", before)
     return stack

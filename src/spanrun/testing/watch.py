@@ -37,6 +37,8 @@ class Watch:
     def scope(self) -> None:
         """None: each span is opened here, to be remembered."""
 
+    units = scope
+
     def open_unit(self, name: str, attributes: Mapping[str, Any] | None, /) -> UserUnit:
         """Open a user's unit."""
         return UserUnit(self, name, attributes)

@@ -1,5 +1,6 @@
 """Where spans begin: below which parent, in which trace, at what time."""
 
+import time
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 from tests.telemetry.span.making import (
+    LIMITS,
     STATE,
     WALL,
     Box,
@@ -24,6 +26,8 @@ from tests.telemetry.span.making import (
 )
 
 from spanrun.telemetry.current import CURRENT_SPAN, OUTSIDE
+from spanrun.telemetry.span.plain import clean
+from spanrun.telemetry.span.view import view
 
 HALF = 1 << 55
 HOUR = 3_600_000_000_000
@@ -378,3 +382,20 @@ class TestScopes:
         assert above is not None
         assert above[:2] == span.get_span_context()[:2]
         assert not child.get_span_context().trace_flags.sampled
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_span_begins_by_the_clock_that_was_given(
+    part: Any, monkeypatch: pytest.MonkeyPatch, *, is_replaced: bool
+) -> None:
+    if is_replaced:
+        monkeypatch.setattr(time, "perf_counter", lambda: 17.0)
+    box = Box(part)
+    ours = part.Scope(
+        box, time.perf_counter, lambda: 0, LIMITS, clean, view, print, print
+    )
+    ours.follow, ours.threshold = True, 0
+    before = time.perf_counter()
+    span = ours.start("a", 0, Context())
+    after = time.perf_counter()
+    assert int(before * 1e9) <= span.start_time <= int(after * 1e9)

@@ -1,13 +1,16 @@
 //! `Attributes`: those of a span, an event or a link, encoded when they are set.
 
 use crate::encode::{Field, Fields, Value, key_value};
+use crate::known::hash;
 use crate::texts::Key;
 
 /// Attributes in the order in which they were set last, each as a `KeyValue` field.
 #[derive(Default)]
 pub struct Attributes {
     bytes: Vec<u8>,
+    /// Of the first of them: an attribute of a `Block` gets one when another is set.
     entries: Vec<Entry>,
+    count: usize,
     /// How many were too many, or had no usable key.
     pub dropped: u64,
 }
@@ -17,6 +20,31 @@ struct Entry {
     start: usize,
 }
 
+/// Attributes that many spans have, encoded once for all.
+pub struct Block {
+    bytes: Box<[u8]>,
+    count: usize,
+}
+
+impl Block {
+    /// These attributes, in this order; their keys are different.
+    pub fn new<'a>(tag: u8, attributes: &[(&Key<'a>, Value<'a>)]) -> Self {
+        let mut bytes = Vec::new();
+        for (key, value) in attributes {
+            key_value(&mut bytes, tag, &key.text, *value);
+        }
+        Block {
+            bytes: bytes.into(),
+            count: attributes.len(),
+        }
+    }
+
+    /// How many bytes they have.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
 impl Attributes {
     /// Make room for `count` attributes of usual sizes.
     pub fn reserve(&mut self, count: usize) {
@@ -24,17 +52,52 @@ impl Attributes {
         self.entries.reserve(count);
     }
 
+    /// Make room for attributes of so many bytes.
+    pub fn make_room(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes);
+    }
+
+    /// Whether attributes of these keys can be pushed: none is there, and all of them are
+    /// within `limit`.
+    pub fn takes(&mut self, keys: &[Key<'_>], limit: Option<usize>) -> bool {
+        if limit.is_some_and(|limit| self.count + keys.len() > limit) {
+            return false;
+        }
+        if self.count == 0 {
+            return true;
+        }
+        self.index();
+        let is_there = |key: &Key<'_>| self.entries.iter().any(|entry| entry.hash == key.hash);
+        !keys.iter().any(is_there)
+    }
+
+    /// Append attributes that it takes. Of their bytes, which are returned, values of a
+    /// fixed size may be replaced.
+    pub fn push_block(&mut self, block: &Block) -> &mut [u8] {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&block.bytes);
+        self.count += block.count;
+        self.bytes.get_mut(start..).unwrap_or_default()
+    }
+
+    /// Append an attribute that it takes.
+    pub fn push(&mut self, tag: u8, key: &Key<'_>, value: Value<'_>) {
+        self.count += 1;
+        key_value(&mut self.bytes, tag, &key.text, value);
+    }
+
     /// Set one, as the newest; of more than `limit`, the oldest is dropped.
     pub fn set(&mut self, tag: u8, key: &Key<'_>, value: Value<'_>, limit: Option<usize>) {
         if self.entries.capacity() == 0 {
             self.reserve(10);
         }
+        self.index();
         if let Some(at) = self.find(key) {
             self.remove(at);
         }
-        if limit.is_some_and(|limit| self.entries.len() >= limit) {
+        if limit.is_some_and(|limit| self.count >= limit) {
             self.dropped += 1;
-            if self.entries.is_empty() {
+            if self.count == 0 {
                 return;
             }
             self.remove(0);
@@ -43,12 +106,32 @@ impl Attributes {
             hash: key.hash,
             start: self.bytes.len(),
         });
+        self.count += 1;
         key_value(&mut self.bytes, tag, &key.text, value);
     }
 
     /// All of them, each as a field.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Give an entry to those that have none.
+    fn index(&mut self) {
+        if self.entries.len() == self.count {
+            return;
+        }
+        let mut fields = Fields(&self.bytes);
+        let mut start = 0;
+        self.entries.clear();
+        while let Some(field) = fields.next() {
+            let key = pair(field).map_or(&b""[..], |(key, _)| key);
+            self.entries.push(Entry {
+                hash: std::str::from_utf8(key).map_or(0, hash),
+                start,
+            });
+            start = self.bytes.len() - fields.0.len();
+        }
+        self.count = self.entries.len();
     }
 
     fn find(&self, key: &Key<'_>) -> Option<usize> {
@@ -68,6 +151,7 @@ impl Attributes {
             .get(at)
             .map_or(self.bytes.len(), |next| next.start);
         self.bytes.drain(start..end);
+        self.count -= 1;
         for entry in self.entries.iter_mut().skip(at) {
             entry.start -= end - start;
         }
@@ -124,6 +208,35 @@ mod tests {
         let mut none = Attributes::default();
         set(&mut none, "a", Some(0));
         assert_eq!((none.bytes(), none.dropped), (&b""[..], 1));
+    }
+
+    #[test]
+    fn it_takes_what_is_not_there_and_within_the_limit() {
+        let both = ["b", "c"].map(key);
+        let mut attributes = Attributes::default();
+        assert!(attributes.takes(&both, Some(2)));
+        assert!(!attributes.takes(&both, Some(1)));
+        set(&mut attributes, "a", None);
+        assert!(attributes.takes(&both, Some(3)));
+        set(&mut attributes, "c", None);
+        assert!(!attributes.takes(&both, None));
+    }
+
+    #[test]
+    fn what_was_pushed_can_be_set_and_dropped() {
+        let [b, c] = ["b", "c"].map(key);
+        let block = Block::new(0x4a, &[(&b, Value::Int(1))]);
+        let mut attributes = Attributes::default();
+        set(&mut attributes, "a", None);
+        assert_eq!(attributes.push_block(&block).len(), block.len());
+        attributes.push(0x4a, &c, Value::Double(0.0));
+        assert_eq!(keys(&attributes), ["a", "b", "c"]);
+        assert!(!attributes.takes(&[b], None));
+        set(&mut attributes, "b", Some(3));
+        assert_eq!(keys(&attributes), ["a", "c", "b"]);
+        set(&mut attributes, "d", Some(3));
+        assert_eq!(keys(&attributes), ["c", "b", "d"]);
+        assert_eq!(attributes.dropped, 1);
     }
 
     #[test]

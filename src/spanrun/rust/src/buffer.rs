@@ -52,6 +52,8 @@ struct Group {
 #[derive(Default)]
 struct Pending {
     groups: Vec<Group>,
+    /// The memory of a group that was taken, to be used again: its data and headers.
+    spare: (Vec<u8>, Vec<u8>),
     size: usize,
     spans: usize,
     /// `begun` was called, and nothing was taken since.
@@ -94,11 +96,12 @@ impl Buffer {
             .iter()
             .position(|group| group.failed == failed && group.scope.is(scope));
         let at = found.unwrap_or_else(|| {
+            let (data, headers) = std::mem::take(&mut pending.spare);
             pending.groups.push(Group {
                 scope: scope.clone_ref(py),
                 failed,
-                data: Vec::new(),
-                headers: Vec::new(),
+                data,
+                headers,
                 spans: 0,
             });
             pending.groups.len() - 1
@@ -178,16 +181,23 @@ impl Buffer {
             pending.begun = false;
             std::mem::take(&mut pending.groups)
         };
-        groups
-            .into_iter()
-            .map(|group| Batch {
+        let (mut batches, mut spare) = (Vec::new(), Default::default());
+        for mut group in groups {
+            batches.push(Batch {
                 data: PyBytes::new(py, &group.data).unbind(),
                 headers: PyBytes::new(py, &group.headers).unbind(),
                 scope: group.scope,
                 spans: group.spans,
                 failed: group.failed,
-            })
-            .collect()
+            });
+            if group.data.capacity() <= 2 * self.most {
+                group.data.clear();
+                group.headers.clear();
+                spare = (group.data, group.headers);
+            }
+        }
+        lock(&self.pending).spare = spare;
+        batches
     }
 
     /// In a child process: what waits is its parent's, and none of its threads is in

@@ -274,7 +274,7 @@ impl ExponentialHistogram {
 #[pyclass(frozen, module = "spanrun._core")]
 pub struct JobCells {
     group: Py<Group>,
-    count: usize,
+    counter: usize,
     duration: usize,
     phases: Vec<usize>,
 }
@@ -289,7 +289,7 @@ impl JobCells {
         phases: Vec<Bound<'_, Cell>>,
     ) -> PyResult<Self> {
         Ok(JobCells {
-            count: of(&group, &count)?,
+            counter: of(&group, &count)?,
             duration: of(&group, &duration)?,
             phases: phases
                 .iter()
@@ -301,7 +301,7 @@ impl JobCells {
 
     /// Count a job that took `seconds`, and in each phase one of `parts`.
     #[pyo3(signature = (seconds, parts, span=None))]
-    pub fn add(
+    fn add(
         &self,
         seconds: f64,
         parts: &Bound<'_, PyTuple>,
@@ -318,13 +318,25 @@ impl JobCells {
                 Err(_) => part.extract()?,
             };
         }
+        self.count(seconds, &given, span)
+    }
+}
+
+impl JobCells {
+    /// Count a job that took `seconds`, and in each phase one of `parts`.
+    pub fn count(
+        &self,
+        seconds: f64,
+        parts: &[f64],
+        span: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
         let group = self.group.get();
         let bucket = {
             let mut cells = group.lock();
-            cells[self.count].add(Number::Whole(1));
-            for (phase, part) in self.phases.iter().zip(given) {
-                if part != 0.0 {
-                    cells[*phase].add(Number::Real(part));
+            cells[self.counter].add(Number::Whole(1));
+            for (phase, part) in self.phases.iter().zip(parts) {
+                if *part != 0.0 {
+                    cells[*phase].add(Number::Real(*part));
                 }
             }
             cells[self.duration].add(Number::Real(seconds))

@@ -14,7 +14,7 @@ use pyo3::types::{PyBytes, PyString, PyType};
 
 use crate::columns::Table;
 use crate::lock;
-use crate::units::phases::parts_of;
+use crate::units::timings::Numbers;
 
 const RUN: usize = 16;
 const WIDTH: usize = RUN + 8 * 10 + 5 + 16;
@@ -69,9 +69,11 @@ impl JobRows {
         };
         let timings = outcome.getattr(intern!(py, "timings"))?;
         let opened: f64 = run.getattr(intern!(py, "opened"))?.extract()?;
-        let submitted: f64 = timings.getattr(intern!(py, "submitted"))?.extract()?;
-        let duration: f64 = timings.getattr(intern!(py, "duration"))?.extract()?;
-        let parts = parts_of(&timings.call_method0(intern!(py, "parts"))?)?;
+        let Numbers {
+            parts,
+            duration,
+            submitted,
+        } = Numbers::of(&timings)?;
         let index: i64 = outcome.getattr(intern!(py, "index"))?.extract()?;
         let attempts: u32 = outcome.getattr(intern!(py, "attempts"))?.extract()?;
         let trace: u128 = outcome.getattr(intern!(py, "trace_id"))?.extract()?;

@@ -12,6 +12,7 @@ mod attributes;
 mod budget;
 mod buffer;
 mod cells;
+mod clock;
 mod columns;
 mod context;
 mod encode;
@@ -78,11 +79,13 @@ mod _core {
     #[pymodule_export]
     use crate::tail::Tail;
     #[pymodule_export]
+    use crate::units::Units;
+    #[pymodule_export]
     use crate::units::call::CallUnit;
     #[pymodule_export]
     use crate::units::job::{JobUnit, Jobs};
     #[pymodule_export]
-    use crate::units::user::{Block, UserUnit, units_record};
+    use crate::units::user::{UnitBlock, UserUnit, put_in_force, units_record};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

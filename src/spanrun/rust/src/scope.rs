@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::buffer::{Buffer, Header, Notice};
+use crate::clock::Clock;
 use crate::local::Role;
 use crate::lock;
 use crate::names::names;
@@ -21,7 +22,7 @@ use crate::tail::Tail;
 #[pyclass(frozen, weakref, module = "spanrun._core")]
 pub struct Scope {
     owner: Py<PyAny>,
-    now: Py<PyAny>,
+    clock: Clock,
     anchor: Py<PyAny>,
     pub limits: Limits,
     pub clean: Py<PyAny>,
@@ -65,8 +66,10 @@ impl Scope {
 
     /// A reading of the monotonic clock; 0 where there is none.
     pub fn reading(&self, py: Python<'_>) -> PyResult<f64> {
-        let read = self.now.call0(py).and_then(|now| now.extract(py));
-        self.or_failed(py, read, 0.0)
+        match self.clock.read(py) {
+            Ok(seconds) => Ok(seconds),
+            failed => self.or_failed(py, failed, 0.0),
+        }
     }
 
     /// The nanoseconds since the Unix epoch at the reading 0.
@@ -150,7 +153,7 @@ impl Scope {
         });
         Ok(Scope {
             owner,
-            now,
+            clock: Clock::new(py, now),
             anchor,
             limits,
             clean,
@@ -193,6 +196,7 @@ impl Scope {
     ) -> PyResult<Bound<'py, PyAny>> {
         let started = Started {
             name,
+            shown: None,
             kind: Some(kind),
             begun,
             named: None,
@@ -230,6 +234,7 @@ impl Scope {
     ) -> PyResult<Bound<'py, Span>> {
         let started = Started {
             name,
+            shown: None,
             kind: Some(kind),
             begun,
             named: None,
@@ -360,7 +365,7 @@ impl Scope {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         for object in [
             &self.owner,
-            &self.now,
+            self.clock.now(),
             &self.anchor,
             &self.clean,
             &self.view,

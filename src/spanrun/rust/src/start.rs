@@ -29,6 +29,8 @@ const INTERNAL: u8 = 1; // a kind, as OTLP has it
 /// What the caller says of a span that begins.
 pub struct Started<'a, 'py> {
     pub name: &'a Bound<'py, PyAny>,
+    /// The name as it is shown, where that is known.
+    pub shown: Option<&'a Arc<str>>,
     /// None: internal.
     pub kind: Option<&'a Bound<'py, PyAny>>,
     pub begun: Option<f64>,
@@ -47,6 +49,7 @@ impl<'a, 'py> Started<'a, 'py> {
     pub fn new(name: &'a Bound<'py, PyAny>, begun: f64) -> Self {
         Started {
             name,
+            shown: None,
             kind: None,
             begun: Some(begun),
             named: None,
@@ -265,7 +268,11 @@ fn span(
         (None, Some(begun)) => trace.wall(begun),
         (None, None) => trace.wall(this.reading(py)?),
     };
-    let mut record = Record::new(fill::name(this, started.name)?);
+    let shown = match started.shown {
+        Some(shown) => shown.clone(),
+        None => fill::name(this, started.name)?,
+    };
+    let mut record = Record::new(shown);
     if let Some(key) = started.named {
         record.attributes.reserve(4);
         let name = record.name.clone();

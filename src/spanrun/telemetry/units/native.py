@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Final
 
 from opentelemetry.metrics import Meter, MeterProvider
@@ -53,8 +52,10 @@ class NativeRecorder(OtelRecorder):
         self.call_series: Final[dict[tuple[Any, ...], Adds]] = {}
         tell_after_fork(self)
         if core is not None:
-            self.open_unit = partial(core.UserUnit.open, self, self.scope, UserUnit)
-            self.open_call = partial(core.CallUnit.open, self, self.scope, CallUnit)
+            self.units = units = core.Units(
+                self, self.scope, UserUnit, CallUnit, self.unit_series, self.call_series
+            )
+            self.open_unit, self.open_call = units.open_unit, units.open_call
 
     def _make(self, meter: Meter) -> Instruments:
         return NativeInstruments(

@@ -190,6 +190,7 @@ class OtelRecorder:
         self.series = self._instruments.series
         self.unit_series: Final[dict[str, Adds]] = {}
         self.scope: Scope | None = None
+        self.units: object = None
         self.open: OpenRecorded = self._start
         self.open_unit: OpenUnit = partial(UserUnit, self)
         self.open_call: OpenCall = partial(CallUnit, self)

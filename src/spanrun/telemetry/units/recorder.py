@@ -147,6 +147,11 @@ class Recorder(Protocol):
         ...
 
     @property
+    def units(self) -> object:
+        """The `spanrun._core.Units` whose methods these two are; None without any."""
+        ...
+
+    @property
     def scope(self) -> Scope | None:
         """Where `open` is the start of a span of ours, whose it is."""
         ...

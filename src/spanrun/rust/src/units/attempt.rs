@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::phases::{PHASES, parts_of};
+use super::timings::{Numbers, PHASES};
 use crate::encode::Value;
 use crate::fill;
 use crate::span::Span;
@@ -50,13 +50,12 @@ impl Attempt {
         number: &Bound<'_, PyAny>,
         timings: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
-        let py = timings.py();
         let is_first = number.extract::<i64>()? <= 1;
-        let mut before = [0.0; PHASES];
+        let mut before = Numbers::of(timings)?.parts;
         if is_first {
-            before[LAG] = timings.getattr(intern!(py, "loop_lag"))?.extract()?;
-        } else {
-            before = parts_of(&timings.call_method0(intern!(py, "parts"))?)?;
+            let lag = before[LAG];
+            before = [0.0; PHASES];
+            before[LAG] = lag;
         }
         Ok(Attempt {
             told: told.unbind(),
@@ -86,7 +85,7 @@ impl Attempt {
             let given = (&self.told, timings, self.before, lag, seconds);
             return kind.call_method1(intern!(py, "measure"), given).map(drop);
         };
-        let parts = parts_of(&timings.bind(py).call_method0(intern!(py, "parts"))?)?;
+        let parts = Numbers::of(timings.bind(py))?.parts;
         let spent = OF_ATTEMPT.map(|phase| parts[phase] - self.before[phase]);
         let service = (seconds - spent.iter().sum::<f64>()).max(0.0);
         let scope = span.get().scope.get();

@@ -6,11 +6,10 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt, PyString, PyTuple};
 
-use super::{leave, method};
+use super::{Units, leave};
 use crate::cells::{Cell, Number};
 use crate::lock;
 use crate::names::names;
-use crate::scope::Scope;
 use crate::span::Span;
 use crate::start::{self, Started};
 use crate::{context, end};
@@ -20,11 +19,9 @@ const CLIENT: u8 = 2; // `SpanKind.CLIENT.value`
 /// One call: see `CallUnit` in Python, whose class does what few of them need.
 #[pyclass(frozen, freelist = 256, module = "spanrun._core")]
 pub struct CallUnit {
-    #[pyo3(get)]
-    recorder: Py<PyAny>,
+    units: Py<Units>,
     #[pyo3(get)]
     kind: Py<PyAny>,
-    unit: Py<PyAny>,
     /// Its context, and the one around it, until it is left.
     contexts: Mutex<Option<(Py<PyAny>, Py<PyAny>)>>,
     #[pyo3(get)]
@@ -51,11 +48,12 @@ impl CallUnit {
             }
         }
         let key = PyTuple::new(py, key)?;
-        let recorder = self.recorder.bind(py);
-        let known = recorder.getattr(intern!(py, "call_series"))?;
-        match known.cast::<PyDict>()?.get_item(&key)? {
+        let units = self.units.get();
+        match units.call_series.bind(py).get_item(&key)? {
             Some(series) => Ok(Some(series)),
-            None => recorder
+            None => units
+                .recorder
+                .bind(py)
                 .call_method1(
                     intern!(py, "series_of_call"),
                     (key, &self.kind, self.attributes(py)?),
@@ -63,21 +61,15 @@ impl CallUnit {
                 .map(Some),
         }
     }
-}
 
-#[pymethods]
-impl CallUnit {
-    /// Open one below the current span.
-    ///
-    /// `unit` is the class in Python, for a span that a sampler has dropped.
-    #[staticmethod]
-    fn open<'py>(
-        recorder: &Bound<'py, PyAny>,
-        scope: &Bound<'py, Scope>,
-        unit: &Bound<'py, PyAny>,
+    /// Open one below the current span, to be entered. It is one of the class in Python
+    /// for a span that a sampler has dropped.
+    pub fn open<'py>(
+        units: &Bound<'py, Units>,
         kind: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let py = scope.py();
+        let (py, this) = (units.py(), units.get());
+        let scope = this.scope.bind(py);
         let begun = scope.get().reading(py)?;
         let outside = names(py)?.current.bind(py).call0()?;
         let name = kind.getattr(intern!(py, "name"))?;
@@ -90,19 +82,26 @@ impl CallUnit {
         };
         let told = start::start(scope, &begins, &outside)?;
         let Ok(span) = told.cast::<Span>() else {
-            return unit.call1((recorder, kind, told));
+            return this.call.bind(py).call1((&this.recorder, kind, told));
         };
         let inside = context::inside(span, &outside, None)?;
         let opened = CallUnit {
-            recorder: recorder.clone().unbind(),
+            units: units.clone().unbind(),
             kind: kind.clone().unbind(),
-            unit: unit.clone().unbind(),
             contexts: Mutex::new(Some((inside.unbind(), outside.unbind()))),
             told: span.clone().unbind(),
             started: begun,
             given: Mutex::new(None),
         };
         start::untracked(py, opened).map(Bound::into_any)
+    }
+}
+
+#[pymethods]
+impl CallUnit {
+    #[getter]
+    fn recorder(&self, py: Python<'_>) -> Py<PyAny> {
+        self.units.get().recorder.clone_ref(py)
     }
 
     /// OpenTelemetry's span.
@@ -156,13 +155,26 @@ impl CallUnit {
         self.told.get().event(name, given)
     }
 
-    /// What it doesn't do itself.
-    fn __getattr__<'py>(
-        slf: &Bound<'py, Self>,
-        name: &Bound<'py, PyString>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let class = slf.get().unit.bind(slf.py());
-        method(class, slf.clone().into_any(), name)
+    /// Say that it failed by what it answered, though nothing was raised.
+    fn fail(slf: &Bound<'_, Self>, error_type: &Bound<'_, PyAny>) -> PyResult<()> {
+        let class = slf.get().units.get().call.bind(slf.py());
+        class
+            .call_method1(intern!(slf.py(), "fail"), (slf, error_type))
+            .map(drop)
+    }
+
+    /// Record another metric of the call, with its attributes and `more`.
+    #[pyo3(signature = (metric, value, **more))]
+    fn record(
+        slf: &Bound<'_, Self>,
+        metric: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        more: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        let class = slf.get().units.get().call.bind(slf.py());
+        class
+            .call_method(intern!(slf.py(), "record"), (slf, metric, value), more)
+            .map(drop)
     }
 
     fn __enter__<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
@@ -204,8 +216,9 @@ impl CallUnit {
             end::end(span, span.get().trace.wall(ended))?;
             return counted;
         }
-        let unit = this.unit.bind(py);
-        unit.call_method1(intern!(py, "end"), (slf, error, ended))
+        let class = this.units.get().call.bind(py);
+        class
+            .call_method1(intern!(py, "end"), (slf, error, ended))
             .map(drop)
     }
 }

@@ -1,24 +1,25 @@
 //! `Jobs` and `JobUnit`: the units of jobs.
 
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use pyo3::PyTraverseError;
 use pyo3::exceptions::PyException;
 use pyo3::gc::PyVisit;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyDict, PyString};
 
 use super::attempt::Attempt;
-use super::phases::{largest, parts_of};
-use super::{leave, method};
+use super::leave;
+use super::timings::{Numbers, PHASES, largest};
+use crate::attributes::Block;
 use crate::cells::JobCells;
 use crate::encode::Value;
 use crate::fill;
 use crate::local::Role;
 use crate::lock;
 use crate::names::names;
-use crate::record::Record;
+use crate::record::{OF_SPAN, Record};
 use crate::scope::Scope;
 use crate::slowness::Slowness;
 use crate::span::Span;
@@ -26,7 +27,9 @@ use crate::start::{self, Started};
 use crate::texts::{self, Key};
 use crate::{context, end};
 
-const ATTRIBUTES: [&str; 12] = [
+const ATTRIBUTES: [&str; 14] = [
+    "spanrun.job.slow",
+    "spanrun.job.largest_phase",
     "spanrun.runner.name",
     "spanrun.run.id",
     "spanrun.job.outcome",
@@ -40,27 +43,97 @@ const ATTRIBUTES: [&str; 12] = [
     "spanrun.job.time.loop_lag",
     "spanrun.job.time.service",
 ];
-const SLOW: &str = "spanrun.job.slow";
-const LARGEST: &str = "spanrun.job.largest_phase";
 const CANCELLED_BY: &str = "spanrun.job.cancelled_by";
 const NUMBER: &str = "spanrun.attempt.number";
+const RUNNER: usize = 2; // where the runner's name stands among the attributes
+const INDEX: usize = 6; // and the index
 
 /// Keys that were looked at once.
 struct Keys {
-    job: [Key<'static>; 12],
+    job: [Key<'static>; 14],
     attempt: [Key<'static>; 2],
-    slow: Key<'static>,
-    largest: Key<'static>,
 }
 
 fn keys() -> &'static Keys {
     static KEYS: OnceLock<Keys> = OnceLock::new();
     KEYS.get_or_init(|| Keys {
         job: ATTRIBUTES.map(texts::key),
-        attempt: [ATTRIBUTES[0], NUMBER].map(texts::key),
-        slow: texts::key(SLOW),
-        largest: texts::key(LARGEST),
+        attempt: [ATTRIBUTES[RUNNER], NUMBER].map(texts::key),
     })
+}
+
+/// What the spans of jobs and attempts have in common, encoded once a run: of an attempt
+/// that is the first one, and of a job that succeeds at once, ahead of its index, and
+/// behind that its phases, each with a number of eight bytes at its end.
+struct Blocks {
+    attempt: Block,
+    ahead: Block,
+    phases: Block,
+    phase_ends: [usize; PHASES],
+}
+
+impl Blocks {
+    fn new(runner: &str, run_id: &str) -> Self {
+        let keys = keys();
+        let [name, number] = &keys.attempt;
+        let [_, _, runner_name, run, outcome, attempts, _, phases @ ..] = &keys.job;
+        let (mut end, mut phase_ends) = (0, [0; PHASES]);
+        for (key, at) in phases.iter().zip(&mut phase_ends) {
+            end += Block::new(OF_SPAN, &[(key, Value::Double(0.0))]).len();
+            *at = end;
+        }
+        Blocks {
+            attempt: Block::new(
+                OF_SPAN,
+                &[(name, Value::Text(runner)), (number, Value::Int(1))],
+            ),
+            ahead: Block::new(
+                OF_SPAN,
+                &[
+                    (runner_name, Value::Text(runner)),
+                    (run, Value::Text(run_id)),
+                    (outcome, Value::Text("ok")),
+                    (attempts, Value::Int(1)),
+                ],
+            ),
+            phases: Block::new(
+                OF_SPAN,
+                &phases.each_ref().map(|key| (key, Value::Double(0.0))),
+            ),
+            phase_ends,
+        }
+    }
+
+    /// Write what a job's span has in the end, if it succeeded at once and its span has
+    /// none of it yet; whether that was so.
+    fn write(
+        &self,
+        record: &mut Record<Py<PyAny>>,
+        limit: Option<usize>,
+        index: i64,
+        seconds: [f64; PHASES],
+        is_slow: bool,
+    ) -> bool {
+        let keys = &keys().job;
+        let attributes = &mut record.attributes;
+        if !attributes.takes(keys, limit) {
+            return false;
+        }
+        attributes.make_room(self.ahead.len() + self.phases.len() + keys[INDEX].text.len() + 80);
+        if is_slow {
+            attributes.push(OF_SPAN, &keys[0], Value::Bool(true));
+        }
+        attributes.push(OF_SPAN, &keys[1], Value::Text(largest(&seconds)));
+        attributes.push_block(&self.ahead);
+        attributes.push(OF_SPAN, &keys[INDEX], Value::Int(index));
+        let bytes = attributes.push_block(&self.phases);
+        for (end, part) in self.phase_ends.into_iter().zip(seconds) {
+            if let Some((_, number)) = bytes.get_mut(..end).and_then(<[u8]>::split_last_chunk_mut) {
+                *number = part.to_le_bytes();
+            }
+        }
+        true
+    }
 }
 
 /// What the jobs of a run have in common: see `JobKind`.
@@ -68,9 +141,12 @@ fn keys() -> &'static Keys {
 pub struct Jobs {
     scope: Py<Scope>,
     job_name: Py<PyString>,
-    attempt_name: Py<PyString>,
+    /// The names of both kinds of spans, as they are shown.
+    job_shown: Arc<str>,
+    attempt_shown: Arc<str>,
     runner: Box<str>,
     run_id: Box<str>,
+    blocks: Blocks,
     linked: Option<(Py<PyAny>, Py<PyAny>, Py<Span>)>,
     attempts: bool,
     timed: bool,
@@ -85,9 +161,9 @@ impl Jobs {
     #[new]
     #[allow(clippy::too_many_arguments)] // it is called once a run
     fn new(
-        scope: Py<Scope>,
-        job_name: Py<PyString>,
-        attempt_name: Py<PyString>,
+        scope: Bound<'_, Scope>,
+        job_name: Bound<'_, PyString>,
+        attempt_name: &Bound<'_, PyString>,
         runner: &str,
         run_id: &str,
         linked: Option<(Py<PyAny>, Py<PyAny>, Py<Span>)>,
@@ -97,11 +173,13 @@ impl Jobs {
         slowness: Py<Slowness>,
         kind: Py<PyAny>,
         unit: Py<PyAny>,
-    ) -> Self {
-        Jobs {
-            scope,
-            job_name,
-            attempt_name,
+    ) -> PyResult<Self> {
+        Ok(Jobs {
+            job_shown: fill::name(scope.get(), &job_name)?,
+            attempt_shown: fill::name(scope.get(), attempt_name)?,
+            scope: scope.unbind(),
+            job_name: job_name.unbind(),
+            blocks: Blocks::new(runner, run_id),
             runner: runner.into(),
             run_id: run_id.into(),
             linked,
@@ -111,7 +189,7 @@ impl Jobs {
             slowness,
             kind,
             unit,
-        }
+        })
     }
 
     /// Open the unit of a job. Its span becomes the current one, unless each attempt has
@@ -136,7 +214,7 @@ impl Jobs {
         let scope = this.scope.bind(py);
         let timings = job.getattr(intern!(py, "timings"))?;
         let submitted = if this.timed {
-            timings.getattr(intern!(py, "submitted"))?.extract()?
+            Numbers::of(&timings)?.submitted
         } else {
             scope.get().reading(py)?
         };
@@ -144,6 +222,7 @@ impl Jobs {
         let name = this.job_name.bind(py).as_any();
         let begins = Started {
             attributes: given.as_ref(),
+            shown: Some(&this.job_shown),
             role: Role::Job,
             ..Started::new(name, submitted)
         };
@@ -226,23 +305,27 @@ impl JobUnit {
         py: Python<'_>,
         outcome: &str,
         attempts: i64,
-        parts: &Bound<'_, PyAny>,
+        seconds: [f64; PHASES],
         duration: f64,
     ) -> PyResult<()> {
         let span = self.told.get();
         let scope = span.scope.get();
         let jobs = self.jobs.get();
-        let seconds = parts_of(parts)?;
+        let limit = scope.limits.attributes();
         let is_slow = jobs.slowness.get().judge(duration);
         span.change(py, "set_attributes", |record| {
-            record.attributes.reserve(ATTRIBUTES.len() + 3);
-            let known = keys();
-            if is_slow {
-                fill::set(record, scope, &known.slow, Value::Bool(true));
+            let at_once = attempts == 1 && outcome == "ok";
+            let (blocks, index) = (&jobs.blocks, self.index);
+            if at_once && blocks.write(record, limit, index, seconds, is_slow) {
+                return;
             }
-            let phase = Value::Text(largest(&seconds));
-            fill::set(record, scope, &known.largest, phase);
-            let mut keys = known.job.iter();
+            record.attributes.reserve(ATTRIBUTES.len() + 1);
+            let [slow, phase, others @ ..] = &keys().job;
+            if is_slow {
+                fill::set(record, scope, slow, Value::Bool(true));
+            }
+            fill::set(record, scope, phase, Value::Text(largest(&seconds)));
+            let mut keys = others.iter();
             let values = [
                 Value::Text(&jobs.runner),
                 Value::Text(&jobs.run_id),
@@ -288,12 +371,15 @@ impl JobUnit {
         let outside = self.outside.bind(py);
         let scope = jobs.scope.bind(py);
         let begun = scope.get().reading(py)?;
-        let name = jobs.attempt_name.bind(py).as_any();
-        let mut record = Record::new(fill::name(scope.get(), name)?);
-        record.attributes.reserve(3);
-        let values = [Value::Text(&jobs.runner), Value::Int(number.extract()?)];
-        for (key, value) in keys().attempt.iter().zip(values) {
-            fill::set(&mut record, scope.get(), key, value);
+        let mut record = Record::new(jobs.attempt_shown.clone());
+        let (count, limit) = (number.extract()?, scope.get().limits.attributes());
+        if count == 1 && record.attributes.takes(&keys().attempt, limit) {
+            record.attributes.push_block(&jobs.blocks.attempt);
+        } else {
+            let values = [Value::Text(&jobs.runner), Value::Int(count)];
+            for (key, value) in keys().attempt.iter().zip(values) {
+                fill::set(&mut record, scope.get(), key, value);
+            }
         }
         let (told, inner) = match start::child(scope, self.told.bind(py), begun, record, outside)? {
             Some(span) => {
@@ -354,15 +440,18 @@ impl JobUnit {
     /// The job has its value: end its span, and count it.
     fn succeed(&self, timings: &Bound<'_, PyAny>, attempts: i64) -> PyResult<()> {
         let py = timings.py();
-        let parts = timings.call_method0(intern!(py, "parts"))?;
-        let seconds: f64 = timings.getattr(intern!(py, "duration"))?.extract()?;
-        self.write(py, "ok", attempts, &parts, seconds)?;
-        let ended = self.ended(py, seconds)?;
+        let Numbers {
+            parts, duration, ..
+        } = Numbers::of(timings)?;
+        self.write(py, "ok", attempts, parts, duration)?;
+        let ended = self.ended(py, duration)?;
         let jobs = self.jobs.get();
-        let parts = parts.cast::<PyTuple>()?;
         let span = self.told.bind(py);
         // First, while its trace can still be kept as an exemplar.
-        let counted = jobs.cells.get().add(seconds, parts, Some(span.as_any()));
+        let counted = jobs
+            .cells
+            .get()
+            .count(duration, &parts, Some(span.as_any()));
         end::end(span, span.get().trace.wall(ended))?;
         counted
     }
@@ -378,8 +467,12 @@ impl JobUnit {
     ) -> PyResult<()> {
         let py = timings.py();
         let parts = timings.call_method0(intern!(py, "parts"))?;
-        let seconds: f64 = timings.getattr(intern!(py, "duration"))?.extract()?;
-        self.write(py, outcome, attempts, &parts, seconds)?;
+        let Numbers {
+            parts: seconds_of,
+            duration: seconds,
+            ..
+        } = Numbers::of(timings)?;
+        self.write(py, outcome, attempts, seconds_of, seconds)?;
         let span = self.told.bind(py);
         if !cancelled_by.is_none() {
             let key = intern!(py, CANCELLED_BY);
@@ -393,12 +486,33 @@ impl JobUnit {
         counted.map(drop)
     }
 
-    /// What it doesn't do itself.
-    fn __getattr__<'py>(
-        slf: &Bound<'py, Self>,
-        name: &Bound<'py, PyString>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    /// Add an event to the job's span, at this moment.
+    #[pyo3(signature = (name, **attributes))]
+    fn event(
+        &self,
+        name: &Bound<'_, PyAny>,
+        attributes: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        self.told.get().event(name, attributes.map(Bound::as_any))
+    }
+
+    /// Tell that another attempt follows `error` after `delay` seconds.
+    fn retried(
+        slf: &Bound<'_, Self>,
+        error: &Bound<'_, PyAny>,
+        delay: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
         let class = slf.get().jobs.get().unit.bind(slf.py());
-        method(class, slf.clone().into_any(), name)
+        class
+            .call_method1(intern!(slf.py(), "retried"), (slf, error, delay))
+            .map(drop)
+    }
+
+    /// Tell that a second call was sent, `after` seconds of waiting.
+    fn hedged(slf: &Bound<'_, Self>, after: &Bound<'_, PyAny>) -> PyResult<()> {
+        let class = slf.get().jobs.get().unit.bind(slf.py());
+        class
+            .call_method1(intern!(slf.py(), "hedged"), (slf, after))
+            .map(drop)
     }
 }
