@@ -12,7 +12,7 @@ from spanrun.errors import CheckpointError
 from spanrun.outcome import Err
 from spanrun.runner.checkpoint.checkpoint import Checkpoint
 from spanrun.runner.checkpoint.codec import Json
-from spanrun.runner.checkpoint.file import CheckpointFile, Earlier, Suspect
+from spanrun.runner.checkpoint.file import CheckpointFile, Earlier, Suspect, explained
 from spanrun.runner.checkpoint.identity import Ticket, name_of, source_of, ticket_of
 from spanrun.runner.checkpoint.rows import (
     DEAD,
@@ -110,7 +110,8 @@ class Kept:
         await self._opened
         file = self._file
         if self._about["by"] == "place":
-            by_place = ByPlace(file.reader)
+            with explained(file.path):
+                by_place = ByPlace(file.reader)
             self._find = lambda ticket: by_place.find(ticket.place)
         else:
             by_key = ByKey(file.reader)
@@ -186,11 +187,14 @@ class Kept:
         """What ``item`` is known by, and its outcome in the file, if it has one.
 
         Raises:
-            CheckpointError: What is there is of another item.
+            CheckpointError: What is there is of another item, or can't be read.
             ConfigurationError: The user's key can't be used.
         """
         ticket = ticket_of(place, item, self.checkpoint.key)
-        stored = self._find(ticket) if self._file.stored else None
+        if not self._file.stored:
+            return ticket, None
+        with explained(self._file.path):
+            stored = self._find(ticket)
         if stored is None:
             return ticket, None
         if ticket.digest != stored.digest:

@@ -57,8 +57,12 @@ class CheckpointedRun(FedRun):
     async def prepare(self) -> None:
         """Have the file opened."""
         await super().prepare()
-        await self.kept.open()
         kept = self.kept
+        try:
+            await kept.open()
+        except BaseException:
+            self.closing = True  # or the last commit, which makes room, would begin it
+            raise
         self._admission.is_open = not kept.careful and not kept.suspects
 
     def open(self, *, span: bool = True) -> None:
@@ -259,7 +263,7 @@ class CheckpointedMap(_OfItems, MapRun):
             raise
         finally:
             await self.finish()
-            attach(error, self.unseen(), self.core.name)
+            attach(error or self.fatal, self.unseen(), self.core.name)
         if self.fatal is not None:  # by the last commit
             raise self.fatal
         return found

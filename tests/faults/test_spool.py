@@ -23,7 +23,7 @@ from tests.telemetry.export.receiver import (
     spans,
     values,
 )
-from tests.telemetry.queue.faults import CODES, Faults
+from tests.faults.disk import CODES, Faults
 from tests.waiting import until
 
 from spanrun.telemetry.account import Account
