@@ -13,6 +13,7 @@ NATIVE := hatch_build.py $(wildcard native/*) $(RUST)
 MISSING := src/spanrun/_core.missing.txt
 COMMA := ,
 ARGS ?=
+MINUTES ?= 30
 # Tests of a file stay together: what a session starts is started in each worker. The
 # files keep the order that tests/conftest.py gives them. A worker that dies ends the run,
 # as the others would wait for its tests for ever.
@@ -21,7 +22,7 @@ WORKERS ?= -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-fast lint rust types mypy pyright audit fmt viewer backends stack bench bench-viewer bench-outage bench-clients bench-settings bench-recordings bench-ingest soak kills fuzz lock generate changelog clean
+.PHONY: help demo test check check-fast lint rust types mypy pyright audit fmt viewer backends stack bench bench-viewer bench-outage bench-clients bench-settings bench-recordings bench-ingest bench-resume soak test-long kills fuzz lock generate changelog clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) \
@@ -114,13 +115,19 @@ bench-recordings: $(VENV)/dev.stamp ## the local store: its file, its reader, it
 bench-ingest: $(VENV)/dev.stamp ## the pipeline, beside a plain loop
 	@$(BIN)/python -m bench.ingest $(ARGS)
 
-soak: $(VENV)/dev.stamp ## the long tests in full: 10,000 schedules, 600 kills
+soak: $(VENV)/dev.stamp ## all kinds of runs at full rate: whether memory grows (MINUTES=30)
+	@$(BIN)/python -m bench.soak --minutes $(MINUTES)
+
+bench-resume: $(VENV)/dev.stamp ## 20,000 texts, an outage, a kill and a Ctrl-C: what it costs
+	@$(BIN)/python -m bench.resume $(ARGS)
+
+test-long: $(VENV)/dev.stamp ## the long tests in full: 10,000 schedules, 600 kills, 1 M jobs
 	@SPANRUN_SOAK=10000 $(BIN)/python -m pytest tests/stateful \
 		tests/telemetry/queue/test_kills.py tests/policies/test_outage.py \
-		tests/telemetry/recordings/test_kills.py $(ARGS)
+		tests/telemetry/recordings/test_kills.py tests/faults $(ARGS)
 
 kills: $(VENV)/dev.stamp ## kill runs with a checkpoint at 1,000 points (10 min)
-	@$(BIN)/python -m tests.runner.checkpoint.kills 1000 1
+	@$(BIN)/python -m tests.faults.kills 1000 1
 
 fuzz: $(VENV)/dev.stamp ## read what hostile services and files say: 1,000 of each kind
 	@SPANRUN_FUZZ=1000 $(BIN)/python -m pytest tests/fuzz $(ARGS)

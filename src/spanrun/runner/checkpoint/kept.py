@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -93,7 +94,7 @@ class Kept:
         self.running: Final[dict[int, Ticket]] = {}
         self._opened: Final[asyncio.Future[None]] = run.loop.create_future()
         self._closed: Final = asyncio.Event()
-        self._is_started = False
+        self._process = 0
         self._find: Callable[[Ticket], Stored | None] = lambda _: None
         self.restored = 0
         self.careful = 0
@@ -105,7 +106,7 @@ class Kept:
         Raises:
             CheckpointError: It isn't, or can't be used.
         """
-        self._is_started = True
+        self._process = os.getpid()
         self.writer.start()
         await self._opened
         file = self._file
@@ -139,8 +140,12 @@ class Kept:
             _log.warning(text, path, about["function"])
 
     async def close(self) -> None:
-        """Have all written and the file closed. A cancellation comes out after that."""
-        if not self._is_started:
+        """Have all written and the file closed. A cancellation comes out after that.
+
+        In a child that a job has forked there is nothing to do: the file, and the
+        thread that writes it, are the parent's.
+        """
+        if self._process != os.getpid():
             return
         self.writer.end()
         cancelled: asyncio.CancelledError | None = None
