@@ -15,6 +15,7 @@ if "SPANRUN_TEST_SPEED" in os.environ:
 
 import asyncio
 import contextlib
+import gc
 import json
 import resource
 import signal
@@ -88,14 +89,15 @@ class ClockBack(ClockSet):
 
 
 class Forks(Nothing):
-    """Jobs fork; the child runs the garbage collector and Python's own ending."""
+    """Jobs fork, and their children free what they don't need."""
 
     async def job(self, item: int) -> None:
         await asyncio.sleep(0)
         if item % 50 == 1:
             child = os.fork()
             if not child:
-                sys.exit(0)
+                gc.collect()
+                os._exit(0)
             os.waitpid(child, 0)
 
 

@@ -66,7 +66,6 @@ class Kept:
         writer: What it is written by.
         running: The items that run, by their places.
         dumps: Writes a result.
-        restored: Outcomes that were handed out.
         is_new: Nothing was there before.
         careful: Jobs that are still to be noted before they begin.
     """
@@ -96,7 +95,6 @@ class Kept:
         self._closed: Final = asyncio.Event()
         self._process = 0
         self._find: Callable[[Ticket], Stored | None] = lambda _: None
-        self.restored = 0
         self.careful = 0
         self.is_new = False
 
@@ -213,7 +211,6 @@ class Kept:
             return ticket._replace(attempts=stored.attempts), stored
         if ticket.key is not None:
             self.writer.mark(ticket.key)
-        self.restored += 1
         return ticket, stored
 
     def is_final(self, stored: Stored) -> bool:

@@ -178,6 +178,7 @@ class CheckpointedRun(FedRun):
 
     def _restore(self, outcome: Outcome[Any]) -> None:
         """Hand ``outcome`` out. No room is taken, so more may be pulled at once."""
+        self.info.restored += 1
         self.hand_out(outcome)
         self._burst += 1
         if self._burst < _BURST:
