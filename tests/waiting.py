@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-PATIENCE: Final = 40.0
+PATIENCE: Final = 120.0
 """Real seconds, whatever ``--speed`` says. Only a test that fails uses them up."""
 _EVERY: Final = 0.002
 
