@@ -22,7 +22,7 @@ WORKERS ?= -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-fast lint rust types mypy pyright audit fmt viewer backends stack bench bench-viewer bench-outage bench-clients bench-settings bench-recordings bench-ingest bench-resume soak test-long kills fuzz lock generate changelog clean
+.PHONY: help demo test check check-fast lint rust types mypy pyright audit fmt viewer backends stack bench bench-viewer bench-outage bench-clients bench-settings bench-recordings bench-ingest bench-resume bench-rows soak test-long kills fuzz lock generate changelog clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) \
@@ -120,6 +120,9 @@ soak: $(VENV)/dev.stamp ## all kinds of runs at full rate: whether memory grows 
 
 bench-resume: $(VENV)/dev.stamp ## 20,000 texts, an outage, a kill and a Ctrl-C: what it costs
 	@$(BIN)/python -m bench.resume $(ARGS)
+
+bench-rows: $(VENV)/dev.stamp ## 10 M rows through a checkpoint: whether memory grows (ARGS="--rows 2000000")
+	@$(BIN)/python -m bench.rows $(ARGS)
 
 test-long: $(VENV)/dev.stamp ## the long tests in full: 10,000 schedules, 600 kills, 1 M jobs
 	@SPANRUN_SOAK=10000 $(BIN)/python -m pytest tests/stateful \

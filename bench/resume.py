@@ -1,6 +1,6 @@
 """What a long job costs that is ended twice: ``make bench-resume``, about 2 minutes.
 
-20,000 texts go through the embeddings client with a checkpoint, 16 a request. Early on
+20,000 texts go through the embeddings client with a checkpoint, 4 a request. Early on
 the service is away for a minute: it closes each connection. The first command is ended
 by ``kill -9`` in the middle, the second one by Ctrl-C, and the third one comes to the
 end. Then all vectors must be there, each once and right, and the service must have been
@@ -27,7 +27,7 @@ import spanrun as sr
 from spanrun.clients.embeddings import Embeddings
 
 ROOT: Final = Path(__file__).parent.parent
-BATCH: Final = 16
+BATCH: Final = 4
 LATENCY: Final = 0.02
 MOST: Final = 1.02
 """Requests, as a multiple of the least."""

@@ -140,19 +140,25 @@ class Rounds:
         self.jobs += 50 + len(texts) // 16
 
 
+def resident() -> float:
+    """MiB of memory that the process has."""
+    gc.collect()
+    if trim is not None:
+        trim(
+            0
+        )  # what is free is the system's, or it would pass for a memory that grows
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE / 2**20
+
+
 def now(began: float, jobs: int) -> Sample:
     """What the process has at this moment, once telemetry waits for nothing."""
     pipeline = setup.telemetry()
     assert pipeline is not None
     pipeline.flush(60)
-    gc.collect()
-    if trim is not None:
-        trim(0)  # what is free is the system's, or it would pass for a memory that grows
-    resident = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
     return Sample(
         time.monotonic() - began,
         jobs,
-        resident / 2**20,
+        resident(),
         len(os.listdir("/proc/self/fd")),
         len(asyncio.all_tasks()),
         threading.active_count(),

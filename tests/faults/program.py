@@ -255,6 +255,12 @@ async def work(fault: Nothing, folder: Path, facts: dict[str, Any]) -> None:
         os.close(log)
     facts["jobs"] = len(found)
     facts["outcomes"] = dict(Counter(_outcome(each) for each in found))
+    errors = [each.error for each in found if isinstance(each, sr.Err)]
+    facts["errors"] = Counter(
+        f"{type(error).__name__}: {error}"
+        for error in errors
+        if not isinstance(error, ValueError)
+    ).most_common(3)
     facts["in order"] = [each.index for each in found] == list(range(fault.jobs))
     facts["right"] = all(
         isinstance(each, sr.Err)

@@ -177,6 +177,7 @@ def test_promise_1_each_item_has_one_outcome(fault: str, seen: dict[str, Seen]) 
     assert found.status == 0, found.said
     jobs = found.row.jobs
     failed = len(range(0, jobs, FAILS))
+    assert not found.facts["errors"]
     assert found.facts["jobs"] == jobs
     assert found.facts["outcomes"] == {"ok": jobs - failed, "failed": failed}
     assert found.facts["in order"]
