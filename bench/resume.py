@@ -135,9 +135,10 @@ def lives(service: Service, path: Path, count: int) -> bool:
             if ends_by is not None:
                 process.send_signal(ends_by)
             said, _ = process.communicate()
+        seconds = time.monotonic() - began
         how = "its end" if ends_by is None else ends_by.name
         print(
-            f"{how:<8} after {time.monotonic() - began:5.1f} s: {service.texts:,} texts "
+            f"{how:<8} after {seconds:5.1f} s: {service.texts:,} texts "
             f"embedded, {service.requests:,} requests, {service.in_vain} of them in "
             f"vain, {kept(path):,} vectors in the checkpoint",
             flush=True,

@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-import spanrun as sr
 from bench.soak import resident
+
+import spanrun as sr
 
 
 def source(rows: int) -> Iterator[str]:
@@ -41,7 +42,7 @@ async def stream(path: Path, rows: int) -> list[float]:
             if done % (rows // 20) == 0:
                 seen.append(resident())
     rate = rows / (time.monotonic() - began)
-    size = path.stat().st_size / 2**20
+    size = path.stat().st_size / 2**20  # noqa: ASYNC240 -- all is over
     print(f"{rows:,} rows, {rate:,.0f}/s, a file of {size:,.0f} MiB; MiB of memory:")
     print(" ".join(f"{each:.1f}" for each in seen), flush=True)
     return seen

@@ -23,9 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import spanrun as sr
 from bench import sink
 from bench.clients import serving
+
+import spanrun as sr
 from spanrun.clients.embeddings import Embeddings
 from spanrun.clients.http import HttpClient
 from spanrun.telemetry import setup
@@ -133,8 +134,11 @@ class Rounds:
         try:
             body = {"model": "m", "input": ["one"]}
             async with sr.Runner("requests", limit=16) as runner:
-                send = lambda _: client.post("/embeddings", body)
-                await runner.map(send, range(50), errors="collect")
+                await runner.map(
+                    lambda _: client.post("/embeddings", body),
+                    range(50),
+                    errors="collect",
+                )
         finally:
             await client.aclose()
         self.jobs += 50 + len(texts) // 16
@@ -159,7 +163,7 @@ def now(began: float, jobs: int) -> Sample:
         time.monotonic() - began,
         jobs,
         resident(),
-        len(os.listdir("/proc/self/fd")),
+        len(list(Path("/proc/self/fd").iterdir())),
         len(asyncio.all_tasks()),
         threading.active_count(),
     )

@@ -1,9 +1,9 @@
 """A program to which one thing happens: ``python -m tests.faults.program NAME FOLDER``.
 
-It does all that production does at once: jobs that succeed, fail and are retried, with a
-checkpoint, telemetry for a collector, and the local store. `FAULTS` has what happens to
-it, by name; the table in ``test_table.py`` says which promises hold then. At its end it
-writes what it has seen to ``facts.json``.
+It does all that production does at once: jobs that succeed, fail and are retried, with
+a checkpoint, telemetry for a collector, and the local store. `FAULTS` has what happens
+to it, by name; the table in ``test_table.py`` says which promises hold then. At its end
+it writes what it has seen to ``facts.json``.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Forks(Nothing):
             if not child:
                 gc.collect()
                 os._exit(0)
-            os.waitpid(child, 0)
+            os.waitpid(child, 0)  # noqa: ASYNC222 -- it ends at once
 
 
 class StderrClosed(Nothing):
@@ -219,7 +219,7 @@ FAULTS: dict[str, Callable[[], Nothing]] = {
 
 def descriptors() -> int:
     """How many are open."""
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def tasks() -> int:

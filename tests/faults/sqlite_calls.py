@@ -1,9 +1,9 @@
 """SQLite's own system calls, each of which can be made to fail.
 
 `Faults` in `tests.faults.disk` sees what Python calls; SQLite calls the system by
-itself. Its unix VFS lets each of its system calls be replaced (``xSetSystemCall``), which
-is made for such tests; fsync, which isn't among them, is reached by the methods of each
-open file.
+itself. Its unix VFS lets each of its system calls be replaced (``xSetSystemCall``),
+which is made for such tests; fsync, which isn't among them, is reached by the methods
+of each open file.
 """
 
 import ctypes
@@ -11,6 +11,7 @@ import ctypes.util
 import errno
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 _P, _I, _L, _S = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_char_p
@@ -36,7 +37,7 @@ _BY_NUMBER: Final[dict[str, tuple[Any, ...]]] = {
 _LONG: Final = {"read", "pread", "pread64", "write", "pwrite", "pwrite64"}
 
 Check = Callable[[str, str | int], int]
-"""The name of a call, and the path or number it is on: the error that it gives, or 0."""
+"""From a call's name, and the path or number that it is on: its error, or 0."""
 
 
 class _Vfs(ctypes.Structure):
@@ -81,7 +82,7 @@ def why_not() -> str:
 def _find() -> _Vfs:
     import sqlite3  # noqa: PLC0415 -- loads the library that is looked for
 
-    with open("/proc/self/maps") as maps:
+    with Path("/proc/self/maps").open() as maps:
         paths = {line.split()[-1] for line in maps if "libsqlite3.so" in line}
     if len(paths) != 1:
         raise ValueError(f"sqlite3 {sqlite3.sqlite_version} has it built in")

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX file types")
 Make = Callable[[Path], object]
 READ = "read"
 """What becomes of a file of which nothing is wrong."""
-SECRET = "of somebody else"
+OTHERS = "of somebody else"
 
 
 def outside(path: Path) -> None:
@@ -118,7 +118,7 @@ HOSTILE: list[tuple[str, Make, str]] = [
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "secret.txt").write_text(SECRET)
+    (tmp_path / "secret.txt").write_text(OTHERS)
     folder = tmp_path / "named"
     folder.mkdir()
     for name, make, _ in HOSTILE:
@@ -140,7 +140,7 @@ def test_each_path_is_read_or_skipped_with_a_reason(folder: Path) -> None:
             assert skipped[path].reason
     assert len(documents) + len(skipped) == len(HOSTILE)
     for document in documents.values():
-        assert SECRET not in document.text
+        assert OTHERS not in document.text
         assert len(document.text) < 2_000
 
 
@@ -178,7 +178,7 @@ CHANGES: list[tuple[str, Callable[[Path], object], bool]] = [
 def test_what_changes_between_two_looks_is_a_documents_outcome(
     tmp_path: Path, change: Callable[[Path], object], *, is_stored: bool
 ) -> None:
-    (tmp_path / "secret.txt").write_text(SECRET)
+    (tmp_path / "secret.txt").write_text(OTHERS)
     folder = tmp_path / "named"
     folder.mkdir()
     for name in ("a.txt", "b.txt", "c.txt"):
@@ -196,4 +196,4 @@ def test_what_changes_between_two_looks_is_a_documents_outcome(
     assert report.stored + len(report.failures) == 3
     for failure in report.failures:
         assert failure.document_id == str((folder / "b.txt").absolute())
-        assert SECRET not in str(failure.error)
+        assert OTHERS not in str(failure.error)

@@ -10,8 +10,8 @@ The promises, by their numbers in the architecture's design:
 The faults are in ``program.py``, which each row runs once, in a process of its own. A
 new one is a class there, and a row here. Elsewhere in this folder: calls on the disk
 that fail (``test_checkpoint``, ``test_local_store``, ``test_spool``), kills at a
-thousand points (``test_kills``), servers that restart (``test_servers``), and files that
-are read (``test_files``).
+thousand points (``test_kills``), an ingest that is killed (``test_ingest``), servers
+that restart (``test_servers``), and files that are read (``test_files``).
 """
 
 import json
@@ -104,16 +104,18 @@ class Seen:
         environment = dict(self.environment)
         if speed != 1:
             environment["SPANRUN_TEST_SPEED"] = str(speed)
-        with subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.program", fault, str(self.folder)],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
-            with killed_when_late(process):
-                _, said = process.communicate()
+        with (
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.faults.program", fault, str(self.folder)],
+                cwd=ROOT,
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            ) as process,
+            killed_when_late(process),
+        ):
+            _, said = process.communicate()
         return process.returncode, said
 
     def _facts(self) -> dict[str, Any]:
