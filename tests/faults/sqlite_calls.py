@@ -8,7 +8,6 @@ of each open file.
 
 import ctypes
 import ctypes.util
-import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -173,6 +172,3 @@ class SqliteCalls:
 
 
 _SIZE: Final = ctypes.sizeof(_Methods)
-
-RETRIED: Final = errno.EINTR
-"""SQLite begins a call again that was interrupted: it must not be for ever."""
