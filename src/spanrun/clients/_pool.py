@@ -12,6 +12,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, Final, TypeAlias, cast
 from weakref import WeakSet, WeakValueDictionary
@@ -51,8 +52,9 @@ class Pool:
     def __init__(
         self, tls: Callable[[], ssl.SSLContext], *, http2: bool, limits: httpx.Limits
     ) -> None:
-        for name in _LATE:
-            import_module(name)
+        with suppress(OSError):  # there is none left already: as late as else
+            for name in _LATE:
+                import_module(name)
         self._tls: Final = tls
         self._http2: Final = http2
         most = limits.max_connections
