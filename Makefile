@@ -13,6 +13,7 @@ NATIVE := hatch_build.py $(wildcard native/*) $(RUST)
 MISSING := src/spanrun/_core.missing.txt
 COMMA := ,
 ARGS ?=
+MINUTES ?= 30
 # Tests of a file stay together: what a session starts is started in each worker. The
 # files keep the order that tests/conftest.py gives them. A worker that dies ends the run,
 # as the others would wait for its tests for ever.
@@ -127,13 +128,22 @@ bench-engines: $(VENV)/dev.stamp ## jobs in other processes, with workers killed
 bench-logs: $(VENV)/dev.stamp ## 100,000 log records while the collector is down (4 min)
 	@$(BIN)/python -m bench.logs $(ARGS)
 
-soak: $(VENV)/dev.stamp ## the long tests in full: 10,000 schedules, 600 kills
+soak: $(VENV)/dev.stamp ## all kinds of runs at full rate: whether memory grows (MINUTES=30)
+	@$(BIN)/python -m bench.soak --minutes $(MINUTES)
+
+bench-resume: $(VENV)/dev.stamp ## 20,000 texts, an outage, a kill and a Ctrl-C: what it costs
+	@$(BIN)/python -m bench.resume $(ARGS)
+
+bench-rows: $(VENV)/dev.stamp ## 10 M rows through a checkpoint: whether memory grows (ARGS="--rows 2000000")
+	@$(BIN)/python -m bench.rows $(ARGS)
+
+test-long: $(VENV)/dev.stamp ## the long tests in full: 10,000 schedules, 600 kills, 1 M jobs
 	@SPANRUN_SOAK=10000 $(BIN)/python -m pytest tests/stateful \
 		tests/telemetry/queue/test_kills.py tests/policies/test_outage.py \
-		tests/telemetry/recordings/test_kills.py $(ARGS)
+		tests/telemetry/recordings/test_kills.py tests/faults $(ARGS)
 
 kills: $(VENV)/dev.stamp ## kill runs with a checkpoint at 1,000 points (10 min)
-	@$(BIN)/python -m tests.runner.checkpoint.kills 1000 1
+	@$(BIN)/python -m tests.faults.kills 1000 1
 
 fuzz: $(VENV)/dev.stamp ## read what hostile services and files say: 1,000 of each kind
 	@SPANRUN_FUZZ=1000 $(BIN)/python -m pytest tests/fuzz $(ARGS)

@@ -29,6 +29,7 @@ class Sink(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Request)
         self.bodies: list[bytes] = []
         self.delay = 0.0
+        self.keeps = True
 
     def spans(self) -> int:
         """How many different ones have come since this was asked last."""
@@ -69,7 +70,8 @@ class _Request(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.path == "/v1/traces":
             time.sleep(self.server.delay)
-            self.server.bodies.append(body)
+            if self.server.keeps:
+                self.server.bodies.append(body)
         self._answer(b"")
 
     def do_GET(self) -> None:
@@ -88,9 +90,12 @@ class _Request(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def running(delay: float = 0.0) -> Generator[str]:
-    """A sink in another process, each answer ``delay`` seconds late; its address."""
-    command = [sys.executable, "-m", "bench.sink", str(delay)]
+def running(delay: float = 0.0, *, keeps: bool = True) -> Generator[str]:
+    """A sink in another process, each answer ``delay`` seconds late; its address.
+
+    One that ``keeps`` no bodies has no spans to count, and doesn't grow.
+    """
+    command = [sys.executable, "-m", "bench.sink", str(delay), str(int(keeps))]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
     try:
         assert process.stdout is not None
@@ -113,5 +118,6 @@ def spans(address: str) -> int:
 if __name__ == "__main__":
     with Sink() as sink:
         sink.delay = float(sys.argv[1])
+        sink.keeps = sys.argv[2] == "1"
         print(sink.server_port, flush=True)
         sink.serve_forever()

@@ -31,13 +31,14 @@ FAULTS = {
 
 
 class Proxy:
-    """A proxy before Solr, whose faults can be changed while it is used."""
+    """A proxy before a server, whose faults can be changed while it is used."""
 
-    def __init__(self, api: str, target: str) -> None:
+    def __init__(self, api: str, target: str, name: str = "solr") -> None:
+        self._name = name
         self._api = httpx.Client(base_url=api, trust_env=False, verify=False)
         address, _, path = target.removeprefix("http://").partition("/")
         told = self._ask(
-            "POST", "/proxies", name="solr", listen="127.0.0.1:0", upstream=address
+            "POST", "/proxies", name=name, listen="127.0.0.1:0", upstream=address
         )
         self.url = f"http://{told['listen']}/{path}"
 
@@ -52,7 +53,7 @@ class Proxy:
     ) -> Iterator[None]:
         self._ask(
             "POST",
-            "/proxies/solr/toxics",
+            f"/proxies/{self._name}/toxics",
             name=kind,
             type=kind,
             stream=stream,
@@ -61,18 +62,22 @@ class Proxy:
         try:
             yield
         finally:
-            self._ask("DELETE", f"/proxies/solr/toxics/{kind}")
+            self._ask("DELETE", f"/proxies/{self._name}/toxics/{kind}")
 
     @contextmanager
     def down(self) -> Iterator[None]:
-        self._ask("POST", "/proxies/solr", enabled=False)
+        self.set(up=False)
         try:
             yield
         finally:
-            self._ask("POST", "/proxies/solr", enabled=True)
+            self.set(up=True)
+
+    def set(self, *, up: bool) -> None:
+        """Have it down, with all of its connections ended, or up again."""
+        self._ask("POST", f"/proxies/{self._name}", enabled=up)
 
     def remove(self) -> None:
-        self._ask("DELETE", "/proxies/solr")
+        self._ask("DELETE", f"/proxies/{self._name}")
         self._api.close()
 
 

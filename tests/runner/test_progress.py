@@ -49,6 +49,32 @@ def show(progress: Progress, run: RunInfo, *outcomes: Any) -> None:
     progress.run_closed(run)
 
 
+def test_what_a_checkpoint_had_is_done_and_no_part_of_the_rate() -> None:
+    """A bar of a resumed run began at zero, and never came to its end."""
+    for bars in (False, True):
+        stream = io.StringIO()
+        progress, run = Progress(stream, bars=bars), a_run(total=1_000_000)
+        progress.run_opened(run)
+        run.restored = 999_998
+        end(progress, run, OK)
+        end(progress, run, ERR)
+        progress.run_closed(run)
+        last = re.split(r"[\r\n]+", stream.getvalue().strip())[-1]
+        assert re.search(r"\b1000000/1000000\b", last), last
+        assert "1 failed" in last
+        rate = re.search(r"([\d.]+)\s?jobs/s", last)
+        assert rate is None or float(rate[1]) < 100_000, last
+
+
+def test_a_run_whose_outcomes_are_all_in_its_checkpoint_is_done() -> None:
+    stream = io.StringIO()
+    progress, run = Progress(stream), a_run()
+    progress.run_opened(run)
+    run.restored = 3
+    progress.run_closed(run)
+    assert stream.getvalue() == "embed: 3/3 · 0.0 jobs/s · 0 failed\n"
+
+
 # Lines
 
 

@@ -13,6 +13,8 @@ import ssl
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from contextlib import suppress
+from importlib import import_module
 from typing import Any, Final, TypeAlias, cast
 from weakref import WeakSet, WeakValueDictionary
 
@@ -25,6 +27,13 @@ _Origin: TypeAlias = tuple[bytes, bytes, int]
 _Http: TypeAlias = httpcore.AsyncHTTP11Connection | httpcore.AsyncHTTP2Connection
 _everywhere: Final[WeakSet[Pool]] = WeakSet()
 """All that are alive, see `make_room`."""
+_LATE: Final = (
+    "anyio._backends._asyncio",
+    "concurrent.futures.thread",
+    "encodings.idna",
+)
+"""What httpcore and asyncio load in their first request, when no file descriptor may be
+left to read a module by."""
 
 
 class Pool:
@@ -44,6 +53,9 @@ class Pool:
     def __init__(
         self, tls: Callable[[], ssl.SSLContext], *, http2: bool, limits: httpx.Limits
     ) -> None:
+        with suppress(OSError):  # there is none left already: as late as else
+            for name in _LATE:
+                import_module(name)
         self._tls: Final = tls
         self._http2: Final = http2
         most = limits.max_connections

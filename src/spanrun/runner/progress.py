@@ -210,8 +210,13 @@ class _Bar:
         return bool(self._bar.n != self._bar.last_print_n)
 
     def step(self) -> None:
-        done = sum(self._run.items.values())
-        failed = done - self._run.items.get("ok", 0)
+        done = _done(self._run)
+        ended = done - self._run.restored
+        failed = ended - self._run.items.get("ok", 0)
+        if new := self._run.restored - self._bar.initial:  # they are no part of a rate
+            self._bar.initial += new
+            self._bar.last_print_n += new
+            self._bar.n += new
         if failed != self._failed:
             self._failed = failed
             self._bar.set_postfix_str(f"{failed} failed", refresh=False)
@@ -256,6 +261,11 @@ def _has_widgets() -> bool:
     return is_notebook and importlib.util.find_spec("ipywidgets") is not None
 
 
+def _done(run: RunInfo) -> int:
+    """How many items have their outcome, from this run or an earlier one."""
+    return sum(run.items.values()) + run.restored
+
+
 def _noun(run: RunInfo) -> str:
     return "items" if run.batched else "jobs"
 
@@ -272,7 +282,7 @@ class _Lines:
 
     @property
     def behind(self) -> bool:
-        return self._told != sum(self._run.items.values())
+        return self._told != _done(self._run)
 
     def step(self) -> None:
         now = time.monotonic()
@@ -280,7 +290,7 @@ class _Lines:
             self._say(now)
 
     def end(self) -> None:
-        if any(self._run.items.values()):
+        if _done(self._run):
             self._say(time.monotonic())
 
     def close(self) -> None:
@@ -289,15 +299,16 @@ class _Lines:
     def _say(self, now: float) -> None:
         total = self._run.total_items
         self._said = now
-        self._told = done = sum(self._run.items.values())
-        failed = done - self._run.items.get("ok", 0)
-        rate = done / max(now - self.began, 1e-9)
+        self._told = done = _done(self._run)
+        ended = done - self._run.restored
+        failed = ended - self._run.items.get("ok", 0)
+        rate = ended / max(now - self.began, 1e-9)
         parts = [
             f"{one_line(self._run.runner)}: {done}" + (f"/{total}" if total else ""),
             f"{rate:.1f} {_noun(self._run)}/s",
             f"{failed} failed",
         ]
-        if total and 0 < done < total:
+        if total and ended and done < total:
             parts.append(f"{(total - done) / rate:.0f} s left")
         self._stream.write(" · ".join(parts) + "\n")
         self._stream.flush()

@@ -75,6 +75,8 @@ class RunInfo:
         items: How many items have each outcome so far. Where jobs aren't batched, an
             item is a job.
         total_items: How many items there will be, where that is known.
+        restored: How many outcomes came out of a checkpoint: no job of this run has
+            them, and they aren't among the ``items``.
     """
 
     id: str
@@ -93,6 +95,7 @@ class RunInfo:
         default_factory=dict[SpanrunJobOutcome, int]
     )
     total_items: int | None = None
+    restored: int = 0
     _zero: int = 0
 
     def begin(self, now: float, zero: int) -> None:

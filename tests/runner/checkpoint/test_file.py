@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from tests.forking import HEAD, needs_fork
+from tests.telemetry.export.receiver import receiving
+from tests.waiting import killed_when_late
 
 import spanrun as sr
 from spanrun.errors import CheckpointError
@@ -224,3 +226,49 @@ def test_a_fork_in_a_job_harms_nothing(path):
         assert done.stdout == f"{list(range(0, 20, 2))}\n", done.stderr
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+EXITS = (
+    HEAD
+    + """
+import asyncio
+import spanrun as sr
+
+sr.configure(endpoint=sys.argv[2], store="none")
+
+async def job(item):
+    if item == 2:
+        child = os.fork()
+        if not child:
+            sys.exit(7)
+        print(status_of(child), flush=True)
+        os._exit(0)  # the child has closed the loop that it shares with this process
+    await asyncio.sleep(0)
+    return item
+
+async def main():
+    async with sr.Runner("kept", limit=1) as runner:
+        await runner.map(job, range(10), checkpoint=sr.Checkpoint(sys.argv[1]))
+
+sr.run(main())
+"""
+)
+
+
+@needs_fork
+def test_a_child_that_exits_in_a_job_comes_to_its_end(path):
+    """Its metrics raised, and it waited for the parent's thread to close the file."""
+    with (
+        receiving() as receiver,
+        subprocess.Popen(
+            [sys.executable, "-c", EXITS, path, receiver.url],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "SPANRUN_SPOOL": str(path.parent / "spool")},
+        ) as program,
+        killed_when_late(program),
+    ):
+        said, errors = program.communicate()
+    assert said == "7\n", errors
+    assert "Traceback" not in errors

@@ -82,6 +82,13 @@ async def test_results_are_handed_out_and_their_jobs_not_run_again(
         assert job.took() == expected
 
 
+@pytest.mark.parametrize("run", [mapped, batched])
+async def test_progress_counts_what_was_there(job, path, run, capsys):
+    await run(job, range(6), sr.Checkpoint(path))
+    await run(job, range(9), sr.Checkpoint(path), progress=True)
+    assert "kept: 9/9 · " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("ordered", [True, False])
 async def test_a_stream_gives_stored_outcomes_in_their_places(job, path, ordered):
     await mapped(job, range(5), sr.Checkpoint(path))

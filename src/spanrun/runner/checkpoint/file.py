@@ -302,7 +302,8 @@ def fault(path: Path, error: Exception) -> CheckpointError:
     )
     if damaged:
         return CheckpointError(
-            f"{path} is damaged, {error}: move it away, and begin a new one",
+            f"{path} is damaged, or its disk can't be read, {error}: run it again, and "
+            "begin a new one only when that says the same",
             reason="disk",
         )
     return CheckpointError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from spanrun.errors import CheckpointError
 from spanrun.outcome import Err
 from spanrun.runner.checkpoint.checkpoint import Checkpoint
 from spanrun.runner.checkpoint.codec import Json
-from spanrun.runner.checkpoint.file import CheckpointFile, Earlier, Suspect
+from spanrun.runner.checkpoint.file import CheckpointFile, Earlier, Suspect, explained
 from spanrun.runner.checkpoint.identity import Ticket, name_of, source_of, ticket_of
 from spanrun.runner.checkpoint.rows import (
     DEAD,
@@ -65,7 +66,6 @@ class Kept:
         writer: What it is written by.
         running: The items that run, by their places.
         dumps: Writes a result.
-        restored: Outcomes that were handed out.
         is_new: Nothing was there before.
         careful: Jobs that are still to be noted before they begin.
     """
@@ -93,9 +93,8 @@ class Kept:
         self.running: Final[dict[int, Ticket]] = {}
         self._opened: Final[asyncio.Future[None]] = run.loop.create_future()
         self._closed: Final = asyncio.Event()
-        self._is_started = False
+        self._process = 0
         self._find: Callable[[Ticket], Stored | None] = lambda _: None
-        self.restored = 0
         self.careful = 0
         self.is_new = False
 
@@ -105,12 +104,13 @@ class Kept:
         Raises:
             CheckpointError: It isn't, or can't be used.
         """
-        self._is_started = True
+        self._process = os.getpid()
         self.writer.start()
         await self._opened
         file = self._file
         if self._about["by"] == "place":
-            by_place = ByPlace(file.reader)
+            with explained(file.path):
+                by_place = ByPlace(file.reader)
             self._find = lambda ticket: by_place.find(ticket.place)
         else:
             by_key = ByKey(file.reader)
@@ -138,8 +138,12 @@ class Kept:
             _log.warning(text, path, about["function"])
 
     async def close(self) -> None:
-        """Have all written and the file closed. A cancellation comes out after that."""
-        if not self._is_started:
+        """Have all written and the file closed. A cancellation comes out after that.
+
+        In a child that a job has forked there is nothing to do: the file, and the
+        thread that writes it, are the parent's.
+        """
+        if self._process != os.getpid():
             return
         self.writer.end()
         cancelled: asyncio.CancelledError | None = None
@@ -186,11 +190,14 @@ class Kept:
         """What ``item`` is known by, and its outcome in the file, if it has one.
 
         Raises:
-            CheckpointError: What is there is of another item.
+            CheckpointError: What is there is of another item, or can't be read.
             ConfigurationError: The user's key can't be used.
         """
         ticket = ticket_of(place, item, self.checkpoint.key)
-        stored = self._find(ticket) if self._file.stored else None
+        if not self._file.stored:
+            return ticket, None
+        with explained(self._file.path):
+            stored = self._find(ticket)
         if stored is None:
             return ticket, None
         if ticket.digest != stored.digest:
@@ -204,7 +211,6 @@ class Kept:
             return ticket._replace(attempts=stored.attempts), stored
         if ticket.key is not None:
             self.writer.mark(ticket.key)
-        self.restored += 1
         return ticket, stored
 
     def is_final(self, stored: Stored) -> bool:

@@ -57,8 +57,12 @@ class CheckpointedRun(FedRun):
     async def prepare(self) -> None:
         """Have the file opened."""
         await super().prepare()
-        await self.kept.open()
         kept = self.kept
+        try:
+            await kept.open()
+        except BaseException:
+            self.closing = True  # or the last commit, which makes room, would begin it
+            raise
         self._admission.is_open = not kept.careful and not kept.suspects
 
     def open(self, *, span: bool = True) -> None:
@@ -174,6 +178,7 @@ class CheckpointedRun(FedRun):
 
     def _restore(self, outcome: Outcome[Any]) -> None:
         """Hand ``outcome`` out. No room is taken, so more may be pulled at once."""
+        self.info.restored += 1
         self.hand_out(outcome)
         self._burst += 1
         if self._burst < _BURST:
@@ -259,7 +264,7 @@ class CheckpointedMap(_OfItems, MapRun):
             raise
         finally:
             await self.finish()
-            attach(error, self.unseen(), self.core.name)
+            attach(error or self.fatal, self.unseen(), self.core.name)
         if self.fatal is not None:  # by the last commit
             raise self.fatal
         return found

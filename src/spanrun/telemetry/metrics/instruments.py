@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
@@ -218,6 +219,7 @@ class RunnerMetrics:
         self._retries: Final[dict[str, Adds]] = {}
         self._blocked: Adds | None = None
         self._late: Adds | None = None
+        self._process: Final = os.getpid()
 
     def open(self, policies: Iterable[Reading] = ()) -> None:
         """Export the zero points, those of ``policies`` as well."""
@@ -314,6 +316,8 @@ class RunnerMetrics:
         record(semconv.METRIC_SPANRUN_BATCH_DURATION, seconds, labels, span)
 
     def _new_error(self, outcome: SpanrunJobOutcome, error_type: str | None) -> AddsJob:
+        if os.getpid() != self._process:
+            return self.of_success()  # in a fork's child nobody reads any of these
         labels = {
             **self.attributes,
             semconv.SPANRUN_JOB_OUTCOME: outcome,

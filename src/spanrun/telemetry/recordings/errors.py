@@ -25,6 +25,12 @@ def is_damage(error: Exception) -> bool:
     return _code(error) in _DAMAGED
 
 
+def seems_damage(error: Exception) -> bool:
+    """Whether ``error`` says so, or may: SQLite also says it where a reading failed."""
+    cause = error.__cause__
+    return is_damage(error) or (isinstance(cause, Exception) and is_damage(cause))
+
+
 def is_full(error: Exception) -> bool:
     """Whether ``error`` says that the disk has no room."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

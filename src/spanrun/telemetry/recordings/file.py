@@ -95,7 +95,7 @@ class StoreFile:
                 self._expect_found()
                 yield db
                 db.execute("COMMIT")
-                self._expect_found()
+                self._expect_kept()
             self._was_made = True
 
     def open_to_read(self) -> sqlite3.Connection:
@@ -214,6 +214,15 @@ class StoreFile:
         """Raise if another file has the name by now: nobody would see this one."""
         if not self._is_found():
             raise FileNotFoundError(errno.ENOENT, "was replaced", str(self.path))
+
+    def _expect_kept(self) -> None:
+        """The same after a commit: what nobody would see may be written once more."""
+        try:
+            self._expect_found()
+        except FileNotFoundError:
+            raise
+        except OSError:  # nobody can tell, and it mustn't be there twice
+            return
 
     def _format(self, db: sqlite3.Connection) -> int:
         """The number of its format; 0 where there is no table yet.

@@ -27,6 +27,7 @@ from spanrun.telemetry.recordings.errors import (
     is_full,
     is_of_file,
     is_passing,
+    seems_damage,
 )
 from spanrun.telemetry.recordings.file import StoreFile
 
@@ -147,6 +148,8 @@ class StoreWriter:
         error, tried = self._attempt(), 1
         while error is not None and is_passing(error) and tried < self._patience():
             error, tried = self._attempt(), tried + 1
+        if error is not None and seems_damage(error):
+            error = self._attempt()  # damage would be there still
         if error is not None and is_damage(error) and self._replace():
             error = self._attempt()
         if isinstance(error, Unusable):

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from tests.faults.sqlite_calls import SqliteCalls
 
 CODES: Final = (
     errno.EIO,
     errno.ENOSPC,
+    errno.EINTR,
     errno.EACCES,
     errno.EMFILE,
     errno.ENOENT,
@@ -43,12 +45,16 @@ _BY_NUMBER: Final = (
 class Faults:
     """Counts calls on what is below ``root``, and lets some of them fail.
 
+    Those of Python and, with ``sqlite``, those that SQLite makes by itself.
+
     Attributes:
         calls: So far.
         failed: The names of those that failed.
     """
 
-    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch, *, sqlite: bool = False
+    ) -> None:
         self.root = root
         self.calls = 0
         self.failed: list[str] = []
@@ -61,7 +67,17 @@ class Faults:
         for name in _BY_NUMBER:
             monkeypatch.setattr(os, name, self._by_number(name, getattr(os, name)))
         monkeypatch.setattr(os, "close", self._closing(os.close))
-        monkeypatch.setattr(fcntl, "flock", self._by_number("flock", fcntl.flock))
+        for name in ("flock", "lockf"):
+            shim = self._by_number(name, getattr(fcntl, name))
+            monkeypatch.setattr(fcntl, name, shim)
+        self.sqlite = SqliteCalls(self._of_sqlite) if sqlite else None
+        if self.sqlite is not None:
+            self.sqlite.install()
+
+    def remove(self) -> None:
+        """Give SQLite its calls back; Python's are the monkeypatch's."""
+        if self.sqlite is not None:
+            self.sqlite.remove()
 
     def begin(self, root: Path) -> None:
         """Count from zero, below another folder, and let nothing fail."""
@@ -77,11 +93,23 @@ class Faults:
         """Let nothing fail any more."""
         self._at = self._last = 0
 
-    def _check(self, name: str, path: Any) -> None:
+    def _fails(self, name: str) -> bool:
         self.calls += 1
         if self._at <= self.calls <= self._last:
             self.failed.append(name)
+            return True
+        return False
+
+    def _check(self, name: str, path: Any) -> None:
+        if self._fails(name):
             raise OSError(self._code, os.strerror(self._code), path)
+
+    def _of_sqlite(self, name: str, where: str | int) -> int:
+        assert self.sqlite is not None
+        path = self.sqlite.path_of(where) if isinstance(where, int) else where
+        if not path.startswith(str(self.root)):
+            return 0
+        return self._code if self._fails(f"sqlite {name}") else 0
 
     def _by_path(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def shim(path: Any = ".", *args: Any, **options: Any) -> Any:

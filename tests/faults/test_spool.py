@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.faults.disk import CODES, Faults
 from tests.telemetry.export.receiver import (
     OK,
     Answer,
@@ -23,7 +24,6 @@ from tests.telemetry.export.receiver import (
     spans,
     values,
 )
-from tests.telemetry.queue.faults import CODES, Faults
 from tests.waiting import until
 
 from spanrun.telemetry.account import Account

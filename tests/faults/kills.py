@@ -1,6 +1,6 @@
 """Kills runs with a checkpoint at points drawn by a seed, and looks what is left.
 
-``python -m tests.runner.checkpoint.kills 50 7`` kills 50 times, by seed 7. Each run is
+``python -m tests.faults.kills 50 7`` kills 50 times, by seed 7. Each run is
 a process of its own, forked from this one before it has any thread. It kills itself
 when it comes to a point for the n-th time: where a job begins and ends, before and
 after each statement for the file, and amid them, after so many steps of SQLite.
