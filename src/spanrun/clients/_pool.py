@@ -12,8 +12,8 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final, TypeAlias, cast
 from weakref import WeakSet, WeakValueDictionary

@@ -23,10 +23,8 @@ from spanrun.telemetry.span.encode import remember
 from spanrun.telemetry.span.plain import MAX_LENGTH, Plain, clean
 from spanrun.telemetry.span.values import Fields
 from spanrun.telemetry.span.wire import (
-    IS_SMALL,
-    SMALL,
     any_value,
-    int_prefixes,
+    int_field,
     key_value,
     key_values,
     sized,
@@ -44,7 +42,7 @@ _FLAGS: Final = 0x45
 _ATTRIBUTES: Final = 0x32
 _RECORD: Final = b"\x12"
 _ATTRIBUTE: Final = bytes((_ATTRIBUTES,))
-_INDEX: Final = int_prefixes(_ATTRIBUTE, semconv.SPANRUN_JOB_INDEX)
+_index: Final = int_field(_ATTRIBUTE, semconv.SPANRUN_JOB_INDEX)
 _TRACE_ID: Final = b"\x4a\x10"
 _SPAN_ID: Final = b"\x52\x08"
 _SPAN: Final = (1 << 64) - 1
@@ -108,8 +106,7 @@ class RecordEncoder:
             told = {semconv.SPANRUN_RUN_ID: run.id, semconv.SPANRUN_RUNNER_NAME: runner}
             about_run = b"".join(key_values(_ATTRIBUTE, told))
             remember(self._runs, run.id, about_run)
-        number = SMALL[index] if 0 <= index < IS_SMALL else varint(index)
-        place = about_run + _INDEX[len(number)] + number
+        place = about_run + _index(index)
         if key is None:
             return place
         text = redact(text_of(key), self._length)
