@@ -7,6 +7,7 @@
 mod attempt;
 pub mod call;
 pub mod job;
+mod job_attributes;
 pub mod timings;
 pub mod user;
 
