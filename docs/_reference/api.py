@@ -31,7 +31,8 @@ _INSIDE: Final = re.compile(r"\bspanrun\.(?:\w+\.)+")
 """Where a class is defined: it is imported from its package."""
 
 # How a runner takes a policy or an engine up: nobody else calls them.
-_INTERNAL: Final = ("attempt_layer", "bind", "deadline_layer", "dumps", "open")
+_INTERNAL: Final = ("attempt_layer", "bind", "deadline_layer")
+_INTERNAL_OF_ENGINES: Final = ("dumps", "open")
 
 _HEAD: Final = """\
 # Public API
@@ -115,9 +116,11 @@ def _entry(title: str, value: Any) -> Iterator[str]:
 
 def _members(owner: type) -> Iterator[tuple[str, Any]]:
     """The public methods and properties that ``owner`` itself defines."""
+    is_engine = owner.__module__.startswith("spanrun.engines")
+    internal = _INTERNAL + (_INTERNAL_OF_ENGINES if is_engine else ())
     for name, found in vars(owner).items():
         documented = isinstance(found, property) or inspect.isfunction(found)
-        if documented and not name.startswith("_") and name not in _INTERNAL:
+        if documented and not name.startswith("_") and name not in internal:
             yield name, found
 
 

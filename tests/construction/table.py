@@ -88,6 +88,15 @@ UNCHECKED: Final[Mapping[str, str]] = {
         _TOLD,
     ),
     "Transport.handle_async_request": "called by httpx",
+    **dict.fromkeys(
+        (
+            "ProcessEngine.dumps",
+            "ProcessEngine.open",
+            "RayEngine.dumps",
+            "RayEngine.open",
+        ),
+        "called by a runner",
+    ),
     "Embeddings.embed": "what a job does: a wrong text costs itself, not its batch",
     "LocalEmbedder.embed": "what a job does: a wrong text costs itself, not its batch",
     "LocalEmbedder.aget_query_embedding": "the same, of one text",

@@ -12,11 +12,9 @@ BINDING: Final = (
     "attempt_layer",
     "bind",
     "deadline_layer",
-    "dumps",
-    "open",
     "outage_layer",
 )
-"""Methods by which a runner takes a policy or an engine up: nobody else calls them."""
+"""Methods by which a runner takes a policy up: nobody else calls them."""
 
 _UNPACKED: Final = re.compile(r"Unpack\[(\w+)\]")
 

@@ -334,6 +334,7 @@ async def test_a_hedge_is_an_event_of_its_job(make_runner, spanrun_capture):
     async with make_runner(limit=2, hedge=hedge) as runner:
         await runner.call(slow_at_first, 0)
     (job,) = (span for span in spanrun_capture.spans if span.name == "job test")
-    (event,) = job.events
-    assert event.name == "spanrun.job.hedge"
-    assert event.attributes == {"spanrun.job.hedge.after": 2.0}
+    assert [(event.name, dict(event.attributes)) for event in job.events] == [
+        ("spanrun.job.hedge", {"spanrun.job.hedge.after": 2.0}),
+        ("spanrun.job.hedge.ended", {"spanrun.hedge.result": "won"}),
+    ]

@@ -137,10 +137,7 @@ def run(
     if as_json and out is None:
         what = "--json: the results are on standard output already"
         fail(Exit.USAGE, what, "Name a file for them with -o.")
-    thresholds = [
-        condition.parse("--threshold", each, _EXAMPLE, changes=False)
-        for each in threshold or ()
-    ]
+    thresholds = _conditions(threshold)
     runner = Runner(
         function.rpartition(":")[2] or function,
         limit=limit,
@@ -163,6 +160,13 @@ def run(
         tell = console.give if out is not None else console.say
         tell(_told(telemetry, written, broken, as_json=as_json))
         _end(source, written, thresholds, broken)
+
+
+def _conditions(texts: Thresholds) -> list[condition.Condition]:
+    return [
+        condition.parse("--threshold", each, _EXAMPLE, changes=False)
+        for each in texts or ()
+    ]
 
 
 @dataclass

@@ -5,9 +5,7 @@ is in memory only: it writes what ``linger`` seconds did not see delivered, also
 while the first hangs in a request, and cuts a request that takes too long.
 
 A receiver that is up acknowledges within milliseconds, and then nothing is written.
-That halves the cost of delivery (batches of 512 spans of 150 bytes, 200 a second,
-loopback: 0.78 µs of CPU a span against 1.74 with each batch written first), and a
-disk that is slow or full changes nothing while the receiver is up.
+That halves the cost of delivery, and a disk that is slow or full changes nothing.
 """
 
 from __future__ import annotations
@@ -43,9 +41,7 @@ _SOON: Final = 0.02  # seconds for a request, where the disk is the other way
 
 
 class QueuedExporter:
-    """Takes encoded requests from any thread, and delivers each at least once.
-
-    What other processes left in the folder is delivered, too.
+    """Delivers requests of any thread, and what dead processes left, at least once.
 
     Args:
         folder: Of the spool. See `spanrun.telemetry.queue.spool`.
@@ -203,8 +199,7 @@ class QueuedExporter:
         once more. A second call does nothing.
 
         Returns:
-            Whether everything was delivered that was handed over here, and nothing
-            was ever lost.
+            Whether all that was handed over here was delivered, and nothing ever lost.
         """
         deadline = time.monotonic() + timeout
         with self._queue.lock:
@@ -234,10 +229,7 @@ class QueuedExporter:
         return delivered
 
     def _cut_recovered(self, deadline: float) -> None:
-        """At the end, with the lock held: send our own while others' is in a request.
-
-        That has as long as `_send_recovered`. It is repeated, as it may have arrived.
-        """
+        """With the lock held: stop a request with others' at the end, and repeat it."""
         left = min(_OTHERS, remaining(deadline))
         while left and not self._changed.wait_for(self._is_next, left):
             if self._queue.sends == "recovered":
@@ -259,13 +251,10 @@ class QueuedExporter:
 
     def status(self) -> SpoolStatus:
         """Where each item is, and how the receivers do. Never waits for a disk."""
-        spool, now = self._queue.spool, time.monotonic()
-        return SpoolStatus(
-            signals={each: its.status(now) for each, its in self._consumers.items()},
-            bytes_on_disk=spool.size,
-            damaged=spool.damaged,
-            disk_trouble=self._queue.disk_trouble,
-        )
+        queue, now = self._queue, time.monotonic()
+        signals = {each: its.status(now) for each, its in self._consumers.items()}
+        spool = queue.spool
+        return SpoolStatus(signals, spool.size, spool.damaged, queue.disk_trouble)
 
     @property
     def folder(self) -> Path:
