@@ -47,7 +47,8 @@ def query(ask: Ask) -> str:
     make = getattr(promql, ask.what)
     if ask.what == "quantile":
         return str(make(ask.share, metric, ask.by, ask.where))
-    return str(make(metric, ask.by, ask.where))
+    where = (ask.where,) if ask.where else ()  # not each function takes one
+    return str(make(metric, ask.by, *where))
 
 
 def check(line: Line, queries: list[str]) -> None:

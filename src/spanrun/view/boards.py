@@ -29,7 +29,9 @@ class Ask(NamedTuple):
         share: Of a quantile.
     """
 
-    what: Literal["rate", "now", "quantile", "count_rate", "sum_rate"]
+    what: Literal[
+        "rate", "now", "highest", "lowest", "quantile", "count_rate", "sum_rate"
+    ]
     metric: str
     by: tuple[str, ...] = ()
     where: Where = _EVERYWHERE
@@ -87,6 +89,9 @@ _OLDER: Final = "http.client.duration"
 _MODEL_CALL: Final = semconv.METRIC_GEN_AI_CLIENT_OPERATION_DURATION.name
 _TOKENS: Final = semconv.METRIC_GEN_AI_CLIENT_TOKEN_USAGE.name
 _STORE: Final = semconv.METRIC_DB_CLIENT_OPERATION_DURATION.name
+_ACTIVE: Final = semconv.METRIC_SPANRUN_JOB_ACTIVE.name
+_FREED: Final = semconv.METRIC_CPYTHON_GC_COLLECTED_OBJECTS.name
+_NOT_FREED: Final = semconv.METRIC_CPYTHON_GC_UNCOLLECTABLE_OBJECTS.name
 
 _RUNNER: Final = (semconv.SPANRUN_RUNNER_NAME,)
 _OUTCOME: Final = (semconv.SPANRUN_JOB_OUTCOME,)
@@ -100,24 +105,33 @@ _MODEL: Final = (semconv.GEN_AI_REQUEST_MODEL,)
 _TOKEN: Final = (*_MODEL, semconv.GEN_AI_TOKEN_TYPE)
 _SYSTEM: Final = (semconv.DB_SYSTEM_NAME,)
 _OPERATION: Final = (semconv.DB_OPERATION_NAME,)
+_BREAKER: Final = (*_RUNNER, semconv.SPANRUN_BREAKER_STATE)
+_PROCESS: Final = (semconv.SERVICE_NAME, semconv.SERVICE_INSTANCE_ID)
+_GENERATION: Final = (semconv.CPYTHON_GC_GENERATION,)
 
 _OK: Final = {semconv.SPANRUN_JOB_OUTCOME: ("ok",)}
 _BAD: Final = {semconv.SPANRUN_JOB_OUTCOME: ("failed", "timed_out")}
 _RAN: Final = {semconv.SPANRUN_JOB_OUTCOME: ("ok", "failed", "timed_out")}
 _NO_RESULT: Final = {semconv.SPANRUN_JOB_OUTCOME: ("failed", "timed_out", "cancelled")}
 _FAILED: Final = {semconv.ERROR_TYPE: ANY}
+_QUEUED: Final = {semconv.SPANRUN_JOB_STATE: ("queued",)}
+_NOT_CLOSED: Final = {semconv.SPANRUN_BREAKER_STATE: ("open", "half_open")}
 
 
 def _result(name: str) -> Where:
     return {semconv.SPANRUN_TELEMETRY_RESULT: (name,)}
 
 
-def _rate(metric: str, by: tuple[str, ...], where: Where = _EVERYWHERE) -> Line:
-    return Line(Ask("rate", metric, by, where))
+def _rate(
+    metric: str, by: tuple[str, ...], where: Where = _EVERYWHERE, name: str = ""
+) -> Line:
+    return Line(Ask("rate", metric, by, where), name=name)
 
 
-def _now(metric: str, by: tuple[str, ...], name: str = "") -> Line:
-    return Line(Ask("now", metric, by), name=name)
+def _now(
+    metric: str, by: tuple[str, ...], name: str = "", where: Where = _EVERYWHERE
+) -> Line:
+    return Line(Ask("now", metric, by, where), name=name)
 
 
 def _p(
@@ -170,7 +184,7 @@ _RUNS: Final = _board(
     (
         "Jobs under way by state",
         "jobs",
-        _now(semconv.METRIC_SPANRUN_JOB_ACTIVE.name, (semconv.SPANRUN_JOB_STATE,)),
+        _now(_ACTIVE, (semconv.SPANRUN_JOB_STATE,)),
     ),
     (
         "Cancelled, and still there",
@@ -181,6 +195,58 @@ _RUNS: Final = _board(
         "Ended after all",
         "jobs/s",
         _rate(semconv.METRIC_SPANRUN_JOB_LATE.name, _RUNNER),
+    ),
+    ("Jobs that wait by runner", "jobs", _now(_ACTIVE, _RUNNER, where=_QUEUED)),
+    (
+        "Age of the oldest in the queue",
+        "s",
+        Line(Ask("highest", semconv.METRIC_SPANRUN_RUNNER_QUEUE_AGE.name, _RUNNER)),
+    ),
+    (
+        "Breakers that aren't closed",
+        "breakers",
+        _now(semconv.METRIC_SPANRUN_BREAKER_STATUS.name, _BREAKER, where=_NOT_CLOSED),
+    ),
+    (
+        "Refused, and why",
+        "refusals/s",
+        _rate(
+            semconv.METRIC_SPANRUN_JOB_REFUSALS.name,
+            (*_RUNNER, semconv.SPANRUN_REFUSAL_REASON),
+        ),
+    ),
+    (
+        "Retry budget left",
+        "retries",
+        Line(Ask("lowest", semconv.METRIC_SPANRUN_RETRY_BUDGET.name, _RUNNER)),
+    ),
+    (
+        "Second calls",
+        "calls/s",
+        _rate(semconv.METRIC_SPANRUN_HEDGE_SENT.name, _RUNNER, name="sent"),
+        _rate(
+            semconv.METRIC_SPANRUN_HEDGE_ENDED.name,
+            (*_RUNNER, semconv.SPANRUN_HEDGE_RESULT),
+        ),
+    ),
+    (
+        "Decisions of adaptive limits",
+        "decisions/s",
+        _rate(
+            semconv.METRIC_SPANRUN_LIMIT_DECISIONS.name,
+            (*_RUNNER, semconv.SPANRUN_LIMIT_DECISION),
+        ),
+    ),
+    (
+        "Rate limit",
+        "tokens/s",
+        _now(semconv.METRIC_SPANRUN_RATE_LIMIT_RATE.name, _RUNNER, "limit"),
+        _rate(semconv.METRIC_SPANRUN_RATE_LIMIT_TOKENS.name, _RUNNER, name="taken"),
+    ),
+    (
+        "Tokens waited for",
+        "tokens/s",
+        _rate(semconv.METRIC_SPANRUN_RATE_LIMIT_WAITS.name, _RUNNER),
     ),
     ("Items in a batch", "items", _mean(_SIZE, _RUNNER)),
     (
@@ -202,6 +268,37 @@ _WHERE: Final = _board(
         "Blocked steps by runner",
         "steps/s",
         _rate(semconv.METRIC_SPANRUN_LOOP_BLOCKED.name, _RUNNER),
+    ),
+    (
+        "CPU by process",
+        "CPUs",
+        _rate(semconv.METRIC_PROCESS_CPU_TIME.name, _PROCESS),
+    ),
+    (
+        "Memory by process",
+        "By",
+        _now(semconv.METRIC_PROCESS_MEMORY_USAGE.name, _PROCESS),
+    ),
+    (
+        "Open descriptors by process",
+        "descriptors",
+        _now(semconv.METRIC_PROCESS_OPEN_FILE_DESCRIPTOR_COUNT.name, _PROCESS),
+    ),
+    (
+        "Pauses by the garbage collector",
+        "s",
+        _p(0.99, semconv.METRIC_SPANRUN_GC_DURATION.name, _GENERATION),
+    ),
+    (
+        "Runs of the garbage collector",
+        "runs/s",
+        _rate(semconv.METRIC_CPYTHON_GC_COLLECTIONS.name, _GENERATION),
+    ),
+    (
+        "Objects of the garbage collector",
+        "objects/s",
+        _rate(_FREED, (), name="freed"),
+        _rate(_NOT_FREED, (), name="could not be freed"),
     ),
     (
         "Retries by error type",

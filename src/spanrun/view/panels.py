@@ -79,17 +79,17 @@ class _Source:
 
     def lines(self, ask: Ask) -> Lines:
         """The values of each bin, for each set of the attributes' values."""
-        sums: dict[tuple[str, ...], list[Amount | None]] = {}
+        joined: dict[tuple[str, ...], list[Amount | None]] = {}
+        join = _JOINS.get(ask.what, _sum)
         for series in self._by_name.get(ask.metric, ()):
             if not _is_asked(series, ask.where):
                 continue
             both = {**series.resource, **series.attributes}
             key = tuple(both.get(name, "") for name in ask.by)
-            into = sums.setdefault(key, [None] * self.bins.count)
+            into = joined.setdefault(key, [None] * self.bins.count)
             for place, amount in enumerate(self._of(series)):
                 if amount is not None:
-                    found = into[place] = into[place] or Amount()
-                    found.add(amount)
+                    into[place] = join(into[place], amount)
         value = _VALUES[ask.what]
         return {
             key: [
@@ -98,7 +98,7 @@ class _Source:
                 else _sane(value(each, self.bins.seconds, ask.share))
                 for each in amounts
             ]
-            for key, amounts in sums.items()
+            for key, amounts in joined.items()
         }
 
     def _of(self, series: Series) -> list[Amount | None]:
@@ -110,11 +110,29 @@ class _Source:
         return found
 
 
+def _sum(found: Amount | None, other: Amount) -> Amount:
+    found = found or Amount()
+    found.add(other)
+    return found
+
+
+def _highest(found: Amount | None, other: Amount) -> Amount:
+    return other if found is None or other.value > found.value else found
+
+
+def _lowest(found: Amount | None, other: Amount) -> Amount:
+    return other if found is None or other.value < found.value else found
+
+
+_JOINS: Final = {"highest": _highest, "lowest": _lowest}
+"""What becomes of several series in one line, if not their sum."""
 _VALUES: Final[dict[str, Callable[[Amount, float, float], float | None]]] = {
     "rate": lambda amount, seconds, _: amount.value / seconds,
     "sum_rate": lambda amount, seconds, _: amount.value / seconds,
     "count_rate": lambda amount, seconds, _: amount.count / seconds,
     "now": lambda amount, _, __: amount.value,
+    "highest": lambda amount, _, __: amount.value,
+    "lowest": lambda amount, _, __: amount.value,
     "quantile": lambda amount, _, share: quantile(share, amount.buckets),
 }
 
