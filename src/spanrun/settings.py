@@ -291,7 +291,6 @@ def load(
 
 def _of_metrics(sources: _Sources) -> dict[str, Any]:
     """How metrics are made, and where they can be had."""
-    at = "OTEL_EXPORTER_PROMETHEUS"
     return {
         "temporality": sources.preference(
             "temporality",
@@ -309,8 +308,13 @@ def _of_metrics(sources: _Sources) -> dict[str, Any]:
         "metric_interval": sources.seconds(
             "metric_interval", "OTEL_METRIC_EXPORT_INTERVAL", default=15, unit=0.001
         ),
-        "prometheus_host": sources.text("prometheus_host", f"{at}_HOST") or "localhost",
-        "prometheus_port": sources.whole("prometheus_port", f"{at}_PORT", default=9464),
+        "prometheus_host": sources.text(
+            "prometheus_host", "OTEL_EXPORTER_PROMETHEUS_HOST"
+        )
+        or "localhost",
+        "prometheus_port": sources.whole(
+            "prometheus_port", "OTEL_EXPORTER_PROMETHEUS_PORT", default=9464
+        ),
     }
 
 

@@ -47,14 +47,15 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Any:
     needs("prometheus")
     with servers.jaeger() as jaeger, servers.prometheus() as prometheus:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
-        otlp = "OTEL_EXPORTER_OTLP"
         done = subprocess.run(
             [sys.executable, "-m", "instrumentation.workload", "--jobs", "400"],
             env={
                 **clean,
                 "PYTHONPATH": str(ROOT),
-                f"{otlp}_TRACES_ENDPOINT": f"{jaeger.otlp_http}/v1/traces",
-                f"{otlp}_METRICS_ENDPOINT": f"{prometheus.otlp_http}/v1/metrics",
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{jaeger.otlp_http}/v1/traces",
+                "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": (
+                    f"{prometheus.otlp_http}/v1/metrics"
+                ),
             },
             cwd=tmp_path_factory.mktemp("workload"),
             check=True,

@@ -164,8 +164,7 @@ def deliver(spool: Spool) -> Counter[str]:
                     break
                 for message in found:
                     assert message.location is not None
-                    location = message.location
-                    where = (location.folder, message.key, location.key)
+                    where = (message.location.log, message.location.key)
                     assert where not in seen
                     seen.add(where)
                     delivered[signal] += message.frame.items

@@ -10,6 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+)
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
@@ -39,6 +42,7 @@ class Collector:
     def __init__(self):
         self.traces = []
         self.metrics = []
+        self.logs = []
         collector = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -65,6 +69,8 @@ class Collector:
     def take(self, path, body):
         if path == "/v1/traces":
             self.traces.append(ExportTraceServiceRequest.FromString(body))
+        elif path == "/v1/logs":
+            self.logs.append(ExportLogsServiceRequest.FromString(body))
         else:
             assert path == "/v1/metrics"
             self.metrics.append(ExportMetricsServiceRequest.FromString(body))

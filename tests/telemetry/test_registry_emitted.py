@@ -9,6 +9,7 @@ from spanrun.registry.read import SCOPE, span_problems
 from spanrun.telemetry.otlp_file import Placed
 
 PROGRAM = """
+import logging
 import time
 from spanrun.async_utils import run_jobs
 from spanrun.clients.chat import Chat
@@ -123,7 +124,8 @@ def fails_once(calls=[]):
     if len(calls) == 1:
         raise RuntimeError("a log handler, say")
 
-sr.configure(service_name="all")
+sr.configure(service_name="all", logs="INFO")
+logging.getLogger("all").warning("a record")
 Worker("all", fails_once).join(0.01)
 sr.run(main())
 assert sr.shutdown()

@@ -726,7 +726,8 @@ def test_link_attribute_count_limit(run: Run):
     [
         ("OTEL_SDK_DISABLED", "perhaps"),
         ("OTEL_TRACES_EXPORTER", "zipkin"),
-        ("OTEL_METRICS_EXPORTER", "prometheus"),
+        ("OTEL_METRICS_EXPORTER", "statsd"),
+        ("OTEL_TRACES_EXPORTER", "prometheus"),
         (f"{OTLP}_PROTOCOL", "http/json"),
         (f"{OTLP}_COMPRESSION", "brotli"),
         (f"{OTLP}_TIMEOUT", "soon"),

@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from opentelemetry import metrics as otel_metrics
 from opentelemetry import trace as otel_trace
-from opentelemetry.sdk._logs import LogRecordLimits
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits
 
@@ -32,6 +31,7 @@ from spanrun.telemetry.log import Log
 from spanrun.telemetry.log_pipe import LogPipe
 from spanrun.telemetry.logs import hook
 from spanrun.telemetry.logs.encode import RecordEncoder
+from spanrun.telemetry.logs.limits import limits_of
 from spanrun.telemetry.metric_pipe import MetricPipe, collected
 from spanrun.telemetry.metrics import preferences
 from spanrun.telemetry.metrics.aggregate import Aggregator
@@ -55,8 +55,6 @@ if TYPE_CHECKING:  # only who asks for it pays for it
     from spanrun.telemetry.export.prometheus import Scraped
 
 _log: Final = Log(__name__)
-
-L = TypeVar("L", SpanLimits, LogRecordLimits)
 
 _SETTLING: Final = 0.25
 """The part of the closing time in which spans may hold the last metrics up."""
@@ -203,14 +201,11 @@ class Pipeline:
     ) -> None:
         if settings.logs is None:
             return
-        limits = _limits(LogRecordLimits)
         self._logs = LogPipe(
             leave,
             self._account,
             resource,
-            RecordEncoder(
-                limits.max_log_record_attributes, limits.max_log_record_attribute_length
-            ),
+            RecordEncoder(*limits_of(os.environ)),
             delay=settings.log_delay,
             batch=settings.log_batch,
             capacity=settings.log_queue,
@@ -340,13 +335,12 @@ def _tracers(
     if isinstance(found, NativeTracerProvider):
         found.redirect(buffer, resource, sampler, tail)
         return found
-    limits = _limits(SpanLimits)
     tracers = NativeTracerProvider(
         buffer,
         tail=tail,
         sampler=sampler,
         resource=resource,
-        span_limits=limits,
+        span_limits=_limits(),
         clock=clock,
         failed=partial(Faults(account), "traces"),
     )
@@ -372,10 +366,10 @@ def _scraped(
     )
 
 
-def _limits(kind: Callable[[], L]) -> L:
+def _limits() -> SpanLimits:
     """The SDK's limits, which it reads from its variables."""
     try:
-        return kind()
+        return SpanLimits()
     except ValueError as error:
         raise ConfigurationError(
             f"{error}: correct the variable, or unset it"

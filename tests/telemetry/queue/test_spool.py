@@ -4,8 +4,10 @@ import errno
 import os
 import shutil
 import stat
+import struct
 import subprocess
 import sys
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +20,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.forking import forking, needs_fork
 
-from spanrun.telemetry.queue.cursors import Cursor, save
+from spanrun.telemetry.queue.cursors import Cursor, load, save
 from spanrun.telemetry.queue.frame import HEADER, Frame
 from spanrun.telemetry.queue.inspection import inspect_spool, waiting_frames
+from spanrun.telemetry.queue.layout import KEYS
 from spanrun.telemetry.queue.message import Message
 from spanrun.telemetry.queue.quarantine import quarantined_frames
 from spanrun.telemetry.queue.spool import Spool
@@ -457,13 +460,51 @@ def test_cursors_that_do_not_suit_the_files_leave_the_books_even(
     gone_before.append(messages(0, 1, 2, items=7))
     (writer,) = gone_before._writers()
     crash(gone_before)
-    save(writer.path, 9, [Cursor(*cursor), *[Cursor(0, 0, 0)] * 3])
+    save(writer.path, 9, [Cursor(*cursor), *[Cursor(0, 0, 0)] * (len(KEYS) - 1)])
     spool = Spool(root, lost)
     spool.recover()
     assert drain(spool) == came
     assert lost.total() >= gone
     assert spool.recovered_items["traces"] == 7 * len(came) + lost.total()
     spool.close()
+    assert not root.exists()
+
+
+def slot_without_logs(generation: int, *numbers: int) -> bytes:
+    """As releases wrote it that knew two signals."""
+    slot = struct.pack("<4sQ12Q", b"SRak", generation, *numbers)
+    return slot + struct.pack("<I", zlib.crc32(slot))
+
+
+def test_cursors_of_a_release_without_logs_are_each_its_own_logs(tmp_path: Path):
+    old = slot_without_logs(8, *range(1, 13))
+    (tmp_path / "ack").write_bytes(old.ljust(1024, b"\0"))
+    known = {
+        ("traces", False): (1, 2, 3),
+        ("metrics", False): (4, 5, 6),
+        ("traces", True): (7, 8, 9),
+        ("metrics", True): (10, 11, 12),
+    }
+    found = [Cursor(*known.get(key, (0, 0, 0))) for key in KEYS]
+    assert load(tmp_path) == (8, found)
+    newer = [Cursor(n, n, n) for n in range(len(KEYS))]
+    save(tmp_path, 9, newer)  # into the other slot
+    assert load(tmp_path) == (9, newer)
+    save(tmp_path, 10, found)  # over the old one
+    assert load(tmp_path) == (10, found)
+
+
+def test_a_frame_in_the_log_of_another_key_is_delivered_once(root: Path, lost: Losses):
+    gone = Spool(root, lost)
+    gone.append(messages(1))
+    crash(gone)
+    path = only(root, "traces.00000001")
+    path.rename(path.with_name("traces-keep.00000001"))
+    spool = Spool(root, lost)
+    assert spool.recover() == 1
+    assert drain(spool) == [1]
+    spool.close()
+    assert not lost
     assert not root.exists()
 
 

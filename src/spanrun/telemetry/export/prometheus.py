@@ -11,7 +11,7 @@ from opentelemetry.sdk.metrics.export import MetricsData
 from spanrun import extras
 from spanrun.errors import ConfigurationError
 from spanrun.semconv import SERVICE_INSTANCE_ID, SERVICE_NAME
-from spanrun.telemetry.forks import tell_after_fork
+from spanrun.telemetry.forks import no_fork, tell_after_fork
 from spanrun.telemetry.log import Log
 
 _log: Final = Log(__name__)
@@ -43,7 +43,8 @@ class Scraped:
             raise ConfigurationError(
                 f"prometheus_port={port}: must be at most {_PORTS}"
             )
-        client: Any = extras.load(_USER, "prometheus_client")
+        with no_fork():
+            client: Any = extras.load(_USER, "prometheus_client")
         registry = client.CollectorRegistry(auto_describe=False)
         registry.register(_Families(client.CollectorRegistry(), gather))
         self._server: Any = None
@@ -85,7 +86,7 @@ class _Families:
     """
 
     def __init__(self, registry: Any, gather: Callable[[], MetricsData | None]) -> None:
-        with extras.named_when_missing(_USER, "prometheus_client"):
+        with extras.named_when_missing(_USER, "prometheus_client"), no_fork():
             from opentelemetry.exporter import prometheus  # noqa: PLC0415 -- 60 ms
 
         reader: Any = prometheus.PrometheusMetricReader(

@@ -46,20 +46,26 @@ class Message:
     def is_in(self, folder: Path, key: Key) -> bool:
         """Whether it is on disk, in that log."""
         location = self.location
-        return location is not None and location.folder == folder and self.key == key
+        return location is not None and location.log == (folder, key)
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a frame is in the log of its key: from ``start`` in a segment to ``end``.
+    """Where a frame is in a log: from ``start`` in a segment to ``end``.
 
     Attributes:
-        folder: In which that log is.
+        log: Its folder, and of which key it is: by the name of its files, whatever a
+            frame that was put there says of itself.
     """
 
-    folder: Path
+    log: tuple[Path, Key]
     start: int
     end: Cursor
+
+    @property
+    def folder(self) -> Path:
+        """In which the log is."""
+        return self.log[0]
 
     @property
     def key(self) -> tuple[int, int]:

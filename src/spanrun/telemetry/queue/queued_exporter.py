@@ -252,9 +252,10 @@ class QueuedExporter:
     def status(self) -> SpoolStatus:
         """Where each item is, and how the receivers do. Never waits for a disk."""
         queue, now = self._queue, time.monotonic()
-        signals = {each: its.status(now) for each, its in self._consumers.items()}
-        spool = queue.spool
-        return SpoolStatus(signals, spool.size, spool.damaged, queue.disk_trouble)
+        return SpoolStatus(
+            {each: its.status(now) for each, its in self._consumers.items()},
+            *(queue.spool.size, queue.spool.damaged, queue.disk_trouble),
+        )
 
     @property
     def folder(self) -> Path:

@@ -144,7 +144,7 @@ class SegmentLog:
             segment.waiting += message.frame.items
             self._written = segment.last
             end = Cursor(segment.number, segment.size, segment.last)
-            message.location = Location(self.folder, start, end)
+            message.location = Location((self.folder, self.key), start, end)
         if failure is not None:
             self._cut(segment)
             raise failure
@@ -265,7 +265,7 @@ class SegmentLog:
         self._lose(segment, piece.before - position)
         after = piece.before + piece.frame.items
         end = Cursor(segment.number, piece.end, after)
-        location = Location(self.folder, piece.start, end)
+        location = Location((self.folder, self.key), piece.start, end)
         self._ahead.append(Message(piece.frame, location))
         self._ahead_bytes += len(piece.frame.payload)
         return after

@@ -37,6 +37,7 @@ from spanrun.semconv import (
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.current import TOLD, inside, open_context
 from spanrun.telemetry.faults import Faults
+from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.metrics.error_types import ErrorTypes
 from spanrun.telemetry.metrics.instruments import Adds, Instruments, RunnerMetrics
 from spanrun.telemetry.metrics.runners import Gauges
@@ -197,10 +198,10 @@ class OtelRecorder:
 
     def slowness(self, runner: str) -> Slowness:
         """Return what says which jobs of a runner are slow; of a metric's label."""
-        from spanrun.telemetry.span import Slowness  # noqa: PLC0415 -- as above
-
         found = self._slowness.get(runner)
         if found is None:
+            with no_fork():
+                from spanrun.telemetry.span import Slowness  # noqa: PLC0415 -- as above
             found = self._slowness[runner] = Slowness(self._slow)
         return found
 
