@@ -98,7 +98,7 @@ def _cpu() -> Iterator[Observation]:
 
 def _memory() -> Iterator[Observation]:
     with suppress(OSError, ValueError, IndexError):  # there is no such file
-        pages = int(_STATM.read_text(encoding="ascii").split()[1])
+        pages = int(_STATM.read_bytes().split()[1])  # no codec to import
         yield Observation(pages * os.sysconf("SC_PAGE_SIZE"))
 
 
