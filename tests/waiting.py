@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 PATIENCE: Final = 120.0
@@ -43,6 +45,11 @@ def killed_when_late(process: subprocess.Popen[Any]) -> Generator[None]:
     finally:
         timer.cancel()
         timer.join()
+
+
+def files_below(root: Path) -> list[Path]:
+    """The files in ``root`` while others make and remove some, and folders too."""
+    return [Path(folder, name) for folder, _, names in os.walk(root) for name in names]
 
 
 def _rounds(true: Callable[[], object], what: str) -> Iterator[None]:

@@ -35,9 +35,8 @@ _LETTERS: Final = (
 QUOTE: Final = r"(?:\\*['\"]|&(?:quot|apos|#0?3[49]);|%22|\\+u002[27])"
 """In JSON inside of JSON it has backslashes; in HTML and in URLs it is escaped."""
 _S: Final = r"(?:\n[ +]{0,24}\||\s|\\{1,4}[nrt])"
-"""White space, in JSON and in a repr as well, and where a group of errors is shown.
-
-Python shows ten levels of those, each two characters further in."""
+"""White space, in JSON and in a repr as well, and where a group of errors is shown, of
+which Python shows ten levels, each two characters further in."""
 _IS: Final = rf"{_S}*(?::=|==?|:|=>|<-|->|%3[dDaA]){_S}*"
 _PREFIX: Final = r"[bBrRuUfFN]{0,2}"
 

@@ -65,8 +65,7 @@ class Settings:
         service_name: ``service.name`` of the resource.
         traces: Where spans go.
         metrics: Where metrics go.
-        logs: From which level on log records leave, and all that are made in a job or
-            unit say where; None: neither.
+        logs: From which level on log records leave, and say where they were made.
         log_records: Where they go.
         log_delay: Seconds that a log record waits for others.
         log_batch: Log records that are handed over at once.
@@ -74,8 +73,7 @@ class Settings:
         prometheus_host: Where metrics are served to be scraped, with the port.
         prometheus_port: The same.
         store: The folder of the local store; None for no local store.
-        slow: Seconds from which a job is slow, and a trace is kept, whatever the
-            sampler says. So is what takes longer than 99 % of its kind.
+        slow: Seconds from which a job is slow; what is over its kind's p99 always is.
         keep_rate: Traces a second that are kept, whatever the sampler says, for each
             reason.
         spool: The folder of what waits to be delivered.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.telemetry.export.receiver import Answer, Receiver, receiving
-from tests.waiting import PATIENCE, until
+from tests.waiting import PATIENCE, files_below, until
 
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.export.destination import Destination
@@ -40,7 +40,11 @@ def receiver() -> Iterator[Receiver]:
 
 
 def saved(root: Path) -> list[Path]:
-    return [path for path in root.rglob("metrics.*") if str(LATEST) in path.name]
+    return [
+        path
+        for path in files_below(root)
+        if path.name.startswith("metrics.") and str(LATEST) in path.name
+    ]
 
 
 def test_one_takes_the_place_of_the_other(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from tests.telemetry.export.receiver import (
     spans,
     values,
 )
-from tests.waiting import PATIENCE, until
+from tests.waiting import PATIENCE, files_below, until
 
 from spanrun.telemetry import log
 from spanrun.telemetry.account import Account
@@ -105,7 +105,7 @@ def even(spooled: QueuedExporter) -> None:
 
 
 def frames(root: Path) -> list[Path]:
-    return [p for p in root.rglob("*") if p.name.startswith(("traces.", "metrics."))]
+    return [p for p in files_below(root) if p.name.startswith(("traces.", "metrics."))]
 
 
 # --- the receiver is up
