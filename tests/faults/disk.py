@@ -10,6 +10,8 @@ from typing import Any, Final
 import pytest
 from tests.faults.sqlite_calls import SqliteCalls
 
+EVER: Final = 1 << 30
+"""As many times as nothing calls: from then on."""
 CODES: Final = (
     errno.EIO,
     errno.ENOSPC,

@@ -9,31 +9,17 @@ import errno
 import itertools
 import sqlite3
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.faults import sqlite_calls
-from tests.faults.disk import Faults
+from tests.faults.disk import EVER, Faults
 
 import spanrun as sr
 from spanrun.errors import CheckpointError
 
-pytestmark = pytest.mark.skipif(
-    bool(sqlite_calls.why_not()), reason=sqlite_calls.why_not()
-)
 ITEMS = range(8)
 DOUBLED = [2 * item for item in ITEMS]
-EVER = 1 << 30
-
-
-@pytest.fixture
-def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
-    with monkeypatch.context() as patched:
-        faults = Faults(tmp_path / "none", patched, sqlite=True)
-        yield faults
-        faults.remove()
 
 
 class Life:
@@ -120,8 +106,10 @@ def survives(faults: Faults, folder: Path, code: int, times: int) -> set[str]:
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EINTR])
-def test_any_call_may_fail_once(faults: Faults, tmp_path: Path, code: int) -> None:
-    seen = survives(faults, tmp_path, code, 1)
+def test_any_call_may_fail_once(
+    sqlite_faults: Faults, tmp_path: Path, code: int
+) -> None:
+    seen = survives(sqlite_faults, tmp_path, code, 1)
     assert seen >= {"open", "pwrite", "lockf"}
     assert seen >= {"sqlite open", "sqlite fsync", "sqlite unlink"}
     assert {"sqlite pwrite64", "sqlite pwrite"} & seen
@@ -129,6 +117,9 @@ def test_any_call_may_fail_once(faults: Faults, tmp_path: Path, code: int) -> No
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
 def test_any_call_may_fail_from_then_on(
-    faults: Faults, tmp_path: Path, code: int
+    sqlite_faults: Faults, tmp_path: Path, code: int
 ) -> None:
-    assert survives(faults, tmp_path, code, EVER) & {"sqlite pwrite64", "sqlite pwrite"}
+    assert survives(sqlite_faults, tmp_path, code, EVER) & {
+        "sqlite pwrite64",
+        "sqlite pwrite",
+    }

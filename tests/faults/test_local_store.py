@@ -9,13 +9,11 @@ import errno
 import itertools
 import sqlite3
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.faults import sqlite_calls
-from tests.faults.disk import Faults
+from tests.faults.disk import EVER, Faults
 from tests.waiting import PATIENCE
 
 from spanrun import recordings
@@ -24,19 +22,7 @@ from spanrun.telemetry.observe import RunInfo
 from spanrun.telemetry.recordings.schema import FILE
 from spanrun.telemetry.recordings.store import LocalStore
 
-pytestmark = pytest.mark.skipif(
-    bool(sqlite_calls.why_not()), reason=sqlite_calls.why_not()
-)
 JOBS = 5
-EVER = 1 << 30
-
-
-@pytest.fixture
-def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
-    with monkeypatch.context() as patched:
-        faults = Faults(tmp_path / "none", patched, sqlite=True)
-        yield faults
-        faults.remove()
 
 
 def record(folder: Path, run: str) -> int:
@@ -100,14 +86,19 @@ def survives(faults: Faults, folder: Path, code: int, times: int) -> set[str]:
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EINTR, errno.EMFILE])
-def test_any_call_may_fail_once(faults: Faults, tmp_path: Path, code: int) -> None:
-    seen = survives(faults, tmp_path, code, 1)
+def test_any_call_may_fail_once(
+    sqlite_faults: Faults, tmp_path: Path, code: int
+) -> None:
+    seen = survives(sqlite_faults, tmp_path, code, 1)
     assert seen >= {"open", "lstat", "sqlite open", "sqlite fsync", "sqlite unlink"}
     assert {"sqlite pwrite64", "sqlite pwrite"} & seen
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
 def test_any_call_may_fail_from_then_on(
-    faults: Faults, tmp_path: Path, code: int
+    sqlite_faults: Faults, tmp_path: Path, code: int
 ) -> None:
-    assert survives(faults, tmp_path, code, EVER) & {"sqlite pwrite64", "sqlite pwrite"}
+    assert survives(sqlite_faults, tmp_path, code, EVER) & {
+        "sqlite pwrite64",
+        "sqlite pwrite",
+    }

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.faults.disk import CODES, Faults
+from tests.faults.disk import CODES, EVER, Faults
 from tests.telemetry.export.receiver import (
     OK,
     Answer,
@@ -37,7 +37,6 @@ from spanrun.telemetry.queue.retry import Backoff
 from spanrun.telemetry.queue.spool import Spool
 
 LIMIT = 1 << 20
-EVER = 1 << 30
 
 FAILURES = pytest.mark.parametrize("times", [1, EVER], ids=["once", "from then on"])
 

@@ -203,3 +203,26 @@ def test_of_many_lines_the_largest_are_shown_and_the_rest_is_counted() -> None:
     (panel,) = found["panels"]
     assert [name for name, _ in panel["lines"]] == [str(n) for n in range(19, 11, -1)]
     assert panel["left_out"] == 12
+
+
+@pytest.mark.parametrize(
+    ("metric", "shown"),
+    [("spanrun.runner.queue.age", 7.0), ("spanrun.retry.budget", 1.0)],
+    ids=["the highest", "the lowest"],
+)
+def test_what_several_processes_say_is_one_line(metric: str, shown: float) -> None:
+    metrics = Metrics()
+    for process, value in enumerate((3.0, 7.0, 1.0)):
+        request = ExportMetricsServiceRequest()
+        its = request.resource_metrics.add()
+        key = its.resource.attributes.add(key="service.instance.id")
+        key.value.string_value = str(process)
+        gauge = its.scope_metrics.add().metrics.add(name=metric).gauge
+        point = gauge.data_points.add(time_unix_nano=NOW + SECOND, as_double=value)
+        runner = point.attributes.add(key="spanrun.runner.name")
+        runner.value.string_value = "embed"
+        metrics.fill(request.SerializeToString())
+    found = told(metrics, NOW)
+    assert found is not None
+    (panel,) = found["panels"]
+    assert [(name, values[-1]) for name, values in panel["lines"]] == [("embed", shown)]

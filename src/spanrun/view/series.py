@@ -134,7 +134,9 @@ class Metrics:
             if point.flags & 1:  # there is no value
                 continue
             attributes = _texts(point.attributes)
-            key = (scope, metric.name, kind, *sorted(attributes.items()))
+            # Several processes may be in a session, and count each for itself.
+            whose = tuple(sorted(resource.items()))
+            key = (scope, metric.name, kind, whose, *sorted(attributes.items()))
             found = self.series.get(key)
             if found is None:
                 about = metric.unit, metric.description
