@@ -172,7 +172,10 @@ def budget(
     *,
     as_json: session.AsJson = False,
 ) -> None:
-    """Tell what is left of the budget of each objective, whether it is met or not."""
+    """Tell what is left of the error budget of each objective.
+
+    It is no verdict: also an objective that is missed exits with 0.
+    """
     where, found = _verdicts(files, run, prometheus, store)
     if as_json:
         told = {**where, "slos": [verdicts.budget_values(each) for each in found]}

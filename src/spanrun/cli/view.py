@@ -53,7 +53,7 @@ def view(
     slo: Objectives = None,
     store: RecordingsFolder = None,
 ) -> None:
-    """Show sessions and runs in a browser of this machine, live, until Ctrl-C."""
+    """Show sessions and runs in a browser, live, until Ctrl-C."""
     slos = load(slo) if slo else ()
     require_recorded(slos)
     if listen is not None and file is not None:
