@@ -244,17 +244,6 @@ class ModelClient:
         finally:
             outlasting.reset(token)
 
-    async def _post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """The decoded answer.
-
-        Raises:
-            ServiceError: (or the subclass's) There is none that can be used.
-        """
-        try:
-            return await self._http.post(path, body)
-        except httpx.RequestError as why:
-            raise self._http.unanswered(path, why) from why
-
     def _operation(self, name: str, **more: Any) -> CallUnit | Untold:
         """The unit of one request, by the conventions for generative AI."""
         title = f"{name} {self.model}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import SplitResult, quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from spanrun.errors import ConfigurationError
 from spanrun.telemetry.redact import redact
@@ -22,7 +22,6 @@ class Target:
         port: None for the scheme's own.
         prefix: The path before the collection: ``/solr`` as a rule, or empty.
         collection: Its name, not escaped.
-        login: User name and password, where the URL has them.
     """
 
     scheme: str
@@ -30,7 +29,6 @@ class Target:
     port: int | None
     prefix: str
     collection: str
-    login: tuple[str, str] | None
 
     @classmethod
     def of(cls, base_url: str) -> Target:
@@ -63,7 +61,6 @@ class Target:
             port,
             prefix or ("" if port is None else _PREFIX),
             names[-1],
-            _login(url),
         )
 
     @property
@@ -89,12 +86,6 @@ def escaped_path(what: str, path: str) -> str:
     if any(unquote(part) in ("", ".", "..") for part in parts):
         raise ConfigurationError(f"{what}={path!r}: must be names between slashes")
     return "/".join(escaped(part) for part in parts)
-
-
-def _login(url: SplitResult) -> tuple[str, str] | None:
-    if url.username is None:
-        return None
-    return unquote(url.username), unquote(url.password or "")
 
 
 def _wrong(base_url: str, why: str) -> ConfigurationError:
