@@ -217,16 +217,6 @@ async def test_an_error_cancels_the_siblings_in_other_workers(tmp_path):
     assert len(list(tmp_path.glob("*.cancelled"))) == 2
 
 
-async def test_the_limit_is_one_for_all_workers():
-    async with runner(limit=5) as remote:
-        found = await remote.map(jobs.running, range(200))
-    most = {}
-    for process, at_once in found:
-        most[process] = max(at_once, most.get(process, 0))
-    assert len(most) == 2
-    assert sum(most.values()) == 5
-
-
 async def test_retries_are_made_by_the_worker_and_counted_here(tmp_path):
     items = [Once(n, str(tmp_path)) for n in range(10)]
     retry = sr.Retry(on=ConnectionError, base=0.001, budget=None)

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable
 from typing import Final
 
+from spanrun.engines.leased import Leased
 from spanrun.engines.replies import Replies, message
 from spanrun.engines.uncounted import UncountedMetrics
 from spanrun.engines.worker_run import WorkerRun
@@ -54,6 +55,7 @@ class Worker:
         self.closed: Final = asyncio.Event()
         self._closing: asyncio.Task[None] | None = None
         self._core: Core | None = None
+        self._leased: Final = Leased(self._say)
         self._does: Final[dict[str, Callable[..., None]]] = {
             "open": self._open,
             "run": self._begin,
@@ -61,6 +63,10 @@ class Worker:
             "cancel": self._cancel,
             "forget": self._forget,
             "close": self.close,
+            "limit": self._resize,
+            "tokens": self._leased.grant,
+            "pause": self._leased.pause,
+            "leave": self._leased.leave,
         }
 
     def take(self, said: bytes) -> None:
@@ -109,7 +115,8 @@ class Worker:
         if recorder is not None:
             # The driver tells the store of runs and jobs: it has their outcomes.
             setup.use(recorder, Observers())
-        core = Core(spec.name, spec.policies, (), None)
+        core = Core(spec.name, self._leased.policies(spec.policies), (), None)
+        self._leased.attach(core, spec.policies)
         core.open()
         keep = self.keep if setup.telemetry() is not None else None
         self._replies = Replies(self._loop, self._send, keep, lambda: core.slots.limit)
@@ -120,6 +127,15 @@ class Worker:
                 spec.name, self._retried, recorded=keep is not None
             )
         return core
+
+    def _say(self, *what: object) -> None:
+        """Tell the driver something that is of no chunk."""
+        self._send(message(*what))
+
+    def _resize(self, limit: int) -> None:
+        """The driver gives that many slots; an adaptive limit goes its own way."""
+        assert self._core is not None  # noqa: S101 -- it is ready
+        self._core.slots.resize(limit)
 
     def _is_busy(self) -> bool:
         return any(run.is_busy for run in self._runs.values())

@@ -134,9 +134,22 @@ class Report(NamedTuple):
 
 TakeReport: TypeAlias = Callable[[Report], None]
 
+Say: TypeAlias = Callable[..., None]
+"""Tells the worker of a place something: which, what kind of thing, and what."""
+
 
 class Pool(Protocol):
-    """The workers of one open runner, by their places, from 0."""
+    """The workers of one open runner, by their places, from 0.
+
+    Attributes:
+        hear: Told what a worker says that is of no chunk, as `say` tells it.
+    """
+
+    hear: Say
+
+    def say(self, place: int, kind: str, *what: object) -> None:
+        """Tell a worker something that is of no chunk; lost with the worker."""
+        ...
 
     async def start(self, place: int) -> str:
         """Start a worker, or another one where it was lost; gives its instance id.
