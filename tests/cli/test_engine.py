@@ -149,8 +149,8 @@ def test_a_signal_ends_it_and_its_workers(
 ) -> None:
     process = run("hang", "--limit", "2")
     until(lambda: len(begun(app)) == 2)
-    # A shell and a service manager send it to the whole group. Ray's own processes leave
-    # a Ctrl-C alone, and end by a SIGTERM.
+    # A shell and a service manager send it to the whole group. Ray's own processes
+    # leave a Ctrl-C alone, and end by a SIGTERM.
     alone = request.node.callspec.params["run"] == "ray" and number is signal.SIGTERM
     send = os.kill if alone else os.killpg
     send(process.pid, number)

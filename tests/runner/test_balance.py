@@ -3,7 +3,6 @@
 import random
 from collections import deque
 from itertools import count
-from pathlib import Path
 
 import pytest
 from tests.engines import jobs
@@ -131,12 +130,12 @@ def test_no_more_jobs_run_than_the_limit_and_all_are_run(seed):
 
 async def test_the_limit_is_kept_while_slots_are_lent(tmp_path):
     """Of a few long jobs, which are there by ones and twos."""
-    log = str(tmp_path / "log")
+    log = tmp_path / "log"
     engine = ProcessEngine(3, lost_after=60)
     async with sr.Runner("remote", limit=4, engine=engine) as remote:
-        await remote.map(jobs.logged, [(log, n) for n in range(60)])
+        await remote.map(jobs.logged, [(str(log), n) for n in range(60)])
     now = most = 0
-    for line in Path(log).read_text("ascii").split():
+    for line in log.read_text("ascii").split():
         now += 1 if line == "+" else -1
         most = max(most, now)
     assert now == 0

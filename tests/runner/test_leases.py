@@ -1,7 +1,7 @@
 """The rate, the pauses and the budget of retries are one for all workers.
 
-Driver and workers are here, in virtual time, and what they say is on its way for as long
-as a test says.
+Driver and workers are here, in virtual time, and what they say is on its way for as
+long as a test says.
 """
 
 import asyncio

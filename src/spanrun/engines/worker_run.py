@@ -147,7 +147,9 @@ class WorkerRun(Run):
             if self._chunk_of.get(job.index) == chunk and job.cancelled_by is None:
                 job.cancel(by)
         for item, *_ in waiting:
-            self._reply(chunk, Done(item.place, "cancelled", b"", 1, _NOTHING, 0, by))
+            self._reply(
+                chunk, Done(item.place, "cancelled", b"", 1, _NOTHING, 0, 0, by)
+            )
 
     def done(self, job: Job, value: Any, error: BaseException | None) -> None:
         """``job`` ended: its value is pickled, or it has failed by that."""
@@ -184,10 +186,17 @@ class WorkerRun(Run):
             payload = error_bytes(outcome.error)
         timings = outcome.timings
         seconds = (*timings.parts()[:-1], timings.duration)
-        done = Done(
-            job.index, ended, payload, outcome.attempts, seconds, outcome.trace_id, by
-        )
+        ids = (outcome.trace_id, _span_id(job))
+        done = Done(job.index, ended, payload, outcome.attempts, seconds, *ids, by)
         self._reply(self._chunk_of.pop(job.index), done)
+
+
+def _span_id(job: Job) -> int:
+    """The id of a span that the driver may take for an exemplar."""
+    if job.unit is None:
+        return 0
+    context = job.unit.told.get_span_context()
+    return context.span_id if context.trace_flags.sampled else 0
 
 
 def _linked(recorder: Recorder, context: otel_context.Context) -> Linked:

@@ -103,6 +103,7 @@ class Done(NamedTuple):
         attempts: How many began.
         seconds: The parts of its `Timings` but for ``service``, and the duration.
         trace_id: Of its span; 0 without one.
+        span_id: The same, where its trace is kept for certain; else 0.
         by: Who cancelled it, if it was.
     """
 
@@ -112,6 +113,7 @@ class Done(NamedTuple):
     attempts: int
     seconds: tuple[float, ...]
     trace_id: int
+    span_id: int
     by: CancelledBy | None
 
 

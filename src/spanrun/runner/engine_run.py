@@ -130,7 +130,8 @@ class EngineRun(FedRun):
         timings.duration = done.seconds[6]
         job.attempts = done.attempts
         if job.unit is not None:
-            cast("RemoteUnit", job.unit).trace_id = done.trace_id
+            unit = cast("RemoteUnit", job.unit)
+            unit.trace_id, unit.span_id = done.trace_id, done.span_id
         self._carriers.pop(job.index, None)
         value: Any = None
         error: BaseException | None = None
