@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,8 +40,8 @@ async def double_all(numbers):
 
 async def killing(item):
     """Double the number, unless its worker has to be killed."""
-    for time in range(item.times):
-        if first(item.folder, f"{item.number}-{time}"):
+    for again in range(item.times):
+        if first(item.folder, f"{item.number}-{again}"):
             os.kill(os.getpid(), signal.SIGKILL)
     return item.number * 2
 
@@ -133,3 +134,8 @@ async def logged(item):
     await asyncio.sleep(0.01 * (number % 7))
     os.write(file, b"-\n")
     os.close(file)
+
+
+async def blocking(_):
+    """Hold the event loop for longer than a step may."""
+    time.sleep(0.3)  # noqa: ASYNC251 -- that is the fault

@@ -107,6 +107,10 @@ class Dispatcher:
         """How many jobs no worker has."""
         return len(self._waiting) + sum(map(len, tuple(self._suspects)))
 
+    def instance_of(self, place: int) -> str:
+        """The id of the worker of a place."""
+        return self._workers[place].instance
+
     @property
     def window(self) -> int:
         """How many jobs there may be in all: no more would be of use."""

@@ -55,6 +55,7 @@ class RunSpec:
         carrier: The context of the run, as W3C's headers.
         linked: Each job begins a trace.
         shows_times: Somebody sees the times of its jobs.
+        curious: Somebody wants to hear of its events.
     """
 
     id: str
@@ -62,6 +63,7 @@ class RunSpec:
     carrier: Mapping[str, str]
     linked: bool
     shows_times: bool
+    curious: bool
 
 
 class Item(NamedTuple):

@@ -22,7 +22,7 @@ from spanrun.runner.shares import shares
 from spanrun.settings import Settings
 from spanrun.telemetry import setup
 from spanrun.telemetry.metrics.runners import Gauges
-from spanrun.telemetry.observe import Observer
+from spanrun.telemetry.observe import EventKind, Observer
 
 _OURS: Final = ("OTEL_", "SPANRUN_")
 _RESOURCE: Final = "OTEL_RESOURCE_ATTRIBUTES"
@@ -92,12 +92,21 @@ class EngineCore(Core):
         )
 
     def _hearing(self, leases: Leases) -> Say:
-        known = hears(leases)
+        known = {**hears(leases), "event": self._hear_event}
 
         def hear(place: int, kind: str, *what: Any) -> None:
             known[kind](place, *what)
 
         return hear
+
+    def _hear_event(
+        self, place: int, run_id: str, kind: EventKind, told: Mapping[str, Any]
+    ) -> None:
+        """Something has happened in a run's part that is in a worker."""
+        worker = self.dispatcher.instance_of(place)
+        for run in tuple(self.runs):
+            if run.info.id == run_id:
+                run.happened(kind, worker=worker, **told)
 
     def _count_retries(self, error_type: str, count: int) -> None:
         if self.metrics is not None:

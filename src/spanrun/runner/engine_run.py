@@ -77,6 +77,7 @@ class EngineRun(FedRun):
             self._inside.run(_carrier),
             linked=self._linked is not None and self.links_jobs,
             shows_times=self._shown,
+            curious=self.curious,
         )
         if self.unit is not None:
             self.unit.set(SPANRUN_ENGINE, self._engine.name)
