@@ -9,6 +9,7 @@ from dashboards.board import Panel
 from dashboards.panels import BYTES, SECONDS, Query, Text, each
 from spanrun import semconv
 
+IN_FLIGHT: Final = semconv.METRIC_SPANRUN_RUNNER_IN_FLIGHT
 CPU: Final = semconv.METRIC_PROCESS_CPU_TIME
 MEMORY: Final = semconv.METRIC_PROCESS_MEMORY_USAGE
 FILES: Final = semconv.METRIC_PROCESS_OPEN_FILE_DESCRIPTOR_COUNT
@@ -28,6 +29,19 @@ def processes() -> Sequence[Panel]:
 
 def _usage() -> Sequence[Panel]:
     return (
+        panels.lines(
+            "Jobs by process",
+            Text(
+                "Jobs that run in each process: the workers of an engine have an id "
+                "each, and their driver runs none.",
+                "one of them has all while another has none: that one's event loop is "
+                "blocked, or it doesn't answer.",
+                "See its *CPU by process*, and `spanrun top` on its machine.",
+            ),
+            each("jobs"),
+            Query(q.now(IN_FLIGHT, PROCESS), q.legend(*PROCESS)),
+            to=[places.STAND_STILL],
+        ),
         panels.lines(
             "CPU by process",
             Text(

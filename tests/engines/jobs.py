@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,8 +40,8 @@ async def double_all(numbers):
 
 async def killing(item):
     """Double the number, unless its worker has to be killed."""
-    for time in range(item.times):
-        if first(item.folder, f"{item.number}-{time}"):
+    for again in range(item.times):
+        if first(item.folder, f"{item.number}-{again}"):
             os.kill(os.getpid(), signal.SIGKILL)
     return item.number * 2
 
@@ -114,19 +115,6 @@ async def at_second(item):
     return item.number
 
 
-async def running(item):
-    """How many of these ran at once in this process, with the process."""
-    running.now += 1
-    most = running.now
-    await asyncio.sleep(0.001)
-    most = max(most, running.now)
-    running.now -= 1
-    return os.getpid(), most
-
-
-running.now = 0
-
-
 async def hang_or_raise(item):
     what, told = item
     if what == "raise":
@@ -136,3 +124,18 @@ async def hang_or_raise(item):
         await asyncio.Event().wait()
     finally:
         first(told, f"{id(item)}-{os.getpid()}.cancelled")
+
+
+async def logged(item):
+    """Write a line before and after, in the order in which all processes do that."""
+    log, number = item
+    file = os.open(log, os.O_APPEND | os.O_CREAT | os.O_WRONLY)
+    os.write(file, b"+\n")
+    await asyncio.sleep(0.01 * (number % 7))
+    os.write(file, b"-\n")
+    os.close(file)
+
+
+async def blocking(_):
+    """Hold the event loop for longer than a step may."""
+    time.sleep(0.3)  # noqa: ASYNC251 -- that is the fault

@@ -16,7 +16,9 @@ async def test_messages_are_taken_in_the_order_in_which_they_were_sent():
     spec = WorkerSpec(
         "remote", Policies(Limit(2)), None, {}, where_we_are(), 60, counted=False
     )
-    run = RunSpec("a", dumps(jobs.double), {}, linked=False, shows_times=True)
+    run = RunSpec(
+        "a", dumps(jobs.double), {}, linked=False, shows_times=True, curious=False
+    )
     items = [Item(0, dumps(21), None, 0, None)]
     said = [
         message("open", spec),

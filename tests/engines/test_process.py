@@ -6,14 +6,17 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from opentelemetry import baggage, context
 from tests.engines import jobs
+from tests.telemetry.export.receiver import receiving
+from tests.telemetry.test_variables import Arrived
 from tests.waiting import killed_when_late, until
 
 import spanrun as sr
-from spanrun import recordings
+from spanrun import recordings, semconv
 from spanrun.engines import ProcessEngine
 from spanrun.errors import ConfigurationError
 from spanrun.testing import FakeClock
@@ -21,8 +24,9 @@ from spanrun.testing import FakeClock
 ROOT = Path(__file__).parents[2]
 
 
-def program(*arguments, cwd, **more):
+def program(*arguments, cwd, variables=MappingProxyType({}), **more):
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "SPANRUN_SUMMARY": "false"}
+    environ.update(variables)
     return subprocess.Popen(
         [sys.executable, "-m", "tests.engines.program", *map(str, arguments)],
         cwd=cwd,
@@ -71,6 +75,30 @@ def test_each_outcome_has_its_trace_whoever_was_killed(tmp_path, count):
     ]
     assert lost
     assert run.id in {each.attributes["spanrun.run.id"] for each in of_jobs.values()}
+
+
+@pytest.mark.parametrize("ratio", ["1", "0.05"])
+@pytest.mark.parametrize("count", [200, 1_200], ids=["child", "linked"])
+def test_the_exemplars_of_jobs_are_spans_of_the_workers(tmp_path, count, ratio):
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    with receiving() as receiver:
+        variables = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
+            "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+            "OTEL_TRACES_SAMPLER_ARG": ratio,
+        }
+        output_of(program("killed", folder, count, cwd=tmp_path, variables=variables))
+        arrived = Arrived(receiver.requests)
+    exemplars = {
+        (each.trace_id, each.span_id)
+        for metric in arrived.named(semconv.METRIC_SPANRUN_JOB_DURATION.name)
+        for point in metric.histogram.data_points
+        for each in point.exemplars
+    }
+    assert exemplars or ratio != "1"
+    spans = {(each.trace_id, each.span_id) for each in arrived.spans("job remote")}
+    assert exemplars <= spans
 
 
 def test_functions_and_classes_of_the_main_module_are_found(tmp_path):

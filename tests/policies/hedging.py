@@ -48,7 +48,7 @@ async def one(runner, call):
 
 
 def hedger(runner):
-    (layer,) = (one for one in runner._core._layers.values() if isinstance(one, Hedger))
+    (layer,) = (one for one in runner._core.layers.values() if isinstance(one, Hedger))
     return layer
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 from tests.engines import jobs
 from tests.engines.jobs import Once
+from tests.runner.test_events import Heard
 from tests.waiting import becomes
 
 import spanrun as sr
@@ -79,6 +80,26 @@ class Ended:
         self.outcomes[outcome.index] += 1
 
     def run_closed(self, run): ...
+
+
+async def test_what_happens_in_a_worker_is_heard_here(tmp_path):
+    heard = Heard()
+    items = [Once(n, str(tmp_path)) for n in range(4)]
+    retry = sr.Retry(on=ConnectionError, base=0.001, budget=None)
+    with capture():
+        async with runner(retry=retry, observers=[heard]) as remote:
+            await remote.map(jobs.at_second, items)
+            await remote.map(jobs.blocking, range(2))
+    retries, blocked = heard.of("retry"), heard.of("blocked")
+    assert sorted(each.index for each in retries) == [0, 1, 2, 3]
+    assert {each.run for each in retries} == {heard.runs[0].id}
+    assert {each.value["error"] for each in retries} == {"ConnectionError"}
+    assert {each.run for each in blocked} == {heard.runs[1].id}
+    assert {each.index for each in blocked} == {0, 1}
+    workers = {each.value["worker"] for each in heard.events}
+    assert len(workers) in (1, 2)
+    assert all(len(each) == 36 for each in workers)
+    assert not heard.of("limit")  # though slots are lent
 
 
 async def test_no_job_is_lost_or_counted_twice_when_workers_are_killed(tmp_path):
@@ -215,16 +236,6 @@ async def test_an_error_cancels_the_siblings_in_other_workers(tmp_path):
         with pytest.raises(KeyError):
             await remote.map(jobs.hang_or_raise, items())
     assert len(list(tmp_path.glob("*.cancelled"))) == 2
-
-
-async def test_the_limit_is_one_for_all_workers():
-    async with runner(limit=5) as remote:
-        found = await remote.map(jobs.running, range(200))
-    most = {}
-    for process, at_once in found:
-        most[process] = max(at_once, most.get(process, 0))
-    assert len(most) == 2
-    assert sum(most.values()) == 5
 
 
 async def test_retries_are_made_by_the_worker_and_counted_here(tmp_path):

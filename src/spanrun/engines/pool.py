@@ -18,6 +18,7 @@ from spanrun.runner.engine import (
     Chunk,
     Report,
     RunSpec,
+    Say,
     TakeReport,
     WorkerLost,
     WorkerSpec,
@@ -114,6 +115,13 @@ class LinkPool:
         # What is read here is no part of what opened the runner.
         self._context: Final = contextvars.copy_context()
         self._is_closed = False
+        self.hear: Say = _nobody_hears
+
+    def say(self, place: int, kind: str, *what: object) -> None:
+        """Tell a worker something that is of no chunk."""
+        worker = self._workers.get(place)
+        if worker is not None and not worker.lost and not self._is_closed:
+            worker.say(kind, *what)
 
     async def start(self, place: int) -> str:
         """Start a worker at ``place``; gives its instance id."""
@@ -121,7 +129,7 @@ class LinkPool:
         worker = _Remote(await self._connect(place), self._loop.create_future())
         self._workers[place] = worker
         worker.reader = self._loop.create_task(
-            self._read(worker, spec.heartbeat), context=self._context
+            self._read(worker, place, spec.heartbeat), context=self._context
         )
         worker.say("open", spec)
         try:
@@ -181,14 +189,14 @@ class LinkPool:
                 worker.link.kill()
             await asyncio.wait(readers)
 
-    async def _read(self, worker: _Remote, heartbeat: float) -> None:
+    async def _read(self, worker: _Remote, place: int, heartbeat: float) -> None:
         """Take what ``worker`` says until it is gone."""
         self._listen_on(worker, heartbeat)
         try:
             while (message := await worker.link.receive()) is not None:
                 worker.missed, worker.is_heard = 0, True
                 if message:
-                    self._hear(worker, *pickle.loads(message))  # noqa: S301 -- our own child's
+                    self._hear(worker, place, *pickle.loads(message))  # noqa: S301 -- our own child's
         finally:
             worker.link.kill()
             if worker.timer is not None:
@@ -222,7 +230,7 @@ class LinkPool:
             heartbeat, self._listen, worker, heartbeat, context=self._context
         )
 
-    def _hear(self, worker: _Remote, kind: str, *said: Any) -> None:
+    def _hear(self, worker: _Remote, place: int, kind: str, *said: Any) -> None:
         if kind == "report":
             report = Report(*said)
             sent = worker.chunks.get(report.chunk)
@@ -236,3 +244,9 @@ class LinkPool:
             worker.ready.set_result(said[0])
         elif kind == "refused":
             worker.ready.set_exception(ConfigurationError(said[0]))
+        else:
+            self.hear(place, kind, *said)
+
+
+def _nobody_hears(*_: object) -> None:
+    """What is said before the driver listens is of no use."""

@@ -11,20 +11,22 @@ import os
 import pickle
 import uuid
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
+from spanrun.engines.leased import Leased
 from spanrun.engines.replies import Replies, message
 from spanrun.engines.uncounted import UncountedMetrics
 from spanrun.engines.worker_run import WorkerRun
 from spanrun.errors import ConfigurationError
 from spanrun.outcome import CancelledBy
+from spanrun.policies.limit import Limit
 from spanrun.runner.core import Core
 from spanrun.runner.engine import Chunk, Done, RunSpec, WorkerSpec
 from spanrun.runner.pickled import Finder
 from spanrun.semconv import SERVICE_INSTANCE_ID
 from spanrun.telemetry import setup
 from spanrun.telemetry.log import Log
-from spanrun.telemetry.observe import Observers
+from spanrun.telemetry.observe import EventKind, Observers
 
 _log: Final = Log(__name__)
 
@@ -54,6 +56,7 @@ class Worker:
         self.closed: Final = asyncio.Event()
         self._closing: asyncio.Task[None] | None = None
         self._core: Core | None = None
+        self._leased: Final = Leased(self._say)
         self._does: Final[dict[str, Callable[..., None]]] = {
             "open": self._open,
             "run": self._begin,
@@ -61,6 +64,10 @@ class Worker:
             "cancel": self._cancel,
             "forget": self._forget,
             "close": self.close,
+            "limit": self._resize,
+            "tokens": self._leased.grant,
+            "pause": self._leased.pause,
+            "leave": self._leased.leave,
         }
 
     def take(self, said: bytes) -> None:
@@ -109,7 +116,10 @@ class Worker:
         if recorder is not None:
             # The driver tells the store of runs and jobs: it has their outcomes.
             setup.use(recorder, Observers())
-        core = Core(spec.name, spec.policies, (), None)
+        core = Core(spec.name, self._leased.policies(spec.policies), (), None)
+        self._leased.attach(core, spec.policies)
+        if isinstance(spec.policies.limit, Limit):
+            core.slots.on_resize = None  # what is lent is no change of the limit
         core.open()
         keep = self.keep if setup.telemetry() is not None else None
         self._replies = Replies(self._loop, self._send, keep, lambda: core.slots.limit)
@@ -121,6 +131,18 @@ class Worker:
             )
         return core
 
+    def _say(self, *what: object) -> None:
+        """Tell the driver something that is of no chunk."""
+        self._send(message(*what))
+
+    def _note(self, run: str, kind: EventKind, told: dict[str, Any]) -> None:
+        self._say("event", run, kind, told)
+
+    def _resize(self, limit: int) -> None:
+        """The driver gives that many slots; an adaptive limit goes its own way."""
+        assert self._core is not None  # noqa: S101 -- it is ready
+        self._core.slots.resize(limit)
+
     def _is_busy(self) -> bool:
         return any(run.is_busy for run in self._runs.values())
 
@@ -130,7 +152,12 @@ class Worker:
     def _begin(self, spec: RunSpec) -> None:
         assert self._core is not None  # noqa: S101 -- it is ready
         self._runs[spec.id] = WorkerRun(
-            self._core, spec, self._finder, self._reply, self._uncounted
+            self._core,
+            spec,
+            self._finder,
+            self._reply,
+            self._uncounted,
+            self._note,
         )
 
     def _add(self, chunk: Chunk) -> None:

@@ -17,12 +17,16 @@ from spanrun.runner.engine import Chunk, Done, Ended, Item, RunSpec
 from spanrun.runner.job import Abandoned, Job
 from spanrun.runner.pickled import Finder, dumps, error_bytes
 from spanrun.runner.run import Call, Run
+from spanrun.telemetry.observe import EventKind
 from spanrun.telemetry.units.job import JobKind, JobUnit
 from spanrun.telemetry.units.recorder import Recorder
 from spanrun.telemetry.units.unit import INTERNAL, Linked
 
 Reply = Callable[[int, Done], object]
 """Sends an outcome of a chunk."""
+
+Note = Callable[[str, EventKind, dict[str, Any]], object]
+"""Tells of an event: of which run, of which kind, and what there is to say of it."""
 
 _NOTHING: Final = (0.0,) * 7
 
@@ -38,6 +42,7 @@ class WorkerRun(Run):
         finder: Unpickles what the driver sent.
         reply: Sends an outcome.
         metrics: Those of jobs that aren't counted here.
+        note: Tells the driver of an event of a run.
     """
 
     hides = False
@@ -49,12 +54,15 @@ class WorkerRun(Run):
         finder: Finder,
         reply: Reply,
         metrics: UncountedMetrics | None,
+        note: Note,
     ) -> None:
         self._spec: Final = spec
         self._uncounted: Final = metrics
         super().__init__(core, total=None, trace="child")
         self.info.id = spec.id
         self.shows_times = spec.shows_times
+        self.curious = spec.curious
+        self._note: Final = note
         self._finder: Final = finder
         self._reply: Final = reply
         self._function: Final = self._found(spec.function)
@@ -87,6 +95,11 @@ class WorkerRun(Run):
             attempts=self.core.attempts is not None,
             timed=True,
         ).open
+
+    def happened(self, kind: EventKind, **told: Any) -> None:
+        """Tell the driver of an event: it has the observers."""
+        if self.curious:
+            self._note(self.info.id, kind, told)
 
     @property
     def is_busy(self) -> bool:
@@ -147,7 +160,9 @@ class WorkerRun(Run):
             if self._chunk_of.get(job.index) == chunk and job.cancelled_by is None:
                 job.cancel(by)
         for item, *_ in waiting:
-            self._reply(chunk, Done(item.place, "cancelled", b"", 1, _NOTHING, 0, by))
+            self._reply(
+                chunk, Done(item.place, "cancelled", b"", 1, _NOTHING, 0, 0, by)
+            )
 
     def done(self, job: Job, value: Any, error: BaseException | None) -> None:
         """``job`` ended: its value is pickled, or it has failed by that."""
@@ -184,10 +199,17 @@ class WorkerRun(Run):
             payload = error_bytes(outcome.error)
         timings = outcome.timings
         seconds = (*timings.parts()[:-1], timings.duration)
-        done = Done(
-            job.index, ended, payload, outcome.attempts, seconds, outcome.trace_id, by
-        )
+        ids = (outcome.trace_id, _span_id(job))
+        done = Done(job.index, ended, payload, outcome.attempts, seconds, *ids, by)
         self._reply(self._chunk_of.pop(job.index), done)
+
+
+def _span_id(job: Job) -> int:
+    """The id of a span that the driver may take for an exemplar."""
+    if job.unit is None:
+        return 0
+    context = job.unit.told.get_span_context()
+    return context.span_id if context.trace_flags.sampled else 0
 
 
 def _linked(recorder: Recorder, context: otel_context.Context) -> Linked:

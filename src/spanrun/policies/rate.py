@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -20,6 +20,10 @@ _APART: Final = 0.1
 """Seconds: a timer's lateness is nothing to tokens that are this far apart."""
 _EARLY: Final = 1e-6
 """Seconds that a loop's timer may be early by this clock."""
+_LENT: Final = 0.02
+"""Of the ``per`` seconds: how late a call may begin elsewhere after its token."""
+_LATEST: Final = 0.1
+"""Seconds: the most that this is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,11 @@ class Pace:
             self.interval = (rate.per + self.slack) / rate.rate
             self.spare = (rate.burst - 1) * self.interval
 
+    def lend(self, rate: RateLimit) -> None:
+        """Space tokens for calls that begin elsewhere, up to `lateness` after them."""
+        self.interval = (rate.per + self.slack + lateness(rate)) / rate.rate
+        self.spare = (rate.burst - 1) * self.interval
+
     def take(self, now: float, late: float = 0.0) -> None:
         """Take the token that is due, as if ``late`` seconds ago."""
         self.due = max(self.due, now - late - self.spare) + self.interval
@@ -138,7 +147,7 @@ class Tokens:
         """Wait for a token, and take it. The wait is booked as ``rate_limit``."""
         waiter = self.line.join(job.priority, since)
         if self._timer is None:
-            self._serve()
+            self.serve()
         job.waits = "rate_limit"
         try:
             await waiter
@@ -146,17 +155,17 @@ class Tokens:
         except asyncio.CancelledError:
             if not waiter.cancelled():
                 self.pace.give_back()
-                self._serve()
+                self.serve()
             else:
                 self.line.leave()
                 if not self.line.first():
-                    self._serve()  # stops the timer
+                    self.serve()  # stops the timer
             raise
         finally:
             job.waits = None
             job.timings.rate_limit += self._now() - since
 
-    def _serve(self) -> None:
+    def serve(self) -> None:
         """Let in who may go now, and set the timer for the next one."""
         if self._timer is not None:
             self._timer.cancel()
@@ -165,7 +174,7 @@ class Tokens:
         while line.first():
             if pace.due > now + _EARLY:
                 loop = asyncio.get_running_loop()
-                self._timer = loop.call_later(pace.due - now, self._serve)
+                self._timer = loop.call_later(pace.due - now, self.serve)
                 return
             line.serve()
             pace.take(now, pace.slack)
@@ -184,6 +193,7 @@ class Gate:
         tokens: Its own, or those that it shares with others.
         taken: How many its calls have taken.
         waited: How many of these a call had to wait for.
+        on_pause: Told of each pause that a service asks one of its calls for.
     """
 
     def __init__(
@@ -194,6 +204,7 @@ class Gate:
     ) -> None:
         self.tokens: Final = tokens or Tokens(binding, rate)
         self.taken = self.waited = 0
+        self.on_pause: Callable[[float], object] | None = None
         self._now = binding.clock.now
 
     @property
@@ -213,6 +224,8 @@ class Gate:
     def pause(self, seconds: float) -> None:
         """Hold every call back for ``seconds`` from now, or longer if it is so."""
         self.tokens.pause(seconds)
+        if self.on_pause is not None:
+            self.on_pause(seconds)
 
     def close(self) -> None:
         """The runner that bound this is closed."""
@@ -241,6 +254,11 @@ class Gate:
             return await inner(job)
 
         return gated if self.rate is None else paced
+
+
+def lateness(rate: RateLimit) -> float:
+    """Seconds after which a token that was sent to another process is lost."""
+    return min(_LATEST, rate.per * _LENT)
 
 
 _known: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Tokens]]] = (

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from spanrun.causes import leaves
 from spanrun.checks import above, at_least, field, optional, whole
@@ -124,9 +125,11 @@ class _Count:
     Attributes:
         free: Attempts that don't count, as an outage came after them.
         answers: Of the service, when the first one that counts failed.
+        asks: The next attempt needs somebody's leave.
     """
 
     free: int = 0
+    asks: bool = False
     answers: int | None = None
 
 
@@ -135,6 +138,9 @@ class Retrier:
 
     With ``slots`` it is the layer of the limit as well, where nothing is between the
     two: a coroutine less is on each job's way.
+
+    Attributes:
+        ask: Gives leave for a retry, where the budget is kept by somebody else.
     """
 
     def __init__(
@@ -151,6 +157,7 @@ class Retrier:
         self._gate = gate
         self._slots = slots
         self._outage = outage
+        self.ask: Callable[[], Awaitable[bool]] | None = None
         self._firsts = 0
         self._in_c: FirstAttempts | None = None
         self._spent = 0.0
@@ -171,9 +178,9 @@ class Retrier:
             try:
                 while True:
                     delay = self._delay_after(job, error, count)
-                    if delay is None:
+                    if delay is None or not await self._may(job, error, count):
                         raise error
-                    await self._back_off(job, delay)
+                    await self._back_off(job, error, delay)
                     try:
                         return await attempt(job)
                     except BaseException as raised:  # noqa: BLE001 -- as above
@@ -236,9 +243,15 @@ class Retrier:
             delay = self._within_limits(job, error, count)
         else:
             delay = self._outlast(outage, job, error, count)
-        if delay is not None:
-            job.backing_off(error, delay)
         return delay
+
+    async def _may(self, job: Work, error: BaseException, count: _Count) -> bool:
+        """Whether another attempt has the leave that it needs."""
+        asks, count.asks = count.asks, False
+        if not asks or self.ask is None or await self.ask():
+            return True
+        _refuse(job, error)
+        return False
 
     def _within_limits(
         self, job: Work, error: Exception, count: _Count
@@ -246,10 +259,10 @@ class Retrier:
         attempts = job.attempts - count.free
         if attempts >= self._policy.attempts:
             return None
-        if not self._spend():
-            job.refused("retry_budget")
-            _note(error, "no retry: the runner's retry budget is used up")
+        if not self.spend():
+            _refuse(job, error)
             return None
+        count.asks = self.ask is not None
         return self._delay(attempts, error)
 
     def _outlast(
@@ -277,7 +290,8 @@ class Retrier:
         self._pause(error)
         return 0.0
 
-    async def _back_off(self, job: Work, delay: float) -> None:
+    async def _back_off(self, job: Work, error: BaseException, delay: float) -> None:
+        job.backing_off(cast("Exception", error), delay)
         since = self._now()
         job.waits = "backoff"
         try:
@@ -287,7 +301,12 @@ class Retrier:
             job.timings.backoff += self._now() - since
             job.back()
 
-    def _spend(self) -> bool:
+    def earn(self, count: int) -> None:
+        """So many jobs had a first attempt somewhere else."""
+        self._firsts += count
+
+    def spend(self) -> bool:
+        """Take a retry off the budget, if there is one left."""
         budget, spent = self._budget()
         if spent + 1 > budget:
             return False
@@ -328,7 +347,12 @@ class Retrier:
         return pause
 
 
-def _note(error: Exception, text: str) -> None:
+def _refuse(job: Work, error: BaseException) -> None:
+    job.refused("retry_budget")
+    _note(error, "no retry: the runner's retry budget is used up")
+
+
+def _note(error: BaseException, text: str) -> None:
     with suppress(Exception):  # an error of the user's that can't be changed
         error.add_note(text)
 

@@ -86,6 +86,7 @@ class Core:
         observers: Who else hears of runs and outcomes.
         policies: What its jobs run under, as JSON.
         cancels: By what jobs are cancelled.
+        layers: Its policies, bound.
         runs: The open runs.
         draining: The program is to end: no more jobs are admitted.
         backing_off: How many jobs wait for another attempt.
@@ -131,7 +132,7 @@ class Core:
         self.slots.on_resize = self._resized
         if isinstance(self.slots, AdaptiveSlots):
             self.slots.on_decision = partial(self.count, METRIC_SPANRUN_LIMIT_DECISIONS)
-        self._layers: Final = layers
+        self.layers: Final = layers
         self._counted: Final = tuple(counted(policies))
         self.chain: Final[Step] = compose(layers, call_step(self.lag, self.now))
         self.metrics: Final[RunnerMetrics | None] = (
@@ -170,8 +171,8 @@ class Core:
             queued=max(0, jobs - running - self.backing_off),
             backing_off=self.backing_off,
             stuck=self.cancels.stuck,
-            queue_age=queue_age(self._layers, self.slots, self.now()),
-            policies=readings(self._layers),
+            queue_age=queue_age(self.layers, self.slots, self.now()),
+            policies=readings(self.layers),
         )
 
     def watching(self, *, progress: bool) -> Observers:
@@ -220,7 +221,7 @@ class Core:
 
     def close(self) -> None:
         """The runner is closed: stop its timers, and the metrics of its state."""
-        for layer in self._layers.values():
+        for layer in self.layers.values():
             if isinstance(layer, Gate | Hedger | Bound | Outage):
                 layer.close()
         self.cancels.close()

@@ -21,6 +21,7 @@ from typing import Final
 
 from spanrun.errors import RemoteJobError
 from spanrun.outcome import CancelledBy
+from spanrun.runner.balance import Balance
 from spanrun.runner.cancelled import Cancellations
 from spanrun.runner.dispatched import (
     CHUNK_BYTES,
@@ -32,6 +33,7 @@ from spanrun.runner.dispatched import (
 )
 from spanrun.runner.engine import Chunk, Item, Pool, Report, RunSpec, WorkerLost
 from spanrun.runner.job import Job
+from spanrun.runner.leases import Leases
 from spanrun.runner.tasks import FIRST_STEP, start
 from spanrun.telemetry.log import Log, Seldom
 
@@ -52,6 +54,8 @@ class Dispatcher:
         pool: The workers.
         shares: How many jobs may run at once in each.
         chunk: The most jobs in a chunk; None: as many as is good.
+        leases: What workers ask for.
+        lends: Slots of a worker may be lent to another one.
         now: Reads the clock.
         cancels: By what tasks are cancelled.
         runner: The runner's name.
@@ -65,6 +69,8 @@ class Dispatcher:
         shares: Sequence[int],
         chunk: int | None,
         *,
+        leases: Leases,
+        lends: bool,
         now: Callable[[], float],
         cancels: Cancellations,
         runner: str,
@@ -72,7 +78,15 @@ class Dispatcher:
         retried: Callable[[str, int], None],
     ) -> None:
         self._pool: Final = pool
-        self._workers: Final = [Worker(*both) for both in enumerate(shares)]
+        self._workers: Final = [
+            Worker(place, share, share) for place, share in enumerate(shares)
+        ]
+        self._balance: Final = (
+            Balance(self._workers, lambda place, share: pool.say(place, "limit", share))
+            if lends
+            else None
+        )
+        self._leases: Final = leases
         self._most: Final = chunk or MOST_AHEAD
         self._now: Final = now
         self._cancels: Final = cancels
@@ -93,10 +107,14 @@ class Dispatcher:
         """How many jobs no worker has."""
         return len(self._waiting) + sum(map(len, tuple(self._suspects)))
 
+    def instance_of(self, place: int) -> str:
+        """The id of the worker of a place."""
+        return self._workers[place].instance
+
     @property
     def window(self) -> int:
         """How many jobs there may be in all: no more would be of use."""
-        return sum(each.share + each.ahead for each in self._workers)
+        return sum((each.share or each.due) + each.ahead for each in self._workers)
 
     async def open(self) -> None:
         """Start the workers.
@@ -119,7 +137,10 @@ class Dispatcher:
         self._resized(self.window)
 
     async def _start(self, worker: Worker) -> None:
+        self._leases.begin(worker.place)
         worker.instance = await self._pool.start(worker.place)
+        if self._balance is not None:
+            self._balance.begin(worker)
         worker.up = True
         worker.since = self._now()
 
@@ -131,6 +152,7 @@ class Dispatcher:
             each.cancel()
         if starting:
             await asyncio.wait(starting)
+        self._leases.close()
         await self._pool.close()
         if self._sent:
             await asyncio.wait(self._sent)
@@ -183,6 +205,8 @@ class Dispatcher:
     def _assign(self) -> None:
         """Send what there is room for."""
         self._is_due = False
+        if self._balance is not None:
+            self._balance.set(len(self._waiting))
         for worker in self._workers:
             if self._suspects and worker.up and not worker.load:
                 self._send(worker, self._suspects.popleft(), alone=True)
@@ -192,12 +216,14 @@ class Dispatcher:
         while self._waiting:
             free = [each for each in self._workers if each.room > 0]
             if not free:
-                return
+                break
             worker = max(free, key=lambda each: each.room)
             fair = ceil(len(self._waiting) / len(free))
             self._send(
                 worker, self._next(min(worker.room, fair, self._most)), alone=False
             )
+        if self._balance is not None:
+            self._balance.set(len(self._waiting))
 
     def _next(self, count: int) -> list[Pending]:
         """Take up to ``count`` jobs of one run."""
@@ -240,7 +266,7 @@ class Dispatcher:
         self._chunks = index + 1
         unit = run.open_chunk(index, len(items), worker.instance)
         chunk = Chunk(index, run.spec.id, items, run.carrier_in(unit))
-        sent = Sent(worker, run, chunk, sent_now, alone, unit, size)
+        sent = Sent(worker, run, chunk, sent_now, alone, len(items), unit, size)
         task = start(self._loop, self._deliver(sent), f"spanrun chunk {index}")
         self._sent[task] = sent
 
@@ -268,18 +294,19 @@ class Dispatcher:
 
     def _take(self, sent: Sent, report: Report) -> None:
         """Some outcomes have come."""
-        worker = sent.worker
-        ended = 0
+        worker, ended = sent.worker, len(report.done)
+        worker.load -= ended
+        sent.left -= ended
+        self._leases.ended(ended)
         for done in report.done:
             pending = sent.pending.pop(done.place, None)
             if pending is not None:
-                ended += 1
-                worker.load -= 1
                 sent.run.returned(pending.job, done)
         for error_type, count in report.retried.items():
             self._retried(error_type, count)
         before = self.window
-        worker.share = report.limit
+        if self._balance is None:
+            worker.share = report.limit
         worker.measure(ended, self._now())
         if self.window != before:
             self._resized(self.window)
@@ -290,7 +317,7 @@ class Dispatcher:
         worker = sent.worker
         left = list(sent.pending.values())
         worker.bytes -= sent.size
-        worker.load = 0 if lost else worker.load - len(left)
+        worker.load = 0 if lost else worker.load - sent.left
         if not worker.load:
             worker.alone = False
         if sent.unit is not None:

@@ -76,6 +76,8 @@ class Worker:
     Attributes:
         place: Among all.
         share: How many jobs may run there at once.
+        due: What that is while all have enough to do.
+        bound: How many may still run there, where it had a larger share.
         instance: Its id.
         up: It can take jobs.
         alone: It has suspects, and nothing else may run there.
@@ -88,6 +90,8 @@ class Worker:
 
     place: int
     share: int
+    due: int
+    bound: int = 0
     instance: str = ""
     up: bool = False
     alone: bool = False
@@ -102,7 +106,14 @@ class Worker:
         """How many more jobs it may be given."""
         if not self.up or self.alone or self.bytes >= _WORKER_BYTES:
             return 0
+        if self.bound > self.share and self.load > self.share:
+            return 0
         return self.share + self.ahead - self.load
+
+    def bounded(self) -> int:
+        """How many may run there at most."""
+        self.bound = max(self.share, min(self.bound, self.load))
+        return self.bound
 
     def measure(self, ended: int, now: float) -> None:
         """It has ended some jobs since it was looked at."""
@@ -122,6 +133,7 @@ class Sent:
         chunk: What was sent.
         pending: Its jobs without an outcome, by their places.
         alone: Nothing else is there.
+        left: How many of its jobs the worker has said nothing of.
         unit: Its span.
         size: Bytes of its items.
     """
@@ -131,5 +143,6 @@ class Sent:
     chunk: Chunk
     pending: dict[int, Pending]
     alone: bool
+    left: int
     unit: ChunkUnit | None
     size: int = 0

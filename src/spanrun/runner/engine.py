@@ -55,6 +55,7 @@ class RunSpec:
         carrier: The context of the run, as W3C's headers.
         linked: Each job begins a trace.
         shows_times: Somebody sees the times of its jobs.
+        curious: Somebody wants to hear of its events.
     """
 
     id: str
@@ -62,6 +63,7 @@ class RunSpec:
     carrier: Mapping[str, str]
     linked: bool
     shows_times: bool
+    curious: bool
 
 
 class Item(NamedTuple):
@@ -103,6 +105,7 @@ class Done(NamedTuple):
         attempts: How many began.
         seconds: The parts of its `Timings` but for ``service``, and the duration.
         trace_id: Of its span; 0 without one.
+        span_id: The same, where its trace is kept for certain; else 0.
         by: Who cancelled it, if it was.
     """
 
@@ -112,6 +115,7 @@ class Done(NamedTuple):
     attempts: int
     seconds: tuple[float, ...]
     trace_id: int
+    span_id: int
     by: CancelledBy | None
 
 
@@ -134,9 +138,22 @@ class Report(NamedTuple):
 
 TakeReport: TypeAlias = Callable[[Report], None]
 
+Say: TypeAlias = Callable[..., None]
+"""Tells the worker of a place something: which, what kind of thing, and what."""
+
 
 class Pool(Protocol):
-    """The workers of one open runner, by their places, from 0."""
+    """The workers of one open runner, by their places, from 0.
+
+    Attributes:
+        hear: Told what a worker says that is of no chunk, as `say` tells it.
+    """
+
+    hear: Say
+
+    def say(self, place: int, kind: str, *what: object) -> None:
+        """Tell a worker something that is of no chunk; lost with the worker."""
+        ...
 
     async def start(self, place: int) -> str:
         """Start a worker, or another one where it was lost; gives its instance id.

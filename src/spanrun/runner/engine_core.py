@@ -10,18 +10,24 @@ from typing import Any, Final, Self
 
 from spanrun.checks import offers, shown
 from spanrun.errors import ConfigurationError
+from spanrun.policies.base import Layer, LayerName
+from spanrun.policies.limit import Limit
 from spanrun.runner.core import Core, Policies
 from spanrun.runner.dispatch import Dispatcher
-from spanrun.runner.engine import Engine, WorkerSpec
+from spanrun.runner.engine import Engine, Say, WorkerSpec
+from spanrun.runner.leases import Leases, hears
 from spanrun.runner.pickled import where_we_are
+from spanrun.runner.policy_metrics import readings
 from spanrun.runner.shares import shares
 from spanrun.settings import Settings
 from spanrun.telemetry import setup
 from spanrun.telemetry.metrics.runners import Gauges
-from spanrun.telemetry.observe import Observer
+from spanrun.telemetry.observe import EventKind, Observer
 
 _OURS: Final = ("OTEL_", "SPANRUN_")
 _RESOURCE: Final = "OTEL_RESOURCE_ATTRIBUTES"
+_LEASED: Final[tuple[LayerName, ...]] = ("token", "retry")
+"""Layers that are the driver's, and not each worker's."""
 _EXAMPLE: Final = "an engine, such as spanrun.engines.ProcessEngine(workers=2)"
 
 
@@ -54,10 +60,14 @@ class EngineCore(Core):
         parts = shares(policies, engine.workers)
         core.slots.on_resize = None  # that is no change of the limit
         pool = await engine.open([core._spec(part) for part in parts])
+        leases = Leases(core.layers, pool.say, engine.workers, core.now)
+        pool.hear = core._hearing(leases)
         core.dispatcher = Dispatcher(
             pool,
             [_slots(part) for part in parts],
             engine.chunk,
+            leases=leases,
+            lends=isinstance(policies.limit, Limit),
             now=core.now,
             cancels=core.cancels,
             runner=core.name,
@@ -81,6 +91,23 @@ class EngineCore(Core):
             counted=self.metrics is not None,
         )
 
+    def _hearing(self, leases: Leases) -> Say:
+        known = {**hears(leases), "event": self._hear_event}
+
+        def hear(place: int, kind: str, *what: Any) -> None:
+            known[kind](place, *what)
+
+        return hear
+
+    def _hear_event(
+        self, place: int, run_id: str, kind: EventKind, told: Mapping[str, Any]
+    ) -> None:
+        """Something has happened in a run's part that is in a worker."""
+        worker = self.dispatcher.instance_of(place)
+        for run in tuple(self.runs):
+            if run.info.id == run_id:
+                run.happened(kind, worker=worker, **told)
+
     def _count_retries(self, error_type: str, count: int) -> None:
         if self.metrics is not None:
             for _ in range(count):
@@ -88,7 +115,11 @@ class EngineCore(Core):
 
     def gauges(self) -> Gauges:
         """What is here; the rest is told by the workers, each of its own."""
-        return Gauges(0, 0, self.dispatcher.waiting, 0, 0)
+        here: dict[LayerName, Layer] = {
+            name: self.layers[name] for name in _LEASED if name in self.layers
+        }
+        told = readings(here)
+        return Gauges(0, 0, self.dispatcher.waiting, 0, 0, policies=told)
 
     async def end(self) -> None:
         """End the workers; all runs are over."""

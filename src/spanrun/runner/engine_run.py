@@ -77,6 +77,7 @@ class EngineRun(FedRun):
             self._inside.run(_carrier),
             linked=self._linked is not None and self.links_jobs,
             shows_times=self._shown,
+            curious=self.curious,
         )
         if self.unit is not None:
             self.unit.set(SPANRUN_ENGINE, self._engine.name)
@@ -130,7 +131,8 @@ class EngineRun(FedRun):
         timings.duration = done.seconds[6]
         job.attempts = done.attempts
         if job.unit is not None:
-            cast("RemoteUnit", job.unit).trace_id = done.trace_id
+            unit = cast("RemoteUnit", job.unit)
+            unit.trace_id, unit.span_id = done.trace_id, done.span_id
         self._carriers.pop(job.index, None)
         value: Any = None
         error: BaseException | None = None

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 from spanrun.loop.lag import Guilty
 from spanrun.outcome import CancelledBy
 from spanrun.runner.job import Job
+from spanrun.telemetry.observe import RunInfo
 from spanrun.telemetry.units.unit import Unit
 
 
@@ -35,6 +36,11 @@ class OpenRun(Guilty, Protocol):
     @property
     def unit(self) -> Unit | None:
         """Its span; None without telemetry, and for single calls."""
+        ...
+
+    @property
+    def info(self) -> RunInfo:
+        """What observers know of it."""
         ...
 
     @property

@@ -77,7 +77,7 @@ class Run:
         self.cancels: Final = core.cancels
         self.observers: Final = core.watching(progress=progress)
         self._observed: Final = bool(self.observers)
-        self.curious: Final = self.observers.curious
+        self.curious = self.observers.curious
         self.active: Final[set[Job]] = set()
         self.counts: Final[dict[SpanrunJobOutcome, int]] = dict.fromkeys(
             semconv.SPANRUN_JOB_OUTCOME_VALUES, 0

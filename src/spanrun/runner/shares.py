@@ -8,17 +8,15 @@ from dataclasses import replace
 from spanrun.errors import ConfigurationError
 from spanrun.policies.adaptive import AdaptiveLimit
 from spanrun.policies.limit import Limit
-from spanrun.policies.rate import RateLimit
-from spanrun.policies.retry import Retry
 from spanrun.runner.core import Policies
 
 
 def shares(policies: Policies, workers: int) -> list[Policies]:
     """The ``policies`` of each worker.
 
-    Slots, tokens and the reserve of retries are divided. What a job has for itself,
-    such as a `Timeout`, each worker has in full; a `Breaker` and a `Hedge` go by what
-    the worker itself has seen.
+    Slots are divided. For tokens and retries workers ask the driver; what a job has for
+    itself, such as a `Timeout`, each worker has in full; a `Breaker` and a `Hedge` go
+    by what the worker itself has seen.
 
     Raises:
         ConfigurationError: There are fewer slots than workers.
@@ -28,16 +26,7 @@ def shares(policies: Policies, workers: int) -> list[Policies]:
         [Limit(concurrency=3, ageing=1.0), Limit(concurrency=2, ageing=1.0)]
     """
     limits = _limits(policies.limit, workers)
-    rate, retry = policies.rate, policies.retry
-    return [
-        replace(
-            policies,
-            limit=limit,
-            rate=None if rate is None else _rate(rate, place, workers),
-            retry=None if retry is None else _retry(retry, place, workers),
-        )
-        for place, limit in enumerate(limits)
-    ]
+    return [replace(policies, limit=limit) for limit in limits]
 
 
 def _limits(
@@ -58,15 +47,6 @@ def _limits(
         replace(limit, min=max(1, low), start=max(1, begin), max=high)
         for low, begin, high in zip(least, start, highest, strict=True)
     ]
-
-
-def _rate(rate: RateLimit, place: int, workers: int) -> RateLimit:
-    burst = max(1, _parts(rate.burst, workers)[place])
-    return replace(rate, rate=rate.rate / workers, burst=burst)
-
-
-def _retry(retry: Retry, place: int, workers: int) -> Retry:
-    return replace(retry, reserve=_parts(retry.reserve, workers)[place])
 
 
 def _parts(whole: int, workers: int) -> list[int]:

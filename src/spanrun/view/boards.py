@@ -269,6 +269,7 @@ _WHERE: Final = _board(
         "steps/s",
         _rate(semconv.METRIC_SPANRUN_LOOP_BLOCKED.name, _RUNNER),
     ),
+    ("Jobs by process", "jobs", _now(_IN_FLIGHT, _PROCESS)),
     (
         "CPU by process",
         "CPUs",
