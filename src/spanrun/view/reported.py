@@ -62,11 +62,12 @@ class Reported:
     def __init__(self, data: Mapping[str, Any]) -> None:
         self._texts: Final[list[str]] = data["texts"]
         self._outcomes: Final[list[str]] = data["outcomes"]
+        runs: list[dict[str, str]] = data["runs"]
         self._runs: Final = [
-            ReportedRun(each["id"], "", each["runner"], None) for each in data["runs"]
+            ReportedRun(each["id"], "", each["runner"], None) for each in runs
         ]
-        self._jobs: Final = data["jobs"]
-        self._spans: Final = data["spans"]
+        self._jobs: Final[dict[str, list[int]]] = data["jobs"]
+        self._spans: Final[dict[str, list[int]]] = data["spans"]
         counts = data["counts"]
         self.left_out: Final = ", ".join(
             f"{counts[f'{kind}_shown']:,} of {counts[kind]:,} {kind}"
@@ -84,9 +85,10 @@ class Reported:
         del session, run
         texts, table = self._texts, self._jobs
         columns = ("run", "outcome", "error_type", "duration", "trace")
-        for of, outcome, error, duration, trace in zip(
-            *(table[name] for name in columns), strict=True
-        ):
+        rows: zip[tuple[int, ...]] = zip(
+            *(table[each] for each in columns), strict=True
+        )
+        for of, outcome, error, duration, trace in rows:
             yield ReportedJob(
                 self._runs[of].id,
                 self._outcomes[outcome],
@@ -100,9 +102,10 @@ class Reported:
         del session
         table = self._spans
         columns = ("trace", "duration", "attributes")
-        for trace, duration, attributes in zip(
-            *(table[name] for name in columns), strict=True
-        ):
+        rows: zip[tuple[int, ...]] = zip(
+            *(table[each] for each in columns), strict=True
+        )
+        for trace, duration, attributes in rows:
             text = self._texts[attributes]
             told: dict[str, Any] = json.loads(text) if text else {}
             yield ReportedSpan(self._texts[trace], duration / MICRO, told)
