@@ -93,6 +93,9 @@ ERROR_TYPE: Final = "error.type"
 EXCEPTION_TYPE: Final = "exception.type"
 EXCEPTION_MESSAGE: Final = "exception.message"
 EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
+CODE_FUNCTION_NAME: Final = "code.function.name"
+CODE_FILE_PATH: Final = "code.file.path"
+CODE_LINE_NUMBER: Final = "code.line.number"
 THREAD_NAME: Final = "thread.name"
 SERVICE_NAME: Final = "service.name"
 SERVICE_VERSION: Final = "service.version"
@@ -940,6 +943,9 @@ ATTRIBUTES: Final[dict[str, str]] = {
     EXCEPTION_TYPE: "string",
     EXCEPTION_MESSAGE: "string",
     EXCEPTION_STACKTRACE: "string",
+    CODE_FUNCTION_NAME: "string",
+    CODE_FILE_PATH: "string",
+    CODE_LINE_NUMBER: "int",
     THREAD_NAME: "string",
     SERVICE_NAME: "string",
     SERVICE_VERSION: "string",
