@@ -118,7 +118,7 @@ def trace(
     store: RecordingsFolder = None,
     as_json: session.AsJson = False,
 ) -> None:
-    """Show the spans of a trace on the axis of their time, and what was logged."""
+    """Show the spans and logs of a trace on the axis of their time."""
     with open_named(name, store) as (recording, named):
         which = _slowest(recording) if named != name else _whole(recording, name)
         spans = recording.trace(which)
