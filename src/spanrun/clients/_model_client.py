@@ -179,7 +179,6 @@ class ModelClient:
 
     async def _open(self) -> None:
         await self._leave()
-        self._http.open()
         await self.runner.__aenter__()
         self._home = await Home.of(self._loop_ends)
 

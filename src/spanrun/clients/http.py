@@ -131,14 +131,8 @@ class HttpClient:
         self.confidential: Final = self._answers.confidential
         self._places: Final[dict[str, tuple[httpx.URL, str]]] = {}
         self._given: Final = http_client
-        self._is_ready = False
         self._own: Final = Transport(http2=http2, tls=tls, transport=transport)
-
-    def open(self) -> None:
-        """Get ready: from here on the libraries' logs are without secrets."""
-        if not self._is_ready:
-            self._is_ready = True
-            filter_logs()
+        filter_logs()
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """Send ``body`` as JSON and give the decoded answer: see `ask`."""
@@ -160,7 +154,6 @@ class HttpClient:
             ServiceError: (or the class given as ``error``) for a status that
                 isn't 2xx, an answer that isn't JSON or is too large, or none.
         """
-        self.open()
         try:
             with Discreet(self.confidential):
                 response = await self._sent(method, url, body)
