@@ -17,16 +17,12 @@ class Target:
     """A collection's address.
 
     Attributes:
-        scheme: ``http`` or ``https``.
-        host: As it stands in a URL.
-        port: None for the scheme's own.
+        url: Without secrets: what aiosolr is told.
         prefix: The path before the collection: ``/solr`` as a rule, or empty.
         collection: Its name, not escaped.
     """
 
-    scheme: str
-    host: str
-    port: int | None
+    url: str
     prefix: str
     collection: str
 
@@ -55,20 +51,11 @@ class Target:
         if not names[-1] or any(name in (".", "..") for name in names):
             raise _wrong(base_url, "must end with the collection's name")
         prefix = "".join(f"/{escaped(name)}" for name in names[1:-1])
-        return cls(
-            url.scheme,
-            f"[{url.hostname}]" if ":" in url.hostname else url.hostname,
-            port,
-            prefix or ("" if port is None else _PREFIX),
-            names[-1],
-        )
-
-    @property
-    def url(self) -> str:
-        """The URL, without secrets: what aiosolr is told."""
-        port = f":{self.port}" if self.port is not None else ""
-        collection = escaped(self.collection)
-        return f"{self.scheme}://{self.host}{port}{self.prefix}/{collection}"
+        if port is not None:
+            prefix = prefix or _PREFIX
+        place = url.netloc.rpartition("@")[2].lower()
+        path = f"{prefix}/{escaped(names[-1])}"
+        return cls(f"{url.scheme}://{place}{path}", prefix, names[-1])
 
 
 def escaped(name: str) -> str:
