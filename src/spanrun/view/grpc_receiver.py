@@ -78,4 +78,5 @@ class GrpcReceiver(Intake):
             why = f"the message is no {kind.DESCRIPTOR.name}: {error}"
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, inert(why)[:1000])
             raise
-        return self.take(request).SerializeToString()
+        answer: bytes = self.take(request).SerializeToString()
+        return answer
