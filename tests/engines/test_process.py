@@ -197,7 +197,7 @@ async def test_a_run_ends_when_no_worker_can_be_started_and_another_one_goes_on(
     async with sr.Runner("remote", engine=engine) as runner:
         with monkeypatch.context() as patch:
             patch.setattr("spanrun.engines.process._CODE", "raise SystemExit(9)")
-            with pytest.raises(sr.SpanrunError, match="can't be started.*exit code 9"):
+            with pytest.raises(sr.SpanrunError, match=r"can't be started.*exit code 9"):
                 await runner.map(jobs.killing, [Once(1, str(tmp_path))])
         assert await runner.map(jobs.double, [1]) == [2]
 
