@@ -122,8 +122,14 @@ bench-recordings: $(VENV)/dev.stamp ## the local store: its file, its reader, it
 bench-ingest: $(VENV)/dev.stamp ## the pipeline, beside a plain loop
 	@$(BIN)/python -m bench.ingest $(ARGS)
 
+test-cluster: $(VENV)/dev.stamp ## the tests of RayEngine on a cluster of two nodes
+	@$(BIN)/python -m tests.engines.cluster $(ARGS)
+
 bench-engines: $(VENV)/dev.stamp ## jobs in other processes, with workers killed (ARGS=ray)
 	@$(BIN)/python -m bench.engines $(ARGS)
+
+kill-workers: $(VENV)/dev.stamp ## 100,000 jobs while workers are killed (ARGS=ray)
+	@$(BIN)/python -m bench.engines_killed $(ARGS)
 
 bench-logs: $(VENV)/dev.stamp ## 100,000 log records while the collector is down (4 min)
 	@$(BIN)/python -m bench.logs $(ARGS)

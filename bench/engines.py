@@ -17,6 +17,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,6 +97,66 @@ async def gains(make: Any, jobs: int) -> None:
         print(f"{name}: {one / two:.2f} × one process with {WORKERS} workers")
 
 
+async def hang(log: str) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        # The clock is one for all processes of the machine.
+        file = os.open(log, os.O_APPEND | os.O_WRONLY)
+        os.write(file, f"{time.monotonic()}\n".encode())
+        os.close(file)
+
+
+async def raise_now(item: int) -> None:
+    if item:
+        await asyncio.Event().wait()
+    raise KeyError(time.monotonic())
+
+
+async def answers(make: Any, jobs: int) -> None:
+    """Say how soon a cancellation is there, and an error here."""
+    cancelled: list[float] = []
+    errors: list[float] = []
+    engine = make(WORKERS, lost_after=60)
+    async with sr.Runner("bench", limit=8, engine=engine) as runner:
+        await runner.map(nothing, range(100))
+        for _ in range(max(5, jobs // 500)):
+            with tempfile.NamedTemporaryFile("r") as log:
+                task = asyncio.create_task(runner.map(hang, [log.name] * 8))
+                await asyncio.sleep(0.1)
+                since = time.monotonic()
+                task.cancel()
+                await asyncio.wait({task})
+                cancelled += [float(line) - since for line in log]
+            try:
+                await runner.map(raise_now, range(8))
+            except KeyError as error:
+                errors.append(time.monotonic() - error.args[0])
+    for name, seconds in (("a cancellation", cancelled), ("the first error", errors)):
+        middle, most = sorted(seconds)[len(seconds) // 2], max(seconds)
+        print(f"{name} arrives after {middle * 1e3:.1f} ms, at most {most * 1e3:.1f}")
+
+
+async def gaps(make: Any, jobs: int) -> None:
+    """Say for how long no outcome came, while a worker was killed."""
+    with tempfile.TemporaryDirectory() as folder:
+        items = [Item(number, folder * (number == jobs // 2)) for number in range(jobs)]
+        runner = sr.Runner("bench", limit=64, engine=make(WORKERS, lost_after=60))
+        async with runner, runner.stream(slow, items, ordered=False) as stream:
+            moments = [time.monotonic() async for _ in stream]
+        killed = sum(1 for _ in os.scandir(folder))
+    most = max(later - moment for moment, later in pairwise(moments))
+    print(
+        f"{jobs:,} jobs of 2 ms, {killed} worker killed: at most {most * 1e3:.0f} ms "
+        f"without an outcome (load {os.getloadavg()[0]:.0f})"
+    )
+
+
+async def slow(item: Item) -> int:
+    await asyncio.sleep(0.002)
+    return await killing(item._replace(number=0)) if item.folder else item.number
+
+
 async def outcomes(runner: sr.Runner, items: list[Item]) -> tuple[Any, ...]:
     with capture() as captured:
         async with runner:
@@ -153,7 +214,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a hundredth of the jobs")
     options = parser.parse_args()
     make, jobs = ENGINES[options.engine], 1_000 if options.quick else 100_000
-    for measure, many in ((costs, jobs), (gains, jobs // 10), (kills, jobs)):
+    for measure, many in (
+        (costs, jobs),
+        (gains, jobs // 10),
+        (answers, jobs // 10),
+        (gaps, jobs // 10),
+        (kills, jobs),
+    ):
         sr.run(measure(make, many))
     sr.run(endless(make, 10 * jobs))
 

@@ -139,3 +139,11 @@ async def logged(item):
 async def blocking(_):
     """Hold the event loop for longer than a step may."""
     time.sleep(0.3)  # noqa: ASYNC251 -- that is the fault
+
+
+async def node(_):
+    """The node of the cluster that this is on; slow, so that each worker has some."""
+    import ray  # noqa: PLC0415 -- on Ray alone
+
+    await asyncio.sleep(0.05)
+    return ray.get_runtime_context().get_node_id()

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 
 from tests.engines import jobs
+from tests.engines.cluster import ADDRESS
 from tests.engines.jobs import Once
 from tests.waiting import becomes
 
@@ -59,7 +61,7 @@ async def main_module():
 
 async def on_ray(folder):
     """What a run does, with its jobs in actors."""
-    engine = RayEngine(2, lost_after=60)
+    engine = on_cluster()
     offset = 4
 
     async def by_value(number):
@@ -86,7 +88,7 @@ async def on_ray(folder):
 
 async def killed_on_ray(folder):
     """A worker is killed, and what runs then is cancelled."""
-    engine = RayEngine(2, lost_after=60)
+    engine = on_cluster()
     async with sr.Runner("remote", limit=8, engine=engine) as runner:
         items = [Once(n, folder, n == 100) for n in range(400)]
         outcomes = await runner.map(jobs.killing, items, errors="collect")
@@ -99,6 +101,18 @@ async def killed_on_ray(folder):
         await asyncio.wait({task})
         same = count(folder, "cancelled") == count(folder, "begun")
         say("cancelled", "all that began" if same else "not all")
+
+
+async def on_nodes():
+    """On which nodes the workers are."""
+    async with sr.Runner("remote", limit=2, engine=on_cluster()) as runner:
+        found = await runner.map(jobs.node, range(20))
+    say("nodes", len(set(found)))
+
+
+def on_cluster():
+    """Two workers: on the cluster that there is, or on one of its own."""
+    return RayEngine(2, address=os.environ.get(ADDRESS), lost_after=60)
 
 
 def count(folder, kind):
@@ -145,7 +159,9 @@ if __name__ == "__main__":
         sr.run(drained(arguments[0], ProcessEngine(2, lost_after=60)))
     elif what == "ray":
         sr.run(on_ray(arguments[0]))
+    elif what == "nodes-ray":
+        sr.run(on_nodes())
     elif what == "killed-ray":
         sr.run(killed_on_ray(arguments[0]))
     elif what == "drained-ray":
-        sr.run(drained(arguments[0], RayEngine(2, lost_after=60)))
+        sr.run(drained(arguments[0], on_cluster()))

@@ -11,6 +11,7 @@ from types import MappingProxyType
 import pytest
 from opentelemetry import baggage, context
 from tests.engines import jobs
+from tests.engines.jobs import Once
 from tests.telemetry.export.receiver import receiving
 from tests.telemetry.test_variables import Arrived
 from tests.waiting import killed_when_late, until
@@ -187,6 +188,18 @@ async def test_a_function_that_cant_be_sent_is_refused():
             await runner.map(local, [1])
         with pytest.raises(ConfigurationError, match="map"):
             await runner.call(jobs.double, 1)
+
+
+async def test_a_run_ends_when_no_worker_can_be_started_and_another_one_goes_on(
+    monkeypatch, tmp_path
+):
+    engine = ProcessEngine(1, lost_after=60)
+    async with sr.Runner("remote", engine=engine) as runner:
+        with monkeypatch.context() as patch:
+            patch.setattr("spanrun.engines.process._CODE", "raise SystemExit(9)")
+            with pytest.raises(sr.SpanrunError, match=r"can't be started.*exit code 9"):
+                await runner.map(jobs.killing, [Once(1, str(tmp_path))])
+        assert await runner.map(jobs.double, [1]) == [2]
 
 
 async def test_workers_that_cant_start_are_said_so(monkeypatch):

@@ -3,10 +3,12 @@
 Each test is a program of its own: what Ray leaves open in a process is its own affair.
 """
 
+import os
 import signal
 import sys
 
 import pytest
+from tests.engines.cluster import ADDRESS
 from tests.engines.test_process import output_of, program
 from tests.waiting import killed_when_late, until
 
@@ -48,6 +50,12 @@ def test_sigterm_lets_the_program_drain(tmp_path):
         out, err = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM, err
     assert "the last one was True" in out
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.skipif(ADDRESS not in os.environ, reason="see tests.engines.cluster")
+def test_the_workers_are_on_both_nodes(tmp_path):
+    assert output_of(program("nodes-ray", cwd=tmp_path)) == "nodes: 2\n"
 
 
 def test_without_ray_it_is_said_what_to_install(monkeypatch):

@@ -136,7 +136,8 @@ class Leased:
 
     async def _may_retry(self) -> bool:
         number = next(self._numbers)
-        asked = self._asked[number] = asyncio.get_running_loop().create_future()
+        asked: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._asked[number] = asked
         self.ask("retry", number)
         try:
             return await asked

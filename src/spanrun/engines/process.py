@@ -124,6 +124,8 @@ class _ProcessLink:
 
     def send(self, message: bytes) -> None:
         """Send a message, in order."""
+        if self._writer.is_closing():
+            return  # the process is gone, and `receive` says so
         self._writer.write(HEAD.pack(len(message)))
         self._writer.write(message)
 

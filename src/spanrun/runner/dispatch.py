@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import chain
 from math import ceil
 from typing import Final
 
@@ -43,6 +44,8 @@ MOST_LOSSES: Final = 3
 """Workers that one job may cost."""
 _STARTS: Final = 3
 """Workers in a row that may die before they can take jobs."""
+_LONGEST: Final = 30.0
+"""Seconds, at most, until one is started after these."""
 _PAUSE: Final = 10.0
 """Seconds from one line of the log about lost workers to the next."""
 
@@ -364,30 +367,30 @@ class Dispatcher:
         task.add_done_callback(self._starting.discard)
 
     async def _restart(self, worker: Worker) -> None:
-        error: Exception | None = None
-        for _ in range(_STARTS):
+        worker.fails = 0
+        while not worker.up:
             try:
                 await self._start(worker)
-            except Exception as failed:  # noqa: BLE001 -- said below
-                error = failed
-            else:
-                self._soon()
-                return
-        assert error is not None  # noqa: S101 -- it has just failed
-        _log.error("no worker of runner %r can be started", self._runner, error=error)
-        if any(each.up for each in self._workers) or len(self._starting) > 1:
-            return
-        runs = {id(each.run): each.run for each in self._all_pending()}
-        for run in runs.values():
-            run.broken(_no_worker(error))
+            except Exception as error:  # noqa: BLE001 -- said below
+                worker.fails += 1
+                if worker.fails >= _STARTS:
+                    self._not_started(worker, error)
+                    await asyncio.sleep(min(_LONGEST, 2 ** (worker.fails - _STARTS)))
+        self._soon()
+
+    def _not_started(self, worker: Worker, error: Exception) -> None:
+        """It is tried again, and meanwhile nothing can run if there is no other."""
+        if worker.fails == _STARTS:
+            what = "a worker of runner %r can't be started"
+            _log.error(what, self._runner, error=error)
+        if not any(each.up or each.fails < _STARTS for each in self._workers):
+            runs = {id(each.run): each.run for each in self._all_pending()}
+            for run in runs.values():
+                run.broken(_no_worker(error))
 
     def _all_pending(self) -> list[Pending]:
-        found = list(self._waiting)
-        for group in self._suspects:
-            found += group
-        for sent in self._sent.values():
-            found += sent.pending.values()
-        return found
+        sent = (each.pending.values() for each in self._sent.values())
+        return [*self._waiting, *chain(*self._suspects), *chain(*sent)]
 
 
 def _no_worker(error: Exception) -> RemoteJobError:

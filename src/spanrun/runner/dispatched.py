@@ -86,6 +86,7 @@ class Worker:
         ahead: How many it may have beside its share.
         since: When it was given something to do, or gave outcomes, for the last time.
         rate: Jobs that it ends in a second.
+        fails: How often in a row it could not be started.
     """
 
     place: int
@@ -100,6 +101,7 @@ class Worker:
     ahead: int = 1
     since: float = 0.0
     rate: float = 0.0
+    fails: int = 0
 
     @property
     def room(self) -> int:
