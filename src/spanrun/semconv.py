@@ -43,6 +43,7 @@ SPANRUN_JOB_ATTEMPTS: Final = "spanrun.job.attempts"
 SPANRUN_JOB_SLOW: Final = "spanrun.job.slow"
 SPANRUN_JOB_LARGEST_PHASE: Final = "spanrun.job.largest_phase"
 SPANRUN_JOB_RETRY_DELAY: Final = "spanrun.job.retry.delay"
+SPANRUN_JOB_PAUSE_DURATION: Final = "spanrun.job.pause.duration"
 SPANRUN_JOB_HEDGE_AFTER: Final = "spanrun.job.hedge.after"
 SPANRUN_JOB_CANCELLED_BY: Final = "spanrun.job.cancelled_by"
 SPANRUN_JOB_STATE: Final = "spanrun.job.state"
@@ -327,6 +328,7 @@ EVENT_SPANRUN_LOOP_BLOCKED: Final = "spanrun.loop.blocked"
 EVENT_EXCEPTION: Final = "exception"
 EVENT_SPANRUN_JOB_REFUSED: Final = "spanrun.job.refused"
 EVENT_SPANRUN_JOB_HELD: Final = "spanrun.job.held"
+EVENT_SPANRUN_JOB_PAUSED: Final = "spanrun.job.paused"
 EVENT_SPANRUN_JOB_HEDGE_ENDED: Final = "spanrun.job.hedge.ended"
 
 # Metrics
@@ -893,6 +895,7 @@ ATTRIBUTES: Final[dict[str, str]] = {
     SPANRUN_JOB_SLOW: "boolean",
     SPANRUN_JOB_LARGEST_PHASE: "string",
     SPANRUN_JOB_RETRY_DELAY: "double",
+    SPANRUN_JOB_PAUSE_DURATION: "double",
     SPANRUN_JOB_HEDGE_AFTER: "double",
     SPANRUN_JOB_CANCELLED_BY: "string",
     SPANRUN_JOB_STATE: "string",
@@ -1242,6 +1245,10 @@ EVENTS: Final[dict[str, Signal]] = {
     ),
     EVENT_SPANRUN_JOB_HELD: Signal(
         attributes=(),
+    ),
+    EVENT_SPANRUN_JOB_PAUSED: Signal(
+        attributes=(SPANRUN_JOB_PAUSE_DURATION,),
+        required=(SPANRUN_JOB_PAUSE_DURATION,),
     ),
     EVENT_SPANRUN_JOB_HEDGE_ENDED: Signal(
         attributes=(SPANRUN_HEDGE_RESULT,),
