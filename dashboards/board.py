@@ -23,7 +23,7 @@ from grafana_foundation_sdk.models.dashboard import (
 
 from dashboards.panels import JAEGER, RUNBOOKS, SOURCE, SOURCE_TYPE, Book
 from spanrun import semconv
-from spanrun.cli.dashboards import RUNBOOKS as BOOKS
+from spanrun.slo.annotations import RUNBOOKS as BOOKS
 from spanrun.slo.promql import label, series
 
 TAG: Final = "spanrun"

@@ -5,7 +5,7 @@ from typing import Final
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from dashboards import panels, places
+from dashboards import panels, places, tables
 from dashboards import promql as q
 from dashboards.board import Panel, board
 from dashboards.panels import BYTES, SECONDS, SHARE, Limits, Query, Text, each
@@ -118,7 +118,7 @@ def _items() -> Sequence[Panel]:
             stacked=True,
             colours=COLOURS,
         ),
-        panels.rows(
+        tables.rows(
             "Items",
             Text(
                 "What became of each signal in the time shown. Exact.",

@@ -6,10 +6,9 @@ what do I do? So each one takes a `Text` with the three answers.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from string import ascii_uppercase
 from typing import Final
 
-from grafana_foundation_sdk.builders import common, heatmap, stat, table, timeseries
+from grafana_foundation_sdk.builders import common, heatmap, stat, timeseries
 from grafana_foundation_sdk.builders import dashboard as dashboards
 from grafana_foundation_sdk.builders import prometheus as queries
 from grafana_foundation_sdk.models import common as look
@@ -17,7 +16,6 @@ from grafana_foundation_sdk.models import units
 from grafana_foundation_sdk.models.dashboard import (
     DashboardLinkType,
     DataSourceRef,
-    DataTransformerConfig,
     DynamicConfigValue,
     Threshold,
     ThresholdsMode,
@@ -26,7 +24,6 @@ from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from spanrun import semconv
-from spanrun.slo.promql import label
 
 SECONDS: Final = units.Seconds
 MILLISECONDS: Final = units.Milliseconds
@@ -46,7 +43,7 @@ RUNBOOKS: Final = "runbooks"
 THIRD: Final = 8
 HALF: Final = 12
 WHOLE: Final = 24
-_HEIGHT: Final = 9
+HEIGHT: Final = 9
 _ON: Final = True  # the SDK has no keywords for its switches
 _STAT_HEIGHT: Final = 4
 
@@ -148,7 +145,7 @@ class Limits:
         )
 
 
-_PLAIN: Final = (
+PLAIN: Final = (
     dashboards.ThresholdsConfig()
     .mode(ThresholdsMode.ABSOLUTE)
     .steps([Threshold(value=None, color="text")])
@@ -180,23 +177,6 @@ class Search:
         return {"title": self.title, "url": url, "targetBlank": True}
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One number of each row of a table.
-
-    Attributes:
-        head: What heads it.
-        unit: Of its values.
-        expr: PromQL, which gives one value for each row.
-        limits: From which values on it is marked.
-    """
-
-    head: str
-    unit: str
-    expr: str
-    limits: Limits | None = None
-
-
 def lines(
     title: str,
     text: Text | str,
@@ -219,7 +199,7 @@ def lines(
         .description(str(text))
         .unit(unit)
         .span(width)
-        .height(_HEIGHT)
+        .height(HEIGHT)
         .datasource(SOURCE)
         .links([place.link() for place in to])
         .targets([_ranged(query) for query in asked])
@@ -268,12 +248,12 @@ def number(
         .height(_STAT_HEIGHT)
         .datasource(SOURCE)
         .links([place.link() for place in to])
-        .targets([_target(query).instant()])
+        .targets([target(query).instant()])
         .graph_mode(look.BigValueGraphMode.NONE)
         .color_mode(look.BigValueColorMode.VALUE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     )
-    return panel.thresholds(limits.steps() if limits else _PLAIN)
+    return panel.thresholds(limits.steps() if limits else PLAIN)
 
 
 def heat(title: str, text: Text, unit: str, rate: str, query: Query) -> heatmap.Panel:
@@ -284,7 +264,7 @@ def heat(title: str, text: Text, unit: str, rate: str, query: Query) -> heatmap.
         .description(str(text))
         .unit(unit)
         .span(HALF)
-        .height(_HEIGHT)
+        .height(HEIGHT)
         .datasource(SOURCE)
         .targets([_ranged(query).format(PromQueryFormat.HEATMAP)])
         .calculate(not _ON)
@@ -307,121 +287,8 @@ def heat(title: str, text: Text, unit: str, rate: str, query: Query) -> heatmap.
     )
 
 
-def rows(
-    title: str,
-    text: Text | str,
-    unit: str,
-    query: Query,
-    columns: Sequence[tuple[str, str]],
-    value: str,
-    *,
-    width: int = HALF,
-    searches: Sequence[Search] = (),
-    to: Sequence[Place | Book] = (),
-) -> table.Panel:
-    """A table for the time shown, the largest value first.
-
-    ``columns`` are attributes, with what heads the column of each; ``value`` heads
-    that of the values. ``searches`` are links of the columns of their attributes.
-    """
-    names = {label(attribute): head for attribute, head in columns}
-    heads = dict(columns)
-    names["Value"] = value
-    panel = (
-        _table(title, text, width)
-        .unit(unit)
-        .targets([_target(query).instant().format(PromQueryFormat.TABLE)])
-        .with_transformation(_organized(names))
-        .sort_by([_falling(value)])
-        .links([place.link() for place in to])
-    )
-    for search in searches:
-        link = search.link(heads[semconv.SERVICE_NAME])
-        panel.override_by_name(
-            heads[search.attribute], [DynamicConfigValue("links", [link])]
-        )
-    return panel
-
-
-def compared(
-    title: str,
-    text: Text,
-    row: Sequence[tuple[str, str]],
-    columns: Sequence[Column],
-    sort: Sequence[str],
-    chosen: Sequence[Place] = (),
-) -> table.Panel:
-    """A table with many numbers for each set of attributes' values, over all columns.
-
-    ``row`` are the attributes, with what heads the column of each; ``sort`` are the
-    heads of the columns that decide the order, the largest values first; ``chosen``
-    are dashboards of which a click on the first attribute shows its value alone.
-    """
-    names = {label(attribute): head for attribute, head in row}
-    attribute, head = row[0]
-    for letter, column in zip(ascii_uppercase, columns, strict=False):
-        names[f"Value #{letter}"] = column.head
-    panel = (
-        _table(title, text, WHOLE)
-        .targets(
-            [
-                _target(Query(column.expr)).instant().format(PromQueryFormat.TABLE)
-                for column in columns
-            ]
-        )
-        .with_transformation(DataTransformerConfig(id_val="merge", options={}))
-        .with_transformation(_organized(names))
-        .sort_by([_falling(each) for each in sort])
-    )
-    if chosen:
-        links = [
-            {"title": place.title, "url": place.url(label(attribute))}
-            for place in chosen
-        ]
-        panel.override_by_name(head, [DynamicConfigValue("links", links)])
-    for column in columns:
-        settings = [DynamicConfigValue("unit", column.unit)]
-        if column.limits:
-            colours: object = {"type": "color-text"}
-            steps = column.limits.steps().build()
-            settings += [
-                DynamicConfigValue("thresholds", steps),
-                DynamicConfigValue("custom.cellOptions", colours),
-            ]
-        panel.override_by_name(column.head, settings)
-    return panel
-
-
-def _table(title: str, text: Text | str, width: int) -> table.Panel:
-    return (
-        table.Panel()
-        .title(title)
-        .description(str(text))
-        .span(width)
-        .height(_HEIGHT)
-        .datasource(SOURCE)
-        .align(look.FieldTextAlignment.AUTO)
-        .thresholds(_PLAIN)
-    )
-
-
-def _organized(names: Mapping[str, str]) -> DataTransformerConfig:
-    """The columns of these fields, in their order, with what heads each."""
-    return DataTransformerConfig(
-        id_val="organize",
-        options={
-            "excludeByName": {"Time": True},
-            "renameByName": names,
-            "indexByName": {name: place for place, name in enumerate(names)},
-        },
-    )
-
-
-def _falling(head: str) -> common.TableSortByFieldState:
-    return common.TableSortByFieldState().display_name(head).desc(_ON)
-
-
-def _target(query: Query) -> queries.Dataquery:
+def target(query: Query) -> queries.Dataquery:
+    """What a panel asks Prometheus."""
     return (
         queries.Dataquery()
         .datasource(SOURCE)
@@ -431,5 +298,5 @@ def _target(query: Query) -> queries.Dataquery:
 
 
 def _ranged(query: Query) -> queries.Dataquery:
-    target = _target(query).range()
-    return target.exemplar(_ON) if query.exemplars else target
+    made = target(query).range()
+    return made.exemplar(_ON) if query.exemplars else made

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from dashboards import panels, places
+from dashboards import panels, places, tables
 from dashboards import promql as q
 from dashboards.board import Panel
 from dashboards.panels import SECONDS, Query, Text, each
@@ -83,7 +83,7 @@ def _refusals() -> Sequence[Panel]:
                 q.now(STATUS, [RUNNER, BREAKER], NOT_CLOSED), q.legend(RUNNER, BREAKER)
             ),
         ),
-        panels.rows(
+        tables.rows(
             "Changes of breakers",
             Text(
                 "How often each breaker changed to each state, in the time shown. "

@@ -5,16 +5,14 @@ from typing import Final
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from dashboards import panels, places
+from dashboards import panels, places, tables
 from dashboards import promql as q
 from dashboards.board import Panel, board
 from dashboards.panels import (
     COUNT,
-    HALF,
     SECONDS,
     SHARE,
     THIRD,
-    Column,
     Limits,
     Query,
     Search,
@@ -22,6 +20,8 @@ from dashboards.panels import (
     each,
 )
 from dashboards.policies import policies, queue
+from dashboards.room import batches, room, slots
+from dashboards.tables import Column
 from spanrun import semconv
 
 JOBS: Final = semconv.METRIC_SPANRUN_JOBS
@@ -29,16 +29,9 @@ DURATION: Final = semconv.METRIC_SPANRUN_JOB_DURATION
 PHASES: Final = semconv.METRIC_SPANRUN_JOB_PHASE_TIME
 RETRIES: Final = semconv.METRIC_SPANRUN_JOB_RETRIES
 ACTIVE: Final = semconv.METRIC_SPANRUN_JOB_ACTIVE
-IN_FLIGHT: Final = semconv.METRIC_SPANRUN_RUNNER_IN_FLIGHT
-LIMIT: Final = semconv.METRIC_SPANRUN_RUNNER_LIMIT
-STUCK: Final = semconv.METRIC_SPANRUN_RUNNER_STUCK
-LATE: Final = semconv.METRIC_SPANRUN_JOB_LATE
-SIZE: Final = semconv.METRIC_SPANRUN_BATCH_SIZE
-BATCH: Final = semconv.METRIC_SPANRUN_BATCH_DURATION
 
 RUNNER: Final = semconv.SPANRUN_RUNNER_NAME
 OUTCOME: Final = semconv.SPANRUN_JOB_OUTCOME
-STATE: Final = semconv.SPANRUN_JOB_STATE
 ERROR: Final = semconv.ERROR_TYPE
 PHASE: Final = semconv.SPANRUN_JOB_PHASE
 SERVICE: Final = semconv.SERVICE_NAME
@@ -67,9 +60,9 @@ def runs() -> Dashboard:
             ("Runners", [_runners()], places.P95),
             ("Jobs", _jobs(), places.ERRORS),
             ("Duration", _durations(), places.P95),
-            ("Room", [*_room(), *queue()], places.STAND_STILL),
+            ("Room", [*room(), *queue()], places.STAND_STILL),
             ("Policies", policies(), places.SERVICE),
-            ("Batches", _batches(), places.BATCHES),
+            ("Batches", batches(), places.BATCHES),
         ],
     )
 
@@ -144,7 +137,7 @@ def _numbers() -> Sequence[Panel]:
                 "bears it.",
             ),
             SHARE,
-            Query(f"max ({_slots()})"),
+            Query(f"max ({slots()})"),
             to=[places.WHERE, places.STAND_STILL],
         ),
         panels.number(
@@ -162,10 +155,6 @@ def _numbers() -> Sequence[Panel]:
     )
 
 
-def _slots() -> str:
-    return q.ratio(q.now(IN_FLIGHT, [RUNNER]), q.now(LIMIT, [RUNNER]))
-
-
 def _failed() -> str:
     """The share of each runner's jobs that failed, in the time shown."""
     return q.ratio(q.total(JOBS, [RUNNER], BAD), q.total(JOBS, [RUNNER], RAN))
@@ -174,7 +163,7 @@ def _failed() -> str:
 def _runners() -> Panel:
     jobs, phases = q.total(JOBS, [RUNNER]), q.total(PHASES, [RUNNER])
     retries = q.or_zeros(q.total(RETRIES, [RUNNER]), jobs)
-    return panels.compared(
+    return tables.compared(
         "Each runner",
         Text(
             "What the jobs of each runner did in the time shown; durations are of "
@@ -197,7 +186,7 @@ def _runners() -> Panel:
                 for percent in (50, 95, 99)
             ),
             Column("retries/job", COUNT, q.ratio(retries, jobs), Limits(0.1, 0.5)),
-            Column("slots in use", SHARE, _slots()),
+            Column("slots in use", SHARE, slots()),
             *(
                 Column(
                     phase,
@@ -255,7 +244,7 @@ def _jobs() -> Sequence[Panel]:
             ),
             to=[places.SLO],
         ),
-        panels.rows(
+        tables.rows(
             "Failures",
             Text(
                 "How often each error ended a job, in the time shown. Exact. Click "
@@ -328,7 +317,7 @@ def _durations() -> Sequence[Panel]:
             each("jobs/s"),
             Query(q.heat(DURATION), "{{le}}", exemplars=True),
         ),
-        panels.rows(
+        tables.rows(
             "Slowest runners",
             Text(
                 "99 of 100 jobs of each runner with a result took less than this, in "
@@ -362,104 +351,4 @@ def _by_runner(percent: int) -> Panel:
         Query(q.quantile(percent / 100, DURATION, [RUNNER], OK), q.legend(RUNNER)),
         width=THIRD,
         to=[places.WHERE],
-    )
-
-
-def _room() -> Sequence[Panel]:
-    return (
-        panels.lines(
-            "Slots in use by runner",
-            Text(
-                "Jobs that hold a slot, as a share of the limit.",
-                "a line at 100 % while jobs wait in phase `limit`: that runner sets "
-                "the pace.",
-                "Raise its limit, if the service bears it.",
-            ),
-            SHARE,
-            Query(_slots(), q.legend(RUNNER)),
-            width=2 * HALF,
-            to=[places.WHERE],
-        ),
-        panels.lines(
-            "In flight against the limit",
-            Text(
-                "Jobs that hold a slot, and how many slots there are. An adaptive "
-                "limit moves.",
-                "in flight lies on the limit while jobs wait: the limit is what "
-                "slows. The limit falls: an adaptive one found the service slower.",
-                "Raise the limit if the service bears it; look at the service if "
-                "an adaptive limit fell.",
-            ),
-            each("jobs"),
-            Query(q.now(IN_FLIGHT, [RUNNER]), f"{q.legend(RUNNER)} in flight"),
-            Query(q.now(LIMIT, [RUNNER]), f"{q.legend(RUNNER)} limit"),
-        ),
-        panels.lines(
-            "Jobs under way by state",
-            Text(
-                "Jobs submitted and not ended: queued, running, or backing off "
-                "between two attempts.",
-                "`backing_off` grows: the service fails. `queued` grows: jobs "
-                "come in faster than they end.",
-                "For back-off read *Failures by error type*; for the queue, *In "
-                "flight against the limit*.",
-            ),
-            each("jobs"),
-            Query(q.now(ACTIVE, [STATE]), q.legend(STATE)),
-            stacked=True,
-        ),
-        panels.lines(
-            "Cancelled, and still there",
-            Text(
-                "Jobs that were cancelled 5 s ago or earlier and have not ended, "
-                "abandoned ones included.",
-                "anything above 0: such a job swallows its cancellation, or cleans "
-                "up for long, and keeps a slot.",
-                "The log names the job, and shows where it waits. Let its code "
-                "raise `CancelledError`; `abandon_after` bounds the wait.",
-            ),
-            each("jobs"),
-            Query(q.now(STUCK, [RUNNER]), f"{q.legend(RUNNER)} stuck"),
-        ),
-        panels.lines(
-            "Ended after all",
-            Text(
-                "Jobs that ended in a second after they had been abandoned; their "
-                "results were dropped.",
-                "many: `abandon_after` is shorter than their clean-up takes.",
-                "Raise `abandon_after` of the runner, or shorten the clean-up.",
-            ),
-            each("jobs/s"),
-            Query(q.rate(LATE, [RUNNER]), q.legend(RUNNER)),
-        ),
-    )
-
-
-def _batches() -> Sequence[Panel]:
-    mean = q.ratio(q.sum_rate(SIZE, [RUNNER]), q.count_rate(SIZE, [RUNNER]))
-    return (
-        panels.lines(
-            "Items in a batch",
-            Text(
-                "The mean size of the batches of `map_batches`. Empty where no "
-                "runner makes batches.",
-                "far below the `size` asked for: batches leave half empty, since "
-                "`max_wait` is short or items come slowly.",
-                "Raise `max_wait`, or accept it: small batches answer sooner.",
-            ),
-            each("items"),
-            Query(mean, q.legend(RUNNER)),
-        ),
-        panels.lines(
-            "Batch duration",
-            Text(
-                "95 of 100 batches took less than this, from being put together "
-                "to their result. Empty where no runner makes batches.",
-                "it grows while the size doesn't: the service became slower.",
-                "See the service's own latency in *Clients*.",
-            ),
-            SECONDS,
-            Query(q.quantile(0.95, BATCH, [RUNNER]), q.legend(RUNNER), exemplars=True),
-            to=[places.CLIENTS],
-        ),
     )

@@ -5,18 +5,10 @@ from typing import Final
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from dashboards import panels, places
+from dashboards import panels, places, tables
 from dashboards.board import Panel, board, choice
-from dashboards.panels import (
-    COUNT,
-    SECONDS,
-    SHARE,
-    Column,
-    Limits,
-    Query,
-    Text,
-    each,
-)
+from dashboards.panels import COUNT, SECONDS, SHARE, Limits, Query, Text, each
+from dashboards.tables import Column
 from spanrun import semconv
 from spanrun.slo import dashboard as recording
 from spanrun.slo import panels as recorded
@@ -70,7 +62,7 @@ def _queries(panel: recording.Panel) -> Iterator[Query]:
 
 
 def _targets() -> Panel:
-    return panels.compared(
+    return tables.compared(
         "Objectives",
         Text(
             "What each objective asks for, and how it stands.",

@@ -5,7 +5,7 @@ from typing import Final
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from dashboards import panels, places
+from dashboards import panels, places, tables
 from dashboards import promql as q
 from dashboards.board import Panel, board
 from dashboards.panels import HALF, SECONDS, SHARE, Limits, Query, Text, each
@@ -93,7 +93,7 @@ def _phases() -> Sequence[Panel]:
             colours=COLOURS,
             to=[places.RUNS],
         ),
-        panels.rows(
+        tables.rows(
             "Share of each phase",
             Text(
                 "Where all jobs of the time shown spent their time. Exact.",
@@ -105,7 +105,7 @@ def _phases() -> Sequence[Panel]:
             [(PHASE, "phase")],
             "share",
         ),
-        panels.rows(
+        tables.rows(
             "Time by runner and phase",
             Text(
                 "Seconds that the jobs of the time shown spent, all together. Exact.",
@@ -190,7 +190,7 @@ def _loop() -> Sequence[Panel]:
             each("steps/s"),
             Query(blocked, q.legend(RUNNER)),
         ),
-        panels.rows(
+        tables.rows(
             "Guilty runners",
             Text(
                 "How often jobs of each runner blocked the loop, in the time shown.",

@@ -22,7 +22,6 @@ EXTRAS: Final[Mapping[str, str]] = {
     "ray": "ray",
     "pydantic_monty": "sandbox",
     "yaml": "slo",
-    "aiohttp": "solr",
     "aiosolr": "solr",
     "pydantic": "solr",
     "uvloop": "uvloop",

@@ -1,4 +1,4 @@
-"""What the local store has recorded: sessions, runs, jobs, events, traces and spans.
+"""What the local store has recorded: sessions, runs, jobs, events, traces, logs.
 
 `open` gives the one reader of it. Commands read by the same, and `spanrun export`
 writes files for other programs.
@@ -13,6 +13,7 @@ from spanrun.telemetry.recordings.records import (
     Event,
     Job,
     Link,
+    LogRecord,
     Run,
     Session,
     Span,
@@ -25,6 +26,7 @@ __all__ = [
     "Event",
     "Job",
     "Link",
+    "LogRecord",
     "Recording",
     "Report",
     "Run",

@@ -43,6 +43,7 @@ SPANRUN_JOB_ATTEMPTS: Final = "spanrun.job.attempts"
 SPANRUN_JOB_SLOW: Final = "spanrun.job.slow"
 SPANRUN_JOB_LARGEST_PHASE: Final = "spanrun.job.largest_phase"
 SPANRUN_JOB_RETRY_DELAY: Final = "spanrun.job.retry.delay"
+SPANRUN_JOB_PAUSE_DURATION: Final = "spanrun.job.pause.duration"
 SPANRUN_JOB_HEDGE_AFTER: Final = "spanrun.job.hedge.after"
 SPANRUN_JOB_CANCELLED_BY: Final = "spanrun.job.cancelled_by"
 SPANRUN_JOB_STATE: Final = "spanrun.job.state"
@@ -93,6 +94,9 @@ ERROR_TYPE: Final = "error.type"
 EXCEPTION_TYPE: Final = "exception.type"
 EXCEPTION_MESSAGE: Final = "exception.message"
 EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
+CODE_FUNCTION_NAME: Final = "code.function.name"
+CODE_FILE_PATH: Final = "code.file.path"
+CODE_LINE_NUMBER: Final = "code.line.number"
 THREAD_NAME: Final = "thread.name"
 SERVICE_NAME: Final = "service.name"
 SERVICE_VERSION: Final = "service.version"
@@ -324,6 +328,7 @@ EVENT_SPANRUN_LOOP_BLOCKED: Final = "spanrun.loop.blocked"
 EVENT_EXCEPTION: Final = "exception"
 EVENT_SPANRUN_JOB_REFUSED: Final = "spanrun.job.refused"
 EVENT_SPANRUN_JOB_HELD: Final = "spanrun.job.held"
+EVENT_SPANRUN_JOB_PAUSED: Final = "spanrun.job.paused"
 EVENT_SPANRUN_JOB_HEDGE_ENDED: Final = "spanrun.job.hedge.ended"
 
 # Metrics
@@ -890,6 +895,7 @@ ATTRIBUTES: Final[dict[str, str]] = {
     SPANRUN_JOB_SLOW: "boolean",
     SPANRUN_JOB_LARGEST_PHASE: "string",
     SPANRUN_JOB_RETRY_DELAY: "double",
+    SPANRUN_JOB_PAUSE_DURATION: "double",
     SPANRUN_JOB_HEDGE_AFTER: "double",
     SPANRUN_JOB_CANCELLED_BY: "string",
     SPANRUN_JOB_STATE: "string",
@@ -940,6 +946,9 @@ ATTRIBUTES: Final[dict[str, str]] = {
     EXCEPTION_TYPE: "string",
     EXCEPTION_MESSAGE: "string",
     EXCEPTION_STACKTRACE: "string",
+    CODE_FUNCTION_NAME: "string",
+    CODE_FILE_PATH: "string",
+    CODE_LINE_NUMBER: "int",
     THREAD_NAME: "string",
     SERVICE_NAME: "string",
     SERVICE_VERSION: "string",
@@ -1236,6 +1245,10 @@ EVENTS: Final[dict[str, Signal]] = {
     ),
     EVENT_SPANRUN_JOB_HELD: Signal(
         attributes=(),
+    ),
+    EVENT_SPANRUN_JOB_PAUSED: Signal(
+        attributes=(SPANRUN_JOB_PAUSE_DURATION,),
+        required=(SPANRUN_JOB_PAUSE_DURATION,),
     ),
     EVENT_SPANRUN_JOB_HEDGE_ENDED: Signal(
         attributes=(SPANRUN_HEDGE_RESULT,),

@@ -171,7 +171,7 @@ async def test_a_server_that_is_gone_and_comes_back(proxy: Proxy) -> None:
         with proxy.down():
             impatient = AsyncSolrClient(proxy.url, retry=AT_ONCE)
             with pytest.raises(
-                StoreError, match=r"can't be reached: .* is Solr running"
+                StoreError, match=r"can't be reached: (.|\n)*is Solr running"
             ):
                 await impatient.search({"q": "*:*"})
             await impatient.close()
@@ -188,14 +188,6 @@ async def test_a_server_that_never_answers_costs_the_timeout(proxy: Proxy) -> No
             assert isinstance(raised.value, DeadlineExceeded)
         assert (await client.search({"q": "*:*"})).response.num_found == 0
         await client.close()
-
-
-async def test_a_slow_answer_is_waited_for_beyond_aiosolrs_three_seconds() -> None:
-    client = AsyncSolrClient("http://127.0.0.1:9/solr/docs")
-    built = await client._get_client()
-    told = built.session.timeout
-    assert (told.total, told.connect, told.sock_read, told.sock_connect) == (None,) * 4
-    await client.close()
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -89,3 +89,11 @@ def test_passages_are_inert_and_whole() -> None:
     is_inert(shown)
     assert "password=hunter2" in shown
     assert shown.count("\n") == 1
+
+
+@pytest.mark.parametrize("group", [[], ["dashboards"], ["registry"], ["slo"]])
+def test_a_list_of_commands_says_whole_sentences(cli: Cli, group: list[str]) -> None:
+    listed = cli(*group, "--help").out.partition("Commands:")[2].splitlines()[1:]
+    assert listed
+    assert not [line for line in listed if not line.endswith(".")]
+    assert not [line for line in listed if line.endswith("...")]

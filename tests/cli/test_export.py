@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import logging
 import sqlite3
 import sys
 from contextlib import closing
@@ -18,6 +19,7 @@ from spanrun.telemetry.otlp_file import read
 
 async def job(number: int) -> None:
     if number == 7:
+        logging.getLogger("app").warning("no %d", number)
         raise LookupError("no\x1b[31m 7")
 
 
@@ -27,7 +29,7 @@ def run_jobs() -> None:
         async with sr.Runner("demo", limit=10, retry=retry) as runner:
             await runner.map(job, range(10), key=lambda n: f"k{n}", errors="collect")
 
-    sr.configure(store=".spanrun")
+    sr.configure(store=".spanrun", logs="WARNING")
     try:
         sr.run(main())
     finally:
@@ -68,7 +70,7 @@ def test_csv_is_a_table_of_all_jobs(cli: Cli, kept: recordings.Recording) -> Non
     assert failed["error"] == "no\x1b[31m 7"
 
 
-@pytest.mark.parametrize("table", ["sessions", "runs", "jobs", "spans"])
+@pytest.mark.parametrize("table", ["sessions", "runs", "jobs", "spans", "logs"])
 def test_csv_of_each_table(cli: Cli, kept: recordings.Recording, table: str) -> None:
     run_jobs()  # another session
     with kept:
@@ -78,6 +80,7 @@ def test_csv_of_each_table(cli: Cli, kept: recordings.Recording, table: str) -> 
             "runs": lambda: list(kept.runs(session.id)),
             "jobs": lambda: list(kept.jobs(session.id)),
             "spans": lambda: list(kept.spans(session.id)),
+            "logs": lambda: list(kept.logs(session.id)),
         }[table]()
     last = ("--session", session.id[:8], "--table", table)
     rows = list(csv.reader(io.StringIO(cli("export", "--format", "csv", *last).out)))

@@ -160,7 +160,7 @@ def span(
 
 
 def names(spans: list[recordings.Span], limit: int) -> list[str]:
-    lines = list(waterfall.lines(spans, 80, limit))[2:]
+    lines = list(waterfall.lines(spans, [], 80, limit))[2:]
     marked = [line.strip().removeprefix("✕ ") for line in lines]
     return [re.split(r"\s{2,}", line)[0] for line in marked]
 
@@ -178,3 +178,27 @@ def test_of_a_large_trace_what_failed_and_what_took_longest_is_shown():
 def test_spans_that_are_above_themselves_are_shown():
     spans = [span("a", 1, 2, took=5), span("b", 2, 1, took=5), span("c", 3, 3, took=5)]
     assert sorted(names(spans, 9)) == ["a", "b", "c"]
+
+
+def record(span: int, time_ns: int, body: object) -> recordings.LogRecord:
+    return recordings.LogRecord(
+        time_ns, 13, "WARNING", body, "f" * 32, f"{span:016x}", {}, "app"
+    )
+
+
+def test_what_was_logged_stands_below_its_span():
+    spans = [span("root", 0, None, took=5_000_000), span("job", 1, 0, took=4_000_000)]
+    logs = [
+        record(1, 3_000_000, {"late": True}),
+        record(1, 2_000_000, "early, password=hunter2hunter2 \x1b[2J"),
+        record(7, 1_000_000, "of a span that isn't shown"),
+        *(record(0, n, f"line {n}") for n in range(25)),
+    ]
+    lines = [line.strip() for line in waterfall.lines(spans, logs, 80, 10)][2:]
+    assert lines[0].startswith("root")
+    assert lines[1] == "0 · WARNING line 0"
+    assert lines[20:22] == ["0.02 µs · WARNING line 19", "… and 5 log records more"]
+    assert lines[22].startswith("job")
+    assert lines[23].startswith("2.00 ms · WARNING early, password=[redacted]")
+    assert "\x1b" not in lines[23]
+    assert lines[24:] == ['3.00 ms · WARNING {"late": true}']

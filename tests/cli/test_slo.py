@@ -24,6 +24,7 @@ from tests.waiting import PATIENCE
 import spanrun as sr
 from spanrun.slo import groups, load, panels
 from spanrun.telemetry.recordings.schema import VERSION
+from spanrun.view.feed import Limits
 
 FORMAT_1 = Path(__file__).parents[1] / "data" / "store" / "format-1.db"
 
@@ -415,3 +416,41 @@ def test_check_of_a_file_of_otlp(cli: Cli, file: Path) -> None:
     result = cli("slo", "check", "jobs.yaml", "--store", "traces.json")
     assert result.code == 0, result.err
     assert "3 of 300 events bad" in result.out
+
+
+def test_check_of_a_report(cli: Cli, file: Path) -> None:
+    """The page alone is looked at, with all that the others have."""
+    run_jobs(50)
+    assert cli("report").code == 0
+    shutil.rmtree(".spanrun")
+    broken = cli("slo", "check", "jobs.yaml", "--report", "run.html")
+    assert broken.code == 99
+    assert broken.out.startswith("demo  BROKEN  1 of 50 events bad, 2.000%")
+    told = cli(
+        *("slo", "check", "jobs.yaml", "--report", "run.html"),
+        *("--json", "--junit", "verdicts.xml"),
+    ).json
+    assert (told["report"], told["slos"][0]["bad"]) == ("run.html", 1)
+    assert ET.parse("verdicts.xml").getroot().get("failures") == "1"  # noqa: S314 -- ours
+    left = cli("slo", "budget", "jobs.yaml", "--report", "run.html", "--json")
+    assert (left.code, left.json["slos"][0]["allowed"]) == (0, 0.5)
+
+
+def test_check_of_a_report_that_has_not_all(
+    cli: Cli, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_jobs(50)
+    monkeypatch.setattr(Limits, "__new__", lambda cls: tuple.__new__(cls, (20, 30)))
+    assert cli("report").code == 0
+    result = cli("slo", "check", "jobs.yaml", "--report", "run.html")
+    assert (result.code, result.out) == (65, "")
+    assert "run.html has only 20 of 50 jobs, " in result.err
+
+
+def test_check_of_what_is_no_report(cli: Cli, file: Path) -> None:
+    result = cli("slo", "check", "jobs.yaml", "--report", "jobs.yaml")
+    assert (result.code, result.out) == (78, "")
+    assert "jobs.yaml is no report\n" in result.err
+    both = cli("slo", "check", "jobs.yaml", "--report", "jobs.yaml", "--run", "last")
+    assert both.code == 2
+    assert "--run and --report are given" in both.err

@@ -11,9 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
+    TraceServiceStub,
 )
 from tests.cli.conftest import Cli
 
@@ -120,9 +124,34 @@ def test_it_takes_otlp_where_nothing_was_recorded(tmp_path: Path, given: str) ->
         assert len(list(recording.jobs())) == 1
 
 
-def test_it_listens_on_the_loopback_interface_alone(tmp_path: Path) -> None:
-    with viewing(tmp_path, "--listen", "0") as process:
-        port = int(line(process).rpartition(":")[2])
+def test_it_takes_http_and_grpc_at_the_same_time(tmp_path: Path) -> None:
+    with viewing(tmp_path, "--listen", "0", "--listen-grpc", "0") as process:
+        by_http = line(process).partition("=")[2]
+        by_grpc, _, protocol = line(process).partition("=")[2].partition(" ")
+        assert protocol == "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"
+        line(process)
+        assert line(process) == "Ctrl-C ends it"
+        sent = urllib.request.Request(  # noqa: S310 -- its own address
+            f"{by_http}/v1/traces",
+            request("GET /"),
+            {"Content-Type": "application/x-protobuf"},
+        )
+        urllib.request.urlopen(sent, timeout=60).close()  # noqa: S310
+        with grpc.insecure_channel(by_grpc.removeprefix("http://")) as channel:
+            told = ExportTraceServiceRequest.FromString(request("GET /cart"))
+            TraceServiceStub(channel).Export(told, timeout=60)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        said = "received 2 spans, 0 log records and 0 points of metrics"
+        assert line(process) == said
+
+
+@pytest.mark.parametrize("option", ["--listen", "--listen-grpc"])
+def test_it_listens_on_the_loopback_interface_alone(
+    tmp_path: Path, option: str
+) -> None:
+    with viewing(tmp_path, option, "0") as process:
+        port = int(line(process).partition(" ")[0].rpartition(":")[2])
         with socket.socket() as other:
             other.bind(("127.0.0.2", port))  # free: nobody has all addresses
 
@@ -134,22 +163,26 @@ def test_another_address_is_warned_of(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", ["", "x", "-1", "65536", "a:b", "1.2.3.4:", "²"])
-def test_nonsense_is_no_port(cli: Cli, recorded: Path, given: str) -> None:
-    result = cli("view", "--listen", given, "--store", str(recorded / ".spanrun"))
+@pytest.mark.parametrize("option", ["--listen", "--listen-grpc"])
+def test_nonsense_is_no_port(cli: Cli, recorded: Path, given: str, option: str) -> None:
+    result = cli("view", option, given, "--store", str(recorded / ".spanrun"))
     assert result.code == 2
-    assert "--listen" in result.err
+    assert f"{option} {given}" in result.err
 
 
-def test_a_port_to_listen_at_that_is_taken_is_said(cli: Cli, recorded: Path) -> None:
+@pytest.mark.parametrize("option", ["--listen", "--listen-grpc"])
+def test_a_port_to_listen_at_that_is_taken_is_said(
+    cli: Cli, recorded: Path, option: str
+) -> None:
     with socket.socket() as other:
         other.bind((HOST, 0))
         other.listen()
         port = other.getsockname()[1]
         store = ("--store", str(recorded / ".spanrun"))
-        result = cli("view", "--listen", str(port), *store)
+        result = cli("view", option, str(port), *store)
     assert result.code == 2
     assert f"port {port} can't be used" in result.err
-    away = cli("view", "--listen", "192.0.2.1:0", *store)
+    away = cli("view", option, "192.0.2.1:0", *store)
     assert away.code == 2
     assert "192.0.2.1, port 0, can't be used" in away.err
 
@@ -162,4 +195,5 @@ def test_a_file_is_shown_and_can_not_be_listened_into(cli: Cli, tmp_path: Path) 
         opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
         with opener.open(url, timeout=60) as answer:
             assert answer.status == 200
-    assert cli("view", str(path), "--listen", "0").code == 2
+    for option in ("--listen", "--listen-grpc"):
+        assert cli("view", str(path), option, "0").code == 2

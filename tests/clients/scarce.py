@@ -97,7 +97,6 @@ async def never(url):
     """No descriptor becomes free before the timeout, but then they do."""
     with capture() as captured:
         client = HttpClient(url)
-        client.open()
         async with sr.Runner("never", timeout=3) as runner:  # all wait by then
             held = take_all()
             jobs = runner.map(

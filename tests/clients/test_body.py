@@ -13,7 +13,7 @@ import pytest
 from tests.clients.scripted import FOUND, answer, scripted
 
 import spanrun as sr
-from spanrun.clients import _solr_wire as wire
+from spanrun.clients import http
 from spanrun.clients._body import (
     _GIVEN,
     _TURN,
@@ -241,7 +241,7 @@ async def test_a_bomb_is_asked_for_once_and_never_halved(
 async def test_a_bomb_of_solrs_is_asked_for_once(
     monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:
-    monkeypatch.setattr(wire, "MAX_BODY", BOUND)
+    monkeypatch.setattr(http, "MAX_BYTES", BOUND)
     bomb = answer(TWICE, status, Content_Encoding="gzip, gzip")
     async with scripted(bomb) as server, AsyncSolrClient(server.url) as solr:
         with pytest.raises(StoreError, match="larger than 1048576 bytes") as raised:

@@ -189,7 +189,7 @@ async def test_no_answer_is_a_failed_span(spanrun_capture: Captured) -> None:
         raise httpx.ConnectError("refused", request=request)
 
     calls = client(refuse)
-    with pytest.raises(httpx.ConnectError):
+    with pytest.raises(ServiceError, match="can't be reached: refused"):
         await calls.post("/x", BODY)
     await calls.aclose()
     span = spanrun_capture.span("POST")
@@ -322,7 +322,7 @@ async def test_a_connection_that_breaks_in_the_body(
 ) -> None:
     server.spoil_next(fault)
     calls = HttpClient(f"{server.url}/v1")
-    with pytest.raises(httpx.TransportError) as raised:
+    with pytest.raises(ServiceError, match="gave no whole answer") as raised:
         await calls.post("/embeddings", BODY)
     assert transient(raised.value)
     await calls.aclose()
@@ -397,7 +397,7 @@ async def test_closing_ends_a_request_that_runs() -> None:
             request = asyncio.create_task(calls.post("/embeddings", BODY))
             await becomes(lambda: server.stats.requests)
             await calls.aclose()
-            with pytest.raises(httpx.TransportError):
+            with pytest.raises(ServiceError, match="gave no whole answer"):
                 await request
 
 

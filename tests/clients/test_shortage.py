@@ -101,8 +101,9 @@ async def test_wait_ends_with_patience():
     async def send(_):
         raise httpx.ConnectError("all failed") from FULL
 
-    shortage = Shortage(str, httpx.ConnectError)
-    many = (shortage.connected(send, "server", 0.01) for _ in range(3))
+    shortage = Shortage(httpx.ConnectError)
+    request = httpx.Request("GET", "http://server")
+    many = (shortage.connected(send, request, 0.01) for _ in range(3))
     ends = await asyncio.gather(*many, return_exceptions=True)
     assert [type(end) for end in ends] == [httpx.ConnectError] * 3
 

@@ -9,6 +9,7 @@ import warnings
 from typing import Any
 
 import aiosolr
+import httpx
 import pytest
 
 from spanrun.clients import _solr_query as query
@@ -86,6 +87,8 @@ def test_a_negative_timeout_is_refused(seconds: float) -> None:
 
 def test_what_aiosolr_does_not_know_is_refused_at_once() -> None:
     AsyncSolrClient(URL, ttl_dns_cache=4800, trace_configs=[])
+    with pytest.raises(ConfigurationError, match=r"trace_configs=…\): aiohttp isn't"):
+        AsyncSolrClient(URL, trace_configs=[object()])
     with pytest.raises(ConfigurationError, match="unexpected keyword argument 'nope'"):
         AsyncSolrClient(URL, nope=1)
     with pytest.raises(ConfigurationError, match=r"host=…\): the address"):
@@ -102,16 +105,12 @@ def test_a_header_that_cannot_be_sent_is_refused(headers: dict[str, str]) -> Non
 async def test_the_client_of_aiosolrs_is_told_so() -> None:
     client = AsyncSolrClient(
         "http://127.0.0.1:9/solr/docs/",
-        headers={"X-Key": "a"},
         ttl_dns_cache=7,
     )
     built = await client._build_client()
     assert isinstance(built, aiosolr.Client)
     assert (built.base_url, built.collection) == ("http://127.0.0.1:9/solr", "docs")
     assert built.ttl_dns_cache == 7
-    assert built.session.headers["X-Key"] == "a"
-    assert built.session.timeout.sock_read is None
-    assert built.session.connector.limit == 0
     await built.close()
 
 
@@ -390,10 +389,11 @@ async def test_a_sort_without_a_direction_is_refused_before_it_is_sent(
 
 def test_what_may_help_next_time_is_transient() -> None:
     refused = StoreError("x")
-    refused.__cause__ = ConnectionRefusedError()
+    refused.__cause__ = httpx.ConnectError("refused")
     for error in (refused, StoreError("x", status=503), StoreError("x", status=429)):
         assert transient(error)
     unsure = MaybeStored("x", status=503)
-    unsure.__cause__ = ConnectionResetError()
-    for other in (unsure, StoreError("x", status=400), TimeoutError(), OSError()):
+    unsure.__cause__ = httpx.ReadError("reset")
+    final = [StoreError("x", status=status) for status in (400, 500)]
+    for other in (unsure, *final, TimeoutError(), OSError()):
         assert not transient(other)

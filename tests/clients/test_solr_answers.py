@@ -10,7 +10,7 @@ import pytest
 from tests.clients.scripted import DONE, FOUND, answer, scripted
 from tests.waiting import turns
 
-from spanrun.clients import _solr_wire as wire
+from spanrun.clients import http
 from spanrun.clients.solr import AsyncSolrClient, MaybeStored, transient
 from spanrun.errors import DeadlineExceeded, StoreError
 from spanrun.policies.retry import Retry
@@ -31,23 +31,23 @@ def client(url: str, **options: Any) -> AsyncSolrClient:
 @pytest.mark.parametrize(
     ("body", "what"),
     [
-        ("<html>Welcome</html>", "JSONDecodeError.*Welcome"),
-        ("", "JSONDecodeError"),
-        ('{"response": ', "JSONDecodeError"),
-        ("[" * 100_000, "RecursionError"),
-        (b'"\xff"', "UnicodeDecodeError"),
+        ("<html>Welcome</html>", "is no JSON: Expecting value.*Welcome"),
+        ("", "is no JSON"),
+        ('{"response": ', "is no JSON"),
+        ("[" * 100_000, "is no JSON: .*recursion"),
+        (b'"\xff"', "is no JSON: .*codec"),
         ("[]", "ValidationError"),
         ("null", "AttributeError|TypeError"),
         ("7", "AttributeError|TypeError"),
         ("{}", "ValidationError"),
         ('{"response": []}', "ValidationError"),
-        ('{"response": [1]}', "AttributeError"),
+        ('{"response": [1]}', "ValidationError"),
         ('{"response": {"docs": {}, "numFound": 0}}', "ValidationError"),
         ('{"response": {"docs": [], "numFound": "many"}}', "ValidationError"),
         ('{"responseHeader": 7, "response": {}}', "AttributeError"),
         ('{"responseHeader": {"status": 1}}', "Solr's own status is 1"),
         ('{"spellcheck": 7}', "ValidationError"),
-        ('{"moreLikeThis": [1]}', "AttributeError"),
+        ('{"moreLikeThis": [1]}', "ValidationError"),
     ],
 )
 async def test_an_answer_that_is_not_solrs_is_an_error_with_the_status(
@@ -57,7 +57,6 @@ async def test_an_answer_that_is_not_solrs_is_an_error_with_the_status(
         with pytest.raises(StoreError, match=what) as raised:
             await solr.search(QUERY)
     assert isinstance(raised.value, ValueError)
-    assert raised.value.__cause__ is not None
     assert raised.value.status == 200
     assert len(server.requests) == 1
 
@@ -86,7 +85,7 @@ async def test_grouped_answers_keep_their_groups() -> None:
         ),
         ("500 Server Error", '{"error": {"trace": "NPE"}}', "NPE"),
         ("404 Not Found", "<title>Error 404</title>", "Error 404"),
-        ("401 Unauthorized", "", r"answered 401\n"),
+        ("401 Unauthorized", "", "answered 401 Unauthorized"),
         ("400 Bad Request", '{"error": 7}', "error"),
         ("400 Bad Request", "[]", r"\[\]"),
     ],
@@ -128,7 +127,7 @@ async def test_a_redirect_is_not_followed() -> None:
             client(server.url, headers={"X-Key": KEY}) as solr,
         ):
             with pytest.raises(
-                StoreError, match=r"answered 307: moved to http"
+                StoreError, match="answered 307 Temporary Redirect: moved to http"
             ) as raised:
                 await solr.search(QUERY)
     assert raised.value.status == 307
@@ -136,7 +135,7 @@ async def test_a_redirect_is_not_followed() -> None:
 
 
 async def test_a_large_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "MAX_BODY", 1_000)
+    monkeypatch.setattr(http, "MAX_BYTES", 1_000)
     bomb = answer(gzip.compress(b" " * 1_000_000), Content_Encoding="gzip")
     for large in (answer(" " * 1_001), bomb):
         async with scripted(large) as server, client(server.url) as solr:
@@ -181,7 +180,7 @@ async def test_a_connection_that_breaks_is_tried_again(broken: Any) -> None:
         assert (await solr.search(QUERY)).response.num_found == 1
         assert len(server.requests) == 2
     async with no_leaks(), scripted(broken) as server, client(server.url) as solr:
-        with pytest.raises(StoreError, match=r"broke off|gave no answer"):
+        with pytest.raises(StoreError, match="gave no whole answer"):
             await solr.add([{"id": "a"}])
         assert len(server.requests) == 3
 
@@ -318,8 +317,8 @@ async def test_names_are_escaped_wherever_they_stand() -> None:
         async with client(server.url) as solr:
             await solr.add([], **{"x&commit": True})
     first, second, third, fourth = server.requests
-    assert first.path == "/solr/a%20b&c%2Fd/x%20y/z?wt=json&q=x&a%26b%3Dc%23=%26d"
-    assert second.path == "/solr/a%20b&c%2Fd/select?wt=json"
+    assert first.path == "/solr/a%20b%26c%2Fd/x%20y/z?wt=json&q=x&a%26b%3Dc%23=%26d"
+    assert second.path == "/solr/a%20b%26c%2Fd/select?wt=json"
     assert json.loads(second.body) == {"params": {"q": "x", "a&b": ["c", "d"]}}
     assert third.path == "/solr/..%2Fe%3F/select?wt=json"
     assert fourth.path == "/solr/docs/update?wt=json&overwrite=true&x%26commit=true"
@@ -387,7 +386,7 @@ async def test_solr_is_told_the_trace(spanrun_capture: Captured) -> None:
     async with scripted(FOUND, DONE) as server, client(server.url) as solr:
         await solr.search(QUERY)
         await solr.add([{"id": "a"}])
-    spans = [spanrun_capture.find(name)[0] for name in ("select docs", "add docs")]
+    spans = spanrun_capture.find("POST")
     told = [request.headers["traceparent"] for request in server.requests[:2]]
     assert told == [
         f"00-{span.trace_id:032x}-{span.span_id:016x}-03"  # sampled, random

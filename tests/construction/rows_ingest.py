@@ -105,6 +105,7 @@ ROWS: Final[Mapping[str, Mapping[str, Kind]]] = {
     "Recording.events": {"session": refused(ANY_TEXT), "run": refused(ANY_TEXT)},
     "Recording.find": {"name": refused(ANY_TEXT)},
     "Recording.jobs": {"session": refused(ANY_TEXT), "run": refused(ANY_TEXT)},
+    "Recording.logs": {"session": refused(ANY_TEXT), "trace_id": refused(ANY_TEXT)},
     "Recording.requests": {"session": refused(ANY_TEXT)},
     "Recording.runs": {"session": refused(ANY_TEXT)},
     "Recording.session": {"name": refused(ANY_TEXT)},

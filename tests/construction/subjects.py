@@ -280,6 +280,7 @@ SUBJECTS: Final[Mapping[str, Callable[..., Any]]] = {
     "Recording.events": on_made(recording, "events"),
     "Recording.find": on_made(recording, "find"),
     "Recording.jobs": on_made(recording, "jobs"),
+    "Recording.logs": on_made(recording, "logs"),
     "Recording.requests": on_made(recording, "requests"),
     "Recording.runs": on_made(recording, "runs"),
     "Recording.session": on_made(recording, "session"),

@@ -42,6 +42,7 @@ UNCHECKED: Final[Mapping[str, str]] = {
             "Hit",
             "Job",
             "Link",
+            "LogRecord",
             "Ok",
             "Panel",
             "Point",

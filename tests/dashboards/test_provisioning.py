@@ -133,18 +133,3 @@ def test_whatever_the_collector_sends_waits_on_the_disk() -> None:
     for exporter in config["exporters"].values():
         assert exporter["sending_queue"]["storage"] == "file_storage"
         assert exporter["retry_on_failure"]["max_elapsed_time"] == "0s"
-
-
-def test_each_alert_links_to_a_page_of_the_run_book() -> None:
-    alerts = [
-        rule
-        for path in (HERE / "prometheus" / "rules").glob("*.yaml")
-        for group in read("prometheus", "rules", path.name)["groups"]
-        for rule in group["rules"]
-        if "alert" in rule
-    ]
-    assert alerts
-    for alert in alerts:
-        page = HERE.parent / alert["annotations"]["runbook_url"]
-        assert page.is_file(), alert["alert"]
-        assert alert["alert"] in page.read_text("utf-8")

@@ -16,7 +16,7 @@ from tests.clients.scripted import Answer, answer, scripted
 from tests.fuzz.examples import Shown, bodies, fuzz, memory_below, one_in, torn
 
 import spanrun as sr
-from spanrun.clients import _solr_wire
+from spanrun.clients import http
 from spanrun.clients._body import BadCodingError, Body, BodyTooLargeError
 from spanrun.clients._parse import parsed
 from spanrun.clients.chat import Chat
@@ -208,11 +208,11 @@ def test_solr(told: bytes, what: str) -> None:
             else:
                 await solr.add([{"id": "a"}])
 
-    before, _solr_wire.MAX_BODY = _solr_wire.MAX_BODY, BOUND
+    before, http.MAX_BYTES = http.MAX_BYTES, BOUND
     try:
         _ends_in(ask(), StoreError)
     finally:
-        _solr_wire.MAX_BODY = before
+        http.MAX_BYTES = before
 
 
 def _ends_in(asking: Any, *errors: type[Exception]) -> None:

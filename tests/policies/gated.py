@@ -15,6 +15,10 @@ class Work:
         self.unit = None
         self.priority = priority
         self.task = None
+        self.pauses = []
+
+    def paused(self, seconds):
+        self.pauses.append(seconds)
 
 
 class Calls:

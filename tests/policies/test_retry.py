@@ -35,6 +35,9 @@ class Work:
         self.delays = []
         self.refusals = []
 
+    def paused(self, seconds):
+        pass
+
     def backing_off(self, error, delay):
         self.backs_off += 1
         self.delays.append(delay)

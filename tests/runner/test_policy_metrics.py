@@ -283,3 +283,64 @@ async def test_what_comes_while_a_runner_closes_is_refused(
             with pytest.raises(ShuttingDown):
                 await refused
     assert spanrun_capture.totals("spanrun.job.refusals", by=REASON) == {"shutdown": 2}
+
+
+class TiredError(Exception):
+    def __init__(self):
+        super().__init__("ask again later")
+        self.retry_after = 10.0
+
+
+ONCE_MORE = sr.Retry(on=TiredError, attempts=2, base=0.001)
+
+
+def paused(captured):
+    found = events(captured, semconv.EVENT_SPANRUN_JOB_PAUSED)
+    return sorted(event[semconv.SPANRUN_JOB_PAUSE_DURATION] for event in found)
+
+
+def tired_once(after=0.0):
+    """A job that is refused at its first call, and the calls that began."""
+    asked = []
+
+    async def job(number):
+        asked.append(number)
+        if asked.count(0) == 1 and number == 0:
+            await asyncio.sleep(after)
+            raise TiredError
+        await asyncio.sleep(0.1)
+
+    return job
+
+
+async def test_a_pause_that_a_service_asked_for_is_on_the_jobs_that_waited(
+    spanrun_capture, make_runner
+):
+    async with make_runner(limit=2, retry=ONCE_MORE) as runner:
+        await runner.map(tired_once(), range(6))
+    # Job 1 was called already; the two behind it wait, and others for their slots.
+    assert paused(spanrun_capture) == [pytest.approx(10, abs=0.2)] * 2
+
+
+async def test_so_it_is_on_those_that_waited_for_a_token_as_it_began(
+    spanrun_capture, make_runner
+):
+    async with make_runner(limit=3, retry=ONCE_MORE, rate=sr.RateLimit(1)) as runner:
+        await runner.map(tired_once(0.5), range(3))
+    assert paused(spanrun_capture) == [pytest.approx(10.5, abs=0.02)] * 2
+
+
+async def test_also_where_the_wait_was_given_up(spanrun_capture, make_runner):
+    timeout = sr.Timeout(total=4)
+    async with make_runner(limit=1, retry=ONCE_MORE, timeout=timeout) as runner:
+        await runner.map(tired_once(), range(2), errors="collect")
+    (waited,) = paused(spanrun_capture)
+    assert waited == pytest.approx(4, abs=0.1)
+
+
+async def test_a_job_that_waits_for_a_token_alone_says_nothing(
+    spanrun_capture, make_runner
+):
+    async with make_runner(rate=sr.RateLimit(10)) as runner:
+        await runner.map(asyncio.sleep, [0] * 5)
+    assert paused(spanrun_capture) == []

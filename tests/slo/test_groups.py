@@ -11,6 +11,7 @@ from tests.slo.promtool import check, counter, run_tests, shown
 from spanrun import recordings
 from spanrun.errors import ConfigurationError
 from spanrun.slo import groups, parse
+from spanrun.slo.annotations import RUNBOOKS
 from spanrun.slo.local import Part, check_run
 from spanrun.slo.promql import label
 from spanrun.slo.rules import ALERT
@@ -238,7 +239,7 @@ def test_the_alert_of_a_group_says_what_burns_its_budget(tmp_path: Path) -> None
             "description": f"{whose}: 100% of the events are bad, where 10% may be. "
             "More than 3 times over 1d or 1 times over 3d what 30 days allow. "
             "-900% of the budget are left. Most of the bad ones: KeyError.",
-            "runbook_url": "docs/how-to/errors-burn-the-budget.md",
+            "runbook_url": f"{RUNBOOKS}/errors-burn-the-budget.md",
         },
     }
     page = {

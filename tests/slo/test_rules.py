@@ -7,6 +7,7 @@ from tests.slo.files import AVAILABILITY, FAILED, LATENCY, OK, changed, one, rul
 from tests.slo.promtool import check, counter, evaluate, nothing, run_tests
 
 from spanrun.slo import groups
+from spanrun.slo.annotations import RUNBOOKS
 
 HOUR = 60
 BUCKET = 'spanrun_job_duration_seconds_bucket{spanrun_job_outcome="ok",le="%s"}'
@@ -249,7 +250,7 @@ def test_alerts_say_what_and_link_to_the_run_book(tmp_path: Path) -> None:
                 "description": "demo of demo: 100% of the events are bad, where "
                 f"1% may be. More than {pace} what 30 days allow. -9900% of the budget "
                 "are left. Most of the bad ones: TimeoutError.",
-                "runbook_url": "docs/how-to/errors-burn-the-budget.md",
+                "runbook_url": f"{RUNBOOKS}/errors-burn-the-budget.md",
             },
         }
         for severity, pace in {

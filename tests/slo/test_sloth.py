@@ -11,10 +11,19 @@ from typing import Any
 import pytest
 import yaml
 from tests.slo.files import AVAILABILITY, FAILED, OK, changed, one, rules_of
-from tests.slo.promtool import Values, check, counter, evaluate, nothing
+from tests.slo.promtool import (
+    Values,
+    check,
+    counter,
+    evaluate,
+    nothing,
+    run_tests,
+    shown,
+)
 
 from spanrun.slo import groups
 from spanrun.slo.burn import MINUTES
+from spanrun.slo.rules import ALERT
 
 RECORDED = Path(__file__).parents[1] / "data" / "slo"
 ERRORS = "slo:sli_error:ratio_rate"
@@ -22,6 +31,10 @@ ERRORS = "slo:sli_error:ratio_rate"
 
 def sloth(days: int = 30) -> Path:
     return RECORDED / f"sloth-{days}d.yaml"
+
+
+def sloth_groups() -> Path:
+    return RECORDED / "sloth-groups-30d.yaml"
 
 
 def copied(folder: Path) -> Path:
@@ -134,3 +147,101 @@ def test_it_has_no_floor_of_events(tmp_path: Path) -> None:
     }
     evaluate(copied(tmp_path), series, {}, {4: ("page", "ticket")})
     evaluate(rules_of(tmp_path, AVAILABILITY), series, {}, {4: ()})
+
+
+GROUPED = changed(
+    AVAILABILITY,
+    "\nspec:\n",
+    "\n  annotations:\n    spanrun/group-by: spanrun.runner.name\nspec:\n",
+)
+BY_RUNNER = 'spanrun_jobs_total{spanrun_job_outcome="%s",spanrun_runner_name="%s"}'
+RUNS: dict[str, dict[str, list[tuple[int, int, int]]]] = {
+    "one fails wholly, and is mended": {
+        "small": [(60, 10, 0), (90, 0, 10), (150, 10, 0)],
+        "bulk": [(300, 500, 0)],
+    },
+    "one fails a little, for long": {
+        "small": [(300, 97, 3)],
+        "bulk": [(300, 500, 1)],
+    },
+    "both, one after the other": {
+        "small": [(40, 100, 0), (80, 70, 30), (180, 100, 0)],
+        "bulk": [(120, 500, 0), (30, 400, 100), (150, 500, 0)],
+    },
+    "at the edge of a page": {
+        "small": [(60, 100, 0), (240, 92, 8)],
+        "bulk": [(60, 500, 0), (240, 475, 25)],
+    },
+}
+"""For each runner: so many minutes with so many good and bad jobs each."""
+
+
+NEAR = 3
+"""Minutes. Our longer windows are sums of five minutes each, so an alert may begin or
+end within these; Sloth's begin with the first evaluation."""
+
+
+def ours_fire(around: str = "") -> str:
+    """Our alerts, by runner and severity, as PromQL."""
+    firing = f'ALERTS{{alertname="{ALERT}",alertstate="firing"}}{around}'
+    return f"sum by (severity, spanrun_runner_name) ({firing})"
+
+
+def theirs_fire(around: str = "") -> str:
+    """The same of Sloth's, where the objective is called as the runner."""
+    named = f'ALERTS{{alertname="Burns",alertstate="firing"}}{around}'
+    replaced = (
+        f'label_replace({named}, "spanrun_runner_name", "$1", "sloth_slo", "(.*)")'
+    )
+    return f"sum by (severity, spanrun_runner_name) ({replaced})"
+
+
+def unmatched(fire: Any, other: Any) -> str:
+    """What one has, and the other has not at about that time."""
+    near = " or ".join(
+        other(f" offset {minutes}m") for minutes in range(-NEAR, NEAR + 1)
+    )
+    return f"{fire()} unless ({near})"
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_groups_fire_when_an_objective_each_of_sloth_does(
+    name: str, tmp_path: Path
+) -> None:
+    """In each minute, within our evaluation of five; and no other group does."""
+    theirs = yaml.safe_load(sloth_groups().read_text(encoding="utf-8"))
+    ours = groups([one(GROUPED)])
+    rules = tmp_path / "both.yaml"
+    rules.write_text(yaml.safe_dump({"groups": ours["groups"] + theirs["groups"]}))
+    series = {
+        BY_RUNNER % (outcome, runner): counter(
+            [part[place] for part in parts for _ in range(part[0])]
+        )
+        for runner, parts in RUNS[name].items()
+        for outcome, place in (("ok", 1), ("failed", 2))
+    }
+    tests = {
+        "interval": "1m",
+        "input_series": [
+            {"series": each, "values": shown(values)} for each, values in series.items()
+        ],
+        "promql_expr_test": [
+            {"expr": expr, "eval_time": f"{minute}m", "exp_samples": []}
+            for minute in range(10, 300)
+            for expr in (
+                unmatched(ours_fire, theirs_fire),
+                unmatched(theirs_fire, ours_fire),
+            )
+        ]
+        + [
+            {
+                "expr": "count(count_over_time(ALERTS[5h])) by (alertname) > bool 0",
+                "eval_time": "300m",
+                "exp_samples": [
+                    {"labels": f'{{alertname="{each}"}}', "value": 1}
+                    for each in ("Burns", ALERT)
+                ],
+            }
+        ],
+    }
+    run_tests(rules, [tests])

@@ -8,6 +8,7 @@ import logging
 import sys
 import urllib.request
 
+import grpc
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.grpc import _log_exporter as grpc_logs
@@ -55,7 +56,9 @@ if form == "proto":
     url = f"{endpoint}/v1/traces"
     exporter = OTLPSpanExporter(url, compression=Compression.Gzip)
 elif form == "grpc":
-    exporter = grpc_traces.OTLPSpanExporter(endpoint, insecure=True)
+    exporter = grpc_traces.OTLPSpanExporter(
+        endpoint, insecure=True, compression=grpc.Compression.Gzip
+    )
     of_logs = grpc_logs.OTLPLogExporter(endpoint, insecure=True)
     of_metrics = grpc_metrics.OTLPMetricExporter(endpoint, insecure=True)
 resource = Resource({"service.name": "shop"})

@@ -18,6 +18,8 @@ from spanrun import recordings
 from spanrun.recordings import Recording
 from spanrun.telemetry.recordings.otlp_store import OtlpStore
 from spanrun.view.data import data_of
+from spanrun.view.grpc_receiver import GrpcReceiver
+from spanrun.view.intake import Intake
 from spanrun.view.receiver import Receiver
 
 HERE = Path(__file__).parent
@@ -26,6 +28,14 @@ HERE = Path(__file__).parent
 @pytest.fixture
 def receiver(tmp_path: Path) -> Iterator[Receiver]:
     receiver = Receiver(OtlpStore(tmp_path / "received"), "127.0.0.1", 0)
+    receiver.start()
+    yield receiver
+    receiver.close()
+
+
+@pytest.fixture
+def grpc_receiver(tmp_path: Path) -> Iterator[GrpcReceiver]:
+    receiver = GrpcReceiver(OtlpStore(tmp_path / "received"), "127.0.0.1", 0)
     receiver.start()
     yield receiver
     receiver.close()
@@ -45,11 +55,11 @@ def run(*argv: str, folder: Path, **more: str) -> str:
     return done.stdout
 
 
-def opened(receiver: Receiver) -> Recording:
+def opened(receiver: Intake) -> Recording:
     return recordings.open(receiver.store.path)
 
 
-def check_the_shop(receiver: Receiver, spans: int) -> None:
+def check_the_shop(receiver: Intake, spans: int) -> None:
     with opened(receiver) as recording:
         (session,) = recording.sessions()
         (its_run,) = recording.runs()
@@ -64,7 +74,7 @@ def check_the_shop(receiver: Receiver, spans: int) -> None:
         assert trace[0].attributes["cart"] == 3
 
 
-def check_its_signals(receiver: Receiver) -> None:
+def check_its_signals(receiver: Intake) -> None:
     """Its logs are at their spans, and its metrics are panels."""
     with opened(receiver) as recording:
         data = data_of(recording)
@@ -102,6 +112,14 @@ def test_a_stock_sdk(receiver: Receiver, tmp_path: Path, form: str) -> None:
     check_its_signals(receiver)
 
 
+def test_a_stock_sdk_over_grpc(grpc_receiver: GrpcReceiver, tmp_path: Path) -> None:
+    """Its traces are compressed by gzip."""
+    program = str(HERE / "sending.py")
+    run(sys.executable, program, grpc_receiver.url, "grpc", folder=tmp_path)
+    check_the_shop(grpc_receiver, 2)
+    check_its_signals(grpc_receiver)
+
+
 def test_a_program_in_node(receiver: Receiver, tmp_path: Path) -> None:
     if shutil.which("node") is None:
         pytest.skip("there is no node")
@@ -117,6 +135,30 @@ def test_a_program_in_go(receiver: Receiver, tmp_path: Path) -> None:
     run(str(program), receiver.url, folder=tmp_path)
     check_the_shop(receiver, 2)
     check_its_signals(receiver)
+
+
+def test_a_collector_forwards_over_grpc(
+    grpc_receiver: GrpcReceiver, tmp_path: Path
+) -> None:
+    """As its exporter does by default: compressed by gzip, in batches."""
+    require("otelcol")
+    pipeline = {"receivers": ["otlp"], "exporters": ["otlp_grpc"]}
+    to = {"endpoint": grpc_receiver.url.removeprefix("http://")}
+    config = {
+        "exporters": {"otlp_grpc": {**to, "tls": {"insecure": True}}},
+        "service": {
+            "pipelines": dict.fromkeys(("traces", "metrics", "logs"), pipeline)
+        },
+    }
+    counts = grpc_receiver.counts
+    with servers.collector(config) as collector:
+        program = str(HERE / "sending.py")
+        run(sys.executable, program, collector.otlp_grpc, "grpc", folder=tmp_path)
+        until(lambda: counts["spans"] == 40)
+        until(lambda: counts["logs"] == 2)
+        until(lambda: counts["metrics"] >= 4)
+    check_the_shop(grpc_receiver, 2)
+    check_its_signals(grpc_receiver)
 
 
 def require(backend: str) -> None:

@@ -24,7 +24,7 @@ def config(
     ] = False,
     as_json: session.AsJson = False,
 ) -> None:
-    """Show every setting, as a program that is started here would have it."""
+    """Show every setting that a program started here would have."""
     chosen = settings.load(environ=os.environ, directory=settings.here())
     found = list(_found(chosen))
     if as_json:

@@ -14,6 +14,7 @@ import typer
 
 from spanrun.cli import console, session
 from spanrun.cli.exits import Exit, fail
+from spanrun.slo.annotations import RUNBOOKS
 
 dashboards = typer.Typer(
     help="The Grafana dashboards.", no_args_is_help=True, rich_markup_mode=None
@@ -23,8 +24,6 @@ _INSTALLED: Final = "dashboards"
 """Where the wheel has them, inside the package."""
 _CHECKOUT: Final = Path(__file__).parents[3] / "dashboards" / "json"
 """Where they are when the package is installed for development."""
-RUNBOOKS: Final = "http://localhost:8000/docs/how-to"
-"""Where `python -m http.server`, in a checkout, has the run books."""
 _WHOLE: Final = "As https://wiki.example.com/spanrun: Grafana is elsewhere."
 _FIX: Final = "Name a folder that you may write to, with room for 300 kB."
 

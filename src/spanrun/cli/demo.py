@@ -33,10 +33,11 @@ def demo(
     as_json: session.AsJson = False,
     no_progress: session.NoProgress = False,
 ) -> None:
-    """Ingest Python's language reference, search it, and show where the time went.
+    """Ingest and search real text, and show where the time went.
 
-    The embeddings come over HTTP from a server on loopback that the demo starts
-    itself. It is slow, limits the rate and fails now and then, as real ones do.
+    The text is Python's language reference. The embeddings come over HTTP from a
+    server on loopback that the demo starts itself. It is slow, limits the rate and
+    fails now and then, as real ones do.
     """
     watching = session.observers(progress=not no_progress)
     with (

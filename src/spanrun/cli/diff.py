@@ -57,7 +57,7 @@ def diff(
     store: RecordingsFolder = None,
     as_json: session.AsJson = False,
 ) -> None:
-    """Show what got slower from A to B, and in which phase of the jobs.
+    """Show what got slower from A to B, and in which phase.
 
     A difference is shown where it is surely one: the 95 % interval of a bootstrap
     excludes 0, and it is 1 % of A or more. Otherwise there is a ≈, and --fail-if takes

@@ -25,7 +25,7 @@ def doctor(
     ] = False,
     as_json: session.AsJson = False,
 ) -> None:
-    """Check what telemetry needs, and say what to do about what is amiss.
+    """Check what telemetry needs, and say how to mend it.
 
     The interpreter and the compiled part, who owns OpenTelemetry, the endpoint (it is
     sent a test span), the queue on disk, the local store, the limits of the process.

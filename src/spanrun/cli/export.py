@@ -20,7 +20,7 @@ from spanrun.telemetry.recordings.read import Recording
 from spanrun.text import inert
 
 Format: TypeAlias = Literal["otlp-json", "csv", "parquet", "sqlite"]
-Table: TypeAlias = Literal["sessions", "runs", "jobs", "events", "spans"]
+Table: TypeAlias = Literal["sessions", "runs", "jobs", "events", "spans", "logs"]
 
 _TO_FILES: Final = ("parquet", "sqlite")
 
@@ -41,7 +41,7 @@ def export(
         Table,
         typer.Option(
             metavar="TABLE",
-            help="Of csv and parquet: sessions, runs, jobs, events or spans.",
+            help="Of csv and parquet: sessions, runs, jobs, events, spans or logs.",
         ),
     ] = "jobs",
     session_: Annotated[

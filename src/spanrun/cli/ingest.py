@@ -51,11 +51,12 @@ def ingest(
     as_json: session.AsJson = False,
     no_progress: session.NoProgress = False,
 ) -> None:
-    """Split, describe, embed and store text files (txt, md, rst, html).
+    """Split, describe, embed and store text files.
 
-    Unchanged files are not touched again. What can't be read is named with the
-    reason, and costs itself alone; so is a symbolic link in a folder that leads out of
-    it, without --follow-links. `spanrun search` needs the same model.
+    They are txt, md, rst and html. Unchanged files are not touched again. What can't
+    be read is named with the reason, and costs itself alone; so is a symbolic link in
+    a folder that leads out of it, without --follow-links. `spanrun search` needs the
+    same model.
 
     With --prune the documents of files that lay in the named folders, and are not
     there any more, are removed from the store.

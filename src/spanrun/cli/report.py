@@ -40,7 +40,7 @@ def report(
     slo: Objectives = None,
     store: RecordingsFolder = None,
 ) -> None:
-    """Write a session or a run as one HTML file, which needs no server."""
+    """Write a session or a run as one HTML file that needs nothing."""
     if out.is_dir():
         fail(Exit.USAGE, f"{out} is a folder", "Name a file with -o.")
     slos = load(slo) if slo else ()

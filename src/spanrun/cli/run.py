@@ -122,7 +122,7 @@ def run(
     as_json: session.AsJson = False,
     no_progress: session.NoProgress = False,
 ) -> None:
-    """Run a function on each item of a file, and write the results as JSON lines.
+    """Run a function on each item of a file, to JSON lines.
 
     They come in the order of the items, each with its index: {"index": 0, "result": …}
     or {"index": 1, "error": {"type": …, "message": …}}. The summary goes to standard

@@ -118,18 +118,22 @@ def trace(
     store: RecordingsFolder = None,
     as_json: session.AsJson = False,
 ) -> None:
-    """Show the spans of a trace on the axis of their time."""
+    """Show the spans and logs of a trace on the axis of their time."""
     with open_named(name, store) as (recording, named):
         which = _slowest(recording) if named != name else _whole(recording, name)
         spans = recording.trace(which)
         if not spans:
             fail(Exit.INPUT, f"there is no trace {name!r} here", _NOT_KEPT)
+        logs = recording.logs(trace_id=which)
         if as_json:
-            told = [asdict(span) for span in spans]
-            console.give(json.dumps({"spans": told}, default=str))
+            told = {
+                "spans": [asdict(span) for span in spans],
+                "logs": [asdict(record) for record in logs],
+            }
+            console.give(json.dumps(told, default=str))
             return
         width = terminal_width(sys.stdout)
-        console.give("\n".join(waterfall.lines(spans, width, limit)))
+        console.give("\n".join(waterfall.lines(spans, logs, width, limit)))
 
 
 def heading(found: Session | Run) -> str:

@@ -29,6 +29,7 @@ from spanrun.telemetry.recordings.read import LAST
 from spanrun.telemetry.recordings.records import Run
 from spanrun.telemetry.recordings.schema import FILE
 from spanrun.text import redact
+from spanrun.view.reported import read_report
 
 slo = typer.Typer(
     help="Service level objectives, from OpenSLO files.", no_args_is_help=True
@@ -70,6 +71,18 @@ Server: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--prometheus", metavar="URL", help="Ask this server instead, for the period."
+    ),
+]
+
+Page: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        exists=True,
+        dir_okay=False,
+        metavar="FILE",
+        help="Look into this page instead, which `spanrun report` has written.",
+        show_default=False,
     ),
 ]
 
@@ -140,6 +153,7 @@ def check(
     run: Which = None,
     prometheus: Server = None,
     store: RecordingsFolder = None,
+    report: Page = None,
     *,
     junit: Annotated[
         Path | None,
@@ -150,7 +164,7 @@ def check(
     as_json: session.AsJson = False,
 ) -> None:
     """Tell whether objectives are met; exit code 99 when one is broken."""
-    where, found = _verdicts(files, run, prometheus, store)
+    where, found = _verdicts(files, run, prometheus, store, report)
     if junit is not None:
         _write(junit, verdicts.junit(found))
     if as_json:
@@ -169,11 +183,15 @@ def budget(
     run: Which = None,
     prometheus: Server = None,
     store: RecordingsFolder = None,
+    report: Page = None,
     *,
     as_json: session.AsJson = False,
 ) -> None:
-    """Tell what is left of the budget of each objective, whether it is met or not."""
-    where, found = _verdicts(files, run, prometheus, store)
+    """Tell what is left of the error budget of each objective.
+
+    It is no verdict: also an objective that is missed exits with 0.
+    """
+    where, found = _verdicts(files, run, prometheus, store, report)
     if as_json:
         told = {**where, "slos": [verdicts.budget_values(each) for each in found]}
         console.give(json.dumps(told))
@@ -183,17 +201,33 @@ def budget(
 
 
 def _verdicts(
-    files: Sequence[Path], run: str | None, prometheus: str | None, store: Path | None
+    files: Sequence[Path],
+    run: str | None,
+    prometheus: str | None,
+    store: Path | None,
+    report: Path | None,
 ) -> tuple[dict[str, str], Sequence[Verdict]]:
     """Where was looked, and what was found of each objective there."""
     slos = load(files)
-    if run is not None and prometheus is not None:
-        fail(Exit.USAGE, "--run and --prometheus are given", "Choose one of them.")
+    given = {"--run": run, "--prometheus": prometheus, "--report": report}
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) > 1:
+        fail(Exit.USAGE, f"{' and '.join(named)} are given", "Choose one of them.")
+    if report is not None:
+        return {"report": str(report)}, _of_report(report, slos)
     if prometheus is None:
-        given = store is not None and store.is_file()
-        path = store if given and store else session.folder(store) / FILE
+        is_file = store is not None and store.is_file()
+        path = store if is_file and store else session.folder(store) / FILE
         return _of_run(path, run or LAST, slos)
     return {"prometheus": redact(prometheus)}, _of_server(prometheus, slos)
+
+
+def _of_report(path: Path, slos: Sequence[Slo]) -> Sequence[Verdict]:
+    reported = read_report(path)
+    if reported.left_out:
+        what = f"{path} has only {reported.left_out}"
+        fail(Exit.INPUT, what, "Check the local store, or report a single run.")
+    return check_run(reported, Part(""), slos)
 
 
 def _require_events(where: Mapping[str, str], found: Sequence[Verdict]) -> None:

@@ -27,7 +27,7 @@ _RUN_SOMETHING: Final = "Start a program that calls configure() in the same fold
 
 
 def top(*, store: RecordingsFolder = None, as_json: session.AsJson = False) -> None:
-    """Show what runs now: rates, errors, and the slowest open jobs with their phase.
+    """Show what runs now: rates, errors, and the slowest open jobs.
 
     Keys: s sorts the jobs by age, phase, runner or attempt; f shows those of one
     phase; / those whose name has a text; Esc shows all; q quits.

@@ -7,10 +7,11 @@ import ipaddress
 import socket
 import threading
 import webbrowser
-from collections.abc import Generator, Sequence
+from collections import Counter
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
@@ -22,6 +23,10 @@ from spanrun.slo import Slo, load
 from spanrun.slo.local import require_recorded
 from spanrun.view.receiver import Receiver
 from spanrun.view.server import HOST, Viewer
+
+if TYPE_CHECKING:
+    from spanrun.telemetry.recordings.otlp_store import OtlpStore
+    from spanrun.view.grpc_receiver import GrpcReceiver
 
 _MOST_PORTS: Final = 65535
 
@@ -47,19 +52,30 @@ def view(
             show_default=False,
         ),
     ] = None,
+    listen_grpc: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST:]PORT",
+            help="The same over gRPC. The usual port is 4317.  "
+            "[default host: 127.0.0.1]",
+            show_default=False,
+        ),
+    ] = None,
     open_: Annotated[
         bool, typer.Option("--open", help="Open it in the browser.")
     ] = False,
     slo: Objectives = None,
     store: RecordingsFolder = None,
 ) -> None:
-    """Show sessions and runs in a browser of this machine, live, until Ctrl-C."""
+    """Show sessions and runs in a browser, live, until Ctrl-C."""
     slos = load(slo) if slo else ()
     require_recorded(slos)
-    if listen is not None and file is not None:
+    wanted = {"--listen": listen, "--listen-grpc": listen_grpc}
+    places = {option: place for option, place in wanted.items() if place is not None}
+    if places and file is not None:
         what = "what is received can't be kept in a file of traces"
-        fail(Exit.USAGE, what, "Leave the file or --listen out.")
-    with _receiving(listen, store), open_recording(store, file) as recording:
+        fail(Exit.USAGE, what, f"Leave the file or {', '.join(places)} out.")
+    with _receiving(places, store), open_recording(store, file) as recording:
         _serve(recording.path, port, slos, open_=open_)
 
 
@@ -78,45 +94,64 @@ def _serve(path: Path, port: int, slos: Sequence[Slo], *, open_: bool) -> None:
 
 
 @contextmanager
-def _receiving(listen: str | None, store: Path | None) -> Generator[None]:
-    """Take OTLP meanwhile, if that is wanted, and say at the end what came."""
-    if listen is None:
+def _receiving(places: Mapping[str, str], store: Path | None) -> Generator[None]:
+    """Take OTLP meanwhile, where that is wanted, and say at the end what came.
+
+    Args:
+        places: The host and port, for each option.
+        store: The folder of the recordings.
+    """
+    if not places:
         yield
         return
     from spanrun.telemetry.recordings.otlp_store import OtlpStore  # noqa: PLC0415 -- 16 ms
 
-    host, port = _address(listen)
     kept = OtlpStore(session.folder(store))
     if kept.fault:
         fail(Exit.DISK, f"{kept.path} can't be used: {kept.fault}", "Name --store.")
-    try:
-        receiver = Receiver(kept, host, port)
-    except OSError as error:
-        _taken(error, host, port, "--listen")
-    receiver.start()
-    console.say(f"OTEL_EXPORTER_OTLP_ENDPOINT={receiver.url}")
-    if not _is_loopback(host):
-        console.say(f"whoever reaches {host} may send; nobody is asked who they are")
+    receivers = [_receiver(option, place, kept) for option, place in places.items()]
+    for each in receivers:
+        each.start()
     try:
         yield
     finally:
-        receiver.close()
-        counts = receiver.counts
+        for each in receivers:
+            each.stop()
+        kept.close()
+        counts = sum((each.counts for each in receivers), Counter[str]())
         console.say(
             f"received {counts['spans']:,} spans, {counts['logs']:,} log records and "
             f"{counts['metrics']:,} points of metrics"
         )
 
 
-def _address(listen: str) -> tuple[str, int]:
+def _receiver(option: str, place: str, kept: OtlpStore) -> Receiver | GrpcReceiver:
+    host, port = _address(option, place)
+    kind: type[Receiver | GrpcReceiver] = Receiver
+    protocol = ""
+    if option == "--listen-grpc":
+        from spanrun.view.grpc_receiver import GrpcReceiver  # noqa: PLC0415 -- 60 ms
+
+        kind, protocol = GrpcReceiver, " OTEL_EXPORTER_OTLP_PROTOCOL=grpc"
+    try:
+        made = kind(kept, host, port)
+    except OSError as error:
+        _taken(error, host, port, option)
+    console.say(f"OTEL_EXPORTER_OTLP_ENDPOINT={made.url}{protocol}")
+    if not _is_loopback(host):
+        console.say(f"whoever reaches {host} may send; nobody is asked who they are")
+    return made
+
+
+def _address(option: str, place: str) -> tuple[str, int]:
     """The host and the port.
 
     An address of IPv6 is in brackets, as in a URL.
     """
-    host, _, port = listen.rpartition(":")
+    host, _, port = place.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") if host else HOST
     if not (port.isascii() and port.isdigit() and int(port) <= _MOST_PORTS):
-        what = f"--listen {listen}: must be a port, such as 4318, or HOST:PORT"
+        what = f"{option} {place}: must be a port, such as 4318, or HOST:PORT"
         fail(Exit.USAGE, what, "Name another.")
     return host, int(port)
 

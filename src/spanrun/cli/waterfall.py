@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Final
 
 from spanrun import semconv
 from spanrun.quantities import seconds
-from spanrun.recordings import Span
+from spanrun.recordings import LogRecord, Span
 from spanrun.telemetry.recordings.records import TIMES
 from spanrun.text import one_line, redact
 
@@ -16,15 +17,23 @@ _NAME: Final = 0.4  # of the width
 _TOOK: Final = 10
 _LEAST: Final = 10  # characters of the axis
 _ERROR: Final = 160
+_RECORDS: Final = 20
+"""Log records that are shown of a span."""
 _DEEPEST: Final = 12
 """Levels that are indented."""
 
 
-def lines(spans: Sequence[Span], width: int, limit: int) -> Iterator[str]:
+def lines(
+    spans: Sequence[Span], logs: Iterable[LogRecord], width: int, limit: int
+) -> Iterator[str]:
     """The trace whose spans these are, in lines of about ``width`` characters.
 
-    Of more than ``limit`` spans those are shown that failed, and that took longest.
+    Of more than ``limit`` spans those are shown that failed, and that took longest,
+    each with its log records, of which the first few.
     """
+    said: dict[str | None, list[LogRecord]] = {}
+    for record in sorted(logs, key=lambda record: record.time_ns):
+        said.setdefault(record.span_id, []).append(record)
     began = min(span.start_ns for span in spans)
     whole = max(1, max(span.end_ns for span in spans) - began)
     failed = sum(span.status == "ERROR" for span in spans)
@@ -45,7 +54,11 @@ def lines(spans: Sequence[Span], width: int, limit: int) -> Iterator[str]:
         took = seconds(span.duration)
         yield f"{indent + label:<{name}}{took:>{_TOOK - 1}} {bar}".rstrip()
         yield from (
-            f"{indent}    {text}" for text in _about(span, width - len(indent) - 4)
+            f"{indent}    {text}"
+            for text in (
+                *_about(span, width - len(indent) - 4),
+                *_said(said.get(span.span_id, ()), began, width - len(indent) - 4),
+            )
         )
     if left := len(spans) - len(shown):
         yield f"… and {left:,} spans more, which took less time (--limit)"
@@ -69,6 +82,17 @@ def _about(span: Span, width: int) -> Iterator[str]:
         yield ledger
     if span.status == "ERROR" and span.status_text:
         yield one_line(redact(span.status_text), max(_LEAST, min(width, _ERROR)))
+
+
+def _said(records: Sequence[LogRecord], began: int, width: int) -> Iterator[str]:
+    """What was logged in a span, and when in the trace."""
+    for record in records[:_RECORDS]:
+        body = record.body if isinstance(record.body, str) else json.dumps(record.body)
+        at = seconds(max(0, record.time_ns - began) / 1e9)
+        told = one_line(redact(f"{record.level} {body}"), max(_LEAST, width - 12))
+        yield f"{at:>9} · {told}"
+    if (left := len(records) - _RECORDS) > 0:
+        yield f"… and {left:,} log records more"
 
 
 def _ledger(attributes: Mapping[str, object], width: int) -> str:

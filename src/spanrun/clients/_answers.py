@@ -67,7 +67,8 @@ class Answers:
             return await read_body(parts, coding, self._max_bytes)
         except BodyTooLargeError:
             raise self._error(
-                f"the answer of {where} is larger than {self._max_bytes} bytes",
+                f"the answer of {where} is larger than {self._max_bytes} bytes: "
+                "ask for less at once",
                 final=bool(coding),  # a plain one has as many on the wire
             ) from None
         except BadCodingError as why:
@@ -134,7 +135,7 @@ async def _once(body: bytes) -> AsyncIterator[bytes]:
 def _reason(body: Any, text: bytes) -> bytes:
     """What an error's body says, where it says it in one of the usual ways."""
     found = body
-    for key in ("error", "message", "detail"):
+    for key in ("error", "message", "detail", "msg", "trace"):
         found = at(found, key, found)
     return found.encode("utf-8", "replace") if isinstance(found, str) else text
 

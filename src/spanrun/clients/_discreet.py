@@ -1,8 +1,8 @@
 """Keep what clients send in confidence out of the logs of the libraries they use.
 
-At DEBUG hpack logs each header, and httpcore the headers of answers; at INFO httpx logs
-the URL of each request, with its query. aiohttp, h11 and h2 log none, and aiosolr isn't
-asked to, see `_solr_wire`.
+At DEBUG hpack logs each header, httpcore the headers of answers and aiosolr parameters
+and headers; at INFO httpx logs the URL of each request, with its query. h11 and h2 log
+none.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 from spanrun.text import Confidential, excerpt
 
-_DROPPED: Final = ("hpack.hpack", "hpack.table", "httpx")
+_DROPPED: Final = ("aiosolr", "hpack.hpack", "hpack.table", "httpx")
 _HTTPCORE: Final = tuple(
     f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")
 )
@@ -26,7 +26,7 @@ class Discreet:
     """A block in which such records are without secrets.
 
     hpack's are dropped there, as they have all headers once more in compressed form,
-    and httpx's line for each request, as there is a span for it.
+    and httpx's and aiosolr's lines for each request, as there is a span for it.
     Records that the application's own requests make are left alone.
 
     Args:

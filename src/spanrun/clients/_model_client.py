@@ -179,7 +179,6 @@ class ModelClient:
 
     async def _open(self) -> None:
         await self._leave()
-        self._http.open()
         await self.runner.__aenter__()
         self._home = await Home.of(self._loop_ends)
 
@@ -243,17 +242,6 @@ class ModelClient:
             return await runner.call(function, *args)
         finally:
             outlasting.reset(token)
-
-    async def _post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """The decoded answer.
-
-        Raises:
-            ServiceError: (or the subclass's) There is none that can be used.
-        """
-        try:
-            return await self._http.post(path, body)
-        except httpx.RequestError as why:
-            raise self._http.unanswered(path, why) from why
 
     def _operation(self, name: str, **more: Any) -> CallUnit | Untold:
         """The unit of one request, by the conventions for generative AI."""

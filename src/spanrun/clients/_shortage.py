@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final, Generic, TypeVar
+from typing import Final, TypeVar
+
+import httpx
 
 from spanrun.clients._pool import make_room
 from spanrun.descriptors import AGAIN, available, exhausted
 from spanrun.telemetry.log import Log
 
-S = TypeVar("S")
 T = TypeVar("T")
 
 _LACKING: Final = "no file descriptor is left for a request"
 _log: Final = Log(__name__)
 
 
-class Shortage(Generic[S]):
+class Shortage:
     """The requests of one client that wait for a descriptor, in order of arrival.
 
     Nothing of them was sent, so it is a wait and no failure. It ends when another
@@ -26,21 +27,19 @@ class Shortage(Generic[S]):
     the job's timeout. Only the first in line tries, since a try may look up a name.
 
     Args:
-        server: Gives the name, in the log, of what a request is to.
         unsent: The library's error where it can't connect. Any other one may come
             when something was sent.
     """
 
-    def __init__(self, server: Callable[[S], str], unsent: type[Exception]) -> None:
-        self._server: Final = server
+    def __init__(self, unsent: type[Exception]) -> None:
         self._unsent: Final = unsent
         self._said = False
         self._queue = _Queue(None)
 
     async def connected(
         self,
-        send: Callable[[S], Awaitable[T]],
-        what: S,
+        send: Callable[[httpx.Request], Awaitable[T]],
+        what: httpx.Request,
         patience: float | None = None,
     ) -> T:
         """``await send(what)``, as soon as there is a descriptor for it.
@@ -84,7 +83,7 @@ class Shortage(Generic[S]):
             queue.returned += 1
             queue.change.set()
 
-    async def _turn(self, what: S, *, failed: bool) -> None:
+    async def _turn(self, what: httpx.Request, *, failed: bool) -> None:
         """Wait until it may be worth a try."""
         loop = asyncio.get_running_loop()
         if self._queue.loop is not loop:
@@ -103,13 +102,13 @@ class Shortage(Generic[S]):
             if not queue.waiting:
                 queue.returned = 0
 
-    def _say(self, what: S) -> None:
+    def _say(self, what: httpx.Request) -> None:
         if not self._said:
             self._said = True
             _log.warning(
                 f"{_LACKING} to %s: it waits until one is free; raise `ulimit -n`, or "
                 "lower the runner's limit",
-                self._server(what),
+                what.url.netloc.decode("ascii"),
             )
 
 

@@ -3,41 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import reprlib
 import sys
 import warnings
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from http import HTTPStatus
 from types import FrameType, TracebackType
 from typing import Any, Final, Self, TypeVar
 
+import httpx
+
 from spanrun import checks, semconv
 from spanrun.clients import _solr_wire as wire
-from spanrun.clients._home import Home, close_on
-from spanrun.clients._json import at, of_error, text_at
-from spanrun.clients._shortage import Shortage
+from spanrun.clients import http
+from spanrun.clients._discreet import Discreet
+from spanrun.clients._home import Home
 from spanrun.clients._solr_target import Target
 from spanrun.clock import Clock
-from spanrun.errors import ConfigurationError, ShuttingDown, StoreError
+from spanrun.errors import ShuttingDown, StoreError
 from spanrun.policies.adaptive import AdaptiveLimit
 from spanrun.policies.limit import Limit
-from spanrun.policies.overload import STATUSES
 from spanrun.policies.retry import Retry
 from spanrun.policies.timeout import Timeout
-from spanrun.retry_after import retry_after
 from spanrun.runner.runner import Runner
 from spanrun.telemetry.calling import calling
 from spanrun.telemetry.observe import Observer
 from spanrun.telemetry.units.call import CallKind
-from spanrun.text import Confidential, excerpt
+from spanrun.text import excerpt
 
 T = TypeVar("T")
 Send = Callable[[Any], Awaitable[Any]]
 """Makes one request with aiosolr's client; gives aiosolr's response."""
 
-_OK: Final = 200
-# Not 500: Solr says it of requests that it will never take, such as a vector of
-# another length.
-_BUSY: Final = STATUSES | {408, 425}
 _HEAD: Final = 300
 
 
@@ -56,11 +54,9 @@ def transient(error: Exception) -> bool:
     """
     if isinstance(error, MaybeStored) or not isinstance(error, StoreError):
         return False
-    if error.final:
-        return False
-    _, aiohttp = wire.libraries()
-    broken = isinstance(error.__cause__, aiohttp.ClientError | OSError)
-    return broken or error.status in _BUSY
+    # Solr says 500 of requests that it will never take, such as a vector of another
+    # length.
+    return error.status != HTTPStatus.INTERNAL_SERVER_ERROR and http.transient(error)
 
 
 _RETRY: Final = Retry(on=transient, attempts=4, base=0.1, cap=5.0)
@@ -87,18 +83,16 @@ class SolrCalls:
         self._base_url: Final = base_url.strip().rstrip("/")
         kind = "AsyncSolrClient"
         seconds = checks.at_least(kind, "request_timeout_sec", request_timeout_sec, 0)
-        self._headers: Final = checks.headers(kind, {} if headers is None else headers)
         self._options: Final = wire.checked(client_kwargs)
-        self._confidential: Final = Confidential(
-            (*self._headers.values(), *wire.credentials(self._target))
+        self._http: Final = http.HttpClient(
+            base_url.strip(),
+            headers=checks.headers(kind, {} if headers is None else headers),
+            error=StoreError,
+            max_bytes=http.MAX_BYTES,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._home: Home | None = None
         self._lock = asyncio.Lock()
-        _, aiohttp = wire.libraries()
-        host = self._target.host
-        unsent = aiohttp.ClientConnectorError
-        self._shortage: Final = Shortage[Any](lambda _: host, unsent)
         self.runner: Final = Runner(
             "solr",
             limit=limit,
@@ -111,9 +105,7 @@ class SolrCalls:
         self._attributes: Final[dict[str, Any]] = {
             semconv.DB_SYSTEM_NAME: "solr",
             semconv.DB_COLLECTION_NAME: self._target.collection,
-            semconv.SERVER_ADDRESS: self._target.host.strip("[]"),
-            semconv.SERVER_PORT: self._target.port
-            or (443 if self._target.scheme == "https" else 80),
+            **self._http.server,
         }
         if self._target.prefix:
             self._attributes[semconv.DB_NAMESPACE] = self._target.prefix.strip("/")
@@ -127,9 +119,7 @@ class SolrCalls:
         return f"{type(self).__name__}(base_url={self._target.url!r})"
 
     def __del__(self) -> None:
-        client = getattr(self, "_client", None)
-        if client is not None:
-            client.session.detach()  # or aiohttp says the same, less well, to the loop
+        if getattr(self, "_client", None) is not None:
             warnings.warn(
                 f"{self!r}, made at {self._made_at}, was never closed: "
                 "`await client.close()`, or use it with `async with`",
@@ -171,19 +161,15 @@ class SolrCalls:
                 await client.close()
 
     async def _build_client(self) -> Any:
-        """A client of aiosolr's, open."""
-        return wire.build(self._target, self._headers, self._options)
+        """A client of aiosolr's, which sends by our own connections."""
+        return wire.build(self._target, self._http, self._options)
 
     async def _get_client(self) -> Any:
         """The client of aiosolr's; the first call makes it, however many come."""
         async with await self._turn():
             if self._client is None:
                 client = await self._build_client()
-                try:
-                    await self.runner.__aenter__()
-                except BaseException:
-                    await client.close()
-                    raise
+                await self.runner.__aenter__()
                 self._client = client
                 self._home = await Home.of(self.close)
             return self._client
@@ -199,17 +185,13 @@ class SolrCalls:
 
     async def _leave(self, home: Home) -> None:
         """Give up what is open on another loop; it must not run."""
-        loop = await home.leave(repr(self))
+        await home.leave(repr(self))
         client, self._client, self._home = self._client, None, None
         with suppress(RuntimeError):  # of jobs that its end left behind
             ended = ShuttingDown(f"{self!r} is used on another event loop")
             await self.runner.__aexit__(None, ended, None)
-        if loop is not None:
-            close_on(loop, client.close)
-        elif home.loop.is_closed():
-            await client.close()  # touches nothing, and nothing is said of it
-        else:
-            client.session.detach()
+        if client is not None:
+            await client.close()
 
     async def _call(
         self,
@@ -239,17 +221,22 @@ class SolrCalls:
         read: Callable[[Any], T],
         repeatable: bool,  # noqa: FBT001 -- by position, as the runner hands it on
     ) -> T:
-        with calling(self._kind(operation)) as call, wire.exchange() as seen:
+        with calling(self._kind(operation)) as call, Discreet(self._http.confidential):
             try:
-                return read(await self._shortage.connected(send, client))
-            except (ConfigurationError, TimeoutError):
+                answer = await send(client)
+            except StoreError as error:
+                if error.status not in (None, HTTPStatus.OK):
+                    call.set(semconv.DB_RESPONSE_STATUS_CODE, str(error.status))
+                lost = error.__cause__
+                if isinstance(lost, httpx.ConnectError):
+                    error.add_note("is Solr running there?")
+                if isinstance(lost, httpx.RequestError) and not repeatable:
+                    raise MaybeStored(str(error)) from lost
                 raise
-            except Exception as error:  # what aiosolr lets through, see `_failure`
-                raise self._failure(seen, error, repeatable=repeatable) from error
-            finally:
-                self._shortage.given_back()
-                if seen.status not in (None, _OK):
-                    call.set(semconv.DB_RESPONSE_STATUS_CODE, str(seen.status))
+            try:
+                return read(answer)
+            except Exception as error:  # what is told needn't be of Solr's shape
+                raise self._misread(answer, error) from error
 
     def _kind(self, operation: str) -> CallKind:
         kind = self._kinds.get(operation)
@@ -261,48 +248,16 @@ class SolrCalls:
             )
         return kind
 
-    def _failure(
-        self, seen: wire.Exchange, error: Exception, *, repeatable: bool
-    ) -> StoreError:
-        """What has happened, in our words: the answer's are in ``body``."""
-        aiosolr, aiohttp = wire.libraries()
-        where = self._target.url
-        head = self._clean(_reason(seen.body))
-        if isinstance(error, aiosolr.SolrError):  # it quotes the answer
-            quoting: Any = error
-            quoting.message, quoting.args = head, (head,)
-        broken = isinstance(error, aiohttp.ClientError | OSError)
-        kind = StoreError if repeatable or not broken else MaybeStored
-        if isinstance(error, StoreError):
-            what = f"{where}: {error}"
-        elif isinstance(error, aiohttp.ClientConnectorError):
-            why = self._clean(str(error))
-            what = f"{where} can't be reached: {why}: is Solr running there?"
-        elif broken and seen.status is None:
-            what = f"{where} gave no answer: {self._clean(str(error))}"
-        elif broken:
-            what = f"{where}: the answer broke off: {self._clean(str(error))}"
-        elif seen.status not in (None, _OK):
-            what = f"{where} answered {seen.status}{head and f': {head}'}"
-        else:
-            what = f"{where}: the answer isn't Solr's ({type(error).__name__}): {head}"
-        return kind(
-            what,
-            status=seen.status,
-            retry_after=retry_after(seen.retry_after),
+    def _misread(self, answer: Any, error: Exception) -> StoreError:
+        """That an answer is JSON, but none of Solr's."""
+        head = reprlib.repr(getattr(answer, "data", answer))
+        head = excerpt(self._http.confidential.hide(head), _HEAD)
+        why = str(error) if isinstance(error, StoreError) else type(error).__name__
+        return StoreError(
+            f"{self._target.url}: the answer isn't Solr's ({why}): {head}",
+            status=HTTPStatus.OK,
             body=head,
-            final=isinstance(error, StoreError) and error.final,
         )
-
-    def _clean(self, text: str) -> str:
-        return excerpt(self._confidential.hide(text), _HEAD)
-
-
-def _reason(body: bytes) -> str:
-    """What an error's body says; Solr has it in ``error.msg``."""
-    error = at(of_error(body), "error")
-    told = text_at(error, "msg") or text_at(error, "trace")
-    return told or body[: 64 * _HEAD].decode("utf-8", "replace")
 
 
 def _caller(made: object) -> str:

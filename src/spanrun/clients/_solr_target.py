@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import SplitResult, quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from spanrun.errors import ConfigurationError
 from spanrun.telemetry.redact import redact
@@ -17,20 +17,14 @@ class Target:
     """A collection's address.
 
     Attributes:
-        scheme: ``http`` or ``https``.
-        host: As it stands in a URL.
-        port: None for the scheme's own.
+        url: Without secrets: what aiosolr is told.
         prefix: The path before the collection: ``/solr`` as a rule, or empty.
         collection: Its name, not escaped.
-        login: User name and password, where the URL has them.
     """
 
-    scheme: str
-    host: str
-    port: int | None
+    url: str
     prefix: str
     collection: str
-    login: tuple[str, str] | None
 
     @classmethod
     def of(cls, base_url: str) -> Target:
@@ -57,21 +51,11 @@ class Target:
         if not names[-1] or any(name in (".", "..") for name in names):
             raise _wrong(base_url, "must end with the collection's name")
         prefix = "".join(f"/{escaped(name)}" for name in names[1:-1])
-        return cls(
-            url.scheme,
-            f"[{url.hostname}]" if ":" in url.hostname else url.hostname,
-            port,
-            prefix or ("" if port is None else _PREFIX),
-            names[-1],
-            _login(url),
-        )
-
-    @property
-    def url(self) -> str:
-        """The URL, without secrets: what aiosolr is told."""
-        port = f":{self.port}" if self.port is not None else ""
-        collection = escaped(self.collection)
-        return f"{self.scheme}://{self.host}{port}{self.prefix}/{collection}"
+        if port is not None:
+            prefix = prefix or _PREFIX
+        place = url.netloc.rpartition("@")[2].lower()
+        path = f"{prefix}/{escaped(names[-1])}"
+        return cls(f"{url.scheme}://{place}{path}", prefix, names[-1])
 
 
 def escaped(name: str) -> str:
@@ -89,12 +73,6 @@ def escaped_path(what: str, path: str) -> str:
     if any(unquote(part) in ("", ".", "..") for part in parts):
         raise ConfigurationError(f"{what}={path!r}: must be names between slashes")
     return "/".join(escaped(part) for part in parts)
-
-
-def _login(url: SplitResult) -> tuple[str, str] | None:
-    if url.username is None:
-        return None
-    return unquote(url.username), unquote(url.password or "")
 
 
 def _wrong(base_url: str, why: str) -> ConfigurationError:

@@ -137,7 +137,7 @@ class Chat(ModelClient):
 
     async def _ask(self, messages: list[Message]) -> ChatAnswer:
         with self._operation("chat", **self._asked) as call:
-            answer = await self._post(
+            answer = await self._http.post(
                 "/chat/completions", {**self._fields, "messages": messages}
             )
             text, reasons = _choice(answer)

@@ -316,7 +316,7 @@ class Embeddings(ModelClient):
         if self._packed:
             asked[semconv.GEN_AI_REQUEST_ENCODING_FORMATS] = ("base64",)
         with self._operation("embeddings", **asked) as call:
-            answer = await self._post(
+            answer = await self._http.post(
                 "/embeddings", {"model": self.model, "input": texts, **fields}
             )
             found = vectors(answer, len(texts), packed=self._packed)

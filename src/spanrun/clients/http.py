@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -51,6 +52,14 @@ def _reason(error: Exception) -> BaseException | None:
     return error.__cause__ if isinstance(error, ServiceError) else error
 
 
+class SizedBody(httpx.AsyncByteStream):
+    """A body that isn't in memory."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many bytes it has."""
+
+
 class HttpClient:
     """Sends JSON to one server and gives its answers.
 
@@ -77,6 +86,7 @@ class HttpClient:
     Attributes:
         base_url: Without a user and password.
         server: The attributes that name the server in telemetry.
+        confidential: Hides what is sent in confidence.
     """
 
     def __init__(
@@ -118,54 +128,60 @@ class HttpClient:
         }
         secrets = (*given.values(), url.password, *url.params.values())
         self._answers: Final = Answers(error, max_bytes, secrets)
+        self.confidential: Final = self._answers.confidential
         self._places: Final[dict[str, tuple[httpx.URL, str]]] = {}
         self._given: Final = http_client
-        self._is_ready = False
         self._own: Final = Transport(http2=http2, tls=tls, transport=transport)
-
-    def open(self) -> None:
-        """Get ready: from here on the libraries' logs are without secrets."""
-        if not self._is_ready:
-            self._is_ready = True
-            filter_logs()
+        filter_logs()
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Send ``body`` as JSON and give the decoded answer.
+        """Send ``body`` as JSON and give the decoded answer: see `ask`."""
+        url, where = self._place(path)
+        return await self.ask("POST", url, where, json.dumps(body).encode())
+
+    async def ask(
+        self, method: str, url: httpx.URL, where: str, body: bytes | SizedBody = b""
+    ) -> Any:
+        """Send ``body``, which is JSON or empty, and give the decoded answer.
+
+        Args:
+            method: Of HTTP.
+            url: On the server.
+            where: How errors tell the URL.
+            body: Its size is its length.
 
         Raises:
             ServiceError: (or the class given as ``error``) for a status that
-                isn't 2xx, an answer that isn't JSON or is too large.
-            httpx.RequestError: No answer came.
+                isn't 2xx, an answer that isn't JSON or is too large, or none.
         """
-        url, where = self._place(path)
-        content = json.dumps(body).encode()
-        self.open()
-        with Discreet(self._answers.confidential):
-            response = await self._sent(url, content)
-            try:
-                text = await self._answers.read(response, where)
-            finally:
-                await response.aclose()
+        try:
+            with Discreet(self.confidential):
+                response = await self._sent(method, url, body)
+                try:
+                    text = await self._answers.read(response, where)
+                finally:
+                    await response.aclose()
+        except httpx.RequestError as why:
+            raise self._answers.unanswered(why, where) from why
         return await self._answers.decoded(response, text, where)
 
-    async def _sent(self, url: httpx.URL, content: bytes) -> httpx.Response:
+    async def _sent(
+        self, method: str, url: httpx.URL, body: bytes | SizedBody
+    ) -> httpx.Response:
         headers, client = self._headers, self._given
         if client is not None:
-            request = client.build_request(
-                "POST", url, headers=headers, content=content
-            )
+            request = client.build_request(method, url, headers=headers, content=body)
             propagate(request.headers)  # its transport may not be one of ours
             return await client.send(request, stream=True)
         # Nothing that a client adds is wanted: neither cookies nor redirects. Without
         # one, a request takes two thirds of the CPU.
-        body = httpx.ByteStream(content)
-        request = httpx.Request("POST", url, headers=headers, stream=body)
-        request.headers["Content-Length"] = str(len(content))
+        stream = httpx.ByteStream(body) if isinstance(body, bytes) else body
+        request = httpx.Request(method, url, headers=headers, stream=stream)
+        if body:
+            request.headers["Content-Length"] = str(len(body))
+        else:
+            del request.headers["Content-Type"]
         return await self._own.handle_async_request(request)
-
-    def unanswered(self, path: str, error: httpx.RequestError) -> ServiceError:
-        """``error``, which `post` raised, as the class given as ``error``."""
-        return self._answers.unanswered(error, self._place(path)[1])
 
     async def aclose(self) -> None:
         """Close the connections; requests that run fail. A second call does nothing."""

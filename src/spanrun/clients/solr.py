@@ -45,7 +45,9 @@ class AsyncSolrClient(SolrCalls):
         retry: Which errors are worth another attempt.
         observers: Told of every request.
         clock: What the requests' times are read from.
-        **client_kwargs: For ``aiosolr.Client``, such as ``ttl_dns_cache``.
+        **client_kwargs: For ``aiosolr.Client``, such as ``read_timeout``. Requests go
+            by a `Transport`: ``ttl_dns_cache`` has no effect, and aiohttp's
+            ``client_timeout`` and ``trace_configs`` are refused.
 
     Raises:
         ConfigurationError: At once, for a value that can't work, or when the extra

@@ -112,7 +112,7 @@ class Transport(httpx.AsyncBaseTransport):
             limits=limits or _LIMITS,
         )
         unsent = httpx.ConnectError if transport else httpcore.ConnectError
-        self._shortage: Final = Shortage[httpx.Request](_server, unsent)
+        self._shortage: Final = Shortage(unsent)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send ``request``; the response's body is yet to be read, and closed.
@@ -251,7 +251,3 @@ def _proxy(where: str, given: object) -> httpx.Proxy | None:
         # Not quoted: there may be a password in it.
         raise ConfigurationError(f"{where}(proxy={redact(str(given))!r}): {hint}")
     return proxy
-
-
-def _server(request: httpx.Request) -> str:
-    return request.url.netloc.decode("ascii")

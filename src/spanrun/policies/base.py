@@ -107,6 +107,10 @@ class Work(Protocol):
         """A policy refuses it something."""
         ...
 
+    def paused(self, seconds: float) -> None:
+        """Tell that it has waited so long, as its service had asked for a pause."""
+        ...
+
     def held(self) -> None:
         """It begins to wait, as the service is gone."""
         ...

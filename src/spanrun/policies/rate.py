@@ -163,7 +163,11 @@ class Tokens:
             raise
         finally:
             job.waits = None
-            job.timings.rate_limit += self._now() - since
+            ended = self._now()
+            job.timings.rate_limit += ended - since
+            paused = min(self.pace.held_until, ended) - since
+            if paused > 0:
+                job.paused(paused)
 
     def serve(self) -> None:
         """Let in who may go now, and set the timer for the next one."""

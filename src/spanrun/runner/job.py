@@ -16,11 +16,13 @@ from spanrun.runner.drive import drive
 from spanrun.semconv import (
     EVENT_SPANRUN_JOB_HEDGE_ENDED,
     EVENT_SPANRUN_JOB_HELD,
+    EVENT_SPANRUN_JOB_PAUSED,
     EVENT_SPANRUN_JOB_REFUSED,
     METRIC_SPANRUN_HEDGE_ENDED,
     METRIC_SPANRUN_HEDGE_SENT,
     METRIC_SPANRUN_JOB_REFUSALS,
     SPANRUN_HEDGE_RESULT,
+    SPANRUN_JOB_PAUSE_DURATION,
     SPANRUN_REFUSAL_REASON,
     Metric,
     SpanrunHedgeResult,
@@ -215,11 +217,15 @@ class Job:
         self._say(EVENT_SPANRUN_JOB_REFUSED, **{SPANRUN_REFUSAL_REASON: reason})
         self._count(METRIC_SPANRUN_JOB_REFUSALS, reason)
 
+    def paused(self, seconds: float) -> None:
+        """It has waited so long, as its service had asked for a pause."""
+        self._say(EVENT_SPANRUN_JOB_PAUSED, **{SPANRUN_JOB_PAUSE_DURATION: seconds})
+
     def held(self) -> None:
         """It begins to wait, as the service is gone."""
         self._say(EVENT_SPANRUN_JOB_HELD)
 
-    def _say(self, event: str, **attributes: str) -> None:
+    def _say(self, event: str, **attributes: str | float) -> None:
         if self.unit is not None:
             self.unit.event(event, **attributes)
 

@@ -10,7 +10,8 @@ from spanrun.slo import promql, records
 from spanrun.slo.burn import Burn
 from spanrun.slo.model import Availability, Latency, Slo
 
-RUNBOOKS: Final = "docs/how-to"
+RUNBOOKS: Final = "http://localhost:8000/docs/how-to"
+"""Where `python -m http.server`, in a checkout, has the run books."""
 BOARD: Final = "spanrun-slo"
 """The id of the dashboard of objectives."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple, Protocol
 
@@ -69,7 +69,7 @@ class LogPipe:
     instead, unless a handler of its own gives them to it already.
 
     Args:
-        leave: Where they leave; None: nowhere.
+        leaving: Where they leave.
         account: Counts them.
         resource: Gives what describes this process.
         encoder: Makes bytes of them.
@@ -80,7 +80,7 @@ class LogPipe:
 
     def __init__(
         self,
-        leave: LogExit | None,
+        leaving: Sequence[LogExit],
         account: Account,
         resource: Callable[[], Resource],
         encoder: RecordEncoder,
@@ -89,13 +89,13 @@ class LogPipe:
         batch: int,
         capacity: int,
     ) -> None:
-        self._exit: Final = leave
+        self._exits: Final = leaving
         self._account: Final = account
         self._resource: Final = resource
         self._encode: Final = encoder.encode
         self._fail: Final = partial(Faults(account), "logs")
         self._outbox: Outbox[Encoded] | None = None
-        if leave is not None:
+        if leaving:
             self._outbox = Outbox[Encoded](
                 "logs",
                 self._leave,
@@ -103,7 +103,7 @@ class LogPipe:
                 capacity=capacity,
                 batch=batch,
                 delay=delay,
-                full="lose" if leave.waits else "send",
+                full="lose" if any(each.waits for each in leaving) else "send",
             )
 
     def take(self, record: logging.LogRecord, where: Place) -> None:
@@ -130,18 +130,18 @@ class LogPipe:
         return self._outbox is None or self._outbox.close(timeout)
 
     def _leave(self, records: list[Encoded]) -> None:
-        assert self._exit is not None  # noqa: S101 -- there is no outbox without it
         groups: dict[tuple[str, bool], list[bytes]] = {}
         for each in records:
             groups.setdefault((each.logger, each.is_error), []).append(each.data)
         resource = self._resource()
         for (logger, failed), data in groups.items():
             batch = LogBatch(resource, logger, b"".join(data), len(data), failed)
-            try:
-                self._exit.logs(batch)
-            except Exception as error:  # noqa: BLE001 -- the others still leave
-                self._account.drop("logs", "internal_error", len(data))
-                self._fail(error)
+            for leave in self._exits:
+                try:
+                    leave.logs(batch)
+                except Exception as error:  # noqa: BLE001 -- the others still leave
+                    self._account.drop("logs", "internal_error", len(data))
+                    self._fail(error)
 
     def _lost(self, records: list[Encoded], reason: SpanrunTelemetryReason) -> None:
         count_lost(self._account, "logs", reason, len(records))

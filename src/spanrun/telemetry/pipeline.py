@@ -28,7 +28,7 @@ from spanrun.telemetry.faults import Faults
 from spanrun.telemetry.forks import no_fork, tell_after_fork
 from spanrun.telemetry.health import Health
 from spanrun.telemetry.log import Log
-from spanrun.telemetry.log_pipe import LogPipe
+from spanrun.telemetry.log_pipe import LogExit, LogPipe
 from spanrun.telemetry.logs import hook
 from spanrun.telemetry.logs.encode import RecordEncoder
 from spanrun.telemetry.logs.limits import limits_of
@@ -201,8 +201,11 @@ class Pipeline:
     ) -> None:
         if settings.logs is None:
             return
+        leaving: list[LogExit] = [] if leave is None else [leave]
+        if self.store is not None:
+            leaving.append(self.store)
         self._logs = LogPipe(
-            leave,
+            leaving,
             self._account,
             resource,
             RecordEncoder(*limits_of(os.environ)),

@@ -154,10 +154,9 @@ class Feed:
         self._spans.fill(kept)
         self._events: Final = EventRows(texts, zero, places, rows, self._fixes)
         self._fill_events(self._recorded_events(recording, until))
-        which = "" if run else session.id  # what is received is of no run
         folder, of_spans = recording.path.parent, self._spans.rows
         self._received: Final = Received(
-            folder, which, texts, zero, of_spans, self._fixes
+            folder, session.id, run, texts, zero, of_spans, self._fixes
         )
         self._seen = until
         self._judge(recording)

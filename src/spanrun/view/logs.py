@@ -1,4 +1,4 @@
-"""The received log records of a page, as columns."""
+"""The log records of a page, as columns."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceRequest,
 )
 
+from spanrun.semconv import SPANRUN_RUN_ID
 from spanrun.telemetry.span.decode import mapping, value_of
 from spanrun.view.columns import Columns, Texts
 
@@ -35,6 +36,7 @@ class LogRows:
         zero_ns: Where the page's time begins.
         spans: The row of each span, by its trace and its id.
         fixes: Which row was fixed as its span came later, and what is there now.
+        run: Of the records that are wanted; empty for all.
     """
 
     def __init__(
@@ -43,22 +45,30 @@ class LogRows:
         zero_ns: int,
         spans: Mapping[tuple[str, str], int],
         fixes: Columns,
+        run: str = "",
     ) -> None:
         self._texts: Final = texts
         self._zero: Final = zero_ns
         self._spans: Final = spans
         self._fixes: Final = fixes
+        self._run: Final = run
         self._waiting: Final[dict[int, tuple[str, str]]] = {}
         self.columns: Final = Columns(
             "time", "level", "text", "trace", "span", "attributes", "scope"
         )
 
-    def fill(self, body: bytes) -> None:
-        """Add the records of a request."""
+    def fill(self, body: bytes) -> int:
+        """Add the records of a request; returns how many aren't wanted."""
+        others = 0
         for resource in ExportLogsServiceRequest.FromString(body).resource_logs:
             for scope in resource.scope_logs:
                 for record in scope.log_records:
-                    self._add(record, scope.scope.name)
+                    attributes = mapping(record.attributes)
+                    if self._run in ("", attributes.get(SPANRUN_RUN_ID)):
+                        self._add(record, attributes, scope.scope.name)
+                    else:
+                        others += 1
+        return others
 
     def fix(self) -> None:
         """See which spans have come since."""
@@ -68,14 +78,13 @@ class LogRows:
             self.columns.put("span", row, span)
             self._fixes.add(OF_LOG, row, span)
 
-    def _add(self, record: Any, scope: str) -> None:
+    def _add(self, record: Any, attributes: Mapping[str, Any], scope: str) -> None:
         text, row = self._texts.place, len(self.columns)
         key = record.trace_id.hex(), record.span_id.hex()
         span = self._spans.get(key, -1)
         if span < 0 and all(key):
             self._waiting[row] = key
         when = record.time_unix_nano or record.observed_time_unix_nano
-        attributes = mapping(record.attributes)
         named = _LEVELS.get(record.severity_text.upper(), 0)
         self.columns.add(
             round((when - self._zero) / 1000) if when else 0,

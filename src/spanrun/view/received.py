@@ -1,4 +1,4 @@
-"""`Received`: the logs and the metrics of a page, as far as any were received."""
+"""`Received`: the logs and the metrics of a page, as far as there are any."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ class Received:
     Args:
         folder: Of the store.
         session: Its id.
+        run: Of a page of one run; empty for all of the session. What is received, but
+            for its own log records, is of no run.
         texts: The table of the page's texts.
         zero_ns: Where the page's time begins.
         spans: The row of each span, by its trace and its id.
@@ -38,6 +40,7 @@ class Received:
         self,
         folder: Path,
         session: str,
+        run: str,
         texts: Texts,
         zero_ns: int,
         spans: Mapping[tuple[str, str], int],
@@ -45,8 +48,9 @@ class Received:
     ) -> None:
         self._folder: Final = folder
         self._session: Final = session
+        self._run: Final = run
         self._zero: Final = zero_ns
-        self._rows: Final = LogRows(texts, zero_ns, spans, fixes)
+        self._rows: Final = LogRows(texts, zero_ns, spans, fixes, run)
         self._metrics: Final = Metrics()
         self._seen: Final[dict[signals.Kind, int]] = {"logs": 0, "metrics": 0}
         self._counts: Final = {"logs": 0, "logs_gone": 0, "points": 0, "points_gone": 0}
@@ -66,9 +70,9 @@ class Received:
             StoreError: It can't be read.
         """
         for body in self._read("logs", MOST_LOGS, "logs"):
-            self._rows.fill(body)
+            self._counts["logs"] -= self._rows.fill(body)
         self._rows.fix()
-        found = self._read("metrics", MOST_POINTS, "points")
+        found = [] if self._run else self._read("metrics", MOST_POINTS, "points")
         for body in found:
             self._metrics.fill(body)
         self._is_due = self._is_due or bool(found)

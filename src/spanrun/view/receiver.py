@@ -1,7 +1,6 @@
 """`Receiver`: takes OTLP over HTTP from programs of any language, and keeps it.
 
-Traces go into the store that pages are shown of, logs and metrics into a file beside
-it. Whoever reaches the port may send: there is no token, as SDKs have none. A browser's
+Whoever reaches the port may send: there is no token, as SDKs have none. A browser's
 page may not, whatever its site is.
 """
 
@@ -11,51 +10,29 @@ import json
 import socket
 import threading
 import zlib
-from collections import Counter
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
 from google.protobuf import json_format  # type: ignore[import-untyped]  # no stubs
-from google.protobuf.message import (  # type: ignore[import-untyped]  # no stubs
-    DecodeError,
-)
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
-    ExportLogsServiceRequest,
-)
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
+from google.protobuf.message import Message  # type: ignore[import-untyped]
 
 from spanrun.telemetry.otlp_json import message_of
 from spanrun.telemetry.recordings.otlp_store import OtlpStore
 from spanrun.telemetry.span.wire import text as text_field
 from spanrun.text import inert
 from spanrun.view.http_server import Request, Server
+from spanrun.view.intake import AT_ONCE, KINDS, MAX_BODY, Intake, decoded
 
-MAX_BODY: Final = 20 * 1024 * 1024
-"""Bytes of a request, also decompressed: as many as the Collector takes."""
-_AT_ONCE: Final = 8
-"""Requests that are read at the same time; more wait."""
 _GZIP: Final = 31
 _PROTOBUF: Final = "application/x-protobuf"
 _JSON: Final = "application/json"
-_KINDS: Final[dict[str, Any]] = {
-    "/v1/traces": ExportTraceServiceRequest,
-    "/v1/metrics": ExportMetricsServiceRequest,
-    "/v1/logs": ExportLogsServiceRequest,
-}
-_NO_IDS: Final = "spans without a trace id of 16 bytes and a span id of 8"
 _LENGTH: Final = 16  # digits of a chunk's length
 _LINES: Final = 64  # trailers behind the chunks
 
 
-class Receiver:
+class Receiver(Intake):
     """Listens for OTLP over HTTP: protobuf and JSON, plain and compressed by gzip.
 
     Args:
@@ -63,18 +40,13 @@ class Receiver:
         host: The address to listen at.
         port: Where to listen; 0 for one that is free.
 
-    Attributes:
-        counts: Of what was taken: spans, points of metrics, and log records.
-
     Raises:
         OSError: The port is taken, or the address isn't ours.
     """
 
     def __init__(self, store: OtlpStore, host: str, port: int) -> None:
-        self.store: Final = store
-        self.counts: Final[Counter[str]] = Counter()
-        self.room: Final = threading.BoundedSemaphore(_AT_ONCE)
-        self._lock: Final = threading.Lock()
+        super().__init__(store)
+        self.room: Final = threading.BoundedSemaphore(AT_ONCE)
         self._server: Final = Server(host, port, partial(_Request, self))
         self.host: Final = host
         self.port: Final = self._server.port
@@ -89,24 +61,10 @@ class Receiver:
         """Answer requests, in a thread of its own, until `close`."""
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
-    def close(self) -> None:
-        """Stop listening, and write what was taken."""
+    def stop(self) -> None:
+        """Stop listening."""
         self._server.shutdown()
         self._server.server_close()
-        self.store.close()
-
-    def take(self, request: Any) -> int:
-        """Take a request; how many spans can't be kept."""
-        rejected = 0
-        if isinstance(request, ExportTraceServiceRequest):
-            rejected = self.store.add(request)
-            self.store.flush()
-            taken = _spans(request) - rejected
-        else:
-            taken = self.store.keep(request)
-        with self._lock:
-            self.counts[_signal(request)] += taken
-        return rejected
 
 
 class _Refused(Exception):  # noqa: N818 -- a request is
@@ -133,12 +91,11 @@ class _Request(Request):
         self._is_json = False
         try:
             with self._receiver.room:
-                request = self._read()
-                rejected = self._receiver.take(request)
+                answer = self._receiver.take(self._read())
         except _Refused as refused:
             self._refuse(refused.status, str(refused))
         else:
-            self._answer(rejected)
+            self._answer(answer)
 
     def do_GET(self) -> None:  # noqa: N802 -- its name
         """Nothing but POST is answered."""
@@ -155,9 +112,9 @@ class _Request(Request):
         if self.headers.get("Origin"):
             why = "a page in a browser may not send telemetry here"
             raise _Refused(HTTPStatus.FORBIDDEN, why)
-        kind = _KINDS.get(self.path.partition("?")[0])
+        kind = KINDS.get(self.path.partition("?")[0])
         if kind is None:
-            raise _Refused(HTTPStatus.NOT_FOUND, f"send to {', '.join(_KINDS)}")
+            raise _Refused(HTTPStatus.NOT_FOUND, f"send to {', '.join(KINDS)}")
         content = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         self._is_json = content == _JSON
         if content not in (_PROTOBUF, _JSON):
@@ -167,8 +124,8 @@ class _Request(Request):
         try:
             if self._is_json:
                 return message_of(kind, json.loads(body))
-            return kind.FromString(body)
-        except (DecodeError, TypeError, ValueError, RecursionError) as error:
+            return decoded(kind, body)
+        except (TypeError, ValueError, RecursionError) as error:
             why = f"the body is no {kind.DESCRIPTOR.name}: {error}"
             raise _Refused(HTTPStatus.BAD_REQUEST, why) from error
 
@@ -227,11 +184,7 @@ class _Request(Request):
             raise _Refused(HTTPStatus.BAD_REQUEST, "the body is cut off")
         return plain
 
-    def _answer(self, rejected: int) -> None:
-        answer = ExportTraceServiceResponse()  # empty, it is that of all signals
-        if rejected:
-            answer.partial_success.rejected_spans = rejected
-            answer.partial_success.error_message = _NO_IDS
+    def _answer(self, answer: Message) -> None:
         if self._is_json:
             body = json.dumps(json_format.MessageToDict(answer)).encode()
         else:
@@ -276,14 +229,3 @@ class _Request(Request):
 def _too_large() -> _Refused:
     why = f"the body has more than {MAX_BODY >> 20} MiB"
     return _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, why)
-
-
-def _signal(request: Any) -> str:
-    if isinstance(request, ExportTraceServiceRequest):
-        return "spans"
-    return "metrics" if isinstance(request, ExportMetricsServiceRequest) else "logs"
-
-
-def _spans(request: ExportTraceServiceRequest) -> int:
-    scopes = (scope for each in request.resource_spans for scope in each.scope_spans)
-    return sum(len(scope.spans) for scope in scopes)

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from tests.waiting import killed_when_late
 import spanrun as sr
 from spanrun.errors import CheckpointError
 from spanrun.runner.checkpoint import owner, rows
-from spanrun.runner.checkpoint.file import VERSION
+from spanrun.runner.checkpoint.file import VERSION, CheckpointFile
+from spanrun.runner.checkpoint.writer import Writer
 
 STORED = Path(__file__).parent / "format-1.checkpoint"
 
@@ -272,3 +274,51 @@ def test_a_child_that_exits_in_a_job_comes_to_its_end(path):
         said, errors = program.communicate()
     assert said == "7\n", errors
     assert "Traceback" not in errors
+
+
+class Reading:
+    """Around the lock of those who read: tells when the writer's thread wants it."""
+
+    def __init__(self, lock, wanted):
+        self._lock, self._wanted = lock, wanted
+
+    def __enter__(self):
+        if threading.current_thread() is not threading.main_thread():
+            self._wanted.set()
+        self._lock.acquire()
+
+    def __exit__(self, *_):
+        self._lock.release()
+
+
+async def test_what_is_read_at_that_moment_is_not_closed_by_a_full_disk(
+    path, monkeypatch
+):
+    """SQLite's module of Python crashes where a connection is closed amid its use."""
+    await run(path, range(3))
+    closing_it, read = threading.Event(), []
+    find, close, opened = rows.ByPlace.find, CheckpointFile.close, CheckpointFile.open
+
+    def open_it(self, *arguments):
+        opened(self, *arguments)
+        self.reading = Reading(self.reading, closing_it)
+
+    def close_it(self):
+        close(self)
+        closing_it.set()
+
+    def find_it(self, place):
+        assert closing_it.wait(60)  # the thread waits for us, or has closed it
+        read.append(find(self, place))
+        return read[-1]
+
+    def full(self, *_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(CheckpointFile, "open", open_it)
+    monkeypatch.setattr(CheckpointFile, "close", close_it)
+    monkeypatch.setattr(rows.ByPlace, "find", find_it)
+    monkeypatch.setattr(Writer, "_commit", full)
+    with pytest.raises(CheckpointError, match="No space left"):
+        await run(path)
+    assert [each.outcome for each in read] == ["ok"]

@@ -25,6 +25,7 @@ from spanrun.telemetry.observe import RunInfo
 SPAN = SpanContext(0x1234 << 96, 0xABCD, is_remote=False, trace_flags=TraceFlags(1))
 RUN = RunInfo("0a1b", "work", None, 0, 0)
 NOWHERE = Place(None, None)
+CODE = {"code.file.path": __file__, "code.line.number": 1}
 
 
 def record(message: Any = "text", *args: Any, level: int = 20, **more: Any) -> Any:
@@ -62,6 +63,7 @@ def test_it_is_what_the_stock_encoder_makes():
             "place": "här",
             "count": 2,
             "ratio": 0.5,
+            **CODE,
             "spanrun.run.id": "0a1b",
             "spanrun.runner.name": "work",
             "spanrun.job.index": 4,
@@ -109,9 +111,12 @@ def test_limits_are_kept():
     made = record("x" * 100_000, **{f"a{n}": "y" * 100 for n in range(10)})
     found = encoded(made, most=4, length=20)
     assert len(found.body.string_value) <= 20
-    assert len(found.attributes) == 4
+    added = {
+        name: value for name, value in attributes(found).items() if name not in CODE
+    }
+    assert len(added) == 4
     assert found.dropped_attributes_count == 6
-    assert {len(value) for value in attributes(found).values()} == {20}
+    assert {len(value) for value in added.values()} == {20}
     assert len(encoded(made).body.string_value) <= 16 * 1024
 
 
@@ -125,7 +130,7 @@ def test_an_error_is_told_with_its_traceback():
     assert found["exception.message"] == "broken"
     assert found["exception.stacktrace"].endswith("ValueError: broken\n")
     made.exc_info = (None, None, None)
-    assert attributes(encoded(made)) == {}
+    assert attributes(encoded(made)) == CODE
 
 
 class Odd:
@@ -146,4 +151,25 @@ def test_what_has_no_text_breaks_nothing():
 
 def test_what_opentelemetrys_instrumentation_adds_is_not_told_twice():
     made = record("x", otelSpanID="1", otelTraceID="2", otelTraceSampled=True, mine=1)
-    assert attributes(encoded(made)) == {"mine": 1}
+    assert attributes(encoded(made)) == {"mine": 1, **CODE}
+
+
+def test_it_says_which_line_made_it():
+    made = record("x", funcName="embed", pathname="/app/ingest.py", lineno=1_234_567)
+    for _ in range(2):  # the second time by memory
+        assert attributes(encoded(made)) == {
+            "code.function.name": "embed",
+            "code.file.path": "/app/ingest.py",
+            "code.line.number": 1_234_567,
+        }
+    secret = "hunter2" * 2
+    made = record("x", pathname=f"/app/password={secret}")
+    assert secret not in attributes(encoded(made))["code.file.path"]
+
+
+@pytest.mark.parametrize("odd", [None, "", 0, -1, 1 << 40, True, 1.5, [], Odd])
+def test_a_record_that_a_program_has_made_up_says_what_it_can(odd: Any):
+    made = record("x", funcName=odd, pathname=odd, lineno=odd)
+    found = encoded(made)
+    assert found.body.string_value == "x"
+    assert "code.line.number" not in attributes(found)

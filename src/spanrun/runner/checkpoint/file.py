@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
@@ -78,7 +79,8 @@ class CheckpointFile:
     Attributes:
         path: Where it is.
         db: What is written by, in one thread.
-        reader: What is read by, in another.
+        reader: What is read by, in another, which holds ``reading`` meanwhile.
+        reading: `close` waits for it: SQLite is not to lose a connection that is used.
         run: The number of this run in the file.
         earlier: The run before; None where there was none.
         crashed: The process died that had it before.
@@ -96,6 +98,7 @@ class CheckpointFile:
         self._owner: Final = Owner(path)
         self._open: list[sqlite3.Connection] = []
         self._of_parents: Final[list[sqlite3.Connection]] = []
+        self.reading: Final = threading.Lock()
         self.run = 0
         self.earlier: Earlier | None = None
         self.crashed = False
@@ -206,7 +209,7 @@ class CheckpointFile:
 
     def close(self) -> None:
         """Close it, and leave it to others."""
-        with no_fork():
+        with no_fork(), self.reading:
             while self._open:
                 with suppress(sqlite3.Error):
                     self._open.pop(0).close()

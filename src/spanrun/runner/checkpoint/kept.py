@@ -94,6 +94,7 @@ class Kept:
         self._opened: Final[asyncio.Future[None]] = run.loop.create_future()
         self._closed: Final = asyncio.Event()
         self._process = 0
+        self._broken: CheckpointError | None = None
         self._find: Callable[[Ticket], Stored | None] = lambda _: None
         self.careful = 0
         self.is_new = False
@@ -109,7 +110,8 @@ class Kept:
         await self._opened
         file = self._file
         if self._about["by"] == "place":
-            with explained(file.path):
+            with explained(file.path), file.reading:
+                self._raise_if_broken()
                 by_place = ByPlace(file.reader)
             self._find = lambda ticket: by_place.find(ticket.place)
         else:
@@ -196,7 +198,8 @@ class Kept:
         ticket = ticket_of(place, item, self.checkpoint.key)
         if not self._file.stored:
             return ticket, None
-        with explained(self._file.path):
+        with explained(self._file.path), self._file.reading:
+            self._raise_if_broken()
             stored = self._find(ticket)
         if stored is None:
             return ticket, None
@@ -342,8 +345,13 @@ class Kept:
         self._soon(self._run.committed)
 
     def broken(self, error: CheckpointError) -> None:
-        """Nothing more is written."""
+        """Nothing more is written, nor read: the file is closed after this."""
+        self._broken = error
         self._soon(self._run.broken, error)
+
+    def _raise_if_broken(self) -> None:
+        if self._broken is not None:
+            raise self._broken
 
     def closed(self) -> None:
         """The thread is at its end."""

@@ -43,6 +43,7 @@ _ATTRIBUTES: Final = 0x32
 _RECORD: Final = b"\x12"
 _ATTRIBUTE: Final = bytes((_ATTRIBUTES,))
 _index: Final = int_field(_ATTRIBUTE, semconv.SPANRUN_JOB_INDEX)
+_line: Final = int_field(_ATTRIBUTE, semconv.CODE_LINE_NUMBER)
 _TRACE_ID: Final = b"\x4a\x10"
 _SPAN_ID: Final = b"\x52\x08"
 _SPAN: Final = (1 << 64) - 1
@@ -59,6 +60,7 @@ _STANDARD: Final = (
     | {"otelTraceID", "otelSpanID", "otelTraceSampled", "otelServiceName"}
 )
 
+_NO_LINE: Final = 1 << 31
 _FIRST: Final = (1, 5, 9, 13, 17, 21)  # TRACE, DEBUG, INFO, WARN, ERROR, FATAL
 _STEP: Final = 10
 _WITHIN: Final = 3
@@ -77,6 +79,7 @@ class RecordEncoder:
         self._fields: Final = Fields(_ATTRIBUTES, most, self._length, clean)
         self._levels: Final[dict[tuple[int, str], bytes]] = {}
         self._runs: Final[dict[str, bytes]] = {}
+        self._places: Final[dict[tuple[str, str], bytes]] = {}
 
     def encode(self, record: logging.LogRecord, where: Place) -> bytes:
         """Return ``record`` as a field ``log_records`` of ``ScopeLogs``."""
@@ -92,6 +95,7 @@ class RecordEncoder:
             parts += kept.values()
             if dropped:
                 parts.append(b"\x38" + varint(dropped))
+        parts.append(self._code(record))
         if where.job is not None:
             parts.append(self._job(*where.job))
         if where.span is not None:
@@ -111,6 +115,17 @@ class RecordEncoder:
             return place
         text = redact(text_of(key), self._length)
         return place + key_value(_ATTRIBUTE, semconv.SPANRUN_JOB_KEY, text)
+
+    def _code(self, record: logging.LogRecord) -> bytes:
+        """The attributes that say which line made it."""
+        key = str(record.pathname or ""), str(record.funcName or "")
+        known = self._places.get(key)
+        if known is None:
+            told = dict(of_code(*key, 0, self._length))
+            known = b"".join(key_values(_ATTRIBUTE, told))
+            remember(self._places, key, known)
+        line = record.lineno
+        return known + _line(line) if _is_line(line) else known
 
     def _level(self, number: int, name: str) -> bytes:
         """Severity as number and text."""
@@ -152,6 +167,23 @@ def of_job(run: RunInfo, index: int, key: Any) -> Iterator[tuple[str, Any]]:
     yield semconv.SPANRUN_JOB_INDEX, index
     if key is not None:
         yield semconv.SPANRUN_JOB_KEY, text_of(key)
+
+
+def of_code(
+    path: str, function: str, line: int, length: int = MAX_LENGTH
+) -> Iterator[tuple[str, Any]]:
+    """Where in the program a record was made, as far as it is known."""
+    if function:
+        yield semconv.CODE_FUNCTION_NAME, redact(function, length)
+    if path:
+        yield semconv.CODE_FILE_PATH, redact(path, length)
+    if _is_line(line):
+        yield semconv.CODE_LINE_NUMBER, line
+
+
+def _is_line(value: Any) -> bool:
+    """Whether it is a line's number. Records that programs make may have anything."""
+    return type(value) is int and 0 < value < _NO_LINE
 
 
 def attributes_of(record: logging.LogRecord) -> Iterator[tuple[Any, Any]]:

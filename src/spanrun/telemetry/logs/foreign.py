@@ -8,7 +8,13 @@ from opentelemetry import _logs as otel_logs
 from opentelemetry._logs import LoggerProvider, NoOpLoggerProvider, SeverityNumber
 from opentelemetry.context import get_current
 
-from spanrun.telemetry.logs.encode import attributes_of, body_of, of_job, severity_of
+from spanrun.telemetry.logs.encode import (
+    attributes_of,
+    body_of,
+    of_code,
+    of_job,
+    severity_of,
+)
 from spanrun.telemetry.logs.place import Place
 from spanrun.telemetry.redact import redact_attributes
 
@@ -28,7 +34,8 @@ def emit(theirs: LoggerProvider, record: logging.LogRecord, where: Place) -> Non
     """Give ``record`` to ``theirs``, unless a handler of OpenTelemetry's does."""
     if _has_handler(logging.getLogger(record.name)):
         return
-    attributes = dict(attributes_of(record))
+    code = str(record.pathname or ""), str(record.funcName or ""), record.lineno
+    attributes = {**dict(attributes_of(record)), **dict(of_code(*code))}
     if where.job is not None:
         attributes.update(of_job(*where.job))
     theirs.get_logger(record.name).emit(

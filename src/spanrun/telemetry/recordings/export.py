@@ -17,7 +17,13 @@ from spanrun.errors import ConfigurationError
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES
 from spanrun.telemetry.otlp_file import line_of
 from spanrun.telemetry.recordings.read import Recording
-from spanrun.telemetry.recordings.records import Job, Run, Session, Span
+from spanrun.telemetry.recordings.records import (
+    Job,
+    LogRecord,
+    Run,
+    Session,
+    Span,
+)
 
 _AT_ONCE: Final = 10_000
 
@@ -73,7 +79,14 @@ def _spans(recording: Recording, session: str) -> Iterator[Sequence[Any]]:
         )
 
 
-def _fields(record: object, kind: type[Session | Run | Span]) -> list[Any]:
+def _logs(recording: Recording, session: str) -> Iterator[Sequence[Any]]:
+    for record in recording.logs(session):
+        *plain, body, trace, span, attributes, logger = _fields(record, LogRecord)
+        told = body if isinstance(body, str) else _json(body)
+        yield *plain, told, trace, span, logger, _json(attributes)
+
+
+def _fields(record: object, kind: type[Session | Run | Span | LogRecord]) -> list[Any]:
     return [getattr(record, name) for name in kind.__slots__]
 
 
@@ -148,6 +161,14 @@ TABLES: Final = {
         ),
         _spans,
     ),
+    "logs": Table(
+        _columns(
+            "time_ns severity level body trace_id span_id logger attributes",
+            time_ns="INTEGER",
+            severity="INTEGER",
+        ),
+        _logs,
+    ),
 }
 """In the order in which they are written."""
 
@@ -184,6 +205,7 @@ def to_sqlite(recording: Recording, session: str, path: Path) -> None:
             )
         db.execute("CREATE INDEX jobs_run ON jobs (run)")
         db.execute("CREATE INDEX spans_trace ON spans (trace_id)")
+        db.execute("CREATE INDEX logs_trace ON logs (trace_id)")
 
 
 def to_parquet(recording: Recording, session: str, table: str, path: Path) -> None:

@@ -15,12 +15,15 @@ from spanrun.checks import text, wrong
 from spanrun.errors import StoreError
 from spanrun.telemetry.forks import no_fork
 from spanrun.telemetry.observe import RunEvent
+from spanrun.telemetry.recordings import signals
 from spanrun.telemetry.recordings.events import events_of
 from spanrun.telemetry.recordings.jobs import jobs_of
+from spanrun.telemetry.recordings.logs import records_of
 from spanrun.telemetry.recordings.messages import span_of
 from spanrun.telemetry.recordings.otlp_files import Imported, is_other
 from spanrun.telemetry.recordings.records import (
     Job,
+    LogRecord,
     Run,
     Session,
     Span,
@@ -306,6 +309,20 @@ class Recording:
     def _spans_of(self, session: str, between: _Between) -> Iterator[Span]:
         batches = self._rows(_BATCHES, session, *(each.spans for each in between))
         return (span for (batch,) in batches for span in self._spans(batch))
+
+    def logs(self, session: str = "", trace_id: str = "") -> Iterator[LogRecord]:
+        """The log records of a session or a trace, by its whole id, or all."""
+        text("logs", "session", session, empty=True)
+        text("logs", "trace_id", trace_id, empty=True)
+        return self._logs(session, trace_id)
+
+    def _logs(self, session: str, trace_id: str) -> Iterator[LogRecord]:
+        for body in signals.bodies(self.path.parent, session, "logs"):
+            with _whole(self.path.with_name(signals.FILE)):
+                found = [
+                    each for each in records_of(body) if trace_id in ("", each.trace_id)
+                ]
+            yield from found
 
     def requests(self, session: str = "") -> Iterator[Any]:
         """The same as OTLP's messages ``ExportTraceServiceRequest``."""

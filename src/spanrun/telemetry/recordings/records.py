@@ -187,6 +187,31 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class LogRecord:
+    """A log record that was kept. Ids are in hexadecimal digits.
+
+    Attributes:
+        time_ns: In nanoseconds since the Unix epoch.
+        severity: OTLP's number: 9 is INFO, 13 WARNING, 17 ERROR.
+        level: What it is called.
+        body: A text as a rule.
+        trace_id: Of the trace that it was made in; None outside of any.
+        span_id: Of the span.
+        attributes: By name: of the job, of the line that made it, and its own.
+        logger: The name of the logger.
+    """
+
+    time_ns: int
+    severity: int
+    level: str
+    body: Any
+    trace_id: str | None
+    span_id: str | None
+    attributes: Mapping[str, Any]
+    logger: str
+
+
+@dataclass(frozen=True, slots=True)
 class Span:
     """A span that was kept. Ids are in hexadecimal digits.
 

@@ -1,8 +1,8 @@
-"""Logs and metrics that were received, kept as they came, in a file beside the store.
+"""Logs of the program, and logs and metrics that were received, beside the store.
 
-A batch is a request's part of one resource, compressed. The file has a size of its own:
-beyond it the oldest batches go, whatever session they are of, and each session knows
-how many records and points went so.
+A batch is a request's part of one resource, as it came, compressed. The file has a size
+of its own: beyond it the oldest batches go, whatever session they are of, and each
+session knows how many records and points went so.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ _NEW: Final = (
     "SELECT id, items FROM batches WHERE session = ? AND kind = ? AND id > ? "
     "ORDER BY id DESC"
 )
+_ALL: Final = "SELECT id FROM batches WHERE ? IN (session, '') AND kind = ? ORDER BY id"
 _BODY: Final = "SELECT body FROM batches WHERE id = ?"
 _FORGOTTEN: Final = "SELECT total(items) FROM forgotten WHERE session = ? AND kind = ?"
 
@@ -135,9 +136,13 @@ class SignalStore:
         values = session, kind, items, time.time_ns(), packed
         self._writer.write([Entry(items, len(packed), _ADD, values)])
 
-    def close(self) -> None:
-        """Try a last time what waits."""
-        self._writer.close(5.0)
+    def flush(self, timeout: float) -> bool:
+        """Try again what waits, at once; whether nothing waits any more."""
+        return self._writer.flush(timeout)
+
+    def close(self, timeout: float = 5.0) -> bool:
+        """Try a last time what waits; whether nothing was ever lost."""
+        return self._writer.close(timeout)
 
 
 class Read(NamedTuple):
@@ -172,7 +177,26 @@ def read(folder: Path, session: str, kind: Kind, after: int, most: int) -> Read:
             return _read(db, session, kind, after, most)
     except LookupError:  # it is only being made
         return nothing
-    except (sqlite3.Error, zlib.error) as error:
+    except (sqlite3.Error, zlib.error, TypeError) as error:
+        raise StoreError(f"{folder / FILE} can't be read, {error}") from error
+
+
+def bodies(folder: Path, session: str, kind: Kind) -> Iterator[bytes]:
+    """The requests of a session, or of all with an empty one, as they came.
+
+    Raises:
+        StoreError: They can't be read.
+    """
+    if not (folder / FILE).exists():
+        return
+    try:
+        with no_fork(), closing(_file(folder).open_to_read()) as db:
+            for (batch,) in db.execute(_ALL, (session, kind)).fetchall():
+                for (packed,) in db.execute(_BODY, (batch,)).fetchall():
+                    yield zlib.decompress(packed)
+    except LookupError:  # it is only being made
+        return
+    except (sqlite3.Error, zlib.error, TypeError) as error:
         raise StoreError(f"{folder / FILE} can't be read, {error}") from error
 
 

@@ -11,7 +11,9 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from spanrun.outcome import Outcome
 from spanrun.semconv import SpanrunTelemetryReason
@@ -29,10 +31,14 @@ from spanrun.telemetry.recordings.entries import (
 )
 from spanrun.telemetry.recordings.jobs import ROW_BYTES, JobRows, job_rows
 from spanrun.telemetry.recordings.schema import FILE, store_file
+from spanrun.telemetry.recordings.signals import SignalStore
 from spanrun.telemetry.recordings.writer import Entry, StoreWriter
 from spanrun.telemetry.redact import redact
 from spanrun.telemetry.span import Batch, Scope
 from spanrun.telemetry.span.request import request_of
+
+if TYPE_CHECKING:  # it imports ours, by way of its exits
+    from spanrun.telemetry.log_pipe import LogBatch
 
 T = TypeVar("T")
 
@@ -70,7 +76,8 @@ class LocalStore:
     Attributes:
         path: The file.
         session: The id of what this process does.
-        account: Counts what became of runs, jobs, events and spans, all as ``traces``.
+        account: Counts what became of runs, jobs, events, spans and log records, all
+            as ``traces``.
     """
 
     waits = False
@@ -91,6 +98,7 @@ class LocalStore:
         self._counts: Final[Counter[tuple[str, str]]] = Counter()
         self._batches: Final[deque[Batch]] = deque()
         self._is_told = False
+        self._signals: SignalStore | None = None  # there are no logs as a rule
         self._writer: Final = StoreWriter(
             store_file(self.path), self._begin, self.account
         )
@@ -148,16 +156,27 @@ class LocalStore:
         if not self._is_told:
             self._tell()
 
+    def logs(self, batch: LogBatch) -> None:
+        """Write log records. They have a file of their own, and a thread before it."""
+        if self._signals is None:
+            self._signals = SignalStore(self.path.parent, self.account)
+        scope = InstrumentationScope(redact(batch.logger))
+        body = request_of(batch.resource, scope, batch.data)
+        self._signals.add(self.session, "logs", batch.records, body)
+
     def flush(self, timeout: float) -> bool:
         """Write all that is queued; whether that took less than ``timeout``."""
         deadline = time.monotonic() + timeout
-        return self._outbox.flush(timeout) and self._writer.flush(remaining(deadline))
+        done = self._signals is None or self._signals.flush(timeout)
+        done = self._outbox.flush(remaining(deadline)) and done
+        return self._writer.flush(remaining(deadline)) and done
 
     def close(self, timeout: float) -> bool:
         """Write what is left and end; whether all that ever came was written."""
         deadline = time.monotonic() + timeout
         self._writer.hurry()
-        done = self._outbox.close(timeout)
+        done = self._signals is None or self._signals.close(timeout)
+        done = self._outbox.close(remaining(deadline)) and done
         return self._writer.close(remaining(deadline)) and done
 
     def after_fork(self) -> None:
