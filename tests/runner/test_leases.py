@@ -67,7 +67,9 @@ class Workers:
         async def begin(_):
             self.began[place].append(self.now())
 
-        await gate.wrap(begin)(Work())
+        job = Work()
+        await gate.wrap(begin)(job)
+        return job
 
     async def calls(self, place, count):
         await asyncio.gather(*(self.call(place) for _ in range(count)))
@@ -174,7 +176,8 @@ async def test_a_pause_that_a_service_asks_one_worker_for_is_for_all(workers, ra
     paused = them.now()
     gate.pause(30)
     await asyncio.sleep(0.01)
-    await asyncio.gather(them.call(0), them.call(1))
+    waited = await asyncio.gather(them.call(0), them.call(1))
+    assert [sum(job.pauses) for job in waited] == pytest.approx([30, 30], abs=0.02)
     assert min(them.began[0][-1], them.began[1][-1]) >= paused + 30
 
 

@@ -38,9 +38,6 @@ class LeasedTokens(Tokens):
         self._taken = self._told = 0
         self._tells = False
 
-    def pause(self, seconds: float) -> None:
-        """The driver hears of it, and sends no tokens meanwhile."""
-
     def serve(self) -> None:
         """Ask for as many tokens as are waited for, soon."""
         if not self._tells:

@@ -83,10 +83,9 @@ class Leases:
         """A service has asked a job of a worker for a pause, which is for all."""
         assert self._gate is not None  # noqa: S101 -- there is one where there are retries
         self._gate.tokens.pause(seconds)
-        if self._gate.rate is None:
-            for other in range(len(self._waiting)):
-                if other != place:
-                    self._say(other, "pause", seconds)
+        for other in range(len(self._waiting)):
+            if other != place:
+                self._say(other, "pause", seconds)
 
     def retry(self, place: int, number: int) -> None:
         """A worker asks for leave for its retry of that number."""
