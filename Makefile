@@ -104,6 +104,9 @@ stack: $(VENV)/dev.stamp ## Prometheus, Jaeger and a Collector on loopback, unti
 workload: $(VENV)/dev.stamp ## four runners in which all happens, and what did (ARGS="--seed 2")
 	@$(BIN)/python -m instrumentation.workload $(ARGS)
 
+questions: $(VENV)/dev.stamp ## what an on-call engineer asks of it, and what the backends answer (ARGS=--write)
+	@$(BIN)/python -m instrumentation.workload.ask $(ARGS)
+
 bench: $(VENV)/dev.stamp ## what a job costs, beside its rivals (ARGS=--quick; 8 min)
 	@$(BIN)/python -m bench.runner $(ARGS)
 

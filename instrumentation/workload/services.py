@@ -28,21 +28,27 @@ class Services:
         seed: Of the fate of each number.
         usual: Seconds that an answer takes.
         slow: Seconds that a slow one takes.
+
+    Attributes:
+        seed: As it was given.
+        down: Names of services that are gone: each request is answered with 500.
+        port: Where they are.
     """
 
     def __init__(self, seed: int, *, usual: float = 0.02, slow: float = 0.6) -> None:
-        self._seed = seed
+        self.seed = seed
         self._usual = usual
         self._slow = slow
         self.down: set[str] = set()
+        self.port = 0
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[str]:
         """Be there, at the URL that this gives."""
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        host, port = server.sockets[0].getsockname()[:2]
+        host, self.port = server.sockets[0].getsockname()[:2]
         try:
-            yield f"http://{host}:{port}"
+            yield f"http://{host}:{self.port}"
         finally:
             server.close()
             await server.wait_closed()
@@ -67,6 +73,6 @@ class Services:
         _, name, number = path.split("/")
         if name in self.down:
             return 500
-        is_slow, fails = fate(self._seed, name, int(number))
+        is_slow, fails = fate(self.seed, name, int(number))
         await asyncio.sleep(self._slow if is_slow else self._usual)
         return 500 if fails else 200

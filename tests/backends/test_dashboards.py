@@ -14,9 +14,9 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml
 from instrumentation import stack
 from instrumentation.backends import servers
+from instrumentation.workload.seen import RATE_WINDOW, Seen, rules_file, shipped_groups
 from tests import solr
 from tests.backends.conftest import needs
 from tests.dashboards import reading
@@ -30,87 +30,28 @@ pytestmark = pytest.mark.slow
 
 solr_server = solr.solr_server
 
-HERE = Path(__file__).parent
-INSTRUMENTATION = HERE.parents[1] / "instrumentation"
+ROOT = Path(__file__).parents[2]
+INSTRUMENTATION = ROOT / "instrumentation"
 OBJECTIVES = load(sorted((INSTRUMENTATION / "slo").glob("*.yaml")))
 QUERIES = reading.queries()
-RATE_WINDOW = 10  # seconds
 
 
 @dataclass(frozen=True)
-class Seen:
+class RunSeen(Seen):
     """What the backends have of one run, and what the run says of itself."""
 
-    client: httpx.Client
-    url: str
     jaeger: str
-    start: float
-    end: float
     phases: dict[str, float]
-
-    def api(self, path: str, **parameters: Any) -> Any:
-        answer = self.client.get(f"{self.url}/api/v1/{path}", params=parameters)
-        assert answer.status_code == 200, answer.text
-        return answer.json()["data"]
-
-    def now(self, query: str) -> dict[tuple[str, ...], float]:
-        """An instant query's values, by their labels' values."""
-        return {
-            tuple(row["metric"].values()): float(row["value"][1])
-            for row in self.api("query", query=query, time=self.end)["result"]
-        }
-
-    def over_time(self, query: str, more: float = 0.0) -> list[Any]:
-        end = self.end + more
-        return self.api("query_range", query=query, start=self.start, end=end, step=1)[
-            "result"
-        ]
-
-    def expression(self, asked: Asked) -> str:
-        """A panel's query as Grafana would send it for the time of the run."""
-        return asked.expression(
-            service="eventful",
-            runner=".*",
-            slo=".*",
-            __rate_interval=f"{RATE_WINDOW}s",
-            __range=f"{math.ceil(self.end - self.start)}s",
-        )
-
-    def has_data(self, asked: Asked) -> bool:
-        """Whether a panel shows anything: a number, or a native histogram."""
-        query = self.expression(asked)
-        if asked.instant:
-            return any(map(math.isfinite, self.now(query).values()))
-        return any(
-            series.get("histograms")
-            or any(math.isfinite(float(value)) for _, value in series["values"])
-            for series in self.over_time(query)
-        )
-
-
-def shipped_groups() -> list[Any]:
-    return [
-        group
-        for path in sorted((INSTRUMENTATION / "prometheus" / "rules").glob("*.yaml"))
-        for group in yaml.safe_load(path.read_text("utf-8"))["groups"]
-    ]
-
-
-def rules_file(folder: Path) -> Path:
-    """All shipped rules, evaluated each second."""
-    path = folder / "rules.yaml"
-    groups = [group | {"interval": "1s"} for group in shipped_groups()]
-    path.write_text(yaml.safe_dump({"groups": groups}), encoding="utf-8")
-    return path
 
 
 def run(*arguments: str, **environ: str) -> Any:
     """What the eventful program says at its end."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
     done = subprocess.run(
-        [sys.executable, HERE / "eventful.py", *arguments],
+        [sys.executable, "-m", "instrumentation.workload.eventful", *arguments],
         env={
             **clean,
+            "PYTHONPATH": str(ROOT),
             "OTEL_SERVICE_NAME": "eventful",
             "OTEL_METRIC_EXPORT_INTERVAL": "200",
             **environ,
@@ -146,7 +87,7 @@ def case(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def seen(
     case: str, solr_server: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Seen]:
+) -> Iterator[RunSeen]:
     """A run of its own, in a Prometheus and a Jaeger of its own."""
     for name in ("prometheus", "jaeger"):
         needs(name)
@@ -163,9 +104,9 @@ def seen(
         )
         time.sleep(2.5)  # the rules see the last point
         with httpx.Client(timeout=30, trust_env=False, verify=False) as client:
-            yield Seen(
-                *(client, prometheus.url, jaeger.url),
-                *(start - 1, time.time(), told["phases"]),
+            yield RunSeen(
+                *(client, prometheus.url, "eventful", start - 1, time.time()),
+                *(jaeger.url, told["phases"]),
             )
 
 
@@ -177,19 +118,21 @@ NOTHING_FAILED = {
 """Empty while there are only results, as they should be."""
 
 
-def test_every_panel_has_data(seen: Seen, case: str) -> None:
+def test_every_panel_has_data(seen: RunSeen, case: str) -> None:
     now = (asked for asked in QUERIES if "offset 1w" not in asked.expr)
     empty = {asked.panel for asked in now if not seen.has_data(asked)}
     assert empty == (NOTHING_FAILED if case == "clean" else set())
 
 
-def test_histograms_are_of_the_kind_that_was_asked_for(seen: Seen, case: str) -> None:
+def test_histograms_are_of_the_kind_that_was_asked_for(
+    seen: RunSeen, case: str
+) -> None:
     names = set(seen.api("label/__name__/values"))
     assert ("spanrun_job_duration_seconds_bucket" in names) is (case != "native")
     assert ("spanrun_job_duration_seconds" in names) is (case == "native")
 
 
-def test_every_recording_rule_has_data(seen: Seen) -> None:
+def test_every_recording_rule_has_data(seen: RunSeen) -> None:
     evaluated = seen.api("rules")["groups"]
     assert {rule["health"] for group in evaluated for rule in group["rules"]} == {"ok"}
     recorded = [
@@ -206,7 +149,7 @@ def test_every_recording_rule_has_data(seen: Seen) -> None:
 
 
 def test_errors_spend_the_budget_and_their_absence_does_not(
-    seen: Seen, case: str
+    seen: RunSeen, case: str
 ) -> None:
     for slo in OBJECTIVES:
         if not slo.name.endswith("-availability"):
@@ -231,7 +174,7 @@ def by_label(rows: list[Any], attribute: str) -> dict[str, Any]:
     return {row["metric"][label(attribute)]: row["values"] for row in rows}
 
 
-def test_the_stack_of_phases_agrees_with_the_ledger(seen: Seen) -> None:
+def test_the_stack_of_phases_agrees_with_the_ledger(seen: RunSeen) -> None:
     """The area of each phase is the time that the outcomes say of it."""
     asked = named("where-the-time-goes", "Jobs by phase")
     curves = seen.over_time(seen.expression(asked), more=RATE_WINDOW)
@@ -245,7 +188,7 @@ def test_the_stack_of_phases_agrees_with_the_ledger(seen: Seen) -> None:
         assert area == pytest.approx(seen.phases[phase], abs=0.02 * whole), phase
 
 
-def test_totals_by_phase_are_the_ledger(seen: Seen) -> None:
+def test_totals_by_phase_are_the_ledger(seen: RunSeen) -> None:
     asked = named("where-the-time-goes", "Time by runner and phase")
     rows = seen.api("query", query=seen.expression(asked), time=seen.end)["result"]
     totals: defaultdict[str, float] = defaultdict(float)
@@ -257,7 +200,7 @@ def test_totals_by_phase_are_the_ledger(seen: Seen) -> None:
 
 
 @pytest.mark.parametrize("asked", [q for q in QUERIES if q.exemplars], ids=str)
-def test_every_exemplar_opens_its_trace(seen: Seen, asked: Asked) -> None:
+def test_every_exemplar_opens_its_trace(seen: RunSeen, asked: Asked) -> None:
     found = seen.api(
         "query_exemplars",
         query=seen.expression(asked),
