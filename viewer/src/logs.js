@@ -22,7 +22,7 @@ export function Logs(context) {
     Enter: () => { if (rows.length && logs.span[rows[selected]] >= 0) go(spanOf(data, rows[selected])); },
     Escape: () => go({ q: '', level: '' }),
   });
-  if (!data.logs.time.length) return html`<section class="card"><h1 class="sentence">No log records were received.</h1></section>`;
+  if (!data.logs.time.length) return html`<section class="card"><h1 class="sentence">There are no log records: <code>sr.configure(logs="INFO")</code> keeps those of jobs.</h1></section>`;
   return html`<section class="card"><h1 class="sentence">${sentence(data, inTime)}</h1>
       <div class="tools" tabindex="0" role="group" aria-label="Filters"><input id="search" type="search" placeholder="text or attribute  /" aria-label="Search in the log records" value=${state.q || ''} onInput=${(e) => replace({ q: e.currentTarget.value })} />
         ${counts.map(([name, n]) => (n || state.level === name) && html`<button class="chip" aria-pressed=${state.level === name} onClick=${() => replace({ level: state.level === name ? '' : name })}>${name} <i class=${name === 'error' ? 'bad' : ''}>${count(n)}</i></button>`)}</div></section>
