@@ -149,7 +149,8 @@ bench-rows: $(VENV)/dev.stamp ## 10 M rows through a checkpoint: whether memory 
 test-long: $(VENV)/dev.stamp ## the long tests in full: 10,000 schedules, 600 kills, 1 M jobs
 	@SPANRUN_SOAK=10000 $(BIN)/python -m pytest tests/stateful \
 		tests/telemetry/queue/test_kills.py tests/policies/test_outage.py \
-		tests/telemetry/recordings/test_kills.py tests/faults $(ARGS)
+		tests/telemetry/recordings/test_kills.py tests/faults \
+		-o faulthandler_timeout=3600 $(ARGS)
 
 kills: $(VENV)/dev.stamp ## kill runs with a checkpoint at 1,000 points (10 min)
 	@$(BIN)/python -m tests.faults.kills 1000 1

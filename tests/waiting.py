@@ -36,9 +36,11 @@ async def turns(rounds: int = 100) -> None:
 
 
 @contextmanager
-def killed_when_late(process: subprocess.Popen[Any]) -> Generator[None]:
+def killed_when_late(
+    process: subprocess.Popen[Any], patience: float = PATIENCE
+) -> Generator[None]:
     """Kill ``process`` when the block takes too long. It leaves no thread behind."""
-    timer = threading.Timer(PATIENCE, process.kill)
+    timer = threading.Timer(patience, process.kill)
     timer.start()
     try:
         yield

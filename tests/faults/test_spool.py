@@ -4,7 +4,6 @@ The N-th call fails, for each N, until a run comes to its end without a failure.
 """
 
 import itertools
-import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,16 +23,14 @@ from tests.telemetry.export.receiver import (
     spans,
     values,
 )
+from tests.telemetry.queue.sending import eager, to
 from tests.waiting import until
 
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.export.destination import Destination
-from spanrun.telemetry.export.exporters import exporter
 from spanrun.telemetry.queue.frame import Frame
 from spanrun.telemetry.queue.message import Message
 from spanrun.telemetry.queue.quarantine import quarantined, quarantined_frames
 from spanrun.telemetry.queue.queued_exporter import QueuedExporter
-from spanrun.telemetry.queue.retry import Backoff
 from spanrun.telemetry.queue.spool import Spool
 
 LIMIT = 1 << 20
@@ -212,16 +209,9 @@ def make(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Make:
     monkeypatch.setattr("spanrun.telemetry.queue.message_queue._DISK_AGAIN", 0.005)
 
     def new(root: Path) -> QueuedExporter:
-        exporters: Any = {
-            signal: exporter(
-                Destination(signal, "http/protobuf", f"{receiver.url}/v1/{signal}")
-            )
-            for signal in ("traces", "metrics")
-        }
-        eager = lambda: Backoff(random.Random(1), base=0.002, cap=0.005)
-        return QueuedExporter(
-            root, exporters, Account(), backoff=eager, linger=0.0, recover_every=0.01
-        )
+        soon = lambda: eager(0.002, 0.005)
+        options: Any = {"backoff": soon, "linger": 0.0, "recover_every": 0.01}
+        return QueuedExporter(root, to(receiver.url), Account(), **options)
 
     return new
 

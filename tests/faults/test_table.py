@@ -11,7 +11,8 @@ The faults are in ``program.py``, which each row runs once, in a process of its 
 new one is a class there, and a row here. Elsewhere in this folder: calls on the disk
 that fail (``test_checkpoint``, ``test_local_store``, ``test_spool``), kills at a
 thousand points (``test_kills``), an ingest that is killed (``test_ingest``), servers
-that restart (``test_servers``), and files that are read (``test_files``).
+that restart (``test_servers``), and files that are read (``test_files``). Files that
+change while they are read are in ``tests/ingest/test_documents.py``.
 """
 
 import json
@@ -29,7 +30,7 @@ from typing import Any, NamedTuple
 import pytest
 from tests.faults.program import FAILS, FAULTS, JOBS, MANY
 from tests.telemetry.export.receiver import receiving
-from tests.waiting import killed_when_late
+from tests.waiting import PATIENCE, killed_when_late
 
 from spanrun import recordings
 from spanrun.testing import EmbeddingServer
@@ -113,7 +114,7 @@ class Seen:
                 stderr=subprocess.PIPE,
                 text=True,
             ) as process,
-            killed_when_late(process),
+            killed_when_late(process, PATIENCE * max(1, self.row.jobs // 50_000)),
         ):
             _, said = process.communicate()
         return process.returncode, said

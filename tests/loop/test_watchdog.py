@@ -16,7 +16,6 @@ import textwrap
 import threading
 import time
 import weakref
-from types import FrameType
 
 import pytest
 from tests import speed
@@ -26,7 +25,6 @@ from tests.waiting import PATIENCE, becomes, until
 import spanrun as sr
 from spanrun.loop import watchdog
 from spanrun.loop.lag import lag_of
-from spanrun.loop.place import where_is
 from spanrun.testing import FakeClock, capture
 
 EVENT = "spanrun.loop.blocked"
@@ -427,18 +425,3 @@ assert (result.get(), result.get()) == (1, 0)
 def test_a_forked_child_has_a_watchdog_of_its_own():
     with forking(FORKS):
         pass
-
-
-def test_an_instruction_without_a_line_is_in_the_function_s_first() -> None:
-    """As some that the compiler adds are: a store with no line in it was unreadable."""
-    found: list[FrameType] = []
-
-    def here() -> None:
-        found.append(sys._getframe())
-
-    here.__code__ = here.__code__.replace(co_linetable=b"")
-    here()
-    (frame,) = found
-    assert frame.f_lineno is None
-    _, place = where_is(frame, frame.f_back)
-    assert place == (here.__code__.co_qualname, __file__, frame.f_code.co_firstlineno)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import linecache
 import sysconfig
+import tokenize
 import traceback
+from collections.abc import Iterable
+from functools import lru_cache
+from itertools import islice
 from types import FrameType
 from typing import Final
 
@@ -28,8 +33,7 @@ def where_is(
     while frame is not None and frame is not outside and len(frames) < _FRAMES:
         frames.append((frame, _line_of(frame)))
         frame = frame.f_back
-    summary = traceback.StackSummary.extract(reversed(frames))
-    lines = "".join(summary.format()).splitlines()
+    lines = as_text(reversed(frames)).splitlines()
     own = [each for each in frames if not _is_library(each[0])] or frames
     text = "\n".join(line[:_LINE] for line in lines)
     if not own:
@@ -37,6 +41,36 @@ def where_is(
     frame, line = own[0]
     code = frame.f_code
     return text, Place(code.co_qualname, code.co_filename, line)
+
+
+def as_text(frames: Iterable[tuple[FrameType, int]]) -> str:
+    """Frames and their lines as a traceback shows them.
+
+    `traceback` would read each source file whole, and `linecache` keeps it for as long
+    as the process lives: a loop that is blocked now here, now there, would load the
+    source of the whole program. So the lines alone are read, and few are remembered.
+    """
+    shown = traceback.StackSummary()
+    for frame, number in frames:
+        code = frame.f_code
+        if code.co_filename in linecache.cache:  # such as a cell of a notebook
+            line = linecache.getline(code.co_filename, number)
+        else:
+            line = _source(code.co_filename, number)
+        shown.append(
+            traceback.FrameSummary(code.co_filename, number, code.co_name, line=line)
+        )
+    return "".join(shown.format())
+
+
+@lru_cache(maxsize=1_024)
+def _source(path: str, number: int) -> str:
+    """One line of a file; empty where there is none."""
+    try:
+        with tokenize.open(path) as file:
+            return next(islice(file, number - 1, number), "")
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return ""
 
 
 def _line_of(frame: FrameType) -> int:

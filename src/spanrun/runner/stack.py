@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import Any, Final
 
+from spanrun.loop.place import as_text
 from spanrun.runner.drive import drive_in_python
 from spanrun.speed import Attempt, Drive
 
@@ -51,7 +51,7 @@ def stack(task: asyncio.Task[Any]) -> str:
         for frame in frames(task)
         if not frame.f_code.co_filename.startswith(_OURS)
     ]
-    return "".join(traceback.StackSummary.extract(iter(found)).format()).rstrip()
+    return as_text(found).rstrip()
 
 
 def _of(awaited: Any, what: str) -> Any:

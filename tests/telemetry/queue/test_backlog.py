@@ -1,6 +1,5 @@
 """What a process does for those that died before it: after its own, and bounded."""
 
-import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,16 +18,14 @@ from tests.telemetry.export.receiver import (
     receiving,
     spans,
 )
+from tests.telemetry.queue.sending import eager, to
 from tests.waiting import PATIENCE, until
 
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.export.destination import Destination
-from spanrun.telemetry.export.exporters import exporter
 from spanrun.telemetry.queue.frame import Frame
 from spanrun.telemetry.queue.message import Message
 from spanrun.telemetry.queue.message_queue import MessageQueue
 from spanrun.telemetry.queue.queued_exporter import QueuedExporter
-from spanrun.telemetry.queue.retry import Backoff
 from spanrun.telemetry.queue.spool import Spool
 
 Make = Callable[[str], QueuedExporter]
@@ -47,18 +44,9 @@ def make(root: Path) -> Iterator[Make]:
     made: list[QueuedExporter] = []
 
     def new(url: str) -> QueuedExporter:
-        exporters: Any = {
-            signal: exporter(
-                Destination(signal, "http/protobuf", f"{url}/v1/{signal}", timeout=HOUR)
-            )
-            for signal in ("traces", "metrics")
-        }
-        backoff = lambda: Backoff(random.Random(1), base=0.02, cap=0.05)
-        made.append(
-            QueuedExporter(
-                root, exporters, Account(), backoff=backoff, request_bytes=5000
-            )
-        )
+        send = to(url, timeout=HOUR)
+        options: Any = {"backoff": eager, "request_bytes": 5000}
+        made.append(QueuedExporter(root, send, Account(), **options))
         return made[-1]
 
     yield new

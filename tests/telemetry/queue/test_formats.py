@@ -1,22 +1,19 @@
 """A spool of an earlier release is delivered, one of a later release is left alone."""
 
-import random
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.telemetry.export.receiver import receiving, values
+from tests.telemetry.queue.sending import eager, to
 from tests.waiting import PATIENCE
 
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.export.destination import Destination
-from spanrun.telemetry.export.exporters import exporter
 from spanrun.telemetry.queue.frame import VERSION, Frame
 from spanrun.telemetry.queue.inspection import inspect_spool
 from spanrun.telemetry.queue.message import Message
 from spanrun.telemetry.queue.queued_exporter import QueuedExporter
-from spanrun.telemetry.queue.retry import Backoff
 from spanrun.telemetry.queue.spool import Spool
 
 DATA = Path(__file__).parents[2] / "data" / "spool"
@@ -24,12 +21,7 @@ FORMATS = sorted(DATA.glob("format-*"))
 
 
 def deliver(root: Path, url: str) -> QueuedExporter:
-    exporters: Any = {
-        signal: exporter(Destination(signal, "http/protobuf", f"{url}/v1/{signal}"))
-        for signal in ("traces", "metrics")
-    }
-    eager = lambda: Backoff(random.Random(1), base=0.02, cap=0.05)
-    spooled = QueuedExporter(root, exporters, Account(), backoff=eager)
+    spooled = QueuedExporter(root, to(url), Account(), backoff=eager)
     spooled.requeue()
     assert spooled.flush(PATIENCE, recovered=True)
     spooled.close(30.0)

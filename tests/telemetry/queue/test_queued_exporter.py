@@ -29,32 +29,17 @@ from tests.telemetry.export.receiver import (
     spans,
     values,
 )
+from tests.telemetry.queue.sending import eager, to
 from tests.waiting import PATIENCE, files_below, until
 
 from spanrun.telemetry import log
 from spanrun.telemetry.account import Account
-from spanrun.telemetry.export.destination import Destination
-from spanrun.telemetry.export.exporters import exporter
 from spanrun.telemetry.export.outcome import Exporter, Outcome
 from spanrun.telemetry.queue import consumer, message_queue
 from spanrun.telemetry.queue.queued_exporter import QueuedExporter
 from spanrun.telemetry.queue.retry import Backoff
 
 Make = Callable[..., QueuedExporter]
-
-
-def to(url: str, **options: Any) -> dict[Any, Exporter]:
-    options.setdefault("timeout", 2.0)
-    return {
-        signal: exporter(
-            Destination(signal, "http/protobuf", f"{url}/v1/{signal}", **options)
-        )
-        for signal in ("traces", "metrics")
-    }
-
-
-def eager() -> Backoff:
-    return Backoff(random.Random(1), base=0.02, cap=0.05)
 
 
 @pytest.fixture
@@ -75,7 +60,7 @@ def make(root: Path, account: Account) -> Iterator[Make]:
     def new(url: str, folder: Path = root, **options: Any) -> QueuedExporter:
         options.setdefault("backoff", eager)
         options.setdefault("linger", 0.05)
-        exporters = options.pop("exporters", None) or to(url)
+        exporters = options.pop("exporters", None) or to(url, timeout=2.0)
         made.append(QueuedExporter(folder, exporters, account, **options))
         return made[-1]
 
@@ -348,7 +333,8 @@ def test_a_misconfigured_receiver_costs_nothing_and_is_said_once(
     caplog.set_level(logging.INFO, "spanrun")
     with receiving(lambda _: Answer(status)) as receiver:
         spooled = make(
-            receiver.url, exporters=to(receiver.url, headers={"k": "hunter2"})
+            receiver.url,
+            exporters=to(receiver.url, timeout=2.0, headers={"k": "hunter2"}),
         )
         spooled.put("traces", spans([1]), 1)
         until(lambda: spooled.status().signals["traces"].on_disk == 1)
@@ -649,10 +635,13 @@ from pathlib import Path
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.queue.queued_exporter import QueuedExporter
 from tests.telemetry.export.receiver import spans
-from tests.telemetry.queue.test_queued_exporter import PATIENCE, even, eager, to
+from tests.telemetry.queue.sending import eager, to
+from tests.telemetry.queue.test_queued_exporter import PATIENCE, even
 
 url, folder = sys.argv[1:]
-spooled = QueuedExporter(Path(folder), to(url), Account(), backoff=eager, linger=0.05)
+spooled = QueuedExporter(
+    Path(folder), to(url, timeout=2.0), Account(), backoff=eager, linger=0.05
+)
 
 def work():
     spooled.put("traces", spans([3]), 1)
@@ -706,7 +695,7 @@ class Broken:
 
 def test_a_fault_of_our_own_loses_nothing(make: Make, caplog: pytest.LogCaptureFixture):
     with receiving() as receiver:
-        exporters: Any = {"traces": Broken(to(receiver.url)["traces"], 3)}
+        exporters: Any = {"traces": Broken(to(receiver.url, timeout=2.0)["traces"], 3)}
         spooled = make(receiver.url, exporters=exporters)
         spooled.put("traces", spans([1]), 1)
         assert spooled.flush(PATIENCE)
@@ -747,7 +736,8 @@ def test_whatever_an_exporter_raises_its_thread_goes_on(
 
     with receiving() as receiver:
         spooled = make(
-            receiver.url, exporters={"traces": Exits(to(receiver.url)["traces"], 2)}
+            receiver.url,
+            exporters={"traces": Exits(to(receiver.url, timeout=2.0)["traces"], 2)},
         )
         spooled.put("traces", spans([1]), 1)
         assert spooled.flush(PATIENCE)

@@ -1,7 +1,7 @@
 //! `Known`: what was found out about short texts that come again and again.
 
 /// Texts up to this many bytes are remembered.
-pub const SHORT: usize = 256;
+pub const SHORT: usize = 128;
 
 /// A hash of `text`, which says nothing to who doesn't compare the texts as well.
 #[inline]
@@ -30,14 +30,17 @@ pub fn hash(text: &str) -> u64 {
 
 /// A memory of a fixed number of texts, each with a value.
 ///
-/// Each text has one place, so a new one may overwrite another's.
+/// Each text has one place, so a new one may overwrite another's. The texts lie in one
+/// piece of memory: each by itself, it would keep the page around it from being given
+/// back, for as long as nothing overwrites it.
 pub struct Known<T> {
     places: Vec<Option<Place<T>>>,
+    texts: Vec<[u8; SHORT]>,
 }
 
 struct Place<T> {
     hash: u64,
-    text: Box<str>,
+    size: usize,
     value: T,
 }
 
@@ -46,30 +49,29 @@ impl<T> Known<T> {
     pub fn new(bits: u32) -> Self {
         let mut empty = Vec::new();
         empty.resize_with(1 << bits, || None);
-        Known { places: empty }
+        Known {
+            places: empty,
+            texts: vec![[0; SHORT]; 1 << bits], // zeros take no memory until one is written
+        }
     }
 
     /// The value of `text`, whose hash is `hash`.
     #[inline]
     pub fn find(&self, hash: u64, text: &str) -> Option<&T> {
-        match self.places.get(self.place(hash)) {
-            Some(Some(place)) if place.hash == hash && *place.text == *text => Some(&place.value),
-            _ => None,
-        }
+        let at = self.place(hash);
+        let place = self.places.get(at)?.as_ref()?;
+        let known = self.texts.get(at)?.get(..place.size)?;
+        (place.hash == hash && known == text.as_bytes()).then_some(&place.value)
     }
 
     /// Remember `value` of `text`, if that is short.
     pub fn keep(&mut self, hash: u64, text: &str, value: T) {
-        if text.len() > SHORT {
-            return;
-        }
-        let at = self.place(hash);
-        if let Some(place) = self.places.get_mut(at) {
-            *place = Some(Place {
-                hash,
-                text: text.into(),
-                value,
-            });
+        let (at, size) = (self.place(hash), text.len());
+        if let (Some(place), Some(known)) = (self.places.get_mut(at), self.texts.get_mut(at))
+            && let Some(known) = known.get_mut(..size)
+        {
+            known.copy_from_slice(text.as_bytes());
+            *place = Some(Place { hash, size, value });
         }
     }
 

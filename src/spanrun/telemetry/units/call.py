@@ -25,7 +25,7 @@ class CallKind:
         attributes: Of the span and, as far as the metric has them, of that.
     """
 
-    __slots__ = ("attributes", "metric", "name")
+    __slots__ = ("attributes", "labels", "metric", "name")
 
     def __init__(
         self, name: str, metric: Metric, attributes: Mapping[str, Any]
@@ -33,6 +33,7 @@ class CallKind:
         self.name: Final = redact(name)
         self.metric: Final = metric
         self.attributes: Final = redact_attributes(attributes)
+        self.labels: Final = frozenset(metric.attributes)
 
 
 class OpenCall(Protocol):

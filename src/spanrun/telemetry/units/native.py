@@ -16,8 +16,11 @@ from spanrun.telemetry.metrics.instruments import Adds, Instruments, NativeInstr
 from spanrun.telemetry.scope import OUR_SCOPE
 from spanrun.telemetry.span.provider import NativeTracerProvider
 from spanrun.telemetry.units.call import CallKind, CallUnit, labels_of
-from spanrun.telemetry.units.otel import MAX_SERIES, OtelRecorder
+from spanrun.telemetry.units.otel import OtelRecorder
 from spanrun.telemetry.units.user import UserUnit, fail_unit
+
+MAX_CALLS: Final = 256
+"""Series of calls that are remembered, each of one client and one kind of answer."""
 
 
 class NativeRecorder(OtelRecorder):
@@ -75,11 +78,12 @@ class NativeRecorder(OtelRecorder):
     ) -> Adds:
         """Return what adds to the durations of calls with these attributes.
 
-        ``key`` is the kind, and the attributes that it doesn't have itself.
+        ``key`` is the kind, and the labels that it doesn't have itself.
         """
         series = self.series(kind.metric, labels_of(kind.metric, attributes))
-        if len(self.call_series) < MAX_SERIES:
-            self.call_series[key] = series
+        if len(self.call_series) >= MAX_CALLS:
+            self.call_series.clear()  # also of clients that are gone
+        self.call_series[key] = series
         return series
 
     def fail_unit(self, unit: UserUnit, name: str, error: BaseException) -> None:

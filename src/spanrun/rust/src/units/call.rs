@@ -36,9 +36,15 @@ impl CallUnit {
     /// What adds to the duration of calls with these attributes; None where they have
     /// to be looked at first.
     fn series<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let mut key = vec![self.kind.bind(py).clone()];
-        if let Some(given) = &*lock(&self.given) {
+        let kind = self.kind.bind(py);
+        let mut key = vec![kind.clone()];
+        let given = lock(&self.given).as_ref().map(|given| given.clone_ref(py));
+        if let Some(given) = given {
+            let labels = kind.getattr(intern!(py, "labels"))?;
             for (name, value) in given.bind(py) {
+                if !labels.contains(&name)? {
+                    continue; // such as the size of a body, of which each call has another
+                }
                 if !value.is_exact_instance_of::<PyInt>()
                     && !value.is_exact_instance_of::<PyString>()
                 {
