@@ -1,5 +1,8 @@
 //! `Attributes`: those of a span, an event or a link, encoded when they are set.
 
+use std::cell::RefCell;
+use std::mem::take;
+
 use crate::encode::{Field, Fields, Value, key_value};
 use crate::known::hash;
 use crate::texts::Key;
@@ -18,6 +21,32 @@ pub struct Attributes {
 struct Entry {
     hash: u64,
     start: usize,
+}
+
+const MOST_SPARE: usize = 512;
+const MOST_SPARE_BYTES: usize = 2048; // of one
+
+thread_local! {
+    /// Memory of attributes that are gone, used again: the allocator keeps few of a size
+    /// at hand, and each wave of jobs would have it split and join larger ones.
+    static SPARE: RefCell<Vec<(Vec<u8>, Vec<Entry>)>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Drop for Attributes {
+    fn drop(&mut self) {
+        if !(1..=MOST_SPARE_BYTES).contains(&self.bytes.capacity()) {
+            return;
+        }
+        let (mut bytes, mut entries) = (take(&mut self.bytes), take(&mut self.entries));
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < MOST_SPARE {
+                bytes.clear();
+                entries.clear();
+                spare.push((bytes, entries));
+            }
+        }); // the thread may be ending
+    }
 }
 
 /// Attributes that many spans have, encoded once for all.
@@ -48,12 +77,17 @@ impl Block {
 impl Attributes {
     /// Make room for `count` attributes of usual sizes.
     pub fn reserve(&mut self, count: usize) {
-        self.bytes.reserve(count * 48);
+        self.make_room(count * 48);
         self.entries.reserve(count);
     }
 
     /// Make room for attributes of so many bytes.
     pub fn make_room(&mut self, bytes: usize) {
+        if self.bytes.capacity() == 0
+            && let Ok(Some(spare)) = SPARE.try_with(|spare| spare.borrow_mut().pop())
+        {
+            (self.bytes, self.entries) = spare;
+        }
         self.bytes.reserve(bytes);
     }
 
@@ -75,6 +109,7 @@ impl Attributes {
     /// fixed size may be replaced.
     pub fn push_block(&mut self, block: &Block) -> &mut [u8] {
         let start = self.bytes.len();
+        self.make_room(block.bytes.len());
         self.bytes.extend_from_slice(&block.bytes);
         self.count += block.count;
         self.bytes.get_mut(start..).unwrap_or_default()

@@ -52,17 +52,34 @@ pub fn inside<'py>(
     outside: &Bound<'py, PyAny>,
     attempt: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    let dict = copied(outside)?;
+    fill(&dict, span, outside, attempt)?;
+    Ok(dict.into_any())
+}
+
+/// A copy of a context, to be filled.
+///
+/// Not of the class `Context`, an instance of which costs four times as much: all that is
+/// more is that it refuses to be changed.
+pub fn copied<'py>(context: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+    context.cast::<PyDict>()?.copy()
+}
+
+/// Make `dict`, a copy of `outside`, the context in which `span` is the current one.
+pub fn fill<'py>(
+    dict: &Bound<'py, PyDict>,
+    span: &Bound<'py, Span>,
+    outside: &Bound<'py, PyAny>,
+    attempt: Option<&Bound<'py, PyAny>>,
+) -> PyResult<()> {
     let py = span.py();
     let names = names(py)?;
-    // Not the class `Context`, an instance of which costs four times as much: all that
-    // is more is that it refuses to be changed.
-    let dict = outside.cast::<PyDict>()?.copy()?;
     dict.set_item(names.current_span.bind(py), span)?;
     dict.set_item(names.outside.bind(py), (span, outside))?;
     if let Some(attempt) = attempt {
         dict.set_item(names.attempt.bind(py), attempt)?;
     }
-    Ok(dict.into_any())
+    Ok(())
 }
 
 /// The innermost context, from `context` outwards, whose unit is open.

@@ -138,10 +138,15 @@ impl Jobs {
         let Ok(span) = told.cast::<Span>() else {
             return this.in_python(py, (&this.kind, job, told));
         };
-        if !this.attempts {
+        // The first attempt's is made here, where another job has just ended: in the
+        // first steps of many jobs it would bring the garbage collector nearer.
+        let ready = if this.attempts {
+            Some(context::copied(&outside)?.unbind())
+        } else {
             let context = context::inside(span, &outside, None)?;
             names.make_current.bind(py).call1((context,))?;
-        }
+            None
+        };
         let unit = JobUnit {
             jobs: slf.clone().unbind(),
             index: job.getattr(intern!(py, "index"))?.extract()?,
@@ -149,6 +154,7 @@ impl Jobs {
             timings: timings.unbind(),
             told: span.clone().unbind(),
             outside: outside.unbind(),
+            ready: Mutex::new(ready),
             attempt: Mutex::new(None),
         };
         start::untracked(py, unit).map(Bound::into_any)
@@ -187,6 +193,8 @@ pub struct JobUnit {
     #[pyo3(get)]
     told: Py<Span>,
     outside: Py<PyAny>,
+    /// A copy of it, for the first attempt.
+    ready: Mutex<Option<Py<PyDict>>>,
     timings: Py<PyAny>,
     attempt: Mutex<Option<Attempt>>,
 }
@@ -275,8 +283,13 @@ impl JobUnit {
         }
         let (told, inner) = match start::child(scope, self.told.bind(py), begun, record, outside)? {
             Some(span) => {
-                let inner = context::inside(&span, outside, Some(number))?;
-                (span.into_any(), inner)
+                let ready = lock(&self.ready).take();
+                let inner = match ready {
+                    Some(ready) => ready.into_bound(py),
+                    None => context::copied(outside)?,
+                };
+                context::fill(&inner, &span, outside, Some(number))?;
+                (span.into_any(), inner.into_any())
             }
             None => {
                 let kind = jobs.kind.bind(py);
