@@ -194,21 +194,22 @@ PyTypeObject FirstAttempts_Type = {
 
 /* --- Attempt --- */
 
-/* From now on the twin does all: from the start, or what follows on ``error``. */
+/* From now on the twin does all, in ``coroutine``, of which this takes the reference. */
 static int
-hand_over(Attempt *self, PyObject *error)
+hand_over(Attempt *self, PyObject *coroutine)
 {
-    FirstAttempts *layer = self->layer;
-    PyObject *coroutine =
-        error == NULL
-            ? PyObject_CallOneArg(layer->retry, self->job)
-            : PyObject_CallFunctionObjArgs(layer->again, self->job, error, NULL);
     if (coroutine == NULL) {
         return -1;
     }
     Py_XSETREF(self->coroutine, coroutine);
     self->is_twin = 1;
     return 0;
+}
+
+static int
+begin_as_twin(Attempt *self)
+{
+    return hand_over(self, PyObject_CallOneArg(self->layer->retry, self->job));
 }
 
 /* What ``await`` makes of an awaitable. Takes the reference over. */
@@ -303,7 +304,7 @@ end_unit(Attempt *self, PyObject *error)
     return ended == NULL ? -1 : 0;
 }
 
-/* The attempt has raised the current exception: the twin goes on from there. */
+/* The attempt has raised the current exception: it stands, or the twin goes on. */
 static PySendResult
 fail(Attempt *self, PyObject **result)
 {
@@ -314,9 +315,17 @@ fail(Attempt *self, PyObject **result)
         PyException_SetTraceback(error, traceback);
     }
     PySendResult sent = PYGEN_ERROR;
-    if (give_back(self) == 0 && end_unit(self, error) == 0
-        && hand_over(self, error) == 0) {
-        sent = PyIter_Send(self->coroutine, Py_None, result);
+    if (give_back(self) == 0 && end_unit(self, error) == 0) {
+        PyObject *others =
+            PyObject_CallFunctionObjArgs(self->layer->again, self->job, error, NULL);
+        if (others == Py_None) { /* no frame of ours in its traceback */
+            Py_DECREF(others);
+            PyErr_Restore(type, error, traceback);
+            return PYGEN_ERROR;
+        }
+        if (hand_over(self, others) == 0) {
+            sent = PyIter_Send(self->coroutine, Py_None, result);
+        }
     }
     Py_XDECREF(type);
     Py_XDECREF(error);
@@ -361,7 +370,7 @@ attempt_send(PyObject *op, PyObject *value, PyObject **result)
         if (begun < 0) {
             return self->unit == NULL ? PYGEN_ERROR : finish(self, PYGEN_ERROR, result);
         }
-        if (begun == 0 && hand_over(self, NULL) < 0) {
+        if (begun == 0 && begin_as_twin(self) < 0) {
             return PYGEN_ERROR;
         }
     }
@@ -412,7 +421,7 @@ throw(PyObject *op, PyObject *args)
     if (!is_free(self)) {
         return NULL;
     }
-    if (self->coroutine == NULL && hand_over(self, NULL) < 0) {
+    if (self->coroutine == NULL && begin_as_twin(self) < 0) {
         return NULL;
     }
     method = PyObject_GetAttrString(self->coroutine, "throw");

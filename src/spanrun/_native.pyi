@@ -74,7 +74,7 @@ class FirstAttempts:
         inner: Callable[[Any], Any],
         slots: Slots | None,
         retry: Callable[[Any], Any],
-        again: Callable[[Any, Any], Any],
+        again: Callable[[Any, Any], Awaitable[Any] | None],
     ) -> None: ...
     def __call__(self, job: Any, /) -> Attempt: ...
 

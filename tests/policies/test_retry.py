@@ -1,5 +1,6 @@
 import asyncio
 import random
+import traceback
 
 import pytest
 from hypothesis import given
@@ -129,6 +130,14 @@ async def test_another_error_stands_at_once(bind):
         await step(job)
     assert caught.value is error
     assert job.attempts == 1
+
+
+async def test_an_error_that_stands_has_no_frame_of_who_decided_that(bind):
+    step = bind(Retry(on=ConnectionError), failing(1, ValueError("mine")))
+    with pytest.raises(ValueError, match="mine") as caught:
+        await step(Work())
+    frames = traceback.extract_tb(caught.value.__traceback__)
+    assert not {"again", "repeat"}.intersection(frame.name for frame in frames)
 
 
 @pytest.mark.parametrize("on", [Exception, lambda _: True], ids=["type", "predicate"])

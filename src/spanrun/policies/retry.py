@@ -170,21 +170,33 @@ class Retrier:
             self._firsts += 1
             try:
                 return await attempt(job)
-            except BaseException as error:  # noqa: BLE001 -- raised again, if it stands
-                return await again(job, error)
+            except BaseException as error:
+                others = again(job, error)
+                if others is None:
+                    raise
+            return await others
 
-        async def again(job: Work, error: BaseException) -> Any:
+        def again(job: Work, error: BaseException) -> Awaitable[Any] | None:
+            """Return the attempts that follow on ``error``; None where that stands."""
             count = _Count()
+            delay = self._delay_after(job, error, count)
+            return None if delay is None else repeat(job, error, delay, count)
+
+        async def repeat(
+            job: Work, error: BaseException, delay: float, count: _Count
+        ) -> Any:
             try:
                 while True:
-                    delay = self._delay_after(job, error, count)
-                    if delay is None or not await self._may(job, error, count):
+                    if not await self._may(job, error, count):
                         raise error
                     await self._back_off(job, error, delay)
                     try:
                         return await attempt(job)
-                    except BaseException as raised:  # noqa: BLE001 -- as above
-                        error = raised
+                    except BaseException as raised:
+                        another = self._delay_after(job, raised, count)
+                        if another is None:
+                            raise
+                        error, delay = raised, another
             finally:
                 del error  # its traceback holds this frame: don't make a cycle of them
 
