@@ -180,30 +180,38 @@ class Retrier:
             """Return the attempts that follow on ``error``; None where that stands."""
             count = _Count()
             delay = self._delay_after(job, error, count)
-            return None if delay is None else repeat(job, error, delay, count)
-
-        async def repeat(
-            job: Work, error: BaseException, delay: float, count: _Count
-        ) -> Any:
-            try:
-                while True:
-                    if not await self._may(job, error, count):
-                        raise error
-                    await self._back_off(job, error, delay)
-                    try:
-                        return await attempt(job)
-                    except BaseException as raised:
-                        another = self._delay_after(job, raised, count)
-                        if another is None:
-                            raise
-                        error, delay = raised, another
-            finally:
-                del error  # its traceback holds this frame: don't make a cycle of them
+            if delay is None:
+                return None
+            return self._repeat(attempt, job, error, delay, count)
 
         if not FAST:
             return retry
         self._in_c = FirstAttempts(inner, self._slots, retry, again)
         return self._in_c
+
+    async def _repeat(
+        self,
+        attempt: Step,
+        job: Work,
+        error: BaseException,
+        delay: float,
+        count: _Count,
+    ) -> Any:
+        """Attempt it again, until that succeeds or an error stands."""
+        try:
+            while True:
+                if not await self._may(job, error, count):
+                    raise error
+                await self._back_off(job, error, delay)
+                try:
+                    return await attempt(job)
+                except BaseException as raised:
+                    another = self._delay_after(job, raised, count)
+                    if another is None:
+                        raise
+                    error, delay = raised, another
+        finally:
+            del error  # its traceback holds this frame: don't make a cycle of them
 
     def _attempt(self, inner: Step) -> Step:
         """One attempt: its span and its slot around ``inner``."""
