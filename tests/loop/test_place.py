@@ -1,7 +1,9 @@
 """Where a thread is, as text."""
 
+import importlib
 import linecache
 import sys
+import zipfile
 from functools import partial
 from types import FrameType
 
@@ -58,3 +60,16 @@ def test_a_stack_has_the_lines_of_what_is_in_no_file() -> None:
     finally:
         del linecache.cache["<cell 1>"]
     assert "look()  # in a cell" in text
+
+
+def test_a_stack_has_the_lines_of_a_module_in_a_zip_file(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "modules.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("zipped.py", "def call(inner):\n    inner()  # in a zip\n")
+    monkeypatch.syspath_prepend(path)
+    frames = []
+    importlib.import_module("zipped").call(lambda: frames.append(sys._getframe()))
+    monkeypatch.delitem(sys.modules, "zipped")
+    text, _ = where_is(frames[0], None)
+    assert "inner()  # in a zip" in text
+    assert str(path / "zipped.py") not in linecache.cache

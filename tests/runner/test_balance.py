@@ -1,5 +1,6 @@
 """Slots go to the worker that has use for them, and are never more than the limit."""
 
+import asyncio
 import random
 from collections import deque
 from itertools import count
@@ -10,7 +11,7 @@ from tests.engines import jobs
 import spanrun as sr
 from spanrun.engines import ProcessEngine
 from spanrun.runner.balance import Balance
-from spanrun.runner.dispatched import Worker
+from spanrun.runner.dispatched import AHEAD, Worker
 
 
 def balance(*dues):
@@ -18,10 +19,10 @@ def balance(*dues):
     workers = [Worker(place, due, due, up=True) for place, due in enumerate(dues)]
     told = list(dues)
 
-    def tell(place, share):
+    def say(place, _, share):
         told[place] = share
 
-    return Balance(workers, tell), workers, told
+    return Balance(workers, say), workers, told
 
 
 def test_each_has_its_due_while_all_have_enough_to_do():
@@ -76,6 +77,28 @@ def test_a_worker_of_short_jobs_borrows_none():
     assert told == [2, 2]
 
 
+async def test_a_worker_whose_short_jobs_become_long_borrows():
+    """It has all there are, one hangs, and another worker is idle: both slots run."""
+    slowed = asyncio.Event()
+    times = iter([AHEAD / 2, AHEAD])
+    workers = [Worker(place, 1, 1, up=True) for place in range(2)]
+    told = [1, 1]
+
+    def say(place, _, share):
+        told[place] = share
+
+    found = Balance(workers, say, slowed.set, lambda: next(times))
+    one, _ = workers
+    one.load, one.ahead = 16, 100
+    found.set(waiting=0)
+    assert told == [1, 1]
+    await slowed.wait()
+    assert not next(times, None)
+    found.set(waiting=0)
+    assert told == [2, 0]
+    found.close()
+
+
 class Simulated:
     """A worker with slots of its own, which hears what it is told a while later."""
 
@@ -100,7 +123,7 @@ def test_no_more_jobs_run_than_the_limit_and_all_are_run(seed):
     dues = [chance.randint(1, 4) for _ in range(chance.randint(2, 4))]
     found, workers, _ = balance(*dues)
     there = [Simulated(due) for due in dues]
-    found._tell = lambda place, share: there[place].heard.append(("limit", share))
+    found._say = lambda place, *told: there[place].heard.append(told)
     left, ended = 300, 0
     for step in count():
         assert step < 100_000

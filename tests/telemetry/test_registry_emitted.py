@@ -53,6 +53,14 @@ async def is_back_soon(number, calls=[]):
     if len(calls) % 4:
         raise Busy
 
+class Later(ConnectionError):
+    retry_after = 0.2
+
+async def pauses_others(number, calls=[]):
+    calls.append(number)
+    if len(calls) == 1:
+        raise Later
+
 def embed(texts):
     return [[1.0, 2.0] for _ in texts], len(texts)
 
@@ -78,6 +86,9 @@ async def main():
     outage = sr.Retry(on=Busy, attempts=2, base=0.001, cap=0.001, outage=60)
     async with sr.Runner("gone", limit=1, retry=outage) as runner:
         await runner.map(is_back_soon, [1])
+    later = sr.Retry(on=Later, attempts=2)
+    async with sr.Runner("paused", limit=1, retry=later) as runner:
+        await runner.map(pauses_others, [1, 2])
     breaker = sr.Breaker(on=ValueError, failures=1)
     async with sr.Runner("broken", limit=1, breaker=breaker) as runner:
         await runner.map(all_kinds, [2, 0], errors="collect")
@@ -155,6 +166,14 @@ class Emitted:
             for resource in request.resource_metrics:
                 for scope in resource.scope_metrics:
                     self._metrics(scope.metrics)
+        self._logs(collector.logs)
+
+    def _logs(self, requests):
+        for request in requests:
+            for resource in request.resource_logs:
+                for scope in resource.scope_logs:
+                    for record in scope.log_records:
+                        self.attributes |= attributes_of(record).keys()
 
     def _span(self, span):
         attributes = attributes_of(span)

@@ -81,7 +81,7 @@ Page: TypeAlias = Annotated[
         exists=True,
         dir_okay=False,
         metavar="FILE",
-        help="Look into this page instead, which `spanrun report` has written.",
+        help="Look into this page of spanrun report instead.",
         show_default=False,
     ),
 ]

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import linecache
 import sysconfig
-import tokenize
 import traceback
 from collections.abc import Iterable
 from functools import lru_cache
-from itertools import islice
 from types import FrameType
 from typing import Final
 
@@ -48,29 +46,30 @@ def as_text(frames: Iterable[tuple[FrameType, int]]) -> str:
 
     `traceback` would read each source file whole, and `linecache` keeps it for as long
     as the process lives: a loop that is blocked now here, now there, would load the
-    source of the whole program. So the lines alone are read, and few are remembered.
+    source of the whole program. So few lines are remembered, and no file.
     """
     shown = traceback.StackSummary()
     for frame, number in frames:
-        code = frame.f_code
-        if code.co_filename in linecache.cache:  # such as a cell of a notebook
-            line = linecache.getline(code.co_filename, number)
-        else:
-            line = _source(code.co_filename, number)
-        shown.append(
-            traceback.FrameSummary(code.co_filename, number, code.co_name, line=line)
-        )
+        path, name = frame.f_code.co_filename, frame.f_code.co_name
+        text = _source(frame, path, number)
+        shown.append(traceback.FrameSummary(path, number, name, line=text))
     return "".join(shown.format())
 
 
-@lru_cache(maxsize=1_024)
-def _source(path: str, number: int) -> str:
+def _source(frame: FrameType, path: str, number: int) -> str:
     """One line of a file; empty where there is none."""
+    if len(linecache.cache.get(path, ())) > 1:  # whole, such as a cell of a notebook
+        return linecache.getline(path, number)
+    linecache.lazycache(path, frame.f_globals)  # for a loader's own, as of a zip file
     try:
-        with tokenize.open(path) as file:
-            return next(islice(file, number - 1, number), "")
-    except (OSError, SyntaxError, UnicodeDecodeError):
-        return ""
+        return _read(path, number)
+    finally:
+        linecache.cache.pop(path, None)
+
+
+@lru_cache(maxsize=1_024)
+def _read(path: str, number: int) -> str:
+    return linecache.getline(path, number)
 
 
 def _line_of(frame: FrameType) -> int:

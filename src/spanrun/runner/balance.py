@@ -7,10 +7,13 @@ more than it has jobs without an outcome, and is given no others meanwhile.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from spanrun.runner.dispatched import Worker
+from spanrun.runner.dispatched import AHEAD, Worker
+from spanrun.runner.engine import Say
 
 _LONG: Final = 2
 """A worker has so few jobs ahead when each takes a tenth of a second or more: one that
@@ -22,15 +25,25 @@ class Balance:
 
     Args:
         workers: All of them, each with the share that is its due.
-        tell: Tells a worker how many slots it has.
+        say: Tells a worker something: here how many slots it has.
+        slowed: Told when a worker's jobs take much longer than those before them, of
+            which no outcome tells. None: nobody looks.
+        now: Reads the clock.
     """
 
     def __init__(
-        self, workers: Sequence[Worker], tell: Callable[[int, int], None]
+        self,
+        workers: Sequence[Worker],
+        say: Say,
+        slowed: Callable[[], None] | None = None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._workers: Final = workers
+        self._slowed: Final = slowed
+        self._now: Final = now
+        self._timer: asyncio.TimerHandle | None = None
         self._limit: Final = sum(each.due for each in workers)
-        self._tell: Final = tell
+        self._say: Final = say
 
     def begin(self, worker: Worker) -> None:
         """A worker begins, as if it had its due: of that others may have a part."""
@@ -54,9 +67,30 @@ class Balance:
                 self._give(each, share)
                 each.bounded()
 
+        self._watch()
+
+    def close(self) -> None:
+        """No worker has anything to do any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _watch(self) -> None:
+        """Look in a while whether the jobs that are there have become long ones."""
+        has_jobs = any(each.load for each in self._workers)
+        if has_jobs and self._timer is None and self._slowed is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(AHEAD, self._look, self._slowed)
+
+    def _look(self, slowed: Callable[[], None]) -> None:
+        self._timer = None
+        now = self._now()
+        if sum(each.slowed(now) for each in self._workers):
+            slowed()
+        self._watch()
+
     def _give(self, worker: Worker, share: int) -> None:
         worker.share = share
-        self._tell(worker.place, share)
+        self._say(worker.place, "limit", share)
 
     def _goals(self, up: Sequence[Worker], waiting: int) -> list[int]:
         """What is each one's due and, of what is left, what others have use for."""

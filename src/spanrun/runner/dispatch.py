@@ -31,6 +31,7 @@ from spanrun.runner.dispatched import (
     Sender,
     Sent,
     Worker,
+    no_worker,
 )
 from spanrun.runner.engine import Chunk, Item, Pool, Report, RunSpec, WorkerLost
 from spanrun.runner.job import Job
@@ -85,9 +86,7 @@ class Dispatcher:
             Worker(place, share, share) for place, share in enumerate(shares)
         ]
         self._balance: Final = (
-            Balance(self._workers, lambda place, share: pool.say(place, "limit", share))
-            if lends
-            else None
+            Balance(self._workers, pool.say, self._slowed, now) if lends else None
         )
         self._leases: Final = leases
         self._most: Final = chunk or MOST_AHEAD
@@ -135,7 +134,7 @@ class Dispatcher:
             await asyncio.gather(*starts, return_exceptions=True)
             await self._pool.close()
             if isinstance(error, WorkerLost):
-                raise _no_worker(error) from error
+                raise no_worker(error) from error
             raise
         self._resized(self.window)
 
@@ -150,6 +149,8 @@ class Dispatcher:
     async def close(self) -> None:
         """End the workers. No run is open any more."""
         self._is_closed = True
+        if self._balance is not None:
+            self._balance.close()
         starting = tuple(self._starting)
         for each in starting:
             each.cancel()
@@ -227,6 +228,11 @@ class Dispatcher:
             )
         if self._balance is not None:
             self._balance.set(len(self._waiting))
+
+    def _slowed(self) -> None:
+        """Some jobs take longer than those before them: others may borrow, or lend."""
+        self._resized(self.window)
+        self._soon()
 
     def _next(self, count: int) -> list[Pending]:
         """Take up to ``count`` jobs of one run."""
@@ -386,14 +392,8 @@ class Dispatcher:
         if not any(each.up or each.fails < _STARTS for each in self._workers):
             runs = {id(each.run): each.run for each in self._all_pending()}
             for run in runs.values():
-                run.broken(_no_worker(error))
+                run.broken(no_worker(error))
 
     def _all_pending(self) -> list[Pending]:
         sent = (each.pending.values() for each in self._sent.values())
         return [*self._waiting, *chain(*self._suspects), *chain(*sent)]
-
-
-def _no_worker(error: Exception) -> RemoteJobError:
-    return RemoteJobError(
-        WorkerLost.__qualname__, f"a worker can't be started: {error}"
-    )

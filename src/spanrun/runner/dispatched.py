@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final, Protocol
 
+from spanrun.errors import RemoteJobError
 from spanrun.outcome import CancelledBy
-from spanrun.runner.engine import Chunk, Done, Item, RunSpec
+from spanrun.runner.engine import Chunk, Done, Item, RunSpec, WorkerLost
 from spanrun.runner.job import Job
 from spanrun.telemetry.units.chunk import ChunkUnit
 
@@ -15,7 +16,7 @@ MOST_AHEAD: Final = 2_000
 """Jobs that a worker has beside what runs, at most."""
 CHUNK_BYTES: Final = 8 * 1024 * 1024
 """Of items in a chunk; one that is larger goes alone."""
-_AHEAD: Final = 0.1
+AHEAD: Final = 0.1
 """Seconds of work that a worker has beside what runs."""
 _WORKER_BYTES: Final = 4 * CHUNK_BYTES
 """Of items that a worker has."""
@@ -122,7 +123,17 @@ class Worker:
         seconds = max(now - self.since, _INSTANT)
         self.since = now
         self.rate = (self.rate + ended / seconds) / 2
-        self.ahead = min(MOST_AHEAD, 1 + ceil(self.rate * _AHEAD))
+        self.ahead = min(MOST_AHEAD, 1 + ceil(self.rate * AHEAD))
+
+    def slowed(self, now: float) -> bool:
+        """Whether its jobs are long all at once: none has ended for so long.
+
+        It has none ahead then. What it has already stays there.
+        """
+        if not self.load or self.ahead == 1 or now - self.since < AHEAD:
+            return False
+        self.rate, self.ahead = 0.0, 1
+        return True
 
 
 @dataclass(slots=True, eq=False)
@@ -148,3 +159,10 @@ class Sent:
     left: int
     unit: ChunkUnit | None
     size: int = 0
+
+
+def no_worker(error: Exception) -> RemoteJobError:
+    """The error of jobs that no worker is left for."""
+    return RemoteJobError(
+        WorkerLost.__qualname__, f"a worker can't be started: {error}"
+    )
