@@ -48,11 +48,17 @@ class Question:
     holds: Callable[[Any, Any], bool] = _same
 
 
+_MOST = 20
+"""Pairs of a value that a cell shows; all of them are compared."""
+
+
 def shown(value: Any) -> str:
     """A value in a cell of a table."""
     if isinstance(value, Mapping):
-        pairs = cast("Mapping[str, Any]", value).items()
-        return ", ".join(f"{k}: {shown(each)}" for k, each in sorted(pairs)) or "none"
+        pairs = sorted(cast("Mapping[str, Any]", value).items())
+        texts = [f"{key}: {shown(each)}" for key, each in pairs[:_MOST]]
+        more = [f"and {len(pairs) - _MOST} more"] * (len(pairs) > _MOST)
+        return ", ".join([*texts, *more]) or "none"
     if isinstance(value, list | tuple | set):
         return ", ".join(map(shown, cast("list[Any]", value))) or "none"
     if isinstance(value, float):
