@@ -34,8 +34,12 @@ async def same(item):
         raise ValueError("no, password=hunter2secret")
     return item
 
+others = asyncio.Event()
+
 async def last_first(item):
-    await asyncio.sleep(0.02 if item == "a" else 0)
+    if item == "a":
+        await others.wait()
+    others.set()
     return item
 
 def plain(item):
