@@ -44,7 +44,7 @@ _COUNTED: Final = (
     'sum(max_over_time(spanrun_jobs_total{spanrun_job_outcome=~"ok|failed|timed_out"}'
     "[1h]))"
 )
-_RECORDED: Final = 'sum(slo:total:increase_5m{slo="runners-availability"})'
+_RECORDED: Final = 'sum(slo:total:increase_1m{slo="runners-availability"})'
 _BEGIN: Final = "<!-- measured: begin (make questions ARGS=--write) -->\n"
 _END: Final = "<!-- measured: end -->"
 

@@ -11,9 +11,8 @@ from typing import Any, Final
 
 from instrumentation.workload.found import Found
 from instrumentation.workload.seen import shipped_groups
-from spanrun.slo import Slo, load
+from spanrun.slo import Slo, load, records
 from spanrun.slo.burn import Severity, burns
-from spanrun.slo.records import BASE, ratio
 from spanrun.slo.rules import ALERT
 
 _SHIPPED: Final = Path(__file__).parents[1] / "slo"
@@ -61,7 +60,9 @@ def _bad(told: Any) -> int:
 
 def ratios(found: Found) -> dict[str, float]:
     """The share of bad jobs of each of the four runners."""
-    query = f'{ratio(BASE)}{{slo="runners-availability",service_name="workload"}}'
+    chosen = '{slo="runners-availability",service_name="workload"}'
+    bad, total = records.bad(records.BASE), records.total(records.BASE)
+    query = f"{bad}{chosen} / {total}{chosen}"
     rows = found.seen.rows(query)
     told = {
         row["metric"]["spanrun_runner_name"]: float(row["value"][1]) for row in rows

@@ -369,7 +369,7 @@ QUESTIONS: Final[tuple[Question, ...]] = (
     Question(
         _SLO,
         "Which share of its jobs was bad, by runner?",
-        "`slo:bad:ratio_5m` of `runners-availability`",
+        "`slo:bad:increase_1m / slo:total:increase_1m` of `runners-availability`",
         objectives.ratios,
         objectives.true_ratios,
     ),

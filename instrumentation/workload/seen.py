@@ -94,8 +94,17 @@ def shipped_groups() -> list[Any]:
 
 
 def rules_file(folder: Path) -> Path:
-    """A file of all of them, evaluated each second, so that nobody waits a minute."""
+    """A file of all of them for those who can't wait for minutes.
+
+    They are evaluated each second, and what they count of a minute that ended half a
+    minute ago is that of the last five minutes until now.
+    """
     path = folder / "rules.yaml"
     groups = [group | {"interval": "1s"} for group in shipped_groups()]
-    path.write_text(json.dumps({"groups": groups}), encoding="utf-8")
+    text = json.dumps({"groups": groups})
+    for old, new in (("[5m] offset 30s", "[5m]"), ("offset 90s", "offset 5m")):
+        if old not in text:
+            raise ValueError(f"no rule has {old!r}")
+        text = text.replace(old, new)
+    path.write_text(text, encoding="utf-8")
     return path

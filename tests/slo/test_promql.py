@@ -60,7 +60,8 @@ def test_only_metrics_of_the_registry_are_asked_for(slo: Slo) -> None:
         for metric in semconv.METRICS
         for suffix in ("", "_count", "_bucket")
     }
-    for expr in (promql.total(slo.indicator), promql.part(slo.indicator)):
+    for count in (promql.total, promql.part):
+        expr = count(slo.indicator, promql.MINUTE)
         found = selectors(promql_parser.parse(expr))
         assert found
         for selector in found:

@@ -8,7 +8,6 @@ from typing import Final
 
 from spanrun.slo import promql
 from spanrun.slo.model import Slo
-from spanrun.slo.records import BASE
 
 _ROUNDING: Final = 1e-9
 
@@ -62,13 +61,14 @@ class Verdict:
 def queries(slo: Slo) -> tuple[str, str]:
     """PromQL for the events of the period and the part of them: good, or bad.
 
-    It is what the rules record, asked of the telemetry itself. The counts of five
+    They are counted as by the rules, from the telemetry itself. The counts of five
     minutes are put end to end, so ask at a full five minutes of the clock (`STEP`),
     that may be yet to come: else the youngest are missing.
     """
-    total = promql.total(slo.indicator, slo.group_by)
-    part = promql.part(slo.indicator, slo.group_by)
-    window = f"[{slo.period}d:{BASE}]"
+    within, by = promql.FIVE_MINUTES, slo.group_by
+    total = promql.total(slo.indicator, within, by)
+    part = promql.part(slo.indicator, within, by)
+    window = f"[{slo.period}d:{within.length}]"
     return f"sum_over_time(({total}){window})", f"sum_over_time(({part}){window})"
 
 

@@ -89,7 +89,7 @@ class Queried:
 
     Attributes:
         total: The query for all of them; of a share there is none, and each series that
-            there is counts as one event in five minutes.
+            there is counts as one event each time.
         part: The query for those that are good, or bad; or for their share.
         part_is_bad: Which of the two.
         form: What both give.

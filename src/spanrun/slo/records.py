@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-BASE: Final = "5m"
+BASE: Final = "1m"
 """The window that is counted from the telemetry; the others are sums of it."""
 
 PERIOD: Final = "period"

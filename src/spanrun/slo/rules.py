@@ -1,6 +1,6 @@
 """An objective's Prometheus rules: what is recorded, and when somebody is told.
 
-The five-minute counts are the only rules that read the telemetry. Every longer
+The counts of a minute are the only rules that read the telemetry. Every longer
 window is a sum of them, so ratios are weighed by events: an hour without any
 weighs nothing, where a mean of ratios would count it in full, or turn NaN.
 """
@@ -12,16 +12,13 @@ from typing import Any, Final, TypeAlias
 
 from spanrun.slo import promql, records
 from spanrun.slo.annotations import RUNBOOKS, Links, annotate
-from spanrun.slo.burn import MINUTES, Burn, Severity, burns
+from spanrun.slo.burn import ALERT_WINDOWS, Burn, Severity, burns
 from spanrun.slo.model import Slo
 
 Rule: TypeAlias = dict[str, Any]
 """A rule as Prometheus reads it: `record` or `alert`, `expr`, `labels` and more."""
 
 ALERT: Final = "SpanrunErrorBudgetBurns"
-_INTERVAL: Final = "1m"
-_EVALUATIONS: Final = MINUTES[records.BASE]
-"""Each event is counted in so many evaluations: one a minute for five minutes."""
 
 
 def groups(
@@ -41,13 +38,13 @@ def groups(
 def _group(slo: Slo, links: Links) -> Rule:
     """In the order in which they need each other: Prometheus keeps it in a group."""
     rules = [*_base(slo), *_windows(slo), *_budget(slo), *_alerts(slo, links)]
-    return {"name": f"slo-{slo.name}", "interval": _INTERVAL, "rules": rules}
+    return {"name": f"slo-{slo.name}", "interval": records.BASE, "rules": rules}
 
 
 def _base(slo: Slo) -> Iterator[Rule]:
     total, by = records.total(records.BASE), slo.group_by
-    yield _record(slo, total, promql.total(slo.indicator, by))
-    part = promql.part(slo.indicator, by)
+    yield _record(slo, total, promql.total(slo.indicator, promql.MINUTE, by))
+    part = promql.part(slo.indicator, promql.MINUTE, by)
     every = _of(slo, total)
     if by:  # 0 for a group of which no event is a part
         every = promql.grouped(every, by)
@@ -56,17 +53,14 @@ def _base(slo: Slo) -> Iterator[Rule]:
         part = f"(\n{part}\n)" if by else f"scalar(\n{part}\n)"
         part = f"clamp_min({every} - {part}, 0)"
     yield _record(slo, records.bad(records.BASE), part)
-    yield _ratio(slo, records.BASE)
 
 
 def _windows(slo: Slo) -> Iterator[Rule]:
-    windows = {window: window for window in MINUTES if window != records.BASE}
-    windows[records.PERIOD] = f"{slo.period}d"
-    for window, length in windows.items():
+    lengths = dict(zip(ALERT_WINDOWS, ALERT_WINDOWS, strict=True))
+    for window, length in (lengths | {records.PERIOD: f"{slo.period}d"}).items():
         for counted in (records.total, records.bad):
             base = _of(slo, counted(records.BASE))
-            expr = f"sum_over_time({base}[{length}]) / {_EVALUATIONS}"
-            yield _record(slo, counted(window), expr)
+            yield _record(slo, counted(window), f"sum_over_time({base}[{length}])")
         yield _ratio(slo, window)
 
 
