@@ -138,7 +138,7 @@ bench-logs: $(VENV)/dev.stamp ## 100,000 log records while the collector is down
 	@$(BIN)/python -m bench.logs $(ARGS)
 
 soak: $(VENV)/dev.stamp ## all kinds of runs at full rate: whether memory grows (MINUTES=30)
-	@$(BIN)/python -m bench.soak --minutes $(MINUTES)
+	@MALLOC_MMAP_THRESHOLD_=131072 $(BIN)/python -m bench.soak --minutes $(MINUTES)
 
 bench-resume: $(VENV)/dev.stamp ## 20,000 texts, an outage, a kill and a Ctrl-C: what it costs
 	@$(BIN)/python -m bench.resume $(ARGS)

@@ -6,6 +6,10 @@ process has then should be the same for ever: its memory by a straight line thro
 samples after a warm-up (a third of the time), and the number of its descriptors, tasks
 and threads to the unit. Telemetry's threads open and close files meanwhile, so of these
 it is the least that counts.
+
+``make`` holds glibc's ``MALLOC_MMAP_THRESHOLD_`` where it begins. glibc raises it with
+each large block that is freed, and then small blocks come to lie between large ones:
+the heap grows by what is free in it, while what is used of it stays the same.
 """
 
 from __future__ import annotations
