@@ -33,7 +33,7 @@ async def test_messages_are_taken_in_the_order_in_which_they_were_sent():
     told = [loads(await anext(replies)) for _ in range(2)]
     await actor.take(3, said[3])
     assert [each async for each in replies] == []
-    assert [kind for kind, *_ in told] == ["ready", "report"]
-    (done,) = told[1][2]
+    assert [kind for kind, *_ in told] == ["ready", "reports"]
+    (done,) = told[1][1].done
     assert (done.ended, loads(done.payload)) == ("ok", 42)
     await asyncio.sleep(0)

@@ -231,21 +231,24 @@ class LinkPool:
         )
 
     def _hear(self, worker: _Remote, place: int, kind: str, *said: Any) -> None:
-        if kind == "report":
-            report = Report(*said)
-            sent = worker.chunks.get(report.chunk)
-            if sent is None:
-                return
-            sent.left -= len(report.done)
-            sent.take(report)
-            if sent.left <= 0 and not sent.over.done():
-                sent.over.set_result(None)
+        if kind == "reports":
+            for report in said:
+                self._take(worker, report)
         elif kind == "ready":
             worker.ready.set_result(said[0])
         elif kind == "refused":
             worker.ready.set_exception(ConfigurationError(said[0]))
         else:
             self.hear(place, kind, *said)
+
+    def _take(self, worker: _Remote, report: Report) -> None:
+        sent = worker.chunks.get(report.chunk)
+        if sent is None:
+            return
+        sent.left -= len(report.done)
+        sent.take(report)
+        if sent.left <= 0 and not sent.over.done():
+            sent.over.set_result(None)
 
 
 def _nobody_hears(*_: object) -> None:

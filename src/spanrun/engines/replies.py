@@ -48,6 +48,7 @@ class Replies:
         self._thread: Final = ThreadPoolExecutor(1, "spanrun-replies")
         self._rows: dict[int, list[Done]] = {}
         self._bytes = 0
+        self._urgent = False
         self._timer: asyncio.TimerHandle | None = None
         self._sending: asyncio.Task[None] | None = None
         self.retried: Counter[str] = Counter()
@@ -58,9 +59,8 @@ class Replies:
         self._rows.setdefault(chunk, []).append(done)
         self._bytes += len(done.payload)
         if done.ended != "ok" or self._bytes >= _MAX_BYTES or not self.busy():
-            self._begin()
-        elif self._timer is None and self._sending is None:
-            self._timer = self._loop.call_later(GROUP, self._begin)
+            self._urgent = True
+        self._plan()
 
     async def close(self) -> None:
         """Send what is left."""
@@ -69,6 +69,13 @@ class Replies:
             assert self._sending is not None  # noqa: S101 -- it has just begun
             await self._sending
         self._thread.shutdown()
+
+    def _plan(self) -> None:
+        """Send what there is at once, or when some more has come."""
+        if self._urgent:
+            self._begin()
+        elif self._rows and self._timer is None and self._sending is None:
+            self._timer = self._loop.call_later(GROUP, self._begin)
 
     def _begin(self) -> None:
         if self._timer is not None:
@@ -81,14 +88,14 @@ class Replies:
         try:
             # One round of the loop for what ends in the same moment.
             await asyncio.sleep(0)
-            while self._rows:
-                rows, self._rows, self._bytes = self._rows, {}, 0
-                retried, self.retried = self.retried, Counter()
-                await self._loop.run_in_executor(
-                    self._thread, self._deliver, rows, retried, self._limit()
-                )
+            rows, self._rows, self._bytes, self._urgent = self._rows, {}, 0, False
+            retried, self.retried = self.retried, Counter()
+            await self._loop.run_in_executor(
+                self._thread, self._deliver, rows, retried, self._limit()
+            )
         finally:
             self._sending = None
+            self._plan()
 
     def _deliver(
         self, rows: dict[int, list[Done]], retried: Counter[str], limit: int
@@ -96,10 +103,11 @@ class Replies:
         """In the thread: the spans first, then the outcomes."""
         if self._keep is not None:
             self._keep()
+        reports: list[Report] = []
         for chunk, done in rows.items():
-            report = Report(chunk, done, dict(retried), limit)
-            retried = Counter()
-            self._send(message("report", *report))
+            more = {} if reports else dict(retried)
+            reports.append(Report(chunk, done, more, limit))
+        self._send(message("reports", *reports))
 
 
 def message(*said: Any) -> bytes:

@@ -17,7 +17,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import chain
-from math import ceil
 from typing import Final
 
 from spanrun.errors import RemoteJobError
@@ -32,6 +31,7 @@ from spanrun.runner.dispatched import (
     Sent,
     Worker,
     no_worker,
+    parts,
 )
 from spanrun.runner.engine import Chunk, Item, Pool, Report, RunSpec, WorkerLost
 from spanrun.runner.job import Job
@@ -217,15 +217,11 @@ class Dispatcher:
         if self._is_ranked:
             ranked = sorted(self._waiting, key=lambda each: -each.job.priority)
             self._waiting = deque(ranked)
-        while self._waiting:
-            free = [each for each in self._workers if each.room > 0]
-            if not free:
-                break
-            worker = max(free, key=lambda each: each.room)
-            fair = ceil(len(self._waiting) / len(free))
-            self._send(
-                worker, self._next(min(worker.room, fair, self._most)), alone=False
-            )
+        if self._is_ranked or any(each.needs for each in self._workers):
+            while self._waiting and (free := [w for w in self._workers if w.room > 0]):
+                for worker, part in parts(len(self._waiting), free):
+                    if count := min(part, len(self._waiting), self._most):
+                        self._send(worker, self._next(count), alone=False)
         if self._balance is not None:
             self._balance.set(len(self._waiting))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final, Protocol
@@ -20,6 +21,8 @@ AHEAD: Final = 0.1
 """Seconds of work that a worker has beside what runs."""
 _WORKER_BYTES: Final = 4 * CHUNK_BYTES
 """Of items that a worker has."""
+_REFILL: Final = 0.25
+"""Of what a worker may have ahead: when so much of it is done, it is given more."""
 _INSTANT: Final = 0.001
 """Seconds: what was measured in less says nothing."""
 
@@ -86,7 +89,8 @@ class Worker:
         bytes: Of their items.
         ahead: How many it may have beside its share.
         since: When it was given something to do, or gave outcomes, for the last time.
-        rate: Jobs that it ends in a second.
+        ended: Jobs that it ended lately; those of a tenth of a second ago count half.
+        busy: Seconds in which it did, in the same measure.
         fails: How often in a row it could not be started.
     """
 
@@ -101,7 +105,8 @@ class Worker:
     bytes: int = 0
     ahead: int = 1
     since: float = 0.0
-    rate: float = 0.0
+    ended: float = 0.0
+    busy: float = 0.0
     fails: int = 0
 
     @property
@@ -113,17 +118,29 @@ class Worker:
             return 0
         return self.share + self.ahead - self.load
 
+    @property
+    def needs(self) -> bool:
+        """Whether it is to be given more: not for a few, which would cost a chunk."""
+        return self.room > self.ahead * _REFILL
+
     def bounded(self) -> int:
         """How many may run there at most."""
         self.bound = max(self.share, min(self.bound, self.load))
         return self.bound
 
     def measure(self, ended: int, now: float) -> None:
-        """It has ended some jobs since it was looked at."""
+        """It has ended some jobs since it was looked at.
+
+        Jobs and seconds are each summed up, and then divided: where a report was late,
+        and the next one comes right after it, the two have had the time of both. By the
+        mean of their rates a worker seemed ten times as fast, and was given all jobs.
+        """
         seconds = max(now - self.since, _INSTANT)
         self.since = now
-        self.rate = (self.rate + ended / seconds) / 2
-        self.ahead = min(MOST_AHEAD, 1 + ceil(self.rate * AHEAD))
+        whole = AHEAD + seconds
+        self.ended = (self.ended * AHEAD + ended) / whole
+        self.busy = (self.busy * AHEAD + seconds) / whole
+        self.ahead = min(MOST_AHEAD, 1 + ceil(self.ended / self.busy * AHEAD))
 
     def slowed(self, now: float) -> bool:
         """Whether its jobs are long all at once: none has ended for so long.
@@ -132,7 +149,8 @@ class Worker:
         """
         if not self.load or self.ahead == 1 or now - self.since < AHEAD:
             return False
-        self.rate, self.ahead = 0.0, 1
+        self.ended = self.busy = 0.0
+        self.ahead = 1
         return True
 
 
@@ -159,6 +177,20 @@ class Sent:
     left: int
     unit: ChunkUnit | None
     size: int = 0
+
+
+def parts(jobs: int, workers: Sequence[Worker]) -> list[tuple[Worker, int]]:
+    """How many of ``jobs`` each worker is to have, so that all have as much room left.
+
+    So they have enough to do for as long, and the last jobs of a run end together.
+    """
+    left = max(0, sum(each.room for each in workers) - jobs)
+    found: list[tuple[Worker, int]] = []
+    for place, worker in enumerate(sorted(workers, key=lambda each: each.room)):
+        keeps = min(worker.room, left // (len(workers) - place))
+        left -= keeps
+        found.append((worker, worker.room - keeps))
+    return found
 
 
 def no_worker(error: Exception) -> RemoteJobError:
