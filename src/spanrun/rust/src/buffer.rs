@@ -52,8 +52,9 @@ struct Group {
 #[derive(Default)]
 struct Pending {
     groups: Vec<Group>,
-    /// The memory of a group that was taken, to be used again: its data and headers.
-    spare: (Vec<u8>, Vec<u8>),
+    /// The memory of groups that were taken, to be used again: data and headers, of
+    /// those that didn't fail and of those that did.
+    spare: [(Vec<u8>, Vec<u8>); 2],
     size: usize,
     spans: usize,
     /// `begun` was called, and nothing was taken since.
@@ -96,7 +97,7 @@ impl Buffer {
             .iter()
             .position(|group| group.failed == failed && group.scope.is(scope));
         let at = found.unwrap_or_else(|| {
-            let (data, headers) = std::mem::take(&mut pending.spare);
+            let (data, headers) = std::mem::take(&mut pending.spare[usize::from(failed)]);
             pending.groups.push(Group {
                 scope: scope.clone_ref(py),
                 failed,
@@ -181,7 +182,8 @@ impl Buffer {
             pending.begun = false;
             std::mem::take(&mut pending.groups)
         };
-        let (mut batches, mut spare) = (Vec::new(), Default::default());
+        let mut batches = Vec::new();
+        let mut spare: [(Vec<u8>, Vec<u8>); 2] = Default::default();
         for mut group in groups {
             batches.push(Batch {
                 data: PyBytes::new(py, &group.data).unbind(),
@@ -190,10 +192,11 @@ impl Buffer {
                 spans: group.spans,
                 failed: group.failed,
             });
-            if group.data.capacity() <= 2 * self.most {
+            let spare = &mut spare[usize::from(group.failed)];
+            if (spare.0.capacity()..=2 * self.most).contains(&group.data.capacity()) {
                 group.data.clear();
                 group.headers.clear();
-                spare = (group.data, group.headers);
+                *spare = (group.data, group.headers);
             }
         }
         lock(&self.pending).spare = spare;
