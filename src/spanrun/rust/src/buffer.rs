@@ -55,7 +55,8 @@ struct Pending {
     /// The memory of groups that were taken, to be used again: data and headers, of
     /// those that didn't fail and of those that did.
     spare: [(Vec<u8>, Vec<u8>); 2],
-    size: usize,
+    /// Of those that didn't fail, and of those that did.
+    sizes: [usize; 2],
     spans: usize,
     /// `begun` was called, and nothing was taken since.
     begun: bool,
@@ -116,9 +117,9 @@ impl Buffer {
         header.size = u32::try_from(size).unwrap_or(u32::MAX);
         header.write(&mut group.headers);
         group.spans += 1;
-        pending.size += size;
+        pending.sizes[usize::from(failed)] += size;
         pending.spans += 1;
-        if pending.size > self.most && !pending.filling {
+        if pending.sizes[usize::from(failed)] > self.most && !pending.filling {
             pending.filling = true;
             Notice::Full
         } else if !pending.begun && !pending.filling {
@@ -173,14 +174,22 @@ impl Buffer {
         lock(&self.pending).spans
     }
 
-    /// Take what waits: the failed spans, and the others.
-    fn take(&self, py: Python<'_>) -> Vec<Batch> {
-        let groups = {
+    /// Take what waits: the failed spans, and the others. Where that is `for_room`, only
+    /// those of the two that are too many: few would be a small message each time.
+    #[pyo3(signature = (*, for_room = false))]
+    fn take(&self, py: Python<'_>, for_room: bool) -> Vec<Batch> {
+        let groups: Vec<Group> = {
             let mut pending = lock(&self.pending);
-            pending.size = 0;
-            pending.spans = 0;
-            pending.begun = false;
-            std::mem::take(&mut pending.groups)
+            let goes = pending.sizes.map(|size| !for_room || size > self.most);
+            let all = std::mem::take(&mut pending.groups).into_iter();
+            let (taken, left) = all.partition(|group| goes[usize::from(group.failed)]);
+            pending.groups = left;
+            for (size, _) in pending.sizes.iter_mut().zip(goes).filter(|(_, goes)| *goes) {
+                *size = 0;
+            }
+            pending.spans = pending.groups.iter().map(|group| group.spans).sum();
+            pending.begun &= for_room;
+            taken
         };
         let mut batches = Vec::new();
         let mut spare: [(Vec<u8>, Vec<u8>); 2] = Default::default();
@@ -199,7 +208,11 @@ impl Buffer {
                 *spare = (group.data, group.headers);
             }
         }
-        lock(&self.pending).spare = spare;
+        for (kept, spare) in lock(&self.pending).spare.iter_mut().zip(spare) {
+            if spare.0.capacity() > kept.0.capacity() {
+                *kept = spare;
+            }
+        }
         batches
     }
 
