@@ -313,7 +313,8 @@ class Run:
     def _ok(self, job: Job, value: Any) -> Ok[Any]:
         trace_id = 0 if job.unit is None else job.unit.trace_id
         tries, times = job.attempts or 1, job.timings
-        return filled(Ok, job.index, value, times, tries, job.key, trace_id)
+        kind: type[Ok[Any]] = Ok
+        return filled(kind, job.index, value, times, tries, job.key, trace_id)
 
     def deliver(self, job: Job, outcome: Outcome[Any]) -> None:
         """What becomes of an outcome."""
