@@ -4,6 +4,8 @@
 static PyMethodDef functions[] = {
     {"drive", (PyCFunction)(void (*)(void))drive, METH_FASTCALL,
      "As `spanrun.runner.drive.drive`."},
+    {"filled", (PyCFunction)(void (*)(void))filled, METH_FASTCALL,
+     "An object of a class of `OkFields`, without a call of its ``__init__``."},
     {NULL},
 };
 
@@ -19,7 +21,8 @@ PyMODINIT_FUNC
 PyInit__native(void)
 {
     PyObject *made = PyModule_Create(&module);
-    if (made == NULL || PyModule_AddType(made, &Seconds_Type) < 0
+    if (made == NULL || PyModule_AddType(made, &Seconds_Type) < 0 || name_fields() < 0
+        || PyModule_AddType(made, &OkFields_Type) < 0
         || PyModule_AddType(made, &Lag_Type) < 0
         || PyModule_AddType(made, &Drive_Type) < 0
         || PyModule_AddType(made, &CallStep_Type) < 0

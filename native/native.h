@@ -41,6 +41,12 @@ int seconds_now(PyObject *now, double *seconds);
 int find_clock(void);
 int add_numbers(PyObject *module);
 
+/* --- fields.c: what an `Ok` holds --- */
+
+extern PyTypeObject OkFields_Type;
+int name_fields(void);
+PyObject *filled(PyObject *module, PyObject *const *args, Py_ssize_t count);
+
 /* --- drive.c: the steps of a job's coroutine, timed --- */
 
 extern PyTypeObject Lag_Type, Drive_Type, CallStep_Type;

@@ -1,12 +1,16 @@
 """`Timings`, whether its numbers are compiled or not."""
 
 import copy
+import dataclasses
+import gc
 import inspect
 import pickle
+import weakref
 
 import pytest
 
 from spanrun.outcome import Err, Ok, Timings
+from spanrun.speed import FAST, filled
 
 
 def test_timings_are_made_without_arguments():
@@ -77,3 +81,47 @@ def test_a_value_that_is_long_or_odd_is_cut(value):
     shown = repr(Ok(1, value, Timings(), key=value))
     assert len(shown) < 200
     assert shown.isprintable()
+
+
+def test_an_ok_is_a_dataclass_however_it_is_made():
+    made = filled(Ok, 3, "a", Timings(), 2, "k", 7)
+    wanted = Ok(3, "a", made.timings, attempts=2, key="k", trace_id=7)
+    assert made == wanted
+    assert list(inspect.signature(Ok).parameters) == list(Ok.__match_args__)
+    assert [field.name for field in dataclasses.fields(made)] == list(Ok.__match_args__)
+    assert dataclasses.replace(made, value="b").value == "b"
+    assert repr(pickle.loads(pickle.dumps(made))) == repr(copy.copy(made)) == repr(made)  # noqa: S301 -- ours
+    with pytest.raises(TypeError, match="missing 2 required positional arguments"):
+        Ok(3)
+    with pytest.raises(AttributeError, match="no attribute 'other'"):
+        made.other = 1
+    del made.value
+    with pytest.raises(AttributeError, match="value"):
+        made.value  # noqa: B018 -- it raises
+
+
+@pytest.mark.skipif(not FAST, reason="the part in C is not in use")
+def test_the_garbage_collector_knows_an_ok_only_if_it_may_be_in_a_cycle():
+    made = [filled(Ok, 3, value, Timings(), 1, None, 7) for value in ("a", 2.5, None)]
+    assert not any(map(gc.is_tracked, [*made, Ok(3, "a", Timings())]))
+    assert gc.is_tracked(filled(Ok, 3, {}, Timings(), 1, None, 7))
+    assert gc.is_tracked(Ok(3, "a", Timings(), key=[]))
+    made[0].value = ()
+    assert gc.is_tracked(made[0])
+
+
+class Kept:
+    """What an outcome is the value of, and may refer to it."""
+
+
+@pytest.mark.parametrize("make", [Ok, lambda *fields: filled(Ok, *fields, 1, None, 0)])
+@pytest.mark.parametrize("when", ["made", "set"])
+def test_an_ok_in_a_cycle_is_collected(make, when):
+    kept = Kept()
+    ended = make(0, kept if when == "made" else 1, Timings())
+    ended.value = kept
+    kept.outcome = ended
+    gone = weakref.ref(kept)
+    del kept, ended
+    gc.collect()
+    assert gone() is None

@@ -65,8 +65,11 @@ class Buffer:
     @property
     def waiting(self) -> int:
         """Spans that wait."""
-    def take(self) -> list[Batch]:
-        """Take what waits: the failed spans, and the others."""
+    def take(self, *, for_room: bool = False) -> list[Batch]:
+        """Take what waits: the failed spans, and the others.
+
+        Where that is ``for_room``, only those of the two that are too many.
+        """
     def after_fork(self) -> None:
         """In a child process: what waits is its parent's, and nobody is in ``full``."""
 

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, TypeVar, final
 
 _T = TypeVar("_T")
+_Fields = TypeVar("_Fields", bound=OkFields)
 
 class Seconds:
     queue: float
@@ -17,6 +18,19 @@ class Seconds:
     def begin(self, now: float, /) -> None: ...
     def end(self, now: float, /) -> None: ...
     def parts(self) -> tuple[float, float, float, float, float, float, float]: ...
+
+class OkFields: ...
+
+def filled(
+    kind: type[_Fields],
+    index: int,
+    value: Any,
+    timings: Any,
+    attempts: int,
+    key: Any,
+    trace_id: int,
+    /,
+) -> _Fields: ...
 
 class Lag:
     threshold: float

@@ -9,7 +9,7 @@ from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, final
 
 from spanrun.quantities import seconds
 from spanrun.semconv import SPANRUN_JOB_PHASE_VALUES, SpanrunJobOutcome
-from spanrun.speed import Seconds
+from spanrun.speed import OkFields, Seconds
 from spanrun.text import one_line
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ def _restored(*seconds: float) -> Timings:
 # 3 × the cost of making one, for every job (`make bench`).
 @final
 @dataclass(slots=True, repr=False)
-class Ok(Generic[T]):
+class Ok(OkFields, Generic[T]):
     """A job that returned a value."""
 
     index: int

@@ -18,9 +18,11 @@ __all__ = [
     "FirstAttempts",
     "FirstStep",
     "Lag",
+    "OkFields",
     "Seconds",
     "Slots",
     "drive",
+    "filled",
 ]
 
 _fast = not os.environ.get("SPANRUN_PURE_PYTHON")
@@ -34,9 +36,11 @@ if _fast:
             FirstAttempts,
             FirstStep,
             Lag,
+            OkFields,
             Seconds,
             Slots,
             drive,
+            filled,
         )
     except ImportError:
         _fast = False
@@ -70,6 +74,15 @@ if not TYPE_CHECKING and not FAST:
             service = self.duration - known
             service = service if service > 0 else 0.0
             return queue, limit, rate_limit, backoff, busy, loop_lag, service
+
+    class OkFields:
+        """What an `Ok` holds."""
+
+        __slots__ = ("attempts", "index", "key", "timings", "trace_id", "value")
+
+    def filled(kind: type, *fields: object) -> object:
+        """An object of a class of `OkFields`."""
+        return kind(*fields)
 
     class CallStep:
         """There are none."""

@@ -90,7 +90,9 @@ class Retry:
         """Whether ``error`` is worth another attempt: itself, or all that it groups."""
         if self._names(error):
             return True
-        parts = [part for part in leaves(error) if part is not error]
+        if not isinstance(error, BaseExceptionGroup):
+            return False
+        parts = list(leaves(error))
         return bool(parts) and all(map(self._names, parts))
 
     def _names(self, error: BaseException) -> bool:

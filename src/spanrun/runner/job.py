@@ -323,9 +323,10 @@ def which(job: Job) -> str:
 
 def annotate(error: Exception, job: Job, runner: str, attempts: int | None) -> None:
     """Add to ``error`` which job of ``runner`` raised it, unless it says so already."""
-    ours = f" of {runner!r}"
     try:
-        if not any(ours in text for text in getattr(error, "__notes__", ())):
+        notes = getattr(error, "__notes__", ())
+        ours = f" of {runner!r}" if notes else ""
+        if not notes or not any(ours in text for text in notes):
             error.add_note(note(job, runner, attempts))
     except Exception:  # noqa: BLE001 -- an odd class of error or key: no note then
         return
@@ -334,16 +335,15 @@ def annotate(error: Exception, job: Job, runner: str, attempts: int | None) -> N
 def note(job: Job, runner: str, attempts: int | None) -> str:
     """What is added to an error's traceback: which job, attempt and waits."""
     timings = job.timings
-    parts = [f"{which(job)} of {runner!r}"]
+    text = f"{which(job)} of {runner!r}"
     if attempts is not None:  # those that an outage cost come on top
         of = f"/{attempts}" if job.attempts <= attempts else ""
-        parts.append(f"attempt {job.attempts}{of}")
-    waits = (
+        text += f" · attempt {job.attempts}{of}"
+    for why, seconds in (
         ("for a slot", timings.queue + timings.limit),
         ("for the rate limit", timings.rate_limit),
         ("backing off", timings.backoff),
-    )
-    parts += [
-        f"waited {seconds * 1e3:.0f} ms {why}" for why, seconds in waits if seconds > 0
-    ][:3]
-    return " · ".join(parts)
+    ):
+        if seconds > 0:
+            text += f" · waited {seconds * 1e3:.0f} ms {why}"
+    return text

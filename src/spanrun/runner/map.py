@@ -40,13 +40,12 @@ class MapRun(FedRun):
         show_title(self.unit, self._inside)
 
     def take(self, job: Job, value: Any) -> None:
-        """Put the value in its place."""
-        if not self._raises:
-            super().take(job, value)
-        elif job.index == len(self._results):
-            self._results.append(value)
+        """Put the value, or its outcome, in its place."""
+        result = value if self._raises else self._ok(job, value)
+        if job.index == len(self._results):
+            self._results.append(result)
         else:
-            self._put(job.index, value)
+            self._put(job.index, result)
 
     def deliver(self, job: Job, outcome: Outcome[Any]) -> None:  # noqa: ARG002
         """Put the outcome in its place; the first error ends a raising map."""

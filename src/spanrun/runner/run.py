@@ -18,6 +18,7 @@ from spanrun.runner.job import Abandoned, Job, annotate, failure_of, which
 from spanrun.runner.siblings import Sibling, attach
 from spanrun.runner.tasks import FIRST_STEP, discard, task_maker
 from spanrun.semconv import SpanrunJobOutcome
+from spanrun.speed import filled
 from spanrun.telemetry.logs.place import placed
 from spanrun.telemetry.metrics.instruments import RunnerMetrics
 from spanrun.telemetry.observe import EventKind, RunInfo
@@ -311,8 +312,9 @@ class Run:
 
     def _ok(self, job: Job, value: Any) -> Ok[Any]:
         trace_id = 0 if job.unit is None else job.unit.trace_id
-        attempts = job.attempts or 1
-        return Ok(job.index, value, job.timings, attempts, job.key, trace_id)
+        tries, times = job.attempts or 1, job.timings
+        kind: type[Ok[Any]] = Ok
+        return filled(kind, job.index, value, times, tries, job.key, trace_id)
 
     def deliver(self, job: Job, outcome: Outcome[Any]) -> None:
         """What becomes of an outcome."""

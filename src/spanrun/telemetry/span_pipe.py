@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, Protocol, TypeAlias
 
 from spanrun.semconv import SpanrunTelemetryReason
 from spanrun.telemetry.account import Account
@@ -17,7 +18,12 @@ from spanrun.telemetry.span import Batch, Buffer
 _log: Final = Log(__name__)
 
 _DELAY: Final = 0.1  # seconds; what `os._exit` loses, at most, while all is well
-_MAX_BYTES: Final = 256 * 1024  # of encoded spans in the memory of who makes them
+_MAX_BYTES: Final = 256 * 1024
+"""Of failed spans, and of others, encoded, in the memory of who makes them."""
+
+
+Take: TypeAlias = Callable[[], list[Batch]]
+"""Takes what waits in a buffer."""
 
 
 class SpanExit(Protocol):
@@ -46,12 +52,12 @@ class SpanPipe:
         self._exits: Final = exits
         self._account: Final = account
         self._faults: Final = Faults(account)
-        self._outbox: Final = Outbox[Buffer](
+        self._outbox: Final = Outbox[Take](
             "spans", self._leave, self._lost, delay=_DELAY
         )
         waits = any(each.waits for each in exits)
         full = self._lose if waits else self._send
-        self.buffer: Final = Buffer(self._outbox.put, full, _MAX_BYTES)
+        self.buffer: Final = Buffer(self._begun, full, _MAX_BYTES)
         self._is_closed = self._has_complained = False
         tell_after_fork(self)
 
@@ -75,17 +81,21 @@ class SpanPipe:
         """In the child: what waits belongs to the parent."""
         self.buffer.after_fork()
 
+    def _begun(self, buffer: Buffer) -> None:
+        """Spans wait."""
+        self._outbox.put(buffer.take)
+
     def _send(self, buffer: Buffer) -> None:
         """So much waits that whoever ended a span hands it over."""
-        self._outbox.send([buffer])
+        self._outbox.send([partial(buffer.take, for_room=True)])
 
     def _lose(self, buffer: Buffer) -> None:
         """So much waits that it is given up: handing it over may take long."""
-        self._lost([buffer], "queue_full")
+        self._lost([buffer.take], "queue_full")
 
-    def _leave(self, buffers: list[Buffer]) -> None:
-        for buffer in buffers:
-            for batch in buffer.take():
+    def _leave(self, takes: list[Take]) -> None:
+        for take in takes:
+            for batch in take():
                 self._account.process(batch.spans)
                 for leave in self._exits:
                     self._hand_over(leave, batch)
@@ -96,9 +106,9 @@ class SpanPipe:
         except Exception as error:  # noqa: BLE001 -- counted: telemetry breaks no job
             self._faults("traces", error)
 
-    def _lost(self, buffers: list[Buffer], reason: SpanrunTelemetryReason) -> None:
-        for buffer in buffers:
-            spans = sum(batch.spans for batch in buffer.take())
+    def _lost(self, takes: list[Take], reason: SpanrunTelemetryReason) -> None:
+        for take in takes:
+            spans = sum(batch.spans for batch in take())
             self._account.process(spans, reason)
             count_lost(self._account, "traces", reason, spans)
             if spans and self._is_closed and not self._has_complained:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from spanrun.semconv import Metric, SpanrunTelemetrySignal
+from spanrun.semconv import Metric, SpanrunTelemetrySignal, SpanrunUnitOutcome
 from spanrun.telemetry.metrics.instruments import Adds, RunnerMetrics
 from spanrun.telemetry.metrics.runners import Gauges
 from spanrun.telemetry.units.call import CallKind, CallUnit
@@ -71,9 +71,11 @@ class Watch:
         """Return what adds to one series."""
         return self._recorder.series(metric, attributes)
 
-    def series_of_unit(self, name: str) -> Adds:
+    def series_of_unit(
+        self, name: str, outcome: SpanrunUnitOutcome = "ok", error_type: str = ""
+    ) -> Adds:
         """Return what adds to the durations of a user's units."""
-        return self._recorder.series_of_unit(name)
+        return self._recorder.series_of_unit(name, outcome, error_type)
 
     def failed(self, signal: SpanrunTelemetrySignal, error: Exception) -> None:
         """Count a span or metric that is lost."""

@@ -37,6 +37,31 @@ def test_failed_spans_are_a_batch_of_their_own(box: Box) -> None:
     assert len(failed.headers) == len(fine.headers) == 64
 
 
+def test_room_is_made_by_those_alone_that_are_too_many(part: Any) -> None:
+    box = Box(part, most=10_000)
+    for number in range(1_000):
+        span = box.start(f"{number} {'x' * 100}")
+        if number % 20 == 0:
+            span.set_status(StatusCode.ERROR)
+        span.end()
+        if box.full:
+            break
+    some = box.buffer.waiting
+    (fine,) = box.buffer.take(for_room=True)
+    left = some - fine.spans
+    assert not fine.failed
+    assert left > 1
+    assert box.buffer.take(for_room=True) == []
+    assert box.buffer.waiting == left
+    box.start().end()
+    assert box.begun == 1, "who was told of them has not taken them yet"
+    fine, failed = by_failed(box.buffer.take())
+    assert (fine.spans, failed.spans) == (1, left)
+    assert box.buffer.waiting == 0
+    box.start().end()
+    assert box.begun == 2
+
+
 def test_the_garbage_collector_has_no_work_with_what_waits(box: Box) -> None:
     box.start().end()
     gc.collect()

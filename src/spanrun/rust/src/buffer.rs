@@ -52,9 +52,11 @@ struct Group {
 #[derive(Default)]
 struct Pending {
     groups: Vec<Group>,
-    /// The memory of a group that was taken, to be used again: its data and headers.
-    spare: (Vec<u8>, Vec<u8>),
-    size: usize,
+    /// The memory of groups that were taken, to be used again: data and headers, of
+    /// those that didn't fail and of those that did.
+    spare: [(Vec<u8>, Vec<u8>); 2],
+    /// Of those that didn't fail, and of those that did.
+    sizes: [usize; 2],
     spans: usize,
     /// `begun` was called, and nothing was taken since.
     begun: bool,
@@ -96,7 +98,7 @@ impl Buffer {
             .iter()
             .position(|group| group.failed == failed && group.scope.is(scope));
         let at = found.unwrap_or_else(|| {
-            let (data, headers) = std::mem::take(&mut pending.spare);
+            let (data, headers) = std::mem::take(&mut pending.spare[usize::from(failed)]);
             pending.groups.push(Group {
                 scope: scope.clone_ref(py),
                 failed,
@@ -115,9 +117,9 @@ impl Buffer {
         header.size = u32::try_from(size).unwrap_or(u32::MAX);
         header.write(&mut group.headers);
         group.spans += 1;
-        pending.size += size;
+        pending.sizes[usize::from(failed)] += size;
         pending.spans += 1;
-        if pending.size > self.most && !pending.filling {
+        if pending.sizes[usize::from(failed)] > self.most && !pending.filling {
             pending.filling = true;
             Notice::Full
         } else if !pending.begun && !pending.filling {
@@ -172,16 +174,25 @@ impl Buffer {
         lock(&self.pending).spans
     }
 
-    /// Take what waits: the failed spans, and the others.
-    fn take(&self, py: Python<'_>) -> Vec<Batch> {
-        let groups = {
+    /// Take what waits: the failed spans, and the others. Where that is `for_room`, only
+    /// those of the two that are too many: few would be a small message each time.
+    #[pyo3(signature = (*, for_room = false))]
+    fn take(&self, py: Python<'_>, for_room: bool) -> Vec<Batch> {
+        let groups: Vec<Group> = {
             let mut pending = lock(&self.pending);
-            pending.size = 0;
-            pending.spans = 0;
-            pending.begun = false;
-            std::mem::take(&mut pending.groups)
+            let goes = pending.sizes.map(|size| !for_room || size > self.most);
+            let all = std::mem::take(&mut pending.groups).into_iter();
+            let (taken, left) = all.partition(|group| goes[usize::from(group.failed)]);
+            pending.groups = left;
+            for (size, _) in pending.sizes.iter_mut().zip(goes).filter(|(_, goes)| *goes) {
+                *size = 0;
+            }
+            pending.spans = pending.groups.iter().map(|group| group.spans).sum();
+            pending.begun &= for_room;
+            taken
         };
-        let (mut batches, mut spare) = (Vec::new(), Default::default());
+        let mut batches = Vec::new();
+        let mut spare: [(Vec<u8>, Vec<u8>); 2] = Default::default();
         for mut group in groups {
             batches.push(Batch {
                 data: PyBytes::new(py, &group.data).unbind(),
@@ -190,13 +201,18 @@ impl Buffer {
                 spans: group.spans,
                 failed: group.failed,
             });
-            if group.data.capacity() <= 2 * self.most {
+            let spare = &mut spare[usize::from(group.failed)];
+            if (spare.0.capacity()..=2 * self.most).contains(&group.data.capacity()) {
                 group.data.clear();
                 group.headers.clear();
-                spare = (group.data, group.headers);
+                *spare = (group.data, group.headers);
             }
         }
-        lock(&self.pending).spare = spare;
+        for (kept, spare) in lock(&self.pending).spare.iter_mut().zip(spare) {
+            if spare.0.capacity() > kept.0.capacity() {
+                *kept = spare;
+            }
+        }
         batches
     }
 

@@ -2,6 +2,8 @@
 
 /// Texts up to this many bytes are remembered.
 pub const SHORT: usize = 128;
+/// The same of stacks and the like, of which there are fewer.
+pub const LONG: usize = 4096;
 
 /// A hash of `text`, which says nothing to who doesn't compare the texts as well.
 #[inline]
@@ -33,9 +35,9 @@ pub fn hash(text: &str) -> u64 {
 /// Each text has one place, so a new one may overwrite another's. The texts lie in one
 /// piece of memory: each by itself, it would keep the page around it from being given
 /// back, for as long as nothing overwrites it.
-pub struct Known<T> {
+pub struct Known<T, const MOST: usize = SHORT> {
     places: Vec<Option<Place<T>>>,
-    texts: Vec<[u8; SHORT]>,
+    texts: Vec<[u8; MOST]>,
 }
 
 struct Place<T> {
@@ -44,14 +46,14 @@ struct Place<T> {
     value: T,
 }
 
-impl<T> Known<T> {
+impl<T, const MOST: usize> Known<T, MOST> {
     /// With room for two to the power of `bits` texts.
     pub fn new(bits: u32) -> Self {
         let mut empty = Vec::new();
         empty.resize_with(1 << bits, || None);
         Known {
             places: empty,
-            texts: vec![[0; SHORT]; 1 << bits], // zeros take no memory until one is written
+            texts: vec![[0; MOST]; 1 << bits], // zeros take no memory until one is written
         }
     }
 
@@ -64,7 +66,7 @@ impl<T> Known<T> {
         (place.hash == hash && known == text.as_bytes()).then_some(&place.value)
     }
 
-    /// Remember `value` of `text`, if that is short.
+    /// Remember `value` of `text`, if that is short enough.
     pub fn keep(&mut self, hash: u64, text: &str, value: T) {
         let (at, size) = (self.place(hash), text.len());
         if let (Some(place), Some(known)) = (self.places.get_mut(at), self.texts.get_mut(at))
@@ -86,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_text_is_found_with_its_value_until_another_takes_its_place() {
-        let mut known = Known::new(0);
+        let mut known: Known<_> = Known::new(0);
         known.keep(hash("a"), "a", 1);
         assert_eq!(known.find(hash("a"), "a"), Some(&1));
         assert_eq!(known.find(hash("b"), "b"), None);
@@ -97,14 +99,14 @@ mod tests {
 
     #[test]
     fn texts_of_one_hash_are_told_apart() {
-        let mut known = Known::new(3);
+        let mut known: Known<_> = Known::new(3);
         known.keep(3, "a", 1);
         assert_eq!(known.find(3, "b"), None);
     }
 
     #[test]
     fn a_long_text_is_not_remembered() {
-        let (mut known, text) = (Known::new(3), "x".repeat(SHORT + 1));
+        let (mut known, text): (Known<_>, _) = (Known::new(3), "x".repeat(SHORT + 1));
         known.keep(hash(&text), &text, 1);
         assert_eq!(known.find(hash(&text), &text), None);
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use crate::known::{Known, SHORT, hash};
+use crate::known::{Known, LONG, SHORT, hash};
 use crate::redact;
 
 /// Characters of a text that are kept where no limit says.
@@ -17,6 +17,7 @@ pub const HIDDEN: &str = "[redacted]";
 const KEYS: u32 = 10;
 const NAMES: u32 = 9;
 const TEXTS: u32 = 11;
+const LONG_TEXTS: u32 = 6;
 
 /// Texts of one kind, remembered by each thread for itself: no lock is needed, and no
 /// Python code runs while one of them is borrowed.
@@ -24,6 +25,7 @@ struct Memory {
     keys: Known<KnownKey>,
     names: Known<Arc<str>>,
     harmless: Known<()>,
+    long: Known<(), LONG>,
 }
 
 #[derive(Clone, Copy)]
@@ -36,6 +38,7 @@ thread_local! {
         keys: Known::new(KEYS),
         names: Known::new(NAMES),
         harmless: Known::new(TEXTS),
+        long: Known::new(LONG_TEXTS),
     });
 }
 
@@ -84,16 +87,23 @@ pub fn name(text: &str) -> Arc<str> {
 
 /// The text of a value, at most `limit` characters of it.
 pub fn value(text: &str, limit: usize) -> Cow<'_, str> {
-    if text.len() > SHORT || text.len() > limit {
+    if text.len() > LONG || text.len() > limit {
         return cut(redact::text(text, limit.max(MAX_LENGTH)), limit);
     }
-    let hash = hash(text);
-    if remembered(|memory| memory.harmless.find(hash, text).copied()).is_some() {
+    let (hash, is_short) = (hash(text), text.len() <= SHORT);
+    let known = remembered(|memory| match is_short {
+        true => memory.harmless.find(hash, text).copied(),
+        false => memory.long.find(hash, text).copied(),
+    });
+    if known.is_some() {
         return Cow::Borrowed(text);
     }
     let shown = redact::text(text, MAX_LENGTH);
     if *shown == *text {
-        remember(|memory| memory.harmless.keep(hash, text, ()));
+        remember(|memory| match is_short {
+            true => memory.harmless.keep(hash, text, ()),
+            false => memory.long.keep(hash, text, ()),
+        });
     }
     cut(shown, limit)
 }

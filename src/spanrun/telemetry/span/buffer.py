@@ -29,6 +29,9 @@ _Ended: TypeAlias = tuple[bytes, bytes, int, int]
 """A span's content, its trace, its duration and its flags."""
 
 
+_Waiting: TypeAlias = "dict[Scope, deque[_Ended]]"
+
+
 class Batch:
     """Ended spans of one scope, taken out of a `Buffer`. See ``_core.pyi``."""
 
@@ -60,48 +63,54 @@ class Buffer:
         self._begun: Final = begun
         self._full: Final = full
         self._most: Final = most
-        # By their scopes. What is in such a deque is nothing to the garbage collector.
-        self._spans: Final[dict[Scope, deque[_Ended]]] = {}
-        self._bytes = 0
+        # By whether they failed, and their scopes. What is in such a deque is nothing
+        # to the garbage collector.
+        self._spans: Final[tuple[_Waiting, _Waiting]] = {}, {}
+        self._sizes: Final = [0, 0]
         # There when nobody has been told since the last `take` that spans wait.
         self._untold: Final[dict[str, bool]] = {"untold": True}
 
     @property
     def waiting(self) -> int:
         """Spans that wait."""
-        return sum(map(len, tuple(self._spans.values())))
+        return sum(len(each) for kind in self._spans for each in tuple(kind.values()))
 
     def put(self, span: Record, content: bytes) -> None:
         """Add one span, with the content of its message ``Span``."""
-        scope, waiting = span.scope, self._spans
+        scope, failed = span.scope, span.flags & ERROR
+        waiting = self._spans[failed]
         if scope not in waiting:
             waiting.setdefault(scope, deque())
         ended = content, span.trace_bytes, span.duration, span.flags
         waiting[scope].append(ended)
-        self._bytes += len(content)
+        self._sizes[failed] += len(content)
         if self._untold and self._untold.pop("untold", False):
             self._begun(self)
-        if self._bytes > self._most:
+        if self._sizes[failed] > self._most:
             self._full(self)
 
-    def take(self) -> list[Batch]:
-        """Take what waits: the failed spans, and the others."""
-        # First, so that who adds a span from now on says so, even if it is taken here.
-        self._untold["untold"] = True
-        self._bytes = 0
-        failed: list[Batch] = []
-        others: list[Batch] = []
-        for scope, waiting in tuple(self._spans.items()):
-            ended: tuple[list[_Ended], list[_Ended]] = [], []
-            with suppress(IndexError):  # another thread takes them, too
-                for _ in range(len(waiting)):
-                    span = waiting.popleft()
-                    ended[span[-1] & ERROR].append(span)
-            if ended[ERROR]:
-                failed.append(Batch(scope, ended[ERROR], failed=True))
-            if ended[0]:
-                others.append(Batch(scope, ended[0], failed=False))
-        return failed + others
+    def take(self, *, for_room: bool = False) -> list[Batch]:
+        """Take what waits: the failed spans, and the others.
+
+        Where that is ``for_room``, only those of the two that are too many.
+        """
+        kinds = [ERROR, 0]
+        if for_room:
+            kinds = [kind for kind in kinds if self._sizes[kind] > self._most]
+        else:
+            # First, so that who adds a span from now on says so, even if it is taken.
+            self._untold["untold"] = True
+        batches: list[Batch] = []
+        for kind in kinds:
+            self._sizes[kind] = 0
+            for scope, waiting in tuple(self._spans[kind].items()):
+                ended: list[_Ended] = []
+                with suppress(IndexError):  # another thread takes them, too
+                    for _ in range(len(waiting)):
+                        ended.append(waiting.popleft())  # noqa: PERF401 -- what came
+                if ended:
+                    batches.append(Batch(scope, ended, failed=bool(kind)))
+        return batches
 
     def after_fork(self) -> None:
         """In a child process: what waits is its parent's."""

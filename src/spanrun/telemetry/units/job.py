@@ -151,7 +151,7 @@ class JobKind:
         """Say on an attempt's span that ``error`` ended it."""
         fail(self.recorder, span, error, ended)
         asked = getattr(error, "retry_after", None)
-        if isinstance(asked, int | float) and asked > 0:
+        if asked is not None and isinstance(asked, int | float) and asked > 0:
             span.set_attribute(semconv.SPANRUN_ATTEMPT_RETRY_AFTER, float(asked))
 
     def conclude(

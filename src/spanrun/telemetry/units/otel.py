@@ -29,10 +29,12 @@ from opentelemetry.trace import (
 
 from spanrun.clock import Clock, SystemClock
 from spanrun.semconv import (
+    ERROR_TYPE,
     METRIC_SPANRUN_UNIT_DURATION,
     SPANRUN_UNIT_NAME,
     SPANRUN_UNIT_OUTCOME,
     SpanrunTelemetrySignal,
+    SpanrunUnitOutcome,
 )
 from spanrun.telemetry.account import Account
 from spanrun.telemetry.current import TOLD, inside, open_context
@@ -189,7 +191,7 @@ class OtelRecorder:
         self._instruments: Final = self._make(meter)
         self.record = self._instruments.record
         self.series = self._instruments.series
-        self.unit_series: Final[dict[str, Adds]] = {}
+        self.unit_series: Final[dict[str | tuple[str, ...], Adds]] = {}
         self.scope: Scope | None = None
         self.units: object = None
         self.open: OpenRecorded = self._start
@@ -242,14 +244,22 @@ class OtelRecorder:
             span = NonRecordingSpan(_identity(context))
         return ForeignSpan(span, zero, self.failed)
 
-    def series_of_unit(self, name: str) -> Adds:
+    def series_of_unit(
+        self, name: str, outcome: SpanrunUnitOutcome = "ok", error_type: str = ""
+    ) -> Adds:
         """Return what adds to the durations of the users' units of that name."""
-        series = self.unit_series.get(name)
+        key = name if outcome == "ok" else (name, outcome, error_type)
+        series = self.unit_series.get(key)
         if series is None:
-            labels = {SPANRUN_UNIT_NAME: redact(name), SPANRUN_UNIT_OUTCOME: "ok"}
+            labels: dict[str, str] = {
+                SPANRUN_UNIT_NAME: redact(name),
+                SPANRUN_UNIT_OUTCOME: outcome,
+            }
+            if error_type:
+                labels[ERROR_TYPE] = error_type
             series = self.series(METRIC_SPANRUN_UNIT_DURATION, labels)
             if len(self.unit_series) < MAX_SERIES:
-                self.unit_series[name] = series
+                self.unit_series[key] = series
         return series
 
     def runner(self, name: str, gauges: Callable[[], Gauges]) -> RunnerMetrics:

@@ -21,6 +21,7 @@ from spanrun.semconv import (
     EXCEPTION_TYPE,
     Metric,
     SpanrunTelemetrySignal,
+    SpanrunUnitOutcome,
 )
 from spanrun.telemetry.metrics.error_types import ErrorTypes
 from spanrun.telemetry.metrics.instruments import Adds, RunnerMetrics
@@ -173,7 +174,9 @@ class Recorder(Protocol):
         """Return what adds to the one series that `record` would add to."""
         ...
 
-    def series_of_unit(self, name: str) -> Adds:
+    def series_of_unit(
+        self, name: str, outcome: SpanrunUnitOutcome = "ok", error_type: str = ""
+    ) -> Adds:
         """Return what adds to the durations of the users' units of that name."""
         ...
 

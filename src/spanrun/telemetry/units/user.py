@@ -10,11 +10,14 @@ from opentelemetry.trace import INVALID_SPAN, Span
 
 from spanrun import semconv
 from spanrun.telemetry.current import leave, make_current
-from spanrun.telemetry.redact import redact
 from spanrun.telemetry.units.unit import INTERNAL, Unit, fail
 
 if TYPE_CHECKING:  # it makes units
     from spanrun.telemetry.units.recorder import OpenSpan, Recorder
+
+
+_CANCELLED: Final = (asyncio.CancelledError, GeneratorExit)
+"""The second: a generator that nobody wanted to the end."""
 
 
 class OpenUnit(Protocol):
@@ -73,19 +76,13 @@ def fail_unit(
 ) -> None:
     """End a unit that ``error`` left, and count it."""
     ended = recorder.now()
-    # GeneratorExit: a generator that nobody wanted to the end.
-    cancelled = isinstance(error, asyncio.CancelledError | GeneratorExit)
+    cancelled = isinstance(error, _CANCELLED)
     outcome: Literal["failed", "cancelled"] = "cancelled" if cancelled else "failed"
     told = unit.told
     told.set_attribute(semconv.SPANRUN_UNIT_OUTCOME, outcome)
-    labels = {
-        semconv.SPANRUN_UNIT_NAME: redact(name),
-        semconv.SPANRUN_UNIT_OUTCOME: outcome,
-    }
-    if not cancelled:
-        labels[semconv.ERROR_TYPE] = fail(recorder, told, error, ended)
-    metric = semconv.METRIC_SPANRUN_UNIT_DURATION
-    recorder.record(metric, ended - unit.started, labels, told)
+    error_type = "" if cancelled else fail(recorder, told, error, ended)
+    series = recorder.series_of_unit(name, outcome, error_type)
+    series.add(ended - unit.started, told)
     told.finish(ended)
 
 
