@@ -58,7 +58,7 @@ class Buffer:
         self._begun: Final = begun
         self._full: Final = full
         self._most: Final = most
-        # By their scopes; each is one object, which is nothing to the garbage collector.
+        # By their scopes. Each is bytes, which are nothing to the garbage collector.
         self._spans: Final[dict[Scope, deque[bytes]]] = {}
         self._bytes = 0
         # There when nobody has been told since the last `take` that spans wait.
