@@ -20,18 +20,21 @@ __all__ = ["BUDGET", "STEP", "find"]
 
 STEP: Final = 256
 """Hints within so many characters are looked at together, before work is counted."""
-BUDGET: Final = 26_000
-"""Characters that rules may look at, all rules taken together: some 350 µs."""
-LEAST: Final = 768
-"""So many characters are always looked at, whatever that costs."""
+MANY: Final = 128
+"""So many hints are looked at together at most."""
+BUDGET: Final = 12_000
+"""Characters that rules may look at, all rules taken together: some 300 µs."""
 LONGEST: Final = 4 * 1024
 """Characters of a secret: behind a longer one all of the text is hidden."""
-_CHEAP: Final = 2_048  # so many cost little, whatever they are
+LEAST: Final = 255
+"""So many characters are always looked at, whatever that costs."""
+_CHEAP: Final = 512  # so many cost little, whatever they are
 _PLACE: Final = 6  # what it costs to see whether a hint is there
-_HIT: Final = 120  # what each hint costs
+_DASH: Final = 20  # the same at a character in which many hints have their place
+_HIT: Final = 40  # what each hint costs
 _SEARCH: Final = 100  # and each rule that is tried
 _LOOK: Final = 5  # each character that it looks at
-_MATCH: Final = 400  # and each match
+_MATCH: Final = 150  # and each match
 _RARE: Final = "kqzj_@=9/:-.pgbcufmhdlnstirea"
 _INSIDE: Final = compiled(
     rf"(?i)(?P<quote>{QUOTE})(?P<inside>(?:(?!(?P=quote))(?:\\.|[^\\\n]))*+)"
@@ -46,8 +49,15 @@ def _anchor(hint: str) -> int:
 
 
 _anchored: Final[dict[str, list[tuple[str, int]]]] = {}
+"""By a character, and whether it stands first: hints, and where in them it is."""
+_pairs: Final[dict[str, list[tuple[str, int]]]] = {}
+"""The same by two characters of which it is one; of a single one, by that."""
 for _hint in HINTS:
-    _anchored.setdefault(_hint[_anchor(_hint)], []).append((_hint, _anchor(_hint)))
+    _at = _anchor(_hint)
+    _anchored.setdefault(_hint[_at] + "^"[: not _at], []).append((_hint, _at))
+    _pair = _hint[_at - 1 : _at + 1] if _at else _hint[:2]
+    _pairs.setdefault(_pair, []).append((_hint, _at))
+_characters: Final = {anchored[0] for anchored in _anchored}
 
 
 def _around(character: str, hints: list[tuple[str, int]]) -> str:
@@ -66,7 +76,9 @@ def _around(character: str, hints: list[tuple[str, int]]) -> str:
     return f"{anchor}(?:{'|'.join(whole)})"
 
 
-_HINTED: Final = re.compile("|".join(_around(*each) for each in _anchored.items()))
+_HINTED: Final = re.compile(
+    "|".join(_around(each[0], hints) for each, hints in _anchored.items())
+)
 """Begins with one of few characters: the regex engine skips all others."""
 _families: Final = {
     rule.hints: [each for each in RULES if each.hints == rule.hints] for rule in RULES
@@ -99,11 +111,11 @@ def _scanned(lower: str, budget: int) -> tuple[str, float]:
     That is more where a hint might begin; so texts of such characters are cut.
     """
     while len(lower) > _CHEAP:
-        places = sum(map(lower.count, _anchored))
-        cost = len(lower) + _PLACE * places
+        places = sum(map(lower.count, _characters))
+        cost = len(lower) // 4 + _PLACE * places + _DASH * lower.count("-")
         if cost <= budget:
             return lower, cost / len(lower)
-        lower = lower[: len(lower) * 3 // 4]
+        lower = lower[: max(_CHEAP, int(len(lower) * 0.9 * budget / cost))]
     return lower, 1 + _PLACE
 
 
@@ -114,20 +126,19 @@ def _lowered(text: str) -> str:
 
 
 def _steps(lower: str) -> Iterator[list[tuple[int, str]]]:
-    """All hints, with their places: those within `STEP` characters together."""
+    """All hints, with their places: at most `MANY`, within `STEP`, together."""
     hits: list[tuple[int, str]] = []
     end = 0
     for found in _HINTED.finditer(lower):
         at = found.start()
-        if at >= end:
+        if at >= end or len(hits) >= MANY:
             if hits:
                 yield hits
             hits, end = [], at + STEP
-        hits += (
-            (at - before, hint)
-            for hint, before in _anchored[lower[at]]
-            if at >= before and lower.startswith(hint, at - before)
-        )
+        for pair in (lower[at], lower[at : at + 2], lower[at - 1 : at + 1]):
+            for hint, before in _pairs.get(pair, ()):
+                if at >= before and lower.startswith(hint, at - before):
+                    hits.append((at - before, hint))
     if hits:
         yield hits
 
@@ -146,10 +157,12 @@ class _Search:
 
     def around(self, hits: list[tuple[int, str]]) -> None:
         """Look for the secrets at which ``hits`` hint."""
+        ends = {hint: at for at, hint in hits}
+        begins = {hint: at for at, hint in reversed(hits)}
         places: dict[tuple[str, ...], list[int]] = {}
-        for at, hint in hits:
+        for hint, last in ends.items():
             for family in _hints[hint]:
-                places.setdefault(family, []).append(at)
+                places.setdefault(family, []).extend((begins[hint], last))
         self.spent += _HIT * len(hits)
         for family, each in places.items():
             first, last = min(each), max(each)

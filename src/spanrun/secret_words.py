@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from string import digits
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
@@ -104,7 +105,8 @@ NO_SECRET: Final = (
 )
 COUNTED: Final = r"\A[a-zA-Z]+[-_]?\d{1,4}\W?\Z"  # index3, float32
 MIXED: Final = (
-    r"[a-zA-Z][^\d]*\d|\d[^a-zA-Z]*[a-zA-Z]|[a-zA-Z0-9][!#$%^&*+=~@]+[a-zA-Z0-9]"
+    r"\A[^a-zA-Z]*[a-zA-Z][^\d]*\d|\A[^\d]*\d[^a-zA-Z]*[a-zA-Z]"
+    r"|[a-zA-Z0-9][!#$%^&*+=~@]+[a-zA-Z0-9]"
 )
 ENCODED: Final = r"[\d=]|[a-z][A-Z]"
 _BEFORE_MAIL: Final = """
@@ -119,6 +121,14 @@ WITH_P: Final = frozenset(
 )
 _LONG: Final = 8
 _SHORT: Final = 4
+
+LETTERS: Final = (
+    *("sk-", "sk_", "pk-", "pk_", "rk-", "rk_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
+    *("github_pat", "glpat-", "hf_", "aiza", "akia", "asia", "ya29", "eyj"),
+    *(f"xox{kind}-" for kind in "abcdeoprs"),
+    *("npm_", "pypi-", "hvs.", "gocspx", "sg.", "inf-", "1//0", "whsec_"),
+)
+"""Of keys that are known by them."""
 
 _no_secret: Final = compiled(NO_SECRET)
 _counted: Final = compiled(COUNTED)
@@ -160,7 +170,7 @@ def _encoded_value(_found: re.Match[str], value: str) -> bool:
 
 def _lettered(_found: re.Match[str], value: str) -> bool:
     """``sk-…`` without a number is a name: sk-learn."""
-    return value[1:3] not in ("k-", "k_") or any(map(_number, value))
+    return value[1:3] not in ("k-", "k_") or any(map(value.__contains__, digits))
 
 
 def _argument(_found: re.Match[str], value: str) -> bool:

@@ -87,8 +87,7 @@ class Group:
         """The cells are in order: add what came meanwhile."""
         try:
             while self.late:
-                add = self.late.popleft()
-                add()
+                self.late.popleft()()
         finally:
             self.busy = False
 

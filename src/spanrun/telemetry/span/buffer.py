@@ -6,11 +6,9 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import chain
-from operator import add
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from spanrun.telemetry.span.wire import varint
+from spanrun.telemetry.span.wire import IS_SMALL, SMALL, varint
 
 if TYPE_CHECKING:  # they have a buffer
     from spanrun.telemetry.span.record import Record
@@ -22,28 +20,26 @@ SLOW: Final = 4
 EXEMPLAR: Final = 8
 ROOT: Final = 16
 
-_header: Final = struct.Struct("<16sQIB3x").pack
+_header: Final = struct.Struct("<16sQIB3x")
+_HEADER: Final = _header.size
+_SPANS: Final = b"\x12"
 
-
-_Ended: TypeAlias = tuple[bytes, bytes, int, int]
-"""A span's content, its trace, its duration and its flags."""
-
-
-_Waiting: TypeAlias = "dict[Scope, deque[_Ended]]"
+_Waiting: TypeAlias = "dict[Scope, deque[bytes]]"
 
 
 class Batch:
-    """Ended spans of one scope, taken out of a `Buffer`. See ``_core.pyi``."""
+    """Ended spans of one scope, taken out of a `Buffer`. See ``_core.pyi``.
 
-    def __init__(self, scope: Scope, spans: list[_Ended], *, failed: bool) -> None:
-        contents, traces, durations, flags = zip(*spans, strict=True)
-        begins = [b"\x12" + varint(size) for size in map(len, contents)]
-        sizes = map(add, map(len, begins), map(len, contents))
+    Args:
+        scope: Of all of them.
+        spans: Each as its header, and a field ``spans`` of ``ScopeSpans``.
+        failed: They are such as failed.
+    """
+
+    def __init__(self, scope: Scope, spans: list[bytes], *, failed: bool) -> None:
         self.scope: Final = scope
-        self.data: Final = b"".join(
-            chain.from_iterable(zip(begins, contents, strict=True))
-        )
-        self.headers: Final = b"".join(map(_header, traces, durations, sizes, flags))
+        self.data: Final = b"".join([span[_HEADER:] for span in spans])
+        self.headers: Final = b"".join([span[:_HEADER] for span in spans])
         self.spans: Final = len(spans)
         self.failed: Final = failed
 
@@ -63,8 +59,8 @@ class Buffer:
         self._begun: Final = begun
         self._full: Final = full
         self._most: Final = most
-        # By whether they failed, and their scopes. What is in such a deque is nothing
-        # to the garbage collector.
+        # By whether they failed, and their scopes. Each is bytes, which are nothing to
+        # the garbage collector.
         self._spans: Final[tuple[_Waiting, _Waiting]] = {}, {}
         self._sizes: Final = [0, 0]
         # There when nobody has been told since the last `take` that spans wait.
@@ -77,13 +73,15 @@ class Buffer:
 
     def put(self, span: Record, content: bytes) -> None:
         """Add one span, with the content of its message ``Span``."""
-        scope, failed = span.scope, span.flags & ERROR
-        waiting = self._spans[failed]
-        if scope not in waiting:
-            waiting.setdefault(scope, deque())
-        ended = content, span.trace_bytes, span.duration, span.flags
-        waiting[scope].append(ended)
-        self._sizes[failed] += len(content)
+        failed, scope = span.flags & ERROR, span.scope
+        waiting = self._spans[failed].get(scope)
+        if waiting is None:
+            waiting = self._spans[failed].setdefault(scope, deque())
+        size = len(content)
+        begin = _SPANS + (SMALL[size] if size < IS_SMALL else varint(size))
+        about = span.trace_bytes, span.duration, len(begin) + size, span.flags
+        waiting.append(_header.pack(*about) + begin + content)
+        self._sizes[failed] += size
         if self._untold and self._untold.pop("untold", False):
             self._begun(self)
         if self._sizes[failed] > self._most:
@@ -104,7 +102,7 @@ class Buffer:
         for kind in kinds:
             self._sizes[kind] = 0
             for scope, waiting in tuple(self._spans[kind].items()):
-                ended: list[_Ended] = []
+                ended: list[bytes] = []
                 with suppress(IndexError):  # another thread takes them, too
                     for _ in range(len(waiting)):
                         ended.append(waiting.popleft())  # noqa: PERF401 -- what came

@@ -26,25 +26,28 @@ class RunningQuantile:
             aren't above it; infinite before there are enough of them.
     """
 
-    __slots__ = ("_counts", "_q", "_total", "_until", "value")
+    __slots__ = ("_added", "_counts", "_q", "_total", "_until", "value")
 
     def __init__(self, q: float) -> None:
         self.value = math.inf
         self._q: Final = q
+        self._added: list[float] = []
         self._counts: dict[int, int] = {}
         self._total = 0
         self._until = FEWEST
 
     def add(self, value: float) -> None:
         """Take in a value."""
-        bucket = math.ceil(math.log2(max(value, _SMALLEST)) * _STEPS)
-        self._counts[bucket] = self._counts.get(bucket, 0) + 1
-        self._total += 1
-        self._until -= 1
-        if not self._until:
+        self._added.append(value)
+        if len(self._added) >= self._until:
             self._look()
 
     def _look(self) -> None:
+        added, self._added = self._added, []  # other threads add, too
+        for value in added:
+            bucket = math.ceil(math.log2(max(value, _SMALLEST)) * _STEPS)
+            self._counts[bucket] = self._counts.get(bucket, 0) + 1
+        self._total += len(added)
         self._until = _OFTEN
         above = int((1 - self._q) * self._total)
         for bucket in sorted(self._counts, reverse=True):

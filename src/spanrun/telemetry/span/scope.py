@@ -104,7 +104,8 @@ class Scope:
                 anchored=anchored,
                 role=role,
             )
-        span = Span(
+        span = Span()
+        span.begin(
             self,
             name,
             kind,
@@ -140,7 +141,8 @@ class Scope:
         role: int = ANY,
     ) -> Span:
         """Start a span on which the caller has decided."""
-        span = Span(
+        span = Span()
+        span.begin(
             self,
             name,
             kind,

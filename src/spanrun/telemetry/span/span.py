@@ -16,7 +16,7 @@ from spanrun.telemetry.span.buffer import ERROR, EXEMPLAR, RETRIED, ROOT
 from spanrun.telemetry.span.ids import draw
 from spanrun.telemetry.span.local import ANY, LocalTrace
 from spanrun.telemetry.span.plain import text_of
-from spanrun.telemetry.span.record import Inherited, Record
+from spanrun.telemetry.span.record import Inherited, Rare, Record
 from spanrun.telemetry.span.values import items_of, nanoseconds, plain_name
 from spanrun.telemetry.units.recorder import RUN, fail
 from spanrun.text import harmless
@@ -50,7 +50,7 @@ class Span(Record):
 
     _on_exception = _RECORD | _STATUS
 
-    def __init__(
+    def begin(
         self,
         scope: Scope,
         name: Any,
@@ -63,8 +63,9 @@ class Span(Record):
         links: Sequence[Link],
         start_ns: int | None,
         anchored: Span | None,
-        role: int = ANY,
+        role: int,
     ) -> None:
+        """Start it. This is no ``__init__``, the call of which costs twice as much."""
         self.is_open = True
         self._end_ns = self._fields = self._context = None
         self.duration = 0
@@ -336,7 +337,8 @@ class Span(Record):
             return
         self._end_ns = end_ns
         duration = end_ns - self.start_time
-        self.duration = duration if duration > 0 else 0  # noqa: FURB136 -- faster
+        if duration > 0:
+            self.duration = duration
         # From now on, a thread that is about to set one is too late.
         self._fields = b"".join(self._attributes.values())
         self._attributes.clear()
@@ -351,19 +353,18 @@ class Span(Record):
         except Exception as error:  # noqa: BLE001 -- a processor breaks no program
             scope.failed(error)
         finally:
-            self._commit(scope)
+            self._commit(scope, rare)
 
-    def _commit(self, scope: Scope) -> None:
+    def _commit(self, scope: Scope, rare: Rare | None) -> None:
         """Hand it to the buffer or to the tail."""
-        trace, buffer, rare = self.trace, scope.buffer, self._rare
         if rare is not None and rare.status[0] == _ERROR:
             self.flags |= ERROR
         try:
-            if trace is not None:
-                trace.tail.end(self)
+            if self.trace is not None:
+                self.trace.tail.end(self)
                 return
-            if buffer is not None and self.inherited[0] & _SAMPLED:
-                buffer.put(self, self.encoded())
+            if scope.buffer is not None and self.inherited[0] & _SAMPLED:
+                scope.buffer.put(self, self.encoded())
             if self.is_top and scope.tail is not None:
                 scope.tail.end(self)
         except Exception as error:  # noqa: BLE001 -- a sink breaks no program

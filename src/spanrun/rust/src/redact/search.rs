@@ -29,9 +29,9 @@ pub type Span = (usize, usize);
 /// Hints within so many bytes are looked at together, before work is counted.
 const STEP: usize = 256;
 /// So many bytes are always looked at, whatever that costs.
-const LEAST: usize = 768;
+const LEAST: usize = 255;
 /// What `find` may cost, in nanoseconds; so are those below.
-const BUDGET: usize = 36_000;
+const BUDGET: usize = 30_000;
 /// What each rule that is tried costs at least.
 const SEARCH: usize = 30;
 /// What each byte costs that a rule looks at.
