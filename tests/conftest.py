@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from tests import registry_watch, workers
+from tests import programs, registry_watch, workers
 from tests.loggers import Loggers
 from tests.slow import SLOW
 
@@ -37,6 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(speed.Speed(), "speed")
     config.pluginmanager.register(Loggers(), "loggers")
     registry_watch.watch()
+    programs.be_patient()
 
 
 @pytest.hookimpl(optionalhook=True)

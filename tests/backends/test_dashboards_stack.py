@@ -15,9 +15,10 @@ import pytest
 from instrumentation import stack
 from instrumentation.backends import servers
 from tests.backends.conftest import needs
+from tests.programs import plain_environ
 
 ROOT = Path(__file__).parents[2]
-CLEAN = {key: told for key, told in os.environ.items() if not key.startswith("OTEL_")}
+CLEAN = plain_environ()
 
 PROGRAM = """
 import asyncio

@@ -1,19 +1,18 @@
 """`spanrun doctor` finds nothing amiss with real backends, over HTTP and over gRPC."""
 
 import json
-import os
 import subprocess
 import sys
 from typing import Any
 
 import pytest
+from tests.programs import plain_environ
 
 
 def levels(tmp_path: Any, **variables: str) -> dict[str, str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
     done = subprocess.run(
         [sys.executable, "-m", "spanrun", "doctor", "--json"],
-        env={**clean, **variables},
+        env={**plain_environ(), **variables},
         cwd=tmp_path,
         capture_output=True,
         check=True,

@@ -5,7 +5,6 @@ wait; counts of the longer windows are larger by that, ratios are not.
 """
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import pytest
 from instrumentation.backends import servers
 from tests import solr
 from tests.backends.conftest import needs
+from tests.programs import plain_environ
 
 from spanrun.slo import groups, load, panels
 from spanrun.slo.text import rule_file
@@ -93,11 +93,7 @@ def ask(prometheus: Any, query: str) -> dict[str, float]:
 
 
 def run(prometheus: Any, solr_server: Any, what: str, kind: str) -> None:
-    environ = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("OTEL_", "SPANRUN_"))
-    }
+    environ = plain_environ()
     environ["OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"] = (
         f"{prometheus.otlp_http}/v1/metrics"
     )

@@ -16,7 +16,6 @@ change while they are read are in ``tests/ingest/test_documents.py``.
 """
 
 import json
-import os
 import signal
 import sqlite3
 import subprocess
@@ -29,6 +28,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from tests.faults.program import FAILS, FAULTS, JOBS, MANY
+from tests.programs import plain_environ
 from tests.telemetry.export.receiver import receiving
 from tests.waiting import PATIENCE, killed_when_late
 
@@ -87,10 +87,9 @@ class Seen:
     def __init__(self, row: Row, folder: Path, url: str, service: str) -> None:
         self.row = row
         self.folder = folder
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
         dead = row.fault == "the collector is dead"
         self.environment = {
-            **clean,
+            **plain_environ(),
             "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9" if dead else url,
             "SPANRUN_SPOOL": str(folder / "spool"),
             "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.programs import plain_environ
 from tests.telemetry.export.receiver import OK, Got, receiving
 from tests.telemetry.test_variables import Arrived
 from tests.waiting import PATIENCE
@@ -117,12 +118,7 @@ WAYS |= {f"a process, {m}": PROCESS.format(method=m) for m in METHODS}
 
 
 def environment(url: str, **more: str) -> dict[str, str]:
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("OTEL_", "SPANRUN_SPOOL"))
-    }
-    return {**kept, "OTEL_EXPORTER_OTLP_ENDPOINT": url, **more}
+    return {**plain_environ(), "OTEL_EXPORTER_OTLP_ENDPOINT": url, **more}
 
 
 def start(
