@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
 
 from tests.waiting import PATIENCE
 
 _OURS: Final = ("OTEL_", "SPANRUN_", "EMBEDDING_")
-_PATIENT: Final = ("SPANRUN_SHUTDOWN_TIMEOUT", "SPANRUN_LOOP_THRESHOLD")
+_PATIENT: Final = (
+    "SPANRUN_SHUTDOWN_TIMEOUT",
+    "SPANRUN_LOOP_THRESHOLD",
+    "OTEL_EXPORTER_OTLP_TIMEOUT",
+)
 _KEPT: Final = ("SPANRUN_PURE_PYTHON", *_PATIENT)
+_WITH_US: Final = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+if os.getppid() == int(sys.argv[1]):  # else we have ended already
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 def be_patient() -> None:
     """Let none of them, nor the tests, have trouble since the machine is busy.
 
-    The 5 s that leaving may take by default are too few then to send what there is,
-    and a loop that gets no processor for 0.1 s is told as blocked.
+    The 5 s that leaving may take by default are too few then to send what there is, the
+    10 s of a request may be, and a loop without a processor is blocked, to who looks.
     """
     os.environ.update(dict.fromkeys(_PATIENT, str(PATIENCE)))
 
@@ -29,3 +43,15 @@ def is_setting(variable: str) -> bool:
 def plain_environ() -> dict[str, str]:
     """Our variables, without such settings."""
     return {name: value for name, value in os.environ.items() if not is_setting(name)}
+
+
+def start(command: Sequence[str | Path], **options: Any) -> subprocess.Popen[str]:
+    """Start a program that may have no end, but is killed when this thread ends.
+
+    So none goes on when the tests are killed, or end with a hanging one. Where there
+    is no Linux it does.
+    """
+    if sys.platform == "linux":
+        first = [sys.executable, "-I", "-S", "-c", _WITH_US, str(os.getpid())]
+        command = [*first, *command]
+    return subprocess.Popen(command, text=True, **options)

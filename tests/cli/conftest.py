@@ -16,6 +16,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.metrics import _internal as metrics
 from opentelemetry.util._once import Once
+from tests import programs
 from tests.programs import is_setting, plain_environ
 from typer.testing import CliRunner
 
@@ -147,7 +148,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
             **options,
             "env": {**plain_environ(), **options.pop("env", {})},
         }
-        process = subprocess.Popen(**{"args": command, "text": True, **options})
+        process = programs.start(options.pop("args", command), **options)
         running.append(process)
         return process
 

@@ -19,6 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     TraceServiceStub,
 )
+from tests import programs
 from tests.cli.conftest import Cli
 
 import spanrun as sr
@@ -46,7 +47,7 @@ def recorded(cli: Cli) -> Path:
 @contextmanager
 def viewing(folder: Path, *options: str) -> Iterator["subprocess.Popen[str]"]:
     command = [sys.executable, "-m", "spanrun", "view", *options]
-    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    process = programs.start(command, cwd=folder, stderr=subprocess.PIPE)
     try:
         yield process
     finally:

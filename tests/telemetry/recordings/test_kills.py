@@ -7,12 +7,12 @@ import os
 import random
 import signal
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tests import programs
 from tests.waiting import PATIENCE, until
 
 from spanrun import recordings
@@ -69,7 +69,7 @@ def test_what_was_recorded_before_a_kill_is_read(tmp_path: Path) -> None:
         folder = tmp_path / str(number)
         folder.mkdir()
         programs = [
-            subprocess.Popen([sys.executable, "-c", PROGRAM], cwd=folder)
+            programs.start([sys.executable, "-c", PROGRAM], cwd=folder)
             for _ in range(AT_ONCE)
         ]
         try:
