@@ -21,6 +21,7 @@ from tests.backends.conftest import needs
 from tests.dashboards import reading
 from tests.dashboards.reading import Asked
 from tests.programs import plain_environ
+from tests.waiting import PATIENCE
 
 from spanrun import semconv
 from spanrun.slo import load, records
@@ -57,7 +58,7 @@ def run(*arguments: str, **environ: str) -> Any:
         },
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr

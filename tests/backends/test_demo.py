@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.programs import plain_environ
+from tests.waiting import PATIENCE
 
 from spanrun.ingest.documents import topics
 
@@ -23,7 +24,7 @@ def demo(folder: Path, **environ: str) -> dict[str, Any]:
         env={**plain_environ(), "OTEL_SERVICE_NAME": "demo", **environ},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.programs import plain_environ
+from tests.waiting import PATIENCE
 
 
 def levels(tmp_path: Any, **variables: str) -> dict[str, str]:
@@ -16,7 +17,7 @@ def levels(tmp_path: Any, **variables: str) -> dict[str, str]:
         cwd=tmp_path,
         capture_output=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     return {each["check"]: each["level"] for each in json.loads(done.stdout)["checks"]}
 

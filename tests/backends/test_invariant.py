@@ -15,6 +15,7 @@ from tests.backends.conftest import needs
 from tests.backends.test_delivery import Proxy
 from tests.backends.test_demo import get, promql
 from tests.programs import plain_environ
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -131,7 +132,7 @@ def run(folder: Path, proxy: Proxy, environ: dict[str, str]) -> dict[str, Any]:
             proxy.enable(enabled=False)
             time.sleep(1.0)
             proxy.enable(enabled=True)
-            out, err = process.communicate("\n", timeout=60)
+            out, err = process.communicate("\n", timeout=PATIENCE)
         finally:
             process.kill()
     assert (process.returncode, err) == (0, "")

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.programs import plain_environ
+from tests.waiting import PATIENCE
 
 SCRIPT = """
 import asyncio
@@ -44,7 +45,7 @@ def test_one_second_run_is_exact_by_max_and_seen_by_rate(prometheus: Any) -> Non
         [sys.executable, "-c", SCRIPT],
         env={**plain_environ(), "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": endpoint},
         check=True,
-        timeout=30,
+        timeout=PATIENCE,
     )
 
     ok = 'spanrun_jobs_total{spanrun_job_outcome="ok"}'
@@ -93,7 +94,7 @@ def test_each_bucket_of_a_short_run_has_an_exemplar_that_opens(
             "SPANRUN_PURE_PYTHON": pure,
         },
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     buckets = get(
         f"{prometheus.url}/api/v1/query",

@@ -18,6 +18,7 @@ from instrumentation.backends import servers
 from tests import solr
 from tests.backends.conftest import needs
 from tests.programs import plain_environ
+from tests.waiting import PATIENCE
 
 from spanrun.slo import groups, load, panels
 from spanrun.slo.text import rule_file
@@ -104,7 +105,7 @@ def run(prometheus: Any, solr_server: Any, what: str, kind: str) -> None:
         [sys.executable, "-c", SCRIPT, solr_server.url, what],
         env=environ,
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
 

@@ -13,6 +13,7 @@ import pytest
 from tests.cli.conftest import Cli
 from tests.programs import plain_environ
 from tests.slo.files import AVAILABILITY, LATENCY, changed
+from tests.waiting import PATIENCE
 
 from spanrun import recordings
 from spanrun.cli.exits import Exit
@@ -39,7 +40,7 @@ def recorded(cli: Cli) -> Cli:
         cwd=cli.folder,
         env=plain_environ(),
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     return cli
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Cli
 from tests.programs import plain_environ
+from tests.waiting import PATIENCE
 
 from spanrun import recordings
 from spanrun.cli import waterfall
@@ -53,7 +54,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
             cwd=folder,
             env=plain_environ(),
             check=True,
-            timeout=60,
+            timeout=PATIENCE,
         )
     return folder
 

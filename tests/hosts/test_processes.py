@@ -167,7 +167,7 @@ import ctypes, time
 fork = ctypes.PyDLL(None).fork
 configure()
 task("of the parent")
-assert setup.telemetry().flush(30)
+assert setup.telemetry().flush(120)
 
 def turns():
     tasks = set(os.listdir("/proc/self/task")) - {{str(os.getpid())}}

@@ -14,6 +14,7 @@ from opentelemetry import trace
 from opentelemetry.metrics import _internal as metrics
 from opentelemetry.util._once import Once
 from tests.programs import is_setting, plain_environ
+from tests.waiting import PATIENCE
 
 import spanrun as sr
 from spanrun.errors import ConfigurationError
@@ -132,7 +133,7 @@ def on_terminal(folder, **given):
         with contextlib.suppress(OSError):  # how a terminal ends
             while part := terminal.read(4096):
                 shown.write(part)
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE) == 0
     return shown.getvalue().decode()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.programs import plain_environ
 from tests.slo.files import AVAILABILITY, LATENCY, changed, one
+from tests.waiting import PATIENCE
 
 from spanrun import recordings, semconv
 from spanrun.errors import ConfigurationError
@@ -53,7 +54,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cwd=folder,
         env=plain_environ(),
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     return folder / ".spanrun" / "telemetry.db"
 
