@@ -22,7 +22,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ import pytest
 from tests.faults.program import FAILS, FAULTS, JOBS, MANY
 from tests.programs import plain_environ
 from tests.telemetry.export.receiver import receiving
-from tests.waiting import PATIENCE, killed_when_late
+from tests.waiting import files_below, killed_when_stuck
 
 from spanrun import recordings
 from spanrun.testing import EmbeddingServer
@@ -113,10 +113,18 @@ class Seen:
                 stderr=subprocess.PIPE,
                 text=True,
             ) as process,
-            killed_when_late(process, PATIENCE * max(1, self.row.jobs // 50_000)),
+            killed_when_stuck(process, self._written),
         ):
             _, said = process.communicate()
         return process.returncode, said
+
+    def _written(self) -> dict[Path, int]:
+        """What the program has in its folder, by its size."""
+        sizes: dict[Path, int] = {}
+        for path in files_below(self.folder):
+            with suppress(FileNotFoundError):
+                sizes[path] = path.stat().st_size
+        return sizes
 
     def _facts(self) -> dict[str, Any]:
         path = self.folder / "facts.json"

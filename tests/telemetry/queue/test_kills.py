@@ -32,9 +32,7 @@ from spanrun.telemetry.queue.queued_exporter import QueuedExporter
 KILLS = 200 if os.environ.get("SPANRUN_SOAK") else 20
 AT_ONCE = 6
 PROMISE = 1.0  # seconds after which nothing may be lost any more
-STEP = (
-    0.01  # what a step of a life counts at most: it may have been without a processor
-)
+STEP = 0.01  # seconds that a step of a life counts at most, however slow the machine
 ROOT = Path(__file__).parents[3]
 
 
