@@ -9,10 +9,11 @@ The promises, by their numbers in the architecture's design:
 
 The faults are in ``program.py``, which each row runs once, in a process of its own. A
 new one is a class there, and a row here. Elsewhere in this folder: calls on the disk
-that fail (``test_checkpoint``, ``test_local_store``, ``test_spool``), kills at a
-thousand points (``test_kills``), an ingest that is killed (``test_ingest``), servers
-that restart (``test_servers``), and files that are read (``test_files``). Files that
-change while they are read are in ``tests/ingest/test_documents.py``.
+that fail (``test_checkpoint``, ``test_local_store``, ``test_spool``,
+``test_sqlite_store``), kills at a thousand points (``test_kills``), an ingest that is
+killed (``test_ingest``), servers that restart (``test_servers``), and files that are
+read (``test_files``). Files that change while they are read are in
+``tests/ingest/test_documents.py``.
 """
 
 import json
