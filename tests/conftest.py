@@ -53,7 +53,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if SLOW.intersection((*item.path.parts, item.path.stem)):
+        path = item.path.relative_to(item.config.rootpath)
+        if SLOW.intersection((*path.parts, path.stem)):
             item.add_marker(pytest.mark.slow)
     # Slow files first: no worker has one left when the others are done.
     slow = {item.path for item in items if item.get_closest_marker("slow")}

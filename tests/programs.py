@@ -12,11 +12,7 @@ from typing import Any, Final
 from tests.waiting import PATIENCE
 
 _OURS: Final = ("OTEL_", "SPANRUN_", "EMBEDDING_")
-_PATIENT: Final = (
-    "SPANRUN_SHUTDOWN_TIMEOUT",
-    "SPANRUN_LOOP_THRESHOLD",
-    "OTEL_EXPORTER_OTLP_TIMEOUT",
-)
+_PATIENT: Final = ("SPANRUN_SHUTDOWN_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
 _KEPT: Final = ("SPANRUN_PURE_PYTHON", *_PATIENT)
 _WITH_US: Final = """
 import ctypes, os, signal, sys
@@ -26,11 +22,14 @@ if os.getppid() == int(sys.argv[1]):  # else we have ended already
 """
 
 
+UNBLOCKED: Final = {"SPANRUN_LOOP_THRESHOLD": str(PATIENCE)}
+"""For a program that must say nothing: a loop without a processor seems blocked."""
+
+
 def be_patient() -> None:
     """Let none of them, nor the tests, have trouble since the machine is busy.
 
-    The 5 s that leaving may take by default are too few then to send what there is, the
-    10 s of a request may be, and a loop without a processor is blocked, to who looks.
+    By default leaving may take 5 s and a request 10 s: too few to send what there is.
     """
     os.environ.update(dict.fromkeys(_PATIENT, str(PATIENCE)))
 

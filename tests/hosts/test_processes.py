@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.programs import plain_environ
+from tests.programs import UNBLOCKED, plain_environ
 from tests.telemetry.export.receiver import OK, Got, receiving
 from tests.telemetry.test_variables import Arrived
 from tests.waiting import PATIENCE
@@ -118,7 +118,8 @@ WAYS |= {f"a process, {m}": PROCESS.format(method=m) for m in METHODS}
 
 
 def environment(url: str, **more: str) -> dict[str, str]:
-    return {**plain_environ(), "OTEL_EXPORTER_OTLP_ENDPOINT": url, **more}
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": url}
+    return {**plain_environ(), **UNBLOCKED, **endpoint, **more}
 
 
 def start(

@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
 )
-from tests.programs import plain_environ
+from tests.programs import UNBLOCKED, plain_environ
 from tests.waiting import PATIENCE
 
 PRELUDE = """
@@ -136,7 +136,7 @@ def run_program(tmp_path):
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", PRELUDE + text],
             cwd=tmp_path,
-            env={**plain_environ(), **environ},
+            env={**plain_environ(), **UNBLOCKED, **environ},
             capture_output=True,
             text=True,
             timeout=PATIENCE,
