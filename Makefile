@@ -150,7 +150,7 @@ test-long: $(VENV)/dev.stamp ## the long tests in full: 10,000 schedules, 600 ki
 	@SPANRUN_SOAK=10000 $(BIN)/python -m pytest tests/stateful \
 		tests/telemetry/queue/test_kills.py tests/policies/test_outage.py \
 		tests/telemetry/recordings/test_kills.py tests/faults \
-		-o faulthandler_timeout=3600 $(ARGS)
+		-o faulthandler_timeout=14400 $(ARGS)
 
 kills: $(VENV)/dev.stamp ## kill runs with a checkpoint at 1,000 points (10 min)
 	@$(BIN)/python -m tests.faults.kills 1000 1

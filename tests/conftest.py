@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from tests import registry_watch, workers
+from tests import programs, registry_watch, workers
 from tests.loggers import Loggers
 from tests.slow import SLOW
 
@@ -37,6 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(speed.Speed(), "speed")
     config.pluginmanager.register(Loggers(), "loggers")
     registry_watch.watch()
+    programs.be_patient()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -52,7 +53,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if SLOW.intersection((*item.path.parts, item.path.stem)):
+        path = item.path.relative_to(item.config.rootpath)
+        if SLOW.intersection((*path.parts, path.stem)):
             item.add_marker(pytest.mark.slow)
     # Slow files first: no worker has one left when the others are done.
     slow = {item.path for item in items if item.get_closest_marker("slow")}

@@ -19,6 +19,7 @@ from tests.jobs import (
     gather_here,
     many,
 )
+from tests.waiting import PATIENCE
 
 from spanrun import async_utils
 from spanrun.async_utils import (
@@ -307,5 +308,5 @@ def test_it_works_on_uvloop_inside_and_outside_a_loop():
     subprocess.run(
         [sys.executable, "-W", "error", *quiet, "-c", textwrap.dedent(source)],
         check=True,
-        timeout=30,
+        timeout=PATIENCE,
     )

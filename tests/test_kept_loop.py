@@ -10,6 +10,7 @@ import threading
 
 import httpx
 import pytest
+from tests.waiting import PATIENCE
 
 import spanrun as sr
 from spanrun.async_utils import asyncio_run, run_async_tasks
@@ -37,7 +38,7 @@ def program(source: str, *options: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
 

@@ -49,6 +49,31 @@ def killed_when_late(
         timer.join()
 
 
+@contextmanager
+def killed_when_stuck(
+    process: subprocess.Popen[Any], progress: Callable[[], object]
+) -> Generator[None]:
+    """Kill ``process`` when ``progress()`` stays the same for too long in the block."""
+    over = threading.Event()
+
+    def watch() -> None:
+        seen, since = progress(), real()
+        while not over.wait(1):
+            found = progress()
+            if found != seen:
+                seen, since = found, real()
+            elif real() - since > PATIENCE:
+                process.kill()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
 def files_below(root: Path) -> list[Path]:
     """The files in ``root`` while others make and remove some, and folders too."""
     return [Path(folder, name) for folder, _, names in os.walk(root) for name in names]

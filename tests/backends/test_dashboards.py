@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import subprocess
 import sys
 import time
@@ -21,6 +20,8 @@ from tests import solr
 from tests.backends.conftest import needs
 from tests.dashboards import reading
 from tests.dashboards.reading import Asked
+from tests.programs import plain_environ
+from tests.waiting import PATIENCE
 
 from spanrun import semconv
 from spanrun.slo import load, records
@@ -46,11 +47,10 @@ class RunSeen(Seen):
 
 def run(*arguments: str, **environ: str) -> Any:
     """What the eventful program says at its end."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
     done = subprocess.run(
         [sys.executable, "-m", "instrumentation.workload.eventful", *arguments],
         env={
-            **clean,
+            **plain_environ(),
             "PYTHONPATH": str(ROOT),
             "OTEL_SERVICE_NAME": "eventful",
             "OTEL_METRIC_EXPORT_INTERVAL": "200",
@@ -58,7 +58,7 @@ def run(*arguments: str, **environ: str) -> Any:
         },
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr

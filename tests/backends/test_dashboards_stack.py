@@ -15,9 +15,11 @@ import pytest
 from instrumentation import stack
 from instrumentation.backends import servers
 from tests.backends.conftest import needs
+from tests.programs import plain_environ
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
-CLEAN = {key: told for key, told in os.environ.items() if not key.startswith("OTEL_")}
+CLEAN = plain_environ()
 
 PROGRAM = """
 import asyncio
@@ -92,7 +94,7 @@ def test_the_stack_takes_telemetry_and_leaves_nothing(
         [sys.executable, "-c", PROGRAM],
         env={**CLEAN, "OTEL_EXPORTER_OTLP_ENDPOINT": collector},
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     eventually(lambda: get(f"{jaeger}/api/traces", service="napping")["data"])
     eventually(
@@ -101,7 +103,7 @@ def test_the_stack_takes_telemetry_and_leaves_nothing(
         ]["result"]
     )
     started.send_signal(number)
-    _, error = started.communicate(timeout=30)
+    _, error = started.communicate(timeout=PATIENCE)
     assert (started.returncode, error.splitlines()[-1]) == (0, "stopped")
     assert list(tmp_path.iterdir()) == []
     for url in (collector, prometheus, jaeger):
@@ -116,7 +118,7 @@ def test_a_server_that_ends_by_itself_ends_the_stack(
     shown = told(started)
     port = re.search(r"Jaeger +http://127\.0\.0\.1:(\d+)", shown)[1]  # type: ignore[index]
     os.kill(owner(int(port)), signal.SIGKILL)
-    _, error = started.communicate(timeout=30)
+    _, error = started.communicate(timeout=PATIENCE)
     assert started.returncode == 1
     assert error.splitlines()[-1] == "stack: Jaeger has ended by itself"
 
@@ -143,7 +145,7 @@ def test_what_is_not_built_is_named_with_the_command(tmp_path: Path) -> None:
         env={**CLEAN, "XDG_CACHE_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stdout) == (69, "")
@@ -161,7 +163,7 @@ def test_it_ends_cleanly_while_it_starts(
     assert started.stderr.readline().startswith("starting")
     time.sleep(delay)
     started.send_signal(signal.SIGINT)
-    _, error = started.communicate(timeout=30)
+    _, error = started.communicate(timeout=PATIENCE)
     assert (started.returncode, error.splitlines()[-1]) == (0, "stopped")
     assert list(tmp_path.iterdir()) == []
 
@@ -171,7 +173,7 @@ def test_promtool_takes_the_configuration_and_the_rules() -> None:
     needs("prometheus")
     promtool = servers.locate("prometheus") / "promtool"
     config = ROOT / "instrumentation" / "prometheus" / "prometheus.yml"
-    subprocess.run([promtool, "check", "config", config], check=True, timeout=60)
+    subprocess.run([promtool, "check", "config", config], check=True, timeout=PATIENCE)
 
 
 @pytest.mark.slow
@@ -182,7 +184,7 @@ def test_the_collector_takes_its_configuration(tmp_path: Path) -> None:
         [servers.locate("otelcol") / "otelcol", "validate", f"--config={config}"],
         env={**CLEAN, "QUEUE": str(tmp_path)},
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
 
@@ -200,7 +202,7 @@ def test_what_the_collector_took_outlives_its_backend(tmp_path: Path) -> None:
                 [sys.executable, "-c", PROGRAM],
                 env={**CLEAN, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.otlp_http},
                 check=True,
-                timeout=60,
+                timeout=PATIENCE,
             )
         with servers.jaeger() as jaeger:
             config = stack.collector_config(jaeger, prometheus, str(tmp_path))

@@ -9,6 +9,7 @@ from dashboards import promql
 from instrumentation.backends import servers
 from tests.backends.conftest import needs
 from tests.dashboards.reading import EXAMPLE
+from tests.waiting import PATIENCE
 
 from spanrun import semconv
 
@@ -65,7 +66,7 @@ def test_totals_count_what_happened_in_the_time_shown(tmp_path: Path) -> None:
         [servers.locate("prometheus") / "promtool", "test", "rules", path],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,7 +1,6 @@
 """The main job, seen by the real Jaeger and the real Prometheus."""
 
 import json
-import os
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -10,6 +9,8 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.programs import plain_environ
+from tests.waiting import PATIENCE
 
 from spanrun.ingest.documents import topics
 
@@ -17,14 +18,13 @@ RUNNERS = ("split", "extract", "embed", "store", "search", "search documents")
 
 
 def demo(folder: Path, **environ: str) -> dict[str, Any]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
     done = subprocess.run(
         [sys.executable, "-m", "spanrun", "demo", "--json", "--no-progress"],
         cwd=folder,
-        env={**clean, "OTEL_SERVICE_NAME": "demo", **environ},
+        env={**plain_environ(), "OTEL_SERVICE_NAME": "demo", **environ},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr

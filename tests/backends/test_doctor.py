@@ -1,23 +1,23 @@
 """`spanrun doctor` finds nothing amiss with real backends, over HTTP and over gRPC."""
 
 import json
-import os
 import subprocess
 import sys
 from typing import Any
 
 import pytest
+from tests.programs import plain_environ
+from tests.waiting import PATIENCE
 
 
 def levels(tmp_path: Any, **variables: str) -> dict[str, str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
     done = subprocess.run(
         [sys.executable, "-m", "spanrun", "doctor", "--json"],
-        env={**clean, **variables},
+        env={**plain_environ(), **variables},
         cwd=tmp_path,
         capture_output=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     return {each["check"]: each["level"] for each in json.loads(done.stdout)["checks"]}
 

@@ -1,7 +1,6 @@
 """A whole program behind connections that misbehave: to the span, and each exemplar."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from instrumentation.backends import servers
 from tests.backends.conftest import needs
 from tests.backends.test_delivery import Proxy
 from tests.backends.test_demo import get, promql
+from tests.programs import plain_environ
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -111,15 +112,10 @@ def stack(jaeger: Any, prometheus: Any) -> Iterator[dict[str, Any]]:
 
 def run(folder: Path, proxy: Proxy, environ: dict[str, str]) -> dict[str, Any]:
     """Run the program while the proxy does its worst; what it counted."""
-    clean = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("OTEL_", "SPANRUN_"))
-    }
     with subprocess.Popen(
         [sys.executable, "-W", "error", "-c", PROGRAM],
         cwd=folder,
-        env={**clean, **environ},
+        env={**plain_environ(), **environ},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -136,7 +132,7 @@ def run(folder: Path, proxy: Proxy, environ: dict[str, str]) -> dict[str, Any]:
             proxy.enable(enabled=False)
             time.sleep(1.0)
             proxy.enable(enabled=True)
-            out, err = process.communicate("\n", timeout=60)
+            out, err = process.communicate("\n", timeout=PATIENCE)
         finally:
             process.kill()
     assert (process.returncode, err) == (0, "")

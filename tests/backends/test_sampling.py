@@ -1,7 +1,6 @@
 """What a ratio keeps, on a real Jaeger; and what metrics say, on a real Prometheus."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.backends.test_demo import get, promql
+from tests.programs import plain_environ
 
 pytestmark = pytest.mark.slow
 
@@ -68,16 +68,11 @@ def program(
     folder: Path, service: str, ratio: str, jaeger: Any, prometheus: Any
 ) -> list[dict[str, Any]]:
     """Run it, and give its runs: their ids, and the jobs of them that must be kept."""
-    clean = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("OTEL_", "SPANRUN_"))
-    }
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", PROGRAM, str(SLOW)],
         cwd=folder,
         env={
-            **clean,
+            **plain_environ(),
             "OTEL_SERVICE_NAME": service,
             "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
             "OTEL_TRACES_SAMPLER_ARG": ratio,

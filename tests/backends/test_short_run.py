@@ -1,6 +1,5 @@
 """A run of a second is one export for others; here every job of it is seen."""
 
-import os
 import subprocess
 import sys
 import time
@@ -8,6 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.programs import plain_environ
+from tests.waiting import PATIENCE
 
 SCRIPT = """
 import asyncio
@@ -40,12 +41,11 @@ def value(prometheus: Any, query: str) -> float:
 
 def test_one_second_run_is_exact_by_max_and_seen_by_rate(prometheus: Any) -> None:
     endpoint = f"{prometheus.otlp_http}/v1/metrics"
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
     subprocess.run(
         [sys.executable, "-c", SCRIPT],
-        env={**clean, "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": endpoint},
+        env={**plain_environ(), "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": endpoint},
         check=True,
-        timeout=30,
+        timeout=PATIENCE,
     )
 
     ok = 'spanrun_jobs_total{spanrun_job_outcome="ok"}'
@@ -83,11 +83,10 @@ sr.run(main())
 def test_each_bucket_of_a_short_run_has_an_exemplar_that_opens(
     prometheus: Any, jaeger: Any, trace: str, ratio: str, pure: str
 ) -> None:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
     subprocess.run(
         [sys.executable, "-c", SPREAD, trace],
         env={
-            **clean,
+            **plain_environ(),
             "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{prometheus.otlp_http}/v1/metrics",
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{jaeger.otlp_http}/v1/traces",
             "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
@@ -95,7 +94,7 @@ def test_each_bucket_of_a_short_run_has_an_exemplar_that_opens(
             "SPANRUN_PURE_PYTHON": pure,
         },
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     buckets = get(
         f"{prometheus.url}/api/v1/query",

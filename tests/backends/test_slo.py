@@ -5,7 +5,6 @@ wait; counts of the longer windows are larger by that, ratios are not.
 """
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -19,6 +18,8 @@ from instrumentation.backends import servers
 from instrumentation.workload.seen import rules_file
 from tests import solr
 from tests.backends.conftest import needs
+from tests.programs import plain_environ
+from tests.waiting import PATIENCE
 
 from spanrun.slo import groups, load, panels
 
@@ -90,11 +91,7 @@ def ask(prometheus: Any, query: str) -> dict[str, float]:
 
 
 def run(prometheus: Any, solr_server: Any, what: str, kind: str) -> None:
-    environ = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("OTEL_", "SPANRUN_"))
-    }
+    environ = plain_environ()
     environ["OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"] = (
         f"{prometheus.otlp_http}/v1/metrics"
     )
@@ -105,7 +102,7 @@ def run(prometheus: Any, solr_server: Any, what: str, kind: str) -> None:
         [sys.executable, "-c", SCRIPT, solr_server.url, what],
         env=environ,
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
 

@@ -16,6 +16,8 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.metrics import _internal as metrics
 from opentelemetry.util._once import Once
+from tests import programs
+from tests.programs import is_setting, plain_environ
 from typer.testing import CliRunner
 
 from spanrun import recordings
@@ -71,7 +73,7 @@ class Cli:
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
     for name in os.environ:
-        if name.startswith(("OTEL_", "SPANRUN_", "EMBEDDING_", "COLUMNS")):
+        if is_setting(name) or name == "COLUMNS":
             monkeypatch.delenv(name)
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
     monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
@@ -139,19 +141,14 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
     def started(*arguments: str, **options: Any) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "spanrun", *arguments]
-        environ = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("OTEL_", "SPANRUN_", "EMBEDDING_"))
-        }
         options = {
             "cwd": tmp_path,
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
             **options,
-            "env": {**environ, **options.pop("env", {})},
+            "env": {**plain_environ(), **options.pop("env", {})},
         }
-        process = subprocess.Popen(**{"args": command, "text": True, **options})
+        process = programs.start(options.pop("args", command), **options)
         running.append(process)
         return process
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from dashboards.build import JSON
 from tests.cli.conftest import Cli
+from tests.waiting import PATIENCE
 
 from spanrun.cli.exits import Exit
 
@@ -92,7 +93,7 @@ def test_an_installed_wheel_has_them(tmp_path: Path) -> None:
         cwd=ROOT,
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     (wheel,) = tmp_path.glob("*.whl")
     installed = tmp_path / "installed"
@@ -105,7 +106,7 @@ def test_an_installed_wheel_has_them(tmp_path: Path) -> None:
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert len(json.loads(done.stdout)["written"]) == 5
     assert files(tmp_path / "out") == SHIPPED

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import re
 import subprocess
 import sys
@@ -12,7 +11,9 @@ from typing import Any
 
 import pytest
 from tests.cli.conftest import Cli
+from tests.programs import plain_environ
 from tests.slo.files import AVAILABILITY, LATENCY, changed
+from tests.waiting import PATIENCE
 
 from spanrun import recordings
 from spanrun.cli.exits import Exit
@@ -34,13 +35,12 @@ sr.report().save("saved.html")
 
 @pytest.fixture
 def recorded(cli: Cli) -> Cli:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
     subprocess.run(
         [sys.executable, "-c", PROGRAM],
         cwd=cli.folder,
-        env=clean,
+        env=plain_environ(),
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     return cli
 

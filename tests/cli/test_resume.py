@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import programs
 from tests.cli.conftest import Cli
 from tests.runner.checkpoint.test_file import OWNER
 
@@ -127,8 +128,8 @@ def test_another_input_is_refused(app: Cli) -> None:
 
 
 def test_a_checkpoint_in_use_is_told_with_its_owner(app: Cli) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", OWNER, "kept"], stdout=subprocess.PIPE, text=True
+    with programs.start(
+        [sys.executable, "-c", OWNER, "kept"], stdout=subprocess.PIPE
     ) as other:
         assert other.stdout is not None
         other.stdout.readline()

@@ -1,6 +1,5 @@
 """`spanrun runs`, `show` and `trace`, over what a program has recorded."""
 
-import os
 import re
 import subprocess
 import sys
@@ -9,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from tests.cli.conftest import Cli
+from tests.programs import plain_environ
+from tests.waiting import PATIENCE
 
 from spanrun import recordings
 from spanrun.cli import waterfall
@@ -47,10 +48,13 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the program ran twice."""
     folder = tmp_path_factory.mktemp("recorded")
     (folder / "pages.py").write_text(textwrap.dedent(PROGRAM), "utf-8")
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
     for _ in range(2):
         subprocess.run(
-            [sys.executable, "pages.py"], cwd=folder, env=clean, check=True, timeout=60
+            [sys.executable, "pages.py"],
+            cwd=folder,
+            env=plain_environ(),
+            check=True,
+            timeout=PATIENCE,
         )
     return folder
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 from tests.cli.conftest import Cli
+from tests.programs import plain_environ
 from tests.telemetry.live.test_files import JOB, LOOP, RUNNER, state
 from tests.waiting import PATIENCE, until
 
@@ -55,13 +56,12 @@ sr.run(main())
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A program with four open jobs, until it is told to end."""
-    environ = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM.format(hostile=HOSTILE)],
         cwd=tmp_path,
         stdin=subprocess.PIPE,
         text=True,
-        env=environ,
+        env=plain_environ(),
     )
     yield process
     process.communicate(timeout=PATIENCE)
@@ -352,8 +352,9 @@ def test_bars_of_two_runs_fit_into_the_terminal(
 
 def test_json_needs_no_terminal(tmp_path: Path) -> None:
     (tmp_path / ".spanrun").mkdir()
-    now = files.time.time_ns()
-    files.publish(tmp_path / ".spanrun", state(host="far", at_ns=now, window=1.0))
+    in_an_hour = files.time.time_ns() + 3600 * 10**9  # is it then silent
+    far = state(host="far", at_ns=in_an_hour, window=1.0)
+    files.publish(tmp_path / ".spanrun", far)
     command = [sys.executable, "-m", "spanrun", "top", "--json"]
     ended = subprocess.run(
         command, capture_output=True, text=True, cwd=tmp_path, check=True

@@ -19,7 +19,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     TraceServiceStub,
 )
+from tests import programs
 from tests.cli.conftest import Cli
+from tests.waiting import PATIENCE
 
 import spanrun as sr
 from spanrun import recordings
@@ -46,7 +48,7 @@ def recorded(cli: Cli) -> Path:
 @contextmanager
 def viewing(folder: Path, *options: str) -> Iterator["subprocess.Popen[str]"]:
     command = [sys.executable, "-m", "spanrun", "view", *options]
-    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    process = programs.start(command, cwd=folder, stderr=subprocess.PIPE)
     try:
         yield process
     finally:
@@ -67,7 +69,7 @@ def test_it_says_where_the_page_is_and_ends_by_ctrl_c(recorded: Path) -> None:
         with opener.open(url, timeout=60) as answer:
             assert b"<title>spanrun</title>" in answer.read()
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def test_a_port_that_is_taken_is_said(cli: Cli, recorded: Path) -> None:
@@ -117,7 +119,7 @@ def test_it_takes_otlp_where_nothing_was_recorded(tmp_path: Path, given: str) ->
             shown = json.loads(zlib.decompress(answer.read()))
         assert [each["name"] for each in shown["runners"]] == ["GET /"]
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE) == 0
         said = "received 1 spans, 0 log records and 0 points of metrics"
         assert line(process) == said
     with recordings.open(tmp_path / ".spanrun") as recording:
@@ -141,7 +143,7 @@ def test_it_takes_http_and_grpc_at_the_same_time(tmp_path: Path) -> None:
             told = ExportTraceServiceRequest.FromString(request("GET /cart"))
             TraceServiceStub(channel).Export(told, timeout=60)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE) == 0
         said = "received 2 spans, 0 log records and 0 points of metrics"
         assert line(process) == said
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tests.clients.conformance import Faulty, counting_awaits
 from tests.clients.h2_server import h2_serving
-from tests.waiting import becomes, turns
+from tests.waiting import PATIENCE, becomes, turns
 
 from spanrun.clients import _network
 from spanrun.clients._network import Network, dial
@@ -245,7 +245,7 @@ async def test_over_http_2_a_cancellation_at_any_await_harms_no_other() -> None:
             others = [asyncio.ensure_future(calls.post("/x", {})) for _ in range(2)]
             with counting_awaits(tick):
                 victim = asyncio.ensure_future(calls.post("/x", {}))
-                await asyncio.wait([victim], timeout=5)
+                await asyncio.wait([victim], timeout=PATIENCE)
             assert await asyncio.gather(*others) == [{"a": 1}] * 2
             if not victim.cancelled():
                 break
@@ -486,7 +486,7 @@ async def test_a_stream_may_be_closed_by_many_at_once() -> None:
             stream = await Network().connect_tcp("127.0.0.1", int(server.url[17:]))
             await server.accepted()
             await asyncio.wait_for(
-                asyncio.gather(*(stream.aclose() for _ in range(3))), timeout=5
+                asyncio.gather(*(stream.aclose() for _ in range(3))), timeout=PATIENCE
             )
 
 

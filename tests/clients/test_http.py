@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.waiting import becomes
+from tests.waiting import PATIENCE, becomes
 
 from spanrun.clients.http import HttpClient, retry_after, transient
 from spanrun.errors import ConfigurationError, EmbeddingError, ServiceError
@@ -365,7 +365,7 @@ async def test_a_cancellation_at_any_await_leaves_no_connection(
                 task = asyncio.ensure_future(
                     cancelling(range(step, step + times), call)
                 )
-                await asyncio.wait([task], timeout=5)
+                await asyncio.wait([task], timeout=PATIENCE)
                 await calls.aclose()
                 if not task.cancelled():
                     break

@@ -70,7 +70,7 @@ def _shell(code: str, name: str, line: int, _: dict[str, Any]) -> tuple[str, str
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     failed = f"{name}:{line}: exit code {done.returncode}\n{done.stdout}"

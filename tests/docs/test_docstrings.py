@@ -1,10 +1,11 @@
 """The examples in the docstrings run."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.programs import plain_environ
 
 RUNNER = Path(__file__).with_name("run_docstrings.py")
 EXPECTED = (
@@ -18,15 +19,10 @@ EXPECTED = (
 def test_examples_run(tmp_path: Path) -> None:
     target, work = tmp_path / "results.json", tmp_path / "work"
     work.mkdir()
-    environ = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("OTEL_", "SPANRUN_"))
-    }
     done = subprocess.run(
         [sys.executable, "-W", "error", str(RUNNER), str(target)],
         cwd=work,
-        env=environ,
+        env=plain_environ(),
         capture_output=True,
         text=True,
         timeout=120,

@@ -16,6 +16,7 @@ import httpx
 import pytest
 from instrumentation.backends import servers
 from tests.docs.pages import ROOT, Block, Page, all_pages, parse
+from tests.waiting import PATIENCE
 
 from spanrun import semconv
 
@@ -134,7 +135,7 @@ def test_jaeger_finds_by_it(block: Block, jaeger: Any) -> None:
             "SPANRUN_SLOW": "0.2",
         },
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -12,6 +12,7 @@ import pytest
 from tests.docs.pages import ROOT, Block, Page, all_pages, matches, parse
 from tests.docs.run_page import OTLP
 from tests.installation import commands, environment, named, site
+from tests.programs import plain_environ
 
 RUNNER = Path(__file__).with_name("run_page.py")
 FENCES = ("console", "jaeger", "promql", "python", "sh", "text", "toml")
@@ -39,15 +40,13 @@ def run(page: Page, blocks: list[Block], folder: Path) -> dict[str, Any]:
     source.write_text(json.dumps({"name": page.name, "blocks": told}))
     extras = named(page.text)
     modules, programs = site(folder / "site", extras), commands(folder / "bin", extras)
-    environ = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("OTEL_", "SPANRUN_"))
-    }
     done = subprocess.run(
         [programs / "python", "-W", "error", RUNNER, source, target],
         cwd=work,
-        env={**environment(environ, modules, programs, ROOT), "PYTHONUTF8": "1"},
+        env={
+            **environment(plain_environ(), modules, programs, ROOT),
+            "PYTHONUTF8": "1",
+        },
         capture_output=True,
         text=True,
         timeout=120,

@@ -5,7 +5,6 @@ block to a file and runs that from its beginning, in a folder where the commands
 steps before have left something.
 """
 
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -15,6 +14,7 @@ from tests.docs.pages import DOCS, ROOT, Block, Page, matches, parse, read
 from tests.docs.run_page import OTLP, sink
 from tests.docs.test_snippets import missing_backend, needs
 from tests.installation import commands, environment, named, site
+from tests.programs import plain_environ
 
 TUTORIALS = [read(path) for path in sorted((DOCS / "tutorial").glob("*.md"))]
 
@@ -29,12 +29,7 @@ class Reader:
         extras = named(page.text)
         self.programs = commands(folder / "bin", extras)
         modules = site(folder / "site", extras)
-        clean = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("OTEL_", "SPANRUN_"))
-        }
-        self.environ = environment(clean, modules, self.programs, ROOT)
+        self.environ = environment(plain_environ(), modules, self.programs, ROOT)
         self.otlp = otlp
         self.blocks: list[Block] = []
 

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import pytest
 from opentelemetry import baggage, context
+from tests import programs
 from tests.engines import jobs
 from tests.engines.jobs import Once
 from tests.telemetry.export.receiver import receiving
@@ -28,13 +29,12 @@ ROOT = Path(__file__).parents[2]
 def program(*arguments, cwd, variables=MappingProxyType({}), **more):
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "SPANRUN_SUMMARY": "false"}
     environ.update(variables)
-    return subprocess.Popen(
+    return programs.start(
         [sys.executable, "-m", "tests.engines.program", *map(str, arguments)],
         cwd=cwd,
         env=environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
         **more,
     )
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.programs import is_setting
 
 for package in ("nbclient", "ipykernel", "nbformat", "wordllama", "apsw"):
     if importlib.util.find_spec(package) is None:
@@ -40,7 +41,7 @@ def executed(tmp_path, monkeypatch):
     for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name))
     for name in os.environ:
-        if name.startswith(("OTEL_", "SPANRUN_")) and name != "SPANRUN_PURE_PYTHON":
+        if is_setting(name):
             monkeypatch.delenv(name)
     monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from tests.faults.sqlite_calls import SqliteCalls
+from tests.faults.sqlite_calls import SqliteCalls, Vfs
 
 EVER: Final = 1 << 30
 """As many times as nothing calls: from then on."""
@@ -47,7 +47,7 @@ _BY_NUMBER: Final = (
 class Faults:
     """Counts calls on what is below ``root``, and lets some of them fail.
 
-    Those of Python and, with ``sqlite``, those that SQLite makes by itself.
+    Those of Python and, with the ``vfs`` of an SQLite, those that it makes by itself.
 
     Attributes:
         calls: So far.
@@ -55,7 +55,7 @@ class Faults:
     """
 
     def __init__(
-        self, root: Path, monkeypatch: pytest.MonkeyPatch, *, sqlite: bool = False
+        self, root: Path, monkeypatch: pytest.MonkeyPatch, vfs: Vfs | None = None
     ) -> None:
         self.root = root
         self.calls = 0
@@ -72,7 +72,7 @@ class Faults:
         for name in ("flock", "lockf"):
             shim = self._by_number(name, getattr(fcntl, name))
             monkeypatch.setattr(fcntl, name, shim)
-        self.sqlite = SqliteCalls(self._of_sqlite) if sqlite else None
+        self.sqlite = SqliteCalls(vfs, self._of_sqlite) if vfs else None
         if self.sqlite is not None:
             self.sqlite.install()
 

@@ -10,6 +10,7 @@ import ctypes
 import ctypes.util
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,7 +40,9 @@ Check = Callable[[str, str | int], int]
 """From a call's name, and the path or number that it is on: its error, or 0."""
 
 
-class _Vfs(ctypes.Structure):
+class Vfs(ctypes.Structure):
+    """SQLite's ``sqlite3_vfs``."""
+
     _fields_ = (
         ("version", _I),
         ("file_size", _I),
@@ -67,35 +70,63 @@ _OPEN: Final = ctypes.CFUNCTYPE(_I, _P, _P, _P, _I, _P, use_errno=True)
 _SYNC: Final = ctypes.CFUNCTYPE(_I, _P, _I, use_errno=True)
 
 
-def why_not() -> str:
-    """Why the calls can't be replaced here; empty where they can."""
-    if sys.platform != "linux":
-        return "SQLite's system calls are replaced on Linux alone"
-    try:
-        _find()
-    except (OSError, ValueError) as error:
-        return f"Python's SQLite is no shared library: {error}"
-    return ""
+class NoCallsError(Exception):
+    """Why the calls can't be replaced here."""
 
 
-def _find() -> _Vfs:
+def of_sqlite3() -> Vfs:
+    """The calls of Python's own SQLite.
+
+    Raises:
+        NoCallsError: It has them elsewhere.
+    """
+    _only_on_linux()
     import sqlite3  # noqa: PLC0415 -- loads the library that is looked for
 
     with Path("/proc/self/maps").open() as maps:
         paths = {line.split()[-1] for line in maps if "libsqlite3.so" in line}
     if len(paths) != 1:
-        raise ValueError(f"sqlite3 {sqlite3.sqlite_version} has it built in")
+        raise NoCallsError(f"sqlite3 {sqlite3.sqlite_version} is no shared library")
     find = ctypes.CDLL(paths.pop()).sqlite3_vfs_find
-    find.restype = ctypes.POINTER(_Vfs)
+    find.restype = ctypes.POINTER(Vfs)
     return find(None).contents
 
 
-class SqliteCalls:
-    """While it is installed each call is put before ``check``."""
+def of_apsw() -> Vfs:
+    """The calls of the SQLite that is a part of apsw.
 
-    def __init__(self, check: Check) -> None:
+    Raises:
+        NoCallsError: There is no apsw, or it has them elsewhere.
+    """
+    _only_on_linux()
+    try:
+        import apsw  # noqa: PLC0415 -- of an extra
+    except ImportError as error:
+        raise NoCallsError(str(error)) from None
+    address = _P()
+    with closing(apsw.Connection("")) as temporary:
+        given = ctypes.addressof(address)
+        temporary.file_control("main", apsw.SQLITE_FCNTL_VFS_POINTER, given)
+    assert address.value is not None
+    return Vfs.from_address(address.value)
+
+
+def _only_on_linux() -> None:
+    if sys.platform != "linux":
+        raise NoCallsError("SQLite's system calls are replaced on Linux alone")
+
+
+class SqliteCalls:
+    """While it is installed each call is put before ``check``.
+
+    Args:
+        vfs: From `of_sqlite3` or `of_apsw`.
+        check: Says which call fails.
+    """
+
+    def __init__(self, vfs: Vfs, check: Check) -> None:
         self._check = check
-        self._vfs = _find()
+        self._vfs = vfs
         self._alive: list[Any] = []  # what SQLite calls must not be freed
         self._methods: dict[int, _Methods] = {}
         self._number_of: dict[int, str] = {}

@@ -9,28 +9,29 @@ The promises, by their numbers in the architecture's design:
 
 The faults are in ``program.py``, which each row runs once, in a process of its own. A
 new one is a class there, and a row here. Elsewhere in this folder: calls on the disk
-that fail (``test_checkpoint``, ``test_local_store``, ``test_spool``), kills at a
-thousand points (``test_kills``), an ingest that is killed (``test_ingest``), servers
-that restart (``test_servers``), and files that are read (``test_files``). Files that
-change while they are read are in ``tests/ingest/test_documents.py``.
+that fail (``test_checkpoint``, ``test_local_store``, ``test_spool``,
+``test_sqlite_store``), kills at a thousand points (``test_kills``), an ingest that is
+killed (``test_ingest``), servers that restart (``test_servers``), and files that are
+read (``test_files``). Files that change while they are read are in
+``tests/ingest/test_documents.py``.
 """
 
 import json
-import os
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from tests.faults.program import FAILS, FAULTS, JOBS, MANY
+from tests.programs import plain_environ
 from tests.telemetry.export.receiver import receiving
-from tests.waiting import PATIENCE, killed_when_late
+from tests.waiting import files_below, killed_when_stuck
 
 from spanrun import recordings
 from spanrun.testing import EmbeddingServer
@@ -87,10 +88,9 @@ class Seen:
     def __init__(self, row: Row, folder: Path, url: str, service: str) -> None:
         self.row = row
         self.folder = folder
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
         dead = row.fault == "the collector is dead"
         self.environment = {
-            **clean,
+            **plain_environ(),
             "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9" if dead else url,
             "SPANRUN_SPOOL": str(folder / "spool"),
             "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
@@ -114,10 +114,18 @@ class Seen:
                 stderr=subprocess.PIPE,
                 text=True,
             ) as process,
-            killed_when_late(process, PATIENCE * max(1, self.row.jobs // 50_000)),
+            killed_when_stuck(process, self._written),
         ):
             _, said = process.communicate()
         return process.returncode, said
+
+    def _written(self) -> dict[Path, int]:
+        """What the program has in its folder, by its size."""
+        sizes: dict[Path, int] = {}
+        for path in files_below(self.folder):
+            with suppress(FileNotFoundError):
+                sizes[path] = path.stat().st_size
+        return sizes
 
     def _facts(self) -> dict[str, Any]:
         path = self.folder / "facts.json"

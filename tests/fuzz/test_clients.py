@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.clients.scripted import Answer, answer, scripted
 from tests.fuzz.examples import Shown, bodies, fuzz, memory_below, one_in, torn
+from tests.waiting import PATIENCE
 
 import spanrun as sr
 from spanrun.clients import http
@@ -219,7 +220,7 @@ def _ends_in(asking: Any, *errors: type[Exception]) -> None:
     with warnings.catch_warnings(), memory_below(MEMORY):
         warnings.simplefilter("error")
         try:
-            asyncio.run(asyncio.wait_for(asking, 60))
+            asyncio.run(asyncio.wait_for(asking, PATIENCE))
         except TimeoutError:
             raise AssertionError("it takes more than a minute") from None
         except errors as error:

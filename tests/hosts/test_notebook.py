@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.waiting import PATIENCE
 
 for package in ("nbclient", "ipykernel"):
     if importlib.util.find_spec(package) is None:
@@ -48,7 +49,7 @@ def notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
     monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     book = nbformat.v4.new_notebook()
-    client = nbclient.NotebookClient(book, timeout=60, kernel_name="python3")
+    client = nbclient.NotebookClient(book, timeout=int(PATIENCE), kernel_name="python3")
 
     async def execute(
         *sources: str, meanwhile: Any = None, allow_errors: bool = False

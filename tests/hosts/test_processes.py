@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.programs import UNBLOCKED, plain_environ
 from tests.telemetry.export.receiver import OK, Got, receiving
 from tests.telemetry.test_variables import Arrived
 from tests.waiting import PATIENCE
@@ -117,12 +118,8 @@ WAYS |= {f"a process, {m}": PROCESS.format(method=m) for m in METHODS}
 
 
 def environment(url: str, **more: str) -> dict[str, str]:
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("OTEL_", "SPANRUN_SPOOL"))
-    }
-    return {**kept, "OTEL_EXPORTER_OTLP_ENDPOINT": url, **more}
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": url}
+    return {**plain_environ(), **UNBLOCKED, **endpoint, **more}
 
 
 def start(
@@ -171,7 +168,7 @@ import ctypes, time
 fork = ctypes.PyDLL(None).fork
 configure()
 task("of the parent")
-assert setup.telemetry().flush(30)
+assert setup.telemetry().flush(120)
 
 def turns():
     tasks = set(os.listdir("/proc/self/task")) - {{str(os.getpid())}}

@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from tests.waiting import PATIENCE
 
 from spanrun.errors import ConfigurationError, EmbeddingError
 from spanrun.ingest import local_model as local
@@ -129,7 +130,7 @@ assert threading.active_count() == 1
         [sys.executable, "-W", "error", "-c", program],
         check=True,
         env=environment,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert not list(tmp_path.iterdir())
     assert logging.getLogger().level == logging.WARNING

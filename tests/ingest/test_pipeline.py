@@ -16,6 +16,7 @@ from tests.ingest.doubles import (
     document,
     documents,
 )
+from tests.waiting import PATIENCE
 
 from spanrun.errors import ConfigurationError, StoreError
 from spanrun.ingest.documents import Document, Skipped
@@ -240,7 +241,7 @@ async def test_a_cancellation_at_any_time_leaves_nothing(
         for _ in range(after):
             await asyncio.sleep(0)
         run.cancel()
-        await asyncio.wait([run], timeout=5)
+        await asyncio.wait([run], timeout=PATIENCE)
     assert run.done()
     assert not spanrun_capture.unfinished()
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.ingest.doubles import MemoryStore
+from tests.waiting import PATIENCE
 
 from spanrun.clients.chat import Message
 from spanrun.clients.solr import AsyncSolrClient
@@ -221,7 +222,7 @@ async def test_cancelled_at_any_time_it_leaves_nothing(
         for _ in range(after):
             await asyncio.sleep(0)
         task.cancel()
-        await asyncio.wait([task], timeout=5)
+        await asyncio.wait([task], timeout=PATIENCE)
     assert task.done()
     assert not spanrun_capture.unfinished()
 

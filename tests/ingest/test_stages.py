@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from tests.ingest.doubles import document
+from tests.waiting import PATIENCE
 
 from spanrun.errors import ConfigurationError
 from spanrun.ingest.documents import Document
@@ -65,7 +66,7 @@ async def test_parallel_runs_its_transforms_at_the_same_time(
 ) -> None:
     barrier = asyncio.Barrier(2)
     both = parallel(Meeting("title", barrier), Meeting("summary", barrier))
-    changes = await asyncio.wait_for(both(document("a", TEXT)), 5)
+    changes = await asyncio.wait_for(both(document("a", TEXT)), PATIENCE)
     assert changes == {"title": "title", "summary": "summary"}
     assert {span.name for span in spanrun_capture.spans} == {"title", "summary"}
 

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Generator
 
 import pytest
+from tests import programs
 from tests.waiting import killed_when_late
 
 PRELUDE = """
@@ -86,11 +87,10 @@ def program(
         if importlib.util.find_spec("uvloop") is None:
             pytest.skip("uvloop is not installed")
         source = f"import uvloop; uvloop.install()\n{textwrap.dedent(source)}"
-    process = subprocess.Popen(
+    process = programs.start(
         [sys.executable, "-c", PRELUDE + textwrap.dedent(source)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
     )
     with killed_when_late(process):
         try:

@@ -254,7 +254,7 @@ import spanrun, spanrun.async_utils
 assert threading.active_count() == 1, threading.enumerate()
 assert before == [signal.getsignal(each) for each in signal.valid_signals()]
 """
-    subprocess.run([sys.executable, "-c", source], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", source], check=True, timeout=PATIENCE)
 
 
 @dataclasses.dataclass(frozen=True)

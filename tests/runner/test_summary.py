@@ -13,6 +13,8 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.metrics import _internal as metrics
 from opentelemetry.util._once import Once
+from tests.programs import is_setting, plain_environ
+from tests.waiting import PATIENCE
 
 import spanrun as sr
 from spanrun.errors import ConfigurationError
@@ -22,7 +24,7 @@ from spanrun.errors import ConfigurationError
 def fresh_otel(monkeypatch):
     """Nobody has set a provider."""
     for name in os.environ:
-        if name.startswith(("OTEL_", "SPANRUN_")):
+        if is_setting(name):
             monkeypatch.delenv(name)
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
     monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
@@ -108,8 +110,7 @@ def program(folder, summary="", before="", variables=()):
     path = folder / "own.py"
     source = textwrap.dedent(PROGRAM)
     path.write_text(source.format(summary=summary, before=before), "utf-8")
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
-    return [sys.executable, str(path)], {**clean, **dict(variables)}
+    return [sys.executable, str(path)], {**plain_environ(), **dict(variables)}
 
 
 def piped(folder, **given):
@@ -132,7 +133,7 @@ def on_terminal(folder, **given):
         with contextlib.suppress(OSError):  # how a terminal ends
             while part := terminal.read(4096):
                 shown.write(part)
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE) == 0
     return shown.getvalue().decode()
 
 

@@ -1,6 +1,5 @@
 """Objectives are checked against what a real run left in the local store."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -8,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from tests.programs import plain_environ
 from tests.slo.files import AVAILABILITY, LATENCY, changed, one
+from tests.waiting import PATIENCE
 
 from spanrun import recordings, semconv
 from spanrun.errors import ConfigurationError
@@ -48,13 +49,12 @@ sr.run(main())
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    clean = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("OTEL_", "SPANRUN_"))
-    }
     subprocess.run(
-        [sys.executable, "-c", SCRIPT], cwd=folder, env=clean, check=True, timeout=60
+        [sys.executable, "-c", SCRIPT],
+        cwd=folder,
+        env=plain_environ(),
+        check=True,
+        timeout=PATIENCE,
     )
     return folder / ".spanrun" / "telemetry.db"
 

@@ -1,6 +1,5 @@
 """A collector that keeps what arrives over OTLP, and programs that send to it."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
 )
+from tests.programs import UNBLOCKED, plain_environ
 from tests.waiting import PATIENCE
 
 PRELUDE = """
@@ -133,15 +133,10 @@ def run_program(tmp_path):
     """Run Python text in a process of its own, in an empty folder."""
 
     def run(text, **environ):
-        clean = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("OTEL_", "SPANRUN_"))
-        }
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", PRELUDE + text],
             cwd=tmp_path,
-            env={**clean, **environ},
+            env={**plain_environ(), **UNBLOCKED, **environ},
             capture_output=True,
             text=True,
             timeout=PATIENCE,

@@ -238,9 +238,8 @@ codes = []
 for number in range(15):
     child = context.Process(target=some, args=(3, "child"))
     child.start()
-    child.join(20)
+    child.join()
     codes.append(child.exitcode)
-    if child.exitcode is None: child.kill()
 stop.set()
 [thread.join() for thread in threads]
 print(set(codes))

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.programs import plain_environ
 from tests.telemetry.conftest import PRELUDE
 from tests.telemetry.export.receiver import Got, Receiver, receiving
 from tests.telemetry.test_variables import Arrived
@@ -50,7 +51,6 @@ class Life:
     """A program that does as it is told, with a folder of its own."""
 
     def __init__(self, folder: Path, url: str, environ: dict[str, str]) -> None:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
         self._process = subprocess.Popen(
             [sys.executable, "-W", "error", "-c", PROGRAM, url],
             stdin=subprocess.PIPE,
@@ -58,7 +58,11 @@ class Life:
             text=True,
             cwd=folder,
             # Nothing but what the test asks for leaves by the clock.
-            env={**clean, "OTEL_METRIC_EXPORT_INTERVAL": "3600000", **environ},
+            env={
+                **plain_environ(),
+                "OTEL_METRIC_EXPORT_INTERVAL": "3600000",
+                **environ,
+            },
         )
 
     def do(self, what: str) -> str:

@@ -1,5 +1,6 @@
 """The tests of jobs hold without the compiled part too."""
 
+import faulthandler
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ and then it is 102: then its thread encodes the sizes of a batch.
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_all_is_the_same_without_it(folder):
     """In another process, since what is in use is settled by the first import."""
+    faulthandler.cancel_dump_traceback_later()  # each test there has a limit of its own
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-m", "not slow", f"tests/{folder}"],
         env={**os.environ, "SPANRUN_PURE_PYTHON": "1"},

@@ -204,6 +204,7 @@ def emitted(collector, run_program):
             PROGRAM,
             OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
             OTEL_RESOURCE_ATTRIBUTES="service.version=1.2.3",
+            SPANRUN_LOOP_THRESHOLD="0.1",
             **environ,
         )
         assert not ended.code, ended.err

@@ -17,11 +17,17 @@ pytestmark = pytest.mark.slow
 COUNT = 20_000
 HOUR = "3600"
 PROGRAM = f"""
-import logging
+import logging, time
+from spanrun.telemetry import setup
 logging.disable(logging.CRITICAL)
 sr.configure(store="none")
 for number in range({COUNT}):
     with sr.unit("step"): pass
+def queued():
+    traces = setup.telemetry().status().signals["traces"]
+    return traces.in_memory + traces.on_disk
+# What isn't in the queue when the time to leave is over is lost, and counted.
+while queued() < {COUNT}: time.sleep(0.01)
 print(sr.shutdown())
 """
 FLUSH = """
@@ -158,12 +164,16 @@ def test_what_has_no_place_is_lost_and_that_is_said(run_program):
 
 CALLBACK = """
 from opentelemetry import metrics
-import logging, threading
+import logging, threading, time
+from spanrun.telemetry import setup
 class Broken(logging.Handler):
     def emit(self, record): raise RuntimeError("handler")
 logging.getLogger().addHandler(Broken())
 sr.configure(store="none")
-def observe(options): CALLED
+spans = lambda telemetry=setup.telemetry(): telemetry.status().signals["traces"]
+def observe(options):
+    CALLED
+    return []
 metrics.get_meter("theirs").create_observable_gauge("theirs", [observe])
 with sr.unit("step"): pass
 print(sr.shutdown(timeout=TIMEOUT))
@@ -189,4 +199,14 @@ def test_a_callback_that_hangs_does_not_hold_up_the_end(run_program):
             program.replace("TIMEOUT", "1"), OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url
         )
     assert (done.code, done.out) == (0, "False\n")
+
+
+def test_at_the_end_the_spans_are_sent_before_a_callback_is_called(run_program):
+    called = "while not spans().delivered: time.sleep(0.01)"
+    program = CALLBACK.replace("CALLED", called)
+    with receiving() as receiver:
+        done = run_program(
+            program.replace("TIMEOUT", "None"), OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url
+        )
+    assert (done.code, done.out) == (0, "True\n")
     assert len(Arrived(receiver.requests).spans()) == 1

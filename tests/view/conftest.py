@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from instrumentation.backends import inventory
+from tests.programs import plain_environ
 
 from spanrun import recordings
 from spanrun.view.data import data_of
@@ -21,8 +22,7 @@ HERE = Path(__file__).parent
 
 def record(folder: Path, program: str, *arguments: str) -> Path:
     """Run a program of this folder; returns its recording's folder."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
-    environment = {**clean, "SPANRUN_SUMMARY": "false"}
+    environment = {**plain_environ(), "SPANRUN_SUMMARY": "false"}
     argv = [sys.executable, str(HERE / program), *arguments]
     subprocess.run(
         argv, cwd=folder, env=environment, check=True, timeout=120, capture_output=True

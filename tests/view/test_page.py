@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from instrumentation.backends import inventory
 from tests.view.conftest import packed
+from tests.waiting import PATIENCE
 
 from spanrun.view import page
 
@@ -99,6 +100,8 @@ def test_a_name_that_is_nowhere_is_found_before_a_browser_does(
         text = (ROOT / "viewer/src" / name).read_text("utf-8")
         (tmp_path / name).write_text(text.replace(there, instead, 1), "utf-8")
     lint = [sys.executable, str(ROOT / "instrumentation/lint_page.py"), str(tmp_path)]
-    done = subprocess.run(lint, check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        lint, check=False, capture_output=True, text=True, timeout=PATIENCE
+    )
     assert done.returncode == bool(said), done.stderr
     assert said in done.stderr

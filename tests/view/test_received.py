@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from instrumentation.backends import inventory, servers
+from tests.programs import plain_environ
 from tests.view.conftest import Browser
 from tests.waiting import until
 
@@ -42,11 +43,10 @@ def grpc_receiver(tmp_path: Path) -> Iterator[GrpcReceiver]:
 
 
 def run(*argv: str, folder: Path, **more: str) -> str:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
     done = subprocess.run(
         argv,
         cwd=folder,
-        env={**clean, **more},
+        env={**plain_environ(), **more},
         check=True,
         timeout=120,
         capture_output=True,

@@ -293,7 +293,10 @@ def translated(path: Path) -> Generator[None]:
 _ADVICE = {
     "Busy": f"another process has been writing for {BUSY:g} s: try again",
     "CantOpen": "check that the folder exists and may be written to",
-    "Corrupt": "the file is damaged: delete it and ingest again",
+    "Corrupt": (
+        "try again; if that is of no use, the file is damaged: "
+        "delete it and ingest again"
+    ),
     "Full": "make room on the disk and run again; what was stored is intact",
     "IO": "check the disk; what was stored is intact",
     "Permissions": "check that the folder exists and may be written to",

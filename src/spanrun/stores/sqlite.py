@@ -191,8 +191,14 @@ class SqliteStore:
     def _run(self, work: Callable[[Database], T]) -> T:
         if self._connection is None:
             self._connection = connect(self.path, self.dimension, self.model)
-        with translated(self.path):
-            return work(self._connection)
+        try:
+            with translated(self.path):
+                return work(self._connection)
+        except StoreError:
+            # Where reading fails amid FTS5, the connection goes on with a count of 0
+            # words, and would write it to the file.
+            self._close_connection()
+            raise
 
     def _begin_closing(self) -> Future[None]:
         if self._closing is None:
@@ -201,7 +207,7 @@ class SqliteStore:
         return self._closing
 
     def _close_connection(self) -> None:
-        if self._connection is not None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
             with translated(self.path):
-                self._connection.close()
-            self._connection = None
+                connection.close()

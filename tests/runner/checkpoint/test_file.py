@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tests import programs
 from tests.forking import HEAD, needs_fork
 from tests.telemetry.export.receiver import receiving
 from tests.waiting import killed_when_late
@@ -157,8 +158,8 @@ async def test_a_second_process_is_told_whose_it_is_until_that_is_dead(
     path, monkeypatch
 ):
     monkeypatch.setattr(double, "__module__", "job")
-    with subprocess.Popen(  # noqa: ASYNC220 -- it is to run beside this
-        [sys.executable, "-c", OWNER, path], stdout=subprocess.PIPE, text=True
+    with programs.start(
+        [sys.executable, "-c", OWNER, path], stdout=subprocess.PIPE
     ) as other:
         assert other.stdout.readline() == "runs\n"
         with pytest.raises(CheckpointError) as why:

@@ -327,6 +327,14 @@ def test_an_end_that_tls_did_not_say_is_none(
     assert outcome.verdict == verdict
 
 
+def test_a_connection_that_is_ended_before_it_is_begun_says_so():
+    ended = stream.Stream()
+    ended.begin(float("inf"))
+    ended.shut()
+    with pytest.raises(ConnectionAbortedError, match="shut while it was made"):
+        ended.connect_tcp("127.0.0.1", 9)
+
+
 def test_a_handshake_that_hangs_can_be_ended_from_another_thread(certificates: Path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         where = Destination(

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tests import programs
 from tests.waiting import PATIENCE, until
 
 from spanrun import recordings
@@ -232,7 +233,7 @@ def test_several_processes_read_while_it_is_written(tmp_path: Path) -> None:
         except LookupError:
             return False
 
-    with subprocess.Popen([sys.executable, "-c", WRITER], cwd=tmp_path) as writer:
+    with programs.start([sys.executable, "-c", WRITER], cwd=tmp_path) as writer:
         try:
             until(has_begun)
             readers = [

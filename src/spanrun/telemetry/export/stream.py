@@ -75,7 +75,7 @@ class Stream(httpcore.NetworkBackend, httpcore.NetworkStream):
         Raises:
             OSError: If none does.
         """
-        failure: OSError = OSError("no address")
+        failure = _aborted()
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
         for tried, (family, kind, protocol, _name, where) in enumerate(found):
             if self.is_shut:
@@ -103,7 +103,7 @@ class Stream(httpcore.NetworkBackend, httpcore.NetworkStream):
         sock.settimeout(0)
         begun = sock.connect_ex(where)
         if self.is_shut:
-            raise OSError(errno.ECONNABORTED, "shut while it was made")
+            raise _aborted()
         if begun in (errno.EINPROGRESS, errno.EWOULDBLOCK):
             if not _is_ready(sock, selectors.EVENT_WRITE, seconds):
                 raise TimeoutError("timed out")
@@ -218,6 +218,10 @@ class Stream(httpcore.NetworkBackend, httpcore.NetworkStream):
         if seconds <= 0:
             raise TimeoutError("timed out")
         return seconds
+
+
+def _aborted() -> OSError:
+    return OSError(errno.ECONNABORTED, "shut while it was made")
 
 
 def _is_ready(sock: socket.socket, event: int, seconds: float) -> bool:
