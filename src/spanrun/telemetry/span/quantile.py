@@ -43,7 +43,7 @@ class RunningQuantile:
             self._look()
 
     def _look(self) -> None:
-        added, self._added = self._added, []  # other threads add, too
+        added, self._added = self._added, []  # a span may end in between
         for value in added:
             bucket = math.ceil(math.log2(max(value, _SMALLEST)) * _STEPS)
             self._counts[bucket] = self._counts.get(bucket, 0) + 1
