@@ -361,7 +361,7 @@ async def test_cancelled_at_each_await_it_leaves_no_broken_connection(
                 break
             cancelled += 1
     assert asking.result().json() == {"a": 1}
-    assert cancelled > 2
+    assert cancelled >= (3 if step_of == "connecting" else 1)
     assert not spanrun_capture.unfinished()
 
 
