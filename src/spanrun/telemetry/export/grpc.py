@@ -211,7 +211,7 @@ def _proxy(target: str) -> Proxy | None:
 
 def _credentials(destination: Destination) -> Any:
     make: Any = grpc
-    certificate, key, chain = destination.tls_files
+    certificate, key, chain = destination.tls
     try:
         return make.ssl_channel_credentials(
             _bytes(certificate),

@@ -26,12 +26,12 @@ from spanrun.telemetry.queue.layout import (
     segments,
 )
 from spanrun.telemetry.queue.quarantine import (
+    UNUSABLE,
     Kept,
     is_readable,
     named,
     quarantined,
     quarantined_frames,
-    unusable,
 )
 from spanrun.telemetry.queue.scan import Damage, Found, scan
 from spanrun.telemetry.signals import Signal
@@ -136,7 +136,7 @@ def inspect_spool(root: Path) -> Inspection:
     """
     writers = tuple(_writer(path) for path in sorted(locks.folders(root)))
     refused = filter(None, map(named, quarantined(root)))
-    aside = tuple(filter(None, map(named, unusable(root))))
+    aside = tuple(filter(None, map(named, quarantined(root, UNUSABLE))))
     return Inspection(root, writers, tuple(map(_quarantined, refused)), aside)
 
 
