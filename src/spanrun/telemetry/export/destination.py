@@ -47,7 +47,7 @@ class Destination:
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     timeout: float = 10.0
     compression: Compression = "none"
-    tls: TlsFiles = TlsFiles()
+    tls: TlsFiles = field(default_factory=TlsFiles)
     insecure: bool = False
 
     @property
