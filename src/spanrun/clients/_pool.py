@@ -23,7 +23,7 @@ import httpx
 
 from spanrun.clients._network import Network, Stream
 
-_Origin: TypeAlias = tuple[bytes, bytes, int]
+_Origin: TypeAlias = tuple[bytes, bytes, int | None]
 _Http: TypeAlias = httpcore.AsyncHTTP11Connection | httpcore.AsyncHTTP2Connection
 _everywhere: Final[WeakSet[Pool]] = WeakSet()
 """All that are alive, see `make_room`."""
@@ -137,8 +137,8 @@ class Pool:
 
     async def _link(self, request: httpcore.Request) -> _Link:
         """A connection to send ``request`` on, counted as used."""
-        origin = request.url.origin
-        place = (origin.scheme, origin.host, origin.port)
+        url = request.url
+        place = (url.scheme, url.host, url.port)
         while links := self._last.get(place):
             link = links[-1]
             self._take(link)
@@ -147,13 +147,11 @@ class Pool:
                 return link
             await self._close(link)
         if not self._http2:
-            link = await self._connect(origin, place, request)
+            link = await self._connect(place, request)
         else:
             lock = self._connecting.setdefault(place, asyncio.Lock())
             async with lock:
-                link = await self._alive(place) or await self._connect(
-                    origin, place, request
-                )
+                link = await self._alive(place) or await self._connect(place, request)
                 if link.shares:
                     self._shared[place] = link
         link.used += 1
@@ -169,10 +167,8 @@ class Pool:
             await self._close(link)
         return None
 
-    async def _connect(
-        self, origin: httpcore.Origin, place: _Origin, request: httpcore.Request
-    ) -> _Link:
-        extensions = _extensions(request)
+    async def _connect(self, place: _Origin, request: httpcore.Request) -> _Link:
+        origin, extensions = request.url.origin, _extensions(request)
         trace, seconds = extensions.get("trace"), _seconds(request, "connect")
         host = origin.host.decode("ascii")
         if self._most is not None and len(self._open) >= self._most:
