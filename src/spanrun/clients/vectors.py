@@ -67,13 +67,19 @@ def _dot(one: Vector, two: Vector) -> float:
 
 
 def _numbers(name: str, vector: Sequence[float]) -> Vector:
+    numbers = finite(vector)
+    if not numbers:
+        raise ConfigurationError(f"similarity({name}=…): must be finite numbers")
+    return numbers
+
+
+def finite(vector: Sequence[float]) -> Vector:
+    """Its numbers as floats; none where one of them is no finite number."""
     try:
         numbers = [float(number) for number in vector]
     except (TypeError, ValueError, OverflowError):
-        numbers = [math.nan]
-    if not numbers or not all(map(math.isfinite, numbers)):
-        raise ConfigurationError(f"similarity({name}=…): must be finite numbers")
-    return numbers
+        return []
+    return numbers if all(map(math.isfinite, numbers)) else []
 
 
 def _unit(name: str, vector: Vector) -> Vector:
