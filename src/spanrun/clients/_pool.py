@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -307,14 +307,17 @@ class _Body:
         self._pool: Final = pool
         self._link: _Link | None = link
         self._parts: Final = parts
+        self._reading: Any = None  # httpcore's generator, once somebody reads
         # Over HTTP/1.1 the connection itself knows whether all was read.
         self._well = not link.shares
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return aiter(self._parts) if self._well else self._all()
+        reading: AsyncIterator[bytes] = aiter(self._parts)
+        self._reading = reading
+        return reading if self._well else self._all(reading)
 
-    async def _all(self) -> AsyncIterator[bytes]:
-        async for part in cast("AsyncIterable[bytes]", self._parts):
+    async def _all(self, reading: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for part in reading:
             yield part
         self._well = True
 
@@ -323,7 +326,12 @@ class _Body:
         if link is None:
             return
         try:
+            if self._reading is not None:  # else it would end later, in a task
+                with suppress(RuntimeError):  # it runs: another task reads
+                    await self._reading.aclose()
             await self._parts.aclose()
+            if not link.http.is_available():  # one inside of httpcore's does so
+                await asyncio.sleep(0)
         finally:
             await self._pool.given_back(link, well=self._well)
 
