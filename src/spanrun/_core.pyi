@@ -608,3 +608,9 @@ def pack_spans(
     The same as `spanrun.telemetry.recordings.spans.pack_spans_in_python`, which is its
     fallback and says what the parts are.
     """
+
+def scan_json(text: str, at: int) -> tuple[Any, int] | None:
+    """The value of JSON at ``at`` and where it ends; None where `json` is to tell.
+
+    But for that the same as `spanrun.clients._parse.scan_in_python`, its fallback.
+    """

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +14,17 @@ from spanrun.clients import _parse
 from spanrun.clients._parse import parsed
 
 ANY = 2**40  # bytes: as many lists and objects as there may be
+CORE = _parse.core
+
+
+@pytest.fixture(autouse=True, scope="module", params=["compiled", "python"])
+def _sides(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "python":
+            patch.setattr(_parse, "core", None)
+        elif CORE is None:
+            pytest.skip("spanrun._core isn't built")
+        yield
 
 
 def rows(count: int, numbers: int) -> list[dict[str, Any]]:
@@ -56,6 +68,15 @@ values = st.recursive(
 )
 
 
+@given(value=values, space=st.none() | st.integers(0, 2), end=st.text(" \n}]1"))
+def test_a_small_one(value: Any, space: int | None, end: str) -> None:
+    text = f"{json.dumps(value, indent=space)}{end}"
+    wanted, expected = outcome(lambda: json.loads(text))
+    found, error = outcome(lambda: asyncio.run(parsed(text.encode(), ANY)))
+    assert (error is None) == (expected is None)
+    assert repr(found) == repr(wanted)
+
+
 @given(
     value=values,
     part=st.integers(1, 40),
@@ -79,6 +100,34 @@ def outcome(make: Any) -> tuple[Any, Exception | None]:
         return make(), None
     except (ValueError, RecursionError) as error:
         return None, error
+
+
+PLAIN = [
+    *("0", "7", "-12", "1.5e3", "1E-2", "0e0", "9e18", "5e-324", "3 ", "0]"),
+    *(str(2**64 - 1), str(-(2**63)), "0.12345678901234567", "2.2250738585072011e-308"),
+    *("true", "false", "null", '""', '"a b"', "[]", "{}", "[ ]", "{ }"),
+    *(r'"\n\/\u00e9\ud83d\ude00"', "[" * 99 + "]" * 99),
+    *('[1 , [2.5,null]\n,{"a" :\t"b"}]', '{"a":1,"b":2,"a":[3]}'),
+]
+ODD = [
+    *("", " 1", "-", "01", "1.", ".5", "1e", "1e+", "+1", "tru", "nan", "NaN"),
+    *(str(2**64), str(-(2**63) - 1), "1e400", "-0", "-0.0", "[-0]", "[1,]", "[1"),
+    *("Infinity", "-Infinity", '"', '"é"', '"\t"', '"\x00"', r'"\x"', r'{"\n":1}'),
+    *("[,1]", "[1 2]", '{"a"}', '{"a":}', '{"a":1,}', "{1:2}", "[" * 200 + "]" * 200),
+    *('"\ud800"', r'"\ud800"', r'["\ude00\ud83d"]', '{"a":1', "[", "{", "\n[]"),
+]
+
+
+@pytest.mark.skipif(CORE is None, reason="spanrun._core isn't built")
+@pytest.mark.parametrize("text", [*PLAIN, *ODD])
+def test_the_compiled_part_leaves_what_is_odd_to_json(text: str) -> None:
+    assert CORE is not None
+    found = CORE.scan_json(text, 0)
+    assert (found is None) == (text in ODD)
+    if found is not None:
+        assert repr(found) == repr(_parse.scan_in_python(text, 0))
+        assert CORE.scan_json("[" + text, 1) == (found[0], found[1] + 1)
+    assert CORE.scan_json(text, 999) is None
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """`Connections`: from a request to the pool of its origin or its proxy, and back.
 
-Nothing of it is private to httpcore: `Pool` for what is called directly, and httpcore's
-own pools for what goes by a proxy, all over one `Network`.
+`Pool` is for what is called directly, and httpcore's own pools are for what goes by a
+proxy, all over one `Network`.
 """
 
 from __future__ import annotations

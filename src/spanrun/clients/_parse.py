@@ -2,7 +2,8 @@
 
 `json.loads` takes 200 ms for 8 MiB of numbers and 2 s for 8 MiB of empty lists, and
 holds the interpreter's lock all the while, so a thread doesn't help. Here it decodes
-parts of 96 KiB, and the event loop has its turn between them.
+parts of 96 KiB, and the event loop has its turn between them. The compiled part, where
+it is there, decodes what is plain in a fifth of the time.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import json
 import re
 from collections.abc import Callable, Generator
 from typing import Any, Final, NamedTuple, TypeAlias, cast
+
+from spanrun.accelerator import core
 
 _PART: Final = 96 * 1024
 """Characters that are decoded at once: 2 ms, and a vector of 4,096 numbers."""
@@ -25,9 +28,22 @@ _EACH: Final = 64
 up to 80 times as many as an object of Python."""
 
 _CLOSING: Final = {"[": "]", "{": "}"}
-_scan = cast("Callable[[str, int], tuple[Any, int]]", json.JSONDecoder().scan_once)  # type: ignore[attr-defined, unused-ignore]
+scan_in_python = cast(
+    "Callable[[str, int], tuple[Any, int]]",
+    json.JSONDecoder().scan_once,  # type: ignore[attr-defined, unused-ignore]
+)
 _space: Final = re.compile(r"[ \t\n\r]*+")
 _Steps: TypeAlias = Generator[None, None, Any]
+
+
+def scan(text: str, at: int) -> tuple[Any, int]:
+    """The value at ``at`` and where it ends, by the compiled part where it can tell.
+
+    Raises:
+        ValueError: It is broken off, or no JSON; or StopIteration is raised.
+    """
+    found = core.scan_json(text, at) if core else None
+    return found or scan_in_python(text, at)
 
 
 async def parsed(text: bytes, max_bytes: int) -> Any:
@@ -43,7 +59,9 @@ async def parsed(text: bytes, max_bytes: int) -> Any:
         RecursionError: They are nested too deeply.
     """
     if len(text) <= _PART:
-        return json.loads(text)
+        bare = text.strip(b" \t\n\r").decode("latin-1")
+        found = core.scan_json(bare, 0) if core else None
+        return found[0] if found and found[1] == len(bare) else json.loads(text)
     most, found = max_bytes // _EACH, 0
     for at in range(0, len(text), _COUNTED):
         piece = text[at : at + _COUNTED]
@@ -99,7 +117,7 @@ class _Parts:
         if opening in _CLOSING and not self._is_last():
             return (yield from self._container(opening, depth + 1))
         try:  # it is a long text or number, or it is broken
-            value, self._at = _scan(self._text, self._at)
+            value, self._at = scan_in_python(self._text, self._at)
         except StopIteration:
             raise self._error("Expecting value") from None
         return value
@@ -158,7 +176,7 @@ class _Parts:
             return None
         text = opening + self._part + closing
         try:
-            values, end = _scan(text, 0)
+            values, end = scan(text, 0)
         except (StopIteration, ValueError):
             return None
         ended = end < len(text)
@@ -168,7 +186,7 @@ class _Parts:
     def _short(self) -> tuple[Any] | None:
         """The next value, where it ends in the part."""
         try:
-            value, end = _scan(self._part, self._at - self._begin)
+            value, end = scan(self._part, self._at - self._begin)
         except (StopIteration, ValueError):
             return None
         if self._torn and isinstance(value, int | float):  # it may go on behind it

@@ -3,7 +3,7 @@
 httpcore's own pool looks at every connection for every request, and tries to import a
 library that isn't there: 32 at once, that is 2.5 ms of CPU a request. Here the last
 connection that was given back is taken, whatever their number. The connections, which
-speak HTTP/1.1 and HTTP/2, are httpcore's own, by their public names.
+speak HTTP/1.1 and HTTP/2, are httpcore's own, by their public names but for a lock.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final, TypeAlias, cast
@@ -23,7 +23,7 @@ import httpx
 
 from spanrun.clients._network import Network, Stream
 
-_Origin: TypeAlias = tuple[bytes, bytes, int]
+_Origin: TypeAlias = tuple[bytes, bytes, int | None]
 _Http: TypeAlias = httpcore.AsyncHTTP11Connection | httpcore.AsyncHTTP2Connection
 _everywhere: Final[WeakSet[Pool]] = WeakSet()
 """All that are alive, see `make_room`."""
@@ -137,8 +137,8 @@ class Pool:
 
     async def _link(self, request: httpcore.Request) -> _Link:
         """A connection to send ``request`` on, counted as used."""
-        origin = request.url.origin
-        place = (origin.scheme, origin.host, origin.port)
+        url = request.url
+        place = (url.scheme, url.host, url.port)
         while links := self._last.get(place):
             link = links[-1]
             self._take(link)
@@ -147,13 +147,11 @@ class Pool:
                 return link
             await self._close(link)
         if not self._http2:
-            link = await self._connect(origin, place, request)
+            link = await self._connect(place, request)
         else:
             lock = self._connecting.setdefault(place, asyncio.Lock())
             async with lock:
-                link = await self._alive(place) or await self._connect(
-                    origin, place, request
-                )
+                link = await self._alive(place) or await self._connect(place, request)
                 if link.shares:
                     self._shared[place] = link
         link.used += 1
@@ -169,10 +167,8 @@ class Pool:
             await self._close(link)
         return None
 
-    async def _connect(
-        self, origin: httpcore.Origin, place: _Origin, request: httpcore.Request
-    ) -> _Link:
-        extensions = _extensions(request)
+    async def _connect(self, place: _Origin, request: httpcore.Request) -> _Link:
+        origin, extensions = request.url.origin, _extensions(request)
         trace, seconds = extensions.get("trace"), _seconds(request, "connect")
         host = origin.host.decode("ascii")
         if self._most is not None and len(self._open) >= self._most:
@@ -199,11 +195,15 @@ class Pool:
         if self._closed:  # while this was connecting
             stream.abort()
             raise httpcore.ConnectError("the client was closed")
-        http: _Http = (
-            httpcore.AsyncHTTP2Connection(origin, stream, self._expiry)
-            if speaks_2
-            else httpcore.AsyncHTTP11Connection(origin, stream, self._expiry)
-        )
+        http: _Http
+        if speaks_2:
+            http = httpcore.AsyncHTTP2Connection(origin, stream, self._expiry)
+        else:
+            http = httpcore.AsyncHTTP11Connection(origin, stream, self._expiry)
+            # Private to httpcore, and nothing but faster: its lock, which is anyio's,
+            # ends the task's step each time that it is taken, twice a request. Here
+            # a connection has one request at a time, so there is nothing to lock.
+            vars(http)["_state_lock"] = nullcontext()
         link = _Link(place, stream, http, shares=speaks_2)
         self._open.add(link)
         return link
@@ -307,14 +307,17 @@ class _Body:
         self._pool: Final = pool
         self._link: _Link | None = link
         self._parts: Final = parts
+        self._reading: Any = None  # httpcore's generator, once somebody reads
         # Over HTTP/1.1 the connection itself knows whether all was read.
         self._well = not link.shares
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return aiter(self._parts) if self._well else self._all()
+        reading: AsyncIterator[bytes] = aiter(self._parts)
+        self._reading = reading
+        return reading if self._well else self._all(reading)
 
-    async def _all(self) -> AsyncIterator[bytes]:
-        async for part in cast("AsyncIterable[bytes]", self._parts):
+    async def _all(self, reading: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for part in reading:
             yield part
         self._well = True
 
@@ -323,7 +326,12 @@ class _Body:
         if link is None:
             return
         try:
+            if self._reading is not None:  # else it would end later, in a task
+                with suppress(RuntimeError):  # it runs: another task reads
+                    await self._reading.aclose()
             await self._parts.aclose()
+            if not link.http.is_available():  # one inside of httpcore's does so
+                await asyncio.sleep(0)
         finally:
             await self._pool.given_back(link, well=self._well)
 

@@ -14,26 +14,16 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", bound="BaseModel")
 
 
-def selected(answer: Any) -> SolrSelectResponse:
-    """The answer to a search; grouped documents are left in ``grouped``."""
-    from spanrun.clients.solr_responses import SolrSelectResponse  # noqa: PLC0415
+def selected(answer: Any, *, searched: bool) -> SolrSelectResponse:
+    """The answer to a search, or of another handler, which need not have searched.
 
-    told: dict[str, Any] = answer.data
-    if "grouped" in told and "response" not in told:
-        told = {**told, "response": {"docs": [], "numFound": 0}}
-    return _read(SolrSelectResponse, told, answer.status)
-
-
-def handled(answer: Any) -> SolrSelectResponse:
-    """The answer of another handler, which need not have searched.
-
-    What it has of its own is kept under Solr's names: ``terms``, ``suggest``, … A
+    What it has of its own is kept under Solr's names: ``grouped``, ``terms``, … A
     single ``doc``, as the real-time handler gives it, is what was found.
     """
     from spanrun.clients.solr_responses import SolrSelectResponse  # noqa: PLC0415
 
     told: dict[str, Any] = answer.data
-    if told.get("response") is None:
+    if (not searched or "grouped" in told) and told.get("response") is None:
         docs = [told["doc"]] if told.get("doc") else []
         told = {**told, "response": {"docs": docs, "numFound": len(docs)}}
     return _read(SolrSelectResponse, told, answer.status)

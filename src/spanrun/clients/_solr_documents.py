@@ -129,7 +129,7 @@ def _written(data: Any) -> Iterator[str]:
 def _document(place: int, document: object) -> dict[str, Any]:
     if not _is_mapping(document):
         raise ConfigurationError(
-            f"documents[{place}]: must be a mapping, not {_kind(document)}"
+            f"documents[{place}]: must be a mapping, not {type(document).__name__}"
         )
     ready: dict[str, Any] = {}
     for field, value in document.items():
@@ -183,7 +183,3 @@ def _is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
 
 def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
     return isinstance(value, list | tuple)
-
-
-def _kind(value: object) -> str:
-    return type(value).__name__

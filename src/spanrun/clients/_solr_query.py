@@ -10,12 +10,12 @@ words are quoted, one by one, fields of the user's are off, and so are macros.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from spanrun import checks
+from spanrun.clients.vectors import finite
 from spanrun.errors import ConfigurationError
 
 Where: TypeAlias = Mapping[str, str | Collection[str]]
@@ -84,12 +84,8 @@ def by_text(quoted: str, fields: Mapping[str, float]) -> dict[str, Any]:
 
 def by_vector(vector: Sequence[float], field: str, count: int) -> dict[str, Any]:
     """Parameters that find the ``count`` nearest."""
-    given = checks.each("search_vector", "vector", vector, "finite numbers")
-    try:
-        numbers = [float(number) for number in given]
-    except (TypeError, ValueError, OverflowError):
-        numbers = []
-    if not numbers or not all(map(math.isfinite, numbers)):
+    numbers = finite(checks.each("search_vector", "vector", vector, "finite numbers"))
+    if not numbers:
         raise checks.wrong("search_vector", "vector", vector, "must be finite numbers")
     return {
         **SAFE,

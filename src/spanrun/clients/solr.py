@@ -81,13 +81,13 @@ class AsyncSolrClient(SolrCalls):
         """
         checks.mapping("search", "query_params", query_params, "names to values")
         parameters = named({**query_params, **kwargs})
-        read = answers.handled
-        if parameters.get("handler", "select") in _SEARCHING:
-            read = answers.selected
-            if parameters.get("sort") is not None:
-                parameters["sort"] = query.sort_of("search", parameters["sort"])
+        searched = parameters.get("handler", "select") in _SEARCHING
+        if searched and parameters.get("sort") is not None:
+            parameters["sort"] = query.sort_of("search", parameters["sort"])
         return await self._call(
-            "select", lambda client: client.query(**parameters), read
+            "select",
+            lambda client: client.query(**parameters),
+            lambda answer: answers.selected(answer, searched=searched),
         )
 
     async def search_text(

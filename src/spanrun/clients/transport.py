@@ -84,10 +84,12 @@ class Transport(httpx.AsyncBaseTransport):
         kind = "Transport"
         checks.flag(kind, "http2", http2)
         checks.flag(kind, "trust_env", trust_env)
-        check_tls(kind, tls)
-        check_transport(kind, transport)
+        instance = checks.optional(checks.instance)
+        instance(kind, "tls", tls, ssl.SSLContext, "ssl.create_default_context()")
         example = "httpx.Limits(max_connections=100)"
-        checks.optional(checks.instance)(kind, "limits", limits, httpx.Limits, example)
+        instance(kind, "limits", limits, httpx.Limits, example)
+        offers, member = checks.optional(checks.offers), "handle_async_request"
+        offers(kind, "transport", transport, member, "a transport of httpx")
         self._total: Final = checks.optional(checks.above)(kind, "total", total, 0)
         self._max_bytes: Final = checks.optional(checks.whole)(
             kind, "max_bytes", max_bytes, 1
@@ -222,19 +224,6 @@ class _Unpacked(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._body.aclose()
-
-
-def check_tls(where: str, tls: object) -> None:
-    """Refuse a ``tls`` that isn't a context."""
-    example = "ssl.create_default_context()"
-    checks.optional(checks.instance)(where, "tls", tls, ssl.SSLContext, example)
-
-
-def check_transport(where: str, transport: object) -> None:
-    """Refuse a ``transport`` that isn't one of httpx."""
-    check = checks.optional(checks.offers)
-    member = "handle_async_request"
-    check(where, "transport", transport, member, "a transport of httpx")
 
 
 def _proxy(where: str, given: object) -> httpx.Proxy | None:

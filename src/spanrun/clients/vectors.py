@@ -67,13 +67,19 @@ def _dot(one: Vector, two: Vector) -> float:
 
 
 def _numbers(name: str, vector: Sequence[float]) -> Vector:
+    numbers = finite(vector)
+    if not numbers:
+        raise ConfigurationError(f"similarity({name}=…): must be finite numbers")
+    return numbers
+
+
+def finite(vector: Sequence[float]) -> Vector:
+    """Its numbers as floats; none where one of them is no finite number."""
     try:
         numbers = [float(number) for number in vector]
     except (TypeError, ValueError, OverflowError):
-        numbers = [math.nan]
-    if not numbers or not all(map(math.isfinite, numbers)):
-        raise ConfigurationError(f"similarity({name}=…): must be finite numbers")
-    return numbers
+        return []
+    return numbers if all(map(math.isfinite, numbers)) else []
 
 
 def _unit(name: str, vector: Vector) -> Vector:
@@ -116,9 +122,9 @@ def vectors(answer: Any, count: int, *, packed: bool) -> list[Vector]:
                 f"{count - 1}, each once"
             )
         value = at(row, "embedding")
-        if packed and isinstance(value, str):
-            value = _unpacked(value, place)
-        found[index] = _vector(value, place)
+        packs = packed and isinstance(value, str)
+        vector = _unpacked(value, place) if packs else _floats(value)
+        found[index] = _checked(vector, place)
     lengths = {len(vector) for vector in found.values()}
     if len(lengths) > 1:
         raise EmbeddingError(f"the answer's vectors differ in length: {lengths}")
@@ -138,12 +144,10 @@ def _unpacked(text: str, place: int) -> Vector:
     return numbers.tolist()
 
 
-def _vector(value: Any, place: int) -> Vector:
+def _checked(vector: Vector, place: int) -> Vector:
     """The numbers of one embedding. All zeros have no direction: near to nothing."""
-    if not is_list(value) or not value:
+    if not vector:
         raise EmbeddingError(f"data[{place}].embedding is no list of numbers")
-    kinds = set(map(type, value))
-    vector = cast("Vector", value) if kinds == {float} else _floats(value, kinds)
     # Of finite numbers the sum is finite; where it overflows, each one is looked at.
     if not math.isfinite(sum(vector)) and not all(map(math.isfinite, vector)):
         raise EmbeddingError(f"data[{place}].embedding: must be finite numbers")
@@ -152,7 +156,11 @@ def _vector(value: Any, place: int) -> Vector:
     return vector
 
 
-def _floats(value: list[Any], kinds: set[type]) -> Vector:
+def _floats(value: Any) -> Vector:
+    """The numbers in a list; none where it is no list, NaN for what is no number."""
+    kinds = set(map(type, value)) if is_list(value) else set[type]()
+    if kinds <= {float}:
+        return cast("Vector", value) if kinds else []
     if not kinds <= {float, int}:
         return [math.nan]
     try:

@@ -24,6 +24,7 @@ from spanrun.telemetry.export.http import HttpExporter
 from spanrun.telemetry.export.outcome import Outcome
 from spanrun.telemetry.export.response import MAX_BODY
 from spanrun.telemetry.export.stream import bound
+from spanrun.telemetry.export.tls import TlsFiles
 
 PROTOBUF = b"content-type: application/x-protobuf\r\n"
 
@@ -323,7 +324,7 @@ def test_an_end_that_tls_did_not_say_is_none(
     certificates: Path, answer: bytes, verdict: str
 ):
     with tls_server(certificates, answer) as url:
-        outcome = ask(url, certificate=certificates / "server.pem")
+        outcome = ask(url, tls=TlsFiles(certificates / "server.pem"))
     assert outcome.verdict == verdict
 
 
@@ -341,7 +342,7 @@ def test_a_handshake_that_hangs_can_be_ended_from_another_thread(certificates: P
             "traces",
             "http/protobuf",
             f"https://127.0.0.1:{server.getsockname()[1]}",
-            certificate=certificates / "server.pem",
+            tls=TlsFiles(certificates / "server.pem"),
             timeout=600.0,
         )
         sending = HttpExporter(where)

@@ -34,6 +34,7 @@ from spanrun.telemetry.export.destination import Destination, destination
 from spanrun.telemetry.export.exporters import exporter
 from spanrun.telemetry.export.http import HttpExporter
 from spanrun.telemetry.export.outcome import Exporter, retry_after
+from spanrun.telemetry.export.tls import TlsFiles
 
 HTTP = SignalSettings("otlp", "http/protobuf", None)
 GRPC = SignalSettings("otlp", "grpc", None)
@@ -436,7 +437,7 @@ def test_an_unknown_authority_is_a_misconfiguration(certificates: Path):
 def test_a_file_that_is_no_certificate_is_named(tmp_path: Path):
     (tmp_path / "ca.pem").write_text("nonsense")
     where = Destination(
-        "traces", "http/protobuf", "https://c", certificate=tmp_path / "ca.pem"
+        "traces", "http/protobuf", "https://c", tls=TlsFiles(tmp_path / "ca.pem")
     )
     with pytest.raises(ConfigurationError, match="certificates for https://c"):
         HttpExporter(where)

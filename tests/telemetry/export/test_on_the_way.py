@@ -17,6 +17,7 @@ from spanrun.telemetry.export.destination import Destination
 from spanrun.telemetry.export.exporters import exporter
 from spanrun.telemetry.export.http import HttpExporter
 from spanrun.telemetry.export.outcome import Outcome
+from spanrun.telemetry.export.tls import TlsFiles
 from spanrun.telemetry.signals import Signal
 
 
@@ -134,7 +135,7 @@ def test_a_collector_over_tls_is_reached_through_a_proxy(
         with connecting(f"127.0.0.1:{port}") as proxy:
             monkeypatch.setenv("https_proxy", proxy)
             # An address of another machine; the certificate is for 127.0.0.1.
-            outcome = ask(f"https://192.0.2.1:{port}", certificate=where)
+            outcome = ask(f"https://192.0.2.1:{port}", tls=TlsFiles(where))
     assert outcome.code == "SSLCertVerificationError"
     assert "192.0.2.1" in outcome.detail
     assert proxy in outcome.detail

@@ -16,7 +16,7 @@ from spanrun.telemetry.queue.frame import (
     encode,
     later_version,
 )
-from spanrun.telemetry.queue.scan import Damage, Extent, Found, in_memory
+from spanrun.telemetry.queue.scan import Damage, Extent, Found, Read
 from spanrun.telemetry.queue.scan import extent as extent_of
 from spanrun.telemetry.queue.scan import scan as scan_of
 
@@ -40,6 +40,10 @@ def _window(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """All of it holds wherever a read ends."""
     monkeypatch.setattr("spanrun.telemetry.queue.scan._WINDOW", request.param)
     monkeypatch.setattr("spanrun.telemetry.queue.scan._PROBE", request.param)
+
+
+def in_memory(data: bytes) -> Read:
+    return lambda at, size: data[at : at + size]
 
 
 def scan(data: bytes) -> Iterator[Found | Damage]:

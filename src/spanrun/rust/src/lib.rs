@@ -22,6 +22,7 @@ mod fill;
 mod ids;
 mod interpreter;
 mod job_rows;
+mod json;
 mod keys;
 mod known;
 mod local;
@@ -66,6 +67,8 @@ mod _core {
     use crate::ids::{random_bits, reseed};
     #[pymodule_export]
     use crate::job_rows::{JobRows, pack_rows};
+    #[pymodule_export]
+    use crate::json::scan_json;
     #[pymodule_export]
     use crate::pack::pack_spans;
     #[pymodule_export]

@@ -44,10 +44,8 @@ def partial_success(signal: Signal, body: bytes) -> tuple[int, str] | None:
     Returns:
         None where the body isn't that of such an answer.
     """
-    try:
-        return _rejected(signal, _RESPONSES[signal].FromString(body))
-    except DecodeError:
-        return None
+    response = _read(_RESPONSES[signal], body)
+    return None if response is None else _rejected(signal, response)
 
 
 def partial_success_in_json(signal: Signal, body: bytes) -> tuple[int, str] | None:
@@ -70,31 +68,30 @@ def _rejected(signal: Signal, response: Any) -> tuple[int, str]:
 
 def message_of(status: bytes) -> str:
     """The message of a ``google.rpc.Status``."""
-    try:
-        message: str = Status.FromString(status).message
-    except DecodeError:
-        return ""
+    message: str = getattr(_read(Status, status), "message", "")
     return message
 
 
 def retry_delay(info: bytes) -> float | None:
     """The seconds of a ``google.rpc.RetryInfo``."""
-    try:
-        return _seconds(RetryInfo.FromString(info))
-    except DecodeError:
-        return None
+    found = _read(RetryInfo, info)
+    return None if found is None else _seconds(found)
 
 
 def retry_delay_in(status: bytes) -> float | None:
     """The seconds of the ``RetryInfo`` among the details of a ``Status``."""
-    try:
-        details = Status.FromString(status).details
-        info = RetryInfo()
-        if any(detail.Unpack(info) for detail in details):
-            return _seconds(info)
-    except DecodeError:
-        pass  # an answer that can't be read asks for nothing
+    for detail in getattr(_read(Status, status), "details", ()):
+        if detail.Is(RetryInfo.DESCRIPTOR):
+            return retry_delay(detail.value)
     return None
+
+
+def _read(kind: Any, data: bytes) -> Any:
+    """The message in ``data``; None where it can't be read."""
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        return None
 
 
 def _seconds(info: Any) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import unquote, urlsplit
 
@@ -38,9 +37,7 @@ class Destination:
         headers: Sent with each request, names in lower case.
         timeout: Seconds for a request, from the connection to the last byte.
         compression: Of requests.
-        certificate: PEM file of the authorities to trust; None for the system's.
-        client_key: PEM file of the private key for mutual TLS.
-        client_certificate: PEM file of the chain for mutual TLS.
+        tls: What is trusted and shown.
         insecure: gRPC without TLS.
     """
 
@@ -50,9 +47,7 @@ class Destination:
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     timeout: float = 10.0
     compression: Compression = "none"
-    certificate: Path | None = None
-    client_key: Path | None = None
-    client_certificate: Path | None = None
+    tls: TlsFiles = field(default_factory=TlsFiles)
     insecure: bool = False
 
     @property
@@ -61,11 +56,6 @@ class Destination:
         parts = urlsplit(self.url)
         host = parts.netloc.rpartition("@")[2]
         return f"{parts.scheme}://{host}{parts.path}"
-
-    @property
-    def tls_files(self) -> TlsFiles:
-        """The files for TLS."""
-        return TlsFiles(self.certificate, self.client_key, self.client_certificate)
 
     @property
     def service(self) -> str:
@@ -111,9 +101,7 @@ def destination(
         headers=look.headers(settings.protocol),
         timeout=look.timeout(),
         compression=look.compression(),
-        certificate=tls.certificate,
-        client_key=tls.client_key,
-        client_certificate=tls.client_certificate,
+        tls=tls,
         insecure=insecure,
     )
 

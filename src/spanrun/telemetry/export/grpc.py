@@ -20,13 +20,9 @@ from spanrun.telemetry.export.answers import (
 from spanrun.telemetry.export.destination import Destination
 from spanrun.telemetry.export.outcome import Outcome, Verdict, capped, verdict_of
 
+_RETRY: Final = ("CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE")
 _VERDICTS: Final[dict[str, Verdict]] = {
-    "CANCELLED": "retry",
-    "DEADLINE_EXCEEDED": "retry",
-    "ABORTED": "retry",
-    "OUT_OF_RANGE": "retry",
-    "UNAVAILABLE": "retry",
-    "DATA_LOSS": "retry",
+    **dict.fromkeys((*_RETRY, "UNAVAILABLE", "DATA_LOSS"), "retry"),
     "UNAUTHENTICATED": "misconfigured",
     "PERMISSION_DENIED": "misconfigured",
     "UNIMPLEMENTED": "misconfigured",
@@ -211,7 +207,7 @@ def _proxy(target: str) -> Proxy | None:
 
 def _credentials(destination: Destination) -> Any:
     make: Any = grpc
-    certificate, key, chain = destination.tls_files
+    certificate, key, chain = destination.tls
     try:
         return make.ssl_channel_credentials(
             _bytes(certificate),

@@ -204,7 +204,7 @@ def _message(answer: Response) -> str:
 
 def _tls(destination: Destination) -> ssl.SSLContext:
     try:
-        return client_context(destination.tls_files)
+        return client_context(destination.tls)
     except UnusableFile as fault:
         raise ConfigurationError(
             f"certificates for {destination.label}: {fault.path}: {fault}"

@@ -1,10 +1,10 @@
-"""`contents`: what is in a spool's frame, for people to look at."""
+"""`contents`: what is in a spool's frame, for people to look at, and `scopes` of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from google.protobuf.message import (  # type: ignore[import-untyped]  # no stubs
     DecodeError,
@@ -25,6 +25,27 @@ from spanrun.telemetry.signals import Signal
 
 Status: TypeAlias = Literal["unset", "ok", "error"]
 
+
+class Shape(NamedTuple):
+    """The message of a signal's requests, and its lists, the outermost first."""
+
+    message: Any
+    resources: str
+    scopes: str
+    items: str
+
+
+SHAPES: Final[Mapping[Signal, Shape]] = {
+    "traces": Shape(
+        ExportTraceServiceRequest, "resource_spans", "scope_spans", "spans"
+    ),
+    "metrics": Shape(
+        ExportMetricsServiceRequest, "resource_metrics", "scope_metrics", "metrics"
+    ),
+    "logs": Shape(
+        ExportLogsServiceRequest, "resource_logs", "scope_logs", "log_records"
+    ),
+}
 _STATUSES: Final[tuple[Status, ...]] = ("unset", "ok", "error")
 _NS: Final = 1e-9
 
@@ -60,17 +81,29 @@ class Item:
         return self.points or 1
 
 
+def decoded(frame: Frame) -> Any:
+    """The request in ``frame``; None where it can't be read as OTLP."""
+    try:
+        return SHAPES[frame.signal].message.FromString(frame.payload)
+    except DecodeError:
+        return None
+
+
+def scopes(signal: Signal, request: Any) -> Iterator[tuple[Any, Any]]:
+    """Each resource in ``request`` with the spans, metrics or records of a scope."""
+    _, resources, inside, items = SHAPES[signal]
+    for each in getattr(request, resources, ()):
+        for scope in getattr(each, inside):
+            yield each.resource, getattr(scope, items)
+
+
 def contents(frame: Frame) -> Iterator[Item]:
     """What is in ``frame``, in order; nothing where it can't be read as OTLP."""
-    try:
-        if frame.signal == "traces":
-            yield from _spans(ExportTraceServiceRequest.FromString(frame.payload))
-        elif frame.signal == "logs":
-            yield from _logs(ExportLogsServiceRequest.FromString(frame.payload))
-        else:
-            yield from _metrics(ExportMetricsServiceRequest.FromString(frame.payload))
-    except DecodeError:
-        return
+    signal = frame.signal
+    for resource, found in scopes(signal, decoded(frame)):
+        service = _service(resource)
+        for one in found:
+            yield _ITEMS[signal](service, one)
 
 
 def waiting_since(frame: Frame) -> float:
@@ -82,53 +115,47 @@ def waiting_since(frame: Frame) -> float:
     return min(ends, default=0.0)
 
 
-def _spans(request: Any) -> Iterator[Item]:
-    for resource in request.resource_spans:
-        service = _service(resource.resource)
-        for scope in resource.scope_spans:
-            for span in scope.spans:
-                start, end = span.start_time_unix_nano, span.end_time_unix_nano
-                code: int = span.status.code
-                yield Item(
-                    signal="traces",
-                    service=service,
-                    name=span.name,
-                    start=start * _NS,
-                    seconds=(end - start) * _NS,
-                    trace_id=span.trace_id.hex(),
-                    status=_STATUSES[code] if 0 <= code < len(_STATUSES) else "unset",
-                )
+def data_of(metric: Any) -> Any:
+    """The gauge, sum or histogram of a metric; None where it has none."""
+    kind = metric.WhichOneof("data")
+    return None if kind is None else getattr(metric, kind)
 
 
-def _metrics(request: Any) -> Iterator[Item]:
-    for resource in request.resource_metrics:
-        service = _service(resource.resource)
-        for scope in resource.scope_metrics:
-            for metric in scope.metrics:
-                kind = metric.WhichOneof("data")
-                points = getattr(metric, kind).data_points if kind else ()
-                newest = max((point.time_unix_nano for point in points), default=0)
-                yield Item(
-                    signal="metrics",
-                    service=service,
-                    name=metric.name,
-                    start=newest * _NS,
-                    points=len(points),
-                )
+def points_of(metric: Any) -> Any:
+    """The data points of a metric."""
+    return getattr(data_of(metric), "data_points", [])
 
 
-def _logs(request: Any) -> Iterator[Item]:
-    for resource in request.resource_logs:
-        service = _service(resource.resource)
-        for scope in resource.scope_logs:
-            for record in scope.log_records:
-                yield Item(
-                    signal="logs",
-                    service=service,
-                    name=record.body.string_value,
-                    start=record.time_unix_nano * _NS,
-                    trace_id=record.trace_id.hex(),
-                )
+def _span(service: str, span: Any) -> Item:
+    start, end = span.start_time_unix_nano, span.end_time_unix_nano
+    code: int = span.status.code
+    return Item(
+        signal="traces",
+        service=service,
+        name=span.name,
+        start=start * _NS,
+        seconds=(end - start) * _NS,
+        trace_id=span.trace_id.hex(),
+        status=_STATUSES[code] if 0 <= code < len(_STATUSES) else "unset",
+    )
+
+
+def _metric(service: str, metric: Any) -> Item:
+    points = points_of(metric)
+    newest = max((point.time_unix_nano for point in points), default=0)
+    return Item("metrics", service, metric.name, newest * _NS, points=len(points))
+
+
+def _record(service: str, record: Any) -> Item:
+    made, trace_id = record.time_unix_nano * _NS, record.trace_id.hex()
+    return Item("logs", service, record.body.string_value, made, trace_id=trace_id)
+
+
+_ITEMS: Final[Mapping[Signal, Callable[[str, Any], Item]]] = {
+    "traces": _span,
+    "metrics": _metric,
+    "logs": _record,
+}
 
 
 def _service(resource: Any) -> str:

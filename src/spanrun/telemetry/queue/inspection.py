@@ -26,12 +26,12 @@ from spanrun.telemetry.queue.layout import (
     segments,
 )
 from spanrun.telemetry.queue.quarantine import (
+    UNUSABLE,
     Kept,
     is_readable,
     named,
     quarantined,
     quarantined_frames,
-    unusable,
 )
 from spanrun.telemetry.queue.scan import Damage, Found, scan
 from spanrun.telemetry.signals import Signal
@@ -136,7 +136,7 @@ def inspect_spool(root: Path) -> Inspection:
     """
     writers = tuple(_writer(path) for path in sorted(locks.folders(root)))
     refused = filter(None, map(named, quarantined(root)))
-    aside = tuple(filter(None, map(named, unusable(root))))
+    aside = tuple(filter(None, map(named, quarantined(root, UNUSABLE))))
     return Inspection(root, writers, tuple(map(_quarantined, refused)), aside)
 
 
@@ -227,20 +227,21 @@ def _writer(folder: Path) -> FolderInspection:
     damaged = 0
     look = _Look(folder)
     for key in KEYS:
-        told = Waiting()
+        first = True
         for piece in look.log(key):
             if isinstance(piece, Damage):
                 damaged += 1
                 continue
             frame = piece.frame
-            if not told.frames:
-                told.since = waiting_since(frame)
+            told = signals.setdefault(key[0], Waiting())
+            if first:
+                since = told.since, waiting_since(frame)
+                told.since = min(filter(None, since), default=0.0)
+                told.bytes += look.size(key)
+                first = False
             told.frames += 1
             told.items += frame.items
             told.kept += frame.items if frame.keep else 0
-        told.bytes = look.size(key)
-        if told.frames:
-            signals[key[0]] = _sum(signals.get(key[0]), told)
     pid = folder.name.removeprefix(PREFIX).partition("-")[0]
     return FolderInspection(
         path=folder,
@@ -250,18 +251,6 @@ def _writer(folder: Path) -> FolderInspection:
         damaged=damaged,
         later=look.later,
         trouble="" if look.later else look.trouble,
-    )
-
-
-def _sum(one: Waiting | None, other: Waiting) -> Waiting:
-    if one is None:
-        return other
-    return Waiting(
-        frames=one.frames + other.frames,
-        items=one.items + other.items,
-        kept=one.kept + other.kept,
-        bytes=one.bytes + other.bytes,
-        since=min(filter(None, (one.since, other.since)), default=0.0),
     )
 
 

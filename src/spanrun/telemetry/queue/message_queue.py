@@ -109,10 +109,11 @@ class MessageQueue:
         than they take, even so, waits for them, a bounded time; after that, what is
         too much is lost and counted.
         """
-        if self.is_congested:
+        if self._memory.bytes > _CONGESTED:
             time.sleep(_BREATH)
         patience = _PATIENCE
-        while self.is_nearly_full and not self.disk_trouble and patience > 0:
+        full = self._nearly_full
+        while self._memory.bytes > full and not self.disk_trouble and patience > 0:
             time.sleep(_TURN)
             patience -= _TURN
 
@@ -218,16 +219,6 @@ class MessageQueue:
     def must_write(self) -> bool:
         """Whether so much is in memory that it is written out at once."""
         return self._memory.bytes > self._pressure
-
-    @property
-    def is_congested(self) -> bool:
-        """Whether more is in memory than is handed over at a time."""
-        return self._memory.bytes > _CONGESTED
-
-    @property
-    def is_nearly_full(self) -> bool:
-        """Whether more is in memory than should be while the disk works."""
-        return self._memory.bytes > self._nearly_full
 
     def write_out(self, before: float) -> None:
         """Move what was handed over ``before`` that moment to disk, if it can be.

@@ -22,8 +22,8 @@ from spanrun.telemetry.queue.layout import LONGEST, QUARANTINE
 from spanrun.telemetry.queue.notices import Notices
 from spanrun.telemetry.queue.scan import Found, scan
 
-_FRAMES: Final = ".frames"
-_UNUSABLE: Final = ".unusable"
+FRAMES: Final = ".frames"
+UNUSABLE: Final = ".unusable"
 _NAME: Final = re.compile(r"([0-9]{1,20})-(.+)-[0-9a-f]+\.(?:frames|unusable)")
 
 
@@ -56,9 +56,8 @@ def put_aside(root: Path, frames: Sequence[Frame], code: str, room: int) -> None
         before += frame.items
     if len(data) > room:
         return
-    folder = _folder(root)
-    _trim(folder, room - len(data))
-    path = folder / _name(code, _FRAMES)
+    path = _folder(root) / _name(code, FRAMES)
+    _trim(root, room - len(data))
     try:
         with files.opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:
             files.write(fd, data)
@@ -72,7 +71,7 @@ def move_aside(root: Path, path: Path, why: str, notices: Notices) -> None:
     """Move ``path``, whatever it is, out of the folder of a process, and say so."""
     try:
         is_file = stat.S_ISREG(os.lstat(path).st_mode)
-        to = _folder(root) / _name(why, _FRAMES if is_file else _UNUSABLE)
+        to = _folder(root) / _name(why, FRAMES if is_file else UNUSABLE)
         path.rename(to)
     except FileNotFoundError:
         return
@@ -118,22 +117,17 @@ def requeue(
     return items
 
 
-def quarantined(root: Path) -> list[Path]:
-    """The files of frames, the oldest first.
+def quarantined(root: Path, suffix: str = FRAMES) -> list[Path]:
+    """The files of frames, or with `UNUSABLE` what is no file; the oldest first.
 
     Raises:
         OSError: It is there, and can't be read.
     """
-    return _listed(root / QUARANTINE, _FRAMES)
-
-
-def unusable(root: Path) -> list[Path]:
-    """What isn't a file, the oldest first.
-
-    Raises:
-        OSError: It is there, and can't be read.
-    """
-    return _listed(root / QUARANTINE, _UNUSABLE)
+    folder = root / QUARANTINE
+    if not files.is_folder(folder):
+        return []
+    names = os.listdir(folder)  # noqa: PTH208 -- the names are enough
+    return sorted(folder / name for name in names if name.endswith(suffix))
 
 
 def named(path: Path) -> Kept | None:
@@ -179,13 +173,6 @@ def _folder(root: Path) -> Path:
     return folder
 
 
-def _listed(folder: Path, suffix: str) -> list[Path]:
-    if not files.is_folder(folder):
-        return []
-    names = os.listdir(folder)  # noqa: PTH208 -- the names are enough
-    return sorted(folder / name for name in names if name.endswith(suffix))
-
-
 def _upto(frames: Iterator[Frame], limit: int) -> list[Frame]:
     run: list[Frame] = []
     size = 0
@@ -195,9 +182,9 @@ def _upto(frames: Iterator[Frame], limit: int) -> list[Frame]:
     return run
 
 
-def _trim(folder: Path, room: int) -> None:
+def _trim(root: Path, room: int) -> None:
     sizes: dict[Path, int] = {}
-    for path in _listed(folder, _FRAMES):
+    for path in quarantined(root):
         with contextlib.suppress(FileNotFoundError):
             sizes[path] = os.lstat(path).st_size
     size = sum(sizes.values())

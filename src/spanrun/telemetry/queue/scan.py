@@ -118,11 +118,6 @@ def extent(read: Read, end: int) -> Extent | None:
     return None if first is None else Extent(first, last)
 
 
-def in_memory(data: bytes) -> Read:
-    """Read from ``data`` as from a file."""
-    return lambda at, size: data[at : at + size]
-
-
 class _Window:
     """The part of a file that is in memory just now.
 

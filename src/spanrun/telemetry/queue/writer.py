@@ -67,11 +67,6 @@ class Writer:
             )
 
     @property
-    def size(self) -> int:
-        """Bytes of the frames in it."""
-        return sum(log.size for log in self.logs.values())
-
-    @property
     def signals(self) -> set[Signal]:
         """Of which something may wait in it."""
         return {log.signal for log in self.logs.values() if log.segments}
