@@ -15,7 +15,7 @@ from spanrun.causes import causes
 from spanrun.clients._answers import Answers
 from spanrun.clients._body import ACCEPTED
 from spanrun.clients._discreet import Discreet, filter_logs
-from spanrun.clients.transport import Transport
+from spanrun.clients.transport import Transport, check_tls, check_transport
 from spanrun.errors import ConfigurationError, ServiceError
 from spanrun.policies.overload import STATUSES, overloaded, status_of
 from spanrun.retry_after import retry_after
@@ -105,7 +105,9 @@ class HttpClient:
         url = _url(base_url)
         self.base_url: Final = url.copy_with(userinfo=b"")
         max_bytes = checks.whole(kind, "max_bytes", max_bytes, 1)
-        self._own: Final = Transport(http2=http2, tls=tls, transport=transport)
+        checks.flag(kind, "http2", http2)
+        check_tls(kind, tls)
+        check_transport(kind, transport)
         _check_client(kind, http_client, http2 or tls or transport)
         # Not left to httpx, whose error would quote the value.
         sent = {} if headers is None else checks.headers(kind, headers)
@@ -129,6 +131,7 @@ class HttpClient:
         self.confidential: Final = self._answers.confidential
         self._places: Final[dict[str, tuple[httpx.URL, str]]] = {}
         self._given: Final = http_client
+        self._own: Final = Transport(http2=http2, tls=tls, transport=transport)
         filter_logs()
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:

@@ -84,12 +84,10 @@ class Transport(httpx.AsyncBaseTransport):
         kind = "Transport"
         checks.flag(kind, "http2", http2)
         checks.flag(kind, "trust_env", trust_env)
-        instance = checks.optional(checks.instance)
-        instance(kind, "tls", tls, ssl.SSLContext, "ssl.create_default_context()")
+        check_tls(kind, tls)
+        check_transport(kind, transport)
         example = "httpx.Limits(max_connections=100)"
-        instance(kind, "limits", limits, httpx.Limits, example)
-        offers, member = checks.optional(checks.offers), "handle_async_request"
-        offers(kind, "transport", transport, member, "a transport of httpx")
+        checks.optional(checks.instance)(kind, "limits", limits, httpx.Limits, example)
         self._total: Final = checks.optional(checks.above)(kind, "total", total, 0)
         self._max_bytes: Final = checks.optional(checks.whole)(
             kind, "max_bytes", max_bytes, 1
@@ -224,6 +222,19 @@ class _Unpacked(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._body.aclose()
+
+
+def check_tls(where: str, tls: object) -> None:
+    """Refuse a ``tls`` that isn't a context."""
+    example = "ssl.create_default_context()"
+    checks.optional(checks.instance)(where, "tls", tls, ssl.SSLContext, example)
+
+
+def check_transport(where: str, transport: object) -> None:
+    """Refuse a ``transport`` that isn't one of httpx."""
+    check = checks.optional(checks.offers)
+    member = "handle_async_request"
+    check(where, "transport", transport, member, "a transport of httpx")
 
 
 def _proxy(where: str, given: object) -> httpx.Proxy | None:
