@@ -146,9 +146,9 @@ def test_one_search_finds_a_run_and_all_of_it_that_failed_or_was_slow(
         }
         assert set(run["wanted"]) <= jobs.keys()
         assert unit["spanrun.run.trace"] == run["runner"]
-        assert len(jobs) < run["jobs"] or run["jobs"] == len(run["wanted"])
-    for first, *_ in (runs[0:3], runs[3:6]):
-        assert len(first["wanted"]) >= 40
+        run["kept"] = len(jobs)
+    for first, *_ in (runs[0:3], runs[3:6]):  # of a few jobs exemplars may keep all
+        assert 40 <= len(first["wanted"]) <= first["kept"] < first["jobs"]
     batches = runs[2], runs[5]
     for run in batches:
         spans = found(jaeger, "ratio", **{"spanrun.run.id": run["id"]})
