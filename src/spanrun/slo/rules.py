@@ -56,8 +56,8 @@ def _base(slo: Slo) -> Iterator[Rule]:
 
 
 def _windows(slo: Slo) -> Iterator[Rule]:
-    lengths = dict(zip(ALERT_WINDOWS, ALERT_WINDOWS, strict=True))
-    for window, length in (lengths | {records.PERIOD: f"{slo.period}d"}).items():
+    for window in (*ALERT_WINDOWS, records.PERIOD):
+        length = f"{slo.period}d" if window == records.PERIOD else window
         for counted in (records.total, records.bad):
             base = _of(slo, counted(records.BASE))
             yield _record(slo, counted(window), f"sum_over_time({base}[{length}])")

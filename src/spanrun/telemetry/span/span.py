@@ -363,8 +363,9 @@ class Span(Record):
             if self.trace is not None:
                 self.trace.tail.end(self)
                 return
-            if scope.buffer is not None and self.inherited[0] & _SAMPLED:
-                scope.buffer.put(self, self.encoded())
+            buffer = scope.buffer  # another thread may take it away
+            if buffer is not None and self.inherited[0] & _SAMPLED:
+                buffer.put(self, self.encoded())
             if self.is_top and scope.tail is not None:
                 scope.tail.end(self)
         except Exception as error:  # noqa: BLE001 -- a sink breaks no program
